@@ -1,0 +1,49 @@
+"""An alert storm: 5,000 alerts of 20 groups in 100 calls within 10 seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.figures import Figure, median, percentile
+from benchmarks.load import by_the_clock
+from benchmarks.place import Place, place
+from benchmarks.requests import Request, alerts
+
+BAR = "alert storm: 5,000 alerts in 100 posts in 10 s, 20 groups"
+POSTS, RATE, GROUPS = 100, 10, 20
+
+
+async def storm() -> list[Figure]:
+    async with place() as here:
+        answers = await by_the_clock(here, storm_post, rate=RATE, count=POSTS)
+        await here.quiet(2.0)
+        opened = len(await channels(here))
+        headlines = [call for call in await here.calls("/chat.postMessage") if _is_headline(call)]
+    sent = sum(_firing(number) for number in range(POSTS))
+    return [
+        Figure(BAR, "post, median", median(answers.milliseconds), "ms", note=f"{sent} alerts sent"),
+        Figure(BAR, "post, p99", percentile(answers.milliseconds, 99), "ms", 100.0),
+        Figure(BAR, "posts not taken", answers.refused, "posts", 0.0),
+        Figure(BAR, "channels too many or too few", abs(opened - GROUPS), "channels", 0.0, f"{opened} opened"),
+        Figure(BAR, "headlines too many or too few", abs(len(headlines) - GROUPS), "messages", 0.0),
+    ]
+
+
+def storm_post(number: int) -> Request:
+    """The n-th of the hundred calls: Alertmanager tells of a whole group each time, and the group grows."""
+    group = number % GROUPS
+    return alerts(f"Storm{group:02d}", [f"pod-{one}" for one in range(_firing(number))])
+
+
+def _firing(number: int) -> int:
+    return 30 + 10 * (number // GROUPS)
+
+
+async def channels(here: Place) -> list[str]:
+    """The names of the incidents' channels."""
+    known = (await here.state("slack"))["channels"]
+    return [channel["name"] for channel in known if channel["name"].startswith("inc-")]
+
+
+def _is_headline(call: dict[str, Any]) -> bool:
+    return bool(call["status"] == 200 and call["brought"]["channel"] == "#tamv-incidents")

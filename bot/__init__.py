@@ -1,0 +1,1 @@
+"""TAMV's incident bot."""

@@ -1,0 +1,74 @@
+"""`alertmanager.*`: silence what is known, and only for as long as the incident lasts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action, undo
+from bot.domain.policy import Risk
+from bot.integrations.alertmanager import Matcher
+from bot.team import Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """`id` is empty in a rehearsal."""
+
+    id: str
+    matchers: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    id: str
+
+
+@action(
+    "alertmanager.silence",
+    risk=Risk.CHANGE,
+    example="/ops alertmanager.silence alert=HighLatency service=xr-engine duration=1h reason='se está arreglando'",
+)
+async def silence(
+    ctx: Context,
+    alert: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+    duration: Duration = timedelta(hours=1),
+    service: str | None = None,
+    reason: str = "",
+) -> Silenced:
+    """Silence an alert for a time.
+
+    es: Silencia una alerta durante un tiempo.
+    """
+    labels = {"alertname": alert}
+    if service is not None:
+        ctx.service(service)
+        labels[ctx.team.alerts.service_label] = service
+    now = ctx.clock.now()
+    matchers = [Matcher(name, value) for name, value in labels.items()]
+    why = reason or ctx.incident_id or ctx.key
+    id = await ctx.alertmanager.silence(matchers, now, now + duration, why, "tamv-bot", ctx.key)
+    return Silenced(id or "", labels, duration.total_seconds())
+
+
+@undo(silence)
+async def unsilence_again(ctx: Context, done: Silenced) -> Expired:
+    """End the silence."""
+    if done.id:
+        await ctx.alertmanager.expire(done.id)
+    return Expired(done.id)
+
+
+@action("alertmanager.unsilence", risk=Risk.CHANGE, example="/ops alertmanager.unsilence 8f0c…")
+async def unsilence(ctx: Context, id: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{8,64}$")]) -> Expired:
+    """End a silence by its id.
+
+    es: Quita un silencio por su id.
+    """
+    await ctx.alertmanager.expire(id)
+    return Expired(id)

@@ -1,0 +1,121 @@
+"""What an action is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bot.clock import Clock
+from bot.domain.errors import BadInput, Off
+from bot.domain.people import BOT, Person
+from bot.integrations.alertmanager import Alertmanager
+from bot.integrations.effects import rehearsing
+from bot.integrations.github import GitHub
+from bot.integrations.helm import Helm
+from bot.integrations.pagerduty import PagerDuty
+from bot.integrations.prometheus import Prometheus
+from bot.parts import Parts
+from bot.signature import nearest
+from bot.team import Service, TeamFile
+
+if TYPE_CHECKING:
+    from bot.integrations.aws import Aws
+    from bot.integrations.kubernetes.kubernetes import Kubernetes
+    from bot.integrations.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The integrations, and which run and step asks. `key` is the same whenever this step is tried again.
+
+    `by` is who asked for the run. `foreseen` is what the rehearsal of this very step gave, as JSON: what was so before
+    anything was done, however often it is tried; empty in the rehearsal itself.
+    """
+
+    parts: Parts
+    key: str
+    environment: str
+    incident_id: str | None = None
+    by: Person = BOT
+    foreseen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rehearsing(self) -> bool:
+        """Whether this is a rehearsal: effects are noted and not made, and waiting is left out."""
+        return rehearsing()
+
+    @property
+    def clock(self) -> Clock:
+        return self.parts.clock
+
+    @property
+    def team(self) -> TeamFile:
+        return self.parts.team
+
+    @property
+    def prometheus(self) -> Prometheus:
+        if self.parts.prometheus is None:
+            raise Off("prometheus_off")
+        return self.parts.prometheus
+
+    @property
+    def alertmanager(self) -> Alertmanager:
+        if self.parts.alertmanager is None:
+            raise Off("alertmanager_off")
+        return self.parts.alertmanager
+
+    @property
+    def kubernetes(self) -> Kubernetes:
+        if self.parts.kubernetes is None:
+            raise Off("kubernetes_off")
+        return self.parts.kubernetes
+
+    @property
+    def helm(self) -> Helm:
+        if self.parts.helm is None:
+            raise Off("kubernetes_off")
+        return self.parts.helm
+
+    @property
+    def pagerduty(self) -> PagerDuty:
+        if self.parts.pagerduty is None:
+            raise Off("pagerduty_off")
+        return self.parts.pagerduty
+
+    @property
+    def github(self) -> GitHub:
+        if self.parts.github is None:
+            raise Off("github_off")
+        return self.parts.github
+
+    @property
+    def aws(self) -> Aws:
+        if self.parts.aws is None:
+            raise Off("aws_off")
+        return self.parts.aws
+
+    @property
+    def vault(self) -> Vault:
+        if self.parts.vault is None:
+            raise Off("vault_off")
+        return self.parts.vault
+
+    def service(self, name: str) -> Service:
+        """A service of the team's file. Raises BadInput with the nearest name."""
+        known = self.team.services
+        if name not in known:
+            raise BadInput("unknown_service", service=name, nearest=nearest(name, known), known=sorted(known))
+        return known[name]
+
+    def namespace(self, service: str, given: str | None = None) -> str:
+        """Where the service runs in this run's environment; a `given` one must be one of the team's file."""
+        namespaces = self.service(service).namespaces
+        if given is not None:
+            allowed = {one for each in self.team.services.values() for one in each.namespaces.values()}
+            if given not in allowed:
+                raise BadInput("namespace_not_allowed", namespace=given, known=sorted(allowed))
+            return given
+        if self.environment not in namespaces:
+            raise BadInput("no_such_environment", environment=self.environment, known=sorted(namespaces))
+        return namespaces[self.environment]

@@ -1,0 +1,104 @@
+"""`flow.*`: time, conditions and people between the steps that do something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action
+from bot.domain.errors import BadInput, WrongState
+from bot.domain.policy import Risk
+from bot.domain.run import ApprovalState, WaitsFor
+from bot.domain.runbook import Input, InputType
+from bot.team import Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """Slack user ids; none in a rehearsal."""
+
+    by: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer in its own type, and who gave it (a Slack user id); the default, and nobody, in a rehearsal."""
+
+    answer: Any
+    by: str | None
+
+
+Question = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+@action("flow.wait", risk=Risk.READ)
+async def wait(ctx: Context, duration: Duration) -> Waited:
+    """Let time pass.
+
+    es: Deja pasar un tiempo.
+    """
+    if not ctx.rehearsing:
+        await ctx.clock.sleep(duration.total_seconds())
+    return Waited(timedelta.total_seconds(duration))
+
+
+@action("flow.check", risk=Risk.READ)
+async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
+    """Go on only if a condition holds.
+
+    es: Sigue solo si se cumple una condición.
+    """
+    if not that:
+        raise WrongState("condition_failed", why=otherwise)
+    return Checked(that)
+
+
+@action("flow.approve", risk=Risk.READ, waits_for=WaitsFor.APPROVAL)
+async def approve(ctx: Context, question: Question) -> Approved:
+    """Go on only when somebody else agrees; the step's `approval` says who, how many and until when.
+
+    es: Sigue solo si otra persona está de acuerdo; el `approval` del paso dice quién, cuántas y hasta cuándo.
+    """
+    return Approved([person for person, _ in await _said(ctx)])
+
+
+@action("flow.ask", risk=Risk.READ, waits_for=WaitsFor.ANSWER)
+async def ask(
+    ctx: Context,
+    question: Question,
+    type: InputType = "string",
+    options: list[str] | None = None,
+    default: str | None = None,
+) -> Answered:
+    """Ask the people in the channel; the answer comes by a form and has a type.
+
+    es: Pregunta a la gente del canal; la respuesta llega por un formulario y tiene un tipo.
+    """
+    if (type == "choice") != bool(options):
+        raise BadInput("choice_without_options")
+    asked = Input(type=type, options=options or [])
+    given = await _said(ctx)
+    person, text = given[-1] if given else (None, default)
+    return Answered(asked.read(question, text, ctx.team.services) if text is not None else None, person)
+
+
+async def _said(ctx: Context) -> list[tuple[str, str | None]]:
+    """Who agreed, and with which words."""
+    run_id, _, step_id = ctx.key.partition("/")
+    known = None if ctx.rehearsing else await ctx.parts.store.runs.approval(run_id, step_id)
+    agreed = (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
+    return [(one.person, one.reason) for one in known.decisions if one.verdict in agreed] if known else []

@@ -1,0 +1,291 @@
+"""`github.*`: issues, and the way of a hotfix: branch, pull request, review, merge, workflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action, undo
+from bot.codeowners import logins, owners
+from bot.domain.errors import NotFound, WrongState
+from bot.domain.policy import Risk
+from bot.integrations.effects import effect
+from bot.integrations.github_code import Pull
+from bot.integrations.github_workflows import WorkflowRun
+from bot.team import Duration
+
+LOOK_EVERY = 10.0  # seconds of the world between two looks at a workflow's run
+
+
+def _well_formed(name: str) -> str:
+    """A branch's name of plain letters. ValueError; https://git-scm.com/docs/git-check-ref-format"""
+    if ".." in name or "//" in name or name.endswith((".", "/", ".lock")):
+        raise ValueError("is no name for a branch")
+    return name
+
+
+Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"), AfterValidator(_well_formed)]
+Number = Annotated[int, Field(ge=1)]
+Title = Annotated[str, Field(min_length=1, max_length=250)]
+Workflow = Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """0 and no address in a rehearsal."""
+
+    number: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """`sha` is where the branch begins; `made` is False when it was there before."""
+
+    branch: str
+    base: str
+    sha: str
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A pull request; number 0 in a rehearsal. `made` is False when it was there before."""
+
+    number: int
+    url: str
+    branch: str
+    base: str
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    number: int
+    reviewers: list[str]
+    teams: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    number: int
+    url: str
+    sha: str
+    approved_by: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """`after` is the newest run's id before ours; `run` is 0 in a rehearsal."""
+
+    workflow: str
+    branch: str
+    after: int
+    run: int
+    url: str
+    conclusion: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The newest run of a workflow; None where it never ran."""
+
+    workflow: str
+    newest: WorkflowRun | None
+
+
+@action("github.create_issue", risk=Risk.CHANGE, example="/ops github.create_issue 'Alertar antes' labels=monitoring")
+async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> Filed:
+    """File an issue; labels are separated by commas.
+
+    es: Abre un issue; las etiquetas van separadas por comas.
+    """
+    github, wanted = ctx.github, [label.strip() for label in labels.split(",") if label.strip()]
+
+    @effect("github.create_issue")
+    async def file(title: str, labels: list[str]) -> Filed:
+        made = await github.create_issue(ctx.key, title, body, labels=labels)
+        return Filed(made.number, made.url)
+
+    return await file(title, wanted) or Filed(0, "")
+
+
+@undo(create_issue)
+async def close_issue(ctx: Context, done: Filed) -> Filed:
+    """Close it."""
+    if done.number:
+        await ctx.github.close_issue(done.number)
+    return done
+
+
+@action("github.create_branch", risk=Risk.CHANGE, target="branch/{branch}", example="/ops create_branch hotfix/lento")
+async def create_branch(ctx: Context, branch: Branch, base: Branch | None = None) -> Branched:
+    """A branch from the newest commit of another one (of the default one).
+
+    es: Una rama desde el último commit de otra (de la principal).
+    """
+    code, there, begins = ctx.github.code, await ctx.github.code.head(branch), await ctx.github.code.head(base)
+    if begins is None:
+        raise NotFound("no_such_branch", branch=base)
+    if there and not ctx.foreseen.get("made"):
+        return Branched(branch, begins[0], there[1], made=False)
+    sha = str(ctx.foreseen.get("sha", begins[1]))
+    if there is None:
+        await code.create_branch(branch, begins[0], sha)
+    return Branched(branch, begins[0], sha, made=True)
+
+
+@undo(create_branch)
+async def delete_branch(ctx: Context, done: Branched) -> Branched:
+    """Delete it, unless somebody has put something into it."""
+    there = await ctx.github.code.head(done.branch)
+    if done.made and there:
+        if there[1] != done.sha:
+            raise WrongState("changed_since", name=done.branch)
+        await ctx.github.code.delete_branch(done.branch)
+    return done
+
+
+@action("github.open_pull_request", risk=Risk.CHANGE, target="branch/{branch}")
+async def open_pull_request(
+    ctx: Context, branch: Branch, title: Title, body: str = "", base: Branch | None = None, draft: bool = False
+) -> Proposed:
+    """Propose a branch for merging.
+
+    es: Propone unir una rama.
+    """
+    code, into = ctx.github.code, await ctx.github.code.head(base)
+    if into is None:
+        raise NotFound("no_such_branch", branch=base)
+    there = await code.open_pull(branch, into[0])
+    if there and not ctx.foreseen.get("made"):
+        return Proposed(there, (await code.pull(there)).url, branch, into[0], made=False)
+    about = "\n\n".join(filter(None, [body.strip(), ctx.incident_id, f"tamv-bot {ctx.key}"]))
+    number = await code.open_pull_request(title, branch, into[0], about, draft)
+    return Proposed(number or 0, (await code.pull(number)).url if number else "", branch, into[0], made=True)
+
+
+@undo(open_pull_request)
+async def close_pull_request(ctx: Context, done: Proposed) -> Proposed:
+    """Close it, unless it is merged."""
+    code = ctx.github.code
+    number = done.number or await code.open_pull(done.branch, done.base)
+    if done.made and number and (await code.pull(number)).is_open:
+        await code.close_pull_request(number)
+    return done
+
+
+@action("github.request_review", risk=Risk.CHANGE)
+async def request_review(ctx: Context, number: Number, reviewers: str = "") -> Asked:
+    """Ask for a review: the people named (separated by commas), or else the owners of what is changed.
+
+    es: Pide revisión a las personas nombradas (separadas por comas) o, si no, a los dueños de lo que cambia.
+    """
+    pull = await ctx.github.code.pull(number)
+    handles = [one.strip() for one in reviewers.split(",") if one.strip()] or await _owners(ctx, pull)
+    people = [one.removeprefix("@") for one in handles if "/" not in one]
+    teams = [one.partition("/")[2].lower() for one in handles if "/" in one]
+    people = [one for one in people if one.casefold() != pull.author.casefold()]
+    if people or teams:
+        await ctx.github.code.request_review(number, people, teams)
+    return Asked(number, people, teams)
+
+
+@action("github.merge", risk=Risk.DISRUPTIVE, target="pull/{number}", example="/ops github.merge 42")
+async def merge(ctx: Context, number: Number) -> Merged:
+    """Squash and merge, when the checks are green and an owner of every changed file has approved.
+
+    es: Une (squash) cuando las comprobaciones están en verde y ha aprobado un dueño de cada archivo cambiado.
+    """
+    pull = await ctx.github.code.pull(number)
+    if not pull.merged:
+        if pull.sha != ctx.foreseen.get("sha", pull.sha):  # what was approved is another commit
+            raise WrongState("changed_since", name=pull.branch)
+        await mergeable(ctx, pull)
+        await ctx.github.code.merge(number, pull.title, pull.sha, pull.base)
+    return Merged(number, pull.url, pull.sha, sorted(pull.approved_by))
+
+
+@undo(merge)
+async def revert(ctx: Context, done: Merged) -> Filed:
+    """Open a pull request that takes it back; people review and merge it."""
+    if not (await ctx.github.code.pull(done.number)).merged:
+        return Filed(0, "")
+    number = await ctx.github.code.revert(done.number) or 0
+    return Filed(number, (await ctx.github.code.pull(number)).url if number else "")
+
+
+@action("github.dispatch_workflow", risk=Risk.DISRUPTIVE, target="workflow/{workflow}")
+async def dispatch_workflow(
+    ctx: Context,
+    workflow: Workflow,
+    branch: Branch | None = None,
+    inputs: dict[str, str] | None = None,
+    within: Duration = timedelta(minutes=30),
+) -> Dispatched:
+    """Start a workflow with its inputs, and wait until it has succeeded.
+
+    es: Lanza un workflow con sus entradas y espera a que termine bien.
+    """
+    workflows, found = ctx.github.workflows, await ctx.github.code.head(branch)
+    if found is None:
+        raise NotFound("no_such_branch", branch=branch)
+    newest = await workflows.newest_run(workflow)
+    after = int(ctx.foreseen.get("after", newest.id if newest else 0))
+    id = await workflows.dispatch(workflow, found[0], inputs or {}, after)
+    if not id:
+        return Dispatched(workflow, found[0], after, 0, "", None)
+    until = ctx.clock.now() + within
+    while (run := await workflows.run(id)).status != "completed":
+        if ctx.clock.now() >= until:
+            raise WrongState("workflow_slow", workflow=workflow, url=run.url, seconds=within.total_seconds())
+        await ctx.clock.sleep(LOOK_EVERY)
+    if run.conclusion != "success":
+        raise WrongState("workflow_failed", workflow=workflow, url=run.url, conclusion=run.conclusion)
+    return Dispatched(workflow, found[0], after, id, run.url, run.conclusion)
+
+
+@undo(dispatch_workflow)
+async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
+    """Cancel the run while it goes on; what it has done by then stays."""
+    workflows = ctx.github.workflows
+    newest = None if done.run else await workflows.newest_run(done.workflow, done.branch, after=done.after, ours=True)
+    run = await workflows.run(done.run) if done.run else newest
+    if run and run.status != "completed":
+        await workflows.cancel(run.id)
+    return done
+
+
+@action("github.workflow_status", risk=Risk.READ, example="/ops workflow_status cd_canary.yml")
+async def workflow_status(ctx: Context, workflow: Workflow, branch: Branch | None = None) -> Status:
+    """How the newest run of a workflow went.
+
+    es: Cómo fue la última ejecución de un workflow.
+    """
+    return Status(workflow, await ctx.github.workflows.newest_run(workflow, branch))
+
+
+async def mergeable(ctx: Context, pull: Pull) -> None:
+    """Raises WrongState with what is missing."""
+    if not pull.is_open or pull.draft:
+        raise WrongState("pull_not_open", number=pull.number, url=pull.url)
+    if not pull.checks or pull.missing_checks:
+        raise WrongState("checks_missing", number=pull.number, url=pull.url, checks=pull.missing_checks)
+    if pull.refused_by:
+        raise WrongState("changes_requested", number=pull.number, url=pull.url, by=sorted(pull.refused_by))
+    text = await ctx.github.codeowners() or ""
+    approved = {login.casefold() for login in pull.approved_by}
+    for path in pull.files:
+        who = owners(text, path)
+        able = frozenset[str]().union(*(logins(handle, ctx.team) for handle in who)) if who else approved
+        if not approved & able:
+            raise WrongState("owner_missing", number=pull.number, url=pull.url, path=path, owners=who)
+
+
+async def _owners(ctx: Context, pull: Pull) -> list[str]:
+    text = await ctx.github.codeowners() or ""
+    return list(dict.fromkeys(handle for path in pull.files for handle in owners(text, path)))

@@ -1,0 +1,233 @@
+"""`helm.*`: releases, canaries, and the way back to what was good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action, undo
+from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.domain.policy import Risk
+from bot.integrations.helm import Revision, candidates, origin
+from bot.integrations.helm_manifest import deployment_in
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
+Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+RELEASE = "release/{environment}/{namespace}/{release}"
+CANARY_ON, CANARY_WEIGHT = "canary.enabled", "canary.weight"
+RECENT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """The revisions of a release, oldest first, and the one to go back to with its image's tag.
+
+    `recent`: the present revision is not older than RECENT.
+    """
+
+    release: str
+    namespace: str
+    revisions: list[dict[str, Any]]
+    last_good: int | None
+    last_good_tag: str | None
+    recent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """`before` is the revision that was there, 0 when the release was new; `values` are those that were given."""
+
+    release: str
+    namespace: str
+    before: int
+    after: int
+    values: dict[str, str]
+
+
+@action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
+async def history(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
+    """The revisions of a release, with chart, app version and status.
+
+    es: Las revisiones de un release, con chart, versión y estado.
+    """
+    where = ctx.namespace(release, namespace)
+    known = await ctx.helm.history(release, where)
+    return _told(ctx, release, where, known, await _good(ctx, release, where, known))
+
+
+@action("helm.status", risk=Risk.READ)
+async def status(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
+    """The present revision of a release.
+
+    es: La revisión actual de un release.
+    """
+    where = ctx.namespace(release, namespace)
+    known = await ctx.helm.history(release, where)
+    return _told(ctx, release, where, known[-1:], await _good(ctx, release, where, known))
+
+
+@action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=2.1.0")
+async def upgrade(
+    ctx: Context, release: Name, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
+) -> Upgraded:
+    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back what does not start.
+
+    es: Instala o actualiza con un tag de imagen y los valores del release; espera, y vuelve atrás si no arranca.
+    """
+    return await _upgraded(ctx, release, namespace, {"image.tag": tag, **(values or {})})
+
+
+@action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE)
+async def canary(
+    ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
+) -> Upgraded:
+    """Give a share of the traffic to a new version.
+
+    es: Da a una versión nueva una parte del tráfico.
+    """
+    return await _upgraded(ctx, release, namespace, {"image.tag": tag, CANARY_ON: "true", CANARY_WEIGHT: str(weight)})
+
+
+@action("helm.promote", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops promote xr-engine weight=50")
+async def promote(
+    ctx: Context, release: Name, weight: Literal[50, 100] = 100, namespace: str | None = None
+) -> Upgraded:
+    """Give the canary more of the traffic. Only after a canary.
+
+    es: Da al canary más tráfico. Solo después de un canary.
+    """
+    where = ctx.namespace(release, namespace)
+    known = (await ctx.helm.values(release, where)).get("canary") or {}
+    now = int(known.get("weight") or 0)
+    if not known.get("enabled") or now >= weight:
+        raise WrongState("no_canary", release=release, weight=now)
+    return await _upgraded(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
+
+
+@action("helm.rollback", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops rollback xr-engine")
+async def rollback(
+    ctx: Context, release: Name, revision: Annotated[int, Field(ge=1)] | None = None, namespace: str | None = None
+) -> Upgraded:
+    """Back to the last revision that was good (never a failed one), and wait for it; a cut-off command is mended so.
+
+    es: Vuelve a la última revisión buena (nunca a una fallida) y la espera; así se arregla también un comando
+    cortado.
+    """
+    where = ctx.namespace(release, namespace)
+    known = await ctx.helm.history(release, where)
+    good = await _good(ctx, release, where, known) if revision is None else None
+    to = good[0] if good else revision
+    if to is None or to not in {one.number for one in known}:
+        raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
+    await ctx.helm.rollback(release, where, to)
+    after = (await ctx.helm.history(release, where))[-1].number
+    return Upgraded(release, where, known[-1].number, after, {})
+
+
+@undo(upgrade)
+@undo(canary)
+@undo(promote)
+@undo(rollback)
+async def go_back(ctx: Context, done: Upgraded) -> Upgraded:
+    """Back to the revision before, unless somebody has changed the release since."""
+    known = await ctx.helm.history(done.release, done.namespace)
+    now = known[-1]
+    stands = origin(now, known)
+    if done.before == 0 or stands == _origin(done.before, known):
+        return Upgraded(done.release, done.namespace, now.number, now.number, {})
+    if done.after != done.before and stands != _origin(done.after, known) and not now.pending:
+        raise WrongState("changed_since", name=done.release)
+    await ctx.helm.rollback(done.release, done.namespace, done.before)
+    return Upgraded(done.release, done.namespace, now.number, now.number + 1, {})
+
+
+async def _upgraded(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:
+    where = ctx.namespace(release, namespace)
+    chart = ctx.service(release).chart
+    if chart is None:
+        raise BadInput("no_chart", service=release)
+    known = await ctx.helm.history(release, where)
+    before = known[-1] if known else None
+    if before and before.description == ctx.key:
+        return Upgraded(release, where, before.number - 1, before.number, values)  # it was done before a crash
+    if before and before.pending:
+        await _mend(ctx, release, where, known)
+    kept, taken_back = await _by_hand(ctx, release, where) if before else ({}, [])
+    given = kept | values
+    await ctx.helm.upgrade(release, where, chart, given, ctx.key, taken_back)
+    after = (await ctx.helm.history(release, where))[-1].number
+    return Upgraded(release, where, before.number if before else 0, after, given)
+
+
+async def _by_hand(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
+    """What was changed in the cluster since the release was installed: values that keep it, and what will be undone.
+
+    The number of replicas is kept: somebody has scaled for the load of this moment, which a new version meets too.
+    """
+    service = ctx.service(release)
+    name = service.deployment or release
+    installed = deployment_in(await ctx.helm.manifest(release, namespace), name)
+    if installed is None:
+        return {}, []
+    try:
+        live = ctx.kubernetes.deployments
+        replicas, (_, env), selector = await asyncio.gather(
+            live.replicas(name, namespace), live.env(name, namespace), live.node_selector(name, namespace)
+        )
+    except NotFound:
+        return {}, []
+    scaled = installed.replicas is not None and installed.replicas != replicas
+    kept = {service.replicas_value: str(replicas)} if scaled else {}
+    return kept, _other(env, installed.env) + _other(selector, installed.node_selector)
+
+
+def _other(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
+    """`name=value` for each that stands otherwise than it was installed."""
+    return [f"{name}={live.get(name)}" for name, value in sorted(installed.items()) if live.get(name) != value]
+
+
+async def _mend(ctx: Context, release: str, namespace: str, known: list[Revision]) -> None:
+    good = await _good(ctx, release, namespace, known)
+    if good is None:
+        raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
+    await ctx.helm.rollback(release, namespace, good[0])
+
+
+async def _good(ctx: Context, release: str, namespace: str, known: list[Revision]) -> tuple[int, str | None] | None:
+    """The last revision that was good for all of the traffic, with its image's tag."""
+    for one in candidates(known):
+        values = await ctx.helm.values(release, namespace, one.number)
+        canary, image = values.get("canary") or {}, values.get("image") or {}
+        if not canary.get("enabled") or int(canary.get("weight") or 0) == 100:
+            return one.number, str(image["tag"]) if image.get("tag") else None
+    return None
+
+
+def _origin(number: int, known: list[Revision]) -> int:
+    return next((origin(one, known) for one in known if one.number == number), number)
+
+
+def _told(
+    ctx: Context, release: str, namespace: str, known: list[Revision], good: tuple[int, str | None] | None
+) -> Releases:
+    rows = [
+        {
+            "revision": one.number,
+            "status": one.status,
+            "chart": one.chart,
+            "app_version": one.app_version,
+            "description": one.description,
+            "updated": one.updated.isoformat() if one.updated else None,
+        }
+        for one in known
+    ]
+    updated = known[-1].updated if known else None
+    recent = updated is not None and ctx.clock.now() - updated < RECENT
+    number, tag = good or (None, None)
+    return Releases(release, namespace, rows, number, tag, recent)

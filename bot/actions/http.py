@@ -1,0 +1,80 @@
+"""`http.*`: whether services answer as the team's file says that they must."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from bot.actions.context import Context
+from bot.actions.registry import action
+from bot.domain.errors import BadInput, Unavailable, WrongState
+from bot.domain.policy import Risk
+from bot.team import Duration, HealthCheck
+
+LOOK_EVERY = 5.0  # seconds of the world
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How one service answered. `status` is None when it did not; `why` is a word for what is wrong, or empty."""
+
+    service: str
+    status: int | None
+    milliseconds: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`healthy` when all are."""
+
+    healthy: bool
+    rows: list[Health]
+
+
+@action("http.check", risk=Risk.READ, example="/ops http.check xr-engine within=2m")
+async def check(
+    ctx: Context, service: str | None = None, within: Duration = timedelta(0), required: bool = True
+) -> Checked:
+    """Ask the health endpoints of a service, or of all; with `within`, until they are well.
+
+    es: Pregunta a los endpoints de salud de un servicio, o de todos; con `within`, hasta que estén bien.
+    """
+    asked = _endpoints(ctx, service)
+    until = ctx.clock.now() + within
+    while True:
+        rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in asked.items()))
+        ill = [row for row in rows if row.why]
+        if not ill or ctx.rehearsing:
+            return Checked(not ill, list(rows))
+        if ctx.clock.now() >= until:
+            break
+        await ctx.clock.sleep(LOOK_EVERY)
+    if required:
+        raise WrongState("unhealthy", services=[asdict(row) for row in ill])
+    return Checked(False, list(rows))
+
+
+def _endpoints(ctx: Context, service: str | None) -> dict[str, HealthCheck]:
+    services = {service: ctx.service(service)} if service else ctx.team.services
+    found = {name: one.health[ctx.environment] for name, one in services.items() if ctx.environment in one.health}
+    if not found:
+        known = sorted(name for name, one in ctx.team.services.items() if ctx.environment in one.health)
+        raise BadInput("no_health_endpoint", service=service, environment=ctx.environment, known=known)
+    return found
+
+
+async def _ask(ctx: Context, service: str, endpoint: HealthCheck) -> Health:
+    deadline = endpoint.within.total_seconds()
+    try:
+        answer = await ctx.parts.http.get(str(endpoint.url), deadline)
+    except Unavailable as silent:
+        return Health(service, None, None, "slow" if silent.key == "timed_out" else "silent")
+    milliseconds = round(answer.seconds * 1000)
+    if answer.status != endpoint.status:
+        return Health(service, answer.status, milliseconds, "status")
+    if endpoint.body and not re.search(endpoint.body, answer.body):
+        return Health(service, answer.status, milliseconds, "body")
+    return Health(service, answer.status, milliseconds, "")

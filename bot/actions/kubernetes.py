@@ -1,0 +1,340 @@
+"""`kubernetes.*`: what the manual did with kubectl."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action, undo
+from bot.domain.errors import BadInput, WrongState
+from bot.domain.policy import Risk
+from bot.team import Duration
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
+T = TypeVar("T")
+_SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE|CREDENTIAL|DATABASE_URL", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    deployment: str
+    namespace: str
+    before: int
+    after: int
+    autoscaler: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    deployment: str
+    namespace: str
+    before: dict[str, str | None]
+    after: dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    deployment: str
+    namespace: str
+    container: str
+    before: dict[str, str | None]
+    after: dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RolledOut:
+    deployment: str
+    namespace: str
+    replicas: int
+    revision: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """`at` is what the pods are marked with: the same moment again, after a crash, restarts nothing."""
+
+    deployment: str
+    namespace: str
+    replicas: int
+    revision: int
+    done: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    deployment: str
+    namespace: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of facts, for reading."""
+
+    namespace: str
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What pods have logged; `lines` by pod."""
+
+    namespace: str
+    lines: dict[str, list[str]]
+    count: int
+
+
+@action("kubernetes.scale", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops scale xr-engine 10")
+async def scale(
+    ctx: Context, deployment: Name, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
+) -> Scaled:
+    """Set how many replicas a deployment runs; tells when an autoscaler owns the number.
+
+    es: Pone cuántas réplicas tiene un deployment; dice si un autoescalador manda sobre ese número.
+    """
+    where = _allowed(ctx, deployment, namespace)
+    if replicas > (most := ctx.team.policy.limits.replicas):
+        raise BadInput("too_many_replicas", replicas=replicas, most=most)
+    now = await ctx.kubernetes.deployments.replicas(deployment, where)
+    autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, where)
+    before = _before(ctx, now, replicas)
+    if now != replicas:
+        await ctx.kubernetes.deployments.scale(deployment, where, replicas, now)
+    if before != replicas and not ctx.rehearsing:
+        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    return Scaled(deployment, where, before, replicas, autoscaler)
+
+
+@undo(scale)
+async def unscale(ctx: Context, done: Scaled) -> Scaled:
+    """Put the replica count back, unless somebody has changed it since."""
+    now = await ctx.kubernetes.deployments.replicas(done.deployment, done.namespace)
+    if now == done.before:
+        return Scaled(done.deployment, done.namespace, now, now)
+    _unchanged(now, done.after, done.deployment)
+    await ctx.kubernetes.deployments.scale(done.deployment, done.namespace, done.before, now)
+    return Scaled(done.deployment, done.namespace, now, done.before)
+
+
+@action("kubernetes.set_node_selector", risk=Risk.CHANGE, target=DEPLOYMENT)
+async def set_node_selector(
+    ctx: Context, deployment: Name, selector: dict[str, str], namespace: Name | None = None
+) -> Selected:
+    """Move the pods to nodes with these labels.
+
+    es: Mueve los pods a nodos con estas etiquetas.
+    """
+    where = _allowed(ctx, deployment, namespace)
+    known = await ctx.kubernetes.deployments.node_selector(deployment, where)
+    now: dict[str, str | None] = {name: known.get(name) for name in selector}
+    after: dict[str, str | None] = dict(selector)
+    before = _before(ctx, now, after)
+    if now != after:
+        await ctx.kubernetes.deployments.set_node_selector(deployment, where, after)
+    if before != after and not ctx.rehearsing:
+        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    return Selected(deployment, where, before, after)
+
+
+@undo(set_node_selector)
+async def unset_node_selector(ctx: Context, done: Selected) -> Selected:
+    """Put the selector back, unless somebody has changed it since."""
+    known = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
+    now = {name: known.get(name) for name in done.after}
+    if now != done.before:
+        _unchanged(now, done.after, done.deployment)
+        await ctx.kubernetes.deployments.set_node_selector(done.deployment, done.namespace, done.before)
+    return Selected(done.deployment, done.namespace, done.after, done.before)
+
+
+@action("kubernetes.set_env", risk=Risk.CHANGE, target=DEPLOYMENT)
+async def set_env(
+    ctx: Context, deployment: Name, variables: dict[str, str], namespace: Name | None = None
+) -> Environment:
+    """Set environment variables; names that hold secrets are refused.
+
+    es: Pone variables de entorno; se rechazan los nombres que guardan secretos.
+    """
+    where = _allowed(ctx, deployment, namespace)
+    refuse_secrets(variables)
+    container, known = await ctx.kubernetes.deployments.env(deployment, where)
+    now = {name: known.get(name) for name in variables}
+    after: dict[str, str | None] = dict(variables)
+    before = _before(ctx, now, after)
+    if now != after:
+        await ctx.kubernetes.deployments.set_env(deployment, where, container, after)
+    if before != after and not ctx.rehearsing:
+        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    return Environment(deployment, where, container, before, after)
+
+
+@undo(set_env)
+async def unset_env(ctx: Context, done: Environment) -> Environment:
+    """Put the values back, unless somebody has changed them since."""
+    _, known = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
+    now = {name: known.get(name) for name in done.after}
+    if now != done.before:
+        _unchanged(now, done.after, done.deployment)
+        await ctx.kubernetes.deployments.set_env(done.deployment, done.namespace, done.container, done.before)
+    return Environment(done.deployment, done.namespace, done.container, done.after, done.before)
+
+
+@action("kubernetes.restart", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops restart xr-engine")
+async def restart(ctx: Context, deployment: Name, namespace: Name | None = None) -> Restarted:
+    """A rolling restart, waited for.
+
+    es: Reinicio progresivo, con espera.
+    """
+    where = _allowed(ctx, deployment, namespace)
+    at = datetime.fromisoformat(ctx.foreseen["at"]) if "at" in ctx.foreseen else ctx.clock.now()
+    await ctx.kubernetes.deployments.restart(deployment, where, at)
+    seen = await _rolled_out(ctx, deployment, where)
+    return Restarted(deployment, where, seen.replicas, seen.revision, seen.done, at)
+
+
+@action("kubernetes.rollout_status", risk=Risk.READ, example="/ops rollout_status xr-engine")
+async def rollout_status(
+    ctx: Context, deployment: Name, namespace: Name | None = None, wait: bool = False
+) -> RolledOut:
+    """How far a rollout is; with `wait`, when it is done.
+
+    es: Por dónde va un despliegue; con `wait`, cuándo ha terminado.
+    """
+    where = ctx.namespace(deployment, namespace)
+    if wait and not ctx.rehearsing:
+        return await _rolled_out(ctx, deployment, where)
+    seen = await ctx.kubernetes.deployments.rollout(deployment, where)
+    return RolledOut(deployment, where, seen.available, seen.revision, seen.done)
+
+
+@action("kubernetes.rollout_undo", risk=Risk.DISRUPTIVE, target=DEPLOYMENT)
+async def rollout_undo(
+    ctx: Context, deployment: Name, revision: int | None = None, namespace: Name | None = None
+) -> Restored:
+    """Go back to the revision before, or to a given one.
+
+    es: Vuelve a la revisión anterior, o a la que se diga.
+    """
+    where = _allowed(ctx, deployment, namespace)
+    now = (await ctx.kubernetes.deployments.rollout(deployment, where)).revision
+    earlier = [one for one in await ctx.kubernetes.deployments.revisions(deployment, where) if one < now]
+    to = revision if revision is not None else (earlier[-1] if earlier else None)
+    if to is None:
+        raise WrongState("no_earlier_revision", deployment=deployment)
+    await ctx.kubernetes.deployments.rollout_undo(deployment, where, to)
+    if not ctx.rehearsing:
+        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    return Restored(deployment, where, now, to)
+
+
+@action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
+async def pods(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
+    """The pods of a service.
+
+    es: Los pods de un servicio.
+    """
+    where = ctx.namespace(service, namespace)
+    return Table(where, [asdict(one) for one in await ctx.kubernetes.pods.list(where, f"app={service}")])
+
+
+@action("kubernetes.top_pods", risk=Risk.READ, example="/ops top_pods xr-engine cpu")
+async def top_pods(
+    ctx: Context,
+    service: Name | None = None,
+    by: Literal["cpu", "memory"] = "cpu",
+    namespace: Name | None = None,
+    most: Annotated[int, Field(ge=1, le=50)] = 10,
+) -> Table:
+    """What uses the most CPU or memory.
+
+    es: Qué usa más CPU o memoria.
+    """
+    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    used = sorted(await ctx.kubernetes.pods.top(where), key=lambda one: getattr(one, by), reverse=True)
+    return Table(where, [asdict(one) for one in used[:most]])
+
+
+@action("kubernetes.top_nodes", risk=Risk.READ)
+async def top_nodes(ctx: Context) -> Table:
+    """What the nodes use.
+
+    es: Cuánto usan los nodos.
+    """
+    return Table("-", [asdict(one) for one in await ctx.kubernetes.pods.top_nodes()])
+
+
+@action("kubernetes.logs", risk=Risk.READ, example="/ops logs xr-engine since=1h tail=200 pattern=error")
+async def logs(
+    ctx: Context,
+    service: Name,
+    since: Duration = timedelta(hours=1),
+    tail: Annotated[int, Field(ge=1, le=5000)] = 200,
+    pattern: str | None = None,
+    container: Name | None = None,
+    previous: bool = False,
+    namespace: Name | None = None,
+) -> Lines:
+    """The newest lines of all pods of a service, with secrets taken out.
+
+    es: Las últimas líneas de todos los pods de un servicio, sin secretos.
+    """
+    where = ctx.namespace(service, namespace)
+    names = [one.name for one in await ctx.kubernetes.pods.list(where, f"app={service}")]
+    found = await ctx.kubernetes.pods.logs(
+        names, where, since=since.total_seconds(), tail=tail, container=container, previous=previous
+    )
+    wanted = (pattern or "").lower()
+    lines = {
+        pod: [ctx.parts.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
+        for pod, text in found.items()
+    }
+    return Lines(where, lines, sum(map(len, lines.values())))
+
+
+@action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
+async def events(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
+    """What the cluster says has happened in the service's namespace, the newest last.
+
+    es: Lo que el clúster dice que ha pasado en el namespace del servicio, lo último al final.
+    """
+    where = ctx.namespace(service, namespace)
+    happened = [one for one in await ctx.kubernetes.pods.events(where) if service in one.about][-30:]
+    return Table(where, [{**asdict(one), "at": one.at.isoformat() if one.at else None} for one in happened])
+
+
+def refuse_secrets(variables: Mapping[str, str]) -> None:
+    """Raises BadInput for a name that holds a secret: its value would be shown, stored and approved."""
+    if secret := next((name for name in variables if _SECRET.search(name)), None):
+        raise BadInput("secret_in_env", name=secret)
+
+
+def _allowed(ctx: Context, name: str, namespace: str | None) -> str:
+    if name in ctx.team.policy.limits.protected:
+        raise BadInput("protected_name", name=name)
+    return ctx.namespace(name, namespace)
+
+
+def _before(ctx: Context, now: T, after: T) -> T:
+    """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
+    return ctx.foreseen.get("before", now) if now == after else now
+
+
+def _unchanged(now: object, after: object, name: str) -> None:
+    if now != after:
+        raise WrongState("changed_since", name=name)
+
+
+async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOut:
+    look = ctx.kubernetes.deployments
+    seen = await (look.rollout if ctx.rehearsing else look.rolled_out)(deployment, namespace)
+    return RolledOut(deployment, namespace, seen.available, seen.revision, seen.done)

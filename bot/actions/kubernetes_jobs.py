@@ -1,0 +1,145 @@
+"""`kubernetes.run_job`: a job from a CronJob or from a manifest of the repository, waited for, its log read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.helm import Tag
+from bot.actions.kubernetes import refuse_secrets
+from bot.actions.kubernetes_manifests import ManifestPath, manifests
+from bot.actions.registry import action, undo
+from bot.domain.errors import BadInput, BotError, Refused, Unavailable, WrongState
+from bot.domain.policy import Risk
+from bot.integrations.kubernetes.manifest import JOB
+from bot.team import Duration
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
+LONGEST_NAME = 52  # of a job, without what its key adds
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A job that has come to its end, and the end of its log; `cut` when the log was longer.
+
+    `source` is the digest of what was run.
+    """
+
+    job: str
+    namespace: str
+    seconds: float
+    lines: list[str]
+    cut: bool = False
+    source: str = ""
+
+
+@action(
+    "kubernetes.run_job",
+    risk=Risk.CHANGE,
+    target="job/{environment}/{namespace}/{cron_job}/{manifest}",
+    example="/ops kubernetes.run_job db-maintenance",
+)
+async def run_job(
+    ctx: Context,
+    cron_job: Name | None = None,
+    manifest: ManifestPath | None = None,
+    variables: dict[str, str] | None = None,
+    tag: Tag | None = None,
+    service: str | None = None,
+    wait: Duration = timedelta(minutes=15),
+    log: Annotated[int, Field(ge=1, le=5000)] = 200,
+    namespace: str | None = None,
+) -> Ran:
+    """Run a job once, a CronJob's or that of a manifest in the repository; waits for its end and reads its log.
+
+    es: Ejecuta un job una vez, el de un CronJob o el de un manifiesto del repositorio; espera al final y lee su
+    log.
+
+    `variables` and the image's `tag` go over those of its first container. It is removed when the run is cancelled.
+    """
+    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    refuse_secrets(variables or {})
+    name, body = await _body(ctx, cron_job, manifest, where)
+    _set(body, variables or {}, tag)
+    job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
+    source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
+    if ctx.foreseen.get("source", source) != source:
+        raise WrongState("changed_since", name=manifest or name)
+    await ctx.kubernetes.jobs.start(job, where, body)
+    if ctx.rehearsing:
+        return Ran(job, where, 0.0, [], source=source)
+    began = ctx.clock.now()
+    ended = await _ended(ctx, job, where, wait)
+    lines = await _log(ctx, job, where, log + 1)
+    if not ended.ended:
+        raise Refused("job_failed", job=job, namespace=where, why=ended.why, line=next(reversed(lines), ""))
+    seconds = (ctx.clock.now() - began).total_seconds()
+    return Ran(job, where, seconds, lines[-log:], len(lines) > log, source)
+
+
+@undo(run_job)
+async def remove_job(ctx: Context, done: Ran) -> Ran:
+    """Remove the job and its pods, also while it runs."""
+    await ctx.kubernetes.jobs.delete(done.job, done.namespace)
+    return Ran(done.job, done.namespace, 0.0, [])
+
+
+async def _body(ctx: Context, cron_job: str | None, manifest: str | None, namespace: str) -> tuple[str, dict[str, Any]]:
+    """The job's own name, and what it is. Raises BadInput unless exactly one of the two says it."""
+    if manifest is None and cron_job is not None:
+        return cron_job, await ctx.kubernetes.jobs.of_cron_job(cron_job, namespace, cron_job)
+    if manifest is None or cron_job is not None:
+        raise BadInput("one_of_these", names=["cron_job", "manifest"])
+    first, *more = manifests(ctx, manifest, [JOB])
+    if more:
+        raise BadInput("manifest_wrong", path=manifest, why=more[0].name)
+    return first.name, first.body
+
+
+def _set(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None) -> None:
+    try:
+        container = body["spec"]["template"]["spec"]["containers"][0]
+        if tag is not None:
+            container["image"] = f"{_repository(container['image'])}:{tag}"
+        others = [one for one in container.get("env") or () if one["name"] not in variables]
+        if variables:
+            container["env"] = [*others, *({"name": name, "value": value} for name, value in variables.items())]
+    except (KeyError, IndexError, TypeError):
+        raise BadInput("manifest_wrong", path="spec", why="spec.template.spec.containers[0]") from None
+
+
+def _repository(image: str) -> str:
+    """`registry:5000/tamv-core:v1` → `registry:5000/tamv-core`; a digest goes too."""
+    path, _, name = image.partition("@")[0].rpartition("/")
+    return "/".join(part for part in (path, name.partition(":")[0]) if part)
+
+
+async def _ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any:
+    try:
+        async with asyncio.timeout(wait.total_seconds()):
+            return await ctx.kubernetes.jobs.ended(job, namespace)
+    except TimeoutError as slow:
+        what, seconds = f"job {job}", wait.total_seconds()
+        raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=seconds) from slow
+    except asyncio.CancelledError:
+        # A bot that is stopped goes on with this job when it is back; only a run that is cancelled wants it gone.
+        with suppress(BotError):
+            if await ctx.parts.store.runs.cancelled(ctx.key.partition("/")[0]):
+                await ctx.kubernetes.jobs.delete(job, namespace)
+        raise
+
+
+async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
+    """What its newest pod has written, with secrets taken out and without the times."""
+    pods = (await ctx.kubernetes.jobs.pods(job, namespace))[-1:]
+    logs = await ctx.kubernetes.pods.logs(pods, namespace, tail=most)
+    return [ctx.parts.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]

@@ -1,0 +1,135 @@
+"""`kubernetes.apply`, `delete`: objects whose manifests stand in the repository, reviewed like code."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action, undo
+from bot.domain.errors import WrongState
+from bot.domain.policy import Risk
+from bot.integrations.kubernetes.manifest import PLURALS, Manifest, read
+
+if TYPE_CHECKING:
+    from bot.integrations.kubernetes.objects import Objects
+
+ManifestPath = Annotated[str, Field(min_length=1, max_length=250)]
+MANIFEST = "manifest/{environment}/{namespace}/{manifest}"
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What an object said before and says after; None where it is not there."""
+
+    kind: str
+    name: str
+    before: Content | None
+    after: Content | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    manifest: str
+    namespace: str
+    objects: list[Changed]
+
+
+@action(
+    "kubernetes.apply",
+    risk=Risk.DISRUPTIVE,
+    target=MANIFEST,
+    example="/ops kubernetes.apply drills/block-s3.yaml service=tamv-core",
+)
+async def apply(
+    ctx: Context, manifest: ManifestPath, service: str | None = None, namespace: str | None = None
+) -> Applied:
+    """Let what a manifest of the repository says become so, in the namespace of a service.
+
+    es: Hace que sea así lo que dice un manifiesto del repositorio, en el namespace de un servicio.
+    """
+    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    changed = []
+    for wanted in manifests(ctx, manifest, PLURALS):
+        objects = ctx.kubernetes.objects
+        now = await objects.content(wanted.kind, wanted.name, where)
+        after = await objects.applied(wanted.kind, wanted.name, where, wanted.body)
+        _as_shown(ctx, wanted, "after", after)
+        if now != after:
+            await objects.apply(wanted.kind, wanted.name, where, wanted.body)
+        changed.append(Changed(wanted.kind, wanted.name, _before(ctx, wanted, now, after), after))
+    return Applied(manifest, where, changed)
+
+
+@action(
+    "kubernetes.delete",
+    risk=Risk.DISRUPTIVE,
+    target=MANIFEST,
+    example="/ops kubernetes.delete drills/block-s3.yaml service=tamv-core",
+)
+async def delete(
+    ctx: Context, manifest: ManifestPath, service: str | None = None, namespace: str | None = None
+) -> Applied:
+    """Delete the objects that a manifest of the repository names, in the namespace of a service.
+
+    es: Borra los objetos que nombra un manifiesto del repositorio, en el namespace de un servicio.
+    """
+    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    changed = []
+    for named in reversed(manifests(ctx, manifest, PLURALS)):
+        now = await ctx.kubernetes.objects.content(named.kind, named.name, where)
+        if now is not None:
+            _as_shown(ctx, named, "before", now)
+            await ctx.kubernetes.objects.delete(named.kind, named.name, where)
+        changed.append(Changed(named.kind, named.name, _before(ctx, named, now, None), None))
+    return Applied(manifest, where, changed)
+
+
+@undo(apply)
+@undo(delete)
+async def put_back(ctx: Context, done: Applied) -> Applied:
+    """Put back what was there, or delete what was not, unless somebody has changed it since."""
+    objects = ctx.kubernetes.objects
+    for one in done.objects:
+        if await objects.content(one.kind, one.name, done.namespace) not in (one.before, one.after):
+            raise WrongState("changed_since", name=one.name)
+    for one in reversed(done.objects):
+        await _put_back(objects, one, done.namespace)
+    back = [Changed(one.kind, one.name, one.after, one.before) for one in done.objects]
+    return Applied(done.manifest, done.namespace, back)
+
+
+def manifests(ctx: Context, path: str, kinds: Collection[str]) -> list[Manifest]:
+    """The objects of a file in the team's folder of manifests. Raises BadInput."""
+    return read(Path(ctx.team.manifests), path, kinds)
+
+
+async def _put_back(objects: Objects, one: Changed, namespace: str) -> None:
+    if one.before is None:
+        await objects.delete(one.kind, one.name, namespace)
+    elif await objects.content(one.kind, one.name, namespace) != one.before:
+        await objects.put_back(one.kind, one.name, namespace, one.before)
+
+
+def _as_shown(ctx: Context, wanted: Manifest, when: Literal["before", "after"], content: Content) -> None:
+    """Raises WrongState when it is other than what was rehearsed: nobody has agreed to that."""
+    if (seen := _seen(ctx, wanted)) and seen[when] != content:
+        raise WrongState("changed_since", name=wanted.name)
+
+
+def _before(ctx: Context, wanted: Manifest, now: Content | None, after: Content | None) -> Content | None:
+    """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
+    seen = _seen(ctx, wanted)
+    return seen["before"] if now == after and seen else now
+
+
+def _seen(ctx: Context, wanted: Manifest) -> dict[str, Any] | None:
+    """What the rehearsal of this step told of the object."""
+    seen: list[dict[str, Any]] = ctx.foreseen.get("objects", [])
+    return next((one for one in seen if (one["kind"], one["name"]) == (wanted.kind, wanted.name)), None)

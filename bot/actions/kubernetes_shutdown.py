@@ -1,0 +1,53 @@
+"""`kubernetes.shut_down`: services to no replicas, all at once, and back to what they had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+
+from bot.actions.context import Context
+from bot.actions.kubernetes import Scaled, scale, unscale
+from bot.actions.registry import action, undo
+from bot.domain.policy import Risk
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """What was shut down, each with the replicas that it had."""
+
+    services: list[Scaled]
+
+
+@action(
+    "kubernetes.shut_down",
+    risk=Risk.DESTRUCTIVE,
+    target="shutdown/{environment}",
+    example="/ops kubernetes.shut_down",
+)
+async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
+    """Shut services down, all of them when none is named; each one even where another one refuses.
+
+    es: Apaga servicios, todos si no se nombra ninguno; cada uno aunque otro se resista.
+    """
+    known = [name for name, one in ctx.team.services.items() if one.deployment and ctx.environment in one.namespaces]
+    before = {one["deployment"]: one for one in ctx.foreseen.get("services", ())}
+    asked = [scale(replace(ctx, foreseen=before.get(name, {})), name, 0) for name in services or known]
+    if ctx.rehearsing:
+        return ShutDown([await one for one in asked])  # one by one, so that they are shown in order
+    return ShutDown(await _all(asked))
+
+
+@undo(shut_down)
+async def bring_back(ctx: Context, done: ShutDown) -> ShutDown:
+    """Give every service the replicas that it had, unless somebody has changed them since."""
+    return ShutDown(await _all([unscale(ctx, one) for one in done.services]))
+
+
+async def _all(asked: Sequence[Awaitable[Scaled]]) -> list[Scaled]:
+    """Try every one before the first failure is raised."""
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [one for one in outcomes if isinstance(one, Scaled)]

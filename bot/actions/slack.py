@@ -1,0 +1,57 @@
+"""`slack.*`: people who are no part of the incident are told about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action
+from bot.domain.policy import Risk
+from bot.integrations.effects import effect
+from bot.messages.message import Message
+from bot.post import post
+
+
+class Occasion(StrEnum):
+    """Which words of `messages/announcement.j2` stand around the text."""
+
+    NOTICE = "notice"
+    INCIDENT = "incident"
+    MAINTENANCE = "maintenance"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Where it stands in Slack; `ts` is empty in a rehearsal."""
+
+    channel: str
+    ts: str
+
+
+@action("slack.announce", risk=Risk.CHANGE, example="/ops slack.announce 'Restauramos la base a las 02:00' maintenance")
+async def announce(
+    ctx: Context,
+    text: Annotated[str, Field(min_length=1, max_length=2000)],
+    occasion: Occasion = Occasion.NOTICE,
+    begins: AwareDatetime | None = None,
+    channel: Annotated[str, Field(pattern=r"^(#[a-z0-9_-]{1,80}|[CG][A-Z0-9]{2,})$")] | None = None,
+) -> Announced:
+    """Tell the stakeholders, once.
+
+    es: Avisa a los interesados, una vez.
+    """
+    incident = await ctx.parts.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
+
+    @effect("slack.announce")
+    async def tell(channel: str, text: str) -> Announced:
+        said = ctx.parts.words.part("announcement", occasion.value, text=text, begins=begins, incident=incident)
+        stands = await post(ctx.parts, f"{ctx.key}/announcement", channel, Message.of(said))
+        return Announced(stands["channel"], stands["ts"])
+
+    where = channel or ctx.team.stakeholders_channel or ctx.parts.incident_channel
+    return await tell(where, text) or Announced(where, "")

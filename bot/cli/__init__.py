@@ -1,0 +1,1 @@
+"""What the command line does beside serving: questions and answers in a terminal."""

@@ -1,0 +1,235 @@
+"""`tamv-bot doctor`: tries every integration, reading only, and says what is missing and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bot.actions.catalogue import ACTIONS
+from bot.assembly import RUNBOOKS, assembled
+from bot.domain.errors import BotError, Unavailable
+from bot.domain.timeline import first_broken
+from bot.integrations.prometheus import Prometheus, fill
+from bot.messages.words import load_words
+from bot.parts import Parts
+from bot.runbooks import Library
+from bot.settings import Settings
+from bot.store.migrate import pending
+
+MANIFEST = Path(__file__).parents[2] / "app.yaml"
+
+
+class State(StrEnum):
+    GOOD = "good"
+    OFF = "off"  # not configured: its commands say so, and the rest works
+    NOTE = "note"  # to be known, not to be mended first
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found: `said` is words, with how to mend it."""
+
+    subject: str
+    state: State
+    said: str
+
+
+_SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!", "yellow"), State.WRONG: ("✗", "red")}
+
+
+class Examination:
+    """One round through everything that the bot needs and uses."""
+
+    def __init__(self, parts: Parts, settings: Settings, manifest: Path = MANIFEST) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._manifest = manifest
+
+    def files(self) -> list[Finding]:
+        """The team's file, which could be read, and the runbooks."""
+        team = Finding(str(self._settings.bot_config), State.GOOD, self._parts.team.organisation)
+        try:
+            library = Library.read(RUNBOOKS, ACTIONS, self._parts.team)
+        except BotError as problem:
+            return [team, Finding(f"{RUNBOOKS}/", State.WRONG, self._parts.words.error(problem))]
+        return [team, self._good(f"{RUNBOOKS}/", "runbooks", count=len(library.runbooks))]
+
+    async def findings(self) -> list[Finding]:
+        """All of them, in a fixed order; what does not depend on each other is tried at once."""
+        checks: list[tuple[str, str, AsyncIterator[Finding]]] = [
+            ("database", "DATABASE_URL", self._database()),
+            ("Slack", "SLACK_BOT_TOKEN", self._slack()),
+            ("Prometheus", "PROMETHEUS_URL", self._prometheus()),
+            ("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN", self._alertmanager()),
+            ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
+            ("GitHub", "GITHUB_TOKEN", self._github()),
+        ]
+        found = await asyncio.gather(*(self._tried(*check) for check in checks))
+        return [finding for findings in found for finding in findings]
+
+    async def _tried(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
+        found: list[Finding] = []
+        try:
+            async for finding in check:
+                found.append(finding)
+        except BotError as problem:
+            found.append(self._wrong(subject, problem, setting))
+        return found
+
+    async def _database(self) -> AsyncIterator[Finding]:
+        url = self._settings.database_url
+        waiting = await asyncio.to_thread(pending, url)
+        if waiting:
+            yield self._note("database", "migrations", revisions=waiting)
+            return
+        store = self._parts.store
+        await store.database.ready()
+        yield self._good("database", "database", kind=url.partition(":")[0])
+        ids = await store.incidents.ids()
+        broken = [(id, seq) for id in ids if (seq := first_broken(id, await store.incidents.timeline(id)))]
+        for id, seq in broken:
+            yield self._finding("timelines", State.WRONG, "broken_chain", incident=id, seq=seq)
+        if not broken:
+            yield self._good("timelines", "chains", count=len(ids))
+
+    async def _slack(self) -> AsyncIterator[Finding]:
+        slack, name = self._parts.slack, self._parts.incident_channel
+        identity = await slack.identity()
+        yield self._good("Slack", "slack", url=identity.url, user=identity.user_id)
+        wanted = set(yaml.safe_load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
+        given = await slack.scopes()
+        if given is None:
+            yield self._note("scopes", "scopes_unknown")
+        elif missing := sorted(wanted - given):
+            yield self._finding("scopes", State.WRONG, "scopes_missing", missing=missing)
+        else:
+            yield self._good("scopes", "scopes", count=len(wanted))
+        channels = await slack.pages("conversations.list", "channels", exclude_archived="true")
+        channel = next((one for one in channels if one.get("name") == name.removeprefix("#")), None)
+        if channel is None:
+            yield self._finding(name, State.WRONG, "channel_missing", channel=name)
+        elif not channel.get("is_member"):
+            yield self._finding(name, State.WRONG, "channel_not_joined", channel=name)
+        else:
+            yield self._good(name, "channel")
+        groups = await slack.read("usergroups.list")
+        known = {str(group["id"]) for group in groups.get("usergroups") or []}
+        teams = self._parts.team.teams.items()
+        absent = sorted(team for team, its in teams if its.usergroup and its.usergroup not in known)
+        if absent:
+            yield self._note("teams", "usergroups_missing", teams=absent)
+        if token := self._settings.slack_app_token:
+            await slack.check_app_token(token.get_secret_value())
+            yield self._good("Socket Mode", "socket_mode")
+
+    async def _prometheus(self) -> AsyncIterator[Finding]:
+        prometheus = self._parts.prometheus
+        if prometheus is None:
+            yield self._off("Prometheus", "PROMETHEUS_URL")
+            return
+        yield self._good("Prometheus", "prometheus", version=await prometheus.check())
+        for finding in await asyncio.gather(
+            *(self._query(prometheus, name, query.promql) for name, query in self._parts.team.queries.items())
+        ):
+            if finding:
+                yield finding
+
+    async def _query(self, prometheus: Prometheus, name: str, promql: str) -> Finding | None:
+        """Whether a query of the catalogue has data for some service; nothing to be said when it has."""
+        subject = f"Prometheus · {name}"
+        try:
+            for service, its in self._parts.team.services.items():
+                namespace = its.namespaces.get("production", "")
+                if await prometheus.query(fill(promql, service=service, namespace=namespace)):
+                    return None
+        except BotError as problem:
+            return self._wrong(subject, problem, "BOT_CONFIG")
+        return self._note(subject, "no_data", query=name)
+
+    async def _alertmanager(self) -> AsyncIterator[Finding]:
+        if self._settings.alertmanager_webhook_token is None:
+            yield self._off("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN")
+        else:
+            yield self._good("Alertmanager", "alertmanager")
+
+    async def _pagerduty(self) -> AsyncIterator[Finding]:
+        pagerduty = self._parts.pagerduty
+        if pagerduty is None:
+            yield self._off("PagerDuty", "PAGERDUTY_ROUTING_KEY")
+            return
+        yield self._good("PagerDuty", "pagerduty", account=await pagerduty.check())
+        for team, its in self._parts.team.teams.items():
+            if its.pagerduty:
+                try:
+                    await pagerduty.on_call(its.pagerduty)
+                except BotError as problem:
+                    yield self._wrong(f"PagerDuty · {team}", problem, "BOT_CONFIG")
+        if not self._settings.pagerduty_webhook_secrets:
+            yield self._off("PagerDuty → bot", "PAGERDUTY_WEBHOOK_SECRETS")
+
+    async def _github(self) -> AsyncIterator[Finding]:
+        github = self._parts.github
+        if github is None:
+            yield self._off("GitHub", "GITHUB_TOKEN")
+            return
+        yield self._good("GitHub", "github", account=await github.check())
+        if self._settings.github_webhook_secret is None:
+            yield self._off("GitHub → bot", "GITHUB_WEBHOOK_SECRET")
+
+    def _good(self, subject: str, part: str, **facts: object) -> Finding:
+        return self._finding(subject, State.GOOD, part, **facts)
+
+    def _note(self, subject: str, part: str, **facts: object) -> Finding:
+        return self._finding(subject, State.NOTE, part, **facts)
+
+    def _off(self, subject: str, setting: str) -> Finding:
+        return self._finding(subject, State.OFF, "off", setting=setting)
+
+    def _wrong(self, subject: str, problem: BotError, setting: str) -> Finding:
+        facts = problem.facts
+        why = facts.get("error") or facts.get("why") or facts.get("status") or problem.key
+        if isinstance(problem, Unavailable):
+            return self._finding(subject, State.WRONG, "away", why=why, setting=setting)
+        if problem.key in ("slack_refused", "refused"):
+            return self._finding(subject, State.WRONG, "refused", why=why, setting=setting)
+        return Finding(subject, State.WRONG, self._parts.words.error(problem))
+
+    def _finding(self, subject: str, state: State, part: str, **facts: object) -> Finding:
+        return Finding(subject, state, self._parts.words.part("doctor", part, **facts))
+
+
+def examine(settings: Settings) -> int:
+    """Examine what these settings say and print what is found; 1 when something that is needed is missing."""
+    logging.disable(logging.WARNING)
+    words = load_words()[settings.locale]
+    try:
+        findings = asyncio.run(_examined(settings))
+    except BotError as problem:  # the team's file: nothing can be tried without it
+        findings = [Finding(str(settings.bot_config), State.WRONG, words.error(problem))]
+    console = Console(highlight=False)
+    table = Table.grid(padding=(0, 1))
+    for finding in findings:
+        sign, style = _SIGNS[finding.state]
+        subject = words.part("doctor", "names", subject=finding.subject)
+        table.add_row(Text(sign, style), Text(subject, "bold"), Text(html.unescape(finding.said)))
+    console.print(table)
+    wrong = any(finding.state is State.WRONG for finding in findings)
+    console.print(Text(words.part("doctor", "mend" if wrong else "fine"), "bold"))
+    return 1 if wrong else 0
+
+
+async def _examined(settings: Settings) -> list[Finding]:
+    async with assembled(settings) as parts:
+        examination = Examination(parts, settings)
+        return [*examination.files(), *await examination.findings()]

@@ -1,0 +1,194 @@
+"""`tamv-bot incident …`: what the channel shows, in a terminal, also while Slack is down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bot.cli.terminal import ask
+from bot.domain.errors import BotError
+from bot.domain.followup import FollowUp
+from bot.domain.incident import Incident, Milestone
+from bot.domain.timeline import TimelineEvent
+from bot.messages.incident import line
+from bot.messages.report import Written
+from bot.messages.text import as_text
+from bot.messages.words import Words, duration
+from bot.parts import Parts
+from bot.workflows.report import compose
+
+commands = typer.Typer(help="Incidents: what is open, how one stands, its report.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Id = Annotated[str, typer.Argument(help="INC-2026-0001", metavar="INCIDENT")]
+FOR_LINKS = 3.0  # seconds; without Slack the report has no links to its messages
+
+
+@commands.command("list")
+def list_(
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too; the newest first.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Open incidents, the worst first."""
+
+    async def found(parts: Parts) -> tuple[Parts, list[Incident]]:
+        incidents = parts.store.incidents
+        return parts, await (incidents.recent(limit) if everything else incidents.open(limit))
+
+    parts, incidents = ask(found)
+    if as_json:
+        _print_json([_incident_json(incident) for incident in incidents])
+    elif not incidents:
+        typer.echo(parts.words.part("terminal", "none_at_all" if everything else "none"))
+    else:
+        Console().print(_listed(incidents, parts.words, _names(parts)))
+
+
+@commands.command()
+def show(incident: Id, as_json: AsJson = False) -> None:
+    """How one stands: its milestones, its whole timeline, its follow-ups."""
+    parts, seen = ask(lambda parts: _look(parts, incident))
+    if as_json:
+        _print_json(_incident_json(seen.incident) | {
+            "timeline": [_event_json(event) for event in seen.timeline],
+            "followups": [_followup_json(followup) for followup in seen.followups],
+        })  # fmt: skip
+        return
+    words, names, console = parts.words, _names(parts, seen.timeline), Console()
+    console.print(_listed([seen.incident], words, names))
+    console.print(_timeline(seen, words, names))
+    if seen.followups:
+        console.print(_followups(seen.followups, words))
+
+
+@commands.command()
+def report(
+    incident: Id,
+    html: Annotated[bool, typer.Option("--html", help="The page with its charts instead of Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The report as it would be written now; nothing is sent."""
+
+    async def written(parts: Parts) -> Written:
+        with contextlib.suppress(BotError, TimeoutError):
+            async with asyncio.timeout(FOR_LINKS):
+                await parts.slack.identity()
+        return (await compose(parts, _id(incident)))[1]
+
+    text = ask(written)
+    if as_json:
+        _print_json({"incident": _id(incident), "markdown": text.markdown, "html": text.html})
+    else:
+        typer.echo(text.html if html else text.markdown)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    incident: Incident
+    timeline: list[TimelineEvent]
+    followups: list[FollowUp]
+
+
+async def _look(parts: Parts, incident: str) -> tuple[Parts, _Seen]:
+    store, id = parts.store, _id(incident)
+    return parts, _Seen(await store.incidents.get(id), await store.incidents.timeline(id), await store.followups.of(id))
+
+
+def _id(typed: str) -> str:
+    return typed.strip().upper()
+
+
+def _listed(incidents: Sequence[Incident], words: Words, names: Mapping[str, str]) -> Table:
+    columns = ("incident", "severity", "status", "title", "service", "commander", "declared", "duration")
+    table = _table(words, *columns)
+    for one in incidents:
+        began, ended = one.milestones[Milestone.DETECTED], one.milestones.get(Milestone.RESOLVED)
+        table.add_row(
+            one.id,
+            one.severity.value,
+            words.label(f"status.{one.status.value}"),
+            Text(one.title),
+            one.service or "—",
+            Text(names.get(one.commander or "", one.commander or "—")),
+            f"{one.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
+            duration(ended - began) if ended else "—",
+        )
+    return table
+
+
+def _timeline(seen: _Seen, words: Words, names: Mapping[str, str]) -> Table:
+    table = _table(words, "time", "happened")
+    for event in seen.timeline:
+        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(line(event, seen.incident, words), names)))
+    return table
+
+
+def _followups(followups: Sequence[FollowUp], words: Words) -> Table:
+    table = _table(words, "task", "owner", "due", "issue")
+    for one in followups:
+        table.add_row(Text(one.title), Text(one.owner or "—"), str(one.due or "—"), Text(one.url or "—"))
+    return table
+
+
+def _table(words: Words, *columns: str) -> Table:
+    table = Table(header_style="bold", border_style="dim")
+    for column in columns:
+        table.add_column(words.part("terminal", column), no_wrap=column in ("incident", "time", "declared"))
+    return table
+
+
+def _names(parts: Parts, timeline: Sequence[TimelineEvent] = ()) -> dict[str, str]:
+    known = {person.slack: person.name for person in parts.team.people}
+    return {event.by.id: event.by.name for event in timeline if event.by.name} | known
+
+
+def _incident_json(incident: Incident) -> dict[str, Any]:
+    return {
+        "id": incident.id,
+        "title": incident.title,
+        "severity": incident.severity.value,
+        "status": incident.status.value,
+        "service": incident.service,
+        "drill": incident.drill,
+        "source": incident.source,
+        "channel": incident.channel,
+        "roles": {role.value: person for role, person in incident.roles.items()},
+        "milestones": {milestone.value: at.isoformat() for milestone, at in incident.milestones.items()},
+        "impact": asdict(incident.impact),
+        "cause": asdict(incident.cause),
+    }
+
+
+def _event_json(event: TimelineEvent) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "at": event.at.isoformat(),
+        "kind": event.kind.value,
+        "by": {"id": event.by.id, "name": event.by.name},
+        "facts": dict(event.facts),
+        "hash": event.hash,
+    }
+
+
+def _followup_json(followup: FollowUp) -> dict[str, Any]:
+    return {
+        "title": followup.title,
+        "owner": followup.owner,
+        "due": followup.due.isoformat() if followup.due else None,
+        "state": followup.state.value,
+        "url": followup.url,
+    }
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -1,0 +1,126 @@
+"""A run that is asked for in a terminal: begun in the store, and watched to its end.
+
+Whichever bot leads plays it; when none does, this process is the bot for as long as it takes (docs/adr/0011).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from typing import NoReturn
+
+import typer
+
+from bot.assembly import running
+from bot.cli.person import login, person
+from bot.cli.terminal import settings_or_exit, stop_for
+from bot.domain.errors import BotError
+from bot.domain.people import Person
+from bot.domain.run import ApprovalState, Run, RunState, StepState
+from bot.domain.runbook import Runbook
+from bot.messages.result import told
+from bot.messages.run import lines
+from bot.messages.text import as_text
+from bot.parts import Parts
+from bot.services.bot import Bot
+from bot.workflows.undo import LET_GO, NOT_UNDONE, undoing
+
+LOOK = 0.2
+
+Begin = Callable[[Bot, str], Awaitable[Run]]
+Over = Callable[[Run], Awaitable[bool]]
+SUCCEEDED = (RunState.SUCCEEDED,)
+
+
+def play(begin: Begin, well: Collection[RunState] = SUCCEEDED) -> NoReturn:
+    """Begin a run (with the cause that names this call), print how it goes; exit 0 only when it ended in `well`."""
+
+    async def played(bot: Bot, cause: str) -> bool:
+        run = await _watched(bot, await begin(bot, cause), _has_ended)
+        typer.echo(as_text(bot.parts.words.part("terminal", "ended", run=run), names(bot.parts)))
+        return run.state in well
+
+    _exit(played)
+
+
+def undo(run_id: str, by: str | None) -> NoReturn:
+    """Have a run undone, print how that goes; exit 0 only when nothing is left that should have been undone."""
+
+    async def undone(bot: Bot, cause: str) -> bool:
+        run = await bot.runs.undo(run_id, by=person(bot.parts.team, by), cause=cause)
+        run = await _watched(bot, run, lambda run: bot.engine.has_done(undoing(cause), LET_GO))
+        left = [step.id for step in run.steps if NOT_UNDONE in step.facts]
+        typer.echo(bot.parts.words.part("terminal", "undone", run=run, left=left))
+        return not left
+
+    _exit(undone)
+
+
+async def decide(bot: Bot, by: Person, run_id: str, step_id: str, digest: str, verdict: ApprovalState) -> Run:
+    """Say yes or no to exactly these parameters, under the same policy as a button."""
+    await bot.runs.decide(run_id, step_id, digest, verdict, by=by, cause=_cause())
+    return await bot.parts.store.runs.get(run_id)
+
+
+async def asked(parts: Parts, run: Run, step_id: str) -> str | None:
+    """Who else is needed, and how they agree in a terminal of theirs."""
+    known = await parts.store.runs.approval(run.id, step_id)
+    if known is None or known.state is not ApprovalState.WAITING:
+        return None
+    return parts.words.part("terminal", "asked", asked=known)
+
+
+def names(parts: Parts) -> dict[str, str]:
+    """People's names by their Slack ids."""
+    return {one.slack: one.name for one in parts.team.people}
+
+
+def _exit(do: Callable[[Bot, str], Awaitable[bool]]) -> NoReturn:
+    """Be a bot until `do(bot, cause)` is done; exit 0 when it was well, 1 when not or refused."""
+    settings = settings_or_exit()
+    logging.disable(logging.ERROR)
+
+    async def done() -> bool:
+        async with running(settings) as bot:
+            return await do(bot, _cause())
+
+    try:
+        well = asyncio.run(done())
+    except BotError as problem:
+        stop_for(problem, settings.locale)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if well else 1)
+
+
+def _cause() -> str:
+    return f"terminal:{login()}:{uuid.uuid4().hex}"
+
+
+async def _has_ended(run: Run) -> bool:
+    return run.state.ended
+
+
+async def _watched(bot: Bot, run: Run, over: Over) -> Run:
+    """Print what becomes of it, line by line, until it is over."""
+    words, store, known = bot.parts.words, bot.parts.store, names(bot.parts)
+    typer.echo(words.part("terminal", "begun", run=run.id, title=words.of(Runbook.model_validate(run.book).title)))
+    shown: dict[int, str] = {}
+    said: set[str] = set()
+    while True:
+        ended = await over(run)  # before the last look, which then shows all of it
+        run = await store.runs.get(run.id)
+        for number, (line, step) in enumerate(zip(lines(run, words), run.steps, strict=True)):
+            if step.state is not StepState.PENDING and shown.get(number) != line:
+                shown[number] = line
+                typer.echo(as_text(line, known))
+                if step.state is StepState.DONE:
+                    typer.echo("".join(f"    {one}\n" for one in told(step)), nl=False)
+            if step.state is StepState.WAITING and (how := await asked(bot.parts, run, step.id)) and how not in said:
+                said.add(how)
+                typer.echo(how)
+        if ended:
+            return run
+        await asyncio.sleep(LOOK)

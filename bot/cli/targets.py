@@ -1,0 +1,72 @@
+"""Whether what runbooks would change is there: asked of the cluster, which is only read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from bot.domain.errors import NotFound, Off
+from bot.domain.runbook import Runbook, Step
+from bot.parts import Parts
+from bot.runbooks import Mistake
+from bot.runbooks.reading import place
+from bot.yaml_text import nodes_of
+
+if TYPE_CHECKING:  # it takes a second to import, which the other commands need not
+    from bot.integrations.kubernetes.kubernetes import Kubernetes
+
+ENVIRONMENT = "production"
+_NAMES = ("deployment", "service", "release")
+
+
+async def missing(parts: Parts, team: Path, books: Mapping[Path, Runbook]) -> list[Mistake]:
+    """What the cluster has not: deployments of the team's services, and what runbooks name themselves.
+
+    Raises Off without a cluster, and Unavailable when it does not answer.
+    """
+    if parts.kubernetes is None:
+        raise Off("kubernetes_off")
+    found = []
+    for name, service in parts.team.services.items():
+        for environment, namespace in service.namespaces.items():
+            if service.deployment and not await _deployed(parts.kubernetes, service.deployment, namespace):
+                what = f"no deployment `{service.deployment}` in {namespace} ({environment})"
+                found.append(Mistake(team.name, *place(_root(team), ("services", name, "deployment")), what))
+    for path, book in books.items():
+        for number, step in enumerate(book.steps):
+            async for field, what in _of_step(parts, parts.kubernetes, step):
+                found.append(Mistake(path.name, *place(_root(path), ("steps", number, "with", field)), what))
+    return found
+
+
+async def _of_step(parts: Parts, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:
+    if not step.uses.startswith(("kubernetes.", "helm.")):
+        return
+    literal = {name: value for name, value in step.with_.items() if isinstance(value, str) and "{" not in value}
+    about = next((literal[name] for name in _NAMES if name in literal), parts.team.default_service or "")
+    service = parts.team.services.get(about)
+    namespace = literal.get("namespace") or (service.namespaces.get(ENVIRONMENT) if service else None)
+    if namespace is None:
+        return
+    if "deployment" in literal and not await _deployed(kubernetes, literal["deployment"], namespace):
+        yield "deployment", f"no deployment `{literal['deployment']}` in {namespace}"
+    if "cron_job" in literal:
+        try:
+            await kubernetes.jobs.of_cron_job(literal["cron_job"], namespace, "looked-for")
+        except NotFound:
+            yield "cron_job", f"no cron job `{literal['cron_job']}` in {namespace}"
+
+
+async def _deployed(kubernetes: Kubernetes, name: str, namespace: str) -> bool:
+    try:
+        await kubernetes.deployments.replicas(name, namespace)
+    except NotFound:
+        return False
+    return True
+
+
+def _root(path: Path) -> yaml.Node | None:
+    return nodes_of(path.read_text(encoding="utf-8"))

@@ -1,0 +1,30 @@
+"""What is still to be done after an incident."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+
+class FollowUpState(StrEnum):
+    OPEN = "open"
+    FILED = "filed"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """One thing to do. `id` is `INC-2026-0001/F1`; `owner` a team of the team's file or a Slack user id."""
+
+    id: str
+    incident_id: str
+    title: str
+    owner: str | None
+    due: date | None
+    labels: tuple[str, ...]
+    state: FollowUpState
+    opened_at: datetime
+    number: int | None = None
+    url: str | None = None
+    done_at: datetime | None = None

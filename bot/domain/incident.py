@@ -1,0 +1,269 @@
+"""An incident, and every change that it can go through. Each change returns the event that tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from bot.domain.errors import BadInput, WrongState
+from bot.domain.people import Person
+from bot.domain.timeline import Kind, TimelineEvent
+
+TITLE_LIMIT = 200
+TEXT_LIMIT = 3000
+
+
+class Severity(StrEnum):
+    SEV1 = "SEV1"
+    SEV2 = "SEV2"
+    SEV3 = "SEV3"
+    SEV4 = "SEV4"
+
+
+class Status(StrEnum):
+    DECLARED = "declared"
+    ACKNOWLEDGED = "acknowledged"
+    MITIGATED = "mitigated"
+    RESOLVED = "resolved"
+    CLOSED = "closed"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still has to do something about the disturbance itself."""
+        return self not in (Status.RESOLVED, Status.CLOSED)
+
+
+class Role(StrEnum):
+    COMMANDER = "commander"
+    COMMS = "comms"
+    OPS = "ops"
+    SCRIBE = "scribe"
+
+
+class Milestone(StrEnum):
+    DETECTED = "detected"
+    DECLARED = "declared"
+    ACKNOWLEDGED = "acknowledged"
+    MITIGATED = "mitigated"
+    RESOLVED = "resolved"
+
+
+AFTER_THE_RESPONSE = frozenset({Milestone.MITIGATED, Milestone.RESOLVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """Whom it hurt. None and empty mean unknown."""
+
+    users: int | None = None
+    services: tuple[str, ...] = ()
+    revenue: str | None = None
+    summary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why it happened. None and empty mean unknown."""
+
+    primary: str | None = None
+    contributing: tuple[str, ...] = ()
+    detection: str | None = None
+    lessons: tuple[str, ...] = ()
+
+
+Changed = tuple["Incident", TimelineEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident as it is now. Times are UTC; people are Slack user ids where they have one."""
+
+    id: str
+    title: str
+    severity: Severity
+    declared_by: Person
+    service: str | None = None
+    status: Status = Status.DECLARED
+    drill: bool = False
+    source: str = "slack"
+    channel: str | None = None
+    roles: Mapping[Role, str] = field(default_factory=dict)
+    milestones: Mapping[Milestone, datetime] = field(default_factory=dict)
+    impact: Impact = Impact()
+    cause: Cause = Cause()
+    updated_at: datetime | None = None
+
+    @property
+    def commander(self) -> str | None:
+        return self.roles.get(Role.COMMANDER)
+
+    @property
+    def page_key(self) -> str:
+        """PagerDuty's dedup key of this incident's page."""
+        return self.id
+
+    @classmethod
+    def declare(
+        cls,
+        id: str,
+        title: str,
+        severity: Severity,
+        *,
+        by: Person,
+        at: datetime,
+        service: str | None = None,
+        detected: datetime | None = None,
+        source: str = "slack",
+        drill: bool = False,
+        facts: Mapping[str, object] | None = None,
+    ) -> Changed:
+        """A new incident. `detected` is when the alert began, if an alert told of it."""
+        title = " ".join(title.split())
+        if not title:
+            raise BadInput("title_missing")
+        if len(title) > TITLE_LIMIT:
+            raise BadInput("title_too_long", limit=TITLE_LIMIT, length=len(title))
+        incident = cls(
+            id=id,
+            title=title,
+            severity=severity,
+            declared_by=by,
+            service=service,
+            source=source,
+            drill=drill,
+            milestones={Milestone.DETECTED: min(detected or at, at), Milestone.DECLARED: at},
+            impact=Impact(services=(service,) if service else ()),
+            updated_at=at,
+        )
+        told = {
+            "title": title,
+            "severity": severity.value,
+            "service": service,
+            "source": source,
+            **(facts or {}),
+        }
+        return incident, TimelineEvent(Kind.DECLARED, at, by, told)
+
+    def opened_in(self, channel: str, name: str, *, by: Person, at: datetime) -> Changed:
+        return replace(self, channel=channel), TimelineEvent(
+            Kind.CHANNEL_OPENED, at, by, {"channel": channel, "name": name}
+        )
+
+    def acknowledge(self, *, by: Person, at: datetime) -> Changed:
+        """Somebody has taken it up: the end of the response time."""
+        if self.status is not Status.DECLARED:
+            raise WrongState("already_acknowledged", incident=self.id, status=self.status.value)
+        return self._reached(Milestone.ACKNOWLEDGED, Status.ACKNOWLEDGED, Kind.ACKNOWLEDGED, by, at)
+
+    def mitigate(self, *, by: Person, at: datetime) -> Changed:
+        """Users no longer feel it, though the cause may still be there."""
+        if self.status not in (Status.DECLARED, Status.ACKNOWLEDGED):
+            raise WrongState("already_mitigated", incident=self.id, status=self.status.value)
+        return self._reached(Milestone.MITIGATED, Status.MITIGATED, Kind.MITIGATED, by, at)
+
+    def resolve(self, *, by: Person, at: datetime) -> Changed:
+        """It is over. What was skipped on the way (acknowledging, mitigating) is taken as done now."""
+        if not self.status.is_open:
+            raise WrongState("already_resolved", incident=self.id, status=self.status.value)
+        return self._reached(Milestone.RESOLVED, Status.RESOLVED, Kind.RESOLVED, by, at)
+
+    def reopen(self, reason: str, *, by: Person, at: datetime) -> Changed:
+        """It came back. The milestones after the response are open again; the timeline keeps when they were."""
+        if self.status.is_open:
+            raise WrongState("not_resolved", incident=self.id, status=self.status.value)
+        reason = text(reason, "reason_missing")
+        kept = {m: t for m, t in self.milestones.items() if m not in AFTER_THE_RESPONSE}
+        reopened = replace(self, status=Status.ACKNOWLEDGED, milestones=kept, updated_at=at)
+        return reopened, TimelineEvent(Kind.REOPENED, at, by, {"reason": reason, "from": self.status.value})
+
+    def close(self, *, by: Person, at: datetime) -> Changed:
+        """The paperwork is done: after this only reopening changes the incident."""
+        if self.status is Status.CLOSED:
+            raise WrongState("incident_closed", incident=self.id)
+        if self.status.is_open:
+            raise WrongState("not_resolved", incident=self.id, status=self.status.value)
+        return replace(self, status=Status.CLOSED), TimelineEvent(Kind.CLOSED, at, by)
+
+    def with_severity(self, severity: Severity, *, by: Person, at: datetime) -> Changed:
+        self._must_not_be_closed()
+        if severity is self.severity:
+            raise WrongState("same_severity", incident=self.id, severity=severity.value)
+        facts = {"before": self.severity.value, "after": severity.value}
+        return replace(self, severity=severity), TimelineEvent(Kind.SEVERITY_CHANGED, at, by, facts)
+
+    def assign(self, role: Role, to: str, *, by: Person, at: datetime) -> Changed:
+        """Give `role` to the Slack user id `to`."""
+        self._must_not_be_closed()
+        if self.roles.get(role) == to:
+            raise WrongState("same_role", incident=self.id, role=role.value, person=to)
+        facts = {"role": role.value, "before": self.roles.get(role), "after": to}
+        return replace(self, roles={**self.roles, role: to}), TimelineEvent(Kind.ROLE_ASSIGNED, at, by, facts)
+
+    def update(self, words: str, *, by: Person, at: datetime) -> Changed:
+        """Tell everybody how it stands; the clock of the next update that is due starts again."""
+        self._must_not_be_closed()
+        told = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
+        return replace(self, updated_at=at), told
+
+    def note(self, words: str, *, by: Person, at: datetime) -> Changed:
+        self._must_not_be_closed()
+        return self, TimelineEvent(Kind.NOTE, at, by, {"text": text(words, "text_missing")})
+
+    def add_message(self, words: str, link: str | None, author: str, *, by: Person, at: datetime) -> Changed:
+        """Put a message that somebody wrote in the channel on the timeline."""
+        self._must_not_be_closed()
+        facts = {"text": text(words, "message_empty"), "link": link, "author": author}
+        return self, TimelineEvent(Kind.MESSAGE_ADDED, at, by, facts)
+
+    def with_impact(self, impact: Impact, *, by: Person, at: datetime) -> Changed:
+        self._must_not_be_closed()
+        facts = {
+            "users": impact.users,
+            "services": list(impact.services),
+            "revenue": impact.revenue,
+            "summary": impact.summary,
+        }
+        return replace(self, impact=impact), TimelineEvent(Kind.IMPACT_SET, at, by, facts)
+
+    def with_cause(self, cause: Cause, *, by: Person, at: datetime) -> Changed:
+        self._must_not_be_closed()
+        facts = {
+            "primary": cause.primary,
+            "contributing": list(cause.contributing),
+            "detection": cause.detection,
+            "lessons": list(cause.lessons),
+        }
+        return replace(self, cause=cause), TimelineEvent(Kind.CAUSE_SET, at, by, facts)
+
+    def happened(self, kind: Kind, facts: Mapping[str, object], *, by: Person, at: datetime) -> Changed:
+        """Something that the timeline must tell and that changes nothing of the incident itself."""
+        return self, TimelineEvent(kind, at, by, facts)
+
+    def _reached(self, milestone: Milestone, status: Status, kind: Kind, by: Person, at: datetime) -> Changed:
+        order = list(Milestone)
+        passed = order[: order.index(milestone) + 1]
+        milestones = {m: self.milestones.get(m, at) for m in passed} | {milestone: at}
+        changed = replace(self, status=status, milestones=milestones, updated_at=at)
+        return changed, TimelineEvent(kind, at, by)
+
+    def _must_not_be_closed(self) -> None:
+        if self.status is Status.CLOSED:
+            raise WrongState("incident_closed", incident=self.id)
+
+
+def via(source: str, changed: Changed) -> Changed:
+    """The same change, made elsewhere than in Slack: its event says where."""
+    incident, event = changed
+    return incident, replace(event, facts={**event.facts, "source": source})
+
+
+def text(words: str, missing: str, limit: int = TEXT_LIMIT) -> str:
+    """`words` without blanks around them; BadInput(`missing`) when nothing is left, or when there is too much."""
+    words = words.strip()
+    if not words:
+        raise BadInput(missing)
+    if len(words) > limit:
+        raise BadInput("text_too_long", limit=limit, length=len(words))
+    return words

@@ -1,0 +1,25 @@
+"""Who does something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody, or something, that acts.
+
+    `id` is a Slack user id (`U…`), or `<source>:<name>` for one who acted outside Slack (`pagerduty:Ana Torres`,
+    `alertmanager`, `terminal:ana`). `locale` is `es` or `en`.
+    """
+
+    id: str
+    name: str = ""
+    locale: str = "es"
+
+    @property
+    def in_slack(self) -> bool:
+        return self.id[:1] in ("U", "W") and ":" not in self.id
+
+
+BOT = Person("bot", "tamv-bot")

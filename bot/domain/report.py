@@ -1,0 +1,293 @@
+"""The post-incident report as plain facts, each with the evidence by which it can be checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.domain.followup import FollowUp, FollowUpState
+from bot.domain.incident import Incident, Milestone, Role, Status
+from bot.domain.people import Person
+from bot.domain.snapshot import Change, Direction, Effect, Measure, Snapshot, Verdict, compare, effect
+from bot.domain.timeline import Kind, TimelineEvent
+
+# What the report itself brings about is not part of its story: writing it again must give the same.
+_OUTSIDE_THE_STORY = frozenset({Kind.REPORT_WRITTEN})
+_TOLD_STEPS = frozenset(
+    {Kind.UPDATE, Kind.NOTE, Kind.MESSAGE_ADDED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED}
+)
+_PAGING = frozenset({Kind.PAGED, Kind.PAGE_FAILED, Kind.PAGE_RESOLVED, Kind.ESCALATED})
+_OUR_TROUBLES = frozenset({Kind.TROUBLE, Kind.PAGE_FAILED})
+_EVENT_OF = {
+    Milestone.DETECTED: Kind.DECLARED,
+    Milestone.DECLARED: Kind.DECLARED,
+    Milestone.ACKNOWLEDGED: Kind.ACKNOWLEDGED,
+    Milestone.MITIGATED: Kind.MITIGATED,
+    Milestone.RESOLVED: Kind.RESOLVED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where a fact can be checked: the event `#seq` of the timeline, and what else is known of it by web address."""
+
+    seq: int
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A milestone: when, and how long after the detection and after the milestone before.
+
+    `at` is None while it has not been reached. `skipped` when nobody said so: it was taken as done with a later one.
+    """
+
+    milestone: Milestone
+    at: datetime | None
+    since_start: timedelta | None
+    since_last: timedelta | None
+    skipped: bool
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """It came back. `mitigated` and `resolved` are when it had seemed over."""
+
+    at: datetime
+    by: Person
+    reason: str
+    mitigated: datetime | None
+    resolved: datetime | None
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """How long something took, and what the team wants it to stay below."""
+
+    took: timedelta | None
+    target: timedelta | None
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.took is None or self.target is None else self.took < self.target
+
+
+@dataclass(frozen=True, slots=True)
+class FigureRow:
+    """One figure over the incident: normal, at the first snapshot, at its worst, at the last, and how it went."""
+
+    change: Change
+    worst: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawn figure of a snapshot: the file's name, and when the snapshot was taken."""
+
+    name: str
+    title: Mapping[str, str]
+    taken_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one person did: the roles held at the end, and how often each kind of thing."""
+
+    person: Person
+    roles: tuple[Role, ...]
+    did: Mapping[Kind, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the report tells. What only people know and nobody has said stands in `unknown` by name."""
+
+    incident: Incident
+    as_of: datetime
+    milestones: tuple[Reached, ...]
+    reopenings: tuple[Reopening, ...]
+    response: Goal
+    recovery: Goal
+    felt: timedelta | None
+    declared: TimelineEvent
+    impact_evidence: Evidence | None
+    cause_evidence: Evidence | None
+    steps: tuple[TimelineEvent, ...]
+    followups: tuple[FollowUp, ...]
+    figures: tuple[FigureRow, ...]
+    first: Snapshot | None
+    last: Snapshot | None
+    effect: Effect
+    charts: tuple[Chart, ...]
+    people: tuple[Contribution, ...]
+    pages: tuple[TimelineEvent, ...]
+    troubles: tuple[TimelineEvent, ...]
+    timeline: tuple[TimelineEvent, ...]
+    evidence: Mapping[int, Evidence]
+    unknown: tuple[str, ...]
+
+    @property
+    def still_out(self) -> tuple[Measure, ...]:
+        """The figures that were out of bounds at the last snapshot."""
+        return tuple(row.change.after for row in self.figures if row.change.after.verdict is Verdict.BREACH)
+
+    @property
+    def next_due(self) -> FollowUp | None:
+        """The follow-up that is due first of those that are not done."""
+        waiting = [one for one in self.followups if one.state is not FollowUpState.DONE and one.due]
+        return min(waiting, key=lambda one: (one.due, one.id), default=None)
+
+    @property
+    def done(self) -> int:
+        return sum(one.state is FollowUpState.DONE for one in self.followups)
+
+
+def build(
+    incident: Incident,
+    timeline: Sequence[TimelineEvent],
+    followups: Sequence[FollowUp],
+    snapshots: Sequence[Snapshot],
+    *,
+    charts: Sequence[Chart] = (),
+    links: Mapping[int, Sequence[tuple[str, str]]] | None = None,
+    response_target: timedelta | None = None,
+    recovery_target: timedelta | None = None,
+) -> Report:
+    """The report of an incident as it is now.
+
+    `timeline` are all of its events in order, `snapshots` the oldest first; `links` are web addresses (name, URL) of
+    events by their number. The same arguments give the same report, and events that tell that a report was written
+    change nothing in it.
+    """
+    story = tuple(event for event in timeline if event.kind not in _OUTSIDE_THE_STORY)
+    evidence = {event.seq: Evidence(event.seq, tuple((links or {}).get(event.seq, ()))) for event in story}
+    first, last = _ends(snapshots)
+    changes = compare(first, last) if first and last else ()
+    start = incident.milestones[Milestone.DETECTED]
+
+    def newest(kind: Kind) -> Evidence | None:
+        return next((evidence[event.seq] for event in reversed(story) if event.kind is kind), None)
+
+    def took(milestone: Milestone) -> timedelta | None:
+        reached = incident.milestones.get(milestone)
+        return None if reached is None else reached - start
+
+    return Report(
+        incident=incident,
+        as_of=story[-1].at,
+        milestones=tuple(_milestones(incident, story, evidence)),
+        reopenings=tuple(_reopenings(story, evidence)),
+        response=Goal(took(Milestone.ACKNOWLEDGED), response_target),
+        recovery=Goal(took(Milestone.RESOLVED), recovery_target),
+        felt=took(Milestone.MITIGATED),
+        declared=story[0],
+        impact_evidence=newest(Kind.IMPACT_SET),
+        cause_evidence=newest(Kind.CAUSE_SET),
+        steps=tuple(_steps(story)),
+        followups=tuple(followups),
+        figures=tuple(FigureRow(change, _worst(change, snapshots, start)) for change in changes),
+        first=first,
+        last=last,
+        effect=effect(changes) if changes else Effect.UNKNOWN,
+        charts=tuple(charts),
+        people=tuple(_people(incident, story)),
+        pages=tuple(event for event in story if event.kind in _PAGING),
+        troubles=tuple(event for event in story if event.kind in _OUR_TROUBLES),
+        timeline=story,
+        evidence=evidence,
+        unknown=tuple(_unknown(incident, followups)),
+    )
+
+
+def _milestones(
+    incident: Incident, story: Sequence[TimelineEvent], evidence: Mapping[int, Evidence]
+) -> Iterable[Reached]:
+    start = before = incident.milestones[Milestone.DETECTED]
+    after_reopening = max((event.seq for event in story if event.kind is Kind.REOPENED), default=0)
+    for milestone in Milestone:
+        at = incident.milestones.get(milestone)
+        told = [event for event in story if event.kind is _EVENT_OF[milestone]]
+        if milestone in (Milestone.MITIGATED, Milestone.RESOLVED):
+            told = [event for event in told if event.seq > after_reopening]
+        event = told[-1] if told and at else None
+        yield Reached(
+            milestone=milestone,
+            at=at,
+            since_start=at - start if at else None,
+            since_last=at - before if at else None,
+            skipped=at is not None and event is None,
+            evidence=evidence[event.seq] if event else None,
+        )
+        before = at or before
+
+
+def _reopenings(story: Sequence[TimelineEvent], evidence: Mapping[int, Evidence]) -> Iterable[Reopening]:
+    mitigated = resolved = None
+    for event in story:
+        if event.kind is Kind.MITIGATED:
+            mitigated = event.at
+        elif event.kind is Kind.RESOLVED:
+            resolved = event.at
+        elif event.kind is Kind.REOPENED:
+            reason = str(event.facts["reason"])
+            yield Reopening(event.at, event.by, reason, mitigated, resolved, evidence[event.seq])
+            mitigated = resolved = None
+
+
+def _steps(story: Sequence[TimelineEvent]) -> Iterable[TimelineEvent]:
+    """What was said to have been done while it burned: until it was resolved for good, if it was."""
+    turns = [event for event in story if event.kind in (Kind.RESOLVED, Kind.REOPENED)]
+    over = turns and turns[-1].kind is Kind.RESOLVED
+    return (event for event in story if event.kind in _TOLD_STEPS and (not over or event.seq < turns[-1].seq))
+
+
+def _ends(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snapshot | None]:
+    """The first snapshot and the last one of the same board; of one alone there is no last."""
+    if not snapshots:
+        return None, None
+    first = snapshots[0]
+    same = [one for one in snapshots[1:] if (one.board, one.service) == (first.board, first.service)]
+    return first, same[-1] if same else None
+
+
+def _worst(change: Change, snapshots: Sequence[Snapshot], start: datetime) -> float | None:
+    """The worst value that any snapshot saw of this figure since the incident began."""
+    query = change.after.query
+    seen = [value for one in snapshots for series in one.of(query) for at, value in series.points if at >= start]
+    figures = (figure for one in snapshots for figure in one.figures)
+    seen += [figure.value for figure in figures if figure.query == query and figure.value is not None]
+    pick: Callable[[list[float]], float] = min if change.after.direction is Direction.BELOW else max
+    return pick(seen) if seen else None
+
+
+def _people(incident: Incident, story: Sequence[TimelineEvent]) -> Iterable[Contribution]:
+    """Those who hold a role, then the others that did something, in the order in which they came."""
+    people: dict[str, Person] = {person: Person(person) for person in incident.roles.values()}
+    did: dict[str, Counter[Kind]] = {}
+    for event in story:
+        if not (event.by.in_slack or event.by.id.startswith(("pagerduty:", "terminal:", "github:"))):
+            continue
+        if not people.get(event.by.id, Person("")).name:
+            people[event.by.id] = event.by
+        did.setdefault(event.by.id, Counter())[event.kind] += 1
+    for id, person in people.items():
+        roles = tuple(role for role in Role if incident.roles.get(role) == id)
+        yield Contribution(person, roles, did.get(id, Counter()))
+
+
+def _unknown(incident: Incident, followups: Sequence[FollowUp]) -> Iterable[str]:
+    impact, cause = incident.impact, incident.cause
+    facts: dict[str, object] = {
+        "users": impact.users is not None,
+        "services": impact.services,
+        "revenue": impact.revenue,
+        "primary": cause.primary,
+        "contributing": cause.contributing,
+        "lessons": cause.lessons,
+        "followups": followups or incident.status is Status.CLOSED,
+    }
+    return (name for name, known in facts.items() if not known)

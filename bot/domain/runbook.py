@@ -1,0 +1,139 @@
+"""A runbook: GitHub Actions' words for steps, ours for approvals and figures that must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from bot.domain.errors import BadInput
+from bot.domain.spans import span
+
+Span = Annotated[timedelta, BeforeValidator(span)]
+LANGUAGES = ("es", "en")
+STANDARD = ("undo", "stop")  # what may follow a failure beside another runbook
+Title = dict[Literal["es", "en"], str]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+InputType = Literal["string", "integer", "number", "boolean", "choice", "service", "environment"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Trigger(_Part):
+    """When the runbook is proposed: an alert by name and labels, or a figure out of its threshold for a time."""
+
+    alert: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    query: str | None = None
+    for_: Span = Field(timedelta(0), alias="for")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Trigger:
+        if (self.alert is None) == (self.query is None):
+            raise ValueError("a trigger is either an `alert` or a `query`")
+        return self
+
+
+class Input(_Part):
+    """What a run may be told. `options` belong to the type `choice`."""
+
+    type: InputType = "string"
+    description: Title = Field(default_factory=dict)
+    default: Any = None
+    required: bool = False
+    options: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _choice_has_options(self) -> Input:
+        if (self.type == "choice") != bool(self.options):
+            raise ValueError("`options` go with the type `choice`, and only with it")
+        return self
+
+    def read(self, name: str, value: str, services: Iterable[str] = ()) -> Any:
+        """What was typed for the input `name`, in its own type. Raises BadInput that says what was expected."""
+        expected: str | None = None
+        match self.type:
+            case "integer" | "number":
+                try:
+                    return int(value) if self.type == "integer" else float(value)
+                except ValueError:
+                    expected = "1, 2, 3…" if self.type == "integer" else "1.5"
+            case "boolean":
+                expected = None if value.lower() in ("true", "false") else "true | false"
+            case "choice":
+                expected = None if value in self.options else " | ".join(self.options)
+            case "service" if value not in services:
+                raise BadInput("unknown_service", service=value, nearest=None, known=sorted(services))
+        if expected is not None:
+            raise BadInput("wrong_input", input=name, value=value, expected=expected)
+        return value.lower() == "true" if self.type == "boolean" else value
+
+
+class Approval(_Part):
+    """More than the policy asks for: a role, a number of people, a time."""
+
+    role: str | None = None
+    count: int | None = Field(None, ge=1, le=5)
+    expires: Span | None = None
+
+
+class Verify(_Part):
+    """Figures that must hold after the step: a board's thresholds, within a time, and for how long."""
+
+    board: str
+    within: Span = timedelta(minutes=5)
+    for_: Span = Field(timedelta(0), alias="for")
+
+
+class Step(_Part):
+    """One action with its parameters."""
+
+    id: Name
+    title: Title = Field(default_factory=dict)
+    uses: str = Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    if_: str | None = Field(None, alias="if")
+    environment: Name | None = None
+    timeout: Span | None = Field(
+        None,
+        description="how long its action may take before it is cut off and the step fails; without it ten minutes, and "
+        "besides as long as the action is told to wait (duration, within, wait, or until it ends)",
+    )
+    continue_on_error: bool = Field(False, alias="continue-on-error")
+    keep: bool = Field(False, description="an undo of the run leaves what this step has done: a safety copy, evidence")
+    approval: Approval | None = None
+    verify: Verify | None = None
+
+
+class Runbook(_Part):
+    """All of a runbook's file.
+
+    `environment` is where it acts, and nowhere else; without it the person says. A step may act in another one.
+    `on_failure` is `undo`, `stop` or another runbook's name; a run's copy has it whole.
+    """
+
+    name: Name
+    title: Title
+    description: Title = Field(default_factory=dict)
+    triggers: list[Trigger] = Field(default_factory=list)
+    environment: Name | None = None
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    steps: list[Step] = Field(min_length=1)
+    on_failure: Name | Runbook = Field("undo", alias="on-failure")
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Runbook:
+        seen: set[str] = set()
+        for step in self.steps:
+            if step.id in seen:
+                raise ValueError(f"two steps are called `{step.id}`")
+            seen.add(step.id)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The copy that a run keeps; `Runbook.model_validate` reads it back."""
+        return self.model_dump(mode="json", by_alias=True)

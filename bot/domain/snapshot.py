@@ -1,0 +1,284 @@
+"""A snapshot: what the figures of a service were at one moment, judged, and compared with another moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from statistics import median
+from typing import Any, Self
+
+Point = tuple[datetime, float]
+
+# A change is one only when it is more than this share of the figure, or of its threshold when that is larger.
+TOLERANCE = 0.1
+
+
+class Direction(StrEnum):
+    """The side of the threshold that is bad."""
+
+    ABOVE = "above"
+    BELOW = "below"
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    BREACH = "breach"
+    UNKNOWN = "unknown"
+    NO_THRESHOLD = "no_threshold"
+
+
+class Trend(StrEnum):
+    """How one figure went from one snapshot to another. `changed`: without a threshold nobody can say for better."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "same"
+    CHANGED = "changed"
+    UNKNOWN = "unknown"
+
+
+class Effect(StrEnum):
+    """What happened, all figures taken together, between two snapshots."""
+
+    HELPED = "helped"
+    NO_EFFECT = "no_effect"
+    WORSE = "worse"
+    MIXED = "mixed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured. `query` is its name in the catalogue, or PromQL; `title` is by language."""
+
+    query: str
+    title: Mapping[str, str]
+    unit: str = ""
+    threshold: float | None = None
+    direction: Direction = Direction.ABOVE
+
+    def in_language(self, locale: str) -> str:
+        return self.title.get(locale) or self.query
+
+    def breached_by(self, value: float) -> bool:
+        """Whether `value` lies on the bad side; on the threshold itself it does not."""
+        if self.threshold is None:
+            return False
+        return value > self.threshold if self.direction is Direction.ABOVE else value < self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of one query: its finite values (UTC), every `step` seconds where there is one.
+
+    `label` tells the series of one query apart, and is empty when there is only one.
+    """
+
+    query: str
+    step: float
+    points: tuple[Point, ...]
+    label: str = ""
+
+    def at(self, moment: datetime) -> float | None:
+        """The value within a step before `moment`; None when there is none so near."""
+        last = next((point for point in reversed(self.points) if point[0] <= moment), None)
+        return last[1] if last and (moment - last[0]).total_seconds() < self.step else None
+
+    def median(self, until: datetime) -> float | None:
+        """The median of what came before `until`; None when nothing did."""
+        values = [value for at, value in self.points if at < until]
+        return median(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Measure):
+    """A measure with its value at the snapshot's moment. None is unknown: no data, NaN or infinity.
+
+    `normal` is the median of the window until the incident began. Of a query with several series the worst one
+    counts; `label` says which, and `count` of how many.
+    """
+
+    value: float | None = None
+    normal: float | None = None
+    label: str = ""
+    count: int = 1
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.value is None:
+            return Verdict.UNKNOWN
+        if self.threshold is None:
+            return Verdict.NO_THRESHOLD
+        return Verdict.BREACH if self.breached_by(self.value) else Verdict.OK
+
+    @property
+    def change(self) -> float | None:
+        """Since normal, in percent; None when one of the two is unknown, or normal is 0 and the value is not."""
+        if self.value is None or self.normal is None:
+            return None
+        if self.normal == 0:
+            return 0.0 if self.value == 0 else None
+        return (self.value - self.normal) / abs(self.normal) * 100
+
+
+def measured(measure: Measure, series: Sequence[Series], at: datetime, calm_until: datetime) -> Figure:
+    """The figure of a measure from its series: the worst one's value at `at`, its normal before `calm_until`."""
+    facts = {one.name: getattr(measure, one.name) for one in fields(Measure)} | {"count": len(series)}
+    known = [(value, one) for one in series if (value := one.at(at)) is not None]
+    if known:
+        pick = min if measure.direction is Direction.BELOW else max
+        value, worst = pick(known, key=lambda pair: pair[0])
+        return Figure(**facts, value=value, normal=worst.median(calm_until), label=worst.label)
+    if len(series) == 1:
+        return Figure(**facts, normal=series[0].median(calm_until), label=series[0].label)
+    return Figure(**facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A measure that could not be asked for, and the mistake's key and facts (plain JSON) that say why.
+
+    `temporary`: asking again later may help.
+    """
+
+    measure: Measure
+    error: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The figures at `at` (UTC), and their series over the `window` before it.
+
+    `board` is a board's or a query's name, or PromQL. `calm_until` is where the normal ends: when the incident
+    began, or `at` when there is none.
+    """
+
+    board: str
+    service: str | None
+    at: datetime
+    window: timedelta
+    calm_until: datetime
+    figures: tuple[Figure, ...] = ()
+    series: tuple[Series, ...] = ()
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def start(self) -> datetime:
+        return self.at - self.window
+
+    @property
+    def worth_asking_again(self) -> bool:
+        return any(one.temporary for one in self.missing)
+
+    def of(self, query: str) -> tuple[Series, ...]:
+        """The series of one query."""
+        return tuple(one for one in self.series if one.query == query)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON. Times are ISO 8601, a point is `[seconds since 1970, value]`.
+
+        Verdict and change stand there for readers; `from_json` reckons them anew.
+        """
+        return {
+            "board": self.board,
+            "service": self.service,
+            "at": self.at.isoformat(),
+            "window": self.window.total_seconds(),
+            "calm_until": self.calm_until.isoformat(),
+            "figures": [figure_json(figure) for figure in self.figures],
+            "series": [
+                {
+                    "query": one.query,
+                    "step": one.step,
+                    "points": [[at.timestamp(), value] for at, value in one.points],
+                    "label": one.label,
+                }
+                for one in self.series
+            ],
+            "missing": [asdict(one) for one in self.missing],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        return cls(
+            board=content["board"],
+            service=content["service"],
+            at=datetime.fromisoformat(content["at"]),
+            window=timedelta(seconds=content["window"]),
+            calm_until=datetime.fromisoformat(content["calm_until"]),
+            figures=tuple(_figure_from(one) for one in content["figures"]),
+            series=tuple(
+                Series(**one | {"points": tuple((datetime.fromtimestamp(at, UTC), v) for at, v in one["points"])})
+                for one in content["series"]
+            ),
+            missing=tuple(Missing(**one | {"measure": _measure_from(one["measure"])}) for one in content["missing"]),
+        )
+
+
+def figure_json(figure: Figure) -> dict[str, Any]:
+    """A figure as plain JSON, with its verdict and its change since normal."""
+    return asdict(figure) | {"verdict": figure.verdict.value, "change": figure.change}
+
+
+def _figure_from(content: Mapping[str, Any]) -> Figure:
+    return Figure(**_facts(Figure, content))
+
+
+def _measure_from(content: Mapping[str, Any]) -> Measure:
+    return Measure(**_facts(Measure, content))
+
+
+def _facts(kind: type[Measure], content: Mapping[str, Any]) -> dict[str, Any]:
+    known = {one.name: content[one.name] for one in fields(kind)}
+    return known | {"direction": Direction(known["direction"])}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure in two snapshots."""
+
+    before: Figure
+    after: Figure
+    trend: Trend
+
+
+def compare(before: Snapshot, after: Snapshot, tolerance: float = TOLERANCE) -> tuple[Change, ...]:
+    """How each figure that both snapshots have went from one to the other, in the order of the second."""
+    earlier = {figure.query: figure for figure in before.figures}
+    return tuple(
+        Change(earlier[figure.query], figure, trend(earlier[figure.query], figure, tolerance))
+        for figure in after.figures
+        if figure.query in earlier
+    )
+
+
+def trend(before: Figure, after: Figure, tolerance: float = TOLERANCE) -> Trend:
+    """Crossing the threshold always counts; anything else only beyond the tolerance."""
+    if before.value is None or after.value is None:
+        return Trend.UNKNOWN
+    if after.threshold is not None and before.breached_by(before.value) != after.breached_by(after.value):
+        return Trend.WORSE if after.breached_by(after.value) else Trend.BETTER
+    difference = after.value - before.value
+    if abs(difference) <= tolerance * max(abs(before.value), abs(after.threshold or 0)):
+        return Trend.SAME
+    if after.threshold is None:
+        return Trend.CHANGED
+    rose = difference > 0
+    return Trend.WORSE if rose is (after.direction is Direction.ABOVE) else Trend.BETTER
+
+
+def effect(changes: Sequence[Change]) -> Effect:
+    """Whether it helped. Only figures that are out of bounds before or after say so: what was well may move."""
+    concerned = [one for one in changes if Verdict.BREACH in (one.before.verdict, one.after.verdict)]
+    trends = {one.trend for one in concerned}
+    if {Trend.BETTER, Trend.WORSE} <= trends:
+        return Effect.MIXED
+    if Trend.WORSE in trends:
+        return Effect.WORSE
+    if Trend.UNKNOWN in trends or all(one.trend is Trend.UNKNOWN for one in changes):
+        return Effect.UNKNOWN
+    return Effect.HELPED if Trend.BETTER in trends else Effect.NO_EFFECT

@@ -1,0 +1,101 @@
+"""The timeline: what happened in an incident, appended and never changed, each event chained to the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from bot.domain.people import Person
+
+GENESIS = "0" * 64
+
+
+class Kind(StrEnum):
+    """What happened. The words for each stand in `messages/timeline.j2`, in the block of the same name."""
+
+    DECLARED = "declared"
+    CHANNEL_OPENED = "channel_opened"
+    ACKNOWLEDGED = "acknowledged"
+    SEVERITY_CHANGED = "severity_changed"
+    ROLE_ASSIGNED = "role_assigned"
+    UPDATE = "update"
+    NOTE = "note"
+    MESSAGE_ADDED = "message_added"
+    MITIGATED = "mitigated"
+    RESOLVED = "resolved"
+    REOPENED = "reopened"
+    CLOSED = "closed"
+    IMPACT_SET = "impact_set"
+    CAUSE_SET = "cause_set"
+    ALERT_FIRING = "alert_firing"
+    ALERT_RESOLVED = "alert_resolved"
+    PAGE_ASKED = "page_asked"
+    PAGED = "paged"
+    PAGE_FAILED = "page_failed"
+    PAGE_RESOLVED = "page_resolved"
+    ESCALATED = "escalated"
+    SNAPSHOT_TAKEN = "snapshot_taken"
+    FOLLOWUP_OPENED = "followup_opened"
+    FOLLOWUP_FILED = "followup_filed"
+    FOLLOWUP_DONE = "followup_done"
+    FOLLOWUP_REOPENED = "followup_reopened"
+    REPORT_WRITTEN = "report_written"
+    RUN_STARTED = "run_started"
+    RUN_APPROVED = "run_approved"
+    RUN_CHANGED = "run_changed"
+    RUN_UNDONE = "run_undone"
+    RUN_ENDED = "run_ended"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """One thing that happened.
+
+    `facts` is plain JSON and belongs to the kind. `seq` (1, 2, … within the incident) and `hash` are given when the
+    event is appended; until then they are 0 and empty.
+    """
+
+    kind: Kind
+    at: datetime
+    by: Person
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seq: int = 0
+    hash: str = ""
+
+    def chained(self, incident_id: str, after: str, seq: int) -> TimelineEvent:
+        """The event as it is appended: numbered, and with the SHA-256 of itself and of the hash `after` it follows."""
+        event = replace(self, seq=seq)
+        return replace(event, hash=event.digest(incident_id, after))
+
+    def digest(self, incident_id: str, after: str) -> str:
+        """SHA-256 (hex) over the previous hash and the canonical JSON of this event."""
+        content = [
+            incident_id,
+            self.seq,
+            self.kind.value,
+            self.at.astimezone(UTC).isoformat(),
+            self.by.id,
+            self.by.name,
+            self.facts,
+        ]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(f"{after}\n{canonical}".encode()).hexdigest()
+
+
+def first_broken(incident_id: str, events: Iterable[TimelineEvent]) -> int | None:
+    """The number of the first event that does not fit the chain, or None when the chain holds.
+
+    `events` must be in order of `seq`. A changed, removed or inserted event breaks the chain from there on.
+    """
+    after = GENESIS
+    for position, event in enumerate(events, start=1):
+        if event.seq != position or event.hash != event.digest(incident_id, after):
+            return position
+        after = event.hash
+    return None

@@ -1,0 +1,86 @@
+"""Alertmanager's API v2: silences. Its own document is `api/v2/openapi.yaml` of prometheus/alertmanager."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+
+from bot.domain.errors import Refused, Unavailable
+from bot.integrations.effects import effect
+from bot.integrations.session import HttpClient
+
+SERVICE = "Alertmanager"
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """`name="value"`: alerts with this label and value."""
+
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        return f'{self.name}="{self.value}"'
+
+
+class Alertmanager(HttpClient):
+    """Silences of one Alertmanager. Raises Unavailable and Refused."""
+
+    service = SERVICE
+
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        super().__init__(timeout=aiohttp.ClientTimeout(total=timeout))
+        self._url = url.rstrip("/")
+
+    @effect("alertmanager.silence")
+    async def silence(
+        self, matchers: Sequence[Matcher], begins: datetime, ends: datetime, reason: str, by: str, key: str
+    ) -> str:
+        """Silence alerts; gives the id. `key` stands in the comment: the same key again finds the first one."""
+        mark = f"[{key}]"
+        for known in await self._ask("GET", "/silences"):
+            if known.get("comment", "").endswith(mark) and known.get("status", {}).get("state") != "expired":
+                return str(known["id"])
+        body = {
+            "matchers": [{"name": one.name, "value": one.value, "isRegex": False, "isEqual": True} for one in matchers],
+            "startsAt": begins.isoformat(),
+            "endsAt": ends.isoformat(),
+            "createdBy": by,
+            "comment": f"{reason} {mark}",
+        }
+        answer = await self._ask("POST", "/silences", body)
+        return str(answer["silenceID"])
+
+    @effect("alertmanager.expire")
+    async def expire(self, id: str) -> None:
+        """End a silence; one that has ended already is no mistake."""
+        if await self.state(id) in (None, "expired"):
+            return
+        await self._ask("DELETE", f"/silence/{id}")
+
+    async def state(self, id: str) -> str | None:
+        """active, pending or expired; None when there is no such silence."""
+        try:
+            found = await self._ask("GET", f"/silence/{id}")
+        except Refused as problem:
+            if problem.facts.get("status") == 404:
+                return None
+            raise
+        return str(found["status"]["state"])
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        try:
+            async with self._session.request(method, f"{self._url}/api/v2{path}", json=body) as answer:
+                if answer.status == 429 or answer.status >= 500:
+                    raise Unavailable("unreachable", service=SERVICE, status=answer.status)
+                if answer.status >= 400:
+                    why = (await answer.text())[:200]
+                    raise Refused("refused", service=SERVICE, status=answer.status, why=why)
+                return await answer.json() if answer.content_type == "application/json" else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as problem:
+            uncertain = method != "GET"
+            raise Unavailable("unreachable", service=SERVICE, uncertain=uncertain) from problem

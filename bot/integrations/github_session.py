@@ -1,0 +1,159 @@
+"""One repository at GitHub by PyGithub: signed in, in threads, with a deadline; its mistakes named."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import github
+import requests
+from github.Auth import AppAuth, Auth, Token
+from github.GithubException import BadAttributeException, GithubException, IncompletableObject
+from github.Repository import Repository
+
+from bot.domain.errors import BotError, Off, Refused, Unavailable
+from bot.integrations.base import in_thread
+from bot.integrations.failures import answered, nonsense, not_answered, seconds_to_wait
+from bot.integrations.github_answers import words
+
+T = TypeVar("T")
+
+SERVICE = "GitHub"
+GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+# What PyGithub and our reading raise over an answer that is not GitHub's.
+MALFORMED = (BadAttributeException, AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One method's work in its thread."""
+
+    client: github.Github
+    repository: Repository
+    what: str
+    until: float
+    timeout: float
+
+    def before_writing(self) -> None:
+        """Unavailable unless a write's answer can still come before the caller is told that the time is over.
+
+        Else it could be carried out after the caller has looked for its effect and begun anew.
+        """
+        if self.until - time.monotonic() < self.timeout / 2:
+            raise Unavailable("timed_out", service=SERVICE, what=self.what, seconds=self.timeout)
+
+
+class Session:
+    """One repository, by a token or as a GitHub App. `timeout` in seconds holds for each piece of work as a whole.
+
+    `seconds_between_writes`: GitHub asks for one between many; the few that make an issue may come closer.
+    """
+
+    def __init__(
+        self,
+        token: str | None,
+        repository: str,
+        api_url: str,
+        timeout: float,
+        *,
+        app_id: str | None = None,
+        private_key: str | None = None,
+        seconds_between_writes: float = 0.25,
+    ) -> None:
+        self._token = token
+        self._app = (app_id, private_key.replace("\\n", "\n")) if app_id and private_key else None
+        self._repository = repository
+        self._timeout = timeout
+        self._client: dict[str, Any] = {
+            "base_url": api_url.rstrip("/"),
+            "timeout": max(1, int(timeout / 2)),
+            "per_page": 100,
+            "retry": None,
+            "seconds_between_requests": None,
+            "seconds_between_writes": seconds_between_writes,
+            "lazy": True,
+        }
+        self._own = threading.local()  # PyGithub keeps a request in its connection: no two threads may share one
+        self._installation: int | None = None
+        self._login: str | None = None
+
+    @property
+    def is_app(self) -> bool:
+        return self._app is not None
+
+    def login(self, work: Work) -> str:
+        """Who we are there, inside a piece of work."""
+        if self._login is None:
+            if self._token or self._app is None:
+                self._login = str(work.client.get_user().login)
+            else:
+                integration = github.GithubIntegration(auth=AppAuth(*self._app), **self._client)
+                self._login = f"{integration.get_app().slug}[bot]"
+        return self._login
+
+    async def do(self, what: str, action: Callable[[Work], T], *, writes: bool = False) -> T:
+        """What `action` gives, in a thread. `writes`: it may have been done although its answer was lost.
+
+        Raises Unavailable (try again, with `retry_after` at a rate limit: no thread waits for it) or Refused (GitHub's
+        own words as `why`); without token and app, Off.
+        """
+
+        def run() -> T:
+            with self._translated(what, writes=writes):
+                client = self._signed_in()
+                return action(Work(client, client.get_repo(self._repository), what, until, self._timeout))
+
+        until = time.monotonic() + self._timeout
+        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+
+    def _signed_in(self) -> github.Github:
+        if not hasattr(self._own, "client"):
+            self._own.client = github.Github(auth=self._auth(), **self._client)
+        client: github.Github = self._own.client
+        return client
+
+    def _auth(self) -> Auth:
+        if self._token:
+            return Token(self._token)
+        if self._app is None:
+            raise Off("github_off")
+        app = AppAuth(*self._app)
+        try:
+            app.create_jwt()
+        except Exception as error:  # each kind of broken key has its own, of three libraries
+            raise Refused("github_key_wrong", service=SERVICE) from error
+        if self._installation is None:
+            integration = github.GithubIntegration(auth=app, **self._client)
+            self._installation = integration.get_repo_installation(*self._repository.split("/")).id
+        return app.get_installation_auth(self._installation)
+
+    @contextmanager
+    def _translated(self, what: str, *, writes: bool) -> Iterator[None]:
+        try:
+            yield
+        except IncompletableObject as error:
+            raise nonsense(SERVICE, what, writes=writes) from error
+        except GithubException as error:
+            raise self._refusal(what, error, writes=writes) from error
+        except requests.RequestException as error:
+            raise not_answered(SERVICE, what, error, seconds=self._timeout, writes=writes) from error
+        except MALFORMED as error:
+            raise nonsense(SERVICE, what, writes=writes) from error
+
+    def _refusal(self, what: str, error: GithubException, *, writes: bool) -> BotError:
+        """https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit"""
+        why = words(error.data).replace(self._token or "\0", "***")
+        headers = {name.lower(): str(value) for name, value in (error.headers or {}).items()}
+        wait = None
+        if error.status in (403, 429):
+            wait = seconds_to_wait(headers, "Retry-After")
+            if wait is None and headers.get("x-ratelimit-remaining") == "0":
+                reset = seconds_to_wait(headers, "x-ratelimit-reset") or 0.0
+                wait = max(1.0, reset - time.time())
+            elif wait is None and "rate limit" in why.lower():
+                wait = 60.0
+        return answered(SERVICE, what, error.status, why, retry_after=wait, writes=writes)

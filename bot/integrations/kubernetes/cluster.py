@@ -1,0 +1,129 @@
+"""The connection to a cluster, and what its errors mean."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import yaml
+from kubernetes.aio import client, config
+from pydantic import ValidationError
+
+from bot.domain.errors import NotFound, Refused, Unavailable
+
+SERVICE = "Kubernetes"
+FIELD_MANAGER = "tamv-bot"
+ALL = "All"  # of a dry run: through every stage, nothing is kept
+_FORBIDDEN = re.compile(
+    r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
+    r'(?:.* in the namespace "(?P<namespace>[^"]+)")?'
+)
+
+
+class Cluster:
+    """An API server, by a kubeconfig file or from inside the cluster. Calls have a deadline of `timeout` seconds."""
+
+    def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
+        self._kubeconfig = kubeconfig
+        self.timeout = timeout
+        self._api: client.ApiClient | None = None
+
+    async def __aenter__(self) -> Self:
+        settings = client.Configuration()
+        if self._kubeconfig:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=self._kubeconfig, client_configuration=settings
+            )
+        else:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        self._api = client.ApiClient(settings)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._api:
+            await self._api.close()  # type: ignore[no-untyped-call]
+        self._api = None
+
+    @property
+    def api(self) -> client.ApiClient:
+        if self._api is None:
+            raise Unavailable("unreachable", service=SERVICE)
+        return self._api
+
+    async def ask(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """The answer of one call, as the client's model. Raises NotFound, Refused and Unavailable.
+
+        `what` says what was wanted, for people. The models allow None everywhere, so their types are let go here.
+        """
+        try:
+            return await call(*args, _request_timeout=self.timeout, **kwargs)
+        except client.exceptions.ApiException as problem:
+            raise _named(what, problem) from problem
+        except ValidationError as problem:
+            raise Unavailable("nonsense", service=SERVICE, what=what) from problem
+        except TimeoutError as problem:
+            raise Unavailable("timed_out", service=SERVICE, what=what, seconds=self.timeout) from problem
+        except (aiohttp.ClientError, OSError) as problem:
+            why = type(problem).__name__
+            raise Unavailable("unreachable", service=SERVICE, what=what, why=why) from problem
+
+    async def check(self) -> str:
+        """Read-only: the server's version."""
+        version = await self.ask("version", client.VersionApi(self.api).get_code)
+        return str(version.git_version)
+
+    def plain(self, thing: Any) -> dict[str, Any]:
+        """An object of the API as JSON, as kubectl shows it."""
+        found: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
+        return found
+
+
+def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """A unified diff of two objects in YAML, without what the server keeps for itself; `{}` is none."""
+    old, new = (
+        yaml.safe_dump(told(one), sort_keys=True, allow_unicode=True).splitlines() if one else []
+        for one in (before, after)
+    )
+    return "\n".join(list(difflib.unified_diff(old, new, lineterm="", n=2))[2:])
+
+
+def told(thing: dict[str, Any]) -> dict[str, Any]:
+    """What somebody has said of an object: without its status, and without what the server keeps for itself."""
+    hidden = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+    metadata = {name: value for name, value in thing.get("metadata", {}).items() if name not in hidden}
+    rest = {name: value for name, value in thing.items() if name not in ("status", "metadata")}
+    return rest | {"metadata": metadata} if metadata else rest
+
+
+def _named(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:
+    status = int(problem.status or 0)
+    try:
+        body = json.loads(problem.body or "{}")
+    except ValueError:
+        body = {}
+    why = _why(body, problem)
+    if status == 404:
+        return NotFound("kubernetes_not_found", what=what, why=why)
+    if status == 403 and (missing := _FORBIDDEN.search(why)):
+        return Refused("kubernetes_forbidden", what=what, **missing.groupdict(default="*"))
+    if status in (429, 409) or status >= 500:
+        key = "kubernetes_busy" if status in (429, 409) else "unreachable"
+        return Unavailable(key, service=SERVICE, what=what, status=status, why=why)
+    return Refused("refused", service=SERVICE, what=what, status=status, why=why)
+
+
+def _why(body: Any, problem: client.exceptions.ApiException) -> str:
+    """The API's message; a disruption budget that forbids an eviction says in its cause what it needs."""
+    if not isinstance(body, dict):
+        return "?"
+    said = str(body.get("message") or problem.reason or f"HTTP {problem.status}")
+    causes = (body.get("details") or {}).get("causes") or []
+    budgets = [str(one.get("message")) for one in causes if one.get("reason") == "DisruptionBudget"]
+    return " ".join([said, *budgets])[:300]

@@ -1,0 +1,84 @@
+"""External Secrets: read again from Vault, and waited for, or pods would start with the old secret.
+
+https://external-secrets.io/latest/introduction/faq/#can-i-manually-trigger-a-secret-refresh
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes.aio import client
+
+from bot.domain.errors import Refused, Unavailable
+from bot.integrations.effects import effect
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster
+
+KIND = ("external-secrets.io", "v1")
+PLURAL = "externalsecrets"
+FORCE_SYNC = "force-sync"
+LOOK_AGAIN = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What External Secrets says: which state of the object it has synced (`version`), when, and if that went well."""
+
+    version: str
+    at: str
+    ready: bool
+    why: str
+
+
+class ExternalSecrets:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def synced(self, name: str, namespace: str) -> Synced:
+        found = await self._ask(name, namespace, "get_namespaced_custom_object")
+        status = found.get("status") or {}
+        ready: dict[str, Any] = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
+        return Synced(
+            str(status.get("syncedResourceVersion", "")),
+            str(status.get("refreshTime", "")),
+            ready.get("status") == "True",
+            str(ready.get("message", "")),
+        )
+
+    @effect("kubernetes.refresh_external_secret")
+    async def refresh(self, secret: str, namespace: str, mark: str, *, dry_run: bool = False) -> str:
+        """Ask for a synchronisation. The same `mark` again asks for nothing more."""
+        await self._ask(
+            secret,
+            namespace,
+            "patch_namespaced_custom_object",
+            {"metadata": {"annotations": {FORCE_SYNC: mark}}},
+            dry_run=ALL if dry_run else None,
+            field_manager=FIELD_MANAGER,
+            _content_type="application/merge-patch+json",
+        )
+        return f"+  {FORCE_SYNC}: {mark}"
+
+    async def refreshed(self, secret: str, namespace: str, before: str) -> Synced:
+        """Wait until another state is synced than the version `before`; the caller sets the deadline.
+
+        Refused (`secret_not_synced`) when External Secrets says that it could not.
+        """
+        while True:
+            try:
+                seen = await self.synced(secret, namespace)
+            except Unavailable:
+                seen = None
+            if seen and seen.version != before and seen.version:
+                if not seen.ready:
+                    raise Refused("secret_not_synced", secret=secret, namespace=namespace, why=seen.why[:300])
+                return seen
+            await asyncio.sleep(LOOK_AGAIN)
+
+    async def _ask(self, name: str, namespace: str, method: str, *body: Any, **how: Any) -> dict[str, Any]:
+        call = getattr(client.CustomObjectsApi(self._cluster.api), method)
+        found: dict[str, Any] = await self._cluster.ask(
+            f"external secret {namespace}/{name}", call, *KIND, namespace, PLURAL, name, *body, **how
+        )
+        return found

@@ -1,0 +1,129 @@
+"""Jobs: started from a CronJob or as they are given, watched to their end, removed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes.aio import client
+
+from bot.domain.errors import NotFound, Unavailable
+from bot.integrations.effects import effect
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff
+
+LOOK_AGAIN = 1.0  # seconds
+MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How a job is. `ended` is None while it runs, then whether it went well; `why` is the reason when not."""
+
+    active: int
+    succeeded: int
+    failed: int
+    ended: bool | None
+    why: str = ""
+
+
+class Jobs:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @property
+    def _batch(self) -> client.BatchV1Api:
+        return client.BatchV1Api(self._cluster.api)
+
+    async def of_cron_job(self, cron_job: str, namespace: str, name: str) -> dict[str, Any]:
+        """A job of that name as the CronJob would start it, as `kubectl create job --from` makes it."""
+        found = await self._cluster.ask(
+            f"cron job {namespace}/{cron_job}", self._batch.read_namespaced_cron_job, cron_job, namespace
+        )
+        template = self._cluster.plain(found.spec.job_template)
+        owner = {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "name": cron_job,
+            "uid": found.metadata.uid,
+            "controller": True,
+        }
+        given = template.get("metadata") or {}
+        metadata = {
+            "name": name,
+            "labels": given.get("labels") or {},
+            "annotations": {**(given.get("annotations") or {}), **MANUAL},
+            "ownerReferences": [owner],
+        }
+        return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]}
+
+    @effect("kubernetes.run_job")
+    async def start(self, job: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> str:
+        """Start it once: one of that name that is there already is this one."""
+        if await self._is_there(job, namespace):
+            return ""
+        made = await self._cluster.ask(
+            f"job {namespace}/{job}",
+            self._batch.create_namespaced_job,
+            namespace,
+            {**body, "metadata": {**body.get("metadata", {}), "name": job}},
+            dry_run=ALL if dry_run else None,
+            field_manager=FIELD_MANAGER,
+        )
+        return diff({}, self._cluster.plain(made)) if dry_run else ""
+
+    async def state(self, job: str, namespace: str) -> JobState:
+        found = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)
+        status = found.status
+        ended, why = None, ""
+        for condition in status.conditions or []:
+            if condition.status == "True" and condition.type in ("Complete", "Failed"):
+                ended = condition.type == "Complete"
+                why = "" if ended else str(condition.message or condition.reason or "")
+        return JobState(int(status.active or 0), int(status.succeeded or 0), int(status.failed or 0), ended, why)
+
+    async def ended(self, job: str, namespace: str) -> JobState:
+        """Wait until it has ended, well or not; the caller sets the deadline."""
+        while True:
+            try:
+                seen = await self.state(job, namespace)
+            except Unavailable:
+                seen = None
+            if seen and seen.ended is not None:
+                return seen
+            await asyncio.sleep(LOOK_AGAIN)
+
+    async def pods(self, job: str, namespace: str) -> list[str]:
+        """The pods that it has started, the newest last."""
+        found = await self._cluster.ask(
+            f"pods of job {namespace}/{job}",
+            client.CoreV1Api(self._cluster.api).list_namespaced_pod,
+            namespace,
+            label_selector=f"job-name={job}",
+        )
+        pods = sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp)
+        return [str(pod.metadata.name) for pod in pods]
+
+    @effect("kubernetes.delete_job")
+    async def delete(self, job: str, namespace: str, *, dry_run: bool = False) -> str:
+        """Remove it and its pods; also when it is gone already."""
+        try:
+            await self._cluster.ask(
+                f"job {namespace}/{job}",
+                self._batch.delete_namespaced_job,
+                job,
+                namespace,
+                propagation_policy="Background",
+                dry_run=ALL if dry_run else None,
+            )
+        except NotFound:
+            return ""
+        return f"-  job/{job}"
+
+    async def _is_there(self, job: str, namespace: str) -> bool:
+        try:
+            await self.state(job, namespace)
+        except NotFound:
+            return False
+        return True

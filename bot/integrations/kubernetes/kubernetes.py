@@ -1,0 +1,42 @@
+"""A cluster as the actions see it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from bot.integrations.kubernetes.cluster import Cluster
+from bot.integrations.kubernetes.deployments import Deployments
+from bot.integrations.kubernetes.descriptions import Descriptions
+from bot.integrations.kubernetes.dumps import Dumps
+from bot.integrations.kubernetes.external_secrets import ExternalSecrets
+from bot.integrations.kubernetes.jobs import Jobs
+from bot.integrations.kubernetes.nodes import Nodes
+from bot.integrations.kubernetes.objects import Objects
+from bot.integrations.kubernetes.pods import Pods
+from bot.integrations.kubernetes.programs import Programs
+
+
+class Kubernetes:
+    """By a kubeconfig file, or from inside the cluster when there is none."""
+
+    def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
+        self.cluster = Cluster(kubeconfig, timeout)
+        self.deployments = Deployments(self.cluster)
+        self.pods = Pods(self.cluster)
+        self.descriptions = Descriptions(self.cluster, self.pods)
+        self.nodes = Nodes(self.cluster)
+        self.jobs = Jobs(self.cluster)
+        self.objects = Objects(self.cluster)
+        self.programs = Programs(self.cluster)
+        self.dumps = Dumps(self.programs)
+        self.external_secrets = ExternalSecrets(self.cluster)
+
+    async def __aenter__(self) -> Self:
+        await self.cluster.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.cluster.__aexit__(kind, problem, trace)

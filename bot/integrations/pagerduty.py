@@ -1,0 +1,347 @@
+"""PagerDuty by pdpyras: pages by the Events API v2, all else by the REST API v2.
+
+pdpyras is at its end of life, but its successor refuses plain-http addresses; this file is the only one to change.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from bot.domain.errors import BotError, Off, Refused
+from bot.domain.on_call import OnCall as OnCall
+from bot.integrations import pagerduty_answers as answers
+from bot.integrations.base import in_thread
+from bot.integrations.failures import answered, nonsense, not_answered, seconds_to_wait
+from bot.integrations.pagerduty_answers import PagerDutyIncident as PagerDutyIncident
+from bot.integrations.pagerduty_answers import verify_signature as verify_signature
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it announces its end on every import
+    import pdpyras
+
+T = TypeVar("T")
+
+SERVICE = "PagerDuty"
+LONGEST_SUMMARY = 1024
+GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)  # what our reading of an answer raises
+ALREADY_RESOLVED = 1001  # PagerDuty's error codes: https://developer.pagerduty.com/docs/errors
+
+
+class PagerDuty:
+    """One PagerDuty account. `timeout` in seconds holds for each method as a whole.
+
+    Every method raises Unavailable (try again) or Refused (PagerDuty's own words as `why`); the events without a
+    routing key, and all else without an API token, Off or Refused. What may be done twice does no harm.
+    """
+
+    def __init__(
+        self,
+        api_token: str | None,
+        routing_key: str | None,
+        from_email: str | None,
+        api_url: str = "https://api.pagerduty.com",
+        events_url: str = "https://events.pagerduty.com",
+        timeout: float = 10.0,
+    ) -> None:
+        self._sessions = _Sessions(api_token, from_email, api_url, events_url)
+        self._api_token = api_token
+        self._routing_key = routing_key
+        self._from = from_email
+        self._timeout = timeout
+        self._user_id: str | None = None
+        self._routing_keys: dict[str, str] = {}
+
+    async def trigger(
+        self,
+        dedup_key: str,
+        summary: str,
+        severity: str,
+        source: str,
+        details: Mapping[str, Any] | None = None,
+        links: Sequence[Mapping[str, str]] = (),
+        component: str | None = None,
+        *,
+        service: str | None = None,
+    ) -> None:
+        """Page, or add to the open page with this key. `severity` is critical, error, warning or info.
+
+        `links` have `href` and `text`. `service` (name or id) is who is paged when it is not the routing key's own;
+        while the REST API cannot say how to reach it, the routing key's own is paged: better they than nobody.
+        """
+
+        def send(call: _Calls) -> None:
+            try:
+                routing_key = self._key_of_service(call, service)
+            except (pdpyras.PDClientError, *MALFORMED):
+                if not self._routing_key:
+                    raise
+                routing_key = self._routing_key
+            call.events(routing_key).trigger(
+                summary[:LONGEST_SUMMARY],
+                source,
+                dedup_key=dedup_key,
+                severity=severity,
+                payload={"component": component} if component else None,
+                custom_details=dict(details) if details else None,
+                links=[dict(link) for link in links],
+            )
+
+        await self._do("trigger", send, writes=True)
+
+    async def acknowledge(self, dedup_key: str, *, service: str | None = None) -> None:
+        """Somebody is on it. Nothing happens when no page with this key is open. `service` as it was triggered."""
+        await self._follow_up("acknowledge", dedup_key, service)
+
+    async def resolve(self, dedup_key: str, *, service: str | None = None) -> None:
+        """It is over. Nothing happens when no page with this key is open. `service` as it was triggered."""
+        await self._follow_up("resolve", dedup_key, service)
+
+    async def incident_by_key(self, dedup_key: str) -> PagerDutyIncident | None:
+        """The newest incident with this key; None also for a moment after `trigger`, which is not done at once."""
+
+        def find(call: _Calls) -> PagerDutyIncident | None:
+            params = {"incident_key": dedup_key, "date_range": "all", "sort_by": "created_at:desc", "limit": 1}
+            found = call.rest().rget("incidents", params=params)
+            return answers.incident(found[0]) if found else None
+
+        return await self._do("find the incident", find)
+
+    async def key_of(self, incident_id: str) -> str | None:
+        """The dedup key that an incident was opened with. Refused if there is no such incident."""
+
+        def look(call: _Calls) -> str | None:
+            key = call.rest().rget(f"incidents/{_id(incident_id)}").get("incident_key")
+            if key:
+                return str(key)
+            alerts = call.rest().rget(f"incidents/{_id(incident_id)}/alerts", params={"limit": 1})
+            return str(alerts[0]["alert_key"]) if alerts else None
+
+        return await self._do("read the incident", look)
+
+    async def note(self, incident_id: str, text: str) -> None:
+        """Add a note, unless one with the very same text is there."""
+
+        def add(call: _Calls) -> None:
+            notes = call.rest().rget(f"incidents/{_id(incident_id)}/notes")
+            if not any(note["content"] == text for note in notes):
+                call.rest().rpost(f"incidents/{_id(incident_id)}/notes", json={"content": text})
+
+        await self._do("note", add, writes=True)
+
+    async def escalate(self, incident_id: str, level: int) -> None:
+        """Notify who is on call at an escalation level; the first is 1. Refused when the policy has no such level."""
+        await self._change("escalate", incident_id, {"escalation_level": level})
+
+    async def acknowledge_incident(self, incident_id: str) -> None:
+        """Refused when it is resolved."""
+        await self._change("acknowledge", incident_id, {"status": "acknowledged"})
+
+    async def resolve_incident(self, incident_id: str) -> None:
+        """Also when it is resolved already."""
+        try:
+            await self._change("resolve", incident_id, {"status": "resolved"})
+        except Refused as refusal:
+            if refusal.facts.get("code") != ALREADY_RESOLVED:
+                raise
+
+    async def on_call(self, of: str) -> list[OnCall]:
+        """Who is on call now for a service or an escalation policy (name or id), by level, with their phones.
+
+        Refused with `pagerduty_unknown` when there is neither.
+        """
+
+        def look(call: _Calls) -> list[OnCall]:
+            params = {"escalation_policy_ids[]": [self._policy_id(call, of)], "include[]": ["users"], "limit": 100}
+            seen: dict[tuple[int, str], OnCall] = {}
+            for entry in call.rest().rget("oncalls", params=params):
+                who = (int(entry["escalation_level"]), str(entry["user"]["id"]))
+                if who not in seen:
+                    seen[who] = answers.on_call(entry, call.rest().rget(f"users/{who[1]}/contact_methods"))
+            return sorted(seen.values(), key=lambda one: one.level)
+
+        return await self._do("ask who is on call", look)
+
+    async def own_user_id(self) -> str | None:
+        """The user whose address we write From: webhooks about what we did by the REST API name it as the agent."""
+        if self._user_id is None:
+            self._user_id = await self._do("find our own user", lambda call: self._sender(call).get("id"))
+        return self._user_id
+
+    async def check(self) -> str:
+        """Read-only: token and From are right. Says whose account it is, who writes, and whom our pages reach."""
+
+        def look(call: _Calls) -> str:
+            call.rest().rget("abilities")
+            sender = self._sender(call)
+            services = call.rest().rget("services", params={"include[]": ["integrations"], "limit": 100})
+            ours = [s["name"] for s in services if self._routing_key in answers.events_keys(s)]
+            whose = sender["html_url"].split("/")[2] if sender else "no From"
+            return f"{whose}, as {sender.get('name', '-')}, pages {', '.join(ours) or 'by a global routing key'}"
+
+        return await self._do("check", look)
+
+    def _sender(self, call: _Calls) -> dict[str, Any]:
+        """Our user; empty without an address. Refused when PagerDuty knows nobody by it."""
+        if not self._from:
+            return {}
+        for user in call.rest().rget("users", params={"query": self._from, "limit": 100}):
+            if str(user["email"]).lower() == self._from.lower():
+                return dict(user)
+        raise Refused("pagerduty_from_unknown", service=SERVICE, email=self._from)
+
+    def _policy_id(self, call: _Calls, wanted: str) -> str:
+        service = _named(call, "services", wanted)
+        if service:
+            return str(service["escalation_policy"]["id"])
+        policy = _named(call, "escalation_policies", wanted)
+        if policy:
+            return str(policy["id"])
+        raise Refused("pagerduty_unknown", service=SERVICE, name=wanted)
+
+    def _key_of_service(self, call: _Calls, service: str | None) -> str | None:
+        """The routing key of a service's Events API integration: ours if it has it, and without an API token."""
+        if service is None or self._api_token is None:
+            return self._routing_key
+        if service not in self._routing_keys:
+            found = _named(call, "services", service, include="integrations")
+            if found is None:
+                raise Refused("pagerduty_unknown", service=SERVICE, name=service)
+            keys = answers.events_keys(found)
+            if not keys:
+                raise Refused("pagerduty_no_integration", service=SERVICE, name=service)
+            self._routing_keys[service] = str(self._routing_key) if self._routing_key in keys else keys[0]
+        return self._routing_keys[service]
+
+    async def _follow_up(self, action: str, dedup_key: str, service: str | None) -> None:
+        """To both routing keys that the page may have gone by; PagerDuty drops what it has no page for."""
+
+        def send(call: _Calls) -> None:
+            keys = {key for key in (self._key_of_service(call, service), self._routing_key) if key}
+            if not keys:
+                raise Off("pagerduty_off")
+            for routing_key in keys:
+                call.events(routing_key).send_event(action, dedup_key)
+
+        await self._do(action, send, writes=True)
+
+    async def _change(self, what: str, incident_id: str, change: Mapping[str, Any]) -> None:
+        body = {"type": "incident_reference", **change}
+        await self._do(what, lambda call: call.rest().rput(f"incidents/{_id(incident_id)}", json=body), writes=True)
+
+    async def _do(self, what: str, action: Callable[[_Calls], T], *, writes: bool = False) -> T:
+        def run() -> T:
+            with self._translated(what, writes=writes):
+                return action(_Calls(self._sessions, until))
+
+        until = time.monotonic() + self._timeout
+        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+
+    @contextmanager
+    def _translated(self, what: str, *, writes: bool) -> Iterator[None]:
+        try:
+            yield
+        except pdpyras.PDHTTPError as error:
+            if error.response.ok:
+                raise nonsense(SERVICE, what, writes=writes) from error
+            raise self._refusal(what, error.response, writes=writes) from error
+        except pdpyras.PDClientError as error:
+            cause = error.__cause__ or error
+            raise not_answered(SERVICE, what, cause, seconds=self._timeout, writes=writes) from error
+        except MALFORMED as error:
+            raise nonsense(SERVICE, what, writes=writes) from error
+
+    def _refusal(self, what: str, response: Any, *, writes: bool) -> BotError:
+        why, code = answers.words(response)
+        for secret in filter(None, (self._api_token, self._routing_key, *self._routing_keys.values())):
+            why = why.replace(secret, "***")
+        status = response.status_code
+        wait = seconds_to_wait(response.headers, "Retry-After", "ratelimit-reset") if status == 429 else None
+        problem = answered(SERVICE, what, status, why, retry_after=wait, writes=writes)
+        if code is not None:
+            problem.facts["code"] = code
+        return problem
+
+
+class _Sessions:
+    """pdpyras's sessions, a set for each thread: a requests session is no thing to share."""
+
+    def __init__(self, api_token: str | None, from_email: str | None, api_url: str, events_url: str) -> None:
+        self._api_token = api_token
+        self._from = from_email
+        self._api_url = api_url.rstrip("/")
+        self._events_url = events_url.rstrip("/")
+        self._own = threading.local()
+
+    def rest(self) -> pdpyras.APISession:
+        if not self._api_token:
+            raise Refused("pagerduty_no_token", service=SERVICE)
+        return self._session("rest", self._api_url, lambda: pdpyras.APISession(self._api_token, self._from))
+
+    def events(self, routing_key: str | None) -> pdpyras.EventsAPISession:
+        if not routing_key:
+            raise Off("pagerduty_off")
+        return self._session(routing_key, self._events_url, lambda: pdpyras.EventsAPISession(routing_key))
+
+    def _session(self, name: str, url: str, make: Callable[[], pdpyras.PDSession]) -> pdpyras.PDSession:
+        """The thread's session of this name. It makes one attempt for each request.
+
+        Who calls us waits and tries again, and no thread of ours sleeps meanwhile. On a 429 pdpyras goes on for ever
+        unless it has a limit of its own, and only a negative one for all statuses together means "not once more".
+        """
+        if name not in self._own.__dict__:
+            session = make()
+            session.url = url
+            session.retry = {429: 1}
+            session.max_http_attempts = -1
+            session.max_network_attempts = 0
+            self._own.__dict__[name] = session
+        return self._own.__dict__[name]
+
+
+class _Calls:
+    """The calls of one method in its thread: together they end at `until` (time.monotonic)."""
+
+    def __init__(self, sessions: _Sessions, until: float) -> None:
+        self._sessions = sessions
+        self._until = until
+
+    def rest(self, share: float = 1.0) -> pdpyras.APISession:
+        """The REST API, with no more than this share of the time that is left."""
+        return self._timed(self._sessions.rest(), share)
+
+    def events(self, routing_key: str | None) -> pdpyras.EventsAPISession:
+        return self._timed(self._sessions.events(routing_key))
+
+    def _timed(self, session: pdpyras.PDSession, share: float = 1.0) -> pdpyras.PDSession:
+        session.timeout = max(0.05, (self._until - time.monotonic()) * share)
+        return session
+
+
+def _id(incident_id: str) -> str:
+    """An incident's id, which goes into a path. Refused if it is none."""
+    if not (incident_id.isascii() and incident_id.isalnum()):
+        raise Refused("pagerduty_unknown", service=SERVICE, name=incident_id)
+    return incident_id
+
+
+def _named(call: _Calls, resource: str, wanted: str, include: str | None = None) -> dict[str, Any] | None:
+    """A service or a policy by its name or id."""
+    more = {"include[]": [include]} if include else {}
+    session = call.rest(share=0.4)
+    for found in session.rget(resource, params={"query": wanted, "limit": 100, **more}):
+        if wanted.casefold() in (found["name"].casefold(), found["id"].casefold()):
+            return dict(found)
+    if not (wanted.isascii() and wanted.isalnum()):
+        return None
+    try:
+        return dict(session.rget(f"{resource}/{wanted}", params=more))
+    except pdpyras.PDHTTPError as error:
+        if error.response.status_code != 404:
+            raise
+        return None

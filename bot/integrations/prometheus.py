@@ -1,0 +1,208 @@
+"""Prometheus by prometheus-api-client: queries with a deadline, and answers that never claim more than they know."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import string
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+from prometheus_api_client import PrometheusConnect
+from urllib3.util.retry import Retry
+
+from bot.domain.errors import Refused, Unavailable
+from bot.integrations.base import in_thread
+from bot.integrations.failures import answered, nonsense, not_answered
+
+T = TypeVar("T")
+
+SERVICE, WHAT = "Prometheus", "query"
+CONNECT_TIMEOUT = 2.0
+LARGEST_ANSWER = 16_000_000  # bytes; a query for everything must not fill the memory
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series at one moment (UTC). The value is None where Prometheus says NaN or infinity."""
+
+    labels: Mapping[str, str]
+    at: datetime
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series over time: its finite values, in order. Where there is none, there is a gap."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[datetime, float], ...]
+
+
+def fill(promql: str, **names: str) -> str:
+    """`promql` with `$name` replaced by each of `names`, so quoted that no name can end its string.
+
+    Whatever is not a letter, a digit or one of `_-.:/` becomes a `\\U` escape, which PromQL reads in both kinds of
+    quotes; between backticks it matches nothing (https://prometheus.io/docs/prometheus/latest/querying/basics/).
+    """
+
+    def quoted(found: re.Match[str]) -> str:
+        value = names.get(found[1])
+        if value is None:
+            return found[0]
+        return "".join(one if one in _PLAIN else f"\\U{ord(one):08x}" for one in value)
+
+    return re.sub(r"\$([a-z_]+)", quoted, promql)
+
+
+class Prometheus:
+    """One Prometheus, or anything that speaks its HTTP API. `timeout` in seconds holds for each question as a whole.
+
+    Every method raises Unavailable (try again) or Refused (`promql_wrong` with Prometheus's own words as `why`).
+    """
+
+    def __init__(self, url: str, token: str | None = None, timeout: float = 5.0) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.stream = True  # so that the hook sees the answer before it is in memory
+        self._session.hooks["response"].append(self._read)
+        self._session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
+        self._client = PrometheusConnect(
+            self._url,
+            session=self._session,
+            retry=Retry(0, read=False),  # its default makes a refused connection take 6 s
+            timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+        )
+
+    async def query(self, promql: str, at: datetime | None = None) -> list[Sample]:
+        """What `promql` is at one moment, or now: a sample for each series, none when there is no data."""
+        parameters: dict[str, str] = {"timeout": f"{self._timeout:g}s"}
+        if at is not None:
+            parameters["time"] = f"{at.timestamp():.3f}"
+        return await self._ask(lambda: _samples(self._client.custom_query(promql, parameters)), promql)
+
+    async def range(self, promql: str, start: datetime, end: datetime, step: float) -> list[Line]:
+        """What `promql` was from `start` to `end` (whole seconds), every `step` seconds."""
+        parameters = {"timeout": f"{self._timeout:g}s"}
+        return await self._ask(
+            lambda: _lines(self._client.custom_query_range(promql, start, end, f"{step:g}", parameters)), promql
+        )
+
+    async def ready(self) -> None:
+        """Nothing when Prometheus says that it can answer queries; raises when it does not."""
+        await self._ask(lambda: self._get("/-/ready"))
+
+    async def check(self) -> str:
+        """The version of a Prometheus that answers queries and takes our token."""
+        await self.query("vector(1)")
+        return await self._ask(lambda: str(self._get("/api/v1/status/buildinfo").json()["data"]["version"]))
+
+    def _get(self, path: str) -> requests.Response:
+        return self._session.get(f"{self._url}{path}", timeout=(min(CONNECT_TIMEOUT, self._timeout), self._timeout))
+
+    async def _ask(self, call: Callable[[], T], promql: str = "") -> T:
+        try:
+            return await in_thread(call, deadline=self._timeout + 0.5, service=SERVICE)
+        except _TooSlow as problem:
+            raise Unavailable("timed_out", service=SERVICE, seconds=self._timeout) from problem
+        except _TooMuch as problem:
+            raise Refused("promql_wrong", promql=promql, why=f"over {LARGEST_ANSWER // 1_000_000} MB") from problem
+        except _Answered as answer:
+            raise _named(answer, promql) from answer
+        except requests.JSONDecodeError as problem:
+            raise nonsense(SERVICE, WHAT, writes=False) from problem
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
+            raise not_answered(SERVICE, WHAT, problem, seconds=self._timeout, writes=False) from problem
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as problem:
+            raise nonsense(SERVICE, WHAT, writes=False) from problem
+
+    def _read(self, response: requests.Response, *_: object, **__: object) -> None:
+        """Take in an answer within bounds: the library has a limit neither of time nor of size for bodies."""
+        until = time.monotonic() + self._timeout
+        body = bytearray()
+        while piece := response.raw.read1(1 << 16, decode_content=True):
+            body += piece
+            if len(body) > LARGEST_ANSWER:
+                response.raw.close()
+                raise _TooMuch
+            if time.monotonic() > until:
+                response.raw.close()
+                raise _TooSlow
+        response.raw.release_conn()
+        if response.status_code >= 400:
+            raise _Answered(response.status_code, bytes(body))
+        response.raw = io.BytesIO(body)
+
+
+class _TooSlow(Exception):
+    pass
+
+
+class _TooMuch(Exception):
+    pass
+
+
+class _Answered(Exception):
+    """An HTTP status that means no, with the body that explains it."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+def _named(answer: _Answered, promql: str) -> Unavailable | Refused:
+    """The API's error types: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview"""
+    try:
+        said = json.loads(answer.body)
+        kind, why = str(said["errorType"]), str(said["error"])[:500].removeprefix('invalid parameter "query": ')
+    except (ValueError, KeyError, TypeError):
+        kind, why = "", f"HTTP {answer.status}"
+    if kind in ("bad_data", "execution"):
+        return Refused("promql_wrong", promql=promql, why=why)
+    if kind in ("timeout", "canceled"):
+        return Unavailable("unreachable", service=SERVICE, what=WHAT, status=answer.status, why=why)
+    return answered(SERVICE, WHAT, answer.status, why, writes=False)
+
+
+def _samples(result: Any) -> list[Sample]:
+    if result and not isinstance(result[0], dict):  # a scalar or a string stands there by itself
+        return [_sample({}, result)] if _is_number(result[1]) else []
+    pairs = [(one["metric"], one.get("value") or one.get("values", [None])[-1]) for one in result]
+    return [_sample(labels, pair) for labels, pair in pairs if pair]
+
+
+def _sample(labels: Mapping[str, str], pair: Any) -> Sample:
+    value = float(pair[1])
+    return Sample(dict(labels), _moment(pair[0]), value if math.isfinite(value) else None)
+
+
+def _lines(result: Any) -> list[Line]:
+    return [
+        Line(
+            dict(one["metric"]),
+            tuple((_moment(at), float(v)) for at, v in one.get("values", ()) if math.isfinite(float(v))),
+        )
+        for one in result
+    ]
+
+
+def _moment(seconds: Any) -> datetime:
+    return datetime.fromtimestamp(float(seconds), UTC)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

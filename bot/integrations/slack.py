@@ -1,0 +1,299 @@
+"""Slack's Web API by slack_sdk: calls with a deadline, errors with a name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.models.blocks import Block
+from slack_sdk.models.views import View
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.domain.errors import BotError, Refused, Unavailable
+from bot.domain.people import Person
+
+METADATA = "tamv_bot_post"
+REMEMBER_PEOPLE = 3600.0
+REMEMBER_GROUPS = 600.0
+_PASSING = frozenset(
+    {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "rate_limited", "ratelimited",
+     "team_added_to_org", "accesslimited"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the bot is in its workspace. `url` ends with a slash."""
+
+    team_id: str
+    user_id: str
+    bot_id: str
+    url: str
+    app_id: str = ""
+
+
+class Slack:
+    """One workspace. Every method raises Unavailable (try again) or Refused (Slack's own error in the facts)."""
+
+    def __init__(
+        self,
+        token: str,
+        api_url: str = "https://slack.com/api/",
+        timeout: int = 10,
+        *,
+        redact: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        count: Callable[[str, str], object] = lambda method, outcome: None,
+    ) -> None:
+        self._timeout = timeout
+        self._redact = redact  # the last look at all that people are shown
+        self._count = count  # of calls, by method and by ok or the mistake's key
+        self._session: aiohttp.ClientSession | None = None
+        self._identity: Identity | None = None
+        self._people: dict[str, tuple[float, Person]] = {}
+        self._groups: dict[str, tuple[float, list[str]]] = {}
+        # Its own retries would send a message twice when an answer is lost; ours look for the message first.
+        self.client = AsyncWebClient(token=token, base_url=api_url, timeout=timeout, retry_handlers=[])
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
+        self.client.session = self._session
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            await self._session.close()
+        self._session = self.client.session = None
+
+    @contextmanager
+    def _calling(self, method: str, *, writes: bool = False) -> Iterator[None]:
+        try:
+            with _translated(method, writes=writes):
+                yield
+        except BotError as problem:
+            self._count(method, problem.key)
+            raise
+        self._count(method, "ok")
+
+    async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Slack's answer to a method, as it is."""
+        with self._calling(method, writes=True):
+            answer = await self.client.api_call(method, json=self._redact(_given(arguments)))
+        return dict(answer.data) if isinstance(answer.data, dict) else {}
+
+    async def read(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """The same for the methods that take their arguments in the query only."""
+        with self._calling(method):
+            answer = await self.client.api_call(method, http_verb="GET", params=_given(arguments))
+        return dict(answer.data) if isinstance(answer.data, dict) else {}
+
+    async def pages(self, method: str, items: str, **arguments: Any) -> list[dict[str, Any]]:
+        """All items of a listing, page by page (at most 20 pages)."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        for _ in range(20):
+            answer = await self.read(method, limit=200, cursor=cursor, **arguments)
+            found += answer.get(items) or []
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
+            if not cursor:
+                break
+        return found
+
+    async def post(
+        self, channel: str, text: str, blocks: Sequence[Block], *, key: str, thread: str | None = None
+    ) -> tuple[str, str]:
+        """Send a message that carries our `key`; gives the channel's id and the message's ts."""
+        answer = await self.call(
+            "chat.postMessage",
+            channel=channel,
+            text=text,
+            blocks=[block.to_dict() for block in blocks],
+            metadata={"event_type": METADATA, "event_payload": {"key": key}},
+            thread_ts=thread,
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+        return answer["channel"], answer["ts"]
+
+    async def update(self, channel: str, ts: str, text: str, blocks: Sequence[Block], *, key: str) -> None:
+        await self.call(
+            "chat.update",
+            channel=channel,
+            ts=ts,
+            text=text,
+            blocks=[block.to_dict() for block in blocks],
+            metadata={"event_type": METADATA, "event_payload": {"key": key}},
+        )
+
+    async def find(self, channel: str, key: str, *, thread: str | None = None, newest: int = 200) -> str | None:
+        """The ts of our message with this key among the newest of a channel, or in one of its threads, or None."""
+        method, where = ("conversations.replies", {"ts": thread}) if thread else ("conversations.history", {})
+        answer = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **where)
+        for message in answer.get("messages") or []:
+            metadata = message.get("metadata") or {}
+            if metadata.get("event_type") == METADATA and (metadata.get("event_payload") or {}).get("key") == key:
+                return str(message["ts"])
+        return None
+
+    async def identity(self) -> Identity:
+        """Asked once; a bot does not change its workspace."""
+        if self._identity is None:
+            who = await self.call("auth.test")
+            self._identity = Identity(
+                str(who.get("team_id", "")),
+                str(who.get("user_id", "")),
+                str(who.get("bot_id", "")),
+                str(who.get("url", "")),
+                await self._app_id(str(who.get("bot_id", ""))),
+            )
+        return self._identity
+
+    async def _app_id(self, bot_id: str) -> str:
+        try:
+            bot = (await self.read("bots.info", bot=bot_id)).get("bot") or {}
+        except Refused:
+            return ""
+        return str(bot.get("app_id") or "")
+
+    async def scopes(self) -> frozenset[str] | None:
+        """What the token may do, which Slack says with every answer; None when it does not say."""
+        with self._calling("auth.test"):
+            answer = await self.client.api_call("auth.test")
+        headers = {str(name).lower(): str(value) for name, value in (answer.headers or {}).items()}
+        given = headers.get("x-oauth-scopes")
+        return None if given is None else frozenset(one.strip() for one in given.split(",") if one.strip())
+
+    async def check_app_token(self, token: str) -> None:
+        """Nothing when Socket Mode can be used with this token; Refused when it cannot."""
+        with self._calling("apps.connections.open"):
+            await self.client.apps_connections_open(app_token=token)
+
+    @property
+    def known_identity(self) -> Identity | None:
+        """Who the bot is, if Slack has said so already."""
+        return self._identity
+
+    async def person(self, id: str, name: str = "", locale: str = "es") -> Person:
+        """Somebody by the user id, with the language of their Slack; remembered for an hour.
+
+        When Slack does not say, `name` and `locale` have to do: nobody must wait for a courtesy.
+        """
+        known = self._people.get(id)
+        if known and known[0] > time.monotonic():
+            return known[1]
+        try:
+            user = (await self.read("users.info", user=id, include_locale="true")).get("user") or {}
+        except (Unavailable, Refused):
+            return Person(id, name, locale)
+        profile = user.get("profile") or {}
+        found = Person(
+            id,
+            profile.get("real_name") or user.get("real_name") or user.get("name") or name,
+            str(user.get("locale") or locale)[:2],
+        )
+        self._people[id] = (time.monotonic() + REMEMBER_PEOPLE, found)
+        return found
+
+    def known_person(self, id: str, name: str = "", locale: str = "es") -> Person:
+        """The same from memory alone."""
+        known = self._people.get(id)
+        return known[1] if known else Person(id, name, locale)
+
+    async def members_of(self, usergroup: str) -> list[str]:
+        """The user ids of a user group; remembered for ten minutes, and longer while Slack does not answer."""
+        known = self._groups.get(usergroup)
+        if known and known[0] > time.monotonic():
+            return known[1]
+        try:
+            answer = await self.read("usergroups.users.list", usergroup=usergroup)
+        except Unavailable:
+            if known:
+                return known[1]
+            raise
+        except Refused:
+            return []
+        members = [str(user) for user in answer.get("users") or []]
+        self._groups[usergroup] = (time.monotonic() + REMEMBER_GROUPS, members)
+        return members
+
+    def permalink(self, channel: str, ts: str) -> str | None:
+        """The web address of a message, as Slack builds it; None until the workspace is known."""
+        return f"{self._identity.url}archives/{channel}/p{ts.replace('.', '')}" if self._identity else None
+
+    async def channel_id(self, name: str) -> str | None:
+        """The id of a public channel by its name, with or without `#`."""
+        wanted = name.removeprefix("#")
+        channels = await self.pages("conversations.list", "channels", exclude_archived="true")
+        return next((str(channel["id"]) for channel in channels if channel.get("name") == wanted), None)
+
+    async def upload(
+        self, channel: str, files: Sequence[tuple[str, str, bytes]], comment: str, thread: str | None = None
+    ) -> list[str]:
+        """Share files (name, title, content) as one message with `comment`; gives their ids."""
+        with self._calling("files.upload", writes=True):
+            answer = await self.client.files_upload_v2(
+                channel=channel,
+                initial_comment=comment,
+                thread_ts=thread,
+                file_uploads=[{"filename": name, "title": title, "content": content} for name, title, content in files],
+            )
+        return [str(file["id"]) for file in answer.get("files") or []]
+
+    async def open_view(self, trigger: str, view: View) -> dict[str, Any]:
+        return await self.call("views.open", trigger_id=trigger, view=view.to_dict())
+
+    async def respond(self, url: str, message: Mapping[str, Any]) -> None:
+        """Answer a command or a button privately, at the address that came with it."""
+        if self._session is None:
+            raise Unavailable("slack_unreachable", method="response_url")
+        with self._calling("response_url"):
+            async with self._session.post(url, json=self._redact(dict(message))) as answer:
+                if answer.status == 429 or answer.status >= 500:
+                    wait = answer.headers.get("Retry-After", "1")
+                    raise Unavailable("slack_unreachable", method="response_url", retry_after=_seconds(wait))
+                if answer.status >= 400:
+                    raise Refused("slack_refused", method="response_url", error=f"HTTP {answer.status}")
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+@contextmanager
+def _translated(method: str, *, writes: bool = False) -> Iterator[None]:
+    """Errors of the client become ours. A write whose answer was lost is `uncertain`: it may have been done."""
+    try:
+        yield
+    except SlackApiError as problem:
+        raise _named(method, problem) from problem
+    except aiohttp.ClientConnectorError as problem:
+        raise Unavailable("slack_unreachable", method=method) from problem
+    except (aiohttp.ClientError, TimeoutError, SlackClientError, OSError, ValueError) as problem:
+        raise Unavailable("slack_unreachable", method=method, uncertain=writes) from problem
+
+
+def _seconds(header: str) -> float:
+    return float(header) if header.replace(".", "", 1).isdigit() else 1.0
+
+
+def _named(method: str, problem: SlackApiError) -> Unavailable | Refused:
+    answer = problem.response
+    status = getattr(answer, "status_code", 0)
+    body = answer if isinstance(answer, dict) else getattr(answer, "data", None)
+    error = str(body.get("error", "")) if isinstance(body, dict) else ""
+    if status == 429 or error in ("ratelimited", "rate_limited"):
+        headers = {name.lower(): value for name, value in (getattr(answer, "headers", None) or {}).items()}
+        return Unavailable(
+            "slack_rate_limited", method=method, retry_after=_seconds(str(headers.get("retry-after", 1)))
+        )
+    if status >= 500 or error in _PASSING or not error:
+        return Unavailable("slack_unreachable", method=method, status=status, uncertain=True)
+    details = (body or {}).get("response_metadata") or {} if isinstance(body, dict) else {}
+    return Refused("slack_refused", method=method, error=error, details=details.get("messages") or [])

@@ -1,0 +1,71 @@
+"""Tempo's search. https://grafana.com/docs/tempo/latest/api_docs/#search"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from bot.domain.errors import Unavailable
+from bot.integrations.failures import answered, nonsense
+from bot.integrations.session import HttpClient
+
+SERVICE = "Tempo"
+LOOKED_AT = 500  # traces, of which the slowest are given: Tempo itself gives the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One request through the services; `service` and `name` are of its root."""
+
+    id: str
+    service: str
+    name: str
+    began: datetime
+    milliseconds: int
+
+
+def slower_than(service: str, milliseconds: int) -> str:
+    """TraceQL for the spans of a service that take longer; the name is data, whatever is in it."""
+    return f"{{ resource.service.name = {json.dumps(service, ensure_ascii=False)} && duration > {milliseconds}ms }}"
+
+
+class Tempo(HttpClient):
+    """One Tempo. Raises Unavailable and Refused."""
+
+    service = SERVICE
+
+    def __init__(self, url: str, timeout: float = 10.0) -> None:
+        super().__init__(timeout=aiohttp.ClientTimeout(total=timeout))
+        self._url = url.rstrip("/")
+
+    async def search(self, query: str, begins: datetime, ends: datetime, limit: int) -> list[Trace]:
+        """The slowest of the newest traces that a TraceQL query finds between two moments, the slowest first."""
+        asked = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": LOOKED_AT}
+        answer = await self._get("/api/search", asked)
+        try:
+            found = [_trace(raw) for raw in answer.get("traces") or []]
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise nonsense(SERVICE, "search", writes=False) from problem
+        return sorted(found, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
+
+    async def _get(self, path: str, asked: dict[str, Any]) -> Any:
+        try:
+            async with self._session.get(f"{self._url}{path}", params=asked) as answer:
+                if answer.status >= 400:
+                    raise answered(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
+                return await answer.json()
+        except (aiohttp.ContentTypeError, ValueError) as problem:
+            raise nonsense(SERVICE, "search", writes=False) from problem
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise Unavailable("unreachable", service=SERVICE, what="search") from problem
+
+
+def _trace(raw: dict[str, Any]) -> Trace:
+    """Tempo leaves out leading zeros of an id, and numbers that are zero."""
+    began = datetime.fromtimestamp(int(raw["startTimeUnixNano"]) / 1e9, UTC)
+    id = f"{int(raw['traceID'], 16):032x}"
+    return Trace(id, raw.get("rootServiceName", ""), raw.get("rootTraceName", ""), began, int(raw.get("durationMs", 0)))

@@ -1,0 +1,238 @@
+"""Vault by hvac: one key of a KV version 2 secret is made anew, or put back. No value of a secret leaves this file.
+
+https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import hvac
+import requests
+from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded, VaultDown, VaultError
+
+from bot.domain.errors import BotError, NotFound, Refused, Unavailable, WrongState
+from bot.integrations.base import in_thread
+from bot.integrations.effects import effect
+from bot.integrations.failures import answered, nonsense, not_answered
+
+T = TypeVar("T")
+
+SERVICE = "Vault"
+GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+MARK = "tamv-bot"  # the custom metadata by which we know a version that we have written
+OTHER_VERSION = "check-and-set parameter did not match"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+RENEW_BEFORE = 60.0  # seconds
+
+Form = Literal["base64", "hex"]
+MAKERS: Mapping[Form, Callable[[], str]] = {
+    "base64": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+    "hex": lambda: secrets.token_hex(32),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A secret's state: its newest version, how many are kept, and whose step wrote this entry (None: not ours)."""
+
+    version: int
+    kept: int
+    written_by: str | None
+
+
+class Vault:
+    """One Vault, by a token or by the role of the pod's service account. `timeout` in seconds holds for each method.
+
+    Raises Unavailable, Refused (Vault's own words), NotFound for a secret or an entry that is not there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        role: str | None = None,
+        timeout: float = 10.0,
+        *,
+        service_account: Path = SERVICE_ACCOUNT,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._role = role
+        self._timeout = timeout
+        self._service_account = service_account
+        self._token = token
+        self._ends: float | None = None  # when a token that we got for the role runs out (time.monotonic)
+
+    async def stored(self, mount: str, path: str, entry: str) -> Stored:
+        """How a secret stands now."""
+
+        def look(client: hvac.Client) -> Stored:
+            metadata, value = self._read(client, mount, path, entry)
+            by, _, digest = str((metadata.get("custom_metadata") or {}).get(MARK, "")).rpartition(" ")
+            ours = bool(by) and secrets.compare_digest(digest, _digest(value))
+            return Stored(int(metadata["current_version"]), int(metadata["max_versions"]) or 10, by if ours else None)
+
+        return await self._do("read the secret", look)
+
+    async def written_at(self, mount: str, path: str) -> datetime:
+        """When the newest version of a secret was written, whichever of its entries that changed."""
+
+        def look(client: hvac.Client) -> datetime:
+            metadata = self._metadata(client, mount, path)
+            return datetime.fromisoformat(metadata["versions"][str(metadata["current_version"])]["created_time"])
+
+        return await self._do("read the secret's metadata", look)
+
+    @effect("vault.rotate")
+    async def rotate(self, mount: str, path: str, entry: str, form: Form, version: int, key: str) -> None:
+        """Make one entry anew (32 random bytes), over exactly this version; the other entries stay as they are.
+
+        `key` is noted first, so that a later try knows its own work. WrongState when the secret has another version.
+        """
+
+        def make(client: hvac.Client) -> None:
+            value = MAKERS[form]()
+            self._mark(client, mount, path, key, value)
+            body = {"data": {entry: value}, "options": {"cas": version}}
+            _patch(client, f"/v1/{mount}/data/{path}", body)
+
+        await self._do("write the secret", make, writes=True, path=path)
+
+    @effect("vault.restore")
+    async def restore(self, mount: str, path: str, version: int, over: int) -> None:
+        """Let the newest version hold what `version` held, over exactly the version `over`."""
+
+        def put(client: hvac.Client) -> None:
+            old = client.secrets.kv.v2.read_secret_version(
+                path, version=version, mount_point=mount, raise_on_deleted_version=True
+            )["data"]["data"]
+            client.secrets.kv.v2.create_or_update_secret(path, secret=old, cas=over, mount_point=mount)
+
+        await self._do("put the secret back", put, writes=True, path=path)
+
+    async def holds(self, mount: str, path: str, version: int) -> bool:
+        """Whether the newest version holds what `version` held."""
+
+        def compare(client: hvac.Client) -> bool:
+            old, now = (
+                client.secrets.kv.v2.read_secret_version(
+                    path, version=number, mount_point=mount, raise_on_deleted_version=True
+                )
+                for number in (version, None)
+            )
+            return bool(old["data"]["data"] == now["data"]["data"])
+
+        return await self._do("compare the secret", compare)
+
+    async def check(self) -> str:
+        """Read-only: Vault is unsealed and lets us in. Says as whom, and for how long."""
+
+        def look(client: hvac.Client) -> str:
+            found = client.auth.token.lookup_self()["data"]
+            return f"{self._url} as {found.get('display_name') or '-'}, policies {', '.join(found['policies'])}"
+
+        return await self._do("check", look)
+
+    def _read(self, client: hvac.Client, mount: str, path: str, entry: str) -> tuple[dict[str, Any], str]:
+        """The metadata, and the present value of one entry."""
+        metadata = self._metadata(client, mount, path)
+        try:
+            found = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
+        except InvalidPath as missing:
+            raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
+        if entry not in found["data"]["data"]:
+            raise NotFound("no_such_secret", path=f"{mount}/{path} {entry}")
+        return metadata, str(found["data"]["data"][entry])
+
+    @staticmethod
+    def _metadata(client: hvac.Client, mount: str, path: str) -> dict[str, Any]:
+        try:
+            metadata: dict[str, Any] = client.secrets.kv.v2.read_secret_metadata(path, mount_point=mount)["data"]
+        except InvalidPath as missing:
+            raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
+        return metadata
+
+    @staticmethod
+    def _mark(client: hvac.Client, mount: str, path: str, key: str, value: str) -> None:
+        """Note whose the next version is by the digest of what it will hold: of 32 random bytes it tells nothing."""
+        body = {"custom_metadata": {MARK: f"{key} {_digest(value)}"}}
+        _patch(client, f"/v1/{mount}/metadata/{path}", body)
+
+    def _client(self) -> hvac.Client:
+        if self._role and (self._token is None or (self._ends is not None and time.monotonic() > self._ends)):
+            self._log_in(self._role)
+        return hvac.Client(self._url, token=self._token or "", timeout=self._timeout / 2)
+
+    def _log_in(self, role: str) -> None:
+        """https://developer.hashicorp.com/vault/docs/auth/kubernetes"""
+        try:
+            jwt = self._service_account.read_text(encoding="utf-8").strip()
+        except OSError as problem:
+            raise Refused("vault_no_account", service=SERVICE, path=str(self._service_account)) from problem
+        client = hvac.Client(self._url, token="", timeout=self._timeout / 2)
+        granted = client.auth.kubernetes.login(role, jwt, use_token=False)["auth"]
+        self._token = str(granted["client_token"])
+        self._ends = time.monotonic() + max(0.0, float(granted["lease_duration"]) - RENEW_BEFORE)
+
+    async def _do(self, what: str, action: Callable[[hvac.Client], T], *, writes: bool = False, path: str = "") -> T:
+        def run() -> T:
+            with self._translated(what, writes=writes, path=path):
+                try:
+                    return action(self._client())
+                except Forbidden:
+                    if self._role is None or self._ends is None:
+                        raise
+                    self._token = None  # it was revoked before its time
+                    return action(self._client())
+
+        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+
+    @contextmanager
+    def _translated(self, what: str, *, writes: bool, path: str) -> Iterator[None]:
+        try:
+            yield
+        except VaultError as error:
+            raise self._refusal(what, error, writes=writes, path=path) from None  # its text may hold an address
+        except requests.RequestException as error:
+            raise not_answered(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise nonsense(SERVICE, what, writes=writes) from None
+
+    def _refusal(self, what: str, error: VaultError, *, writes: bool, path: str) -> BotError:
+        why = "; ".join(str(one) for one in error.errors or ()).replace(self._token or "\0", "***")
+        if OTHER_VERSION in why:
+            return WrongState("changed_since", name=path)
+        if isinstance(error, RateLimitExceeded):
+            return Unavailable("rate_limited", service=SERVICE, what=what, status=429, retry_after=5.0)
+        if isinstance(error, VaultDown):
+            return Unavailable("unreachable", service=SERVICE, what=what, status=503, why=why or "sealed")
+        return answered(SERVICE, what, _status(error), why, writes=writes)
+
+
+def _patch(client: hvac.Client, path: str, body: dict[str, Any]) -> None:
+    """A JSON merge patch: what the body does not name stays. hvac's own `patch` reads and writes the whole secret."""
+    client.adapter.request("PATCH", path, json=body, headers={"Content-Type": "application/merge-patch+json"})
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
+
+
+def _status(error: VaultError) -> int:
+    names = {
+        "InvalidRequest": 400,
+        "Unauthorized": 401,
+        "Forbidden": 403,
+        "InvalidPath": 404,
+        "UnsupportedOperation": 405,
+    }
+    return names.get(type(error).__name__, 500)

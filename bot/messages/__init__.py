@@ -1,0 +1,1 @@
+"""How things look in Slack and on paper: words from templates, structure from slack_sdk.models."""

@@ -1,0 +1,180 @@
+"""The forms (Slack's modals)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from slack_sdk.models.blocks import (
+    DatePickerElement,
+    InputBlock,
+    NumberInputElement,
+    Option,
+    PlainTextInputElement,
+    PlainTextObject,
+    StaticMultiSelectElement,
+    StaticSelectElement,
+)
+from slack_sdk.models.blocks.block_elements import InputInteractiveElement
+from slack_sdk.models.views import View
+
+from bot.domain.incident import TEXT_LIMIT, TITLE_LIMIT, Incident, Severity
+from bot.domain.runbook import Input
+from bot.messages.blocks import fit
+from bot.messages.words import Words
+from bot.team import TeamFile
+
+NO_SERVICE = "-"
+
+
+def declare(words: Words, team: TeamFile, *, severity: Severity, service: str | None, title: str = "") -> View:
+    """What, how bad, which service. Form `declare`."""
+    severities = [
+        _option(level.value, f"{level} · {words.of(policy.title)}") for level, policy in sorted(team.severities.items())
+    ]
+    services = [
+        _option(NO_SERVICE, words.label("forms.declare.no_service")),
+        *(_option(name, name) for name in team.services),
+    ]
+    chosen = service if service in team.services else NO_SERVICE
+    return _form(
+        words,
+        "declare",
+        [
+            _input(words, "declare.name", "title", _text(title, TITLE_LIMIT), hint="declare.name_hint"),
+            _input(words, "declare.severity", "severity", _select(severities, severity.value)),
+            _input(words, "declare.service", "service", _select(services, chosen)),
+        ],
+        submit="declare",
+    )
+
+
+def update(words: Words, incident_id: str) -> View:
+    """How it stands. Form `update`."""
+    field = _input(words, "update.text", "text", _text("", TEXT_LIMIT, multiline=True), hint="update.text_hint")
+    return _form(words, "update", [field], submit="send", about=incident_id)
+
+
+def report(words: Words, team: TeamFile, incident: Incident) -> View:
+    """What only people know: impact, cause, lessons; all of it optional. Form `report`."""
+    impact, cause = incident.impact, incident.cause
+    services = [_option(name, name) for name in team.services]
+    number = NumberInputElement(
+        action_id="value",
+        is_decimal_allowed=False,
+        min_value="0",
+        initial_value=str(impact.users) if impact.users is not None else None,
+    )
+    chosen = [one for one in services if one.value in impact.services]
+    many = StaticMultiSelectElement(action_id="value", options=services, initial_options=chosen or None)
+    return _form(
+        words,
+        "report",
+        [
+            _input(words, "report.users", "users", number, optional=True),
+            _input(words, "report.services", "services", many, optional=True),
+            _input(words, "report.revenue", "revenue", _text(impact.revenue, 200), optional=True),
+            _input(
+                words, "report.summary", "summary", _text(impact.summary, TEXT_LIMIT, multiline=True), optional=True
+            ),
+            _input(words, "report.primary", "primary", _text(cause.primary, TEXT_LIMIT, multiline=True), optional=True),
+            _input(
+                words,
+                "report.contributing",
+                "contributing",
+                _text("\n".join(cause.contributing), TEXT_LIMIT, multiline=True),
+                hint="report.contributing_hint",
+                optional=True,
+            ),
+            _input(words, "report.detection", "detection", _text(cause.detection, 500), optional=True),
+            _input(
+                words,
+                "report.lessons",
+                "lessons",
+                _text("\n".join(cause.lessons), TEXT_LIMIT, multiline=True),
+                hint="report.lessons_hint",
+                optional=True,
+            ),
+        ],
+        submit="save",
+        about=incident.id,
+    )
+
+
+def followup(words: Words, team: TeamFile, incident_id: str, *, due: date, title: str = "") -> View:
+    """What is to be done, by whom, until when. Form `followup`."""
+    owners = [_option(name, name) for name in team.teams]
+    labels = _text("", 200)
+    return _form(
+        words,
+        "followup",
+        [
+            _input(words, "followup.name", "title", _text(title, TITLE_LIMIT)),
+            _input(words, "followup.owner", "owner", _select(owners, team.followups.owner)),
+            _input(words, "followup.due", "due", DatePickerElement(action_id="value", initial_date=due.isoformat())),
+            _input(words, "followup.labels", "labels", labels, hint="followup.labels_hint", optional=True),
+        ],
+        submit="save",
+        about=incident_id,
+    )
+
+
+def break_glass(words: Words, about: str) -> View:
+    """Why nobody could be waited for. Form `break_glass`; `about` is `run|step|digest`."""
+    field = _input(
+        words, "break_glass.reason", "reason", _text("", 500, multiline=True), hint="break_glass.reason_hint"
+    )
+    return _form(words, "break_glass", [field], submit="go_on", about=about)
+
+
+def answer(words: Words, about: str, question: str, asked: Input, services: Sequence[str], default: str | None) -> View:
+    """What a run asks. Form `answer`; `about` is `run|step|digest`."""
+    choices = {"choice": asked.options, "service": list(services), "boolean": ["true", "false"]}.get(asked.type)
+    element = _select([_option(one, one) for one in choices], default or "") if choices else _text(default, 500)
+    field = InputBlock(label=PlainTextObject(text=fit(question, 2000)), element=element, block_id="answer")
+    return _form(words, "answer", [field], submit="send", about=about)
+
+
+def _form(words: Words, name: str, blocks: list[InputBlock], *, submit: str, about: str = "") -> View:
+    return View(
+        type="modal",
+        callback_id=name,
+        title=PlainTextObject(text=fit(words.label(f"forms.{name}.title"), 24)),
+        submit=PlainTextObject(text=fit(words.label(f"buttons.{submit}"), 24)),
+        close=PlainTextObject(text=words.label("buttons.cancel")),
+        private_metadata=about,
+        blocks=blocks,
+    )
+
+
+def _input(
+    words: Words,
+    label: str,
+    block_id: str,
+    element: InputInteractiveElement,
+    *,
+    hint: str | None = None,
+    optional: bool = False,
+) -> InputBlock:
+    return InputBlock(
+        label=PlainTextObject(text=words.label(f"forms.{label}")),
+        element=element,
+        block_id=block_id,
+        hint=PlainTextObject(text=words.label(f"forms.{hint}")) if hint else None,
+        optional=optional,
+    )
+
+
+def _text(value: str | None, limit: int, *, multiline: bool = False) -> PlainTextInputElement:
+    return PlainTextInputElement(
+        action_id="value", initial_value=(value or "")[:limit] or None, max_length=limit, multiline=multiline
+    )
+
+
+def _select(options: list[Option], chosen: str) -> StaticSelectElement:
+    first = next((option for option in options if option.value == chosen), None)
+    return StaticSelectElement(action_id="value", options=options[:100], initial_option=first)
+
+
+def _option(value: str, text: str) -> Option:
+    return Option(value=value, text=PlainTextObject(text=fit(text, 75), emoji=False))

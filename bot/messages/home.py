@@ -1,0 +1,53 @@
+"""The App Home: what is open, and what waits for the person who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from babel.dates import format_date
+from slack_sdk.models.blocks import Block, DividerBlock
+from slack_sdk.models.views import View
+
+from bot.domain.drill import NextDrill
+from bot.domain.followup import FollowUp
+from bot.domain.incident import Incident
+from bot.domain.rotation import Rotations
+from bot.domain.run import Approval, Run
+from bot.messages.blocks import header, section
+from bot.messages.incident import listing
+from bot.messages.words import Words
+
+
+class Waits(Protocol):
+    """What a home shows: open incidents, approvals with their runs, follow-ups, the next drill, rotations."""
+
+    @property
+    def incidents(self) -> Sequence[Incident]: ...
+    @property
+    def approvals(self) -> Sequence[tuple[Run, Approval]]: ...
+    @property
+    def mine(self) -> Sequence[FollowUp]: ...
+    @property
+    def others(self) -> Sequence[FollowUp]: ...
+    @property
+    def drill(self) -> NextDrill | None: ...
+    @property
+    def rotations(self) -> Rotations | None: ...
+
+
+def home(waiting: Waits, words: Words) -> View:
+    """Open incidents, the approvals that wait for the person, then follow-ups, the next drill and rotations."""
+    say = words.say("home")
+    blocks: list[Block] = [header(say["title"]), *listing(waiting.incidents, words).blocks, DividerBlock()]
+    asked = [words.part("home", "approval", run=run, asked=approval) for run, approval in waiting.approvals[:20]]
+    blocks.append(section("\n".join([say["approvals"], *(asked or [say["none"]])])))
+    for title, some in ((say["mine"], waiting.mine), (say["others"], waiting.others)):
+        lines = [words.part("home", "line", followup=one) for one in some[:20]]
+        blocks.append(section("\n".join([title, *(lines or [say["none"]])])))
+    if drill := waiting.drill:
+        month = format_date(drill.month, "LLLL y", locale=words.locale)
+        blocks.append(section(words.part("home", "drill", drill=drill, title=words.of(drill.title), month=month)))
+    if waiting.rotations:
+        blocks.append(section(words.part("home", "rotations", rotations=waiting.rotations)))
+    return View(type="home", blocks=blocks)

@@ -1,0 +1,154 @@
+"""Words in Markdown, for reports and issues: Jinja2 templates in which whatever a person typed is shown as typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from babel.dates import format_date, format_datetime
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+
+from bot.domain.people import Person
+from bot.domain.report import Evidence
+from bot.messages.amounts import UNKNOWN, amount, number
+from bot.messages.words import TEMPLATES, Words, duration
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
+_FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")
+_HANDLE = re.compile(r"(?<![\w])@(?=\w)")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_SLACK = re.compile(
+    r"<(?:(?P<sign>[@#])|!subteam\^)(?P<id>[A-Z0-9]+)(?:\|(?P<name>[^<>|]*))?>|<(?P<url>https?://[^<>|\s]+)(?:\|[^<>]*)?>"
+)
+
+
+class Markdown(str):
+    """Text that is markup on purpose. Only the filters below make it."""
+
+    __slots__ = ()
+
+
+def escape(value: object) -> str:
+    """Text as one line that Markdown shows as it is: no markup, no table cell ended, nobody mentioned on GitHub.
+
+    CommonMark takes a backslash before punctuation as "only this character". GitHub looks for `@name` after
+    rendering, so a zero-width space stands after the sign there.
+    """
+    if isinstance(value, Markdown):
+        return value
+    text = re.sub(r"\s+", " ", _INVISIBLE.sub("", str(value)))
+    text = _FIRST.sub(lambda found: f"{found[3] or found[1]}\\{found[2] or ''}", _SPECIAL.sub(r"\\\1", text))
+    return _HANDLE.sub("@&#8203;", text)
+
+
+def plain(text: str, names: Mapping[str, str]) -> str:
+    """What Slack's own markup in a person's text stands for: the people's names, the channels, the addresses."""
+
+    def stands_for(found: re.Match[str]) -> str:
+        if found["url"]:
+            return found["url"]
+        name = names.get(found["id"]) or found["name"] or found["id"]
+        return f"#{name}" if found["sign"] == "#" else name.lstrip("@")
+
+    return _SLACK.sub(stands_for, text)
+
+
+class MarkdownWords:
+    """The templates `reports/*.md.j2` of one language. `names` (user id → name) among the facts names people."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._environment = Environment(  # noqa: S701 - Markdown is no HTML; `finalize` escapes what Markdown needs
+            loader=FileSystemLoader(TEMPLATES / words.locale),
+            undefined=StrictUndefined,
+            finalize=_finalize,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "mention": _mention,
+            "link": link,
+            "evidence": _evidence,
+            "anchor": lambda seq: Markdown(f'<a id="event-{seq}"></a>{seq}'),
+            "address": lambda name: Markdown(quote(str(name))),
+            "quote": _quote,
+            "markup": Markdown,
+            "duration": duration,
+            "written": words.written,
+            "day": lambda moment: format_date(moment, "long", locale=words.locale),
+            "clock": lambda moment: format_datetime(moment, "d MMM HH:mm:ss", locale=words.locale),
+            "number": lambda value: UNKNOWN if value is None else number(value, words),
+            "amount": lambda value, unit: amount(value, unit, words),
+            "label": words.label,
+            "labelled": lambda key: _has_label(words, key),
+        }
+
+    def write(self, name: str, **facts: Any) -> str:
+        """All of `reports/<name>.md.j2`, with no more than one empty line in a row."""
+        text = self._environment.get_template(f"reports/{name}.md.j2").render({"names": {}} | facts)
+        return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+    def part(self, name: str, part: str, **facts: Any) -> Markdown:
+        """One block of a template, in one line."""
+        template = self._environment.get_template(f"reports/{name}.md.j2")
+        context = template.new_context({"names": {}} | facts)
+        return Markdown(" ".join("".join(template.blocks[part](context)).split()))
+
+
+@cache
+def markdown(words: Words) -> MarkdownWords:
+    """The templates of a language, compiled once for each `Words`."""
+    return MarkdownWords(words)
+
+
+def link(url: str | None, text: object) -> str:
+    """A link; only the text when there is no web address."""
+    if not url or not re.match(r"https?://", url):
+        return escape(text) if isinstance(text, Markdown) else str(text)
+    address = re.sub(r"[\s<>()|\\\"`\[\]]", lambda found: f"%{ord(found[0]):02X}", url)
+    return Markdown(f"[{escape(text)}]({address})")
+
+
+def _has_label(words: Words, key: str) -> bool:
+    try:
+        return bool(words.label(key))
+    except KeyError:
+        return False
+
+
+@pass_context
+def _finalize(context: Context, value: object) -> str:
+    if value is None or isinstance(value, Markdown):
+        return UNKNOWN if value is None else value
+    return escape(plain(str(value), context.get("names") or {}))
+
+
+@pass_context
+def _mention(context: Context, person: Person | str | None) -> str:
+    """A person by name; nobody is pinged by a report."""
+    names: Mapping[str, str] = context.get("names") or {}
+    if person is None:
+        return "—"
+    if isinstance(person, str):
+        person = Person(person, person.partition(":")[2])
+    return names.get(person.id) or person.name or person.id
+
+
+@pass_context
+def _quote(context: Context, text: object) -> Markdown:
+    """Text as it was written, line by line, as a quotation."""
+    line: Callable[[str], str] = lambda one: _finalize(context, one)  # noqa: E731
+    return Markdown("\n".join(f"> {line(one)}  " for one in str(text).splitlines() or [""]))
+
+
+def _evidence(evidence: Evidence | None) -> Markdown:
+    """` ([#3](#event-3), [Slack](https://…))`, or nothing."""
+    if evidence is None:
+        return Markdown("")
+    links = [f"[#{evidence.seq}](#event-{evidence.seq})", *(link(url, name) for name, url in evidence.links)]
+    return Markdown(f" ({', '.join(links)})")

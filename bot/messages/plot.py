@@ -1,0 +1,305 @@
+"""How a chart looks. All of matplotlib is in this file, and only the process that draws (`chart_process`) imports it.
+
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which colour-blind people tell apart, and nothing is
+said by colour alone. The paper is our own, so that Slack's light and dark backgrounds do not matter. Sizes and
+places are in pixels of a picture 1200 wide, which a phone shows at a third of that.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from bisect import bisect
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+from babel.dates import format_date
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Picture
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from bot.domain.snapshot import Direction, Figure, Series, Snapshot, Verdict
+from bot.messages.amounts import amount
+from bot.messages.charts import Mark
+from bot.messages.layout import runs, side_by_side, span, worst_first
+from bot.messages.words import Words, duration
+
+WIDTH, HEIGHT = 1200, 675
+MOST_LINES = 6
+MOST_MARKS = 12
+DAY = timedelta(hours=23)  # a window longer than this shows dates
+
+_PAPER, _INK, _FAINT, _RULE = "#FCFCFA", "#1B1F24", "#56606B", "#DADEE3"
+_BAD, _BAD_INK = "#D55E00", "#A03B00"
+_LINES = ("#0072B2", "#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#7A7A7A")
+_VERDICTS = {Verdict.OK: "#00704F", Verdict.BREACH: "#B84300", Verdict.UNKNOWN: _FAINT, Verdict.NO_THRESHOLD: _INK}
+_MARGIN, _RIGHT, _BOTTOM = 40, 44, 66
+_HEAD = 178  # down to where the title and the value reach
+_SMALL = 29  # the size of everything that is not the title or the value
+_ROW, _LEADER, _GAP = 38, 40, 22
+_SPACINGS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
+             345_600, 604_800, 1_209_600)  # fmt: skip
+
+
+class Label(NamedTuple):
+    """The word of a mark: where the mark is, where the word begins and how wide it is, in pixels."""
+
+    text: str
+    place: float
+    begin: float
+    width: float
+    size: float
+
+
+def draw(snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words) -> bytes:
+    """One figure as a PNG of 1200 x 675 pixels. Not to be called from two threads at once: fonts are shared."""
+    return Chart(snapshot, figure, marks, words).png()
+
+
+class Chart:
+    """The picture of one figure: what, since when, how much, how it is judged, and what happened meanwhile."""
+
+    def __init__(self, snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words) -> None:
+        self._snapshot, self._figure, self._words = snapshot, figure, words
+        # At 72 dots per inch a point is a pixel.
+        self._picture = Picture(
+            figsize=(WIDTH / 72, HEIGHT / 72), dpi=72, facecolor=_PAPER, edgecolor=_RULE, linewidth=4
+        )
+        self._canvas = FigureCanvasAgg(self._picture)
+        self._renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
+        series = [one for one in worst_first(snapshot.of(figure.query), figure) if one.points]
+        self._shown = series[:MOST_LINES]
+        self._hidden = figure.count - len(self._shown)
+        self._low, self._high = span(figure, self._shown)
+        self._draw(marks)
+
+    def png(self) -> bytes:
+        file = io.BytesIO()
+        self._canvas.print_png(file, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
+        return file.getvalue()
+
+    def _draw(self, marks: Sequence[Mark]) -> None:
+        ticks = self._heights()
+        self._left = int(max((self._width(text, _SMALL) for _, text in ticks), default=0)) + 32
+        labels = self._labels(marks)
+        names = self._names()
+        top = _HEAD + _ROW * math.ceil(len(names) / 2) + (_ROW + _LEADER if labels else 0) + 14
+        self._head()
+        self._plot = self._picture.add_axes(
+            (self._left / WIDTH, _BOTTOM / HEIGHT, self._room / WIDTH, (HEIGHT - top - _BOTTOM) / HEIGHT),
+            facecolor="none",
+        )
+        self._axes(ticks)
+        if not self._shown:
+            self._plot.text(0.5, 0.5, self._words.label("snapshot.no_data_in_window"), size=42, color=_FAINT,
+                            ha="center", va="center", transform=self._plot.transAxes)  # fmt: skip
+        self._threshold()
+        for color, one in reversed(list(zip(_LINES, self._shown, strict=False))):
+            self._line(one, color)
+        self._marks(labels, top)
+        self._legend(names)
+
+    @property
+    def _room(self) -> int:
+        """The plot's width."""
+        return WIDTH - self._left - _RIGHT
+
+    def _head(self) -> None:
+        figure, words, right = self._figure, self._words, WIDTH - _MARGIN
+        color = _VERDICTS[figure.verdict]
+        if figure.value is None:
+            value, size = words.label("snapshot.verdicts.unknown"), 60
+        else:
+            value = amount(figure.value, figure.unit, words)
+            size = 86 if len(value) < 10 else 62
+        self._text(right, 96, value, size=size, weight="bold", color=color, ha="right")
+        said = self._verdict()
+        self._text(right, 150, said, size=31, weight="bold", color=color, ha="right")
+        room = right - 2 * _MARGIN - self._width(value, size, "bold")
+        title = " ".join(figure.in_language(words.locale).split())
+        if self._width(title, 46, "bold") <= room:
+            self._text(_MARGIN, 74, title, size=46, weight="bold", color=_INK)
+        else:
+            for index, line in enumerate(self._two_lines(title, room, 32)):
+                self._text(_MARGIN, 52 + index * 40, line, size=32, weight="bold", color=_INK)
+        when = _window(self._snapshot, words)
+        room = right - 2 * _MARGIN - self._width(said, 31, "bold")
+        smaller = next((size for size in (30, 26, 23) if self._width(when, size) <= room), 23)
+        self._text(_MARGIN, 136, self._cut(when, room, smaller), size=smaller, color=_FAINT)
+
+    def _verdict(self) -> str:
+        figure, words = self._figure, self._words
+        if figure.verdict is Verdict.UNKNOWN:
+            last = max((one.points[-1][0] for one in self._shown), default=None)
+            return f"{words.label('snapshot.last_data')} {_clock(last, self._snapshot, words)}" if last else ""
+        above = figure.direction is Direction.ABOVE
+        sign = {Verdict.OK: "✔ ", Verdict.BREACH: "▲ " if above else "▼ "}.get(figure.verdict, "")
+        said = [f"{sign}{words.label(f'snapshot.verdicts.{figure.verdict}')}"] if sign else []
+        if figure.normal is not None:
+            said.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
+        return " · ".join(said)
+
+    def _heights(self) -> list[tuple[float, str]]:
+        """The ticks of the value's axis."""
+        unit = self._figure.unit if self._figure.unit in ("bytes", "%") else ""
+        scale = 1024.0 ** int(math.log(self._high, 1024)) if unit == "bytes" and self._high > 1 else 1
+        nice = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(self._low / scale, self._high / scale)
+        ticks = [float(tick) * scale for tick in nice]
+        return [(tick, amount(tick, unit, self._words)) for tick in ticks if self._low <= tick <= self._high]
+
+    def _axes(self, heights: Sequence[tuple[float, str]]) -> None:
+        plot, start, end = self._plot, self._snapshot.start.timestamp(), self._snapshot.at.timestamp()
+        plot.set_xlim(start, end)
+        plot.set_ylim(self._low, self._high)
+        spacing = next((s for s in _SPACINGS if (end - start) / s <= 6), _SPACINGS[-1])
+        ticks = [tick for i in range(8) if start <= (tick := (start // spacing + i) * spacing) <= end]
+        plot.set_xticks(ticks, [_tick(tick, spacing, self._words) for tick in ticks])
+        plot.set_yticks([tick for tick, _ in heights], [text for _, text in heights])
+        plot.tick_params(labelsize=_SMALL, colors=_FAINT, length=0, pad=10)
+        plot.grid(axis="y", color=_RULE, linewidth=2)
+        plot.set_axisbelow(True)
+        for side in ("top", "right", "left"):
+            plot.spines[side].set_visible(False)
+        plot.spines["bottom"].set(color=_FAINT, linewidth=3)
+
+    def _threshold(self) -> None:
+        figure, plot = self._figure, self._plot
+        if figure.threshold is None:
+            return
+        above = figure.direction is Direction.ABOVE
+        edge = self._high if above else self._low
+        plot.axhspan(figure.threshold, edge, facecolor=_BAD, alpha=0.11, linewidth=0, zorder=0)
+        plot.axhline(figure.threshold, color=_BAD, linewidth=4, dashes=(3, 2), zorder=3)
+        beyond = abs(edge - figure.threshold) / (self._high - self._low) * plot.bbox.height
+        over = above == (beyond > 48)  # the words stand on the bad side, where that has room
+        limit = f"{self._words.label('snapshot.threshold')} {amount(figure.threshold, figure.unit, self._words)}"
+        plot.annotate(limit, (self._snapshot.start.timestamp(), figure.threshold), (10, 8 if over else -8),
+                      textcoords="offset points", size=_SMALL, color=_BAD_INK, va="bottom" if over else "top",
+                      zorder=5, parse_math=False,
+                      bbox={"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 2})  # fmt: skip
+
+    def _line(self, one: Series, color: str) -> None:
+        """The line, in the colour of trouble where it lies beyond the threshold. A gap stays a gap."""
+        figure, plot = self._figure, self._plot
+        stretches = list(runs(one))
+        xs = [x for run in stretches for x in (*(at.timestamp() for at, _ in run), math.nan)]
+        ys = [y for run in stretches for y in (*(value for _, value in run), math.nan)]
+        style: dict[str, Any] = {"linewidth": 6, "solid_capstyle": "round", "solid_joinstyle": "round"}
+        plot.plot(xs, ys, color=color, zorder=4, **style)
+        alone = [run[0] for run in stretches if len(run) == 1]
+        plot.plot([at.timestamp() for at, _ in alone], [value for _, value in alone], "o", ms=9, color=color, zorder=4)
+        if figure.threshold is not None and len(self._shown) == 1:
+            edge = self._high if figure.direction is Direction.ABOVE else self._low
+            left, right = plot.get_xlim()
+            (beyond,) = plot.plot(xs, ys, color=_BAD, zorder=4.5, **style)
+            beyond.set_clip_path(
+                Rectangle((left, figure.threshold), right - left, edge - figure.threshold, transform=plot.transData)
+            )
+        if figure.value is not None and one is self._shown[0]:
+            plot.plot([self._snapshot.at.timestamp()], [figure.value], "o", ms=18, mew=0,
+                      color=_VERDICTS[figure.verdict], clip_on=False, zorder=6)  # fmt: skip
+
+    def _labels(self, marks: Sequence[Mark]) -> list[Label]:
+        """The marks in sight, their words side by side in one row, each as near to its place as the others let it."""
+        start, at = self._snapshot.start, self._snapshot.at
+        # a snapshot's moment is cut to whole seconds
+        seen = [mark for mark in marks if start <= mark.at < at + timedelta(seconds=1)][-MOST_MARKS:]
+        seen.sort(key=lambda mark: mark.at)
+        room = WIDTH - 2 * _MARGIN
+        size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in seen) <= room), 20)
+        texts = [self._cut(mark.text, room / len(seen) - _GAP, size) if size == 20 else mark.text for mark in seen]
+        widths = [self._width(text, size) for text in texts]
+        places = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in seen]
+        wanted = [place - width / 2 for place, width in zip(places, widths, strict=True)]
+        begins = side_by_side(wanted, widths, _GAP, 16, WIDTH - 16)
+        return [Label(*label, size) for label in zip(texts, places, begins, widths, strict=True)]
+
+    def _marks(self, labels: Sequence[Label], top: int) -> None:
+        style: dict[str, Any] = {"color": _FAINT, "linewidth": 2.5, "transform": self._picture.transFigure}
+        for label in labels:
+            foot = min(max(label.place, label.begin + 8), label.begin + label.width - 8)
+            leader = [(foot, top - _LEADER), (label.place, top - 4)]
+            line = [(label.place, top - 4), (label.place, HEIGHT - _BOTTOM)]
+            for points, dashes in ((leader, (None, None)), (line, (2, 2))):
+                xs, ys = [x / WIDTH for x, _ in points], [1 - y / HEIGHT for _, y in points]
+                self._picture.add_artist(Line2D(xs, ys, dashes=dashes, zorder=2, **style))
+            self._text(label.begin, top - _LEADER - 12, label.text, size=label.size, color=_INK)
+
+    def _names(self) -> list[str]:
+        """What the lines are called, when there is more than one."""
+        if len(self._shown) < 2:
+            return []
+        room = (WIDTH - 2 * _MARGIN) / 2 - 60
+        names = [self._cut(one.label or self._words.label("snapshot.unnamed"), room, _SMALL) for one in self._shown]
+        return [*names, self._words.label("snapshot.and_more", count=self._hidden)] if self._hidden > 0 else names
+
+    def _legend(self, names: Sequence[str]) -> None:
+        for index, name in enumerate(names):
+            x = _MARGIN if index % 2 == 0 else WIDTH / 2 + 10
+            y = _HEAD + _ROW * (index // 2 + 1) - 12
+            if index < len(self._shown):
+                self._picture.add_artist(
+                    Line2D([x / WIDTH, (x + 32) / WIDTH], [1 - (y - 10) / HEIGHT] * 2, color=_LINES[index], linewidth=9,
+                           transform=self._picture.transFigure)
+                )  # fmt: skip
+            self._text(x + 46, y, name, size=_SMALL, color=_INK)
+
+    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Text whose baseline is `y` pixels below the picture's top."""
+        self._picture.text(x / WIDTH, 1 - y / HEIGHT, _drawable(text), va="baseline", parse_math=False, **style)
+
+    def _width(self, text: str, size: float, weight: str = "normal") -> float:
+        font = FontProperties(size=size, weight=weight)
+        width, _, _ = self._renderer.get_text_width_height_descent(_drawable(text), font, False)
+        return float(width)
+
+    def _cut(self, text: str, room: float, size: float, weight: str = "normal") -> str:
+        text = _drawable(text)[:200]
+        if self._width(text, size, weight) <= room:
+            return text
+        most = bisect(range(len(text)), room, key=lambda length: self._width(text[:length] + "…", size, weight))
+        return text[: max(most - 1, 1)].rstrip() + "…"
+
+    def _two_lines(self, text: str, room: float, size: float) -> list[str]:
+        first = self._cut(text, room, size, "bold").removesuffix("…")
+        if " " in first and len(first) < len(text):
+            first = first[: first.rindex(" ")]
+        rest = text[len(first) :].strip()
+        return [first, self._cut(rest, room, size, "bold")] if rest else [first]
+
+
+def _drawable(text: str) -> str:
+    """Without line breaks, and without what the font has nothing but empty boxes for."""
+    spaced = (" " if one.isspace() else one for one in text)
+    return "".join(one for one in spaced if ord(one) in _glyphs())
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """The characters that matplotlib's own font has."""
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def _window(snapshot: Snapshot, words: Words) -> str:
+    """Of which service and since when: `xr-engine · 01:14–02:14 UTC`."""
+    end = _clock(snapshot.at, snapshot, words)
+    long = snapshot.window > DAY
+    when = f"{duration(snapshot.window)} → {end}" if long else f"{_clock(snapshot.start, snapshot, words)}–{end}"
+    return " · ".join(part for part in (snapshot.service, f"{when} UTC") if part)
+
+
+def _tick(at: float, spacing: int, words: Words) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    if spacing >= 86_400 or (spacing >= 3600 and moment.hour == moment.minute == 0):
+        return format_date(moment, "d MMM", locale=words.locale)
+    return f"{moment:%H:%M:%S}" if spacing < 60 else f"{moment:%H:%M}"
+
+
+def _clock(moment: datetime, snapshot: Snapshot, words: Words) -> str:
+    day = f"{format_date(moment, 'd MMM', locale=words.locale)} " if snapshot.window > DAY else ""
+    return f"{day}{moment:%H:%M}"

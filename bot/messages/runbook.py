@@ -1,0 +1,53 @@
+"""Runbooks and actions, told to somebody who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from slack_sdk.models.blocks import Block
+
+from bot.domain.runbook import Runbook
+from bot.messages.blocks import section
+from bot.messages.message import Message
+from bot.messages.words import Words
+from bot.signature import Signature
+
+
+def library(books: Iterable[Runbook], words: Words) -> Message:
+    """Runbooks, a line each."""
+    lines = [words.part("runbook", "line", book=book, title=words.of(book.title)) for book in books]
+    if not lines:
+        return Message.of(words.part("runbook", "none"))
+    title = words.part("runbook", "list")
+    groups = ["\n".join(lines[start : start + 10]) for start in range(0, len(lines), 10)]
+    return Message(title, [section(text) for text in (title, *groups)])
+
+
+def runbook(book: Runbook, words: Words, risks: Sequence[str]) -> Message:
+    """A runbook step by step; `risks` says how bad each step may be."""
+    head = words.part("runbook", "head", book=book, title=words.of(book.title), about=words.of(book.description))
+    lines = [
+        words.part(
+            "runbook", "step", number=number, step=step, title=words.of(step.title) if step.title else "", risk=risk
+        )
+        for number, (step, risk) in enumerate(zip(book.steps, risks, strict=True), start=1)
+    ]
+    blocks: list[Block] = [section(head)]
+    blocks += [section("\n".join(lines[start : start + 8])) for start in range(0, len(lines), 8)]
+    return Message(head, blocks)
+
+
+def actions(lines: Sequence[tuple[str, str, str]], short: Sequence[str], words: Words) -> Message:
+    """Actions as (name, risk, what it does), a line each, and the short words by which some are called."""
+    title = words.part("runbook", "actions", short=short)
+    shown = [words.part("runbook", "action", name=name, risk=risk, about=about) for name, risk, about in lines]
+    groups = ["\n".join(shown[start : start + 12]) for start in range(0, len(shown), 12)]
+    return Message(title, [section(text) for text in (title, *groups)])
+
+
+def action(about: str, signature: Signature, risk: str, words: Words) -> Message:
+    """One action with its parameters."""
+    usage = signature.usage("/ops")
+    return Message.of(
+        words.part("runbook", "action_help", usage=usage, risk=risk, about=about, example=signature.example)
+    )

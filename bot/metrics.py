@@ -1,0 +1,87 @@
+"""The bot's own figures, for Prometheus: what this process counts, and what it last saw in the database."""
+
+from __future__ import annotations
+
+import platform
+import re
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+ACK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)  # Slack gives up at 3 s
+
+
+class Metrics:
+    """One registry of this bot's own. Names and labels are documented in docs/operating.md; a test compares."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.ack_seconds = Histogram(
+            "tamv_bot_ack_seconds", "From Slack's request to its acknowledgement.", buckets=ACK_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._deliveries = Counter(
+            "tamv_bot_deliveries", "What came in, by source: accepted, or here before.", ["source", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._webhooks = Counter(
+            "tamv_bot_webhooks", "Calls of webhooks, by HTTP status.", ["source", "status"], registry=registry
+        )
+        self._slack_calls = Counter(
+            "tamv_bot_slack_calls", "Calls of Slack's Web API, by outcome.", ["method", "outcome"], registry=registry
+        )
+        self._step_waits = Counter(
+            "tamv_bot_step_waits", "Times that a step had to wait for a remote.", ["workflow", "step"],
+            registry=registry,
+        )  # fmt: skip
+        self._step_failures = Counter(
+            "tamv_bot_step_failures", "Steps that were given up.", ["workflow", "step", "error"], registry=registry
+        )
+        self._workflows = Counter(
+            "tamv_bot_workflows", "Workflows that ended in this process, by outcome.", ["workflow", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self.incidents = Gauge(
+            "tamv_bot_incidents", "Incidents without drills, as they stand.", ["status", "severity"], registry=registry
+        )
+        self.deliveries_waiting = Gauge(
+            "tamv_bot_deliveries_waiting", "Accepted and not handled yet.", registry=registry
+        )
+        self.outbox = Gauge("tamv_bot_outbox", "Workflows that are owed and not started yet.", registry=registry)
+        self.database_up = Gauge("tamv_bot_database_up", "1 when the database answered this scrape.", registry=registry)
+        self.leads = Gauge("tamv_bot_engine_leads", "1 in the replica that runs the workflows.", registry=registry)
+        Info("tamv_bot_build", "Which bot this is.", registry=registry).info(
+            {"version": version("tamv-bot"), "python": platform.python_version()}
+        )
+
+    def delivered(self, source: str, *, new: bool) -> None:
+        """`source` as deliveries name it: `github/issues` counts as github."""
+        self._deliveries.labels(source.partition("/")[0], "accepted" if new else "duplicate").inc()
+
+    def webhook(self, source: str, status: int) -> None:
+        self._webhooks.labels(source, str(status)).inc()
+
+    def slack_call(self, method: str, outcome: str) -> None:
+        """`outcome` is ok or the key of the mistake."""
+        self._slack_calls.labels(method, outcome).inc()
+
+    def step_waits(self, workflow: str, step: str) -> None:
+        self._step_waits.labels(workflow, _kind(step)).inc()
+
+    def step_failed(self, workflow: str, step: str, error: str) -> None:
+        self._step_failures.labels(workflow, _kind(step), error).inc()
+
+    def workflow_ended(self, workflow: str, *, well: bool) -> None:
+        self._workflows.labels(workflow, "ok" if well else "broke").inc()
+
+    def text(self) -> bytes:
+        """All of it in Prometheus's text format (CONTENT_TYPE)."""
+        return generate_latest(self._registry)
+
+
+def _kind(step: str) -> str:
+    """A step's name without whom it is about (`scale: verify` → `verify`), so that labels stay few."""
+    return re.sub(r"\d+", "n", step.rpartition(": ")[2])

@@ -1,0 +1,277 @@
+"""What is wrong with a well-formed runbook: names, types, expressions, steps that never run, queries, languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+from pydantic import TypeAdapter, ValidationError
+
+from bot.actions.registry import Action, Registry
+from bot.domain.errors import BadInput, NotFound
+from bot.domain.runbook import LANGUAGES, STANDARD, Runbook, Step
+from bot.runbooks.expressions import Expressions
+from bot.runbooks.reading import Mistake, place
+from bot.signature import nearest
+from bot.team import TeamFile
+from bot.yaml_text import nodes_of
+
+Place = tuple[str | int, ...]
+Wrong = Iterator[tuple[Place, str]]
+
+# What expressions may look at beside `inputs` and the facts of the steps before.
+FACTS = {"incident": {"id", "service", "severity", "title"}, "run": {"id", "environment", "by"}}
+ALWAYS = {"state", "verified"}
+
+
+def check(
+    path: Path, runbook: Runbook, registry: Registry, team: TeamFile, books: Mapping[str, Runbook] | None = None
+) -> list[Mistake]:
+    """Every mistake with its place; `books` are all runbooks by name, where `on-failure` may lead."""
+    root = nodes_of(path.read_text(encoding="utf-8"))
+    found = [
+        *_of_languages(runbook),
+        *_of_triggers(runbook, team),
+        *_of_defaults(runbook),
+        *_of_environments(runbook, team),
+    ]
+    ended_by: str | None = None
+    for number, step in enumerate(runbook.steps):
+        before = runbook.steps[:number]
+        of_step = _OfStep(step, before, runbook, registry, team)
+        found += [(("steps", number, *within), what) for within, what in of_step.mistakes()]
+        if ended_by:
+            found.append((("steps", number), f"it is never reached: step `{ended_by}` always ends the run"))
+        ended_by = ended_by or (step.id if of_step.always_fails() else None)
+    found += [(("on-failure",), what) for what in _of_failure(runbook, books or {})]
+    return [Mistake(path.name, *place(root, where), what) for where, what in found]
+
+
+def queries(path: Path, team: TeamFile) -> list[Mistake]:
+    """The queries of the team's catalogue that are no PromQL, with their place in the team's file."""
+    root = nodes_of(path.read_text(encoding="utf-8"))
+    wrong = {name: why for name, query in team.queries.items() if (why := _no_promql(query.promql))}
+    return [Mistake(path.name, *place(root, ("queries", name, "promql")), why) for name, why in wrong.items()]
+
+
+def _of_languages(runbook: Runbook) -> Wrong:
+    """The title is in every language; so is whatever else is written in one of them."""
+    texts: list[tuple[Place, str, Mapping[Any, str]]] = [
+        (("description",), "description", runbook.description),
+        *((("inputs", name, "description"), f"description of `{name}`", one.description)
+          for name, one in runbook.inputs.items()),
+        *((("steps", number, "title"), f"title of `{step.id}`", step.title)
+          for number, step in enumerate(runbook.steps)),
+    ]  # fmt: skip
+    for where, what, text in [(("title",), "title", runbook.title), *((w, n, t) for w, n, t in texts if t)]:
+        for language in LANGUAGES:
+            if not text.get(language, "").strip():
+                yield where, f"the {what} in `{language}` is missing"
+
+
+def _of_triggers(runbook: Runbook, team: TeamFile) -> Wrong:
+    for number, trigger in enumerate(runbook.triggers):
+        if trigger.query and trigger.query not in team.queries:
+            yield ("triggers", number, "query"), f"no query `{trigger.query}`" + _perhaps(trigger.query, team.queries)
+        service = trigger.labels.get(team.alerts.service_label)
+        if service and service not in team.services:
+            yield ("triggers", number, "labels"), f"no service `{service}`" + _perhaps(service, team.services)
+
+
+def _of_environments(runbook: Runbook, team: TeamFile) -> Wrong:
+    known = {name for service in team.services.values() for name in service.namespaces}
+    said: list[tuple[Place, str | None]] = [(("environment",), runbook.environment)]
+    said += [(("steps", number, "environment"), step.environment) for number, step in enumerate(runbook.steps)]
+    for where, name in said:
+        if name and name not in known:
+            yield where, f"no environment `{name}`" + _perhaps(name, known)
+
+
+def _of_defaults(runbook: Runbook) -> Wrong:
+    """A default is worked out before there is a run, from the incident alone."""
+    expressions = Expressions()
+    for name, one in runbook.inputs.items():
+        if not isinstance(one.default, str) or "{" not in one.default:
+            continue
+        wrong = list(expressions.mistakes(one.default))
+        if not wrong and expressions.names_used(one.default) - {"incident"}:
+            wrong = ["only `incident` is known here"]
+        if not wrong:
+            paths = (path for path in expressions.paths(one.default) if len(path) > 1)
+            wrong = [
+                f"`incident` has no `{path[1]}`" + _perhaps(path[1], FACTS["incident"])
+                for path in paths
+                if path[1] not in FACTS["incident"]
+            ]
+        yield from ((("inputs", name, "default"), what) for what in wrong)
+
+
+def _of_failure(runbook: Runbook, books: Mapping[str, Runbook]) -> Iterator[str]:
+    """Whether what is to follow a failure is there, ends, and gets all that it needs."""
+    if runbook.on_failure in STANDARD:
+        return
+    if isinstance(runbook.on_failure, Runbook):
+        yield "expected `undo`, `stop` or the name of a runbook"
+        return
+    name = runbook.on_failure
+    following = books.get(name)
+    if following is None:
+        yield f"no runbook `{name}`" + _perhaps(name, [*STANDARD, *books])
+        return
+    for needed, asked in following.inputs.items():
+        if needed not in runbook.inputs and asked.default is None and (asked.required or asked.type == "service"):
+            yield f"`{name}` needs the input `{needed}`, which is not one of this runbook's"
+    seen = [runbook.name]
+    while following and following.on_failure not in STANDARD:
+        seen.append(following.name)
+        if following.on_failure in seen:
+            yield f"it never ends: {' → '.join([*seen, str(following.on_failure)])}"
+            return
+        following = books.get(str(following.on_failure))
+
+
+class _OfStep:
+    """One step, where those before it are known."""
+
+    def __init__(self, step: Step, before: list[Step], runbook: Runbook, registry: Registry, team: TeamFile) -> None:
+        self._step = step
+        self._before = {one.id: one for one in before}
+        self._runbook = runbook
+        self._registry = registry
+        self._team = team
+        self._expressions = Expressions()
+
+    def mistakes(self) -> Wrong:
+        step = self._step
+        try:
+            yield from self._of_parameters(self._registry.get(step.uses))
+        except NotFound as unknown:
+            guess = unknown.facts.get("nearest")
+            yield ("uses",), f"no action `{step.uses}`" + (f"; perhaps `{guess}`?" if guess else "")
+        if step.keep and step.uses in self._registry and self._registry.get(step.uses).undo is None:
+            yield ("keep",), f"{step.uses} cannot be undone, so it stays by itself: leave it out"
+        if step.verify and step.verify.board not in self._team.boards:
+            board = step.verify.board
+            yield ("verify",), f"no board `{board}`" + _perhaps(board, self._team.boards)
+        roles = {role for person in self._team.people for role in person.roles}
+        if step.approval and step.approval.role and step.approval.role not in roles:
+            role = step.approval.role
+            yield ("approval",), f"nobody has the role `{role}`" + _perhaps(role, roles)
+        if step.if_ is not None:
+            yield from (((("if",), what)) for what in self._of_condition(step.if_))
+        for where, text in _within(("with",), step.with_):
+            yield from ((where, what) for what in self._of_expression(text))
+
+    def always_fails(self) -> bool:
+        """Whether the run always ends here: a check of what is never so."""
+        step = self._step
+        return step.uses == "flow.check" and step.with_.get("that") is False and step.if_ is None and (
+            not step.continue_on_error
+        )  # fmt: skip
+
+    def _of_parameters(self, action: Action) -> Wrong:
+        known, given = action.parameters.model_fields, self._step.with_
+        for name in given:
+            if name not in known:
+                yield ("with", name), f"{action.name} has no `{name}`" + _perhaps(name, known)
+        for name, field in known.items():
+            if field.is_required() and name not in given:
+                yield ("with",), f"{action.name} needs `{name}`"
+        plain = {
+            name for name in given if name in known and not any("{" in text for _, text in _within((), given[name]))
+        }
+        try:
+            action.parameters.model_validate(given)
+        except ValidationError as wrong:
+            for each in wrong.errors(include_url=False, include_input=False):
+                if each["loc"] and each["loc"][0] in plain:
+                    yield ("with", *each["loc"]), f"`{each['loc'][0]}`: {each['msg']}"
+        if action.name.startswith("prometheus."):
+            yield from self._of_figures(plain)
+
+    def _of_figures(self, plain: set[str]) -> Wrong:
+        for name in plain & {"board", "query"}:
+            asked = str(self._step.with_[name])
+            known = {*self._team.boards, *self._team.queries}
+            if asked not in known and (why := _no_promql(asked)):
+                yield ("with", name), f"neither a board nor a query nor PromQL ({why})" + _perhaps(asked, known)
+        service = self._step.with_.get("service")
+        if "service" in plain and service not in self._team.services:
+            yield ("with", "service"), f"no service `{service}`" + _perhaps(str(service), self._team.services)
+
+    def _of_condition(self, condition: str) -> Iterator[str]:
+        if not condition.strip().startswith("{{"):
+            yield "a condition is written as `{{ … }}`; any other text is always true"
+            return
+        wrong = list(self._of_expression(condition))
+        yield from wrong
+        if not wrong and not self._expressions.names_used(condition):
+            try:
+                if self._expressions.holds(condition, {}):
+                    yield "it always holds: leave it out"
+                else:
+                    yield "it never holds: this step is never reached"
+            except BadInput as problem:
+                yield str(problem.facts.get("why"))
+
+    def _of_expression(self, text: str) -> Iterator[str]:
+        """Unknown names, at every depth that can be known without running it."""
+        wrong = list(self._expressions.mistakes(text))
+        yield from wrong
+        if wrong:
+            return
+        for used in sorted(self._expressions.steps_used(text) - self._before.keys()):
+            yield f"step `{used}` is not before this one" + _perhaps(used, self._before)
+        known = {"inputs": set(self._runbook.inputs), **FACTS}
+        for path in sorted(self._expressions.paths(text)):
+            if path[0] == "steps" and len(path) > 2 and path[1] in self._before:
+                yield from self._of_fact(path[1], path[2])
+            elif path[0] in known and len(path) > 1 and path[1] not in known[path[0]]:
+                yield f"`{path[0]}` has no `{path[1]}`" + _perhaps(path[1], known[path[0]])
+
+    def _of_fact(self, step_id: str, fact: str) -> Iterator[str]:
+        step = self._before[step_id]
+        if fact == "verified" and step.verify is None:
+            yield f"step `{step_id}` has no `verify`, so whether it is `verified` is never known"
+        if step.uses not in self._registry:
+            return
+        facts = _facts(self._registry.get(step.uses).result)
+        if facts is not None and fact not in facts | ALWAYS:
+            yield f"{step.uses} gives no `{fact}`" + _perhaps(fact, facts | ALWAYS)
+
+
+@cache
+def _facts(result: TypeAdapter[Any]) -> set[str] | None:
+    """The names of what an action gives; None when nobody can tell."""
+    schema = result.json_schema()
+    if reference := schema.get("$ref"):
+        schema = schema["$defs"][reference.rpartition("/")[2]]
+    return set(schema["properties"]) if "properties" in schema else None
+
+
+def _no_promql(text: str) -> str | None:
+    """Why a query cannot be read; None when it can. `$service` stands in a string, where it does no harm."""
+    try:
+        promql_parser.parse(text)
+    except ValueError as problem:
+        return " ".join(str(problem).split())
+    return None
+
+
+def _perhaps(word: str, known: Iterable[str]) -> str:
+    near = nearest(word, known)
+    return f"; perhaps `{near}`?" if near else ""
+
+
+def _within(where: Place, value: Any) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _within((*where, key), each)
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _within((*where, number), each)

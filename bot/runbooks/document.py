@@ -1,0 +1,115 @@
+"""`docs/runbooks.md`, written from the runbooks themselves: `make runbooks`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bot.actions.document import cell
+from bot.actions.registry import Registry
+from bot.domain.runbook import STANDARD, Runbook, Step
+from bot.runbooks.drawing import mermaid
+from bot.runbooks.library import read
+
+HEAD = """# The runbooks
+
+Written by `make runbooks` from `runbooks/*.yaml`; what each action does stands in [actions.md](actions.md). Before a
+step changes anything it is rehearsed, and its card says exactly what it would do; a *disruptive* step waits for a
+second person and a *destructive* one for two, in production, unless the team's file says otherwise. ✋ asks for more
+than the policy does. 📈 names the board whose figures must hold afterwards. What a step with 🔒 (`keep: true`) has done
+stays when the run is undone: a safety copy, evidence.
+
+A step's action is cut off when its `timeout` has passed, and the step has failed, with what follows a failure. It is
+counted from where the action begins, not while people are asked or another run has the target, and a restart of the
+bot gives it anew. Without `timeout` an action may take ten minutes, and besides as long as it is told to wait by
+`duration`, `within`, `wait` or `ends`. `verify` ends by its own `within`.
+
+`/runbook show NAME` says the same in Slack, `/runbook run NAME --dry-run` shows what would be done now.
+"""
+MANUAL = """
+## What the manual has wrong
+
+The runbooks carry out TAMV's operations manual, but not its mistakes.
+
+| in the manual | what is wrong | what the bot does |
+|---|---|---|
+| the revision to go back to is the second of `helm history` | the list is sorted from the oldest: that is the second one ever | the newest revision that was good before the present one, never a failed one, a canary's stage, or one that somebody fled from |
+| error rate as one rate through another | each series is divided by itself, and a service without errors gives nothing | both sides are summed by service before they are divided |
+| `histogram_quantile` over the buckets as they are | a quantile for every pod, of which one is looked at | buckets are summed by `le` first |
+| TraceQL with the condition behind a pipe | it does not parse | `{ resource.service.name = "…" && duration > 500ms }` |
+| `vault kv put` of one key | the other keys of the secret are gone | a patch of one key, with check-and-set; the version before stays, and undo restores it |
+| `pg_dump $DATABASE_URL` | the operator's own shell fills it in | it is filled in inside the pod, and stands on no command line |
+| old backups by `aws s3 ls`, `awk` and `xargs rm` | the wrong column is compared with a date, names with blanks break | by `LastModified`, the newest stay whatever their age, and nothing goes after a failed backup |
+| `UPDATE … LIMIT 10000` | PostgreSQL has no such thing | batches by key, until none is left |
+| an issue assigned to a team | GitHub assigns people | the owner of the team's file, with the team named in the text |
+| annotate `force-sync`, then restart | the pods may start with the old secret | the sync is waited for |
+| staging goes back to production's revision number | each release counts its own revisions | staging tries the very version that production goes back to |
+| scale and roll back at once when the render is slow | nobody knows what helped | one change at a time, each measured; back only when the four figures have not recovered |
+"""
+
+
+def written(folder: Path, actions: Registry) -> str:
+    """The whole document: an overview, a part for each runbook, the manual's mistakes. Raises nothing for bad files."""
+    books = sorted(read(sorted(folder.glob("*.yaml")))[0].values(), key=lambda book: book.name)
+    overview = ["| runbook | what | proposed for |", "|---|---|---|", *map(_row, books), ""]
+    return "\n".join([HEAD, *overview, *(_one(book, actions) for book in books)]) + MANUAL
+
+
+def _row(book: Runbook) -> str:
+    alerts = ", ".join(dict.fromkeys(f"`{one.alert or one.query}`" for one in book.triggers)) or "-"
+    return f"| [`{book.name}`](#{book.name}) | {cell(_english(book.title))} | {alerts} |"
+
+
+def _one(book: Runbook, actions: Registry) -> str:
+    failure = book.on_failure if isinstance(book.on_failure, str) else book.on_failure.name
+    after = {"undo": "what it did is undone, the last first", "stop": "it stops, and nothing is undone by itself"}
+    needed = [f"{name}=…" for name, one in book.inputs.items() if one.required]
+    lines = [
+        f"## {book.name}\n",
+        f"{_english(book.description) or _english(book.title)}\n",
+        f"*{book.description.get('es') or book.title.get('es', '')}*\n",
+        f"- When a step fails: {after[failure] if failure in STANDARD else f'[`{failure}`](#{failure}) goes on'}.",
+        f"- `/runbook run {' '.join([book.name, *needed])}`\n",
+    ]
+    if book.inputs:
+        lines += ["| input | type | without it | |", "|---|---|---|---|", *_inputs(book), ""]
+    lines += ["| step | action | risk | |", "|---|---|---|---|"]
+    lines += [_step(step, actions) for step in book.steps]
+    lines += ["", f"```mermaid\n{mermaid(book, _english)}```\n"]
+    return "\n".join(lines)
+
+
+def _inputs(book: Runbook) -> Iterator[str]:
+    for name, one in book.inputs.items():
+        kind = ", ".join(f"`{option}`" for option in one.options) or one.type
+        default = "needed" if one.required else "-" if one.default is None else f"`{cell(str(one.default))}`"
+        yield f"| `{name}` | {kind} | {default} | {cell(_english(one.description))} |"
+
+
+def _step(step: Step, actions: Registry) -> str:
+    notes = []
+    if step.if_:
+        notes.append(f"if `{cell(step.if_.strip().removeprefix('{{').removesuffix('}}').strip())}`")
+    if step.approval:
+        notes.append(f"✋ {step.approval.count or 1} × {step.approval.role or 'responder'}")
+    if step.verify:
+        notes.append(f"📈 {step.verify.board}")
+    if step.keep:
+        notes.append("🔒 stays when the run is undone")
+    if step.continue_on_error:
+        notes.append("goes on when it fails")
+    link = f"[`{step.uses}`](actions.md#{step.uses.replace('.', '')})"
+    title = cell(_english(step.title)) or step.id
+    return f"| {title} | {link} | {actions.get(step.uses).risk} | {'; '.join(notes)} |"
+
+
+def _english(text: Mapping[Any, str]) -> str:
+    return str(text.get("en") or text.get("es") or "")
+
+
+if __name__ == "__main__":
+    from bot.actions.catalogue import ACTIONS
+
+    sys.stdout.write(written(Path("runbooks"), ACTIONS))

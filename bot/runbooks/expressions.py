@@ -1,0 +1,111 @@
+"""Jinja2 expressions of runbooks: filled in, and judged without being run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bot.domain.errors import BadInput
+from bot.signature import nearest
+
+NAMES = ("inputs", "steps", "incident", "run")
+_WHOLE = re.compile(r"^\s*\{\{(?P<expression>(?:(?!\}\}).)*)\}\}\s*$", re.DOTALL)
+
+
+class Expressions:
+    """Jinja2 expressions, sandboxed and strict about unknown names; nothing of the bot's can be reached by them."""
+
+    def fill(self, value: Any, names: Mapping[str, Any]) -> Any:
+        """`value` with its expressions filled in, however deep.
+
+        Text that is one whole `{{ expression }}` becomes the expression's value with its own type; other text stays
+        text. Raises BadInput.
+        """
+        if isinstance(value, dict):
+            return {key: self.fill(each, names) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.fill(each, names) for each in value]
+        if not isinstance(value, str) or "{" not in value:
+            return value
+        try:
+            if whole := _WHOLE.match(value):
+                found = _environment().compile_expression(whole["expression"], undefined_to_none=False)(**names)
+                if isinstance(found, StrictUndefined):
+                    str(found)
+                return found
+            return _environment().from_string(value).render(names)
+        except (UndefinedError, SecurityError, TemplateSyntaxError, TypeError, ValueError, ArithmeticError) as problem:
+            raise BadInput("expression_wrong", expression=value, why=str(problem)) from None
+
+    def holds(self, condition: str, names: Mapping[str, Any]) -> bool:
+        """Whether an `if` is true."""
+        return bool(self.fill(condition, names))
+
+    def mistakes(self, text: str) -> Iterator[str]:
+        """What can be said of an expression without running it."""
+        try:
+            names = _names(text)
+        except TemplateSyntaxError as problem:
+            yield f"not an expression: {problem.message}"
+            return
+        for name in sorted(names - set(NAMES)):
+            near = nearest(name, NAMES)
+            yield f"unknown name `{name}`" + (f"; perhaps `{near}`?" if near else f"; known: {', '.join(NAMES)}")
+
+    def steps_used(self, text: str) -> set[str]:
+        """The ids of the steps that an expression looks at."""
+        parsed = _parsed(text)
+        found = set()
+        for by_name in parsed.find_all(nodes.Getattr):
+            if isinstance(by_name.node, nodes.Name) and by_name.node.name == "steps":
+                found.add(by_name.attr)
+        for by_key in parsed.find_all(nodes.Getitem):
+            if isinstance(by_key.node, nodes.Name) and by_key.node.name == "steps":
+                found.add(str(getattr(by_key.arg, "value", "")))
+        return found
+
+    def names_used(self, text: str) -> frozenset[str]:
+        """The names that an expression looks at."""
+        return _names(text)
+
+    def paths(self, text: str) -> set[tuple[str, ...]]:
+        """`inputs.service` and `steps['gpu-nodes'].verified` as tuples, each as far as it is known beforehand."""
+        found = {
+            path for node in _parsed(text).find_all((nodes.Getattr, nodes.Getitem)) if (path := _path(node)) is not None
+        }
+        return {one for one in found if not any(other[: len(one)] == one and other != one for other in found)}
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    made.globals.clear()
+    return made
+
+
+@lru_cache(maxsize=512)  # several questions are asked of each: it is half of what judging them costs
+def _parsed(text: str) -> nodes.Template:
+    return _environment().parse(text)
+
+
+@lru_cache(maxsize=512)
+def _names(text: str) -> frozenset[str]:
+    return frozenset(meta.find_undeclared_variables(_parsed(text)))
+
+
+def _path(node: nodes.Node) -> tuple[str, ...] | None:
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        before, last = _path(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        before, last = _path(node.node), str(node.arg.value)
+    else:
+        return None
+    return (*before, last) if before else None

@@ -1,0 +1,1 @@
+"""What a person, an alert or a webhook may ask of the bot."""

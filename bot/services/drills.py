@@ -1,0 +1,129 @@
+"""Drills: an incident that no figure counts, a fault that waits for a word, and how the team did."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from bot.domain.drill import INJECT, PREFIX, Goal, Score, score, waiting_inject
+from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.domain.incident import Incident
+from bot.domain.people import Person
+from bot.domain.policy import Risk
+from bot.domain.run import ApprovalState, Run, RunState
+from bot.domain.runbook import Runbook
+from bot.messages.drill import summary
+from bot.parts import Parts
+from bot.policy import policy_of
+from bot.services.incidents import Incidents
+from bot.services.runs import Runs
+from bot.signature import nearest
+from bot.workflows.follow import place
+
+CHANNEL_WITHIN = 60.0  # seconds; after that the run is told where the drill was asked for
+LOOK_AGAIN = 1.0  # when another process opens it, or Slack allows none
+
+
+class Drills:
+    """The scenarios are the runbooks whose names begin with `drill-`."""
+
+    def __init__(self, parts: Parts, incidents: Incidents, runs: Runs) -> None:
+        self._parts = parts
+        self._incidents = incidents
+        self._runs = runs
+
+    def scenarios(self) -> Sequence[Runbook]:
+        return [book for name, book in sorted(self._runs.library.runbooks.items()) if name.startswith(PREFIX)]
+
+    async def start(self, scenario: str, *, by: Person, cause: str, channel: str | None = None) -> tuple[Incident, Run]:
+        """Declare the drill and run its runbook in the drill's channel; nothing is broken before `inject`.
+
+        Raises NotFound with the nearest scenario, and NotAllowed.
+        """
+        book = self._book(scenario)
+        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
+        service = book.inputs["service"].default if "service" in book.inputs else None
+        title = self._parts.words.part("drill", "incident", title=self._parts.words.of(book.title))
+        severity = self._parts.team.drills.severity
+        incident = await self._incidents.declare(title, severity, by=by, cause=cause, service=service, drill=True)
+        incident = await self._opened(incident)
+        known = await place(self._parts, incident)
+        asked_from = None if known else channel
+        run = await self._runs.start(book.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from)
+        return incident, run
+
+    async def inject(self, incident: Incident, *, by: Person, cause: str) -> Run:
+        """Let the next fault begin. Raises WrongState when none waits."""
+        for run in await self._own(incident):
+            if step := waiting_inject(run):
+                await self._runs.answer(run.id, step.id, step.digest, "true", by=by, cause=cause)
+                return run
+        raise WrongState("nothing_to_inject", incident=incident.id)
+
+    async def score(self, incident: Incident, *, ends: bool = False) -> Score:
+        """How the drill goes, or went; what is not reached when it `ends` is missed. Raises BadInput for no drill."""
+        runs, targets = await self._own(incident), self._parts.team.targets
+        goals = {
+            Goal.RESPONSE: targets.response,
+            Goal.TOLD: targets.stakeholders_told,
+            Goal.RTO: targets.rto,
+            Goal.RPO: targets.rpo,
+        }
+        events = await self._parts.store.incidents.timeline(incident.id)
+        return score(events, runs, goals, self._parts.clock.now(), word=await self._word(runs), ends=ends)
+
+    async def stop(self, incident: Incident, *, by: Person, cause: str) -> Score:
+        """Undo what the drill has left broken, put its score on the timeline, and resolve it.
+
+        What people did in response stays. Raises NotAllowed.
+        """
+        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
+        seen = await self.score(incident, ends=True)
+        for run in await self._own(incident):
+            if run.state is RunState.RUNNING:
+                await self._runs.cancel(run.id, by=by, cause=f"{cause}/{run.id}")
+            elif run.state in (RunState.FAILED, RunState.CANCELLED):  # what could not be undone then
+                await self._runs.undo(run.id, by=by, cause=f"{cause}/{run.id}")
+        if incident.status.is_open:
+            told = summary(seen, self._parts.words)
+            await self._incidents.note(incident.id, told, by=by, cause=f"{cause}/score")
+            await self._incidents.resolve(incident.id, by=by, cause=f"{cause}/resolve")
+        return seen
+
+    def _book(self, scenario: str) -> Runbook:
+        known = {book.name.removeprefix(PREFIX): book for book in self.scenarios()}
+        name = scenario.removeprefix(PREFIX)
+        if name not in known:
+            raise NotFound("unknown_drill", scenario=scenario, nearest=nearest(name, known), known=sorted(known))
+        return known[name]
+
+    async def _own(self, incident: Incident) -> list[Run]:
+        """The runs of the drill's own runbooks, oldest first."""
+        if not incident.drill:
+            raise BadInput("not_a_drill", incident=incident.id)
+        own = [run for run in await self._parts.store.runs.of(incident.id) if run.runbook.startswith(PREFIX)]
+        if forgotten := next((run for run in own if run.forgotten), None):
+            raise NotFound("run_forgotten", run=forgotten.id, incident=incident.id)
+        return own
+
+    async def _word(self, runs: Sequence[Run]) -> datetime | None:
+        """When somebody first let a fault begin."""
+        steps = [(run.id, step.id) for run in runs for step in run.steps if step.id.startswith(INJECT)]
+        asked = [await self._parts.store.runs.approval(*step) for step in steps]
+        given = (said for one in asked if one for said in one.decisions)
+        return min((said.at for said in given if said.verdict is ApprovalState.APPROVED), default=None)
+
+    async def _opened(self, incident: Incident) -> Incident:
+        """The incident once it is known where it is told, or as it is when that takes too long."""
+        woken = self._parts.woken(incident.id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CHANNEL_WITHIN):
+                while await place(self._parts, incident) is None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN):
+                            await woken.wait()
+                    woken.clear()
+                    incident = await self._incidents.find(incident.id)
+        return incident

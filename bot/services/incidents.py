@@ -1,0 +1,116 @@
+"""Incidents: declared and changed; what follows outside is owed to the engine by the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from bot.domain.errors import BadInput
+from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity, Status
+from bot.domain.people import Person
+from bot.parts import Parts
+from bot.signature import nearest
+
+
+class Incidents:
+    """Everything takes `by`, who asks, and `cause`, the delivery that asks: the same cause again changes nothing."""
+
+    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
+        self._parts = parts
+        self._wake = wake
+
+    async def declare(
+        self,
+        title: str,
+        severity: Severity,
+        *,
+        by: Person,
+        cause: str,
+        service: str | None = None,
+        drill: bool = False,
+    ) -> Incident:
+        """A new incident. Raises BadInput for a title or a service that cannot be."""
+        service = self.known_service(service)
+        at = self._now()
+        incident, new = await self._parts.store.incidents.declare(
+            lambda id: self._parts.redaction.of(
+                Incident.declare(id, title, severity, by=by, at=at, service=service, drill=drill)
+            ),
+            at,
+            origin=cause,
+        )
+        if new:
+            self._wake()
+        return incident
+
+    async def acknowledge(self, id: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), cause)
+
+    async def take_command(self, id: str, *, by: Person, cause: str) -> Incident:
+        """Become the commander, and acknowledge when nobody has."""
+        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, cause=f"{cause}/command")
+        if incident.status is Status.DECLARED:
+            incident = await self.acknowledge(id, by=by, cause=f"{cause}/acknowledge")
+        return incident
+
+    async def assign(self, id: str, role: Role, to: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), cause)
+
+    async def set_severity(self, id: str, severity: Severity, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), cause)
+
+    async def update(self, id: str, text: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.update(text, by=by, at=at), cause)
+
+    async def note(self, id: str, text: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.note(text, by=by, at=at), cause)
+
+    async def add_message(
+        self, id: str, text: str, link: str | None, author: str, *, by: Person, cause: str
+    ) -> Incident:
+        return await self._change(id, lambda now, at: now.add_message(text, link, author, by=by, at=at), cause)
+
+    async def mitigate(self, id: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), cause)
+
+    async def resolve(self, id: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.resolve(by=by, at=at), cause)
+
+    async def reopen(self, id: str, reason: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), cause)
+
+    async def close(self, id: str, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.close(by=by, at=at), cause)
+
+    async def set_impact(self, id: str, impact: Impact, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), cause)
+
+    async def set_cause(self, id: str, why: Cause, *, by: Person, cause: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_cause(why, by=by, at=at), cause)
+
+    async def find(self, id: str) -> Incident:
+        """By id, in any case (`inc-2026-0001`). Raises NotFound."""
+        return await self._parts.store.incidents.get(id.strip().upper())
+
+    async def in_channel(self, channel: str) -> Incident | None:
+        return await self._parts.store.incidents.in_channel(channel)
+
+    def known_service(self, service: str | None) -> str | None:
+        """The service by its name in the team's file. Raises BadInput with the nearest one."""
+        known = self._parts.team.services
+        if service and service not in known:
+            raise BadInput("unknown_service", service=service, nearest=nearest(service, known), known=sorted(known))
+        return service or None
+
+    async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], cause: str) -> Incident:
+        at = self._now()
+        redacted = self._parts.redaction.of
+        incident, event = await self._parts.store.incidents.change(
+            id, lambda now: redacted(change(now, at)), cause=cause
+        )
+        if event:
+            self._wake()
+        return incident
+
+    def _now(self) -> datetime:
+        return self._parts.clock.now()

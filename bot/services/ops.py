@@ -1,0 +1,132 @@
+"""What is typed behind `/ops` or `tamv-bot ops`: one action with its parameters, by its name or a short word."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Union, get_args, get_origin
+
+from pydantic_core import to_jsonable_python
+
+from bot.actions.catalogue import ACTIONS
+from bot.actions.registry import Action
+from bot.domain.errors import BadInput
+from bot.runbooks import Library
+from bot.signature import Typed, nearest, readable, typed
+from bot.team import TeamFile
+
+OPTIONS = ("dry-run", "environment")  # of the run, not of the action
+# Short words beside the actions' own verbs. A verb that only one service has is a short word by itself (`scale`).
+SHORT = {
+    "deploy": "helm.upgrade",
+    "env": "kubernetes.set_env",
+    "health": "http.check",
+    "rollout": "kubernetes.rollout_status",
+}
+RUNBOOKS = {"smoke": "smoke-test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An action with its parameters, or a runbook with its inputs as they were typed."""
+
+    name: str
+    given: Mapping[str, Any]
+    is_runbook: bool = False
+    environment: str | None = None
+    dry_run: bool = False
+
+
+def words() -> list[str]:
+    """Every short word, in order."""
+    return sorted({*SHORT, *RUNBOOKS, *(verb for verb, actions in _verbs().items() if len(actions) == 1)})
+
+
+def find(said: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
+    """The action that the first words name, and the words behind them; `top pods` is `top_pods`.
+
+    Raises BadInput with the nearest right word.
+    """
+    first = said[0].lower() if said else ""
+    if "." in first:
+        return ACTIONS.get(first), tuple(said[1:])
+    verbs = _verbs()
+    pair = "_".join(said[:2]).lower()
+    if len(said) > 1 and len(verbs.get(pair, ())) == 1:
+        return ACTIONS.get(verbs[pair][0]), tuple(said[2:])
+    if first in SHORT:
+        return ACTIONS.get(SHORT[first]), tuple(said[1:])
+    found = verbs.get(first, [])
+    if len(found) == 1:
+        return ACTIONS.get(found[0]), tuple(said[1:])
+    near = found[0] if found else nearest(pair, verbs) or nearest(first, [*SHORT, *RUNBOOKS, *verbs])
+    raise BadInput("unknown_verb", command="/ops", verb=first, nearest=near)
+
+
+def read(line: str, team: TeamFile, library: Library) -> Asked:
+    """What a line asks for. Raises BadInput and NotFound, with what would be right."""
+    said = typed(line)
+    options = {name: value for name, value in said.options.items() if name not in OPTIONS}
+    first = said.words[0].lower() if said.words else ""
+    if first in RUNBOOKS:
+        name, is_runbook = RUNBOOKS[first], True
+        inputs = dict(zip(library.get(name).inputs, said.words[1:], strict=False))
+        given: Mapping[str, Any] = inputs | {key.replace("-", "_"): readable(value) for key, value in options.items()}
+    else:
+        action, rest = find(said.words)
+        name, is_runbook = action.name, False
+        rest, options = _as_meant(action, rest, options, team)
+        given = _parameters(action, Typed(rest, options, line))
+    environment, dry_run = said.options.get("environment"), said.options.get("dry-run") == "true"
+    return Asked(name, given, is_runbook, environment, dry_run)
+
+
+def _verbs() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for action in ACTIONS.all():
+        found.setdefault(action.name.partition(".")[2], []).append(action.name)
+    return found
+
+
+def _as_meant(
+    action: Action, said: tuple[str, ...], options: dict[str, str], team: TeamFile
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """`describe xr-engine` is its deployment, where that service runs."""
+    if action.name == "kubernetes.describe" and said and said[-1] in team.services:
+        return ("deployment", said[-1]) if len(said) == 1 else said, {"service": said[-1], **options}
+    return said, options
+
+
+def _parameters(action: Action, said: Typed) -> dict[str, Any]:
+    """The parameters as JSON. A list is typed `a,b`; pairs `a=1,b=2`, or, where the action cannot do without them,
+    as options of their own: `env xr-engine FEATURE=false`."""
+    readers = {name: reader for name in action.parameters.model_fields if (reader := _reader(action, name))}
+    options = dict(said.options)
+    parameters = {name: readers[name](readable(options.pop(name))) for name in readers if name in options}
+    pairs = next((name for name in readers if action.parameters.model_fields[name].is_required()), None)
+    if pairs and pairs not in parameters and readers[pairs] is _pairs:
+        own = set(action.parameters.model_fields)
+        parameters[pairs] = {name: readable(options.pop(name)) for name in list(options) if name not in own}
+        if not parameters[pairs]:
+            del parameters[pairs]
+    plain = [one for one in action.signature.parameters if one.name not in parameters]
+    signature = replace(action.signature, parameters=tuple(plain))
+    read = signature.read(Typed(said.words, options, said.raw), "/ops")
+    return parameters | {name: to_jsonable_python(value) for name, value in read.items() if value is not None}
+
+
+def _reader(action: Action, name: str) -> Callable[[str], Any] | None:
+    """How text becomes the parameter, for what is no single value."""
+    hint = action.parameters.model_fields[name].annotation
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kinds = {get_origin(part) for part in parts}
+    return _pairs if dict in kinds else _items if list in kinds else None
+
+
+def _items(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return {name.strip(): value.strip() for one in _items(text) for name, _, value in [one.partition("=")]}

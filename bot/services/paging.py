@@ -1,0 +1,75 @@
+"""Paging by hand, and who is on call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bot.domain.errors import BadInput, BotError, Off
+from bot.domain.incident import Incident
+from bot.domain.on_call import Rota
+from bot.domain.people import Person
+from bot.domain.timeline import Kind
+from bot.parts import Parts
+from bot.signature import nearest
+
+
+class Paging:
+    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
+        self._parts = parts
+        self._wake = wake
+
+    def team(self, name: str) -> str:
+        """A team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
+        teams = self._parts.team.teams
+        wanted = name.removeprefix("@").lower()
+        for known, team in teams.items():
+            if wanted in (known.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
+                return known
+        slug = wanted.replace("-", "")
+        for known in teams:
+            if known.lower() == slug:
+                return known
+        service = self._parts.team.services.get(name)
+        if service and service.owners:
+            return service.owners[0]
+        raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
+
+    async def page(self, incident: Incident, team: str, text: str, *, by: Person, cause: str) -> None:
+        """Page a team about an incident, now and durably."""
+        if self._parts.pagerduty is None:
+            raise Off("pagerduty_off")
+        told = self._parts.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
+        at = self._parts.clock.now()
+        _, event = await self._parts.store.incidents.change(
+            incident.id,
+            lambda now: now.happened(Kind.PAGE_ASKED, told, by=by, at=at),
+            cause=cause,
+        )
+        if event:
+            self._wake()
+
+    async def resolve(self, incident: Incident, *, by: Person, cause: str) -> None:
+        """Resolve the pages of an incident; the incident itself stays open."""
+        if self._parts.pagerduty is None:
+            raise Off("pagerduty_off")
+        at = self._parts.clock.now()
+        _, event = await self._parts.store.incidents.change(
+            incident.id, lambda now: now.happened(Kind.PAGE_RESOLVED, {}, by=by, at=at), cause=cause
+        )
+        if event:
+            self._wake()
+
+    async def rota(self) -> list[Rota]:
+        """Who is on call for each team that has a PagerDuty service, with the moment at which that was known."""
+        found = []
+        for name, team in self._parts.team.teams.items():
+            if not team.pagerduty:
+                continue
+            reach = team.contact
+            contact = " · ".join(filter(None, (reach.name, reach.phone, reach.email))) if reach else None
+            try:
+                as_of, people = await self._parts.on_call.as_of(team.pagerduty)
+                found.append(Rota(name, tuple(people), as_of, None, contact))
+            except BotError as problem:
+                found.append(Rota(name, (), None, problem, contact))
+        return found

@@ -1,0 +1,137 @@
+"""The environment, typed. One clear line per mistake; a secret is never printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.domain.errors import BotError
+
+Locale = Literal["es", "en"]
+
+
+def _blank_is_unset(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _must_be_set(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise ValueError("is not set")  # an empty key would sign for everybody
+    return value
+
+
+Needed = Annotated[SecretStr, AfterValidator(_must_be_set)]
+Text = Annotated[str | None, BeforeValidator(_blank_is_unset)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
+Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
+
+
+class WrongSettings(BotError):
+    """The environment cannot be used; `lines` says why, a line for each mistake."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("wrong_settings", lines=lines)
+        self.lines = lines
+
+
+class Settings(BaseSettings):
+    """Every setting of the bot, by the names that stand in the README."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    slack_bot_token: Needed
+    slack_signing_secret: Needed
+    slack_app_token: Secret = None
+    slack_api_url: AnyHttpUrl = AnyHttpUrl("https://slack.com/api/")
+    incident_channel: str = "#tamv-incidents"
+    bot_config: Path = Path("config/tamv.yaml")
+    locale: Locale = "es"
+    database_url: str = "sqlite:///tamv-bot.db"
+    host: str = "127.0.0.1"
+    port: int = Field(3000, ge=0, le=65535)
+    keep_runs: int = Field(400, ge=1, description="days")
+
+    prometheus_url: Url = None
+    prometheus_token: Secret = None
+    alertmanager_url: Url = None
+    alertmanager_webhook_token: Secret = None
+    grafana_url: Url = None
+    tempo_url: Url = None
+    health_gateway_url: Url = None
+
+    aws_region: Text = None
+    aws_endpoint_url: Url = None
+    aws_access_key_id: Text = None
+    aws_secret_access_key: Secret = None
+
+    vault_addr: Url = None
+    vault_token: Secret = None
+    vault_role: Text = None
+
+    kubeconfig: Text = None
+    helm: Text = None
+
+    pagerduty_api_token: Secret = None
+    pagerduty_routing_key: Secret = None
+    pagerduty_from: Text = None
+    pagerduty_webhook_secrets: Secrets = Field(default_factory=list)
+    pagerduty_api_url: AnyHttpUrl = AnyHttpUrl("https://api.pagerduty.com")
+    pagerduty_events_url: AnyHttpUrl = AnyHttpUrl("https://events.pagerduty.com")
+
+    github_token: Secret = None
+    github_app_id: Text = None
+    github_app_private_key: Secret = None
+    github_repository: Text = None
+    github_webhook_secret: Secret = None
+    github_api_url: AnyHttpUrl = AnyHttpUrl("https://api.github.com")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value.replace("postgres://", "postgresql://", 1)
+
+    @field_validator("github_repository")
+    @classmethod
+    def _owner_and_name(cls, value: str | None) -> str | None:
+        if value is not None and value.count("/") != 1:
+            raise ValueError("must be owner/name")
+        return value
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _ends_with_slash(cls, value: AnyHttpUrl) -> AnyHttpUrl:
+        return value if str(value).endswith("/") else AnyHttpUrl(f"{value}/")
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every secret value that is set, for redaction."""
+        values: list[str] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, SecretStr):
+                    values.append(item.get_secret_value())
+        return values
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings from the environment and `.env`; `overrides` come before both. Raises WrongSettings."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as mistakes:
+        lines = []
+        for mistake in mistakes.errors(include_input=False, include_url=False):
+            variable = str(mistake["loc"][0]).upper() if mistake["loc"] else "settings"
+            why = "is not set" if mistake["type"] == "missing" else mistake["msg"].removeprefix("Value error, ")
+            lines.append(f"{variable}: {why}")
+        raise WrongSettings(lines) from None

@@ -1,0 +1,248 @@
+"""A typed function → its help, and its parameters read from what a person typed.
+
+The grammar is one for all commands: `/command verb [words] [key=value …]`, quotes as in a shell. Parameters before
+the `*` of the signature may be given in order or by name, those after it by name only. A parameter of type `Rest`
+takes all words that are left.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from bot.domain.errors import BadInput
+
+
+class _RestMark: ...
+
+
+class _MentionMark: ...
+
+
+Rest = Annotated[str, _RestMark()]
+"""All words that are left, as they were typed."""
+
+Mention = Annotated[str, _MentionMark()]
+"""A Slack user id, typed as @person."""
+
+_SMART = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'"})
+_DASHES = re.compile(r"(?<!\S)[—–](?=\w)")
+_TOKEN = re.compile(
+    r"""(?P<key>[\w-]+)=(?P<value>"[^"]*"|'[^']*'|\S*) | (?P<quoted>"[^"]*"|'[^']*') | (?P<word>\S+)""", re.VERBOSE
+)
+_USER = re.compile(r"<@([UW][A-Z0-9]+)(?:\|([^<>]*))?>")
+_ENTITY = re.compile(r"<(?:([@#!])([^|<>]+)(?:\|([^<>]*))?|([a-zA-Z][a-zA-Z0-9+.-]*:[^|<>\s]+)(?:\|([^<>]*))?)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was typed after the verb: words in order, `key=value` pairs, `--flags`, and all of it as it stood."""
+
+    words: tuple[str, ...]
+    options: Mapping[str, str]
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a function, as a person sees it."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+    required: bool
+    positional: bool
+    rest: bool
+    mention: bool
+    flag: bool
+    choices: tuple[str, ...]
+
+    @property
+    def usage(self) -> str:
+        shown = "|".join(self.choices) if 0 < len(self.choices) <= 6 else self.name
+        if self.flag:
+            return f"[--{self.name.replace('_', '-')}]"
+        if self.positional:
+            shown = f"@{self.name}" if self.mention else shown
+            return shown if self.required else f"[{shown}]"
+        shown = shown if self.choices else "…"
+        return f"{self.name}={shown}" if self.required else f"[{self.name}={shown}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function as a verb: how it is called, and its parameters."""
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    example: str
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, example: str, skip: int = 1) -> Signature:
+        """The signature of `function` without its first `skip` parameters (the context)."""
+        hints = get_type_hints(function, include_extras=True)
+        given = list(inspect.signature(function).parameters.values())[skip:]
+        return cls(
+            function.__name__.removesuffix("_"),
+            function,
+            tuple(_parameter(parameter, hints[parameter.name]) for parameter in given),
+            example,
+        )
+
+    def usage(self, command: str) -> str:
+        """`/incident severity SEV1|SEV2|SEV3|SEV4`."""
+        return " ".join([self._called(command), *(parameter.usage for parameter in self.parameters)])
+
+    def _called(self, command: str) -> str:
+        """What has the command's own name is called by it alone: `/page`, not `/page page`."""
+        return command if command == f"/{self.name}" else f"{command} {self.name}"
+
+    def read(self, typed: Typed, command: str) -> dict[str, Any]:
+        """The arguments of the function. Raises BadInput that says what was wrong, the nearest right, an example."""
+        usage, example = self._called(command), self.example
+        by_name = {parameter.name.replace("_", "-"): parameter for parameter in self.parameters}
+        if len(self.parameters) == 1 and self.parameters[0].rest:
+            found = {self.parameters[0].name: readable(typed.raw)} if typed.raw else {}
+        else:
+            found = self._by_position(typed, usage, example)
+            for option, value in typed.options.items():
+                parameter = by_name.get(option.replace("_", "-"))
+                if parameter is None:
+                    near = nearest(option, by_name)
+                    raise BadInput("unknown_option", usage=usage, option=option, nearest=near, example=example)
+                found[parameter.name] = value
+        return {
+            parameter.name: self._value(parameter, found[parameter.name], usage, example)
+            for parameter in self.parameters
+            if parameter.name in found or self._must(parameter, command, example)
+        }
+
+    def _by_position(self, typed: Typed, usage: str, example: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        words = list(typed.words)
+        named = {option.replace("-", "_") for option in typed.options}
+        for parameter in self.parameters:
+            if not parameter.positional or not words or parameter.name in named:
+                continue
+            found[parameter.name] = " ".join(words) if parameter.rest else words[0]
+            del words[: len(words) if parameter.rest else 1]
+        if words:
+            raise BadInput("too_many_words", word=words[0], usage=usage, example=example)
+        return found
+
+    def _must(self, parameter: Parameter, command: str, example: str) -> bool:
+        if parameter.required:
+            raise BadInput("argument_missing", argument=parameter.name, usage=self.usage(command), example=example)
+        return False
+
+    def _value(self, parameter: Parameter, value: str, usage: str, example: str) -> Any:
+        if parameter.mention:
+            mentioned = _USER.search(value)
+            if not mentioned:
+                facts = {"argument": parameter.name, "value": value, "expected": "@", "nearest": None}
+                raise BadInput("bad_value", usage=usage, example=example, **facts)
+            return mentioned[1]
+        value = readable(value)
+        try:
+            return parameter.adapter.validate_python(_in_case(value, parameter.choices))
+        except ValidationError as problem:
+            raise BadInput(
+                "bad_value",
+                argument=parameter.name,
+                value=value,
+                expected=" | ".join(parameter.choices) or problem.errors(include_url=False)[0]["msg"],
+                nearest=nearest(value, parameter.choices),
+                usage=usage,
+                example=example,
+            ) from None
+
+
+def typed(text: str) -> Typed:
+    """Split what stands behind a verb. Smart quotes and long dashes are put right first."""
+    text = _DASHES.sub("--", text.translate(_SMART)).strip()
+    words: list[str] = []
+    options: dict[str, str] = {}
+    for token in _TOKEN.finditer(text):
+        if token["key"]:
+            options[token["key"]] = _unquoted(token["value"])
+        elif token["quoted"]:
+            words.append(_unquoted(token["quoted"]))
+        elif token["word"].startswith("--") and len(token["word"]) > 2:
+            options[token["word"][2:]] = "true"
+        else:
+            words.append(token["word"])
+    return Typed(tuple(words), options, text)
+
+
+def readable(text: str) -> str:
+    """What a person typed, out of Slack's transport form: mentions and links as they looked, no escapes."""
+
+    def shown(entity: re.Match[str]) -> str:
+        sigil, id, name, url, label = entity.groups()
+        if sigil == "@" or sigil == "!":
+            return f"@{(name or id).removeprefix('@')}"
+        if sigil == "#":
+            return f"#{name or id}"
+        return label or url
+
+    return _ENTITY.sub(shown, text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that looks most like this one, if any does."""
+    by_lower = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) >= 2 and text[0] in "\"'" and text[-1] == text[0] else text
+
+
+def _in_case(value: str, choices: Sequence[str]) -> str:
+    return next((choice for choice in choices if choice.lower() == value.lower()), value)
+
+
+def _parameter(given: inspect.Parameter, hint: Any) -> Parameter:
+    marks = [mark for part in [hint, *get_args(hint)] for mark in getattr(part, "__metadata__", ())]
+    plain = _without_none(hint)
+    return Parameter(
+        name=given.name,
+        adapter=TypeAdapter(_from_text(plain)),
+        required=given.default is inspect.Parameter.empty,
+        positional=given.kind is not inspect.Parameter.KEYWORD_ONLY,
+        rest=any(isinstance(mark, _RestMark) for mark in marks),
+        mention=any(isinstance(mark, _MentionMark) for mark in marks),
+        flag=plain is bool,
+        choices=_choices(plain),
+    )
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+def _from_text(hint: Any) -> Any:
+    """The same type, read from text also where it is one of a few numbers."""
+    if get_origin(hint) is not Literal:
+        return hint
+    values = {str(value): value for value in get_args(hint)}
+    return Annotated[hint, BeforeValidator(lambda given: values.get(given, given))]
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    if get_origin(hint) is Literal:
+        return tuple(str(value) for value in get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return tuple(str(member.value) for member in hint)
+    return ()

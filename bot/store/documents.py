@@ -1,0 +1,89 @@
+"""What was written and drawn for an incident: reports, charts, and the figures of its snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bot.store.database import Database
+from bot.store.tables import documents, snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file of an incident, by its name (`report.md`, `charts/…png`)."""
+
+    name: str
+    media_type: str
+    content: bytes
+    written_at: datetime
+
+
+class Documents:
+    """Writing one that is there already replaces it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def write(self, incident_id: str, document: Document) -> None:
+        async with self._database.write() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            values = {
+                "media_type": document.media_type,
+                "content": document.content,
+                "written_at": document.written_at,
+            }
+            statement = dialect.insert(documents).values(incident_id=incident_id, name=document.name, **values)
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=[documents.c.incident_id, documents.c.name], set_=values)
+            )
+
+    async def read(self, incident_id: str, name: str) -> Document | None:
+        async with self._database.read() as connection:
+            row = (
+                await connection.execute(
+                    select(documents).where(documents.c.incident_id == incident_id, documents.c.name == name)
+                )
+            ).one_or_none()
+        return Document(row.name, row.media_type, row.content, row.written_at) if row else None
+
+    async def names(self, incident_id: str) -> list[str]:
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(documents.c.name).where(documents.c.incident_id == incident_id).order_by(documents.c.name)
+            )
+            return list(rows.scalars())
+
+
+class Snapshots:
+    """Snapshots as plain JSON by id (`INC-2026-0001/snapshot/declared`); the first writing of an id stays."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, id: str, incident_id: str | None, taken_at: datetime, content: dict[str, Any]) -> None:
+        async with self._database.write() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            statement = dialect.insert(snapshots).values(
+                id=id, incident_id=incident_id, taken_at=taken_at, content=content
+            )
+            await connection.execute(statement.on_conflict_do_nothing())
+
+    async def get(self, id: str) -> dict[str, Any] | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(snapshots.c.content).where(snapshots.c.id == id))).one_or_none()
+        return row.content if row else None
+
+    async def of(self, incident_id: str) -> dict[str, dict[str, Any]]:
+        """All of an incident's, oldest first, by id."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(snapshots.c.id, snapshots.c.content)
+                .where(snapshots.c.incident_id == incident_id)
+                .order_by(snapshots.c.taken_at, snapshots.c.id)
+            )
+            return {row.id: row.content for row in rows}

@@ -1,0 +1,301 @@
+"""Incidents and their timelines: loaded, changed and appended to, each change in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Float, Row, Select, cast, extract, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.domain.errors import NotFound
+from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Role, Severity, Status
+from bot.domain.people import Person
+from bot.domain.statistics import Record
+from bot.domain.timeline import GENESIS, Kind, TimelineEvent
+from bot.store.database import Database
+from bot.store.outbox import owe
+from bot.store.tables import counters, incidents, timeline
+
+FOLLOW = "follow"
+_SEVERITIES = {severity.value: severity for severity in Severity}
+OPEN = [status.value for status in Status if status.is_open]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a timeline is told about a change elsewhere: the event of `change`, once for its cause."""
+
+    incident_id: str
+    change: Callable[[Incident], Changed]
+    cause: str
+
+
+class Incidents:
+    """What the database knows of incidents.
+
+    Every change appends the event that tells it, and owes the workflow that carries it to the outside
+    (`follow`, with the incident's id and the event's number), all in one transaction.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def declare(
+        self, make: Callable[[str], Changed], at: datetime, *, origin: str | None
+    ) -> tuple[Incident, bool]:
+        """A new incident with the next number of the year, made by `make(id)`, and whether it is new.
+
+        `origin` names the call that declares it: the same origin again finds the first one's incident.
+        """
+        try:
+            async with self._database.write() as connection:
+                if origin and (row := await _one(connection, incidents.c.origin == origin)):
+                    return _incident(row), False
+                return await declare_within(connection, make, at, origin=origin), True
+        except IntegrityError:  # the same origin at the same moment, on PostgreSQL
+            async with self._database.read() as connection:
+                row = await _one(connection, incidents.c.origin == origin)
+            if row is None:
+                raise
+            return _incident(row), False
+
+    async def change(
+        self, incident_id: str, change: Callable[[Incident], Changed], *, cause: str | None = None
+    ) -> tuple[Incident, TimelineEvent | None]:
+        """Apply `change` to the incident as it is now, and append its event.
+
+        Returns the incident and the appended event; with a `cause` that has been here before nothing is done and
+        the event is None. Raises NotFound, and whatever `change` raises.
+        """
+        async with self._database.write() as connection:
+            return await change_within(connection, incident_id, change, cause=cause)
+
+    async def get(self, incident_id: str) -> Incident:
+        async with self._database.read() as connection:
+            row = await _one(connection, incidents.c.id == incident_id)
+        if row is None:
+            raise NotFound("no_such_incident", incident=incident_id)
+        return _incident(row)
+
+    async def in_channel(self, channel: str) -> Incident | None:
+        """The incident that is handled in this Slack channel."""
+        async with self._database.read() as connection:
+            row = await _one(connection, incidents.c.channel == channel)
+        return _incident(row) if row else None
+
+    async def open(self, limit: int = 50) -> list[Incident]:
+        """What is not resolved, the worst and then the oldest first."""
+        async with self._database.read() as connection:
+            return await _many(
+                connection,
+                _all().where(incidents.c.status.in_(OPEN)).order_by(incidents.c.severity, incidents.c.declared_at),
+                limit,
+            )
+
+    async def open_drills(self) -> list[Incident]:
+        """The drills that go on, oldest first."""
+        async with self._database.read() as connection:
+            going_on = incidents.c.drill.is_(True) & incidents.c.status.in_(OPEN)
+            return await _many(connection, _all().where(going_on).order_by(incidents.c.declared_at), 50)
+
+    async def not_closed(self) -> list[str]:
+        """The ids of the incidents that are not closed yet."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(incidents.c.id).where(incidents.c.status != Status.CLOSED.value).order_by(incidents.c.id)
+            )
+            return [row.id for row in rows]
+
+    async def recent(self, limit: int = 20) -> list[Incident]:
+        """The newest first, whatever their status."""
+        async with self._database.read() as connection:
+            return await _many(
+                connection, _all().order_by(incidents.c.declared_at.desc(), incidents.c.id.desc()), limit
+            )
+
+    async def records(self, since: datetime | None = None) -> list[Record]:
+        """What the figures need of the incidents declared since then (None: ever), to the second; no drills."""
+        milestones = (incidents.c.detected_at, incidents.c.acknowledged_at, incidents.c.resolved_at)
+        at = (cast(extract("epoch", moment), Float) for moment in milestones)
+        query = select(incidents.c.severity, *at).where(incidents.c.drill.is_(False))
+        if since is not None:
+            query = query.where(incidents.c.declared_at >= since)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query)
+        return [Record(_SEVERITIES[row[0]], row[1], row[2], row[3]) for row in rows]
+
+    async def last_start_before(self, moment: datetime) -> float | None:
+        """When the last incident that was declared before then began, in seconds since 1970; drills are left out."""
+        start = cast(extract("epoch", incidents.c.detected_at), Float)
+        query = select(start).where(incidents.c.drill.is_(False), incidents.c.declared_at < moment)
+        async with self._database.read() as connection:
+            found = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
+            return found.scalar_one_or_none()
+
+    async def timeline(self, incident_id: str) -> list[TimelineEvent]:
+        """All events, in order."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(timeline).where(timeline.c.incident_id == incident_id).order_by(timeline.c.seq)
+            )
+            return [_event(row) for row in rows]
+
+    async def event(self, incident_id: str, seq: int) -> TimelineEvent:
+        async with self._database.read() as connection:
+            row = (
+                await connection.execute(
+                    select(timeline).where(timeline.c.incident_id == incident_id, timeline.c.seq == seq)
+                )
+            ).one()
+        return _event(row)
+
+    async def newest(self, incident_id: str, kind: Kind) -> TimelineEvent | None:
+        """The last event of a kind."""
+        query = select(timeline).where(timeline.c.incident_id == incident_id, timeline.c.kind == kind.value)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query.order_by(timeline.c.seq.desc()).limit(1))).one_or_none()
+        return _event(row) if row else None
+
+    async def ids(self) -> Sequence[str]:
+        async with self._database.read() as connection:
+            return (await connection.execute(select(incidents.c.id).order_by(incidents.c.id))).scalars().all()
+
+    async def count(self) -> int:
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.count()).select_from(incidents))).scalar_one()
+
+
+async def get_within(connection: AsyncConnection, incident_id: str) -> Incident | None:
+    """The incident as it is in the caller's transaction."""
+    row = await _one(connection, incidents.c.id == incident_id)
+    return _incident(row) if row else None
+
+
+async def declare_within(
+    connection: AsyncConnection, make: Callable[[str], Changed], at: datetime, *, origin: str | None
+) -> Incident:
+    """Declare inside the caller's transaction: number, incident, first event and owed work."""
+    number = await _next_number(connection, at.year)
+    incident, event = make(f"INC-{at.year}-{number:04d}")
+    first = event.chained(incident.id, GENESIS, 1)
+    values = _columns(incident) | {"origin": origin, "last_seq": 1, "last_hash": first.hash}
+    await connection.execute(insert(incidents).values(values))
+    await _append(connection, incident.id, first, origin)
+    return incident
+
+
+async def change_within(
+    connection: AsyncConnection, incident_id: str, change: Callable[[Incident], Changed], *, cause: str | None
+) -> tuple[Incident, TimelineEvent | None]:
+    """`Incidents.change` inside the caller's transaction."""
+    row = (await connection.execute(_all().where(incidents.c.id == incident_id).with_for_update())).one_or_none()
+    if row is None:
+        raise NotFound("no_such_incident", incident=incident_id)
+    before = _incident(row)
+    if cause is not None:
+        known = select(timeline.c.seq).where(timeline.c.incident_id == incident_id, timeline.c.cause == cause)
+        if (await connection.execute(known)).first():
+            return before, None
+    after, event = change(before)
+    event = event.chained(incident_id, row.last_hash, row.last_seq + 1)
+    values = _columns(after) | {"last_seq": event.seq, "last_hash": event.hash}
+    await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(values))
+    await _append(connection, incident_id, event, cause)
+    return after, event
+
+
+async def tell(connection: AsyncConnection, told: Told) -> None:
+    """Append an event inside the transaction of what it tells of."""
+    await change_within(connection, told.incident_id, told.change, cause=told.cause)
+
+
+async def _append(connection: AsyncConnection, incident_id: str, event: TimelineEvent, cause: str | None) -> None:
+    await connection.execute(
+        insert(timeline).values(
+            incident_id=incident_id,
+            seq=event.seq,
+            kind=event.kind.value,
+            at=event.at,
+            by_id=event.by.id,
+            by_name=event.by.name,
+            facts=dict(event.facts),
+            hash=event.hash,
+            cause=cause,
+        )
+    )
+    await owe(connection, f"{incident_id}/{event.seq}", FOLLOW, [incident_id, event.seq])
+
+
+async def _next_number(connection: AsyncConnection, year: int) -> int:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(counters).values(year=year, last=1)
+    statement = statement.on_conflict_do_update(index_elements=[counters.c.year], set_={"last": counters.c.last + 1})
+    number: int = (await connection.execute(statement.returning(counters.c.last))).scalar_one()
+    return number
+
+
+def _all() -> Select[Any]:
+    return select(incidents)
+
+
+async def _one(connection: AsyncConnection, condition: Any) -> Row[Any] | None:
+    row: Row[Any] | None = (await connection.execute(_all().where(condition))).one_or_none()
+    return row
+
+
+async def _many(connection: AsyncConnection, query: Select[Any], limit: int) -> list[Incident]:
+    return [_incident(row) for row in await connection.execute(query.limit(limit))]
+
+
+def _columns(incident: Incident) -> dict[str, Any]:
+    by = incident.declared_by
+    return {
+        "id": incident.id,
+        "title": incident.title,
+        "severity": incident.severity.value,
+        "status": incident.status.value,
+        "service": incident.service,
+        "drill": incident.drill,
+        "source": incident.source,
+        "channel": incident.channel,
+        "declared_by": {"id": by.id, "name": by.name, "locale": by.locale},
+        "roles": {role.value: person for role, person in incident.roles.items()},
+        "impact": asdict(incident.impact),
+        "cause": asdict(incident.cause),
+        "updated_at": incident.updated_at,
+        **{f"{milestone.value}_at": incident.milestones.get(milestone) for milestone in Milestone},
+    }
+
+
+def _incident(row: Row[Any]) -> Incident:
+    impact, cause = row.impact, row.cause
+    return Incident(
+        id=row.id,
+        title=row.title,
+        severity=Severity(row.severity),
+        declared_by=Person(**row.declared_by),
+        service=row.service,
+        status=Status(row.status),
+        drill=row.drill,
+        source=row.source,
+        channel=row.channel,
+        roles={Role(role): person for role, person in row.roles.items()},
+        milestones=_milestones(row),
+        impact=Impact(**impact | {"services": tuple(impact["services"])}),
+        cause=Cause(**cause | {name: tuple(cause[name]) for name in ("contributing", "lessons")}),
+        updated_at=row.updated_at,
+    )
+
+
+def _milestones(row: Row[Any]) -> dict[Milestone, datetime]:
+    moments = ((milestone, getattr(row, f"{milestone.value}_at")) for milestone in Milestone)
+    return {milestone: moment for milestone, moment in moments if moment is not None}
+
+
+def _event(row: Row[Any]) -> TimelineEvent:
+    return TimelineEvent(Kind(row.kind), row.at, Person(row.by_id, row.by_name), row.facts, row.seq, row.hash)

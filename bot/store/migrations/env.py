@@ -1,0 +1,14 @@
+"""How Alembic runs our migrations: on the connection it is given (see bot.store.migrate)."""
+
+from alembic import context
+
+from bot.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=False,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

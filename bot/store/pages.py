@@ -1,0 +1,68 @@
+"""The pages that were sent, and which incident of PagerDuty's each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bot.store.database import Database
+from bot.store.tables import pages
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page. `key` is PagerDuty's dedup key; `state` is sending, sent, failed, acknowledged or resolved."""
+
+    key: str
+    incident_id: str
+    team: str
+    state: str
+    pagerduty_id: str | None
+
+
+class Pages:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, key: str, incident_id: str, team: str, state: str, pagerduty_id: str | None = None) -> None:
+        """Note a page, or what has become of it. What is known of `pagerduty_id` is not forgotten by None."""
+        async with self._database.write() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            statement = dialect.insert(pages).values(
+                key=key, incident_id=incident_id, team=team, state=state, pagerduty_id=pagerduty_id
+            )
+            change = {"state": state} | ({"pagerduty_id": pagerduty_id} if pagerduty_id else {})
+            await connection.execute(statement.on_conflict_do_update(index_elements=[pages.c.key], set_=change))
+
+    async def identify(self, key: str, pagerduty_id: str) -> None:
+        """Note which incident of PagerDuty's a page is; how it stands stays as it is, whoever is changing that."""
+        async with self._database.write() as connection:
+            await connection.execute(update(pages).where(pages.c.key == key).values(pagerduty_id=pagerduty_id))
+
+    async def set_state(self, incident_id: str, state: str) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(update(pages).where(pages.c.incident_id == incident_id).values(state=state))
+
+    async def of(self, incident_id: str) -> list[Page]:
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(pages).where(pages.c.incident_id == incident_id).order_by(pages.c.key)
+            )
+            return [_page(row) for row in rows]
+
+    async def by_key(self, key: str) -> Page | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(pages).where(pages.c.key == key))).one_or_none()
+        return _page(row) if row else None
+
+    async def by_pagerduty_id(self, pagerduty_id: str) -> Page | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(pages).where(pages.c.pagerduty_id == pagerduty_id))).one_or_none()
+        return _page(row) if row else None
+
+
+def _page(row: Row[Any]) -> Page:
+    return Page(row.key, row.incident_id, row.team, row.state, row.pagerduty_id)

@@ -1,0 +1,278 @@
+"""Runs of runbooks, step by step, and what waits for somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Update, and_, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.domain.errors import NotFound, WrongState
+from bot.domain.people import Person
+from bot.domain.run import Approval, ApprovalState, Decision, Run, RunState, StepRun, StepState
+from bot.store.database import Database
+from bot.store.guards import ANNOUNCE
+from bot.store.incidents import Told, tell
+from bot.store.outbox import WAKE, owe
+from bot.store.run_rows import approval_columns, approvals_of, renewed, run_columns, run_of, step_columns, step_of
+from bot.store.tables import approvals, decisions, run_steps, runs, targets
+
+RUN = "run"
+
+
+class Runs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, run: Run, origin: str, told: Told | None = None) -> tuple[Run, bool]:
+        """Keep a new run with its steps, tell the timeline, owe its workflow; the same `origin` finds the first one."""
+        async with self._database.write() as connection:
+            if told:  # first: two runs that refer to one incident already would wait for each other to lock it
+                await tell(connection, told)
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            made = await connection.execute(
+                dialect.insert(runs)
+                .values(run_columns(run) | {"origin": origin})
+                .on_conflict_do_nothing()
+                .returning(runs.c.id)
+            )
+            if made.first() is None:
+                known = (await connection.execute(select(runs.c.id).where(runs.c.origin == origin))).scalar_one()
+                return await _load(connection, known), False
+            steps = [{"run_id": run.id, "position": at, **step_columns(step)} for at, step in enumerate(run.steps)]
+            await connection.execute(insert(run_steps), steps)
+            await owe(connection, run.id, RUN, [run.id])
+            return run, True
+
+    async def get(self, id: str) -> Run:
+        """Raises NotFound."""
+        async with self._database.read() as connection:
+            return await _load(connection, id)
+
+    async def renewed(self, run: Run) -> Run:
+        """The run as it is now. While it goes on only its steps change, and that somebody has cancelled it."""
+        query = select(run_steps, runs.c.cancel_by).join(runs, runs.c.id == run_steps.c.run_id)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.where(runs.c.id == run.id).order_by(run_steps.c.position))
+        return renewed(run, rows.all())
+
+    async def going_on(self) -> list[Run]:
+        """The oldest first."""
+        return await self._found(select(runs).where(runs.c.state == RunState.RUNNING.value).order_by(runs.c.started_at))
+
+    async def recent(self, limit: int = 20) -> list[Run]:
+        """The newest first."""
+        return await self._found(select(runs).order_by(runs.c.started_at.desc()).limit(limit))
+
+    async def last_begun(self, runbooks: Collection[str]) -> datetime | None:
+        """When one of these runbooks was last run, rehearsals left out."""
+        query = select(func.max(runs.c.started_at)).where(runs.c.runbook.in_(runbooks), runs.c.dry_run.is_(False))
+        async with self._database.read() as connection:
+            last: datetime | None = (await connection.execute(query)).scalar_one()
+        return last
+
+    async def of(self, incident_id: str) -> list[Run]:
+        """All runs of an incident, oldest first."""
+        return await self._found(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.started_at))
+
+    async def named(self, runbook: str) -> list[Run]:
+        """All runs of a runbook, oldest first."""
+        return await self._found(select(runs).where(runs.c.runbook == runbook).order_by(runs.c.started_at))
+
+    async def _found(self, query: Select[Any]) -> list[Run]:
+        async with self._database.read() as connection:
+            return await _read(connection, query)
+
+    async def set_step(self, run_id: str, step_id: str, told: Told | None = None, /, **values: Any) -> None:
+        """Change columns of a step (`state`, `parameters`, `effects`, `result`, …), and tell the timeline of it."""
+        statement = _step_changed(run_id, step_id, values)
+        if told is None:
+            await self._database.execute(statement)
+            return
+        async with self._database.write() as connection:
+            await connection.execute(statement)
+            await tell(connection, told)
+
+    async def end(
+        self, run_id: str, state: RunState, at: datetime, *, settles: datetime | None = None, told: Told | None = None
+    ) -> None:
+        """The first end stays. What the run has changed cools down until `settles`, and the timeline is told."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id, runs.c.state == RunState.RUNNING.value)
+                .values(state=state.value, ended_at=at)
+            )
+            await connection.execute(update(targets).where(targets.c.run_id == run_id).values(held_until=settles or at))
+            if told:
+                await tell(connection, told)
+
+    async def cancel(self, run_id: str, by: Person, cause: str) -> Run:
+        """Ask a run to stop, and wake it. Raises NotFound, WrongState when it has ended."""
+        async with self._database.write() as connection:
+            run = await _load(connection, run_id)
+            if run.state.ended:
+                raise WrongState("run_ended", run=run_id, state=run.state.value)
+            if run.cancel_by is None:
+                await connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_by=asdict(by)))
+            await owe(connection, f"{cause}/wake", WAKE, [run_id])
+            return run
+
+    async def cancelled(self, run_id: str) -> bool:
+        async with self._database.read() as connection:
+            found = await connection.execute(select(runs.c.cancel_by).where(runs.c.id == run_id))
+            return found.scalar_one_or_none() is not None
+
+    async def ask(self, approval: Approval, **values: Any) -> None:
+        """Ask for an approval: its step waits, and has these columns (see `set_step`).
+
+        Asking again for the same digest changes nothing about what was decided, for another it begins anew.
+        """
+        async with self._database.write() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            columns = approval_columns(approval)
+            statement = dialect.insert(approvals).values(run_id=approval.run_id, step_id=approval.step_id, **columns)
+            await connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[approvals.c.run_id, approvals.c.step_id],
+                    set_=columns,
+                    where=approvals.c.digest != approval.digest,
+                )
+            )
+            waits = {"state": StepState.WAITING, **values}
+            await connection.execute(_step_changed(approval.run_id, approval.step_id, waits))
+
+    async def approval(self, run_id: str, step_id: str) -> Approval | None:
+        async with self._database.read() as connection:
+            return next(iter(approvals_of(await connection.execute(_asked(_of(run_id, step_id))))), None)
+
+    async def look(self, run_id: str, step_id: str) -> tuple[Approval | None, bool]:
+        """An approval, and whether its run was cancelled, in one question: many runs wait at a time."""
+        query = _asked(_of(run_id, step_id)).add_columns(runs.c.cancel_by).join(runs, runs.c.id == approvals.c.run_id)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return next(iter(approvals_of(rows)), None), any(row.cancel_by is not None for row in rows)
+
+    async def decide(
+        self,
+        run_id: str,
+        step_id: str,
+        decision: Decision,
+        cause: str,
+        *,
+        told: Callable[[Approval], Told | None],
+        announced: Mapping[str, Any] | None = None,
+    ) -> Approval:
+        """Count a decision and wake the run. Raises WrongState when it is too late, for another digest, or doubled.
+
+        Who may decide is for the caller to judge; the row is locked, so that of two clicks at once each counts once.
+        When it is agreed, the timeline is `told`; a broken glass is `announced` to everybody, with these facts.
+        """
+        async with self._database.write() as connection:
+            known = await _locked(connection, run_id, step_id)
+            if known is None:
+                raise NotFound("no_such_approval", run=run_id, step=step_id)
+            if known.state is not ApprovalState.WAITING:
+                raise WrongState("already_decided", state=known.state.value)
+            if known.digest != decision.digest:
+                raise WrongState("other_parameters")
+            if decision.at >= known.expires_at:
+                raise WrongState("approval_expired")
+            if any(one.person == decision.person for one in known.decisions):
+                raise WrongState("decided_before")
+            await connection.execute(
+                insert(decisions).values(
+                    run_id=run_id,
+                    step_id=step_id,
+                    person=decision.person,
+                    digest=decision.digest,
+                    verdict=decision.verdict.value,
+                    reason=decision.reason,
+                    at=decision.at,
+                )
+            )
+            state = known.after(decision)
+            await self._settle(connection, known, state)
+            await owe(connection, f"{cause}/wake", WAKE, [run_id])
+            decided = replace(known, state=state, decisions=(*known.decisions, decision))
+            if state.agreed and (event := told(decided)):
+                await tell(connection, event)
+            if state is ApprovalState.BROKEN_GLASS and announced is not None:
+                key = f"{run_id}/{step_id}"
+                await owe(connection, f"{key}/{ANNOUNCE}", ANNOUNCE, [key, state.value, dict(announced)])
+            return decided
+
+    async def expire(self, run_id: str, step_id: str) -> None:
+        """Nobody decided in time."""
+        async with self._database.write() as connection:
+            known = await _locked(connection, run_id, step_id)
+            if known and known.state is ApprovalState.WAITING:
+                await self._settle(connection, known, ApprovalState.EXPIRED)
+
+    async def waiting(self) -> list[Approval]:
+        """Approvals that wait, the oldest first."""
+        async with self._database.read() as connection:
+            query = _asked(approvals.c.state == ApprovalState.WAITING.value)
+            return approvals_of(await connection.execute(query))
+
+    @staticmethod
+    async def _settle(connection: AsyncConnection, known: Approval, state: ApprovalState) -> None:
+        await connection.execute(update(approvals).where(_of(known.run_id, known.step_id)).values(state=state.value))
+
+
+async def _load(connection: AsyncConnection, id: str) -> Run:
+    found = await _read(connection, select(runs).where(runs.c.id == id))
+    if not found:
+        raise NotFound("no_such_run", run=id)
+    return found[0]
+
+
+async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Run]:
+    """The runs of a query with their steps: two questions, however many they are."""
+    rows = (await connection.execute(query)).all()
+    steps: dict[str, list[StepRun]] = {row.id: [] for row in rows}
+    of_them = select(run_steps).where(run_steps.c.run_id.in_(steps)).order_by(run_steps.c.position)
+    for step in await connection.execute(of_them):
+        steps[step.run_id].append(step_of(step))
+    return [run_of(row, steps[row.id]) for row in rows]
+
+
+def _asked(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Approvals, each with what was said about it for the digest that it is for now: see `approvals_of`."""
+    same = and_(
+        decisions.c.run_id == approvals.c.run_id,
+        decisions.c.step_id == approvals.c.step_id,
+        decisions.c.digest == approvals.c.digest,
+    )
+    said = (decisions.c.person, decisions.c.verdict, decisions.c.at, decisions.c.reason)
+    return (
+        select(approvals, *said)
+        .outerjoin(decisions, same)
+        .where(*conditions)
+        .order_by(approvals.c.asked_at, decisions.c.at)
+    )
+
+
+def _of(run_id: str, step_id: str) -> ColumnElement[bool]:
+    return and_(approvals.c.run_id == run_id, approvals.c.step_id == step_id)
+
+
+async def _locked(connection: AsyncConnection, run_id: str, step_id: str) -> Approval | None:
+    """An approval that nobody else decides about meanwhile.
+
+    Locked first and read then: one statement for both would not see the decision that it has been waiting for.
+    """
+    await connection.execute(select(approvals.c.digest).where(_of(run_id, step_id)).with_for_update())
+    return next(iter(approvals_of(await connection.execute(_asked(_of(run_id, step_id))))), None)
+
+
+def _step_changed(run_id: str, step_id: str, values: dict[str, Any]) -> Update:
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    if "effects" in plain:
+        plain["effects"] = [effect.to_json() for effect in plain["effects"]]
+    return update(run_steps).where(run_steps.c.run_id == run_id, run_steps.c.id == step_id).values(**plain)

@@ -1,0 +1,35 @@
+"""All that is kept, in one value."""
+
+from __future__ import annotations
+
+from bot.metrics import Metrics
+from bot.store.alerts import AlertGroups
+from bot.store.database import Database
+from bot.store.deliveries import Deliveries
+from bot.store.documents import Documents, Snapshots
+from bot.store.followups import FollowUps
+from bot.store.guards import KillSwitch, Targets
+from bot.store.incidents import Incidents
+from bot.store.outbox import Outbox
+from bot.store.pages import Pages
+from bot.store.posts import Posts
+from bot.store.runs import Runs
+
+
+class Store:
+    """The tables of one database, by what they hold. `owner` names this process; `metrics` counts what comes in."""
+
+    def __init__(self, database: Database, owner: str, metrics: Metrics | None = None) -> None:
+        self.database = database
+        self.incidents = Incidents(database)
+        self.alerts = AlertGroups(database)
+        self.outbox = Outbox(database)
+        self.deliveries = Deliveries(database, owner, metrics or Metrics())
+        self.posts = Posts(database)
+        self.pages = Pages(database)
+        self.followups = FollowUps(database)
+        self.documents = Documents(database)
+        self.snapshots = Snapshots(database)
+        self.runs = Runs(database)
+        self.targets = Targets(database)
+        self.kill_switch = KillSwitch(database)

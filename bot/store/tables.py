@@ -1,0 +1,292 @@
+"""The tables. Migrations make them; `tests/store` proves that both say the same."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.types import DateTime
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite keeps no zone, so it goes in and comes out as UTC by agreement."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# One row a year: the last number given. Updating it inside the declaring transaction leaves no gap.
+counters = Table(
+    "counters",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("origin", String(128), unique=True),  # what made it: the same call again finds it
+    Column("title", String(200), nullable=False),
+    Column("severity", String(4), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("service", String(128)),
+    Column("drill", Boolean, nullable=False),
+    Column("source", String(32), nullable=False),
+    Column("channel", String(32), unique=True),
+    Column("declared_by", JSON, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("impact", JSON, nullable=False),
+    Column("cause", JSON, nullable=False),
+    Column("detected_at", Utc, nullable=False),
+    Column("declared_at", Utc, nullable=False),
+    Column("acknowledged_at", Utc),
+    Column("mitigated_at", Utc),
+    Column("resolved_at", Utc),
+    Column("updated_at", Utc, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("last_hash", String(64), nullable=False),
+    Index(None, "status"),
+    Index(None, "declared_at"),
+)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("incident_id", ForeignKey("incidents.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("by_id", String(128), nullable=False),
+    Column("by_name", String(128), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("cause", String(160)),  # what made it happen: the same cause again appends nothing
+    UniqueConstraint("incident_id", "cause"),
+)
+
+# Durable work that a committed transaction owes; the engine takes it from here.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("workflow_id", String(160), nullable=False, unique=True),
+    Column("workflow", String(64), nullable=False),
+    Column("arguments", JSON, nullable=False),
+)
+
+# Who runs the workflows, on PostgreSQL: one row, written by who holds the lock (bot.workflows.leader).
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(64), nullable=False),
+)
+
+# What came in from outside and was answered: kept before the answer, so that a crash loses nothing.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("key", String(128), primary_key=True),
+    Column("source", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("received_at", Utc, nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("alive_at", Utc, nullable=False),  # when the owner last said that it is still about it
+    Column("done_at", Utc),
+    Index(None, "done_at", "received_at"),
+)
+
+# Where each message of ours stands in Slack. Without `ts` it was being sent when something broke.
+posts = Table(
+    "posts",
+    metadata,
+    Column("key", String(160), primary_key=True),
+    Column("channel", String(80), nullable=False),
+    Column("ts", String(32)),
+    Column("digest", String(64)),
+    Index(None, "channel", "ts"),
+)
+
+alert_groups = Table(
+    "alert_groups",
+    metadata,
+    Column("key", String(512), primary_key=True),
+    Column("incident_id", ForeignKey("incidents.id")),
+    Column("firing", JSON, nullable=False),  # fingerprints
+    Column("seen_at", Utc, nullable=False),
+    Index(None, "incident_id"),
+)
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("key", String(160), primary_key=True),  # PagerDuty's dedup key
+    Column("incident_id", ForeignKey("incidents.id"), nullable=False),
+    Column("pagerduty_id", String(64), unique=True),
+    Column("team", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # sending, sent, failed, acknowledged, resolved
+    Index(None, "incident_id"),
+)
+
+followups = Table(
+    "followups",
+    metadata,
+    Column("id", String(40), primary_key=True),  # INC-2026-0001/F1
+    Column("incident_id", ForeignKey("incidents.id"), nullable=False),
+    Column("title", String(200), nullable=False),
+    Column("owner", String(128)),
+    Column("due", String(10)),
+    Column("labels", JSON, nullable=False),
+    Column("state", String(16), nullable=False),  # open, filed, done
+    Column("number", Integer),
+    Column("url", String(300)),
+    Column("cause", String(160), unique=True),
+    Column("opened_at", Utc, nullable=False),
+    Column("done_at", Utc),
+    Index(None, "incident_id"),
+    Index(None, "number"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", String(160), primary_key=True),
+    Column("incident_id", ForeignKey("incidents.id")),
+    Column("taken_at", Utc, nullable=False),
+    Column("content", JSON, nullable=False),
+    Index(None, "incident_id"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("incident_id", ForeignKey("incidents.id"), primary_key=True),
+    Column("name", String(160), primary_key=True),
+    Column("media_type", String(64), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("written_at", Utc, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("origin", String(160), unique=True),  # what started it: the same call again finds it
+    Column("incident_id", ForeignKey("incidents.id")),
+    Column("channel", String(80)),
+    Column("runbook", String(64), nullable=False),
+    Column("book", JSON, nullable=False),  # its own copy: editing the file touches no run
+    Column("inputs", JSON, nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("by", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("cancel_by", JSON),
+    Column("started_at", Utc, nullable=False),
+    Column("ended_at", Utc),
+    Index(None, "state"),
+    Index(None, "incident_id"),
+)
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("uses", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("parameters", JSON),
+    Column("digest", String(12), nullable=False),
+    Column("effects", JSON, nullable=False),
+    Column("rehearsed", JSON),  # the facts of the rehearsal: what the undo of a half-done step needs
+    Column("result", JSON),
+    Column("verified", Boolean),
+    Column("verdict", String(16)),
+    Column("error", String(64)),
+    Column("facts", JSON, nullable=False),
+    Column("began_at", Utc),
+    Column("ended_at", Utc),
+)
+
+# What waits for somebody else. The row is the truth; a click writes it, and the run reads it when it is woken.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("step_id", String(64), primary_key=True),
+    Column("digest", String(12), nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("asked_at", Utc, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, approved, rejected, expired, broken_glass
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("run_id", String(32), primary_key=True),
+    Column("step_id", String(64), primary_key=True),
+    Column("person", String(128), primary_key=True),
+    Column("digest", String(12), nullable=False),
+    Column("verdict", String(16), nullable=False),  # approved, rejected, broken_glass
+    Column("reason", Text),
+    Column("at", Utc, nullable=False),
+)
+
+# Who is changing what. A row outlives its run for the cool-down.
+targets = Table(
+    "targets",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("run_id", String(32), nullable=False),
+    Column("held_until", Utc),  # None: as long as the run goes on
+)
+
+# The kill switch: a row means that nothing is changed.
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("reason", Text, nullable=False),
+    Column("by", JSON, nullable=False),
+    Column("since", Utc, nullable=False),
+    Column("until", Utc),  # None: still frozen
+)

@@ -1,0 +1,1 @@
+"""What must come about although processes die: durable workflows. The only imports of dbos."""

@@ -1,0 +1,23 @@
+"""What everybody must know at once: a sentence in the incidents' channel."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from bot.domain.people import Person
+from bot.messages.message import Message
+from bot.parts import Parts
+from bot.post import post
+from bot.workflows.engine import step
+
+A_WHILE = timedelta(hours=1)
+
+
+async def announce(parts: Parts, key: str, part: str, facts: dict[str, Any]) -> None:
+    """Say `part` of the announcements once; `by` among the facts is a Person as JSON, or a Slack user id."""
+    by = facts.get("by")
+    told = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    message = Message.of(parts.words.part("everybody", part, **told))
+    await step(f"announce {part}", partial(post, parts, f"{key}/{part}", parts.incident_channel, message), A_WHILE)

@@ -1,0 +1,88 @@
+"""A run is begun: its inputs are read, and it is kept with its own copy of the runbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bot.actions.catalogue import ACTIONS
+from bot.domain.errors import BadInput
+from bot.domain.incident import Incident
+from bot.domain.people import Person
+from bot.domain.policy import Risk
+from bot.domain.run import Run, StepRun, run_id
+from bot.domain.runbook import Input, Runbook
+from bot.parts import Parts
+from bot.policy import policy_of
+from bot.runbooks import Expressions
+from bot.signature import nearest
+from bot.workflows.filling import about_incident
+from bot.workflows.note import told_start
+
+
+async def begin(
+    parts: Parts,
+    book: Runbook,
+    inputs: Mapping[str, Any],
+    *,
+    by: Person,
+    cause: str,
+    incident: Incident | None = None,
+    channel: str | None = None,
+    environment: str,
+    dry_run: bool = False,
+) -> Run:
+    """Keep a new run and owe its workflow. Raises NotAllowed for who may not change anything."""
+    if not dry_run:
+        policy_of(parts.team).may_run(by.id, max(_risks(book), key=list(Risk).index))
+    run = Run(
+        id=run_id(cause),
+        runbook=book.name,
+        book=book.to_json(),
+        inputs=inputs,
+        environment=environment,
+        by=by,
+        started_at=parts.clock.now(),
+        incident_id=incident.id if incident else None,
+        channel=(incident.channel if incident else None) or channel,
+        dry_run=dry_run,
+        steps=tuple(StepRun(step.id, step.uses) for step in book.steps),
+    )
+    return (await parts.store.runs.begin(run, cause, told_start(parts, run)))[0]
+
+
+def _risks(book: Runbook) -> Iterator[Risk]:
+    for step in book.steps:
+        yield ACTIONS.get(step.uses).risk
+    if isinstance(book.on_failure, Runbook):
+        yield from _risks(book.on_failure)
+
+
+def read_inputs(
+    parts: Parts, book: Runbook, given: Mapping[str, str], incident: Incident | None = None
+) -> dict[str, Any]:
+    """What was given for a runbook, in the types of its inputs, with their defaults. Raises BadInput."""
+    for name in given:
+        if name not in book.inputs:
+            raise BadInput("unknown_input", runbook=book.name, input=name, nearest=nearest(name, book.inputs))
+    about = about_incident(incident)
+    found: dict[str, Any] = {}
+    for name, asked in book.inputs.items():
+        value = given.get(name)
+        if value is None and asked.default is not None:
+            value = Expressions().fill(asked.default, {"incident": about})
+        if value in (None, "None", ""):
+            if asked.required or asked.type == "service":
+                raise BadInput("input_missing", runbook=book.name, input=name)
+            found[name] = None
+        else:
+            found[name] = asked.read(name, _known(parts, asked, str(value)), parts.team.services)
+    return found
+
+
+def _known(parts: Parts, asked: Input, value: str) -> str:
+    """The same value. Raises BadInput with the nearest name for a service that is none."""
+    known = parts.team.services
+    if asked.type == "service" and value not in known:
+        raise BadInput("unknown_service", service=value, nearest=nearest(value, known), known=sorted(known))
+    return value

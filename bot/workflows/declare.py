@@ -1,0 +1,175 @@
+"""Declaring: the channel, the headline, the people, the links, the page, the first snapshot; all of it, once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from slugify import slugify
+
+from bot.domain.errors import BotError, Refused
+from bot.domain.incident import Incident
+from bot.domain.people import BOT
+from bot.messages.incident import links
+from bot.parts import Parts
+from bot.workflows.engine import start, step
+from bot.workflows.follow import PATIENCE, draw_card, draw_headline, set_topic, trouble
+
+CHANNEL_NAME_LIMIT = 80
+A_MOMENT = timedelta(seconds=15)
+A_WHILE = timedelta(minutes=10)
+
+
+async def declare(parts: Parts, incident_id: str) -> None:
+    """Everything that follows from a declaration. What fails is told on the timeline, and the rest goes on."""
+    await start("page_teams", f"{incident_id}/page", incident_id, "declared")  # who is to wake up waits for nothing
+    channel = await step("channel", lambda: open_channel(parts, incident_id), A_MOMENT)
+    if not channel.ok:
+        await trouble(parts, incident_id, "channel", channel)  # which is told in the headline's thread
+        await step("headline without channel", lambda: draw_headline(parts, incident_id), PATIENCE)
+        await step("channel again", lambda: open_channel(parts, incident_id), PATIENCE)
+    if parts.prometheus:
+        await start("snapshot", f"{incident_id}/snapshot/declared", incident_id, "declared")
+    names = ("headline", "topic", "invitations", "links", "card")
+    outcomes = await asyncio.gather(
+        step("headline", lambda: draw_headline(parts, incident_id), PATIENCE),
+        step("topic", lambda: set_topic(parts, incident_id), A_WHILE),
+        step("invitations", lambda: invite(parts, incident_id), A_WHILE),
+        step("links", lambda: bookmark(parts, incident_id), A_WHILE),
+        step("card", lambda: draw_card(parts, incident_id), PATIENCE),
+    )
+    for name, outcome in zip(names, outcomes, strict=True):
+        if not outcome.ok:
+            await trouble(parts, incident_id, name, outcome)
+    await step("pin", lambda: pin_card(parts, incident_id), A_WHILE)
+    # The headline was drawn while the channel was being furnished: anything that happened meanwhile is drawn now.
+    await step("headline again", lambda: draw_headline(parts, incident_id), PATIENCE)
+    await start("remind", f"{incident_id}/remind", incident_id)
+
+
+def channel_name(incident: Incident, attempt: int = 1) -> str:
+    """`inc-2026-0001-latencia-alta`: lower-case ASCII, at most 80 characters, whatever the title."""
+    suffix = f"-{attempt}" if attempt > 1 else ""
+    room = CHANNEL_NAME_LIMIT - len(incident.id) - len(suffix) - 1
+    words = slugify(incident.title, max_length=min(room, 40), word_boundary=True)
+    return f"{incident.id.lower()}{'-' + words if words else ''}{suffix}"
+
+
+async def open_channel(parts: Parts, incident_id: str) -> str:
+    """The id of the incident's channel, made unless it is there."""
+    incident = await parts.store.incidents.get(incident_id)
+    if incident.channel:
+        return incident.channel
+    # Who is to be invited is looked up meanwhile; a failure shows when the invitation needs it.
+    (channel, name), _ = await asyncio.gather(_create(parts, incident), _look_up_people(parts, incident))
+    at = parts.clock.now()
+    await parts.store.incidents.change(
+        incident_id,
+        lambda now: now.opened_in(channel, name, by=BOT, at=at),
+        cause=f"{incident_id}/channel",
+    )
+    parts.woken(incident_id).set()
+    return channel
+
+
+async def _create(parts: Parts, incident: Incident) -> tuple[str, str]:
+    for attempt in range(1, 10):
+        name = channel_name(incident, attempt)
+        try:
+            answer = await parts.slack.call("conversations.create", name=name, is_private=False)
+            return answer["channel"]["id"], answer["channel"]["name"]
+        except Refused as problem:
+            if problem.facts.get("error") != "name_taken":
+                raise
+            if found := await _ours(parts, name):
+                return found, name
+    raise Refused("slack_refused", method="conversations.create", error="name_taken")
+
+
+async def _ours(parts: Parts, name: str) -> str | None:
+    """The channel of this name, when we made it in an earlier try and no incident has it yet."""
+    me = (await parts.slack.identity()).user_id
+    for channel in await parts.slack.pages("conversations.list", "channels"):
+        if channel.get("name") == name and channel.get("creator") == me and not channel.get("is_archived"):
+            known = await parts.store.incidents.in_channel(channel["id"])
+            return None if known else str(channel["id"])
+    return None
+
+
+async def _look_up_people(parts: Parts, incident: Incident) -> None:
+    try:
+        await responders(parts, incident)
+    except BotError:
+        return
+
+
+async def responders(parts: Parts, incident: Incident) -> list[str]:
+    """The Slack user ids that belong in the incident's channel."""
+    policy = parts.team.severities[incident.severity]
+    teams = [parts.team.teams[name] for name in policy.invite]
+    groups = [parts.slack.members_of(team.usergroup) for team in teams if team.usergroup]
+    members = [member for group in await asyncio.gather(*groups) for member in group]
+    listed = [member for team in teams for member in team.members]
+    declarer = [incident.declared_by.id] if incident.declared_by.in_slack else []
+    return list(dict.fromkeys([*declarer, *incident.roles.values(), *members, *listed]))
+
+
+async def invite(parts: Parts, incident_id: str) -> list[str]:
+    """Invite the responders; those whom Slack does not know are left out."""
+    incident = await parts.store.incidents.get(incident_id)
+    if incident.channel is None:
+        return []
+    people = await responders(parts, incident)
+    if not people:
+        return []
+    try:
+        await parts.slack.call("conversations.invite", channel=incident.channel, users=",".join(people))
+        return people
+    except Refused as problem:
+        if problem.facts.get("error") == "already_in_channel" and len(people) == 1:
+            return people
+    outcomes = await asyncio.gather(
+        *(_invite_one(parts, incident.channel, person) for person in people), return_exceptions=False
+    )
+    return [person for person, came in zip(people, outcomes, strict=True) if came]
+
+
+async def _invite_one(parts: Parts, channel: str, person: str) -> bool:
+    try:
+        await parts.slack.call("conversations.invite", channel=channel, users=person)
+    except Refused as problem:
+        return problem.facts.get("error") == "already_in_channel"
+    return True
+
+
+async def bookmark(parts: Parts, incident_id: str) -> list[str]:
+    """Put the service's dashboards at the top of the channel, each once."""
+    incident = await parts.store.incidents.get(incident_id)
+    if incident.channel is None:
+        return []
+    found = links(incident, parts.team, parts.grafana_url)
+    await asyncio.gather(*(_bookmark_one(parts, incident, title, url) for title, url in found))
+    return [url for _, url in found]
+
+
+async def _bookmark_one(parts: Parts, incident: Incident, title: str, url: str) -> None:
+    channel = incident.channel or ""
+    key = f"{incident.id}/bookmark/{title}"[:160]
+    if not await parts.store.posts.begin(key, channel):
+        there = await parts.slack.call("bookmarks.list", channel_id=channel)
+        if any(known.get("link") == url for known in there.get("bookmarks") or []):
+            return
+    await parts.slack.call("bookmarks.add", channel_id=channel, title=title, type="link", link=url)
+
+
+async def pin_card(parts: Parts, incident_id: str) -> dict[str, Any] | None:
+    known = await parts.store.posts.get(f"{incident_id}/card")
+    if known is None or known.ts is None:
+        return None
+    try:
+        return await parts.slack.call("pins.add", channel=known.channel, timestamp=known.ts)
+    except Refused as problem:
+        if problem.facts.get("error") != "already_pinned":
+            raise
+        return None

@@ -1,0 +1,301 @@
+"""The engine of durable workflows: DBOS, fed by the outbox.
+
+A workflow is a plain async function `(parts, *arguments)` whose arguments are JSON. Between its steps it must be
+deterministic: what it learns about the world it learns in a `step`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from sqlalchemy import make_url
+
+from bot.domain.errors import BotError, Unavailable
+from bot.integrations.base import in_thread, patiently
+from bot.metrics import Metrics
+from bot.parts import Parts
+from bot.store.outbox import WAKE
+from bot.tasks import cut_off
+from bot.workflows.leader import Leadership
+from bot.workflows.tidy import keep_tidy
+
+log = logging.getLogger(__name__)
+
+Workflow = Callable[..., Coroutine[Any, Any, Any]]
+
+# Bump it ONLY together with a plan for the workflows in flight: they are recovered by this name alone.
+VERSION = "workflows-1"
+LOOK_FOR_WORK = 0.2
+SHORTEST_SLEEP = 0.001
+LOOK_FOR_ORPHANS = 5.0
+MIGRATED_WITHIN = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step came to: its value, or the mistake that ended it. Plain JSON, so that a replay sees the same."""
+
+    value: Any = None
+    error: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+async def step(name: str, do: Callable[[], Awaitable[Any]], patience: timedelta | None = None) -> Outcome:
+    """Do something outside, once it is recorded as done never again; until then at least once.
+
+    `do` gives plain JSON, or an Outcome (see `attempt`), and may be called again after a crash, so a second time must
+    do no harm. While it raises Unavailable it is tried again for `patience` (None: until it works). Never raises: look
+    at the outcome.
+    """
+
+    async def recorded() -> dict[str, Any]:  # DBOS logs the arguments of a step that is cut off: this has none
+        came_to = await attempt(name, do, patience)
+        return {"value": came_to.value} if came_to.ok else {"error": came_to.error, "facts": dict(came_to.facts)}
+
+    envelope = await DBOS.run_step_async({"name": name}, recorded)
+    return Outcome(**envelope)
+
+
+async def attempt(name: str, do: Callable[[], Awaitable[Any]], patience: timedelta | None = None) -> Outcome:
+    """A part of a step, as patient as it should be: what a `step` does before its outcome is recorded.
+
+    Recording costs more than most steps do. So a step may be made of several attempts, of which each can be made again
+    after a crash; then its `do` gives an Outcome.
+    """
+    workflow, metrics = _current.get(("", None))
+
+    async def waiting(problem: Unavailable) -> None:
+        log.warning("step %s of %s waits: %s", name, DBOS.workflow_id, problem)
+        if metrics:
+            metrics.step_waits(workflow, name)
+
+    def counted(error: str) -> None:
+        if metrics:
+            metrics.step_failed(workflow, name, error)
+
+    async def led() -> Any:
+        await _held.get().wait()
+        return await do()
+
+    try:
+        came_to = await patiently(led, patience, waiting=waiting)
+        return came_to if isinstance(came_to, Outcome) else Outcome(came_to)
+    except BotError as problem:
+        counted(problem.key)
+        log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
+        return Outcome(error=problem.key, facts=_plain(problem.facts))
+    except Exception:
+        counted("unexpected")
+        reference = uuid.uuid4().hex[:8]
+        log.exception("step %s of %s broke, reference %s", name, DBOS.workflow_id, reference)
+        return Outcome(error="unexpected", facts={"reference": reference})
+
+
+async def sleep_until(parts: Parts, moment: datetime) -> None:
+    """Wait for a moment of the bot's clock; a restart does not start the wait anew."""
+    seconds = (moment - parts.clock.now()).total_seconds() / parts.clock.speed
+    # DBOS does not record a sleep of no time: replayed after the moment, every later step would be off by one.
+    await DBOS.sleep_async(max(SHORTEST_SLEEP, seconds))
+
+
+async def start(name: str, workflow_id: str, *arguments: Any) -> None:
+    """Start another workflow from inside one, unless it has been started before."""
+    with SetWorkflowID(workflow_id):
+        await DBOS.start_workflow_async(_registered[name], *arguments)
+
+
+_registered: dict[str, Workflow] = {}
+_current: ContextVar[tuple[str, Metrics | None]] = ContextVar("workflow")  # whose step it is, and who counts it
+# Set while the process of the workflow leads: without the leadership no step begins.
+_held: ContextVar[asyncio.Event] = ContextVar("held")
+
+
+class Engine:
+    """Runs workflows by their names in one process at a time (see Leadership); the others only write to the outbox."""
+
+    def __init__(self, parts: Parts, workflows: Mapping[str, Workflow], database_url: str) -> None:
+        self._parts = parts
+        self._workflows = workflows
+        self._url = database_url
+        self._leadership = Leadership(database_url)
+        self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.Task[Any]] = set()
+        self._launched = False
+        self._dbos: DBOS | None = None
+        self._client: DBOSClient | None = None  # for what other processes run
+
+    @property
+    def leads(self) -> bool:
+        """Whether the workflows run in this process, now."""
+        return self._launched and self._leadership.held.is_set()
+
+    async def start(self) -> None:
+        """Begin to compete for the leadership; returns at once."""
+        self._tasks.append(asyncio.create_task(self._run(), name="engine"))
+
+    async def stop(self) -> None:
+        await cut_off(self._tasks)
+        if self._launched:
+            self._launched = False
+            # DBOS complains of every workflow that is cut off. They go on at the next start, as after a crash.
+            of_dbos = logging.getLogger("dbos")
+            level = of_dbos.level
+            of_dbos.setLevel(logging.CRITICAL)
+            await cut_off(self._running)
+            await self._parts.drawings.stop()
+            _put_away(self._dbos)
+            of_dbos.setLevel(level)
+        if self._client:
+            self._client.destroy()
+        await self._leadership.release()
+
+    async def has_done(self, workflow_id: str, step: str) -> bool:
+        """Whether a workflow has come to the end of this step, whichever process runs it."""
+        if self._client is None:
+            url = _system_database(self._url)
+            self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
+        steps = await self._client.list_workflow_steps_async(workflow_id)
+        return any(one["function_name"] == step for one in steps)
+
+    def wake(self) -> None:
+        """There is work in the outbox."""
+        self._woken.set()
+
+    async def _run(self) -> None:
+        await self._leadership.acquire()
+        while not self._launched:
+            try:
+                # In a thread: on PostgreSQL it waits until every transaction that is open has ended, ours too.
+                url = _system_database(self._url)
+                await in_thread(DBOS.migrate, url, deadline=MIGRATED_WITHIN, service="DBOS")
+                self._launch()
+                self._launched = True
+            except Exception:
+                log.exception("the engine does not start; it is tried again in %s s", LOOK_FOR_ORPHANS)
+                _put_away(self._dbos)
+                await asyncio.sleep(LOOK_FOR_ORPHANS)
+        self._tasks.append(asyncio.create_task(self._adopt_orphans(), name="engine-orphans"))
+        self._tasks.append(asyncio.create_task(keep_tidy(self._parts, self._leadership.held), name="engine-tidy"))
+        while True:
+            await self._leadership.held.wait()
+            try:
+                await self._start_what_is_owed()
+            except Unavailable as problem:
+                log.warning("the outbox cannot be read: %s", problem)
+            except Exception:
+                log.exception("the outbox broke")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_FOR_WORK):
+                    await self._woken.wait()
+            self._woken.clear()
+
+    def _launch(self) -> None:
+        config: DBOSConfig = {
+            "name": "tamv-bot",
+            "system_database_url": _system_database(self._url),
+            "application_version": VERSION,
+            "executor_id": uuid.uuid4().hex,
+            "serializer": DBOSPortableJSONSerializer(),
+            # DBOS tries again by itself when a connection is gone, and what one has prepared serves the next call.
+            "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True},
+            # We send no notifications by DBOS. Its listener on SQLite sleeps so long, and a stop waits for it.
+            "notification_listener_polling_interval_sec": 0.1,
+            "log_level": "WARNING",
+        }
+        self._dbos = DBOS(config=config)
+        for name, workflow in self._workflows.items():
+            _registered[name] = _register(name, workflow, self._parts, self._running, self._leadership.held)
+        DBOS.launch()
+
+    async def _start_what_is_owed(self) -> None:
+        """What this version does not know is left to a newer one, which is being rolled out."""
+        known = {WAKE, *_registered}
+        while owed := [work for work in await self._parts.store.outbox.owed() if work.workflow in known]:
+            for work in owed:
+                if work.workflow == WAKE:
+                    self._parts.wake(*work.arguments)
+                    continue
+                with SetWorkflowID(work.workflow_id):
+                    await DBOS.start_workflow_async(_registered[work.workflow], *work.arguments)
+            await self._parts.store.outbox.paid([work.id for work in owed])
+
+    async def _adopt_orphans(self) -> None:
+        """We are the only engine, so what runs under another executor's id has nobody: it goes on here."""
+        while True:
+            await self._leadership.held.wait()
+            try:
+                running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+                for workflow in running:
+                    if workflow.executor_id != DBOS.executor_id:
+                        log.info("going on with %s", workflow.workflow_id)
+                        await DBOS.resume_workflow_async(workflow.workflow_id, queue_name=workflow.queue_name)
+            except Exception:
+                log.exception("looking for orphans broke; it goes on in %s s", LOOK_FOR_ORPHANS)
+            await asyncio.sleep(LOOK_FOR_ORPHANS)
+
+
+def _put_away(dbos: DBOS | None) -> None:
+    """End DBOS. It has put its own threads into the running loop, and they end with it: the loop gets others."""
+    if dbos and dbos._sys_db_field:
+        # A thread that is recording a step would try again while the database is away, and keep the process alive.
+        dbos._sys_db_field._retry_connection_errors = False
+    DBOS.destroy(destroy_registry=True)
+    _registered.clear()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+
+
+def _register(
+    name: str, workflow: Workflow, parts: Parts, running: set[asyncio.Task[Any]], held: asyncio.Event
+) -> Workflow:
+    async def run(*arguments: Any) -> Any:
+        _held.set(held)
+        if task := asyncio.current_task():
+            running.add(task)
+            task.add_done_callback(running.discard)
+        _current.set((name, parts.metrics))
+        try:
+            value = await workflow(parts, *arguments)
+        except Exception:
+            parts.metrics.workflow_ended(name, well=False)
+            raise
+        parts.metrics.workflow_ended(name, well=True)
+        return value
+
+    run.__name__ = run.__qualname__ = name
+    registered: Workflow = DBOS.workflow(name=name, max_recovery_attempts=1_000_000)(run)
+    return registered
+
+
+def _system_database(url: str) -> str:
+    """DBOS's tables: a schema of their own on PostgreSQL, a file of their own beside SQLite's.
+
+    One file for both would make every step of a workflow wait for the lock that the acknowledgements need.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    path = f"{parsed.database}.workflows"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    return f"sqlite:///{path}"
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    plain = (str, int, float, bool, type(None), list, dict)
+    return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

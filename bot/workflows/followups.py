@@ -1,0 +1,175 @@
+"""Follow-ups become issues in GitHub, once each, and are asked for until they are done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from bot.codeowners import assignee, is_path, route
+from bot.domain.errors import BotError, Refused, Unavailable
+from bot.domain.followup import FollowUp, FollowUpState
+from bot.domain.incident import Incident
+from bot.messages.followups import filing_failed, issue_body, reminder
+from bot.messages.message import Message
+from bot.parts import Parts
+from bot.post import post
+from bot.team import FollowUpPolicy
+from bot.workflows.engine import Outcome, step
+from bot.workflows.follow import PATIENCE
+
+SOON = 60.0  # seconds
+
+
+async def file_followup(parts: Parts, followup_id: str, soon: float = SOON) -> None:
+    """Make an issue of a follow-up. GitHub may be away for `soon` seconds; from then on the channel knows that it
+    waits, and it is tried again for ever."""
+    await step("owner", partial(_find_owner, parts, followup_id), timedelta(seconds=soon))
+    filed = await step("issue", partial(_file, parts, followup_id), timedelta(seconds=soon))
+    if _may_pass(filed):
+        await step("say that it waits", partial(_say_failed, parts, followup_id, filed, waiting=True), PATIENCE)
+        filed = await step("issue again", partial(_file, parts, followup_id))
+    if not filed.ok or filed.value.get("refused"):
+        await step("say that it failed", partial(_say_failed, parts, followup_id, filed, waiting=False), PATIENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """A follow-up that somebody has to be reminded of. `number` counts its reminders, so that each is sent once."""
+
+    followup: FollowUp
+    number: int
+    overdue: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.followup.id}/reminder/{self.number}"
+
+
+def due_reminders(followups: Iterable[FollowUp], now: datetime, policy: FollowUpPolicy) -> list[Reminder]:
+    """What is to be reminded of at `now` (UTC): every `remind_every` since it was opened, and the day after it was due.
+
+    Of reminders that were missed, because nobody looked for a while, only the newest one is left.
+    """
+    due = []
+    for one in followups:
+        if one.state is FollowUpState.DONE:
+            continue
+        overdue = one.due is not None and now.date() > one.due
+        number = int((now - one.opened_at) / policy.remind_every) + overdue
+        if number > 0:
+            due.append(Reminder(one, number, overdue))
+    return due
+
+
+async def remind_followups(parts: Parts, incident_id: str) -> list[dict[str, Any]]:
+    """Send what is due, each reminder once. Gives those without an issue, as `{"followup": id, "number": n}`.
+
+    A workflow starts `file_followup` for each of these under the id `<followup>/file/<n>`: it is tried anew. Raises
+    Unavailable and Refused.
+    """
+    incident = await parts.store.incidents.get(incident_id)
+    followups = await parts.store.followups.of(incident_id)
+    unfiled = []
+    for due in due_reminders(followups, parts.clock.now(), parts.team.followups):
+        message = reminder(due.followup, incident, parts.team, parts.words, today=parts.clock.now().date())
+        await _post(parts, due.key, incident, message)
+        if due.followup.state is FollowUpState.OPEN:
+            unfiled.append({"followup": due.followup.id, "number": due.number})
+    return unfiled
+
+
+def quarter(day: date) -> tuple[str, date]:
+    """The name of a day's quarter (`2026-Q4`), and the last day of it."""
+    number = (day.month + 2) // 3
+    after = date(day.year + number // 4, number % 4 * 3 + 1, 1)
+    return f"{day.year}-Q{number}", after - timedelta(days=1)
+
+
+async def _find_owner(parts: Parts, followup_id: str) -> str:
+    """Whose it is: as somebody said, or by the repository's CODEOWNERS, or by the team's file."""
+    followup = await _get(parts, followup_id)
+    if followup.owner and not is_path(followup.owner):
+        return followup.owner
+    incident = await parts.store.incidents.get(followup.incident_id)
+    codeowners = parts.team.codeowners
+    if parts.github is not None:
+        # Without an answer the team's file has to do: an owner found now is worth more than a better one tomorrow.
+        with contextlib.suppress(Unavailable, Refused):
+            codeowners = await parts.github.codeowners() or codeowners
+    owner = route(parts.team, codeowners, path=followup.owner, labels=followup.labels, service=incident.service)
+    await parts.store.followups.owned(followup_id, owner)
+    return owner
+
+
+async def _file(parts: Parts, followup_id: str) -> dict[str, Any]:
+    followup = await _get(parts, followup_id)
+    if followup.state is not FollowUpState.OPEN:
+        return {"number": followup.number}
+    if parts.github is None:
+        return {"refused": "github_off", "facts": {}}
+    incident = await parts.store.incidents.get(followup.incident_id)
+    who = assignee(followup.owner or parts.team.followups.owner, parts.team)
+    name, end = quarter(followup.due) if followup.due else (None, None)
+    try:
+        issue = await parts.github.create_issue(
+            followup.id,
+            followup.title,
+            issue_body(followup, incident, parts.team, parts.words, who, link=await _link(parts, incident)),
+            since=followup.opened_at,
+            labels=list(followup.labels),
+            milestone_title=name,
+            milestone_due=end,
+            assignees=[who.login] if who.login else [],
+        )
+    except Refused as problem:
+        return {"refused": problem.key, "facts": {name: str(value) for name, value in problem.facts.items()}}
+    assigned = who.login if who.login in issue.assignees else None
+    await parts.store.followups.filed(
+        followup.id,
+        issue.number,
+        issue.url,
+        assigned,
+        not_assignable=who.login if assigned is None else None,
+        at=parts.clock.now(),
+        cause=f"{followup.id}/filed/{issue.number}",
+    )
+    return {"number": issue.number}
+
+
+async def _get(parts: Parts, followup_id: str) -> FollowUp:
+    followup = await parts.store.followups.get(followup_id)
+    if followup is None:
+        raise BotError("no_such_followup", followup=followup_id)
+    return followup
+
+
+async def _link(parts: Parts, incident: Incident) -> str | None:
+    for which in ("report", "card", "headline"):
+        known = await parts.store.posts.get(f"{incident.id}/{which}")
+        if known and known.ts:
+            return parts.slack.permalink(known.channel, known.ts)
+    return None
+
+
+async def _say_failed(parts: Parts, followup_id: str, outcome: Outcome, *, waiting: bool) -> None:
+    followup = await _get(parts, followup_id)
+    incident = await parts.store.incidents.get(followup.incident_id)
+    error, facts = outcome.error, outcome.facts
+    if outcome.ok:
+        error, facts = outcome.value["refused"], outcome.value["facts"]
+    why = parts.words.error(BotError(error or "unknown", **facts))
+    message = filing_failed(followup, why, parts.words, waiting=waiting)
+    await _post(parts, f"{followup.id}/unfiled{'' if waiting else '/refused'}", incident, message)
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    """Whether a failed step may work later: it raised Unavailable, not a mistake of ours."""
+    return not outcome.ok and outcome.error not in ("unexpected", "no_such_followup")
+
+
+async def _post(parts: Parts, key: str, incident: Incident, message: Message) -> None:
+    await post(parts, key, incident.channel or parts.incident_channel, message)

@@ -1,0 +1,125 @@
+"""Before a step does anything: its parameters are filled in, and it is rehearsed with exactly them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from bot.actions.catalogue import ACTIONS
+from bot.actions.registry import Action
+from bot.domain.errors import WrongState
+from bot.domain.policy import Needed, Risk
+from bot.domain.run import Approval, Run, StepRun, StepState, digest
+from bot.domain.runbook import Step
+from bot.integrations.effects import rehearsal
+from bot.parts import Parts
+from bot.policy import policy_of
+from bot.runbooks import Expressions
+from bot.workflows.filling import context, environment, limit, names, typed
+from bot.workflows.guards import Deadline, guarded, until_told_to_stop
+
+KEPT = ("state", "parameters", "effects", "digest", "rehearsed", "began_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What came of filling and rehearsing a step; `locks` names what nobody else may change meanwhile.
+
+    Its action may take `seconds`. The card for the approvals is `shown` already, or not yet. A step that only looks,
+    and that nobody has to agree to, is `done` at once.
+    """
+
+    skip: bool = False
+    approvals: int = 0
+    changes: bool = False
+    waits: bool = False
+    locks: str | None = None
+    seconds: float = 0.0
+    shown: bool = False
+    done: bool = False
+
+    @property
+    def limit(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
+    @property
+    def only_looks(self) -> bool:
+        return not (self.skip or self.changes or self.waits)
+
+
+async def prepare(parts: Parts, run: Run, each: Step) -> tuple[Prepared, StepRun]:
+    """Rehearse a step, and keep its parameters, its effects and their digest; ask for the approvals that it needs.
+
+    What only looks is performing at once; if that was cut off by a restart it is not rehearsed again, since what its
+    rehearsal has set (a deadline) holds. Raises what the rehearsal raises.
+    """
+    parts.woken(run.id).clear()
+    known = await parts.store.runs.renewed(run)
+    stored, action = known.step(each.id), ACTIONS.get(each.uses)
+    if known.cancel_by:
+        raise WrongState("run_cancelled", run=known.id)
+    if stored.began_at and not stored.effects:
+        may_take = limit(each, typed(action, stored.parameters or {}), parts.clock.now())
+        return Prepared(seconds=may_take.total_seconds()), stored
+    seen = await names(parts, known, each)
+    expressions = Expressions()
+    if each.if_ and not expressions.holds(each.if_, seen):
+        await parts.store.runs.set_step(known.id, each.id, state=StepState.SKIPPED)
+        return Prepared(skip=True), stored
+    parameters = action.read(expressions.fill(each.with_, seen))
+    given = typed(action, parameters)
+    may_take = limit(each, given, parts.clock.now())
+    with rehearsal() as recorder:
+        facts = await guarded(
+            action.perform(context(parts, known, each.id, parameters), **given),
+            until_told_to_stop(parts, known.id, changes=False),
+            Deadline.begun(parts.clock, may_take).passed(),
+        )
+    effects = tuple(replace(one, diff=parts.redaction.text(one.diff)) for one in recorder.effects)
+    where, waits = environment(parts, known, each.id, parameters), action.waits_for is not None
+    needed = _needed(parts, where, each, action) if effects or waits else Needed(Risk.READ, 0)
+    todo = Prepared(
+        approvals=needed.approvals,
+        changes=bool(effects),
+        waits=waits,
+        locks=action.locks(parameters, environment=where) if effects else None,
+        seconds=may_take.total_seconds(),
+    )
+    rehearsed = replace(
+        stored,
+        parameters=parameters,
+        effects=effects,
+        digest=digest(each.uses, parameters, effects),
+        rehearsed=action.result.dump_python(facts, mode="json") if facts is not None else None,
+    )
+    return todo, await _keep(parts, known, each, todo, needed, rehearsed)
+
+
+async def _keep(parts: Parts, known: Run, each: Step, todo: Prepared, needed: Needed, step: StepRun) -> StepRun:
+    """Keep a rehearsed step in the state that comes next, and ask whoever must agree, in one transaction."""
+    now = parts.clock.now()
+    asks, at_once = todo.approvals and not known.dry_run, todo.only_looks and each.verify is None
+    state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
+    kept = replace(step, state=state, began_at=now if at_once else None)
+    values = {name: getattr(kept, name) for name in KEPT}
+    if asks:
+        until = now + needed.expires
+        approval = Approval(known.id, step.id, step.digest, needed.approvals, needed.role, now, until)
+        await parts.store.runs.ask(approval, **values)
+    else:
+        await parts.store.runs.set_step(known.id, step.id, **values)
+    return kept
+
+
+def _needed(parts: Parts, environment: str, each: Step, action: Action) -> Needed:
+    asked = each.approval
+    at_least = 1 if action.waits_for else None
+    return policy_of(parts.team).needed(
+        action.name,
+        action.risk,
+        environment,
+        parts.clock.now(),
+        role=asked.role if asked else None,
+        approvals=(asked.count if asked else None) or at_least,
+        expires=asked.expires if asked else None,
+    )

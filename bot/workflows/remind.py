@@ -1,0 +1,53 @@
+"""Reminders: an update that is due while it burns, and what is left to do afterwards. They outlive restarts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from bot.domain.incident import Incident, Status
+from bot.messages.message import Message
+from bot.parts import Parts
+from bot.post import post
+from bot.workflows.engine import sleep_until, start, step
+from bot.workflows.followups import remind_followups
+
+LOOK_AGAIN = timedelta(hours=24)
+A_WHILE = timedelta(minutes=5)
+
+
+async def remind(parts: Parts, incident_id: str) -> None:
+    """Live as long as the incident has something to be reminded of."""
+    while True:
+        told = await step("remind", lambda: _remind(parts, incident_id))
+        unfiled = await step("remind of follow-ups", lambda: remind_followups(parts, incident_id), A_WHILE)
+        for due in unfiled.value or []:
+            await start("file_followup", f"{due['followup']}/file/{due['number']}", due["followup"])
+        if told.ok and told.value is None:
+            return
+        again = told.value if told.ok else (parts.clock.now() + timedelta(minutes=1)).isoformat()
+        await sleep_until(parts, datetime.fromisoformat(again))
+
+
+async def _remind(parts: Parts, incident_id: str) -> str | None:
+    """Say what is due; gives when to look again (ISO 8601), or None when nothing will be due any more."""
+    incident = await parts.store.incidents.get(incident_id)
+    now = parts.clock.now()
+    due: list[datetime] = [now + LOOK_AGAIN]
+    if incident.status.is_open:
+        due.append(await _update_due(parts, incident, now))
+    followups = [one for one in await parts.store.followups.of(incident_id) if one.state.value != "done"]
+    if incident.status is Status.CLOSED and not followups:
+        return None
+    return min(due).isoformat()
+
+
+async def _update_due(parts: Parts, incident: Incident, now: datetime) -> datetime:
+    every = parts.team.severities[incident.severity].update_every
+    if every is None or incident.updated_at is None:
+        return now + LOOK_AGAIN
+    missed = int((now - incident.updated_at) / every)
+    if missed and incident.channel:
+        say = parts.words.say("reminder", incident=incident, silent=now - incident.updated_at)
+        key = f"{incident.id}/remind/{int(incident.updated_at.timestamp())}/{missed}"
+        await post(parts, key, incident.channel, Message.of(say["update_due"]))
+    return incident.updated_at + every * (missed + 1)

@@ -1,0 +1,201 @@
+"""Writing the post-incident report: collected, rendered, kept, and shown in the channel; as often as anybody asks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from bot.domain.errors import Refused, Unavailable
+from bot.domain.incident import Incident
+from bot.domain.report import Chart, Report, build
+from bot.domain.snapshot import Snapshot
+from bot.domain.timeline import Kind, TimelineEvent, first_broken
+from bot.messages.report import Around, Written, summary, write
+from bot.parts import Parts
+from bot.post import post
+from bot.store.documents import Document
+from bot.workflows.engine import step
+from bot.workflows.follow import PATIENCE, record, trouble
+from bot.workflows.share import share
+from bot.workflows.snapshot import AT_MILESTONES, chart_name
+
+MARKDOWN, HTML = "text/markdown", "text/html"
+FOR_THE_SNAPSHOT = timedelta(seconds=15)
+_SOURCES = {"alertmanager": "Prometheus", "pagerduty": "PagerDuty"}
+
+
+async def write_report(parts: Parts, incident_id: str) -> None:
+    """Write the report as things stand, show it in the channel, and hand out its files.
+
+    Nothing new to tell gives the same text to the byte: then nothing is sent and the timeline says nothing.
+    """
+    await step("last snapshot", partial(_last_snapshot, parts, incident_id), FOR_THE_SNAPSHOT)
+    written = await step("write", partial(_write, parts, incident_id), PATIENCE)
+    if not written.ok:
+        await trouble(parts, incident_id, "report", written)
+        return
+    shown = await step("show", partial(_show, parts, incident_id), PATIENCE)
+    if shown.ok and shown.value:
+        shown = await step("files", partial(_share, parts, incident_id, shown.value, written.value), PATIENCE)
+    if not shown.ok:
+        await trouble(parts, incident_id, "report_message", shown)
+    digest = written.value["digest"]
+    facts = {"markdown": f"{incident_id}.md", "html": f"{incident_id}.html", "up_to": written.value["up_to"]}
+    await step(
+        "note",
+        partial(record, parts, incident_id, Kind.REPORT_WRITTEN, facts, cause=f"{incident_id}/report/{digest}"),
+        PATIENCE,
+    )
+
+
+async def compose(parts: Parts, incident_id: str) -> tuple[Report, Written]:
+    """The report of an incident as it is now. Raises NotFound, and Unavailable when the database does not answer."""
+    store = parts.store
+    incident = await store.incidents.get(incident_id)
+    timeline = await store.incidents.timeline(incident_id)
+    snapshots = await _snapshots(parts, incident_id)
+    charts, pictures = await _charts(parts, incident_id, snapshots)
+    targets = parts.team.targets
+    report = build(
+        incident,
+        timeline,
+        await store.followups.of(incident_id),
+        list(snapshots.values()),
+        charts=charts,
+        links=await _links(parts, incident, timeline),
+        response_target=targets.response if incident.drill else targets.mtta,
+        recovery_target=targets.rto if incident.drill else targets.mttr,
+    )
+    around = Around(
+        names=_names(parts, timeline),
+        channel_url=await _channel_url(parts, incident),
+        pictures=pictures,
+        broken=first_broken(incident_id, timeline),
+    )
+    return report, write(report, parts.words, around)
+
+
+async def redraw_report(parts: Parts, incident_id: str) -> None:
+    """Bring the report's message to what is true now, if there is one; its files stay as they are."""
+    known = await parts.store.posts.get(f"{incident_id}/report")
+    if known and known.ts:
+        await _show(parts, incident_id)
+
+
+async def _last_snapshot(parts: Parts, incident_id: str) -> None:
+    """The figures after the end belong in the report: Unavailable as long as they are still being taken."""
+    if parts.prometheus is None or (await parts.store.incidents.get(incident_id)).status.is_open:
+        return
+    after: list[TimelineEvent] = []
+    for event in await parts.store.incidents.timeline(incident_id):
+        after = [event] if event.kind is Kind.RESOLVED else [*after, event]
+    taken = [str(event.facts["moment"]) for event in after if event.kind is Kind.SNAPSHOT_TAKEN]
+    if not any(moment.startswith("resolved") for moment in taken):
+        raise Unavailable("snapshot_pending", incident=incident_id)
+
+
+async def _write(parts: Parts, incident_id: str) -> dict[str, Any]:
+    async with parts.drawing(f"{incident_id}/report/documents"):
+        with contextlib.suppress(Unavailable, Refused):
+            await parts.slack.identity()  # without it there are no links to messages, and the report has to do
+        report, written = await compose(parts, incident_id)
+        for name, media_type, text in (
+            (f"{incident_id}.md", MARKDOWN, written.markdown),
+            (f"{incident_id}.html", HTML, written.html),
+        ):
+            await parts.store.documents.write(incident_id, Document(name, media_type, text.encode(), parts.clock.now()))
+    digest = hashlib.sha256(written.html.encode()).hexdigest()[:16]
+    return {"digest": digest, "up_to": report.timeline[-1].seq}
+
+
+async def _show(parts: Parts, incident_id: str) -> dict[str, Any] | None:
+    """The message that stands for the report: one, edited in place."""
+    async with parts.drawing(f"{incident_id}/report"):
+        report, _ = await compose(parts, incident_id)
+        channel = report.incident.channel
+        return await post(parts, f"{incident_id}/report", channel, summary(report, parts.words)) if channel else None
+
+
+async def _share(parts: Parts, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:
+    """Both files, as they were written, in the thread of the message."""
+    key = f"{incident_id}/report/{written['digest']}"
+    title = f"{incident_id} #{written['up_to']} {written['digest'][:6]}"
+    files = []
+    for name in (f"{incident_id}.md", f"{incident_id}.html"):
+        document = await parts.store.documents.read(incident_id, name)
+        if document is not None:
+            files.append((name, f"{title} ({name.rpartition('.')[2]})", document.content))
+    comment = parts.words.part("report", "files", incident_id=incident_id, up_to=written["up_to"])
+    await share(parts, key, shown["channel"], files, comment, thread=shown["ts"])
+
+
+async def _snapshots(parts: Parts, incident_id: str) -> dict[str, Snapshot]:
+    kept = await parts.store.snapshots.of(incident_id)
+    return {id: Snapshot.from_json(content) for id, content in kept.items()}
+
+
+async def _charts(
+    parts: Parts, incident_id: str, snapshots: Mapping[str, Snapshot]
+) -> tuple[list[Chart], dict[str, bytes]]:
+    """The charts of the last milestone's snapshot, whose window reaches from before the incident to its end.
+
+    Without one, those of the newest that somebody asked for.
+    """
+    names = set(await parts.store.documents.names(incident_id))
+    moments = {id.removeprefix(f"{incident_id}/snapshot/"): snapshot for id, snapshot in snapshots.items()}
+    newest_last = sorted(moments, key=lambda moment: moment.partition("-")[0] in AT_MILESTONES)
+    for moment in reversed(newest_last):
+        snapshot = moments[moment]
+        charts = [
+            Chart(name, figure.title, snapshot.at)
+            for figure in snapshot.figures
+            if (name := chart_name(moment, figure.query)) in names
+        ]
+        if charts:
+            found = [await parts.store.documents.read(incident_id, chart.name) for chart in charts]
+            return charts, {document.name: document.content for document in found if document}
+    return [], {}
+
+
+async def _links(
+    parts: Parts, incident: Incident, timeline: Sequence[TimelineEvent]
+) -> dict[int, list[tuple[str, str]]]:
+    """Where each event can be checked: what it tells itself, and its message in Slack."""
+    links: dict[int, list[tuple[str, str]]] = {}
+    for event in timeline:
+        for name, url in (
+            (
+                _SOURCES.get(incident.source, "Slack") if event.kind is Kind.DECLARED else "Slack",
+                event.facts.get("link"),
+            ),
+            ("GitHub", event.facts.get("url")),
+        ):
+            if isinstance(url, str) and re.match(r"https?://", url):
+                links.setdefault(event.seq, []).append((name, url))
+    taken = {event.facts["snapshot"]: event.seq for event in timeline if event.kind is Kind.SNAPSHOT_TAKEN}
+    posts = await parts.store.posts.of(f"{incident.id}/")
+    for key, known in posts.items():
+        which = key.removeprefix(f"{incident.id}/")
+        seq = 1 if which == "card" else int(which) if which.isdigit() else taken.get(key)
+        url = parts.slack.permalink(known.channel, known.ts) if seq and known.ts else None
+        if seq and url and not any(name == "Slack" for name, _ in links.get(seq, [])):
+            links.setdefault(seq, []).append(("Slack", url))
+    return links
+
+
+def _names(parts: Parts, timeline: Iterable[TimelineEvent]) -> dict[str, str]:
+    names = {person.slack: person.name for person in parts.team.people}
+    for event in timeline:
+        if event.by.name:
+            names.setdefault(event.by.id, event.by.name)
+    return names
+
+
+async def _channel_url(parts: Parts, incident: Incident) -> str | None:
+    known = await parts.store.posts.get(f"{incident.id}/card")
+    return parts.slack.permalink(known.channel, known.ts) if known and known.ts else None

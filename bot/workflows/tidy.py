@@ -1,0 +1,71 @@
+"""What nobody will look at again is removed. The leader does it, a little at a time, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+
+from dbos import DBOS
+
+from bot.domain.errors import Unavailable
+from bot.parts import Parts
+from bot.store.retention import forget_runs, remembered
+
+log = logging.getLogger(__name__)
+
+EVERY = timedelta(hours=6)
+KEEP_HANDLED = timedelta(days=30)  # a delivery that is sent again later than that is another matter
+ENDED = ["SUCCESS", "ERROR"]
+AT_ONCE = 20
+BREATH = 0.1  # seconds between two transactions, for those who answer people
+
+
+async def keep_tidy(parts: Parts, held: asyncio.Event) -> None:
+    """Tidy from time to time, while `held` says that this process leads."""
+    while True:
+        await asyncio.sleep(EVERY.total_seconds() / parts.clock.speed)
+        await held.wait()
+        try:
+            await tidy(parts)
+        except Unavailable as problem:
+            log.warning("tidying is put off: %s", problem)
+        except Exception:
+            log.exception("tidying broke; it goes on in %s", EVERY)
+
+
+async def tidy(parts: Parts) -> None:
+    """Remove deliveries that were handled, targets that have cooled down, and the details of runs of long ago."""
+    now = parts.clock.now()
+    await parts.store.deliveries.prune(now - KEEP_HANDLED)
+    await parts.store.targets.forget(now)
+    before = now - parts.keep_runs
+    being_undone = await _being_undone(parts)
+    while forgotten := await forget_runs(parts.store.database, before, but=being_undone, limit=AT_ONCE):
+        log.info("removed the details of %s runs that ended before %s", forgotten, before)
+        await asyncio.sleep(BREATH)
+    await _forget_workflows(parts, before)
+
+
+async def _being_undone(parts: Parts) -> set[str]:
+    owed = [work.arguments for work in await parts.store.outbox.owed() if work.workflow == "undo"]
+    begun = await DBOS.list_workflows_async(status="PENDING", name="undo", load_output=False)
+    return {str(arguments[0]) for arguments in [*owed, *(one.input["args"] for one in begun if one.input)]}
+
+
+async def _forget_workflows(parts: Parts, before: datetime) -> None:
+    """Remove what DBOS has written down of workflows that ended before, and of each of their steps."""
+    stay = 0
+    while old := await DBOS.list_workflows_async(
+        status=ENDED,
+        completed_before=before.isoformat(),
+        limit=AT_ONCE,
+        offset=stay,
+        load_input=False,
+        load_output=False,
+    ):
+        ids = {workflow.workflow_id for workflow in old}
+        kept = await remembered(parts.store.database, ids)
+        if ids - kept:
+            await DBOS.delete_workflows_async(sorted(ids - kept))
+        stay += len(kept)

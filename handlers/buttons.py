@@ -1,0 +1,133 @@
+"""Buttons of the cards. The button carries the incident's id; what may be done is judged at the click."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.domain.run import ApprovalState
+from bot.messages import forms
+from handlers.context import Call
+from handlers.door import Handler
+
+
+async def acknowledge(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.acknowledge(call.value, by=await call.person(), cause=call.cause)
+
+
+async def take_command(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.take_command(call.value, by=await call.person(), cause=call.cause)
+
+
+async def mitigate(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.mitigate(call.value, by=await call.person(), cause=call.cause)
+
+
+async def resolve(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.resolve(call.value, by=await call.person(), cause=call.cause)
+
+
+async def close_incident(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.close(call.value, by=await call.person(), cause=call.cause)
+
+
+async def post_update(call: Call) -> None:
+    await call.ack()
+    await call.open(forms.update(await call.words_at_once(), call.value))
+
+
+async def complete_report(call: Call) -> None:
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    await call.open(forms.report(await call.words_at_once(), call.bot.parts.team, incident))
+
+
+async def open_followup(call: Call) -> None:
+    await call.ack()
+    team = call.bot.parts.team
+    due = (call.bot.parts.clock.now() + _due_in(call)).date()
+    await call.open(forms.followup(await call.words_at_once(), team, call.value, due=due))
+
+
+def _due_in(call: Call) -> timedelta:
+    return call.bot.parts.team.followups.due_in
+
+
+async def approve(call: Call) -> None:
+    await call.ack()
+    await _decide(call, ApprovalState.APPROVED)
+
+
+async def reject(call: Call) -> None:
+    await call.ack()
+    await _decide(call, ApprovalState.REJECTED)
+
+
+async def break_glass(call: Call) -> None:
+    """Alone, in an emergency: a form asks for the reason."""
+    await call.ack()
+    await call.open(forms.break_glass(await call.words_at_once(), call.value))
+
+
+async def answer(call: Call) -> None:
+    """What a run asks is answered in a form of the question's type."""
+    await call.ack()
+    run, step, _ = call.value.split("|")
+    asked = await call.bot.runs.question(run, step)
+    words, services = await call.words_at_once(), list(call.bot.parts.team.services)
+    await call.open(forms.answer(words, call.value, asked.text, asked.asked, services, asked.default))
+
+
+async def cancel_run(call: Call) -> None:
+    await call.ack()
+    await call.bot.runs.cancel(call.value, by=await call.person(), cause=call.cause)
+
+
+async def undo_run(call: Call) -> None:
+    await call.ack()
+    await call.bot.runs.undo(call.value, by=await call.person(), cause=call.cause)
+
+
+async def run_proposed(call: Call) -> None:
+    await call.ack()
+    await _run(call, dry_run=False)
+
+
+async def rehearse_proposed(call: Call) -> None:
+    await call.ack()
+    await _run(call, dry_run=True)
+
+
+async def _run(call: Call, *, dry_run: bool) -> None:
+    id, name = call.value.split("|")
+    incident = await call.bot.incidents.find(id)
+    await call.bot.runs.start(name, {}, by=await call.person(), cause=call.cause, incident=incident, dry_run=dry_run)
+
+
+async def _decide(call: Call, verdict: ApprovalState) -> None:
+    run, step, digest = call.value.split("|")
+    await call.bot.runs.decide(run, step, digest, verdict, by=await call.person(), cause=call.cause)
+
+
+BUTTONS: dict[str, Handler] = {
+    "approve": approve,
+    "reject": reject,
+    "break_glass": break_glass,
+    "answer": answer,
+    "cancel_run": cancel_run,
+    "run_proposed": run_proposed,
+    "rehearse_proposed": rehearse_proposed,
+    "undo_run": undo_run,
+    "acknowledge": acknowledge,
+    "take_command": take_command,
+    "mitigate": mitigate,
+    "resolve": resolve,
+    "close_incident": close_incident,
+    "post_update": post_update,
+    "complete_report": complete_report,
+    "open_followup": open_followup,
+}

@@ -1,0 +1,62 @@
+"""`/ops`: one action by itself, under the same policy as in a runbook, and the kill switch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.actions.catalogue import ACTIONS
+from bot.messages.help import verb_help
+from bot.messages.message import Message
+from bot.messages.run import progress
+from bot.messages.runbook import action as action_help
+from bot.messages.runbook import actions
+from bot.services.ops import find, read, words
+from bot.signature import Rest, typed
+from handlers.commands.group import Command
+from handlers.commands.runbook import from_here
+from handlers.context import Call
+
+OPS = Command("ops")
+
+
+@OPS.verb("/ops freeze Buen Fin: nadie toca producción")
+async def freeze(call: Call, reason: Rest) -> Message:
+    """The kill switch: nothing is changed until it is lifted."""
+    await call.bot.runs.freeze(reason, by=await call.person(), cause=call.cause)
+    return Message.of((await call.words()).part("runbook", "frozen", reason=reason))
+
+
+@OPS.verb("/ops thaw")
+async def thaw(call: Call) -> Message:
+    """Lift the kill switch."""
+    await call.bot.runs.thaw(by=await call.person(), cause=call.cause)
+    return Message.of((await call.words()).part("runbook", "thawed"))
+
+
+@OPS.verb("/ops help scale")
+async def help_(call: Call, action: Rest | None = None) -> Message:
+    """Every action, or one with its parameters."""
+    return await _help(call, action.split() if action else ())
+
+
+@OPS.verb("/ops scale xr-engine 10", default=True)
+async def ops(call: Call, line: Rest | None = None) -> Message:
+    """One action by itself, by a short word or as `service.verb`."""
+    said = typed(line or "").words
+    if not said or said[-1] == "help":
+        return await _help(call, said[:-1])
+    runs = call.bot.runs
+    asked = read(line or "", call.bot.parts.team, runs.library)
+    where = await from_here(call, environment=asked.environment, dry_run=asked.dry_run)
+    begin = runs.start if asked.is_runbook else runs.start_action
+    return progress(await begin(asked.name, asked.given, **where), await call.words())
+
+
+async def _help(call: Call, said: Sequence[str]) -> Message:
+    shown = await call.words()
+    if not said:
+        return actions([(one.name, one.risk.value, one.about(shown.locale)) for one in ACTIONS.all()], words(), shown)
+    if verb := OPS.verbs.get(said[0]):
+        return verb_help(OPS.name, verb, shown)
+    action, _ = find(said)
+    return action_help(action.about(shown.locale), action.signature, action.risk.value, shown)

@@ -1,0 +1,84 @@
+"""`/runbook`: what there is, and runs of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.actions.catalogue import ACTIONS
+from bot.domain.errors import BadInput
+from bot.domain.run import id_meant
+from bot.messages.message import Message
+from bot.messages.run import progress, runs
+from bot.messages.runbook import library, runbook
+from bot.services.ops import OPTIONS
+from bot.signature import Rest, readable, typed
+from handlers.commands.group import Command
+from handlers.context import Call
+
+RUNBOOK = Command("runbook")
+
+
+@RUNBOOK.verb("/runbook list")
+async def list_(call: Call) -> Message:
+    """All runbooks."""
+    return library(call.bot.runs.library.runbooks.values(), await call.words())
+
+
+@RUNBOOK.verb("/runbook show render-latency")
+async def show(call: Call, name: str) -> Message:
+    """What a runbook does, step by step."""
+    book = call.bot.runs.library.get(name)
+    return runbook(book, await call.words(), [ACTIONS.get(step.uses).risk.value for step in book.steps])
+
+
+@RUNBOOK.verb("/runbook run render-latency service=xr-engine --dry-run")
+async def run(call: Call, line: Rest) -> Message:
+    """Run one; with `--dry-run` only show what it would do."""
+    given = typed(line)
+    if not given.words:
+        raise BadInput(
+            "argument_missing",
+            argument="name",
+            usage="/runbook run name key=value …",
+            example="/runbook run render-latency service=xr-engine",
+        )
+    inputs = {name.replace("-", "_"): readable(value) for name, value in given.options.items() if name not in OPTIONS}
+    environment, dry_run = given.options.get("environment"), given.options.get("dry-run") == "true"
+    where = await from_here(call, environment=environment, dry_run=dry_run)
+    begun = await call.bot.runs.start(given.words[0], inputs, **where)
+    return progress(begun, await call.words())
+
+
+@RUNBOOK.verb("/runbook status")
+async def status(call: Call, run: str | None = None) -> Message:
+    """How a run stands, or all that are going on."""
+    words = await call.words()
+    if run:
+        return progress(await call.bot.parts.store.runs.get(id_meant(run)), words)
+    return runs(await call.bot.parts.store.runs.going_on(), words)
+
+
+@RUNBOOK.verb("/runbook cancel R-3fa91c")
+async def cancel(call: Call, run: str) -> Message:
+    """Stop a run at once."""
+    stopped = await call.bot.runs.cancel(id_meant(run), by=await call.person(), cause=call.cause)
+    return progress(stopped, await call.words())
+
+
+@RUNBOOK.verb("/runbook undo R-3fa91c")
+async def undo(call: Call, run: str) -> Message:
+    """Undo what a run has done."""
+    undone = await call.bot.runs.undo(id_meant(run), by=await call.person(), cause=call.cause)
+    return progress(undone, await call.words())
+
+
+async def from_here(call: Call, *, environment: str | None, dry_run: bool) -> dict[str, Any]:
+    """What a run that is asked for by this call is told beside its inputs."""
+    return {
+        "by": await call.person(),
+        "cause": call.cause,
+        "incident": await call.bot.incidents.in_channel(call.channel_id or ""),
+        "channel": call.channel_id,
+        "environment": environment,
+        "dry_run": dry_run,
+    }

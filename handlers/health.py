@@ -1,0 +1,76 @@
+"""Whether the bot lives, whether it can be used, and its own figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from bot.domain.errors import BotError
+from bot.domain.incident import Severity, Status
+from bot.metrics import CONTENT_TYPE
+from bot.services.bot import Bot
+from bot.store.census import census
+
+PATIENCE = 2.0  # seconds; who asks waits no longer than that
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Health:
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+
+    async def alive(self, request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def ready(self, request: Request) -> Response:
+        """200 when the database answers, the engine runs or stands by, and Slack has said who we are."""
+        parts = self._bot.parts
+        database, slack = await asyncio.gather(_tried(parts.store.database.ready()), _tried(parts.slack.identity()))
+        engine = "leads" if self._bot.engine.leads else "stands by"
+        ready = database == slack == "ok"
+        found = {"database": database, "slack": slack, "engine": engine}
+        return JSONResponse(found, status_code=200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Without the database what this process itself has counted, and `tamv_bot_database_up 0`."""
+        parts, metrics = self._bot.parts, self._bot.parts.metrics
+        metrics.leads.set(self._bot.engine.leads)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                seen = await census(parts.store.database)
+        except (BotError, TimeoutError):
+            metrics.database_up.set(0)
+        else:
+            metrics.database_up.set(1)
+            metrics.outbox.set(seen.outbox)
+            metrics.deliveries_waiting.set(seen.deliveries_waiting)
+            for status in Status:
+                for severity in Severity:
+                    count = seen.incidents.get((status.value, severity.value), 0)
+                    metrics.incidents.labels(status.value, severity.value).set(count)
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    def counted(self, source: str, endpoint: Endpoint) -> Endpoint:
+        """The endpoint of a webhook, with its answers counted."""
+
+        async def answer(request: Request) -> Response:
+            response = await endpoint(request)
+            self._bot.parts.metrics.webhook(source, response.status_code)
+            return response
+
+        return answer
+
+
+async def _tried(asked: Awaitable[object]) -> str:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await asked
+    except BotError as problem:
+        return problem.key
+    except TimeoutError:
+        return "timed_out"
+    return "ok"

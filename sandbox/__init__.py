@@ -1,0 +1,1 @@
+"""The world that the bot is tried in: one loopback server that speaks the protocols of its integrations."""

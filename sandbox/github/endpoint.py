@@ -1,0 +1,186 @@
+"""What every endpoint of GitHub's API has in common: the record, the token, limits, errors, pages of a list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.github.backend import APP_ID, BOT, GitHub
+from sandbox.github.links import Links
+from sandbox.github.records import NOT_FOUND, Problem, Request
+
+T = TypeVar("T")
+
+DOCUMENTATION = "https://docs.github.com/rest"
+SECONDARY_LIMIT = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that has been let in; `login` is whose token it carries."""
+
+    github: GitHub
+    path: Mapping[str, Any]
+    query: QueryParams
+    body: dict[str, Any]
+    login: str
+    links: Links
+    url: str
+
+    def text(self, name: str) -> str:
+        """A string of the body. Problem 422 if it is not there."""
+        value = self.body.get(name)
+        if not isinstance(value, str):
+            raise Problem(422, f'Invalid request.\n\n"{name}" wasn\'t supplied.')
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings of the body, empty if it is not there. Problem 422 if it is something else."""
+        value = self.body.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise Problem(422, f"Invalid request.\n\nFor '{name}', {json.dumps(value)} is not an array of strings.")
+        return value
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list and the links to the others."""
+
+    items: Any
+    links: str
+
+
+Handler = Callable[[Call], Any]
+
+
+def paged(
+    call: Call,
+    items: Sequence[T],
+    draw: Callable[[T], dict[str, Any]],
+    wrap: Callable[[list[dict[str, Any]]], Any] = lambda drawn: drawn,
+) -> Page:
+    """One page by `per_page` (30, at most 100) and `page`; `wrap` puts the drawn items into an object."""
+    try:
+        size = min(100, max(1, int(call.query.get("per_page", 30))))
+        number = max(1, int(call.query.get("page", 1)))
+    except ValueError:
+        size, number = 30, 1
+    last = max(1, -(-len(items) // size))
+    pages = {"prev": number - 1, "first": 1} if number > 1 else {}
+    pages |= {"next": number + 1, "last": last} if number < last else {}
+    links = ", ".join(
+        f'<{call.url}?{urlencode({**call.query, "page": page, "per_page": size})}>; rel="{name}"'
+        for name, page in pages.items()
+    )
+    drawn = [draw(item) for item in items[(number - 1) * size : number * size]]
+    return Page(wrap(drawn), links)
+
+
+def route(
+    github: GitHub, method: str, path: str, handler: Handler, *, status: int = 200, counted: bool = True
+) -> Route:
+    """A route whose handler returns the JSON to answer, a Page of a list, or None for no content."""
+
+    async def endpoint(request: HttpRequest) -> Response:
+        try:
+            content = await _recorded(github, request)
+            retry_after = github.met_secondary_limit()
+            if retry_after is not None:
+                return error_answer(github, Problem(403, SECONDARY_LIMIT), {"Retry-After": str(retry_after)})
+            login = _signed_in(github, request, path)
+            if counted:
+                github.count_request()
+            _check_repository(github, request)
+            call = _call(github, request, content, login)
+            answer = handler(call)
+        except Problem as problem:
+            return error_answer(github, problem)
+        headers = rate_headers(github)
+        if answer is None:
+            return Response(status_code=204, headers=headers)
+        if isinstance(answer, Page):
+            headers |= {"Link": answer.links} if answer.links else {}
+            answer = answer.items
+        return JSONResponse(answer, status, headers=headers)
+
+    return Route(f"/api{path}", endpoint, methods=[method])
+
+
+def rate_headers(github: GitHub) -> dict[str, str]:
+    named = {f"X-RateLimit-{name.capitalize()}": str(value) for name, value in github.rate().items()}
+    return named | {"X-RateLimit-Resource": "core", "X-GitHub-Media-Type": "github.v3; format=json"}
+
+
+def error_answer(github: GitHub, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    body: dict[str, Any] = {
+        "message": problem.message,
+        "documentation_url": DOCUMENTATION,
+        "status": str(problem.status),
+    }
+    if problem.errors:
+        body["errors"] = list(problem.errors)
+    return JSONResponse(body, problem.status, headers=rate_headers(github) | (headers or {}))
+
+
+async def _recorded(github: GitHub, request: HttpRequest) -> dict[str, Any]:
+    """The decoded body, empty if there is none; the request is kept. Problem 400 if it is not JSON."""
+    raw = await request.body()
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    body, broken = None, False
+    try:
+        body = json.loads(raw) if raw else None
+    except ValueError:
+        broken = True
+    github.requests.append(Request(request.method, path, dict(request.query_params), dict(request.headers), body))
+    if broken:
+        raise Problem(400, "Problems parsing JSON")
+    if body is not None and not isinstance(body, dict):
+        raise Problem(400, "Body should be a JSON object")
+    return body or {}
+
+
+def _signed_in(github: GitHub, request: HttpRequest, path: str) -> str:
+    """Whose token it is. Problem 401 for no or a wrong one; the app's own paths want its signed claim instead."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if path.startswith("/app") or path.endswith("/installation"):
+        if _issuer(token) == APP_ID:
+            return BOT
+        raise Problem(401, "A JSON web token could not be decoded")
+    if scheme.lower() not in ("token", "bearer"):
+        raise Problem(401, "Requires authentication")
+    if token not in github.tokens:
+        raise Problem(401, "Bad credentials")
+    return github.tokens[token]
+
+
+def _issuer(token: str) -> str | None:
+    """The issuer that a JSON web token names. Its signature is not checked: there is no public key here."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["iss"])
+    except (IndexError, ValueError, KeyError, binascii.Error):
+        return None
+
+
+def _check_repository(github: GitHub, request: HttpRequest) -> None:
+    asked = (request.path_params.get("owner", github.owner), request.path_params.get("repo", github.name))
+    if tuple(part.lower() for part in asked) != (github.owner.lower(), github.name.lower()):
+        raise Problem(404, NOT_FOUND)
+
+
+def _call(github: GitHub, request: HttpRequest, body: dict[str, Any], login: str) -> Call:
+    root = f"{str(request.base_url).rstrip('/')}{request.scope.get('root_path', '')}"
+    links = Links(f"{root}/api", f"{github.owner}/{github.name}")
+    url = str(request.url.replace(query=""))
+    return Call(github, request.path_params, request.query_params, body, login, links, url)

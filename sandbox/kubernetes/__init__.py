@@ -1,0 +1,1 @@
+"""A Kubernetes API server with the controllers behind it, for kubectl, helm and the official client."""

@@ -1,0 +1,150 @@
+"""Kubernetes' protobuf bodies as JSON objects. Helm and kubectl send them for a few kinds that they know by type.
+
+An envelope: four magic bytes, then `runtime.Unknown` with the type (field 1) and the object's bytes (field 2). Which
+field has which number stands in protobuf.yaml.
+https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from sandbox.kubernetes.objects import Object, timestamp
+from sandbox.kubernetes.problems import Problem
+
+MESSAGES = Path(__file__).with_suffix(".yaml")
+MAGIC = b"k8s\x00"
+CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
+
+Raw: TypeAlias = int | bytes
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a message: its JSON name ("^" for one whose fields stand in the message around it) and type."""
+
+    name: str
+    type: str
+    many: bool
+    map: bool
+
+
+@cache
+def messages() -> Mapping[str, Mapping[int, Field]]:
+    """The known messages by name, their fields by number."""
+    known = yaml.safe_load(MESSAGES.read_text("utf-8"))
+    return {name: {number: _field(text) for number, text in fields.items()} for name, fields in known.items()}
+
+
+def _field(text: str) -> Field:
+    name, _, kind = text.partition(" ")
+    return Field(name.rstrip("*%"), kind or "text", name.endswith("*"), name.endswith("%"))
+
+
+def decoded(body: bytes) -> Object:
+    """The object in an envelope. Problem 415 for what is not known here."""
+    if not body.startswith(MAGIC):
+        raise Problem(400, "BadRequest", "the body of the request is not a protobuf envelope")
+    envelope = dict(_fields(body[len(MAGIC) :]))
+    type_meta = dict(_fields(_bytes(envelope[1])))
+    kind = _bytes(type_meta[2]).decode()
+    if kind not in messages():
+        raise _unknown(kind)
+    api_version = _bytes(type_meta.get(1, b"")).decode()
+    return {"apiVersion": api_version, "kind": kind, **_message(kind, _bytes(envelope.get(2, b"")))}
+
+
+def _message(kind: str, raw: bytes) -> Object:
+    known, result = messages()[kind], Object()
+    for number, value in _fields(raw):
+        if not known:
+            return {}
+        field = known.get(number)
+        if field is None:
+            raise _unknown(f"{kind}, field {number},")
+        if field.name == "^":
+            result |= _message(field.type, _bytes(value))
+        elif field.map:
+            entry = dict(_fields(_bytes(value)))
+            result.setdefault(field.name, {})[_bytes(entry.get(1, b"")).decode()] = _value(field, entry.get(2, b""))
+        elif field.many:
+            result.setdefault(field.name, []).append(_value(field, value))
+        else:
+            result[field.name] = _value(field, value)
+    return {name: value for name, value in result.items() if value not in ("", None)}
+
+
+def _value(field: Field, raw: Raw) -> Any:
+    match field.type:
+        case "text":
+            return _bytes(raw).decode()
+        case "bool":
+            return bool(raw)
+        case "int":
+            return _number(raw)
+        case "bool~" | "int~":
+            return (bool(raw) if field.type == "bool~" else _number(raw)) or None
+        case "bytes":
+            return base64.b64encode(_bytes(raw)).decode()
+        case "time":
+            seconds = dict(_fields(_bytes(raw))).get(1)
+            return None if seconds is None else timestamp(datetime.fromtimestamp(_number(seconds), UTC))
+        case "quantity":
+            return _bytes(dict(_fields(_bytes(raw))).get(1, b"0")).decode()
+        case "port":
+            either = dict(_fields(_bytes(raw)))
+            return _bytes(either.get(3, b"")).decode() if either.get(1) else _number(either.get(2, 0))
+        case message:
+            return _message(message, _bytes(raw))
+
+
+def _fields(raw: bytes) -> Iterator[tuple[int, Raw]]:
+    """Field numbers and raw values, in order. https://protobuf.dev/programming-guides/encoding/"""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        number = shift = 0
+        while True:
+            byte = raw[at]
+            at += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    while at < len(raw):
+        tag = varint()
+        match tag & 7:
+            case 0:
+                yield tag >> 3, varint()
+                continue
+            case 1:
+                length = 8
+            case 2:
+                length = varint()
+            case _:
+                length = 4
+        yield tag >> 3, raw[at : at + length]
+        at += length
+
+
+def _bytes(raw: Raw) -> bytes:
+    return raw if isinstance(raw, bytes) else b""
+
+
+def _number(raw: Raw) -> int:
+    """A varint, of which negative numbers take all 64 bits."""
+    return raw - (1 << 64) if isinstance(raw, int) and raw >= 1 << 63 else int(raw)
+
+
+def _unknown(what: str) -> Problem:
+    return Problem(415, "UnsupportedMediaType", f"the sandbox does not read a {what} as protobuf; send it as JSON")

@@ -1,0 +1,1 @@
+"""The kinds that the API serves, a file for each group of theirs."""

@@ -1,0 +1,263 @@
+"""One loopback server for all services of the sandbox, each under the first part of its path."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sandbox.alertmanager.backend import Alertmanager
+from sandbox.alertmanager.config import load as load_route
+from sandbox.alertmanager.feed import feed
+from sandbox.alertmanager.routes import routes as alertmanager_routes
+from sandbox.clock import Clock
+from sandbox.company import Company, load
+from sandbox.console.routes import routes as console_routes
+from sandbox.console.strip import Scenario, Strip
+from sandbox.faults import Faults, FaultsMiddleware
+from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_WEBHOOK_SECRET
+from sandbox.github.backend import GitHub
+from sandbox.github.routes import routes as github_routes
+from sandbox.kubernetes.backend import Kubernetes
+from sandbox.kubernetes.routes import routes as kubernetes_routes
+from sandbox.late import Late
+from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_WEBHOOK_SECRET
+from sandbox.pagerduty.backend import PagerDuty
+from sandbox.pagerduty.routes import routes as pagerduty_routes
+from sandbox.prometheus.backend import Prometheus
+from sandbox.prometheus.routes import routes as prometheus_routes
+from sandbox.prometheus.rules import Rules
+from sandbox.slack.backend import Slack
+from sandbox.slack.routes import routes as slack_routes
+from sandbox.slack.state import Credentials
+from sandbox.tempo.backend import Tempo
+from sandbox.tempo.routes import routes as tempo_routes
+from sandbox.vault.backend import Vault
+from sandbox.vault.routes import routes as vault_routes
+from sandbox.world.health import routes as health_routes
+from sandbox.world.metrics import METADATA
+from sandbox.world.routes import routes as world_routes
+from sandbox.world.scenario import load as load_scenario
+from sandbox.world.world import World
+
+if TYPE_CHECKING:
+    from sandbox.aws.backend import Aws
+
+RULES = Path(__file__).parents[1] / "deploy" / "prometheus" / "tamv.rules.yaml"
+DEFAULT_SCENARIO = "render-latency"
+
+
+class Sandbox:
+    """The world that the bot is tried in. Each service is a folder: backend (state) and routes (HTTP).
+
+    `bot_url` is where the bot listens; it can be set later (`sandbox.slack.bot_url = …`).
+    """
+
+    def __init__(
+        self,
+        company: Company | None = None,
+        *,
+        bot_url: str | None = None,
+        credentials: Credentials | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.company = company or load()
+        self.clock = clock or Clock()
+        self.faults = Faults()
+        self.slack = Slack(self.company, credentials=credentials or Credentials(), bot_url=bot_url)
+        self.pagerduty = PagerDuty(self.company, self.clock)
+        self.github = GitHub(self.company, self.clock)
+        self.alertmanager = Alertmanager(self.clock, load_route())
+        self.vault = Vault(self.clock)
+        self.app: ASGIApp = Starlette(
+            routes=[
+                *self.faults.routes(),
+                Mount("/slack", routes=slack_routes(self.slack, self.faults)),
+                Mount("/pagerduty", routes=pagerduty_routes(self.pagerduty)),
+                Mount("/github", routes=github_routes(self.github)),
+                Mount("/alertmanager", routes=alertmanager_routes(self.alertmanager)),
+                Mount("/vault", routes=vault_routes(self.vault)),
+                Mount("/prometheus", app=Late(lambda: prometheus_routes(self.prometheus))),
+                Mount("/kubernetes", app=Late(lambda: kubernetes_routes(self.kubernetes))),
+                Mount("/world", app=Late(lambda: world_routes(self.world))),
+                Mount("/aws", app=Late(self._aws_routes)),
+                Mount("/tempo", app=Late(lambda: tempo_routes(Tempo(self.world)))),
+                Mount("/health", app=Late(lambda: health_routes(self.world))),
+                Mount("/console", app=Late(lambda: console_routes(self.slack, self._strip()))),
+            ],
+            middleware=[Middleware(FaultsMiddleware, faults=self.faults)],
+            lifespan=self.lifespan,
+        )
+
+    @cached_property
+    def world(self) -> World:
+        """Made when somebody first looks at it, because its two hours of history take 0.3 s."""
+        return World(self.clock)
+
+    @cached_property
+    def prometheus(self) -> Prometheus:
+        return Prometheus(
+            self.world.tsdb, self.clock, refresh=self.world.advance, rules=Rules.load(RULES), metadata=METADATA
+        )
+
+    @cached_property
+    def kubernetes(self) -> Kubernetes:
+        """Made when somebody first looks at it; from then on it says which pods the world's services have."""
+        return Kubernetes(self.world, self.vault.read)
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether somebody has looked at the cluster."""
+        return "kubernetes" in vars(self)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, port: int = 0) -> AsyncIterator[str]:
+        """Serve on 127.0.0.1 and yield the base URL; Slack then knows its own address for response_url."""
+        async with serving(self.app, port) as base_url:
+            self.slack.base_url = f"{base_url}/slack"
+            yield base_url
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """What runs beside the requests; for an app that serves the sandbox under its own routes."""
+        if self.slack.bot_url:
+            self.send_webhooks_to(self.slack.bot_url)
+        beside = [
+            asyncio.create_task(self._watch(), name="alert rules"),
+            asyncio.create_task(self._run_cluster(), name="cluster"),
+        ]
+        yield
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await self.alertmanager.aclose()
+        await self.slack.aclose()
+        await self.pagerduty.aclose()
+        await self.github.aclose()
+
+    def send_webhooks_to(self, bot_url: str) -> None:
+        """PagerDuty, GitHub and Alertmanager tell the bot what happens. Call it once, inside the running loop."""
+        self.pagerduty.subscribe(f"{bot_url}/webhooks/pagerduty", PAGERDUTY_WEBHOOK_SECRET)
+        self.github.add_hook(f"{bot_url}/webhooks/github", GITHUB_WEBHOOK_SECRET)
+        self.alertmanager.url = f"{bot_url}/webhooks/alertmanager"
+
+    async def _watch(self) -> None:
+        """Evaluate the alert rules from when there is a world; a world that nobody looks at has no alerts."""
+        while "world" not in vars(self):  # noqa: ASYNC110 - anybody may be the first to look, from any thread
+            await asyncio.sleep(0.2)
+        await feed(self.prometheus, self.alertmanager)
+
+    async def _run_cluster(self) -> None:
+        """Let the controllers act in time, from when there is a cluster."""
+        while not self.has_cluster:  # noqa: ASYNC110 - anybody may be the first to look, from any thread
+            await asyncio.sleep(0.2)
+        await self.kubernetes.run()
+
+    @cached_property
+    def aws(self) -> Aws:
+        """Made when somebody first asks for it: moto takes a second, and is there where tests are."""
+        from sandbox.aws.backend import Aws
+
+        return Aws(self.clock)
+
+    def _aws_routes(self) -> list[BaseRoute]:
+        from sandbox.aws.routes import routes
+
+        return routes(self.aws)
+
+    def _strip(self) -> Strip:
+        world = self.world
+        scenario = Scenario(
+            start=lambda: world.play(load_scenario(DEFAULT_SCENARIO)),
+            recover=lambda: world.perform("fix"),
+            running=lambda: world.scenario is not None and "fix" not in world.performed,
+        )
+        return Strip(self.clock, self.prometheus, scenario)
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
+    """Serve `app` on the running loop at 127.0.0.1, port 0 for a free one; yields `http://127.0.0.1:PORT`.
+
+    The listening socket exists before this yields, so a request that comes at once waits instead of failing.
+    OSError when the port is taken.
+    """
+    listener = listen(port)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_Protocol,
+            log_level="warning",
+            access_log=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,
+            lifespan="on",
+            date_header=False,  # the loop that keeps it true is replaced below
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="sandbox server")
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.stop.set()
+        await task
+
+
+def listen(port: int) -> socket.socket:
+    """A listening TCP socket on 127.0.0.1.
+
+    The protocol is named because asyncio sets TCP_NODELAY only then; without it each answer waits 40 ms.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Ends at once when `stop` is set, where uvicorn looks every tenth of a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.stop.wait()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the program around us."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """An answer that says `scope["state"]["endless"]` is ended here; uvicorn would wait, then cut it off loudly."""
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, _Protocol) and connection.is_endless():
+                connection.transport.close()
+        await super().shutdown(sockets)
+
+
+class _Protocol(H11Protocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Put the transport where a fault can reach it to cut the connection: `scope["state"]["transport"]`."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+    def is_endless(self) -> bool:
+        return self.scope is not None and bool(self.scope.get("state", {}).get("endless"))

@@ -1,0 +1,1 @@
+"""Tempo: traces of the world's requests, and the search for them."""

@@ -1,0 +1,1 @@
+"""Vault: the KV engine, version 2, and who is let in."""

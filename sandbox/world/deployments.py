@@ -1,0 +1,144 @@
+"""The deployments of the world: their pods, on which nodes they stand, and how they are replaced."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sandbox.prometheus.tsdb import Tsdb
+from sandbox.world.effects import Causes
+from sandbox.world.metrics import DeploymentSource, PodSource
+from sandbox.world.services import NODE_TYPE, STANDARD_GPU, GpuNode, Service, feature_work
+
+POD_START = 20_000  # ms until a pod is ready
+SETTLE = 15.0  # s, the time constant with which a change takes effect
+LEAK_LIMIT = 2.0  # a container that needs this many times its normal memory is killed
+
+
+@dataclass(frozen=True)
+class Version:
+    """What an image does to its service: factors of work, an added ratio of errors, a leak in bytes a second."""
+
+    work: float = 1.0
+    latency: float = 1.0
+    errors: float = 0.0
+    leak: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong with a service for a reason outside of it."""
+
+    latency: float = 1.0
+    errors: float = 0.0
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a deployment's pods are made from; a change of it replaces them. `restarted` is when, in ms."""
+
+    version: str
+    env: Mapping[str, str]
+    node_selector: Mapping[str, str]
+    restarted: int = 0
+
+    @property
+    def hash(self) -> str:
+        text = repr((self.version, sorted(self.env.items()), sorted(self.node_selector.items()), self.restarted))
+        return hashlib.sha256(text.encode()).hexdigest()[:9]
+
+
+@dataclass(eq=False)
+class Pod:
+    """One pod. `started` and `ready_at` are ms; `restarts` counts killed containers."""
+
+    name: str
+    node: str
+    template: Template
+    started: int
+    ready_at: int
+    source: PodSource = field(repr=False)
+    restarts: int = 0
+
+    def is_ready(self, at: int) -> bool:
+        return self.ready_at <= at
+
+
+class Deployment:
+    """A service as it is deployed: what is wanted (`template`, `replicas`) and what stands (`pods`).
+
+    `felt` are the causes as they have taken effect so far.
+    """
+
+    def __init__(self, service: Service, tsdb: Tsdb, seed: int) -> None:
+        selector = {NODE_TYPE: STANDARD_GPU} if service.gpu_share else {}
+        self.service = service
+        self.replicas = service.replicas
+        self.template = Template(service.version, dict(service.env), selector)
+        self.load = 1.0
+        self.faults: dict[str, Fault] = {}
+        self.pods: list[Pod] = []
+        self.source = DeploymentSource(tsdb, service)
+        self.felt = Causes(replicas=float(service.replicas))
+        self._tsdb = tsdb
+        self._seed = seed
+        self._made = 0
+
+    def image(self, pod: Pod) -> str:
+        """The pod's image, `service:tag`."""
+        return f"{self.service.name}:{pod.template.version}"
+
+    def ready(self, at: int) -> list[Pod]:
+        return [pod for pod in self.pods if pod.is_ready(at)]
+
+    def fill(self, nodes: Iterable[GpuNode], at: int, start: int = POD_START) -> None:
+        """Start the pods that are missing, spread over the nodes that the selector allows, if there are any."""
+        allowed = self._allowed(nodes)
+        while allowed and sum(pod.template == self.template for pod in self.pods) < self.replicas:
+            standing = [pod.node for pod in self.pods if pod.template == self.template]
+            self.pods.append(self._pod(min(allowed, key=standing.count), at, at + start))
+
+    def _allowed(self, nodes: Iterable[GpuNode]) -> list[str]:
+        if not self.service.gpu_share:
+            return [f"node-{number}" for number in (1, 2, 3, 4)]
+        wanted = self.template.node_selector.get(NODE_TYPE, STANDARD_GPU)
+        return [node.name for node in nodes if node.type == wanted]
+
+    def _pod(self, node: str, at: int, ready_at: int) -> Pod:
+        self._made += 1
+        text = f"{self._seed}/{self.service.name}/{self._made}"
+        suffix = hashlib.sha256(text.encode()).hexdigest()[:5]
+        name = f"{self.service.name}-{self.template.hash}-{suffix}"
+        return Pod(name, node, self.template, at, ready_at, PodSource(self._tsdb, self.service, name))
+
+    def surplus(self, at: int) -> list[Pod]:
+        """The pods that are not wanted any more: too many, or of an old template and no longer needed."""
+        current = [pod for pod in self.pods if pod.template == self.template]
+        old = [pod for pod in self.pods if pod.template != self.template]
+        needed = max(self.replicas - sum(pod.is_ready(at) for pod in current), 0)
+        old.sort(key=lambda pod: not pod.is_ready(at))
+        return [*old[needed:], *current[self.replicas :]]
+
+    def power(self, nodes: Mapping[str, GpuNode], at: int) -> float:
+        """The capacity of the GPU nodes that the ready pods stand on."""
+        return sum(nodes[name].power for name in {pod.node for pod in self.ready(at)} if name in nodes)
+
+    def causes(self, versions: Mapping[str, Version], load: float, gpu_power: float, at: int) -> Causes:
+        """What acts on the service once everything has taken effect; images and features count by ready pod."""
+        ready = self.ready(at)
+        work = gpu_work = latency = 1.0
+        errors = 0.0
+        if ready:
+            known = [versions.get(self.image(pod), Version()) for pod in ready]
+            features = [feature_work(pod.template.env) for pod in ready]
+            work = _mean(v.work * f[0] for v, f in zip(known, features, strict=True))
+            gpu_work = _mean(v.work * f[1] for v, f in zip(known, features, strict=True))
+            latency = _mean(version.latency for version in known)
+            errors = _mean(version.errors for version in known)
+        for fault in self.faults.values():
+            latency, errors = latency * fault.latency, errors + fault.errors
+        return Causes(float(len(ready)), load * self.load, work, gpu_work, gpu_power, latency, errors)
+
+
+def _mean(values: Iterable[float]) -> float:
+    collected = list(values)
+    return sum(collected) / len(collected)

@@ -1,0 +1,125 @@
+"""The actions of releases on a cluster with real helm: what is kept, what is taken back, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.domain.errors import WrongState
+from bot.integrations.helm import Helm
+from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.messages.run import line
+from sandbox.clock import Clock
+from sandbox.kubernetes import charts
+from sandbox.server import Sandbox
+from sandbox.world.services import NAMESPACE, SERVICES
+from tests.actions.acting import Actor, parts
+from tests.real import helm
+
+XR = "xr-engine"
+
+
+@dataclass
+class World:
+    sandbox: Sandbox
+    actor: Actor
+    kubernetes: Kubernetes
+
+    async def do(self, name: str, key: str, **given: Any) -> Any:
+        """Rehearse and perform, as a run does."""
+        await self.actor.rehearse(f"helm.{name}", key, release=XR, **given)
+        return await self.actor.perform(f"helm.{name}", key, release=XR, **given)
+
+    async def history(self) -> Any:
+        return await self.actor.perform("helm.history", release=XR)
+
+    async def replicas(self) -> int:
+        return await self.kubernetes.deployments.replicas(XR, NAMESPACE)
+
+    def versions(self) -> set[str]:
+        world = self.sandbox.world
+        return {pod.template.version for pod in world.pods(XR) if pod.is_ready(world.at)}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    program = str(await asyncio.to_thread(helm.helm))
+    clock = Clock(speed=100)
+    sandbox = Sandbox(clock=clock)
+    service = next(one for one in SERVICES if one.name == XR)
+    charts.write(service, service.replicas, tmp_path)
+    async with sandbox.serving() as url:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"))
+        async with Kubernetes(str(kubeconfig)) as kubernetes:
+            made = parts(tmp_path, clock, kubernetes=kubernetes, helm=Helm(str(kubeconfig), program))
+            known = made.team.services[XR].model_copy(update={"chart": str(tmp_path / XR)})
+            team = made.team.model_copy(update={"services": {**made.team.services, XR: known}})
+            yield World(sandbox, Actor(replace(made, team=team)), kubernetes)
+
+
+async def test_a_new_version_keeps_the_replicas_that_somebody_has_scaled_to(world: World) -> None:
+    await world.kubernetes.deployments.scale(XR, NAMESPACE, 7, 3)
+    (effect,), _ = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
+    assert "replicas=7" in line(effect, world.actor.parts.words)
+    done = await world.do("upgrade", "R-1/a", tag="v4.2.0")
+    assert (done.before, done.after, await world.replicas()) == (3, 4, 7)
+    assert world.versions() == {"v4.2.0"}
+    await world.kubernetes.deployments.scale(XR, NAMESPACE, 5, 7)
+    assert (await world.do("canary", "R-2/a", tag="v4.3.0", weight=50)).after == 5
+    assert await world.replicas() == 5
+
+
+async def test_what_else_was_changed_by_hand_is_taken_back_and_said_before(world: World) -> None:
+    deployments = world.kubernetes.deployments
+    await deployments.set_env(XR, NAMESPACE, XR, {"ADVANCED_RENDERING": "false"})
+    await deployments.set_node_selector(XR, NAMESPACE, {"node-type": "gpu-high-memory"})
+    (effect,), _ = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
+    told = line(effect, world.actor.parts.words)
+    assert "ADVANCED_RENDERING=false, node-type=gpu-high-memory" in told
+    await world.actor.perform("helm.upgrade", release=XR, tag="v4.2.0")
+    assert (await deployments.env(XR, NAMESPACE))[1]["ADVANCED_RENDERING"] == "true"
+    assert await deployments.node_selector(XR, NAMESPACE) == {"node-type": "gpu"}
+
+
+async def test_the_stages_of_a_canary_are_undone_one_by_one_and_none_is_gone_back_to(world: World) -> None:
+    stages = [
+        ("canary", await world.do("canary", "R-1/a", tag="v4.2.0", weight=10)),
+        ("promote", await world.do("promote", "R-1/b", weight=50)),
+        ("promote", await world.do("promote", "R-1/c", weight=100)),
+    ]
+    assert world.versions() == {"v4.2.0"}
+    seen = await world.history()
+    assert (seen.last_good, seen.last_good_tag) == (3, "v4.1.0")  # not the stage of 50 %
+    for name, done in reversed(stages):
+        await world.actor.undo(f"helm.{name}", done)
+    assert world.versions() == {"v4.1.0"}
+    again = await world.actor.undo("helm.canary", stages[0][1])
+    assert again.before == again.after  # it is done already
+    assert (await world.history()).last_good == 2  # what was gone back from was not good
+
+
+async def test_nothing_is_promoted_without_a_canary(world: World) -> None:
+    with pytest.raises(WrongState) as refused:
+        await world.actor.rehearse("helm.promote", release=XR, weight=100)
+    assert refused.value.key == "no_canary"
+
+
+async def test_what_somebody_has_deployed_since_is_not_undone(world: World) -> None:
+    done = await world.do("upgrade", "R-1/a", tag="v4.2.0")
+    await world.do("upgrade", "R-2/a", tag="v4.3.0")
+    with pytest.raises(WrongState) as refused:
+        await world.actor.undo("helm.upgrade", done)
+    assert refused.value.key == "changed_since"
+    assert world.versions() == {"v4.3.0"}
+
+
+async def test_a_fresh_deployment_is_recent(world: World) -> None:
+    assert not (await world.history()).recent
+    await world.do("upgrade", "R-1/a", tag="v4.2.0")
+    assert (await world.history()).recent

@@ -1,0 +1,127 @@
+"""`kubernetes.*` rehearsed, done and undone by the official client, in the sandbox's cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.actions import kubernetes as k
+from bot.actions.context import Context
+from bot.demo import Stage, staged
+from bot.domain.errors import BadInput, NotFound, Refused, WrongState
+from bot.integrations.effects import rehearsal
+from sandbox.clock import Clock
+from sandbox.kubernetes.access import Rule
+from sandbox.server import Sandbox
+
+XR = "xr-engine"
+
+
+def kubeconfig(folder: Path, url: str, token: str | None = None) -> str:
+    """As kubectl reads it."""
+    path = folder / f"kubeconfig-{token}"
+    user: dict[str, Any] = {"token": token} if token else {}
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "it",
+                "clusters": [{"name": "it", "cluster": {"server": f"{url}/kubernetes"}}],
+                "users": [{"name": "it", "user": user}],
+                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            }
+        )
+    )
+    return str(path)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    sandbox = Sandbox(clock=Clock(speed=60))
+    async with sandbox.serving() as cluster:
+        config = kubeconfig(tmp_path, cluster)
+        async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", kubeconfig=config, prometheus_url=None) as made:
+            made.sandbox.__dict__["cluster"] = sandbox
+            yield made
+
+
+@pytest.fixture
+def ctx(stage: Stage) -> Context:
+    return Context(stage.bot.parts, "R-1/a", "production")
+
+
+async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:
+    before = await ctx.kubernetes.deployments.replicas(XR, "tamv-prod")
+    with rehearsal() as recorder:
+        shown = await k.scale(ctx, XR, before + 2)
+    assert [effect.key for effect in recorder.effects] == ["kubernetes.scale"]
+    assert (shown.before, shown.after) == (before, before + 2)
+    assert await ctx.kubernetes.deployments.replicas(XR, "tamv-prod") == before
+    done = await k.scale(ctx, XR, before + 2)
+    assert done == shown
+    assert (await k.rollout_status(ctx, XR)).replicas == before + 2
+    await k.unscale(ctx, done)
+    assert await ctx.kubernetes.deployments.replicas(XR, "tamv-prod") == before
+
+
+async def test_undo_does_not_go_over_somebody_elses_change(ctx: Context) -> None:
+    done = await k.scale(ctx, XR, 5)
+    await ctx.kubernetes.deployments.scale(XR, "tamv-prod", 6, 5)
+    with pytest.raises(WrongState) as changed:
+        await k.unscale(ctx, done)
+    assert changed.value.key == "changed_since"
+
+
+async def test_variables_and_selector_show_a_diff_and_come_back(ctx: Context) -> None:
+    with rehearsal() as recorder:
+        await k.set_env(ctx, XR, {"EXPERIMENTAL_FEATURES": "true"})
+        await k.set_node_selector(ctx, XR, {"node-type": "gpu-high-memory"})
+    assert "EXPERIMENTAL_FEATURES" in recorder.effects[0].diff
+    assert "+        node-type: gpu-high-memory" in recorder.effects[1].diff
+    done = await k.set_env(ctx, XR, {"EXPERIMENTAL_FEATURES": "true"})
+    assert (await ctx.kubernetes.deployments.env(XR, "tamv-prod"))[1]["EXPERIMENTAL_FEATURES"] == "true"
+    await k.unset_env(ctx, done)
+    assert (await ctx.kubernetes.deployments.env(XR, "tamv-prod"))[1].get("EXPERIMENTAL_FEATURES") == done.before[
+        "EXPERIMENTAL_FEATURES"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "key"),
+    [
+        (lambda ctx: k.scale(ctx, XR, 500), "too_many_replicas"),
+        (lambda ctx: k.scale(ctx, "xr-engin", 5), "unknown_service"),
+        (lambda ctx: k.scale(ctx, XR, 5, "kube-system"), "namespace_not_allowed"),
+        (lambda ctx: k.set_env(ctx, XR, {"DB_PASSWORD": "x"}), "secret_in_env"),
+        (lambda ctx: k.scale(ctx, "postgres", 5), "protected_name"),
+    ],
+)
+async def test_out_of_bounds_is_refused_before_anything_is_done(ctx: Context, call: Any, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        await call(ctx)
+    assert refused.value.key == key
+
+
+async def test_reading(ctx: Context) -> None:
+    pods = await k.pods(ctx, XR)
+    assert pods.rows and all(row["name"].startswith(XR) for row in pods.rows)
+
+
+async def test_a_missing_right_is_named(stage: Stage, tmp_path: Path) -> None:
+    from bot.integrations.kubernetes.kubernetes import Kubernetes
+
+    cluster: Sandbox = stage.sandbox.__dict__["cluster"]
+    cluster.kubernetes.accounts.add("reader", "reader", [Rule(["get", "list"], ["*"])])
+    url = cluster.slack.base_url.removesuffix("/slack")
+    async with Kubernetes(kubeconfig(tmp_path, url, "reader")) as reader:
+        with pytest.raises(Refused) as forbidden:
+            await reader.deployments.scale(XR, "tamv-prod", 5, 3)
+        facts = forbidden.value.facts
+        assert (facts["verb"], facts["namespace"]) == ("patch", "tamv-prod")
+        with pytest.raises(NotFound):
+            await reader.deployments.replicas("nothing", "tamv-prod")

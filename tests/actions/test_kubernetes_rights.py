@@ -1,0 +1,183 @@
+"""The roles in deploy/kubernetes give what the actions ask a cluster for, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.actions.catalogue import ACTIONS
+from bot.integrations.aws import Aws, clients
+from bot.integrations.helm import Helm
+from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.integrations.kubernetes.manifest import PLURALS
+from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
+from sandbox.clock import Clock
+from sandbox.kubernetes import charts
+from sandbox.kubernetes.access import Account, Rule
+from sandbox.kubernetes.resources.others import NETWORK_POLICY
+from sandbox.server import Sandbox
+from sandbox.world.services import NAMESPACE, SERVICES
+from tests.actions.acting import ROOT, Actor, parts
+from tests.real import helm
+
+ACCESS = ROOT / "deploy" / "kubernetes" / "access"
+TOKEN, NAME = "token-of-the-bot", "tamv-bot"
+CORE, GPU = "tamv-core", "gpu-node-2"
+SCALER = """\
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: isabella-ai}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: isabella-ai}
+  minReplicas: 3
+  maxReplicas: 5
+"""
+BUDGET = """\
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: tamv-core}
+spec:
+  maxUnavailable: 1
+  selector: {matchLabels: {app: tamv-core, track: stable}}
+"""
+# What the sandbox does not ask for and a cluster may.
+ELSEWHERE = {
+    ("get", "", "pods/exec"),  # before 1.35, instead of create
+    ("create", "", "services"),  # to apply what is not there yet
+    ("create", "apps", "deployments"),
+    ("list", "", "services"),  # where a watch cannot begin with what is there
+    ("list", "apps", "deployments"),
+    ("delete", "", "secrets"),  # of the eleventh revision back
+}
+# In their order; what can be undone is.
+DONE: list[tuple[str, dict[str, Any]]] = [
+    ("kubernetes.pods", {"service": CORE}),
+    ("kubernetes.top_pods", {"service": CORE}),
+    ("kubernetes.top_nodes", {}),
+    ("kubernetes.logs", {"service": CORE}),
+    ("kubernetes.events", {"service": CORE}),
+    ("kubernetes.describe", {"kind": "deployment", "name": CORE}),
+    ("kubernetes.describe", {"kind": "node", "name": GPU}),
+    ("kubernetes.rollout_status", {"deployment": CORE}),
+    ("kubernetes.scale", {"deployment": CORE, "replicas": 5}),
+    ("kubernetes.set_env", {"deployment": CORE, "variables": {"EXPERIMENTAL_FEATURES": "false"}}),
+    ("kubernetes.set_node_selector", {"deployment": CORE, "selector": {"kubernetes.io/os": "linux"}}),
+    ("kubernetes.restart", {"deployment": CORE}),
+    ("kubernetes.rollout_undo", {"deployment": CORE}),
+    ("kubernetes.run_job", {"cron_job": "db-maintenance"}),
+    ("kubernetes.run_job", {"manifest": "jobs/smoke-test.yaml"}),
+    ("kubernetes.refresh_external_secret", {"secret": "tamv-core-secrets"}),
+    ("kubernetes.exec_dump", {"backups": "database", "service": CORE}),
+    ("kubernetes.apply", {"manifest": "policy.yaml"}),
+    ("kubernetes.apply", {"manifest": "scaler.yaml"}),
+    ("kubernetes.apply", {"manifest": "budget.yaml"}),
+    ("kubernetes.delete", {"manifest": "scaler.yaml"}),
+    ("kubernetes.delete", {"manifest": "budget.yaml"}),
+    ("kubernetes.delete", {"manifest": "policy.yaml"}),
+    ("kubernetes.cordon", {"node": GPU}),
+    ("kubernetes.drain", {"node": GPU}),
+    ("kubernetes.uncordon", {"node": GPU}),
+    ("kubernetes.shut_down", {}),
+    ("helm.status", {"release": CORE}),
+    ("helm.upgrade", {"release": CORE, "tag": "v2.4.1"}),
+    ("helm.canary", {"release": CORE, "tag": "v2.4.2"}),
+    ("helm.rollback", {"release": CORE}),
+]
+
+
+@dataclass
+class Place:
+    actor: Actor
+    account: Account
+
+
+def rules() -> list[Rule]:
+    """The roles as rules of the sandbox's cluster: those of services in their namespaces, those of nodes anywhere."""
+    bound = [one for one in _documents("services.yaml") if one["kind"] == "RoleBinding"]
+    namespaces = [one["metadata"]["namespace"] for one in bound]
+    return [
+        Rule(rule["verbs"], rule["resources"], rule["apiGroups"], where)
+        for file, where in (("services.yaml", namespaces), ("nodes.yaml", ["*"]))
+        for document in _documents(file)
+        for rule in document.get("rules", ())
+    ]
+
+
+def _documents(file: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((ACCESS / file).read_text("utf-8")))
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    program = str(await asyncio.to_thread(helm.helm))
+    sandbox = Sandbox(clock=Clock(speed=200))
+    folder = tmp_path / "manifests"
+    (folder / "jobs").mkdir(parents=True)
+    (folder / "scaler.yaml").write_text(SCALER)
+    (folder / "budget.yaml").write_text(BUDGET)
+    for name, shipped in (("policy.yaml", "drills/block-s3.yaml"), ("jobs/smoke-test.yaml", "jobs/smoke-test.yaml")):
+        (folder / name).write_text((ROOT / "manifests" / shipped).read_text("utf-8"))
+    core = next(one for one in SERVICES if one.name == CORE)
+    charts.write(core, core.replicas, tmp_path / "charts", f"{CORE}-secrets")
+    async with sandbox.serving() as url:
+        there = {**yaml.safe_load((folder / "policy.yaml").read_text("utf-8")), "spec": {"podSelector": {}}}
+        there["metadata"]["namespace"] = NAMESPACE
+        sandbox.kubernetes.writer.create(NETWORK_POLICY, there)
+        account = sandbox.kubernetes.accounts.add(TOKEN, NAME, rules())
+        config = tmp_path / "kubeconfig"
+        config.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes", TOKEN))
+        said = tmp_path / "kubeconfig-of-helm"  # which sends no token over plain HTTP, but says who it is
+        said.write_text(config.read_text().replace("user: {token", f"user: {{as: {NAME}, token"))
+        aws = Aws(clients(REGION, f"{url}/aws/", (KEY_ID, SECRET_KEY)))
+        async with Kubernetes(str(config)) as kubernetes:
+            made = parts(tmp_path, sandbox.clock, kubernetes=kubernetes, aws=aws, helm=Helm(str(said), program))
+            service = made.team.services[CORE].model_copy(update={"chart": str(tmp_path / "charts" / CORE)})
+            changed = {"manifests": str(folder), "services": {**made.team.services, CORE: service}}
+            team = made.team.model_copy(update=changed)
+            yield Place(Actor(replace(made, team=team)), account)
+
+
+async def test_the_roles_are_exactly_what_the_actions_need(place: Place) -> None:
+    for number, (name, given) in enumerate(DONE):
+        key = f"R-{number}/a"
+        await place.actor.rehearse(name, key, **given)
+        done = await place.actor.perform(name, key, **given)
+        if ACTIONS.get(name).undo is not None and name != "kubernetes.uncordon":
+            await place.actor.undo(name, done, f"{key}/undo")
+    assert {(verb, group, resource) for verb, group, resource, _ in place.account.used} == named() - ELSEWHERE
+
+
+def named() -> set[tuple[str, str, str]]:
+    """What the roles say: verb, group, resource. Where it holds is tried by the actions themselves."""
+    return {
+        (verb, group, resource)
+        for rule in rules()
+        for verb in rule.verbs
+        for group in rule.groups
+        for resource in rule.resources
+    }
+
+
+def test_every_action_on_the_cluster_is_tried() -> None:
+    those = {one.name for one in ACTIONS.all() if one.name.startswith(("kubernetes.", "helm."))}
+    assert those - {name for name, _ in DONE} <= {"helm.history", "helm.promote"}, "both as helm.status and helm.canary"
+
+
+def test_what_a_manifest_may_hold_is_what_the_role_names() -> None:
+    for kind, plural in PLURALS.items():
+        group = kind.partition("/")[0]
+        verbs = {verb for verb, of, resource in named() if (of, resource) == (group, plural)}
+        assert verbs >= {"get", "create", "update", "patch", "delete"}, kind
+
+
+def test_nobody_gets_more_by_a_wildcard() -> None:
+    assert not [rule for rule in rules() if "*" in {*rule.verbs, *rule.resources, *rule.groups}]
+    bound = [*_documents("services.yaml"), *_documents("nodes.yaml")]
+    subjects = [one["subjects"] for one in bound if "subjects" in one]
+    assert all(one == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAME}] for one in subjects)

@@ -1,0 +1,147 @@
+"""Nodes, jobs and external secrets as a run works with them: rehearsed, done, undone, refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.actions.kubernetes_jobs import Ran
+from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
+from sandbox.kubernetes.backend import Kubernetes as Backend
+from sandbox.kubernetes.behaviour import Behaviour
+from sandbox.kubernetes.objects import copied
+from sandbox.kubernetes.resources.apps import DEPLOYMENT
+from sandbox.kubernetes.resources.main import NODE
+from sandbox.kubernetes.resources.pods import POD
+from sandbox.server import Sandbox
+from tests.actions.acting import Actor, in_cluster, parts
+
+PROD = "tamv-prod"
+GPU = "gpu-node-2"
+
+
+@dataclass
+class Cluster:
+    sandbox: Sandbox
+    backend: Backend
+    actor: Actor
+
+    def is_open(self, node: str) -> bool:
+        found = self.backend.store.get(NODE, "", node)
+        assert found is not None
+        return "unschedulable" not in found["spec"]
+
+    def pods(self) -> list[str]:
+        return [str(pod["metadata"]["name"]) for pod in self.backend.store.all(POD, PROD)]
+
+    def pods_on(self, node: str) -> int:
+        return sum(pod["spec"].get("nodeName") == node for pod in self.backend.store.all(POD, PROD))
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with in_cluster(tmp_path) as (sandbox, _, kubernetes):
+        yield Cluster(sandbox, sandbox.kubernetes, Actor(parts(tmp_path, sandbox.clock, kubernetes=kubernetes)))
+
+
+async def test_a_drain_is_shown_done_and_the_node_opened_again(cluster: Cluster) -> None:
+    standing = cluster.pods_on(GPU)
+    effects, shown = await cluster.actor.rehearse("kubernetes.drain", node=GPU)
+    assert [effect.key for effect in effects] == ["kubernetes.cordon", "kubernetes.drain"]
+    assert effects[1].diff.startswith(f"-  {PROD}/xr-engine-")
+    assert (cluster.is_open(GPU), cluster.pods_on(GPU)) == (True, standing)
+    done = await cluster.actor.perform("kubernetes.drain", node=GPU)
+    assert (done.before, done.after, done.pods) == (True, False, shown.pods)
+    assert (cluster.is_open(GPU), cluster.pods_on(GPU)) == (False, 0)
+    again = await cluster.actor.perform("kubernetes.drain", node=GPU)
+    assert again.before is True, "tried again, it still knows that the node was open"
+    await cluster.actor.undo("kubernetes.drain", done)
+    assert cluster.is_open(GPU)
+
+
+async def test_a_node_that_was_closed_before_stays_closed_after_the_undo(cluster: Cluster) -> None:
+    first = await cluster.actor.perform("kubernetes.cordon", node=GPU, key="R-1/a")
+    second = await cluster.actor.perform("kubernetes.cordon", node=GPU, key="R-2/a")
+    await cluster.actor.undo("kubernetes.cordon", second)
+    assert not cluster.is_open(GPU)
+    await cluster.actor.undo("kubernetes.cordon", first)
+    assert cluster.is_open(GPU)
+
+
+async def test_data_in_an_empty_dir_are_only_lost_when_somebody_says_so(cluster: Cluster) -> None:
+    before = cluster.backend.store.get(DEPLOYMENT, PROD, "xr-engine")
+    assert before is not None
+    after = copied(before)
+    after["spec"]["template"]["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    cluster.backend.writer.replace(DEPLOYMENT, before, after)
+    cluster.backend.cluster.settle()
+    await cluster.actor.parts.kubernetes.deployments.rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
+    with pytest.raises(WrongState) as refused:
+        await cluster.actor.rehearse("kubernetes.drain", node=GPU)
+    assert (refused.value.key, cluster.is_open(GPU)) == ("drain_would_lose", True)
+    await cluster.actor.perform("kubernetes.drain", node=GPU, delete_emptydir=True)
+    assert cluster.pods_on(GPU) == 0
+
+
+async def test_an_unknown_node_is_not_found(cluster: Cluster) -> None:
+    with pytest.raises(NotFound):
+        await cluster.actor.rehearse("kubernetes.drain", node="gpu-node-9")
+
+
+async def test_a_job_runs_once_for_each_step_and_its_log_is_read(cluster: Cluster) -> None:
+    script = Behaviour(start=2, run=10, log=("INFO 41 tables", "INFO token=xoxb-1234567890-abcdef is gone"))
+    cluster.backend.behaviours.set("*/db-maintenance:*", script)
+    effects, shown = await cluster.actor.rehearse("kubernetes.run_job", cron_job="db-maintenance")
+    assert [effect.key for effect in effects] == ["kubernetes.run_job"]
+    assert "kind: Job" in effects[0].diff
+    done = await cluster.actor.perform("kubernetes.run_job", cron_job="db-maintenance")
+    assert (done.job, done.namespace, done.lines[0]) == (shown.job, PROD, "INFO 41 tables")
+    assert "xoxb" not in done.lines[1]
+    again = await cluster.actor.perform("kubernetes.run_job", cron_job="db-maintenance")
+    assert again.job == done.job
+    jobs = cluster.actor.parts.kubernetes.jobs  # type: ignore[union-attr]
+    assert len(await jobs.pods(done.job, PROD)) == 1
+    await cluster.actor.undo("kubernetes.run_job", done)
+    with pytest.raises(NotFound):
+        await jobs.state(done.job, PROD)
+
+
+async def test_a_job_that_fails_or_does_not_end_says_so(cluster: Cluster) -> None:
+    failing = Behaviour(start=2, run=5, exit_code=1, log=("ERROR index damaged",))
+    cluster.backend.behaviours.set("*/db-maintenance:*", failing)
+    with pytest.raises(Refused) as refused:
+        await cluster.actor.perform("kubernetes.run_job", key="R-1/a", cron_job="db-maintenance")
+    assert (refused.value.key, refused.value.facts["line"]) == ("job_failed", "ERROR index damaged")
+    cluster.backend.behaviours.set("*/db-maintenance:*", Behaviour(start=2, run=100_000))
+    with pytest.raises(Unavailable) as slow:
+        await cluster.actor.perform("kubernetes.run_job", key="R-1/b", cron_job="db-maintenance", wait="2s")
+    assert slow.value.key == "timed_out"
+    job = Ran(str(slow.value.facts["what"]).removeprefix("job "), PROD, 0.0, [])
+    await cluster.actor.undo("kubernetes.run_job", job)
+    async with asyncio.timeout(10):
+        while any(name.startswith(job.job) for name in cluster.pods()):  # noqa: ASYNC110 - a pod takes 2 s to end
+            await asyncio.sleep(0.05)
+
+
+async def test_a_job_runs_in_a_namespace_of_the_team_only(cluster: Cluster) -> None:
+    with pytest.raises(BadInput) as refused:
+        await cluster.actor.rehearse("kubernetes.run_job", cron_job="db-maintenance", namespace="kube-system")
+    assert refused.value.key == "namespace_not_allowed"
+
+
+async def test_a_secret_is_read_again_before_anything_goes_on(cluster: Cluster) -> None:
+    name = "tamv-core-secrets"
+    effects, shown = await cluster.actor.rehearse("kubernetes.refresh_external_secret", secret=name)
+    assert [effect.key for effect in effects] == ["kubernetes.refresh_external_secret"]
+    done = await cluster.actor.perform("kubernetes.refresh_external_secret", secret=name)
+    assert (done.before, done.after != done.before, done.at > shown.at) == (shown.before, True, True)
+    again = await cluster.actor.perform("kubernetes.refresh_external_secret", secret=name)
+    assert (again.before, again.after) == (done.before, done.after), "tried again, it asks for nothing more"
+    cluster.sandbox.vault.patch(f"{PROD}/auth", {"jwt-secret": None}, None)
+    with pytest.raises(Refused) as refused:
+        await cluster.actor.perform("kubernetes.refresh_external_secret", key="R-2/a", secret=name)
+    assert refused.value.key == "secret_not_synced"

@@ -1,0 +1,148 @@
+"""The image and the manifests give the bot as few rights as it needs, and what they name is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.settings import Settings
+from tests.architecture.tree import ROOT, files
+
+SECRETS = re.compile(r"TOKEN|SECRET|PASSWORD|PRIVATE_KEY|ROUTING_KEY|DATABASE_URL")
+MANIFESTS = ROOT / "deploy/kubernetes"
+DASHBOARD = ROOT / "deploy/grafana/tamv-incident.json"
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions in order, continued lines joined, comments left out."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(words[0], words[1]) for line in joined.splitlines() if len(words := line.split(None, 1)) == 2]
+
+
+def _last_stage() -> list[tuple[str, str]]:
+    everything = _instructions()
+    start = max(number for number, (name, _) in enumerate(everything) if name == "FROM")
+    return everything[start:]
+
+
+def test_the_image_runs_the_bot_without_root() -> None:
+    stage = dict(_last_stage())
+    user = stage["USER"].split(":")[0]
+    assert user.isdigit() and int(user) >= 1000, "a number, so that Kubernetes can see that it is not root"
+    assert json.loads(stage["CMD"]) == ["tamv-bot", "serve"]
+    assert "/healthz" in json.loads(stage["HEALTHCHECK"].partition("CMD")[2])[-1]
+    assert "ENTRYPOINT" not in stage
+
+
+def test_nothing_is_done_as_root_after_the_user_is_set() -> None:
+    names = [name for name, _ in _last_stage()]
+    assert not {"RUN", "COPY", "ADD"} & set(names[names.index("USER") :])
+
+
+def test_the_image_listens_to_the_outside_and_holds_no_secret() -> None:
+    variables = dict(pair.split("=", 1) for name, rest in _last_stage() if name == "ENV" for pair in shlex.split(rest))
+    assert variables["HOST"] == "0.0.0.0"  # noqa: S104
+    assert not [name for name in variables if SECRETS.search(name)]
+    assert not [rest for name, rest in _instructions() if name == "ARG"]
+
+
+def test_every_base_image_names_its_version_and_every_install_is_locked() -> None:
+    assert all(re.search(r":\d+\.\d+-", rest) for name, rest in _instructions() if name == "FROM")
+    installs = [
+        step for name, rest in _instructions() if name == "RUN" for step in rest.split("&&") if "pip install" in step
+    ]
+    assert installs
+    assert all("--require-hashes" in step or "--no-deps" in step for step in installs)
+
+
+def test_what_is_copied_into_the_image_is_there_and_reaches_the_builder() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [
+        source
+        for name, rest in _instructions()
+        if name == "COPY" and "--from" not in rest
+        for source in shlex.split(rest)[:-1]
+    ]
+    assert copied
+    for source in copied:
+        assert any(name == source or name.startswith(f"{source}/") for name in files()), source
+        assert source.split("/")[0] in allowed, source
+
+
+def _manifests() -> dict[str, dict[str, Any]]:
+    loaded = [yaml.safe_load(path.read_text("utf-8")) for path in sorted(MANIFESTS.glob("*.yaml"))]
+    return {manifest["kind"]: manifest for manifest in loaded}
+
+
+def test_the_kustomization_names_every_manifest() -> None:
+    there = {path.name for path in MANIFESTS.glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(_manifests()["Kustomization"]["resources"]) == there
+
+
+def test_the_pods_have_no_more_rights_than_they_need() -> None:
+    pod = _manifests()["Deployment"]["spec"]["template"]["spec"]
+    assert _manifests()["ServiceAccount"]["automountServiceAccountToken"] is False, "only the bot's own pods get one"
+    assert pod["serviceAccountName"] == _manifests()["ServiceAccount"]["metadata"]["name"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert str(pod["securityContext"]["runAsUser"]) == dict(_last_stage())["USER"].split(":")[0]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert container["args"] == json.loads(dict(_last_stage())["CMD"])
+
+
+def test_the_pods_are_asked_how_they_are() -> None:
+    (container,) = _manifests()["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_every_selector_finds_the_pods() -> None:
+    kinds = _manifests()
+    labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    for selector in (
+        kinds["Deployment"]["spec"]["selector"]["matchLabels"],
+        kinds["Service"]["spec"]["selector"],
+        kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        kinds["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+    ):
+        assert selector and selector.items() <= labels.items()
+
+
+def test_the_manifests_set_settings_that_exist_and_no_secret() -> None:
+    (generated,) = _manifests()["Kustomization"]["configMapGenerator"]
+    names = [literal.split("=", 1)[0] for literal in generated["literals"]]
+    assert {name.lower() for name in names} <= set(Settings.model_fields)
+    assert not [name for name in names if SECRETS.search(name)]
+
+
+@pytest.mark.parametrize("caller", sorted(ROOT.glob("deploy/*/*.yaml")), ids=lambda path: path.name)
+def test_who_calls_the_bot_calls_its_service(caller: Path) -> None:
+    service = _manifests()["Service"]
+    port = service["spec"]["ports"][0]["port"]
+    for host in re.findall(r"tamv-bot:(\d{4,5})", caller.read_text("utf-8")):
+        assert int(host) == port
+
+
+def test_the_dashboard_shows_the_figures_of_the_teams_file() -> None:
+    team = yaml.safe_load((ROOT / "config/tamv.yaml").read_text("utf-8"))
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    expected = [team["queries"][name] for name in team["boards"]["render"]["queries"]]
+    assert [panel["targets"][0]["expr"] for panel in panels] == [query["promql"] for query in expected]
+    assert [panel["title"] for panel in panels] == [query["title"]["en"] for query in expected]
+    for panel, query in zip(panels, expected, strict=True):
+        bad = {"above": "red", "below": "green"}[query["direction"]]
+        assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1] == {"color": bad, "value": query["threshold"]}

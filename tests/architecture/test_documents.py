@@ -1,0 +1,87 @@
+"""What the documents say is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+from click import Group
+from typer.main import get_command
+
+from bot.__main__ import cli
+from bot.settings import Settings
+from tests.architecture.tree import ROOT, files
+
+DOCUMENTS = [name for name in files() if name.endswith(".md")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
+    folder = (ROOT / document).parent
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / document).read_text("utf-8"))
+    assert not [link for link in links if "://" not in link and not (folder / link).exists()]
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    table = (ROOT / "docs/operating.md").read_text("utf-8").split("## Settings")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name.lower() for cell in first_cells for name in re.findall(r"`([A-Z_]+)`", cell)}
+    assert named == set(Settings.model_fields)
+
+
+def test_every_target_that_a_document_names_can_be_made() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text("utf-8")
+        named = re.findall(r"^make ([a-z-]+)", text, re.MULTILINE) + re.findall(r"`make ([a-z-]+)", text)
+        assert set(named) <= targets, document
+
+
+def test_every_command_line_that_a_document_names_is_there() -> None:
+    known = set(cast(Group, get_command(cli)).commands)
+    for document in DOCUMENTS:
+        named = re.findall(r"(?:`|bin/)tamv-bot ([a-z]+)", (ROOT / document).read_text("utf-8"))
+        assert set(named) <= known, document
+
+
+def test_every_address_that_a_document_names_is_served() -> None:
+    server = (ROOT / "handlers/server.py").read_text("utf-8")
+    served = set(re.findall(r'Route\("(/[a-z/]+)"', server))
+    assert served
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text("utf-8")
+        named = re.findall(r"`(?:GET |POST )?(/(?:slack|webhooks)/[a-z]+|/[a-z]+z|/metrics)`", text)
+        assert set(named) <= served, document
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.es.md"])
+def test_both_readmes_show_the_same_commands(readme: str) -> None:
+    other = {"README.md": "README.es.md", "README.es.md": "README.md"}[readme]
+    mine, theirs = (_commands((ROOT / name).read_text("utf-8")) for name in (readme, other))
+    assert mine == theirs
+
+
+def _commands(text: str) -> list[str]:
+    """The shell lines of a document, without what is said behind `#`."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_action_of_the_guide_is_one_function_and_one_test(tmp_path: Path) -> None:
+    """In a process of its own, where the catalogue finds it beside the others."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## Add an action")[1].split("\n## ")[0]
+    blocks = re.findall(r"`(bot|tests)/actions/(\w+\.py)`.*?```python\n(.*?)```", guide, re.DOTALL)
+    assert [kind for kind, _, _ in blocks] == ["bot", "tests"]
+    for kind, name, text in blocks:
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / name).write_text(text)
+    beside = f"from bot import actions\n\nactions.__path__.append({str(tmp_path / 'bot')!r})\n"
+    (tmp_path / "tests" / "conftest.py").write_text(beside)
+    pytest_of_ours = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"]
+    ran = subprocess.run([*pytest_of_ours, tmp_path / "tests"], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,0 +1,66 @@
+"""What a message or a form offers has a handler, and every handler is offered somewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from bot.domain.incident import Incident, Severity, Status
+from bot.domain.people import Person
+from bot.domain.run import Approval, Effect, Run, RunState, StepRun, StepState
+from bot.domain.runbook import Input
+from bot.messages import forms
+from bot.messages.incident import card
+from bot.messages.run import approval_card, progress, proposal, question_card
+from bot.messages.words import load_words
+from bot.team import load_team
+from handlers.buttons import BUTTONS
+from handlers.modals import FORMS
+from tests.architecture.tree import ROOT
+
+
+def _incident() -> Incident:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    incident, _ = Incident.declare("INC-2026-0001", "Slow", Severity.SEV2, by=Person("U1", "Ana"), at=moment)
+    return incident
+
+
+def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> None:
+    words = load_words()["en"]
+    shown = {
+        element["action_id"]
+        for status in Status
+        for in_own_channel in (True, False)
+        for block in card(replace(_incident(), status=status), words, in_own_channel=in_own_channel).to_dict()["blocks"]
+        for element in block.get("elements", [])
+        if element["type"] == "button"
+    }
+    assert shown | _shown_by_runs() == set(BUTTONS)
+
+
+def _shown_by_runs() -> set[str]:
+    """The buttons of a run's message, of an approval's card and of a question's."""
+    words, moment = load_words()["en"], datetime(2026, 1, 1, tzinfo=UTC)
+    book = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
+    done = StepRun("a", "lamp.dim", StepState.DONE, effects=(Effect("lamp.set"),), began_at=moment)
+    step = replace(done, parameters={"question": "?"})
+    run = Run("R-1", "dim", book, {}, "production", Person("U1"), moment, steps=(step,))
+    asked = Approval("R-1", "a", "d", 1, "responder", moment, moment)
+    offered = proposal(_incident(), [{"name": "dim", "en": "Dim"}], words)
+    messages = [progress(replace(run, state=state), words) for state in RunState]
+    messages += [make(run, step, asked, words) for make in (approval_card, question_card)]
+    blocks = [block for one in [*messages, offered] for block in one.to_dict()["blocks"]]
+    return {each["action_id"] for block in blocks for each in block.get("elements", []) if each["type"] == "button"}
+
+
+def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
+    words, team, incident = load_words()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
+    views = [
+        forms.declare(words, team, severity=Severity.SEV3, service=None),
+        forms.update(words, incident.id),
+        forms.report(words, team, incident),
+        forms.followup(words, team, incident.id, due=date(2026, 1, 15)),
+        forms.break_glass(words, "R-1|a|d"),
+        forms.answer(words, "R-1|a|d", "How many?", Input(type="integer"), [], None),
+    ]
+    assert {view.callback_id for view in views} == set(FORMS)

@@ -1,0 +1,150 @@
+"""What the bot itself does to a cluster, by the client that its actions use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.integrations.kubernetes.kubernetes import Kubernetes
+from tests.contract.kubernetes.conftest import Cluster
+from tests.contract.kubernetes.workloads import deployment
+
+DEADLINE = 20.0  # real seconds
+
+
+@pytest.fixture
+async def bot(cluster: Cluster) -> AsyncIterator[Kubernetes]:
+    async with Kubernetes(str(cluster.kubeconfig)) as kubernetes:
+        yield kubernetes
+
+
+async def rolled_out(bot: Kubernetes, cluster: Cluster) -> int:
+    """The revision that is out."""
+    async with asyncio.timeout(DEADLINE):
+        return (await bot.deployments.rolled_out("web", cluster.namespace)).revision
+
+
+async def test_a_deployment_is_scaled_changed_restarted_and_put_back(cluster: Cluster, bot: Kubernetes) -> None:
+    web, where = ("web", cluster.namespace), bot.deployments
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment())
+    assert await rolled_out(bot, cluster) == 1
+    await where.scale(*web, 3, 2, dry_run=True)
+    assert await where.replicas(*web) == 2
+    await where.scale(*web, 3, 2)
+    await rolled_out(bot, cluster)
+    assert (await where.replicas(*web), len(await bot.pods.list(cluster.namespace))) == (3, 3)
+    shown = await where.set_env(*web, "app", {"MODE": "loud", "NEW": "1"}, dry_run=True)
+    assert shown is not None and "- name: NEW" in shown
+    await where.set_env(*web, "app", {"MODE": None, "NEW": "1"})
+    assert await where.env(*web) == ("app", {"NEW": "1"})
+    assert await rolled_out(bot, cluster) == 2
+    await where.restart(*web, datetime(2026, 1, 2, tzinfo=UTC))
+    assert await rolled_out(bot, cluster) == 3
+    await where.restart(*web, datetime(2026, 1, 2, tzinfo=UTC))
+    assert await rolled_out(bot, cluster) == 3, "the same restart again is none"
+    await where.rollout_undo(*web, 1)
+    assert await rolled_out(bot, cluster) == 4
+    assert (await where.env(*web), await where.revisions(*web)) == (("app", {"MODE": "plain"}), [2, 3, 4])
+    with pytest.raises(Refused) as refused:
+        await where.scale(*web, -1, 3)
+    assert "must be greater than or equal to 0" in str(refused.value.facts["why"])
+
+
+async def test_pods_are_asked_and_run_programs(cluster: Cluster, bot: Kubernetes) -> None:
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=1))
+    await rolled_out(bot, cluster)
+    (pod,) = [one.name for one in await bot.pods.list(cluster.namespace, "app=web")]
+    assert set(await bot.pods.logs([pod], cluster.namespace, container="app")) == {pod}
+    written = [part async for part in bot.programs.output(pod, cluster.namespace, ["echo", "one"], "app")]
+    assert b"".join(written) == b"one\n"
+    with pytest.raises(Refused) as failed:
+        async for _ in bot.programs.output(pod, cluster.namespace, ["false"], "app"):
+            pass
+    assert (failed.value.key, failed.value.facts["code"]) == ("program_failed", 1)
+    with pytest.raises(NotFound):
+        await bot.pods.logs(["nothing"], cluster.namespace)
+
+
+async def test_a_job_is_started_once_ends_and_goes_with_its_pods(cluster: Cluster, bot: Kubernetes) -> None:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "check", "image": "registry.example/check:1"}]}
+    spec = {"schedule": "0 3 1 1 *", "jobTemplate": {"spec": {"backoffLimit": 0, "template": {"spec": pod}}}}
+    await cluster.batch.create_namespaced_cron_job(cluster.namespace, {"metadata": {"name": "upkeep"}, "spec": spec})
+    body = await bot.jobs.of_cron_job("upkeep", cluster.namespace, "check")
+    shown = await bot.jobs.start("check", cluster.namespace, body, dry_run=True)
+    assert shown is not None and "registry.example/check:1" in shown
+    for _ in range(2):
+        await bot.jobs.start("check", cluster.namespace, body)
+    async with asyncio.timeout(DEADLINE):
+        ended = await bot.jobs.ended("check", cluster.namespace)
+    assert (ended.ended, ended.succeeded, len(await bot.jobs.pods("check", cluster.namespace))) == (True, 1, 1)
+    await bot.jobs.delete("check", cluster.namespace)
+    await bot.jobs.delete("check", cluster.namespace)
+
+    async def pods() -> int:
+        return len(await bot.jobs.pods("check", cluster.namespace))
+
+    await cluster.until(pods, 0)
+
+
+async def test_an_object_is_applied_and_put_back_as_it_was(cluster: Cluster, bot: Kubernetes) -> None:
+    policy: tuple[str, str, str] = ("networking.k8s.io/v1 NetworkPolicy", "closed", cluster.namespace)
+    body: dict[str, Any] = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "closed"},
+        "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]},
+    }
+    assert await bot.objects.content(*policy) is None
+    foreseen = await bot.objects.applied(*policy, body)
+    await bot.objects.apply(*policy, body)
+    first = await bot.objects.content(*policy)
+    assert first == foreseen
+    assert first is not None
+    await bot.objects.apply(*policy, {**body, "spec": {**body["spec"], "policyTypes": ["Ingress", "Egress"]}})
+    assert await bot.objects.content(*policy) != first
+    await bot.objects.put_back(*policy, first)
+    assert await bot.objects.content(*policy) == first
+    await bot.objects.delete(*policy)
+    await bot.objects.put_back(*policy, first)
+    assert await bot.objects.content(*policy) == first
+
+
+async def test_a_drain_waits_for_a_budget_and_says_for_which(cluster: Cluster, bot: Kubernetes) -> None:
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=1))
+    await rolled_out(bot, cluster)
+    budget = {"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}}
+    await cluster.policy.create_namespaced_pod_disruption_budget(cluster.namespace, budget)
+
+    async def healthy() -> int:
+        found = await cluster.policy.read_namespaced_pod_disruption_budget("web", cluster.namespace)
+        return found.status.current_healthy if found.status else 0
+
+    await cluster.until(healthy, 1)
+    (pod,) = (await cluster.main.list_namespaced_pod(cluster.namespace)).items
+    node, place = pod.spec.node_name, f"{cluster.namespace}/{pod.metadata.name}"
+    await bot.nodes.cordon(node)
+    try:
+        assert not await bot.nodes.takes_pods(node)
+        with pytest.raises(Unavailable) as waiting:
+            await bot.nodes.drain(node, [place], wait=1.0)
+        assert "The disruption budget web needs 1 healthy pods" in str(waiting.value.facts["why"])
+        await cluster.policy.delete_namespaced_pod_disruption_budget("web", cluster.namespace)
+        await bot.nodes.drain(node, [place], wait=DEADLINE)
+    finally:
+        await bot.nodes.uncordon(node)
+    assert await bot.nodes.takes_pods(node)
+
+
+async def test_a_missing_right_is_named(cluster: Cluster, bot: Kubernetes) -> None:
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment())
+    bot.cluster.api.set_default_header("Impersonate-User", "somebody")  # type: ignore[no-untyped-call]
+    with pytest.raises(Refused) as forbidden:
+        await bot.deployments.scale("web", cluster.namespace, 5, 2)
+    facts = forbidden.value.facts
+    assert (facts["verb"], facts["resource"]) == ("patch", "deployments/scale")
+    assert facts["namespace"] == cluster.namespace

@@ -1,0 +1,104 @@
+"""The files under deploy/, checked by the real tools, and the world scraped by a real Prometheus."""
+
+import json
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from sandbox.clock import Clock
+from sandbox.prometheus.rules import Rules
+from sandbox.world import World
+from sandbox.world.exposition import exposition
+from sandbox.world.routes import routes
+from tests.real.parts import installed, require
+from tests.real.prometheus import prometheus
+from tests.sandbox.serving import served
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus" / "tamv.rules.yaml"
+
+
+def check(*command: str, text: str = "") -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def ask(base: str, path: str, **parameters: str) -> Any:
+    url = f"{base}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - a loopback address
+        return json.load(answer)["data"]
+
+
+def wait_for(base: str, query: str) -> Any:
+    """The query's answer as soon as there is one."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if found := ask(base, "query", query=query)["result"]:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"no answer to {query}")
+
+
+@pytest.mark.real("prometheus")
+def test_promtool_accepts_the_rules_the_configuration_and_the_worlds_metrics() -> None:
+    require("prometheus")
+    promtool = str(installed("promtool"))
+    check(promtool, "check", "rules", str(RULES))
+    check(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yaml"))
+    check(promtool, "check", "metrics", text=exposition(World(Clock())))
+
+
+@pytest.mark.real("alertmanager")
+def test_amtool_accepts_the_configuration() -> None:
+    require("alertmanager")
+    file = DEPLOY / "alertmanager" / "alertmanager.yaml"
+    check(str(installed("amtool")), "check-config", str(file))
+    (receiver,) = yaml.safe_load(file.read_text("utf-8"))["receivers"]
+    authorization = receiver["webhook_configs"][0]["http_config"]["authorization"]
+    assert set(authorization) == {"type", "credentials_file"}, "no secret stands in a file"
+
+
+@pytest.mark.real("prometheus")
+def test_a_real_prometheus_scrapes_the_world_and_evaluates_our_rules() -> None:
+    require("prometheus")
+    world = World(Clock())
+    with served(Starlette(routes=[Mount("/world", routes=routes(world))])) as base:
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(RULES)],
+            "scrape_configs": [
+                {
+                    "job_name": "world",
+                    "honor_labels": True,
+                    "metrics_path": "/world/metrics",
+                    "static_configs": [{"targets": [base.removeprefix("http://")]}],
+                }
+            ],
+        }
+        with prometheus(config) as real:
+            gpus = wait_for(real, 'nvidia_gpu_utilization_gpu{instance=~".*gpu.*"}')
+            assert {each["metric"]["instance"] for each in gpus} == {"gpu-node-1", "gpu-node-2", "gpu-node-3"}
+            (frames,) = wait_for(real, 'avg(xr_frame_rate{service="xr-engine"})')
+            assert float(frames["value"][1]) == pytest.approx(88, abs=3)
+            (latency,) = wait_for(
+                real,
+                "histogram_quantile(0.95, sum by (le) "
+                '(rate(http_request_duration_seconds_bucket{service="xr-engine"}[5m]))) > 0',
+            )
+            assert float(latency["value"][1]) == pytest.approx(0.18, abs=0.1)  # of a few seconds' requests
+            theirs, ours = ask(real, "rules")["groups"], Rules.load(RULES).as_json()["groups"]
+            assert [group["name"] for group in ours] == [group["name"] for group in theirs]
+            for group, other in zip(ours, theirs, strict=True):
+                assert set(group) >= set(other) - {"limit"}
+                for rule, told in zip(group["rules"], other["rules"], strict=True):
+                    assert set(rule) >= set(told)
+                    for key in ("name", "duration", "labels", "annotations", "type"):
+                        assert rule[key] == told[key]

@@ -1,0 +1,359 @@
+"""The bot's GitHub client against the sandbox over HTTP, also when it fails in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from bot.domain.errors import BotError, Off, Refused, Unavailable
+from bot.integrations.github import FOLLOWUP_LABEL, GitHub, Issue, marker, verify_signature
+from sandbox.clock import Clock
+from sandbox.company import load
+from sandbox.faults import Faults, FaultsMiddleware
+from sandbox.github.backend import APP_ID, TOKEN
+from sandbox.github.backend import GitHub as Host
+from sandbox.github.routes import routes
+from sandbox.server import serving
+from tests.contract.github_contract import OPENAPI, check_request, needs_openapi
+
+REPOSITORY = "tamv/tamv-platform"
+KEY = "INC-2026-0001/F1"
+DUE = date(2026, 12, 31)
+
+
+@dataclass
+class World:
+    """A host that is served, and a client of it."""
+
+    host: Host
+    faults: Faults
+    base: str
+    client: GitHub
+
+    def another(
+        self, token: str | None = TOKEN, repository: str = REPOSITORY, timeout: float = 8.0, **app: Any
+    ) -> GitHub:
+        url = f"{self.base}/github/api"
+        return GitHub(token, repository, url, timeout, seconds_between_writes=0, **app)
+
+    async def file(self, key: str = KEY, title: str = "Alert earlier", client: GitHub | None = None) -> Issue:
+        return await (client or self.client).create_issue(
+            key,
+            title,
+            "p95 was over 500 ms for 20 minutes.",
+            since=self.host.clock.now() - timedelta(hours=2),
+            labels=["monitoring", "render"],
+            milestone_title="2026-Q4",
+            milestone_due=DUE,
+            assignees=["ana-torres"],
+        )
+
+    def writes(self) -> list[str]:
+        return [f"{r.method} {r.path.rpartition('/')[2]}" for r in self.host.requests if r.method != "GET"]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    host, faults = Host(load(), Clock(), index_delay=3600), Faults()
+    app = Starlette(
+        routes=[Mount("/github", routes=routes(host))],
+        middleware=[Middleware(FaultsMiddleware, faults=faults)],
+    )
+    async with serving(app) as base:
+        world = World(host, faults, base, GitHub(None, REPOSITORY))
+        world.client = world.another()
+        yield world
+        if OPENAPI.exists():
+            for request in host.requests:
+                check_request(request.method, request.path.removeprefix("/api"), request.query, request.body)
+    await host.aclose()
+
+
+Act = Callable[[World, GitHub], Awaitable[object]]
+FILE: Act = lambda world, client: world.file(client=client)  # noqa: E731
+READ: Act = lambda _, client: client.codeowners()  # noqa: E731
+BOTH = pytest.mark.parametrize("act", [FILE, READ], ids=["file", "read"])
+
+
+async def failure(act: Act, world: World, client: GitHub | None = None) -> BotError:
+    with pytest.raises(BotError) as caught:
+        await act(world, client or world.client)
+    assert TOKEN not in str(caught.value) and TOKEN not in repr(caught.value.facts)
+    return caught.value
+
+
+@needs_openapi
+async def test_what_is_sent_fits_the_published_description(world: World) -> None:
+    """The fixture holds every request of every test against it; this one fails if it would hold none."""
+    await world.file()
+    issue = world.host.requests[-1]
+    assert check_request(issue.method, issue.path.removeprefix("/api"), issue.query, issue.body)
+    with pytest.raises(Exception, match="validation error"):
+        check_request("POST", issue.path.removeprefix("/api"), {}, {"title": ["no", "text"]})
+
+
+async def test_an_issue_is_filed_with_all_that_belongs_to_it(world: World) -> None:
+    issue = await world.file(title="Alert\nearlier  " + "x" * 300)
+    raw = world.host.tracker.issue(issue.number)
+    assert issue == Issue(1, f"https://github.com/{REPOSITORY}/issues/1", raw.title, "open", ("ana-torres",))
+    assert raw.title.startswith("Alert earlier x") and len(raw.title) == 256
+    assert raw.body == f"p95 was over 500 ms for 20 minutes.\n\n<!-- tamv-bot:{KEY} -->"
+    assert raw.labels == [FOLLOWUP_LABEL, "monitoring", "render"]
+    milestone = world.host.tracker.milestone(raw.milestone or 0)
+    assert (milestone.title, milestone.due_on) == ("2026-Q4", datetime(2026, 12, 31, 8, tzinfo=UTC))
+    assert world.host.tracker.label(FOLLOWUP_LABEL).color == "b60205"
+
+
+async def test_the_second_time_finds_the_first_though_search_does_not_know_it_yet(world: World) -> None:
+    first = await world.file()
+    before = len(world.writes())
+    await world.host.person("bruno").close(first.number)
+    second = await world.file(title="Other words")
+    assert (second.number, second.state, second.title) == (first.number, "closed", "Alert earlier")
+    assert second.closed_at is not None
+    assert len(world.writes()) == before
+    assert (await world.client.create_issue(KEY, "without a date", "x")).number == first.number
+    assert (await world.file("INC-2026-0001/F2")).number == 2
+    assert world.writes().count("POST labels") == 2 and world.writes().count("POST milestones") == 1
+
+
+async def test_the_first_is_found_behind_a_hundred_others(world: World) -> None:
+    first = await world.file()
+    for number in range(120):
+        world.host.tracker.open(f"other {number}", "", "tamv-bot", labels=[FOLLOWUP_LABEL])
+    assert (await world.file()).number == first.number
+
+
+async def test_a_key_in_somebodys_words_passes_for_none(world: World) -> None:
+    text = f"see {marker('INC-2026-0001/F2')}"
+    since = world.host.clock.now()
+    one = await world.client.create_issue("INC-2026-0001/F1", "x", text, since=since)
+    two = await world.client.create_issue("INC-2026-0001/F2", "y", "z", since=since)
+    assert one.number != two.number
+
+
+@pytest.mark.parametrize("key", ["", "a b", "-->", "a-->b", "a--b", "a\nb"])
+def test_a_key_cannot_end_the_marker(key: str) -> None:
+    with pytest.raises(ValueError, match="no key"):
+        marker(key)
+
+
+async def test_who_cannot_be_assigned_is_said_and_the_issue_is_made(world: World) -> None:
+    wanted = ["SRETeam", "Ana-Torres", "nobody"]
+    world.host.assignable.discard("bruno-diaz")
+    since = world.host.clock.now()
+    issue = await world.client.create_issue(KEY, "x", "y", since=since, assignees=["ana-torres", "bruno-diaz"])
+    assert (issue.assignees, issue.unassigned) == (("ana-torres",), ("bruno-diaz",))
+    issue = await world.client.create_issue("other", "x", "y", since=since, assignees=wanted[:1])
+    assert (issue.assignees, issue.unassigned) == ((), ("SRETeam",))
+    assert (await world.client.create_issue(KEY, "x", "y", since=since)).unassigned == ()
+
+
+async def test_a_long_body_keeps_its_marker(world: World) -> None:
+    since = world.host.clock.now()
+    issue = await world.client.create_issue(KEY, "x", "ñ" * 70_000, since=since)
+    body = world.host.tracker.issue(issue.number).body or ""
+    assert len(body) == 65_536 and body.endswith(marker(KEY))
+
+
+async def test_issues_are_read_and_closed(world: World) -> None:
+    filed = await world.file()
+    assert await world.client.issue(filed.number) == filed
+    await world.client.close_issue(filed.number)
+    await world.client.close_issue(filed.number)
+    closed = await world.client.issue(filed.number)
+    assert closed.state == "closed" and closed.closed_at is not None
+    problem = await failure(lambda _, client: client.issue(99), world)
+    assert (type(problem), problem.facts["status"], problem.facts["why"]) == (Refused, 404, "Not Found")
+
+
+async def test_codeowners_from_each_of_its_places(world: World) -> None:
+    assert await world.client.codeowners() == world.host.company.github.codeowners
+    main = world.host.code.commit_of("main")
+    del main.files[".github/CODEOWNERS"]
+    assert await world.client.codeowners() is None
+    main.files["docs/CODEOWNERS"] = "* @tamv/ñandú\n"
+    assert await world.client.codeowners() == "* @tamv/ñandú\n"
+
+
+async def test_recent_deployments(world: World) -> None:
+    deploy = world.host.actions.deploy
+    deploy("main", "production", "bruno-diaz", "success", payload={"service": "xr-engine"}, description="v1")
+    deploy("main", "production", "bruno-diaz", "failure", payload='{"service": "xr-engine"}')
+    deploy("main", "production", "bruno-diaz", "success", payload={"service": "isabella-ai"})
+    deploy("main", "staging", "fran-ortiz", "in_progress", payload="")
+    found = await world.client.recent_deployments("xr-engine")
+    assert [(one.environment, one.service, one.state) for one in found] == [
+        ("staging", None, "in_progress"),
+        ("production", "xr-engine", "failure"),
+        ("production", "xr-engine", "success"),
+    ]
+    assert (found[2].creator, found[2].description, found[2].ref) == ("bruno-diaz", "v1", "main")
+    assert len(await world.client.recent_deployments(environment="production", limit=2)) == 2
+
+
+async def test_check_says_as_whom_and_what_is_left(world: World) -> None:
+    said = await world.client.check()
+    assert said.startswith(f"{REPOSITORY} as tamv-bot, 499") and said.endswith("of 5000 requests left")
+    problem = await failure(lambda _, client: client.check(), world, world.another(repository="tamv/other"))
+    assert (type(problem), problem.facts["status"]) == (Refused, 404)
+
+
+async def test_a_github_app_signs_in(world: World) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    client = world.another(token=None, app_id=APP_ID, private_key=pem.replace("\n", "\\n"))
+    assert (await world.file(client=client)).number == 1
+    assert f"{REPOSITORY} as app" in await client.check()
+    stranger = world.another(token=None, app_id="1", private_key=pem)
+    problem = await failure(FILE, world, stranger)
+    assert (type(problem), problem.facts["status"]) == (Refused, 401)
+    problem = await failure(FILE, world, world.another(token=None, app_id=APP_ID, private_key="no key"))
+    assert (type(problem), problem.key) == (Refused, "github_key_wrong")
+    assert "no key" not in repr(problem.facts)
+
+
+async def test_what_was_not_configured_is_said(world: World) -> None:
+    assert isinstance(await failure(READ, world, world.another(token=None)), Off)
+
+
+async def test_a_wrong_token_is_refused(world: World) -> None:
+    problem = await failure(READ, world, world.another(token="ghp_wrong"))
+    assert (type(problem), problem.facts["status"], problem.facts["why"]) == (Refused, 401, "Bad credentials")
+
+
+async def test_what_github_refuses_is_said_in_its_words(world: World) -> None:
+    since = world.host.clock.now()
+    problem = await failure(lambda _, client: client.create_issue(KEY, " ", "x", since=since), world)
+    assert isinstance(problem, Refused)
+    assert problem.facts["why"] == "Validation Failed: title missing_field"
+
+
+@BOTH
+async def test_the_hours_limit_says_when_it_ends(world: World, act: Act) -> None:
+    world.host.rate_limit = 0
+    before = time.monotonic()
+    problem = await failure(act, world)
+    assert isinstance(problem, Unavailable) and problem.key == "rate_limited"
+    assert 3000 < (problem.retry_after or 0) <= 3600
+    assert time.monotonic() - before < 1
+
+
+@BOTH
+async def test_the_secondary_limit_says_when_to_come_back(world: World, act: Act) -> None:
+    world.host.limit_secondary(45)
+    problem = await failure(act, world)
+    assert isinstance(problem, Unavailable) and problem.retry_after == 45
+    assert len(world.host.requests) == 1  # nothing waited and tried again in the thread
+    await act(world, world.client)
+
+
+@BOTH
+async def test_a_429_says_when_to_come_back(world: World, act: Act) -> None:
+    world.faults.add("github", "ratelimit", retry_after=7)
+    problem = await failure(act, world)
+    assert isinstance(problem, Unavailable) and problem.retry_after == 7
+
+
+@BOTH
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_an_error_of_theirs_may_pass(world: World, act: Act, status: int) -> None:
+    broken = world.faults.add("github", "status", times=None, status=status)
+    problem = await failure(act, world)
+    assert isinstance(problem, Unavailable) and problem.facts["status"] == status
+    assert broken.used == 1
+
+
+@BOTH
+async def test_the_deadline_holds_when_nobody_answers(world: World, act: Act) -> None:
+    world.faults.add("github", "hang", times=None, seconds=60)
+    before = time.monotonic()
+    problem = await failure(act, world, world.another(timeout=0.5))
+    assert time.monotonic() - before < 2
+    assert isinstance(problem, Unavailable) and problem.key == "timed_out"
+
+
+async def test_an_issue_is_not_begun_when_its_answer_would_come_too_late(world: World) -> None:
+    world.faults.latency("github", 0.5)
+    problem = await failure(FILE, world, world.another(timeout=2.0))
+    assert isinstance(problem, Unavailable) and not problem.uncertain
+    assert world.host.tracker.issues == {}
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "hang"])
+async def test_a_lost_answer_makes_no_second_issue(world: World, kind: str) -> None:
+    await world.file("another")  # labels and milestone are there
+    world.faults.add("github", kind, "POST */issues", times=1, seconds=60)  # type: ignore[arg-type]
+    problem = await failure(FILE, world, world.another(timeout=4.0))
+    assert isinstance(problem, Unavailable) and problem.uncertain
+    await world.file()
+    assert len(world.host.tracker.issues) == 2
+
+
+@BOTH
+@pytest.mark.parametrize("body", [None, "[1, 2", "null", "[]", '"hello"', '{"surprise": true}', "[[1]]"])
+async def test_nonsense_is_named_so(world: World, act: Act, body: str | None) -> None:
+    world.faults.add("github", "nonsense", times=None, body=body)
+    problem = await failure(act, world)
+    assert isinstance(problem, Unavailable) and problem.key == "nonsense"
+    assert world.host.tracker.issues == {}
+
+
+@BOTH
+async def test_nobody_listens(world: World, act: Act) -> None:
+    client = GitHub(TOKEN, REPOSITORY, "http://127.0.0.1:9", 4.0)
+    problem = await failure(act, world, client)
+    assert isinstance(problem, Unavailable)
+    assert (problem.key, problem.facts["why"], problem.uncertain) == ("unreachable", "Connection refused", False)
+
+
+async def test_many_at_once_do_not_mix_up(world: World) -> None:
+    await world.file("first")
+    issues = await asyncio.gather(*(world.file(f"key-{n}", f"title {n}") for n in range(12)))
+    for number, issue in enumerate(issues):
+        assert (issue.title, world.host.tracker.issue(issue.number).title) == (f"title {number}",) * 2
+        assert (world.host.tracker.issue(issue.number).body or "").endswith(marker(f"key-{number}"))
+
+
+async def test_labels_and_milestone_that_somebody_makes_meanwhile(world: World) -> None:
+    issues = await asyncio.gather(*(world.file(f"key-{n}") for n in range(6)))
+    assert len({issue.number for issue in issues}) == 6
+    assert len(world.host.tracker.milestones) == 1
+
+
+async def test_writes_keep_their_distance(world: World) -> None:
+    url = f"{world.base}/github/api"
+    client = GitHub(TOKEN, REPOSITORY, url, 20.0, seconds_between_writes=0.2)
+    before = time.monotonic()
+    await world.file(client=client)
+    assert world.writes() == ["POST labels", "POST labels", "POST milestones", "POST issues"]
+    assert time.monotonic() - before >= 0.6
+
+
+def test_signatures() -> None:
+    body = b'{"action": "closed"}'
+    header = f"sha256={hmac.new(b'secret', body, hashlib.sha256).hexdigest()}"
+    assert verify_signature(header, body, "secret")
+    assert not verify_signature(header, body + b" ", "secret")
+    assert not verify_signature(header, body, "other")
+    for wrong in ("", "sha256=", "sha1=abc", "sha256=ñ", header.upper()):
+        assert not verify_signature(wrong, body, "secret")
+    assert not verify_signature(f"sha256={hmac.new(b'', body, hashlib.sha256).hexdigest()}", body, "")
+    # GitHub's own example: docs.github.com, "Validating webhook deliveries"
+    theirs = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    assert verify_signature(theirs, b"Hello, World!", "It's a Secret to Everybody")

@@ -1,0 +1,79 @@
+"""Who may, and how many must agree."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.domain.errors import NotAllowed
+from bot.domain.incident import Severity
+from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.run import Effect, digest
+
+NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
+POLICY = Policy(
+    roles={"responder": frozenset({"U1", "U2"}), "incident_commander": frozenset({"U2"})},
+    rules=(
+        Rule("helm.upgrade", "staging", risk=Risk.CHANGE),
+        Rule("kubernetes.scale", "production", approvals=1),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "risk", "environment", "approvals"),
+    [
+        ("kubernetes.pods", Risk.READ, "production", 0),
+        ("kubernetes.restart", Risk.CHANGE, "production", 0),
+        ("kubernetes.scale", Risk.CHANGE, "production", 1),
+        ("kubernetes.scale", Risk.CHANGE, "staging", 0),
+        ("helm.upgrade", Risk.DISRUPTIVE, "production", 1),
+        ("helm.upgrade", Risk.DISRUPTIVE, "staging", 0),
+        ("aws.s3_prune", Risk.DESTRUCTIVE, "production", 2),
+    ],
+)
+def test_risk_says_how_many_must_agree(action: str, risk: Risk, environment: str, approvals: int) -> None:
+    assert POLICY.needed(action, risk, environment, NOW).approvals == approvals
+
+
+def test_a_runbook_may_ask_for_more_never_for_less() -> None:
+    more = POLICY.needed("kubernetes.restart", Risk.CHANGE, "staging", NOW, role="incident_commander")
+    assert (more.approvals, more.role) == (1, "incident_commander")
+    assert POLICY.needed("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, approvals=1).approvals == 2
+
+
+def test_a_freeze_window_asks_for_approval_of_changes_only() -> None:
+    frozen = Policy(roles=POLICY.roles, windows=(Window("Buen Fin", NOW, NOW + timedelta(days=1)),))
+    assert frozen.needed("kubernetes.restart", Risk.CHANGE, "production", NOW).approvals == 1
+    assert frozen.needed("kubernetes.pods", Risk.READ, "production", NOW).approvals == 0
+    assert frozen.needed("kubernetes.restart", Risk.CHANGE, "production", NOW + timedelta(days=1)).approvals == 0
+
+
+def test_nobody_approves_their_own_request_or_without_the_role() -> None:
+    POLICY.may_decide("U2", "incident_commander", asked_by="U1")
+    with pytest.raises(NotAllowed) as own:
+        POLICY.may_decide("U1", "responder", asked_by="U1")
+    assert own.value.key == "own_request"
+    with pytest.raises(NotAllowed) as missing:
+        POLICY.may_decide("U1", "incident_commander", asked_by="U2")
+    assert missing.value.facts["who"] == ["U2"]
+
+
+def test_breaking_the_glass_is_for_the_worst_incidents_and_responders() -> None:
+    POLICY.may_break_glass("U1", Severity.SEV1)
+    for person, severity in (("U1", Severity.SEV2), ("U1", None), ("U9", Severity.SEV1)):
+        with pytest.raises(NotAllowed):
+            POLICY.may_break_glass(person, severity)
+
+
+def test_the_digest_names_exactly_what_was_shown() -> None:
+    effect = Effect("kubernetes.scaled", {"before": 3, "after": 10})
+    shown = digest("kubernetes.scale", {"replicas": 10}, (effect,))
+    assert shown == digest(
+        "kubernetes.scale", {"replicas": 10}, (Effect("kubernetes.scaled", {"after": 10, "before": 3}),)
+    )
+    assert shown != digest("kubernetes.scale", {"replicas": 11}, (effect,))
+    assert shown != digest(
+        "kubernetes.scale", {"replicas": 10}, (Effect("kubernetes.scaled", {"before": 4, "after": 10}),)
+    )

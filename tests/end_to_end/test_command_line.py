@@ -1,0 +1,193 @@
+"""`tamv-bot` in a terminal, as its own process, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.demo import sandbox_settings, staged
+from bot.settings import Settings
+from sandbox.server import Sandbox
+
+ROOT = Path(__file__).parents[2]
+SCOPES = set(yaml.safe_load((ROOT / "app.yaml").read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+def environment(settings: Settings, **others: str) -> dict[str, str]:
+    """What a person would have exported, and nothing of this machine's own settings."""
+    ours: dict[str, str] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, list):
+            value = ",".join(item.get_secret_value() for item in value)
+        elif hasattr(value, "get_secret_value"):
+            value = value.get_secret_value()
+        ours[name.upper()] = "" if value is None else str(value)
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, **{name: value for name, value in ours.items() if value}, "COLUMNS": "200", **others}
+
+
+async def tamv_bot(*arguments: str, env: dict[str, str]) -> Ran:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", *arguments, cwd=ROOT, env=env,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+@dataclass
+class World:
+    """A sandbox, and the settings of a bot that is not running."""
+
+    sandbox: Sandbox
+    env: dict[str, str]
+
+    async def run(self, *arguments: str, **others: str) -> Ran:
+        return await tamv_bot(*arguments, env=self.env | others)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    sandbox = Sandbox()
+    async with sandbox.serving() as url:
+        sandbox.slack.scopes = set(SCOPES)
+        settings = sandbox_settings(url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en")
+        yield World(sandbox, environment(settings))
+
+
+async def test_the_doctor_finds_nothing_missing_in_a_whole_world(world: World) -> None:
+    assert (await world.run("db", "upgrade")).code == 0
+    examined = await world.run("doctor")
+    assert examined.code == 0, examined.out + examined.err
+    assert "✗" not in examined.out and "!" not in examined.out
+    for said in ("TAMV", "Database", "timeline(s) holds", f"all {len(SCOPES)} of app.yaml", "#tamv-incidents",
+                 "Prometheus", "PagerDuty", "GitHub", "Nothing is missing"):  # fmt: skip
+        assert said in examined.out, examined.out
+    assert "No falta nada" in (await world.run("doctor", LOCALE="es")).out
+
+
+async def test_the_doctor_says_what_is_missing_and_how_to_mend_it(world: World) -> None:
+    slack = world.sandbox.slack
+    slack.scopes -= {"pins:write"}
+    slack.channel("tamv-incidents").members.remove(slack.bot_user.id)
+    ill = await world.run(
+        "doctor", GITHUB_TOKEN="wrong", PAGERDUTY_FROM="nobody@tamv.world", PROMETHEUS_URL="http://127.0.0.1:9"
+    )
+    assert ill.code == 1
+    found = {line.split("  ")[0].removeprefix("✗ ").strip(): line for line in ill.out.splitlines() if line[:1] == "✗"}
+    assert "missing: pins:write" in found["Slack · scopes"] and "app.yaml" in found["Slack · scopes"]
+    assert "/invite @tamv-bot" in found["#tamv-incidents"]
+    assert "GITHUB_TOKEN" in found["GitHub"]
+    assert "nobody@tamv.world" in found["PagerDuty"]
+    assert "PROMETHEUS_URL" in found["Prometheus"]
+    assert "migration(s) to do" in ill.out  # to be known, and no mistake: serve does it
+    assert not Path(world.env["DATABASE_URL"].removeprefix("sqlite:///")).exists()
+
+
+async def test_the_doctor_does_without_what_is_off(world: World) -> None:
+    off = (
+        "PROMETHEUS_URL",
+        "PAGERDUTY_API_TOKEN",
+        "PAGERDUTY_ROUTING_KEY",
+        "GITHUB_TOKEN",
+        "ALERTMANAGER_WEBHOOK_TOKEN",
+    )
+    examined = await world.run("doctor", **dict.fromkeys(off, ""))
+    assert examined.code == 0, examined.out
+    assert examined.out.count("is not set") == 4
+
+
+async def test_the_doctor_proves_the_chain_of_every_timeline(tmp_path: Path) -> None:
+    async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="en") as stage:
+        await declared(stage)
+        settings = sandbox_settings(stage.url, stage.sandbox, f"sqlite:///{tmp_path}/bot.db", "en")
+        with sqlite3.connect(tmp_path / "bot.db") as connection:
+            for (guard,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                connection.execute(f"DROP TRIGGER {guard}")  # who may write to the file may do this, too
+            connection.execute("UPDATE timeline SET by_name = 'Mallory' WHERE seq = 1")
+        examined = await tamv_bot("doctor", env=environment(settings))
+    assert examined.code == 1
+    assert "was changed at event 1" in examined.out
+
+
+async def test_a_team_file_that_cannot_be_is_said_line_by_line(world: World, tmp_path: Path) -> None:
+    team = yaml.safe_load((ROOT / "config" / "tamv.yaml").read_text("utf-8"))
+    team["services"]["xr-engine"]["board"] = "rendering"
+    (tmp_path / "team.yaml").write_text(yaml.safe_dump(team), encoding="utf-8")
+    examined = await world.run("doctor", BOT_CONFIG=str(tmp_path / "team.yaml"))
+    assert examined.code == 1
+    assert "services.xr-engine.board: no board rendering" in examined.out
+
+
+async def test_wrong_settings_are_a_line_each(world: World) -> None:
+    for command in (("serve",), ("doctor",), ("incident", "list"), ("db", "upgrade")):
+        ran = await world.run(*command, PORT="many", SLACK_BOT_TOKEN="", GITHUB_REPOSITORY="tamv")
+        assert ran.code == 2
+        assert sorted(line.partition(":")[0] for line in ran.err.splitlines()) >= ["GITHUB_REPOSITORY", "PORT"]
+        assert ran.out == ""
+
+
+async def test_incidents_are_there_when_slack_is_down(tmp_path: Path) -> None:
+    async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="es") as stage:
+        await declared(stage)
+        settings = sandbox_settings(stage.url, stage.sandbox, f"sqlite:///{tmp_path}/bot.db", "es")
+    env = environment(settings)  # the sandbox is gone now, and Slack with it
+
+    listed = await tamv_bot("incident", "list", env=env)
+    assert listed.code == 0, listed.err
+    assert "INC-" in listed.out and "Render lento <!channel>" in listed.out and "Declarado" in listed.out
+    (incident,) = json.loads((await tamv_bot("incident", "list", "--json", env=env)).out)
+    assert (incident["title"], incident["severity"], incident["status"]) == (
+        "Render lento <!channel>",
+        "SEV2",
+        "declared",
+    )
+
+    shown = await tamv_bot("incident", "show", incident["id"].lower(), env=env | {"LOCALE": "en"})
+    assert "Ana Torres declared SEV2: Render lento <!channel>" in shown.out
+    told: dict[str, Any] = json.loads((await tamv_bot("incident", "show", incident["id"], "--json", env=env)).out)
+    assert [event["kind"] for event in told["timeline"]][:2] == ["declared", "channel_opened"]
+
+    report = await tamv_bot("incident", "report", incident["id"], env=env)
+    assert report.out.startswith(f"# {incident['id']} ") and report.code == 0
+    page = await tamv_bot("incident", "report", incident["id"], "--html", env=env)
+    assert page.out.startswith("<!doctype html>")
+
+    unknown = await tamv_bot("incident", "show", "INC-2000-0001", env=env)
+    assert (unknown.code, unknown.out, len(unknown.err.splitlines())) == (1, "", 1)
+    assert "INC-2000-0001" in unknown.err
+
+
+async def test_a_database_without_tables_is_named(world: World) -> None:
+    ran = await world.run("incident", "list")
+    assert (ran.code, ran.out) == (1, "")
+    assert "tamv-bot db upgrade" in ran.err
+    assert (await world.run("db", "upgrade")).code == 0
+    assert "No open incidents" in (await world.run("incident", "list")).out
+
+
+async def declared(stage: Any) -> None:
+    """An incident with its channel."""
+    await stage.sandbox.slack.person("ana").run("/incident declare Render lento <!channel> sev=SEV2 service=xr-engine")
+    async with asyncio.timeout(20):
+        while not [one for one in await stage.bot.parts.store.incidents.open() if one.channel]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)

@@ -1,0 +1,174 @@
+"""`tamv-bot demo` as a person starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sandbox.responder import STORY
+from sandbox.world.scenario import names
+
+ROOT = Path(__file__).parents[2]
+DEMO = [sys.executable, "-m", "bot", "demo"]
+LONG = 110.0  # seconds; it is no benchmark
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DEMO, *options], cwd=ROOT, capture_output=True, text=True, timeout=LONG)
+
+
+@contextmanager
+def up(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """A demo with a web page that somebody has started in a terminal."""
+    with subprocess.Popen(
+        [*DEMO, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        try:
+            yield demo
+        finally:
+            demo.kill()
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        (
+            "es",
+            (
+                "Alertmanager llama al bot",
+                "Ana pulsa «Tomar el mando»",
+                "Bruno pulsa",
+                "Ya no suena",
+                "El informe está",
+            ),
+        ),
+        (
+            "en",
+            (
+                "Alertmanager calls the bot",
+                "Ana presses “Take command”",
+                "Bruno presses",
+                "No alert is firing",
+                "The report is",
+            ),
+        ),
+    ],
+)
+def test_it_is_played_from_the_alert_to_the_report(language: str, told: Sequence[str], tmp_path: Path) -> None:
+    played = run("--auto", "--lang", language, "--out", str(tmp_path))
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert played.stderr == ""
+    places = [played.stdout.find(sentence) for sentence in told]
+    assert places == sorted(places) and -1 not in places
+
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    incident = summary["incident"]
+    assert set(incident) == {"id", "title", "severity", "status", "channel"}
+    assert re.fullmatch(r"INC-\d{4}-0001", incident["id"])
+    assert (incident["severity"], incident["status"]) == ("SEV2", "resolved")
+    moments = [datetime.fromisoformat(at) for at in summary["milestones"].values()]
+    assert list(summary["milestones"]) == ["detected", "declared", "acknowledged", "mitigated", "resolved"]
+    assert moments == sorted(moments) and all(str(at.tzinfo) == "UTC" for at in moments)
+    assert summary["page"] == incident["id"]
+    moments_of_figures = [id.rpartition("/")[2] for id in summary["snapshots"] if id.startswith(incident["id"])]
+    assert moments_of_figures == ["declared", "mitigated", "resolved"]
+    (done,) = summary["runs"]
+    assert set(done) == {"id", "runbook", "state", "steps"}
+    assert (done["runbook"], done["state"]) == ("render-latency", "succeeded")
+    assert {step["id"] for step in done["steps"] if step["state"] == "done"} >= {"scale"}
+    assert summary["approvals"] and {one["state"] for one in summary["approvals"]} == {"approved"}
+    assert {by for one in summary["approvals"] for by in one["by"]} == {"U0BRUNO002"}  # and not Ana, who asked
+    assert [set(one) for one in summary["followups"]] == [{"title", "url", "owner", "due"}] * 2
+    assert all(one["url"].startswith("https://github.com/") for one in summary["followups"])
+
+    report = Path(summary["report"])
+    assert report == tmp_path / f"{incident['id']}.md"
+    pictures = re.findall(r"\(charts/([^)]+\.png)\)", report.read_text("utf-8"))
+    assert len(pictures) == 4
+    assert set(pictures) <= {picture.name for picture in (tmp_path / "charts").iterdir()}
+    for written in (report, report.with_suffix(".html")):
+        assert re.search(r"1[.,]?240", written.read_text("utf-8")), "what Bruno said in the form"
+
+
+def test_an_emergency_is_played_that_nobody_pages_for(tmp_path: Path) -> None:
+    played = run(
+        "--auto", "--scenario", "emergency-shutdown-rejected", "--speed", "120", "--lang", "en", "--out", str(tmp_path)
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "Bruno Díaz presses “Reject” (shut-down)" in played.stdout
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert [(one["runbook"], one["state"]) for one in summary["runs"]] == [("emergency-shutdown", "failed")]
+    assert [one["state"] for one in summary["approvals"]] == ["rejected"]
+
+
+def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:
+    """A team's file without anybody to page: all goes on, and the demo says what was missed."""
+    team = yaml.safe_load((ROOT / "config" / "tamv.yaml").read_text("utf-8"))
+    for severity in team["severities"].values():
+        severity["page"] = []
+    file = tmp_path / "team.yaml"
+    file.write_text(yaml.safe_dump(team, allow_unicode=True), encoding="utf-8")
+    played = subprocess.run(
+        [*DEMO, "--auto", "--lang", "en", "--out", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=LONG, env=os.environ | {"BOT_CONFIG": str(file)},
+    )  # fmt: skip
+    assert played.returncode == 1
+    assert "should have come about by now: 📟 PagerDuty pages" in played.stdout
+
+
+def test_a_person_is_left_to_respond_and_may_stop_it_at_any_moment() -> None:
+    with up("--port", "0", "--lang", "en") as demo:
+        assert demo.stdout
+        address = next(word for line in demo.stdout for word in line.split() if word.startswith("http://"))
+        assert address.endswith("/console/?lang=en")
+        with urllib.request.urlopen(address, timeout=10) as page:  # noqa: S310
+            assert b"<html" in page.read()
+        assert any("It has begun" in line for line in demo.stdout)
+        with urllib.request.urlopen(address.replace("?lang=en", "api/world"), timeout=10) as world:  # noqa: S310
+            told: dict[str, Any] = json.load(world)
+        assert (told["running"], told["speed"]) == (True, 10.0)
+        demo.send_signal(signal.SIGINT)
+        _, said = demo.communicate(timeout=15)
+    assert (demo.returncode, said) == (0, "")
+
+
+def test_what_cannot_be_is_said_in_one_line_with_a_way_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        taken = run("--port", str(port), "--lang", "en")
+    assert (taken.returncode, taken.stdout) == (2, "")
+    assert taken.stderr.splitlines() == [
+        f"Port {port} is taken by another program. Choose another one: tamv-bot demo --port {port + 1}, "
+        "or 0 for any that is free."
+    ]
+    unknown = run("--scenario", "render")
+    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
+    assert "render-latency" in unknown.stderr
+    (tmp_path / "file").touch()
+    nowhere = run("--auto", "--out", str(tmp_path / "file"))
+    assert (nowhere.returncode, len(nowhere.stderr.splitlines())) == (2, 1)
+    assert run("--lang", "fr").returncode == 2
+
+
+@pytest.mark.parametrize("scenario", names())
+def test_every_scenario_has_its_story_in_both_languages(scenario: str) -> None:
+    story = yaml.safe_load(STORY.read_text("utf-8"))
+    own = story["scenarios"][scenario]
+    own.pop("runbook", None)
+    assert set(own) == {"mended", "update", "summary", "primary", "contributing", "lessons", "followup"}
+    for words in (*own.values(), *story["told"].values()):
+        assert set(words) == {"es", "en"} and all(words.values())

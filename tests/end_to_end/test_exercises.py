@@ -1,0 +1,88 @@
+"""Runbooks and drills as the demo plays them: the happy ones and those that are to fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.actions.catalogue import ACTIONS
+from bot.demo import scenarios
+from bot.domain.incident import Status
+from bot.runbooks import Library
+from bot.team import load_team
+from sandbox.exercise import Exercise, exercises, practise
+from sandbox.responder import Missed
+from tests.architecture.tree import ROOT
+from tests.runbooks.playing import Play, playing
+
+BRISK = 300.0  # seconds of the world in one of ours: quick, and no card expires on a busy machine
+
+
+@pytest.fixture
+async def play(tmp_path: Path) -> AsyncIterator[Play]:
+    async with playing(tmp_path, speed=BRISK) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "name", ["emergency-shutdown", "emergency-shutdown-rejected", "drill-s3-outage", "smoke-test-ill"]
+)
+async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
+    told: list[str] = []
+    incident_id = await practise(play.sandbox, name, say=told.append, language="es")
+    incident = await play.bot.parts.store.incidents.get(incident_id)
+    assert incident.status is Status.RESOLVED
+    assert incident.drill is exercises()[name].is_drill
+    (run,) = await play.bot.parts.store.runs.of(incident_id)
+    assert run.state == exercises()[name].ends
+    assert any("pulsa" in line for line in told) is bool(exercises()[name].approvers)
+    assert any("RTO" in line for line in told) is incident.drill
+
+
+async def test_what_ends_otherwise_than_it_should_is_missed(play: Play) -> None:
+    play.world.set_load(2.2, "xr-engine")  # the happy drill is not mastered
+    with pytest.raises(Missed) as missed:
+        await practise(play.sandbox, "drill-gpu-node-loss", say=lambda _: None, language="en")
+    assert "succeeded" in str(missed.value)
+
+
+def words(exercise: Exercise) -> list[str]:
+    return (exercise.run or exercise.begin).split()
+
+
+@pytest.mark.parametrize(("name", "exercise"), exercises().items())
+def test_every_exercise_fits_its_runbook(name: str, exercise: Exercise) -> None:
+    assert name in scenarios()
+    library = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml"))
+    asked = words(exercise)
+    book = library.get(asked[2] if exercise.run else f"drill-{asked[2]}")
+    steps = {step.id for step in book.steps}
+    assert {*exercise.respond, *exercise.answers, exercise.reject, exercise.leave} - {None} <= steps
+    given = {one.partition("=")[0] for one in asked[3:] if "=" in one}
+    assert given <= set(book.inputs)
+    assert not exercise.helm or any(step.uses.startswith("helm.") for step in book.steps)
+
+
+def test_every_runbook_is_played_well_and_badly() -> None:
+    endings: dict[str, set[bool]] = {"render-latency": {True}}  # the scenario of that name
+    for exercise in exercises().values():
+        endings.setdefault(words(exercise)[2], set()).add(exercise.ends == "succeeded")
+    books = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml")).runbooks
+    assert set(endings) == {name.removeprefix("drill-") for name in books}
+    assert all(both == {True, False} for both in endings.values())
+
+
+@pytest.mark.parametrize(
+    ("scenario", "told"), [("rollback-fast", "HELM=/path/to/helm"), ("no-such-thing", ", ".join(exercises()))]
+)
+def test_what_cannot_be_played_is_said_in_a_line(scenario: str, told: str) -> None:
+    demo = [sys.executable, "-m", "bot", "demo", "--auto", "--lang", "en", "--scenario", scenario]
+    nowhere = {**os.environ, "HELM": "/nowhere/helm"}
+    done = subprocess.run(demo, cwd=ROOT, env=nowhere, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert told in done.stderr

@@ -1,0 +1,115 @@
+"""`/metrics` and `/readyz`, as Prometheus and Kubernetes see them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bot.demo import Stage, staged
+from bot.metrics import CONTENT_TYPE, Metrics
+from sandbox.server import Sandbox
+from tests.real.parts import installed, require
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="en") as made:
+        yield made
+
+
+async def get(stage: Stage, path: str) -> tuple[int, str, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"{stage.url}{path}") as answer:
+        return answer.status, await answer.text(), answer.headers["content-type"]
+
+
+async def figures(stage: Stage) -> dict[str, list[tuple[Mapping[str, str], float]]]:
+    """The samples by name."""
+    _, text, _ = await get(stage, "/metrics")
+    found: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+async def value(stage: Stage, name: str, **labels: str) -> float:
+    """The sum of the samples with these labels."""
+    return sum(value for its, value in (await figures(stage)).get(name, ()) if labels.items() <= its.items())
+
+
+async def until(stage: Stage, wanted: float, name: str, **labels: str) -> None:
+    async with asyncio.timeout(20):
+        while await value(stage, name, **labels) != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_it_counts_what_happens(stage: Stage) -> None:
+    ana = stage.sandbox.slack.person("ana")
+    await ana.run("/incident declare Render lento sev=SEV2 service=xr-engine")
+    await until(stage, 1, "tamv_bot_incidents", status="declared", severity="SEV2")
+    await until(stage, 0, "tamv_bot_outbox")
+    await until(stage, 0, "tamv_bot_deliveries_waiting")
+    assert await value(stage, "tamv_bot_deliveries_total", source="slack", outcome="accepted") == 1
+    assert await value(stage, "tamv_bot_ack_seconds_count") == 1
+    assert await value(stage, "tamv_bot_ack_seconds_bucket", le="3.0") == 1
+    await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")
+    await until(stage, 1, "tamv_bot_workflows_total", workflow="declare", outcome="ok")
+    assert await value(stage, "tamv_bot_engine_leads") == 1
+    assert await value(stage, "tamv_bot_database_up") == 1
+
+
+async def test_it_counts_what_fails(stage: Stage) -> None:
+    stage.sandbox.faults.add("slack", "status", "conversations.create", status=500, times=1)
+    stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=1)
+    await stage.sandbox.slack.person("ana").run("/incident declare Render lento sev=SEV4")
+    await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="slack_unreachable")
+    await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")
+    await until(stage, 1, "tamv_bot_step_waits_total", workflow="declare", step="channel")
+    await until(stage, 1, "tamv_bot_step_failures_total", workflow="declare", step="topic", error="slack_refused")
+    async with aiohttp.ClientSession() as session:
+        for _ in range(2):
+            await session.post(f"{stage.url}/webhooks/alertmanager", headers={"Authorization": "Bearer wrong"})
+    assert await value(stage, "tamv_bot_webhooks_total", source="alertmanager", status="401") == 2
+
+
+async def test_promtool_finds_nothing_to_say_about_it(stage: Stage) -> None:
+    require("prometheus")
+    await stage.sandbox.slack.person("ana").run("/incident declare Render lento sev=SEV4")
+    await until(stage, 1, "tamv_bot_incidents", severity="SEV4")
+    status, text, content_type = await get(stage, "/metrics")
+    assert (status, content_type) == (200, CONTENT_TYPE)
+    checked = subprocess.run(
+        [installed("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=30
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_every_figure_is_documented_and_nothing_else() -> None:
+    made = {
+        name
+        for name in re.findall(r"^# TYPE (\w+)", Metrics().text().decode(), re.MULTILINE)
+        if name[-8:] != "_created"
+    }
+    table = (ROOT / "docs/operating.md").read_text("utf-8").split("### Its own figures")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == made
+
+
+async def test_readiness_is_told_in_time_when_slack_hangs(tmp_path: Path) -> None:
+    sandbox = Sandbox()
+    sandbox.faults.add("slack", "hang", "auth.test", times=None)
+    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db") as stage:
+        began = time.monotonic()
+        status, said, _ = await get(stage, "/readyz")
+        assert time.monotonic() - began < 4
+        assert status == 503 and '"slack":"timed_out"' in said and '"database":"ok"' in said
+        assert (await get(stage, "/healthz"))[0] == 200

@@ -1,0 +1,50 @@
+"""An alert proposes its runbook; the button shows or begins it, for somebody who may."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from bot.demo import staged
+from bot.domain.run import RunState
+from sandbox.clock import Clock
+from sandbox.server import Sandbox
+from sandbox.world.scenario import load
+
+
+async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
+    sandbox = Sandbox(clock=Clock(speed=120))
+    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
+        slack, runs = sandbox.slack, stage.bot.parts.store.runs
+        sandbox.world.play(load("render-latency"))
+
+        def offered() -> tuple[Any, Any] | None:
+            for channel in slack.channels.values():
+                for message in channel.messages.values():
+                    if any(element["action_id"] == "rehearse_proposed" for _, element in message.elements()):
+                        return channel, message
+            return None
+
+        channel, message = await slack.wait_for(offered, 30)
+        sandbox.clock.speed = 1
+        assert "render-latency" in message.all_text()
+        await slack.person("emma").join(channel.name)
+        await slack.person("emma").press(message, "run_proposed", value="INC-2026-0001|render-latency")
+        refused = await slack.wait_for(
+            lambda: next((one for one in channel.visible_to(slack.person("emma").id) if one.ephemeral_to), None), 10
+        )
+        assert "responders" in refused.all_text()  # in her language, and it says who can
+        await slack.person("emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
+
+        async def ended() -> Any:
+            found = await runs.of("INC-2026-0001")
+            return found[0] if found and found[0].state.ended else None
+
+        async with asyncio.timeout(30):
+            while not (run := await ended()):  # noqa: ASYNC110 - the engine ends it
+                await asyncio.sleep(0.05)
+        assert (run.state, run.dry_run) == (RunState.SUCCEEDED, True)
+        scale = run.step("scale")
+        assert scale.effects[0].facts["replicas"] == 10 and scale.result is None
+        assert await stage.bot.parts.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]

@@ -1,0 +1,261 @@
+"""The report in both languages: whole, true to what was typed, and a page that stands alone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from markdown_it import MarkdownIt
+
+from bot.codeowners import assignee
+from bot.domain.incident import Cause, Impact
+from bot.domain.people import Person
+from bot.domain.report import Chart, build
+from bot.domain.timeline import Kind
+from bot.messages.followups import issue_body
+from bot.messages.markdown import Markdown, escape, link, plain
+from bot.messages.report import Around, Written, summary, write
+from bot.messages.words import TEMPLATES, load_words
+from bot.team import TeamFile, load_team
+from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, resolved, snapshot
+
+WORDS = load_words()
+LANGUAGES = ("es", "en")
+NAMES = {ANA.id: ANA.name, BRUNO.id: BRUNO.name}
+PIXEL = b"\x89PNG\r\n\x1a\n-not-looked-at"
+HOSTILE = [
+    "a | b || c",
+    "`rm -rf /` and `` more ``",
+    "<!channel> <!here> @here",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }} {% for x in y %} {# no #}",
+    "[click](javascript:alert(1)) ![x](http://evil/x.png)",
+    "**bold** _it_ ~~gone~~ # not a heading",
+    "1. not a list",
+    "- [ ] not a box",
+    "a\n\n# new heading\n| x | y |",
+    "&lt;b&gt; &amp; \\| backslash",
+    '<a id="event-1"></a>',
+    "$x$ and $$y$$",
+]
+
+
+class Page(HTMLParser):
+    """What stands in a page: its text, its tags with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._skip = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._skip = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._skip = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._skip:
+            self.text += data
+
+    def all(self, tag: str, attribute: str) -> list[str]:
+        return [attrs.get(attribute) or "" for name, attrs in self.tags if name == tag]
+
+
+def written(story: Story, language: str = "es", *, charts: bool = True) -> Written:
+    snapshots = [snapshot(after(1), 812, 41), snapshot(after(13), 190, 70)]
+    chart = Chart("charts/resolved latency_p95.png", snapshots[1].figures[0].title, after(13))
+    report = build(
+        story.incident,
+        story.timeline,
+        followups(),
+        snapshots,
+        charts=[chart] if charts else [],
+        links={1: [("Prometheus", "https://prometheus.tamv.world/graph")]},
+    )
+    return write(report, WORDS[language], Around(NAMES, "https://tamv.slack.com/archives/C", {chart.name: PIXEL}))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_section_of_the_manual(language: str) -> None:
+    headings = re.findall(r"^## (.+)$", written(completed(), language).markdown, re.MULTILINE)
+    es = [
+        "En breve", "Línea de tiempo", "Impacto", "Causa raíz", "Qué se hizo", "Tareas de seguimiento", "Lo aprendido",
+        "Cifras", "Quién hizo qué", "Avisos a la guardia", "Lo que nos falló a nosotros", "Cronología completa",
+    ]  # fmt: skip
+    en = [
+        "In short", "Timeline", "Impact", "Root cause", "What was done", "Follow-ups", "Lessons learned", "Figures",
+        "Who did what", "Pages", "What did not work on our side", "Full timeline",
+    ]  # fmt: skip
+    assert headings == {"es": es, "en": en}[language]
+
+
+def test_what_people_said_stands_there_with_its_evidence() -> None:
+    text = written(completed()).markdown
+    assert "- **Personas afectadas:** 1240 ([#12](#event-12))" in text
+    assert r"- **Impacto económico:** \$4,200 ([#12](#event-12))" in text
+    assert "- **Principal:** Fuga de memoria en el render ([#13](#event-13))" in text
+    assert "- [ ] Alertar del uso de memoria (SRETeam, 8 dic 2026) [GitHub #41](" in text
+    assert "- [x] Bajar los límites de memoria (Bruno Díaz, 1 dic 2026) [GitHub #42](" in text
+    assert "| Respuesta | 24 nov 2026 03:14:04 UTC ([#5](#event-5)) | 2 min | 1 min 30 s |" in text
+    assert "Ana Torres mira los cuadros" in text  # a mention in a message became the name
+
+
+@pytest.mark.parametrize(("language", "missing"), [("es", "Falta por decir"), ("en", "Still to be said")])
+def test_what_nobody_said_is_marked_with_how_to_say_it(language: str, missing: str) -> None:
+    text = written(resolved(), language).markdown
+    assert missing in text and "`/incident impact`" in text and "`/incident cause`" in text
+    assert missing not in written(completed(), language).markdown
+
+
+def test_every_event_stands_in_the_timeline_and_every_reference_leads_there() -> None:
+    page = Page(written(completed()).html)
+    anchors = {one for one in page.all("a", "id") if one}
+    assert anchors == {f"event-{seq}" for seq in range(1, 14)}
+    referred = {href[1:] for href in page.all("a", "href") if href.startswith("#")}
+    assert referred and referred <= anchors
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_stands_alone(language: str) -> None:
+    page = Page(written(completed(), language).html)
+    assert page.all("html", "lang") == [language]
+    assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    (picture,) = page.all("img", "src")
+    assert picture.startswith("data:image/png;base64,")
+    assert page.all("img", "alt")[0].startswith("Latenc")
+    assert {"completed", "☐", "☑"} - {"completed"} <= set(page.text)
+
+
+def test_a_picture_that_is_not_there_is_its_description() -> None:
+    report = build(completed().incident, completed().timeline, [], [], charts=[Chart("charts/x.png", {}, None)])
+    page = Page(write(report, WORDS["es"], Around(NAMES)).html)
+    assert page.all("img", "src") == [] and "charts/x.png" in page.text
+
+
+@pytest.mark.parametrize("typed", HOSTILE)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_hostile_text_is_shown_as_typed(typed: str, language: str) -> None:
+    calm = Page(written(completed(), language).html)
+    story = completed()
+    story.then(lambda now: now.with_impact(Impact(3, (typed,), typed, typed), by=ANA, at=after(70)))
+    story.then(lambda now: now.with_cause(Cause(typed, (typed,), typed, (typed,)), by=ANA, at=after(71)))
+    story.then(lambda now: now.note(typed, by=Person("U0X", typed), at=after(72)))
+    page = Page(written(story, language).html)
+    shown = " ".join(typed.split()).replace("@here", "@\u200bhere")
+    assert page.text.count(shown) >= 6
+    added = len(story.timeline) - 13
+    for tag, more in (("img", 0), ("script", 0), ("h1", 0), ("h2", 0), ("table", 0), ("code", 0), ("tr", added)):
+        assert len(page.all(tag, "")) == len(calm.all(tag, "")) + more, tag
+    hrefs = set(page.all("a", "href")) - {""}
+    assert all(href.startswith(("https://", "#event-")) for href in hrefs)
+
+
+@pytest.mark.parametrize("typed", HOSTILE)
+def test_a_hostile_title_stays_one_heading(typed: str) -> None:
+    page = Page(written(resolved(typed)).html)
+    assert len(page.all("h1", "")) == 1 and len(page.all("title", "")) == 1
+    assert " ".join(typed.split()).replace("@here", "@\u200bhere") in page.text
+
+
+@pytest.mark.parametrize("typed", HOSTILE)
+def test_escaped_text_comes_back_whole_from_markdown(typed: str) -> None:
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(f"- {escape(typed)}\n")
+    assert Page(html).text.strip() == " ".join(typed.split()).replace("@here", "@\u200bhere")
+    assert {tag for tag, _ in Page(html).tags} == {"ul", "li"}
+
+
+def test_nobody_is_mentioned_on_github() -> None:
+    assert escape("ask @octocat, not a@b.c") == "ask @&#8203;octocat, not a@b.c"
+
+
+def test_invisible_direction_marks_are_dropped() -> None:
+    assert escape("abc\u202edef\u2066") == "abcdef"
+
+
+def test_slack_markup_in_text_becomes_names() -> None:
+    names = {"U1": "Ana"}
+    assert plain("<@U1> <@U2|bruno> <#C1|general> <https://a.b/c|text> <!channel>", names) == (
+        "Ana bruno #general https://a.b/c <!channel>"
+    )
+
+
+def test_only_web_addresses_become_links() -> None:
+    assert link("javascript:alert(1)", "x") == "x"
+    assert not isinstance(link("javascript:alert(1)", "x"), Markdown)
+    assert link("https://a.b/(c) d", "x|y") == r"[x\|y](https://a.b/%28c%29%20d)"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_kind_of_event_has_a_line(language: str) -> None:
+    story = Story.begin()
+    for kind in Kind:
+        story.then(lambda now, kind=kind: now.happened(kind, {"reason": "x", "role": "ops"}, by=ANA, at=after(1)))  # type: ignore[misc]
+    report = build(story.incident, story.timeline, [], [])
+    text = write(report, WORDS[language], Around(NAMES)).markdown
+    assert len(re.findall(r'^\| <a id="event-\d+"></a>', text, re.MULTILINE)) == len(Kind)  # one is not of the story
+
+
+def test_the_same_facts_give_the_same_bytes() -> None:
+    assert written(completed()) == written(completed())
+
+
+def test_a_drill_and_a_reopening_are_told() -> None:
+    story = resolved(drill=True)
+    story.then(lambda now: now.reopen("Volvió a subir", by=BRUNO, at=after(20)))
+    text = written(story).markdown
+    assert "**Simulacro.**" in text
+    assert "«Volvió a subir». Antes había parecido mitigado a las" in text
+    assert "| Resolución | todavía no | — | — |" in text
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("es", "pero siguen fuera de umbral: Latencia p95"), ("en", "but still out of bounds: Latency p95")],
+)
+def test_a_figure_that_is_still_bad_is_named(language: str, words: str) -> None:
+    snapshots = [snapshot(after(1), 812, 41), snapshot(after(13), 721, 70)]
+    report = build(completed().incident, completed().timeline, [], snapshots)
+    assert words in write(report, WORDS[language], Around(NAMES)).markdown
+    assert words in str(summary(report, WORDS[language]).to_dict())
+
+
+def test_a_broken_timeline_is_said_loudly() -> None:
+    report = build(completed().incident, completed().timeline, [], [])
+    text = write(report, WORDS["en"], Around(NAMES, broken=7)).markdown
+    assert "**The timeline is not whole: it breaks at event #7.**" in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_message_in_the_channel(language: str) -> None:
+    story = resolved("<!channel> & `x`")
+    report = build(story.incident, story.timeline, followups(), [])
+    message = summary(report, WORDS[language]).to_dict()
+    text = str(message["blocks"])
+    assert "<!channel>" not in text and "&lt;!channel&gt; &amp; `x`" in text
+    buttons = [one["action_id"] for one in message["blocks"][-1]["elements"]]
+    assert buttons == ["complete_report", "open_followup"]
+    closed = story.then(lambda now: now.close(by=ANA, at=after(80)))
+    blocks = summary(build(closed.incident, closed.timeline, [], []), WORDS[language]).to_dict()["blocks"]
+    assert all(block["type"] != "actions" for block in blocks)
+
+
+def test_the_issue_of_a_follow_up(team: TeamFile) -> None:
+    followup = followups()[0]
+    who = assignee("SRETeam", team)
+    body = issue_body(
+        followup, completed().incident, team, WORDS["en"], who, link="https://tamv.slack.com/archives/C/p1"
+    )
+    assert "| Owner | SRETeam · @tamv/SRETeam |" in body
+    assert "[in Slack](https://tamv.slack.com/archives/C/p1)" in body
+    assert "Cause: Fuga de memoria en el render." in body
+    assert "by hand" not in body
+
+
+@pytest.fixture(scope="module")
+def team() -> TeamFile:
+    return load_team(TEMPLATES.parent / "config/tamv.yaml")

@@ -1,0 +1,65 @@
+"""The figures as a message."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from bot.domain import deployments
+from bot.domain.deployments import Attempt, Deployments
+from bot.domain.incident import Severity
+from bot.domain.run import RunState, StepState
+from bot.domain.statistics import Record, measure
+from bot.messages.statistics import statistics
+from bot.messages.words import load_words
+from tests.domain.test_statistics import START, TARGETS, record
+
+WORDS = load_words()
+
+
+NONE = deployments.measure([], ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
+
+
+def told(records: list[Record], language: str, days: int = 90, deployed: Deployments = NONE) -> str:
+    seen = measure(records, TARGETS, since=START, until=START + timedelta(days=days))
+    blocks = statistics(seen, deployed, WORDS[language]).to_dict()["blocks"]
+    return "\n".join(block["text"]["text"] if "text" in block else block["elements"][0]["text"] for block in blocks)
+
+
+def test_in_spanish() -> None:
+    text = told([record(0, 2, 8), record(800, 4, 20, Severity.SEV1), record(1600)], "es")
+    assert "*Cifras de los últimos 90 días* · 3 incidentes" in text
+    assert "✅ *Responder (MTTA)*: *3 min* de media · mediana 3 min · p90 3 min 48 s (objetivo: menos de 5 min)" in text
+    assert "❌ *Resolver (MTTR)*: *14 min* de media" in text
+    assert "✅ *Entre fallos (MTBF)*: *33 d 8 h* de media" in text
+    assert "🔴 SEV1: 1 · 🟠 SEV2: 2" in text
+    assert "1 sin resolver no están en el MTTR." in text
+    assert "mar 26  ▇▇▇▇▇▇▇▇▇▇ 1 · 8 min" in text
+
+
+@pytest.mark.parametrize(("language", "words"), [("es", "nada que medir"), ("en", "nothing to measure")])
+def test_nothing_is_said_as_nothing(language: str, words: str) -> None:
+    text = told([], language)
+    assert words in text and "0 " in text and "✅" not in text
+
+
+def test_one_incident_has_no_interval() -> None:
+    text = told([record(0, 2, 8)], "en")
+    assert "▫️ *Between failures (MTBF)*: unknown (target: over 30 d)" in text
+    assert "```" not in text  # one month is no trend
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        ("es", ("producción*: 3", "❌ *Con éxito*: *66,7 %* (objetivo: más de 99,5 %)", "*Vueltas atrás*: *33,3 %*")),
+        ("en", ("production*: 3", "❌ *Succeeded*: *66.7 %* (target: over 99.5 %)", "*Rolled back*: *33.3 %*")),
+    ],
+)
+def test_how_deployments_went(language: str, lines: tuple[str, ...]) -> None:
+    made = [Attempt(f"R-{n}", RunState.SUCCEEDED, "helm.upgrade", StepState.DONE) for n in range(2)]
+    made.append(Attempt("R-3", RunState.UNDONE, "helm.upgrade", StepState.UNDONE))
+    deployed = deployments.measure(made, ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
+    text = told([record(0, 2, 8)], language, deployed=deployed)
+    assert all(line in text for line in lines), text

@@ -1,0 +1,117 @@
+"""The drills, played to their ends: the fault waits for a word, the world feels it, and it ends again."""
+
+from __future__ import annotations
+
+from bot.domain.run import Run, RunState, StepState
+from sandbox.aws.backend import PRODUCTION
+from sandbox.kubernetes.resources.batch import JOB
+from sandbox.kubernetes.resources.main import NODE
+from sandbox.kubernetes.resources.others import NETWORK_POLICY
+from sandbox.world.services import NAMESPACE
+from tests.runbooks.playing import Play, story
+
+
+async def inject(stage: Play, run: Run) -> None:
+    """Ana says yes to what the run asks."""
+    with stage.slowly():
+        ana = stage.person("ana")
+        await ana.press(await stage.button(run, "answer"), "answer")
+        await stage.see(lambda: ana.view)
+        await ana.submit({"answer": "true"})
+
+
+def takes_pods(stage: Play, node: str) -> bool:
+    found = stage.cluster.store.get(NODE, "", node)
+    assert found
+    return not found["spec"].get("unschedulable")
+
+
+async def test_a_gpu_node_is_lost_and_returns(stage: Play) -> None:
+    run = await stage.start("drill-gpu-node-loss")
+    await stage.button(run, "answer")
+    assert takes_pods(stage, "gpu-node-2")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno"):
+        await stage.reached(run, "lose-node", StepState.DONE)
+        assert not takes_pods(stage, "gpu-node-2")
+        assert "gpu-node-2" not in {pod.node for pod in stage.world.pods("xr-engine")}
+        done = await stage.ended(run)
+    assert done.state is RunState.SUCCEEDED, story(done)
+    assert takes_pods(stage, "gpu-node-2")
+
+
+async def test_a_node_whose_loss_is_not_mastered_in_time_returns_too(stage: Play) -> None:
+    stage.world.set_load(2.2, "xr-engine")  # peak time: two nodes are not enough
+    run = await stage.start("drill-gpu-node-loss")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno"):
+        done = await stage.ended(run)
+    assert (done.state, done.step("recovered").error) == (RunState.UNDONE, "figures_not_back"), story(done)
+    assert takes_pods(stage, "gpu-node-2")
+
+
+async def test_the_database_changes_its_zone(stage: Play) -> None:
+    before = stage.sandbox.aws.rds.databases[PRODUCTION].availability_zone
+    run = await stage.start("drill-db-failover")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno", "carla"):
+        done = await stage.ended(run)
+    assert done.state is RunState.SUCCEEDED, story(done)
+    assert (done.step("after").result or {})["zone"] != before
+    assert (done.step("restorable").result or {})["restorable_until"]
+
+
+async def test_a_failover_that_breaks_is_said(stage: Play) -> None:
+    stage.sandbox.aws.breaks = "incompatible-network"
+    run = await stage.start("drill-db-failover")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno", "carla"):
+        done = await stage.ended(run)
+    assert (done.state, done.step("fail-over").error) == (RunState.FAILED, "database_state"), story(done)
+
+
+def blocked(stage: Play) -> bool:
+    return stage.cluster.store.get(NETWORK_POLICY, NAMESPACE, "drill-block-s3") is not None
+
+
+async def test_s3_goes_and_returns(stage: Play) -> None:
+    run = await stage.start("drill-s3-outage")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno"):
+        await stage.reached(run, "outage", StepState.PERFORMING)
+        assert blocked(stage)
+        done = await stage.ended(run)
+    assert done.state is RunState.SUCCEEDED, story(done)
+    assert (done.step("during").result or {})["values"]["error_rate"] > 2
+    assert done.step("unblock").verified
+    assert not blocked(stage)
+
+
+async def test_s3_returns_without_anybodys_approval_too(stage: Play) -> None:
+    run = await stage.start("drill-s3-outage outage=1m")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno"):
+        await stage.reached(run, "block", StepState.DONE)
+    done = await stage.ended(run)  # nobody presses: it expires
+    assert (done.state, done.step("unblock").error) == (RunState.UNDONE, "expired"), story(done)
+    assert not blocked(stage)
+
+
+async def test_ten_times_the_traffic_is_borne_by_a_team_that_scales(stage: Play) -> None:
+    run = await stage.start("drill-traffic-surge")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno"):
+        await stage.reached(run, "load", StepState.PERFORMING)
+        stage.world.scale("tamv-core", 18)
+        done = await stage.ended(run)
+    assert done.state is RunState.SUCCEEDED, story(done)
+    assert stage.world.figures("tamv-core").rate < 200
+
+
+async def test_nobody_scales_and_the_surge_is_not_borne(stage: Play) -> None:
+    run = await stage.start("drill-traffic-surge")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno"):
+        done = await stage.ended(run)
+    assert (done.state, done.step("load").error) == (RunState.UNDONE, "job_failed"), story(done)
+    assert not stage.cluster.store.all(JOB, NAMESPACE), "what it began is gone"

@@ -1,0 +1,105 @@
+"""The migrations make what the tables say, and several processes may run them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy.exc import DBAPIError
+
+from bot.store.migrate import upgrade
+from bot.store.tables import metadata
+
+
+def connect(url: str) -> Connection:
+    return create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1)).connect()
+
+
+def test_migrated_tables_equal_the_declared_ones(database_url: str) -> None:
+    upgrade(database_url)
+    with connect(database_url) as connection:
+        differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
+    assert differences == []
+
+
+def test_unique_rules_and_keys_equal_the_declared_ones(database_url: str, tmp_path: Path) -> None:
+    """Alembic compares neither primary keys nor, on SQLite, what a constraint is called."""
+    upgrade(database_url)
+    declared = create_engine(f"sqlite:///{tmp_path}/declared.db")
+    metadata.create_all(declared)
+    with connect(database_url) as migrated, declared.connect() as wanted:
+        there, here = inspect(migrated), inspect(wanted)
+        for table in metadata.tables:
+            assert (
+                there.get_pk_constraint(table)["constrained_columns"]
+                == (here.get_pk_constraint(table)["constrained_columns"])
+            )
+            assert {tuple(rule["column_names"]) for rule in there.get_unique_constraints(table)} == {
+                tuple(rule["column_names"]) for rule in here.get_unique_constraints(table)
+            }, table
+
+
+def test_a_second_upgrade_changes_nothing(database_url: str) -> None:
+    upgrade(database_url)
+    upgrade(database_url)
+
+
+async def test_three_processes_migrate_at_once(database_url: str) -> None:
+    program = f"from bot.store.migrate import upgrade; upgrade({database_url!r})"
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", program, stderr=asyncio.subprocess.PIPE)
+        for _ in range(3)
+    ]
+    ends = await asyncio.gather(*(process.communicate() for process in processes))
+    assert [process.returncode for process in processes] == [0] * 3, [end[1].decode()[-500:] for end in ends]
+
+
+@pytest.mark.parametrize("change", ["UPDATE timeline SET facts = '{}'", "DELETE FROM timeline"])
+def test_the_timeline_is_append_only(database_url: str, change: str) -> None:
+    upgrade(database_url)
+    by_whom = (
+        "INSERT INTO incidents (id, title, severity, status, drill, source, declared_by, roles, impact, cause,"
+        " detected_at, declared_at, updated_at, last_seq, last_hash) VALUES ('INC-2026-0001', 't', 'SEV3', 'declared',"
+        " false, 'slack', '{}', '{}', '{}', '{}', '2026-01-01', '2026-01-01', '2026-01-01', 1, 'x')"
+    )
+    event = (
+        "INSERT INTO timeline (incident_id, seq, kind, at, by_id, by_name, facts, hash)"
+        " VALUES ('INC-2026-0001', 1, 'declared', '2026-01-01', 'U', 'n', '{\"a\": 1}', 'x')"
+    )
+    with connect(database_url) as connection:
+        for statement in (by_whom, event):
+            connection.exec_driver_sql(statement)
+        connection.commit()
+        with pytest.raises(DBAPIError, match="append-only"):
+            connection.exec_driver_sql(change)
+        connection.rollback()
+        assert connection.exec_driver_sql("SELECT count(*) FROM timeline").scalar_one() == 1
+
+
+async def test_a_migration_cut_off_half_way_is_done_by_the_next(database_url: str) -> None:
+    """The process is gone the moment that it makes its eighth table."""
+    program = f"""
+import os
+from sqlalchemy import Engine, event
+from bot.store.migrate import upgrade
+
+made = 0
+
+@event.listens_for(Engine, "after_cursor_execute")
+def count(connection, cursor, statement, *_):
+    global made
+    made += "CREATE TABLE" in statement
+    if made == 8:
+        os._exit(9)
+
+upgrade({database_url!r})
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    assert await process.wait() == 9
+    upgrade(database_url)
+    test_migrated_tables_equal_the_declared_ones(database_url)

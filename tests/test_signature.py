@@ -1,0 +1,118 @@
+"""A typed function as a verb: how a line is read, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field
+
+from bot.domain.errors import BadInput
+from bot.signature import Mention, Rest, Signature, nearest, readable, typed
+
+
+class Level(StrEnum):
+    HIGH = "high"
+    LOW = "low"
+
+
+async def declare(ctx: object, title: Rest | None = None, *, level: Level | None = None, service: str = "") -> None: ...
+async def give(ctx: object, level: Level, person: Mention, *, why: str | None = None) -> None: ...
+async def note_(ctx: object, text: Rest) -> None: ...
+async def scale(ctx: object, name: str, replicas: Annotated[int, Field(ge=0)], *, dry_run: bool = False) -> None: ...
+
+
+DECLARE = Signature.of(declare, example="/i declare Render lento level=high")
+GIVE = Signature.of(give, example="/i give high @ana")
+NOTE = Signature.of(note_, example="/i note hola")
+SCALE = Signature.of(scale, example="/i scale xr-engine 10")
+
+
+@pytest.mark.parametrize(
+    ("signature", "line", "read"),
+    [
+        (DECLARE, "", {}),
+        (DECLARE, "Render lento", {"title": "Render lento"}),
+        (DECLARE, "Render lento level=HIGH service=xr-engine", {"title": "Render lento", "level": Level.HIGH,
+                                                               "service": "xr-engine"}),
+        (DECLARE, "level=low Render lento", {"title": "Render lento", "level": Level.LOW}),
+        (DECLARE, '"Render = lento" level="low"', {"title": "Render = lento", "level": Level.LOW}),
+        (DECLARE, "“Render lento” level=‘low’", {"title": "Render lento", "level": Level.LOW}),
+        (DECLARE, 'title="dos palabras"', {"title": "dos palabras"}),
+        (DECLARE, "l'été d'Ana", {"title": "l'été d'Ana"}),
+        (DECLARE, 'una "comilla', {"title": 'una "comilla'}),
+        (DECLARE, "a &lt;b&gt; &amp; <!channel> <@U0ANA00001|ana>", {"title": "a <b> & @channel @ana"}),
+        (GIVE, "high <@U0ANA00001|ana>", {"level": Level.HIGH, "person": "U0ANA00001"}),
+        (GIVE, "high <@U0ANA00001> why='va bien'", {"level": Level.HIGH, "person": "U0ANA00001", "why": "va bien"}),
+        (GIVE, "<@W0BRUNO002> level=low", {"level": Level.LOW, "person": "W0BRUNO002"}),
+        (NOTE, 'tal  cual: a=b, "c" --d', {"text": 'tal  cual: a=b, "c" --d'}),
+        (NOTE, "dos\nlíneas", {"text": "dos\nlíneas"}),
+        (SCALE, "xr-engine 10", {"name": "xr-engine", "replicas": 10}),
+        (SCALE, "xr-engine 10 --dry-run", {"name": "xr-engine", "replicas": 10, "dry_run": True}),
+        (SCALE, "xr-engine 10 —dry-run", {"name": "xr-engine", "replicas": 10, "dry_run": True}),
+        (SCALE, "replicas=3 xr-engine", {"name": "xr-engine", "replicas": 3}),
+    ],
+)  # fmt: skip
+def test_a_line_is_read(signature: Signature, line: str, read: dict[str, Any]) -> None:
+    assert signature.read(typed(line), "/i") == read
+
+
+@pytest.mark.parametrize(
+    ("signature", "line", "key", "facts"),
+    [
+        (GIVE, "", "argument_missing", {"argument": "level"}),
+        (GIVE, "high", "argument_missing", {"argument": "person"}),
+        (GIVE, "hihg <@U1>", "bad_value", {"value": "hihg", "nearest": "high", "expected": "high | low"}),
+        (GIVE, "high ana", "bad_value", {"value": "ana", "expected": "@"}),
+        (GIVE, "high <@U1> sobra", "too_many_words", {"word": "sobra"}),
+        (GIVE, "high <@U1> wy=x", "unknown_option", {"option": "wy", "nearest": "why"}),
+        (SCALE, "xr-engine muchos", "bad_value", {"argument": "replicas", "value": "muchos"}),
+        (SCALE, "xr-engine -1", "bad_value", {"argument": "replicas", "value": "-1"}),
+        (SCALE, "xr-engine 1 dry_run=quizá", "bad_value", {"argument": "dry_run"}),
+        (SCALE, "xr-engine 1 --wet-run", "unknown_option", {"option": "wet-run", "nearest": "dry-run"}),
+        (NOTE, "   ", "argument_missing", {"argument": "text"}),
+    ],
+)
+def test_what_cannot_be_read_says_what_would_be_right(
+    signature: Signature, line: str, key: str, facts: dict[str, Any]
+) -> None:
+    with pytest.raises(BadInput) as wrong:
+        signature.read(typed(line), "/i")
+    assert wrong.value.key == key
+    assert {name: wrong.value.facts[name] for name in facts} == facts
+    assert wrong.value.facts["example"] == signature.example
+
+
+def test_usage_says_what_must_and_what_may_be_given() -> None:
+    assert GIVE.usage("/i") == "/i give high|low @person [why=…]"
+    assert DECLARE.usage("/i") == "/i declare [title] [level=high|low] [service=…]"
+    assert NOTE.usage("/i") == "/i note text"
+    assert SCALE.usage("/i") == "/i scale name replicas [--dry-run]"
+
+
+@pytest.mark.parametrize(
+    ("slack", "seen"),
+    [
+        ("<@U0ANA00001|ana> y <@U0BRUNO002>", "@ana y @U0BRUNO002"),
+        ("<#C0GENERAL1|general> <#C1>", "#general #C1"),
+        ("<!channel> <!here|here> <!subteam^S1|@sre-team>", "@channel @here @sre-team"),
+        ("<https://tamv.world|tamv> <https://tamv.world>", "tamv https://tamv.world"),
+        ("&lt;!channel&gt; &amp;amp;", "<!channel> &amp;"),
+        ("1 < 2 > 0", "1 < 2 > 0"),
+    ],
+)
+def test_what_slack_sends_becomes_what_the_person_saw(slack: str, seen: str) -> None:
+    assert readable(slack) == seen
+
+
+def test_the_nearest_word_and_none_when_nothing_is_near() -> None:
+    assert nearest("STATSU", ["status", "list"]) == "status"
+    assert nearest("xyzzy", ["status", "list"]) is None
+
+
+@pytest.mark.parametrize("line", ["a" * 100_000, '"' * 5_000, "a=" * 5_000, "<@" * 5_000, "'\"" * 5_000, "— " * 5_000])
+def test_nothing_that_is_typed_takes_long(line: str) -> None:
+    """Reading is linear: a test that hangs here has found a regular expression that is not."""
+    typed(line)
+    readable(line)

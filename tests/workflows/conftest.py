@@ -1,0 +1,25 @@
+"""A lamp, and a bot in a sandbox that may change it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.demo import Stage, staged
+from sandbox.server import Sandbox
+from tests.workflows.lamp import Lamp, registered
+from tests.workflows.measured import JumpingClock
+
+
+@pytest.fixture
+def lamp() -> Iterator[Lamp]:
+    yield from registered()
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, lamp: Lamp) -> AsyncIterator[Stage]:
+    sandbox = Sandbox(clock=JumpingClock())
+    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=None) as made:
+        yield made
