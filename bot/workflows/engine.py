@@ -1,7 +1,8 @@
 """The engine of durable workflows: DBOS, fed by the outbox.
 
 A workflow is a plain async function `(parts, *arguments)` whose arguments are JSON. Between its steps it must be
-deterministic: what it learns about the world it learns in a `step`.
+deterministic: what it learns about the world it learns in a `step`. What it reads from the store between them may not
+be there: it then raises Unavailable, and the workflow goes on by a replay, as after a crash.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
 from sqlalchemy import make_url
 
 from bot.domain.errors import BotError, Unavailable
@@ -136,6 +137,8 @@ class Engine:
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
+        self._interrupted: set[str] = set()  # ids of workflows that go on by a replay
+        self._look_for_orphans = asyncio.Event()
         self._launched = False
         self._dbos: DBOS | None = None
         self._client: DBOSClient | None = None  # for what other processes run
@@ -220,8 +223,38 @@ class Engine:
         }
         self._dbos = DBOS(config=config)
         for name, workflow in self._workflows.items():
-            _registered[name] = _register(name, workflow, self._parts, self._running, self._leadership.held)
+            _registered[name] = self._register(name, workflow)
         DBOS.launch()
+
+    def _register(self, name: str, workflow: Workflow) -> Workflow:
+        parts = self._parts
+
+        async def run(*arguments: Any) -> Any:
+            _held.set(self._leadership.held)
+            if task := asyncio.current_task():
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            _current.set((name, parts.metrics))
+            try:
+                value = await workflow(parts, *arguments)
+            except Unavailable as problem:
+                log.warning("%s was interrupted, and goes on by a replay: %s", DBOS.workflow_id, problem)
+                if task and (interrupted := DBOS.workflow_id):
+                    task.add_done_callback(lambda _: self._replay(interrupted))
+                raise asyncio.CancelledError from problem  # the one end that DBOS does not record
+            except Exception:
+                parts.metrics.workflow_ended(name, well=False)
+                raise
+            parts.metrics.workflow_ended(name, well=True)
+            return value
+
+        run.__name__ = run.__qualname__ = name
+        registered: Workflow = DBOS.workflow(name=name, max_recovery_attempts=1_000_000)(run)
+        return registered
+
+    def _replay(self, workflow_id: str) -> None:
+        self._interrupted.add(workflow_id)
+        self._look_for_orphans.set()
 
     async def _start_what_is_owed(self) -> None:
         """What this version does not know is left to a newer one, which is being rolled out."""
@@ -236,18 +269,32 @@ class Engine:
             await self._parts.store.outbox.paid([work.id for work in owed])
 
     async def _adopt_orphans(self) -> None:
-        """We are the only engine, so what runs under another executor's id has nobody: it goes on here."""
+        """Workflows that nobody runs go on here: the interrupted, and what runs under another executor's id."""
         while True:
             await self._leadership.held.wait()
+            self._look_for_orphans.clear()
             try:
                 running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
                 for workflow in running:
-                    if workflow.executor_id != DBOS.executor_id:
+                    if workflow.executor_id != DBOS.executor_id or workflow.workflow_id in self._interrupted:
                         log.info("going on with %s", workflow.workflow_id)
-                        await DBOS.resume_workflow_async(workflow.workflow_id, queue_name=workflow.queue_name)
+                        await self._resume(workflow)
             except Exception:
                 log.exception("looking for orphans broke; it goes on in %s s", LOOK_FOR_ORPHANS)
-            await asyncio.sleep(LOOK_FOR_ORPHANS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_FOR_ORPHANS):
+                    await self._look_for_orphans.wait()
+
+    async def _resume(self, workflow: WorkflowStatus) -> None:
+        interrupted = workflow.workflow_id in self._interrupted
+        # Before: as soon as it is resumed, it may be interrupted again.
+        self._interrupted.discard(workflow.workflow_id)
+        try:
+            await DBOS.resume_workflow_async(workflow.workflow_id, queue_name=workflow.queue_name)
+        except Exception:
+            if interrupted:
+                self._interrupted.add(workflow.workflow_id)
+            raise
 
 
 def _put_away(dbos: DBOS | None) -> None:
@@ -258,28 +305,6 @@ def _put_away(dbos: DBOS | None) -> None:
     DBOS.destroy(destroy_registry=True)
     _registered.clear()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-
-
-def _register(
-    name: str, workflow: Workflow, parts: Parts, running: set[asyncio.Task[Any]], held: asyncio.Event
-) -> Workflow:
-    async def run(*arguments: Any) -> Any:
-        _held.set(held)
-        if task := asyncio.current_task():
-            running.add(task)
-            task.add_done_callback(running.discard)
-        _current.set((name, parts.metrics))
-        try:
-            value = await workflow(parts, *arguments)
-        except Exception:
-            parts.metrics.workflow_ended(name, well=False)
-            raise
-        parts.metrics.workflow_ended(name, well=True)
-        return value
-
-    run.__name__ = run.__qualname__ = name
-    registered: Workflow = DBOS.workflow(name=name, max_recovery_attempts=1_000_000)(run)
-    return registered
 
 
 def _system_database(url: str) -> str:

@@ -101,6 +101,22 @@ async def test_a_step_is_tried_again_while_its_remote_is_away(database_url: str,
     assert record.done == ["tried", "tried", "tried", (True, "there")]
 
 
+async def test_a_database_that_is_away_between_two_steps_loses_no_workflow(database_url: str, record: Record) -> None:
+    """What a workflow reads between its steps may not be there either: it begins anew, and nothing is done twice."""
+
+    async def workflow(parts: Parts) -> None:
+        await step("before", does(record, "before"))
+        record.add("read")
+        if record.done.count("read") < 3:
+            raise Unavailable("database_unavailable", why="OperationalError")
+        await step("after", does(record, "after"))
+
+    async with engine(database_url, {"workflow": workflow}) as parts:
+        await parts.store.outbox.owe_once("one", "workflow", [])
+        await record.until(lambda done: "after" in done)
+    assert record.done == ["before", "read", "read", "read", "after"]
+
+
 async def test_patience_ends_and_what_is_refused_is_not_tried_again(database_url: str, record: Record) -> None:
     async def away() -> None:
         raise Unavailable("slack_unreachable", method="chat.postMessage", retry_after=0.01)
