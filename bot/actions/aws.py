@@ -270,7 +270,7 @@ def _settled(name: str, status: str) -> str | None:
 
 
 async def _wait(ctx: Context, name: str, within: timedelta, look: Callable[[], Awaitable[str | None]]) -> str:
-    until = ctx.clock.now() + within
+    until = ctx.began + within
     while (found := await look()) is None:
         if ctx.clock.now() >= until:
             raise WrongState("database_slow", name=name, seconds=within.total_seconds())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class Context:
     """The integrations, and which run and step asks. `key` is the same whenever this step is tried again.
 
-    `by` is who asked for the run. `foreseen` is what the rehearsal of this very step gave, as JSON: what was so before
+    `by` is who asked for the run. `began` is when the action began to be performed, by the bot's clock; a restart in
+    between does not change it. `foreseen` is what the rehearsal of this very step gave, as JSON: what was so before
     anything was done, however often it is tried; empty in the rehearsal itself.
     """
 
@@ -39,6 +41,7 @@ class Context:
     incident_id: str | None = None
     by: Person = BOT
     foreseen: Mapping[str, Any] = field(default_factory=dict)
+    began: datetime = field(kw_only=True)
 
     @property
     def rehearsing(self) -> bool:

@@ -52,7 +52,7 @@ async def wait(ctx: Context, duration: Duration) -> Waited:
     es: Deja pasar un tiempo.
     """
     if not ctx.rehearsing:
-        await ctx.clock.sleep(duration.total_seconds())
+        await ctx.clock.sleep((ctx.began + duration - ctx.clock.now()).total_seconds())
     return Waited(timedelta.total_seconds(duration))
 
 

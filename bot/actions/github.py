@@ -239,7 +239,7 @@ async def dispatch_workflow(
     id = await workflows.dispatch(workflow, found[0], inputs or {}, after)
     if not id:
         return Dispatched(workflow, found[0], after, 0, "", None)
-    until = ctx.clock.now() + within
+    until = ctx.began + within
     while (run := await workflows.run(id)).status != "completed":
         if ctx.clock.now() >= until:
             raise WrongState("workflow_slow", workflow=workflow, url=run.url, seconds=within.total_seconds())

@@ -43,7 +43,7 @@ async def check(
     es: Pregunta a los endpoints de salud de un servicio, o de todos; con `within`, hasta que estén bien.
     """
     asked = _endpoints(ctx, service)
-    until = ctx.clock.now() + within
+    until = ctx.began + within
     while True:
         rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in asked.items()))
         ill = [row for row in rows if row.why]

@@ -77,12 +77,11 @@ async def run_job(
     await ctx.kubernetes.jobs.start(job, where, body)
     if ctx.rehearsing:
         return Ran(job, where, 0.0, [], source=source)
-    began = ctx.clock.now()
     ended = await _ended(ctx, job, where, wait)
     lines = await _log(ctx, job, where, log + 1)
     if not ended.ended:
         raise Refused("job_failed", job=job, namespace=where, why=ended.why, line=next(reversed(lines), ""))
-    seconds = (ctx.clock.now() - began).total_seconds()
+    seconds = (ctx.clock.now() - ctx.began).total_seconds()
     return Ran(job, where, seconds, lines[-log:], len(lines) > log, source)
 
 

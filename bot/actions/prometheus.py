@@ -65,7 +65,7 @@ async def watch(
 
     es: Cifras que deben seguir dentro de sus umbrales un tiempo; dice cuál se salió, cuándo y cuánto.
     """
-    began, looks = ctx.clock.now(), 0
+    began, looks = ctx.began, 0
     while True:
         seen = await _figures(ctx, board, service)
         looks += 1
@@ -95,7 +95,7 @@ async def wait_until(
 
     es: Espera a que las cifras vuelvan a su sitio y aguanten un tiempo; o se rinde.
     """
-    began, looks = ctx.clock.now(), 0
+    began, looks = ctx.began, 0
     since: datetime | None = None
     while True:
         seen, now = await _figures(ctx, board, service), ctx.clock.now()

@@ -23,8 +23,9 @@ stays when the run is undone: a safety copy, evidence.
 
 A step's action is cut off when its `timeout` has passed, and the step has failed, with what follows a failure. It is
 counted from where the action begins, not while people are asked or another run has the target, and a restart of the
-bot gives it anew. Without `timeout` an action may take ten minutes, and besides as long as it is told to wait by
-`duration`, `within`, `wait` or `ends`. `verify` ends by its own `within`.
+bot gives it anew: the time that the bot was away is not the action's. Without `timeout` an action may take ten
+minutes, and besides as long as it is told to wait by `duration`, `within`, `wait` or `ends`. `verify` ends by its own
+`within`. What lets time pass or looks at figures for a time (`duration`, `within`) keeps its deadline over a restart.
 
 `/runbook show NAME` says the same in Slack, `/runbook run NAME --dry-run` shows what would be done now.
 """

@@ -62,12 +62,13 @@ def context(
     parameters: Mapping[str, Any] | None,
     foreseen: Mapping[str, Any] | None = None,
     *,
+    began: datetime | None = None,
     undoing: bool = False,
 ) -> Context:
-    """What the action of a step is given; its key is the same however often the step is tried."""
+    """What the action of a step is given; its key is the same however often it is tried, and it `began` only once."""
     key = f"{known.id}/{step_id}/undo" if undoing else f"{known.id}/{step_id}"
     where = environment(parts, known, step_id, parameters)
-    return Context(parts, key, where, known.incident_id, known.by, foreseen or {})
+    return Context(parts, key, where, known.incident_id, known.by, foreseen or {}, began=began or parts.clock.now())
 
 
 def typed(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:

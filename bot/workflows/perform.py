@@ -142,7 +142,7 @@ async def _begun(parts: Parts, run: Run, each: Step, todo: Prepared, *, again: b
 async def _performed(parts: Parts, known: Run, each: Step, todo: Prepared, stored: StepRun, until: Deadline) -> Any:
     """The facts that the action gives, as plain JSON."""
     action = ACTIONS.get(each.uses)
-    asked = context(parts, known, each.id, stored.parameters, stored.rehearsed)
+    asked = context(parts, known, each.id, stored.parameters, stored.rehearsed, began=stored.began_at)
     seen = asyncio.get_running_loop().call_later(A_MOMENT, show_soon, parts, known.id)
     try:
         facts: Any = await guarded(

@@ -65,7 +65,15 @@ class Actor:
     foreseen: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def context(self, key: str) -> Context:
-        return Context(self.parts, key, self.environment, self.incident, self.by, self.foreseen.get(key, {}))
+        return Context(
+            self.parts,
+            key,
+            self.environment,
+            self.incident,
+            self.by,
+            self.foreseen.get(key, {}),
+            began=self.parts.clock.now(),
+        )
 
     async def rehearse(self, name: str, /, key: str = "R-1/a", **given: Any) -> tuple[list[Effect], Any]:
         """What it would do, each effect with words in both languages, and the facts that it foresees."""

@@ -52,7 +52,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 @pytest.fixture
 def ctx(stage: Stage) -> Context:
-    return Context(stage.bot.parts, "R-1/a", "production")
+    return Context(stage.bot.parts, "R-1/a", "production", began=stage.bot.parts.clock.now())
 
 
 async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:

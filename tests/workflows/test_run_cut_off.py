@@ -23,6 +23,7 @@ from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
 
 DIM = {"id": "a", "uses": "lamp.dim", "with": {"to": 10}}
+RENDER = {"board": "render", "service": "xr-engine"}
 STOP = {"on-failure": "stop"}
 NOW = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 AT_ONCE = 5.0  # seconds; whoever is not woken looks every 15
@@ -161,6 +162,35 @@ async def test_a_look_that_a_restart_cuts_off_keeps_what_its_rehearsal_has_set(t
         done = await ended(stage, run)
     assert (done.state, done.step("a").result) == (RunState.SUCCEEDED, {"number": 1})
     assert (watch.rehearsed, watch.begun) == (1, [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("step", "state", "error"),
+    [
+        ({"uses": "flow.wait", "with": {"duration": "1h"}}, RunState.SUCCEEDED, None),
+        ({"uses": "prometheus.watch", "with": {"duration": "1h", **RENDER}}, RunState.SUCCEEDED, None),
+        (
+            {"uses": "prometheus.wait_until", "with": {"within": "1h", "holding": "2h", **RENDER}},
+            RunState.FAILED,
+            "figures_not_back",
+        ),
+    ],
+    ids=["wait", "watch", "wait until"],
+)
+async def test_what_a_restart_cuts_off_keeps_its_deadline(
+    tmp_path: Path, step: dict[str, Any], state: RunState, error: str | None
+) -> None:
+    """The bot is away while the hour passes: what it finds afterwards counts, no other hour is waited."""
+    sandbox, database = Sandbox(), f"sqlite:///{tmp_path}/bot.db"
+    async with staged(sandbox, database) as stage:
+        run = await begin(runs(stage, {"id": "a", **step}))
+        await _reached(stage, run, StepState.PERFORMING)
+    sandbox.clock.speed = 10_000
+    await sandbox.clock.sleep(timedelta(hours=1).total_seconds())
+    sandbox.clock.speed = 1
+    async with staged(sandbox, database) as stage:
+        done = await ended(stage, run)
+    assert (done.state, done.step("a").error) == (state, error)
 
 
 async def _reached(stage: Stage, run: Run, state: StepState) -> Run:
