@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.actions.catalogue import ACTIONS
 from bot.demo import staged
-from bot.domain.run import Run, StepState
+from bot.domain.run import Run, StepState, WaitsFor
 from sandbox.clock import Clock
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.seed import write_charts
@@ -76,13 +77,20 @@ class Play(Scene):
 
     async def _press_all(self, run: Run, handles: tuple[str, ...]) -> None:
         while True:
-            card, value = await self.see(lambda: self._waiting(run), 10 * LONG)
-            with self.slowly():
+            await self.until(lambda: self._asks(run), 10 * LONG)
+            with self.slowly():  # before its card is there: on a busy machine that takes a while of a fast clock
+                card, value = await self.see(lambda: self._waiting(run))
                 for handle in handles:
                     if _shows(card, value):
                         with contextlib.suppress(LookupError):  # it has been drawn anew meanwhile
                             await self.person(handle).press(card, "approve", value)
                 await self.see(lambda card=card, value=value: not _shows(card, value))  # type: ignore[misc]
+
+    async def _asks(self, run: Run) -> bool:
+        """Whether a step of the run waits for somebody who approves it."""
+        waiting = [one.step_id for one in await self.bot.parts.store.runs.waiting() if one.run_id == run.id]
+        uses = {one["id"]: one["uses"] for one in run.book["steps"]}
+        return any(ACTIONS.get(uses[step]).waits_for is not WaitsFor.ANSWER for step in waiting)
 
     def _waiting(self, run: Run) -> tuple[Message, str] | None:
         """The first card of the run that can be approved, and what its button carries."""

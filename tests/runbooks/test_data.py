@@ -65,7 +65,7 @@ async def soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     opens = datetime.now(UTC) + timedelta(hours=8)
     for was, now in (
         ('opens: "02:00"', f'opens: "{opens:%H:%M}"'),
-        ('closes: "04:00"', f'closes: "{opens + timedelta(hours=2):%H:%M}"'),
+        ('closes: "04:00"', f'closes: "{opens + timedelta(hours=6):%H:%M}"'),
         ("notice: 24h", "notice: 1h"),
     ):
         assert was in text
