@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from codeowners import CodeOwners
 
 from bot.domain.errors import BadInput
-from bot.signature import nearest
+from bot.domain.nearest import nearest
 from bot.team import TeamFile
 
 GITHUB = "github:"

@@ -7,11 +7,10 @@ takes all words that are left.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from bot.domain.errors import BadInput
+from bot.domain.nearest import nearest
 
 
 class _RestMark: ...
@@ -194,13 +194,6 @@ def readable(text: str) -> str:
         return label or url
 
     return _ENTITY.sub(shown, text).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that looks most like this one, if any does."""
-    by_lower = {one.lower(): one for one in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
 
 
 def _unquoted(text: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import Field
 
 from bot.domain.errors import BadInput
-from bot.signature import Mention, Rest, Signature, nearest, readable, typed
+from bot.domain.nearest import nearest
+from bot.signature import Mention, Rest, Signature, readable, typed
 
 
 class Level(StrEnum):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
 from bot.domain.errors import BadInput, Off
+from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.integrations.alertmanager import Alertmanager
 from bot.integrations.effects import rehearsing
@@ -17,7 +18,6 @@ from bot.integrations.helm import Helm
 from bot.integrations.pagerduty import PagerDuty
 from bot.integrations.prometheus import Prometheus
 from bot.parts import Parts
-from bot.signature import nearest
 from bot.team import Service, TeamFile
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.errors import BadInput, Off, WrongState
 from bot.domain.incident import Changed, Incident
+from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.timeline import Kind
 from bot.integrations.effects import effect
-from bot.signature import nearest
 from bot.team import Team
 
 Text = Annotated[str, Field(min_length=1, max_length=900)]

@@ -10,9 +10,10 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from bot.domain.errors import BadInput, NotFound
+from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.run import WaitsFor
-from bot.signature import Signature, nearest
+from bot.signature import Signature
 
 Perform = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Perform)

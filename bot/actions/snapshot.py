@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from bot.domain.errors import BadInput, BotError, NotFound, Unavailable
+from bot.domain.nearest import nearest
 from bot.domain.snapshot import Direction, Measure, Missing, Series, Snapshot, measured
 from bot.integrations.base import patiently
 from bot.integrations.prometheus import Line, Prometheus, fill
-from bot.signature import nearest
 from bot.team import Query, TeamFile
 from bot.team import Words as Titles
 

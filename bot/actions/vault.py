@@ -10,8 +10,8 @@ from pydantic import Field
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, WrongState
+from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
-from bot.signature import nearest
 from bot.team import VaultSecret
 
 

@@ -30,6 +30,7 @@ from bot.runbooks.drawing import mermaid
 from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import read as read_line
+from bot.services.ops import start
 from bot.settings import Locale
 from bot.signature import typed
 from bot.team import TeamFile, load_team
@@ -167,10 +168,9 @@ def ops(
 
     async def begin(bot: Bot, cause: str) -> Run:
         wanted = read_line(_line(line), bot.parts.team, bot.runs.library)
-        begin_it = bot.runs.start if wanted.is_runbook else bot.runs.start_action
-        return await begin_it(
-            wanted.name,
-            wanted.given,
+        return await start(
+            bot.runs,
+            wanted,
             by=person(bot.parts.team, by),
             cause=cause,
             incident=await bot.incidents.find(incident) if incident else None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bot.domain.errors import BadInput
+from bot.domain.nearest import nearest
 from bot.domain.spans import span
 
 Span = Annotated[timedelta, BeforeValidator(span)]
@@ -53,7 +54,7 @@ class Input(_Part):
             raise ValueError("`options` go with the type `choice`, and only with it")
         return self
 
-    def read(self, name: str, value: str, services: Iterable[str] = ()) -> Any:
+    def read(self, name: str, value: str, services: Collection[str] = ()) -> Any:
         """What was typed for the input `name`, in its own type. Raises BadInput that says what was expected."""
         expected: str | None = None
         match self.type:
@@ -67,7 +68,8 @@ class Input(_Part):
             case "choice":
                 expected = None if value in self.options else " | ".join(self.options)
             case "service" if value not in services:
-                raise BadInput("unknown_service", service=value, nearest=None, known=sorted(services))
+                near = nearest(value, services)
+                raise BadInput("unknown_service", service=value, nearest=near, known=sorted(services))
         if expected is not None:
             raise BadInput("wrong_input", input=name, value=value, expected=expected)
         return value.lower() == "true" if self.type == "boolean" else value

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from bot.actions.registry import Action, Registry
 from bot.domain.errors import BadInput, NotFound
+from bot.domain.nearest import nearest
 from bot.domain.runbook import LANGUAGES, STANDARD, Runbook, Step
 from bot.runbooks.expressions import Expressions
 from bot.runbooks.reading import Mistake, place
-from bot.signature import nearest
 from bot.team import TeamFile
 from bot.yaml_text import nodes_of
 

@@ -12,7 +12,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bot.domain.errors import BadInput
-from bot.signature import nearest
+from bot.domain.nearest import nearest
 
 NAMES = ("inputs", "steps", "incident", "run")
 _WHOLE = re.compile(r"^\s*\{\{(?P<expression>(?:(?!\}\}).)*)\}\}\s*$", re.DOTALL)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bot.actions.registry import Registry
 from bot.domain.errors import BadInput, BotError, NotFound
+from bot.domain.nearest import nearest
 from bot.domain.runbook import STANDARD, Runbook
 from bot.runbooks.check import check
 from bot.runbooks.reading import load
-from bot.signature import nearest
 from bot.team import TeamFile
 
 

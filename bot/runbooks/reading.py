@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.domain.errors import BadInput
+from bot.domain.nearest import nearest
 from bot.domain.runbook import Approval, Input, Runbook, Step, Trigger, Verify
-from bot.signature import nearest
 from bot.yaml_text import nodes_of, value_of
 
 _PARTS: dict[object, type[BaseModel]] = {

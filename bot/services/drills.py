@@ -10,6 +10,7 @@ from datetime import datetime
 from bot.domain.drill import INJECT, PREFIX, Goal, Score, score, waiting_inject
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.incident import Incident
+from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, Run, RunState
@@ -19,7 +20,6 @@ from bot.parts import Parts
 from bot.policy import policy_of
 from bot.services.incidents import Incidents
 from bot.services.runs import Runs
-from bot.signature import nearest
 from bot.workflows.follow import place
 
 CHANNEL_WITHIN = 60.0  # seconds; after that the run is told where the drill was asked for

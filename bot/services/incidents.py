@@ -7,9 +7,9 @@ from datetime import datetime
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity, Status
+from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.parts import Parts
-from bot.signature import nearest
 
 
 class Incidents:

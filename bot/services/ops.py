@@ -12,8 +12,11 @@ from pydantic_core import to_jsonable_python
 from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
 from bot.domain.errors import BadInput
+from bot.domain.nearest import nearest
+from bot.domain.run import Run
 from bot.runbooks import Library
-from bot.signature import Typed, nearest, readable, typed
+from bot.services.runs import Runs
+from bot.signature import Typed, readable, typed
 from bot.team import TeamFile
 
 OPTIONS = ("dry-run", "environment")  # of the run, not of the action
@@ -62,6 +65,11 @@ def find(said: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
         return ACTIONS.get(found[0]), tuple(said[1:])
     near = found[0] if found else nearest(pair, verbs) or nearest(first, [*SHORT, *RUNBOOKS, *verbs])
     raise BadInput("unknown_verb", command="/ops", verb=first, nearest=near)
+
+
+async def start(runs: Runs, asked: Asked, **where: Any) -> Run:
+    """The run of what was asked for; `where` and the errors are those of `Runs.start`."""
+    return await (runs.start if asked.is_runbook else runs.start_action)(asked.name, asked.given, **where)
 
 
 def read(line: str, team: TeamFile, library: Library) -> Asked:

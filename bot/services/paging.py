@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from bot.domain.errors import BadInput, BotError, Off
 from bot.domain.incident import Incident
+from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.parts import Parts
-from bot.signature import nearest
 
 
 class Paging:

@@ -8,14 +8,14 @@ from typing import Any
 from bot.actions.catalogue import ACTIONS
 from bot.domain.errors import BadInput
 from bot.domain.incident import Incident
+from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.policy import Risk
 from bot.domain.run import Run, StepRun, run_id
-from bot.domain.runbook import Input, Runbook
+from bot.domain.runbook import Runbook
 from bot.parts import Parts
 from bot.policy import policy_of
 from bot.runbooks import Expressions
-from bot.signature import nearest
 from bot.workflows.filling import about_incident
 from bot.workflows.note import told_start
 
@@ -76,13 +76,5 @@ def read_inputs(
                 raise BadInput("input_missing", runbook=book.name, input=name)
             found[name] = None
         else:
-            found[name] = asked.read(name, _known(parts, asked, str(value)), parts.team.services)
+            found[name] = asked.read(name, str(value), parts.team.services)
     return found
-
-
-def _known(parts: Parts, asked: Input, value: str) -> str:
-    """The same value. Raises BadInput with the nearest name for a service that is none."""
-    known = parts.team.services
-    if asked.type == "service" and value not in known:
-        raise BadInput("unknown_service", service=value, nearest=nearest(value, known), known=sorted(known))
-    return value

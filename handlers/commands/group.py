@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from bot.domain.errors import BadInput
+from bot.domain.nearest import nearest
 from bot.messages.help import command_help, verb_help
 from bot.messages.message import Message
-from bot.signature import Signature, Typed, nearest, typed
+from bot.signature import Signature, Typed, typed
 from handlers.context import Call
 
 Verb = Callable[..., Awaitable[Message | None]]

@@ -10,7 +10,7 @@ from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.runbook import action as action_help
 from bot.messages.runbook import actions
-from bot.services.ops import find, read, words
+from bot.services.ops import find, read, start, words
 from bot.signature import Rest, typed
 from handlers.commands.group import Command
 from handlers.commands.runbook import from_here
@@ -48,8 +48,7 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
     runs = call.bot.runs
     asked = read(line or "", call.bot.parts.team, runs.library)
     where = await from_here(call, environment=asked.environment, dry_run=asked.dry_run)
-    begin = runs.start if asked.is_runbook else runs.start_action
-    return progress(await begin(asked.name, asked.given, **where), await call.words())
+    return progress(await start(runs, asked, **where), await call.words())
 
 
 async def _help(call: Call, said: Sequence[str]) -> Message:
