@@ -26,6 +26,8 @@ from bot.domain.policy import Risk
 from bot.domain.spans import span
 from bot.yaml_text import value_of
 
+PRODUCTION = "production"  # the environment whose figures, rules and rights count
+
 Duration = Annotated[timedelta, BeforeValidator(span)]
 Words = dict[Literal["es", "en"], str]
 
@@ -88,7 +90,7 @@ class Backups(_Part):
 
     bucket: str
     prefix: str = Field(min_length=1)
-    environment: str = Field("production", description="whose backups lie here, and no other's")
+    environment: str = Field(PRODUCTION, description="whose backups lie here, and no other's")
     keep: int = Field(7, ge=1, description="the newest ones that stay, whatever their age")
     fresh: Duration = Field(timedelta(hours=26), description="an older newest one means that the last backup failed")
 

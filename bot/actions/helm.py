@@ -16,6 +16,7 @@ from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.policy import Risk
 from bot.integrations.helm import Revision, candidates, origin
 from bot.integrations.helm_manifest import deployment_in
+from bot.team import PRODUCTION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -98,15 +99,18 @@ async def canary(
 async def promote(
     ctx: Context, release: Name, weight: Literal[50, 100] = 100, namespace: str | None = None
 ) -> Upgraded:
-    """Give the canary more of the traffic. Only after a canary.
+    """Give the canary more of the traffic. Only after a canary, which in production was watched.
 
-    es: Da al canary más tráfico. Solo después de un canary.
+    es: Da al canary más tráfico. Solo después de un canary, y en producción uno que se vigiló.
     """
     where = ctx.namespace(release, namespace)
     known = (await ctx.helm.values(release, where)).get("canary") or {}
     now = int(known.get("weight") or 0)
     if not known.get("enabled") or now >= weight:
         raise WrongState("no_canary", release=release, weight=now)
+    revision = (await ctx.helm.history(release, where))[-1]
+    if ctx.environment == PRODUCTION and revision.description != ctx.key and not await _watched(ctx, release, revision):
+        raise WrongState("canary_not_watched", release=release, service=release, weight=now)
     return await _upgraded(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
 
 
@@ -145,6 +149,10 @@ async def go_back(ctx: Context, done: Upgraded) -> Upgraded:
         raise WrongState("changed_since", name=done.release)
     await ctx.helm.rollback(done.release, done.namespace, done.before)
     return Upgraded(done.release, done.namespace, now.number, now.number + 1, {})
+
+
+async def _watched(ctx: Context, service: str, since: Revision) -> bool:
+    return since.updated is None or await ctx.parts.store.runs.watched(service, since.updated)
 
 
 async def _upgraded(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:

@@ -15,12 +15,11 @@ from bot.domain.nearest import nearest
 from bot.domain.snapshot import Direction, Measure, Missing, Series, Snapshot, measured
 from bot.integrations.base import patiently
 from bot.integrations.prometheus import Line, Prometheus, fill
-from bot.team import Query, TeamFile
+from bot.team import PRODUCTION, Query, TeamFile
 from bot.team import Words as Titles
 
 WINDOW = timedelta(hours=1)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=60)
-ENVIRONMENT = "production"
 A_MOMENT = timedelta(seconds=1)  # how long a connection that fails at once is tried again
 MOST_POINTS = 240
 MOST_SERIES = 50  # of one query, the worst first
@@ -145,7 +144,7 @@ def _filled(promql: str, team: TeamFile, service: str | None) -> str:
             raise BadInput("service_needed", services=sorted(team.services))
         return promql
     namespaces = team.services[service].namespaces
-    namespace = namespaces.get(ENVIRONMENT) or next(iter(namespaces.values()), "")
+    namespace = namespaces.get(PRODUCTION) or next(iter(namespaces.values()), "")
     return fill(promql, service=service, namespace=namespace)
 
 

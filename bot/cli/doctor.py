@@ -25,6 +25,7 @@ from bot.parts import Parts
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.store.migrate import pending
+from bot.team import PRODUCTION
 
 MANIFEST = Path(__file__).parents[2] / "app.yaml"
 
@@ -150,7 +151,7 @@ class Examination:
         subject = f"Prometheus · {name}"
         try:
             for service, its in self._parts.team.services.items():
-                namespace = its.namespaces.get("production", "")
+                namespace = its.namespaces.get(PRODUCTION, "")
                 if await prometheus.query(fill(promql, service=service, namespace=namespace)):
                     return None
         except BotError as problem:

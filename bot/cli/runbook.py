@@ -33,7 +33,7 @@ from bot.services.ops import read as read_line
 from bot.services.ops import start
 from bot.settings import Locale
 from bot.signature import typed
-from bot.team import TeamFile, load_team
+from bot.team import PRODUCTION, TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: what there is, whether they are right, and runs of them.", no_args_is_help=True)
 single = typer.Typer()
@@ -96,7 +96,7 @@ def run(
     name: str,
     inputs: Annotated[list[str] | None, typer.Argument(help="key=value …", metavar="[KEY=VALUE]...")] = None,
     dry_run: DryRun = False,
-    environment: Where = "production",
+    environment: Where = PRODUCTION,
     incident: About = None,
     by: As = None,
 ) -> None:
@@ -160,7 +160,7 @@ def undo(run: str, by: As = None) -> None:
 def ops(
     line: Annotated[list[str], typer.Argument(help="As behind /ops: scale xr-engine 10", metavar="ACTION [WORDS]...")],
     dry_run: DryRun = False,
-    environment: Where = "production",
+    environment: Where = PRODUCTION,
     incident: About = None,
     by: As = None,
 ) -> None:

@@ -13,12 +13,12 @@ from bot.domain.runbook import Runbook, Step
 from bot.parts import Parts
 from bot.runbooks import Mistake
 from bot.runbooks.reading import place
+from bot.team import PRODUCTION
 from bot.yaml_text import nodes_of
 
 if TYPE_CHECKING:  # it takes a second to import, which the other commands need not
     from bot.integrations.kubernetes.kubernetes import Kubernetes
 
-ENVIRONMENT = "production"
 _NAMES = ("deployment", "service", "release")
 
 
@@ -48,7 +48,7 @@ async def _of_step(parts: Parts, kubernetes: Kubernetes, step: Step) -> AsyncIte
     literal = {name: value for name, value in step.with_.items() if isinstance(value, str) and "{" not in value}
     about = next((literal[name] for name in _NAMES if name in literal), parts.team.default_service or "")
     service = parts.team.services.get(about)
-    namespace = literal.get("namespace") or (service.namespaces.get(ENVIRONMENT) if service else None)
+    namespace = literal.get("namespace") or (service.namespaces.get(PRODUCTION) if service else None)
     if namespace is None:
         return
     if "deployment" in literal and not await _deployed(kubernetes, literal["deployment"], namespace):

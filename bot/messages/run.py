@@ -33,6 +33,9 @@ _SIGNS = {
 }
 
 
+_UNFORESEEN = "❔"
+
+
 def progress(run: Run, words: Words) -> Message:
     """The whole run, a line for each step, with buttons for what may be done about it now."""
     if run.forgotten:
@@ -62,18 +65,23 @@ def progress(run: Run, words: Words) -> Message:
 def lines(run: Run, words: Words) -> list[str]:
     """A line for each step: how it stands, what it would do or has done, what came of it."""
     book = Runbook.model_validate(run.book)
-    return [
-        words.part(
-            "run",
-            "step",
-            sign=_SIGNS[step.state],
-            title=words.of(each.title) if each.title else step.uses,
-            step=step,
-            told=_told(step, words),
-            keeps=each.keep and step.touched,
+    told = []
+    depends = False  # on what steps before would have changed, had this been no dry run
+    for each, step in zip(book.steps, run.steps, strict=True):
+        unforeseen = depends and step.state is StepState.FAILED
+        told.append(
+            words.part(
+                "run",
+                "step",
+                sign=_UNFORESEEN if unforeseen else _SIGNS[step.state],
+                title=words.of(each.title) if each.title else step.uses,
+                step=step,
+                told=_told(step, words, unforeseen=unforeseen),
+                keeps=each.keep and step.touched,
+            )
         )
-        for each, step in zip(book.steps, run.steps, strict=True)
-    ]
+        depends |= run.dry_run and bool(step.effects)
+    return told
 
 
 def approval_card(run: Run, step: StepRun, asked: Approval, words: Words) -> Message:
@@ -176,7 +184,7 @@ def runs(some: Sequence[Run], words: Words) -> Message:
     return Message(lines[0], [section("\n".join(lines))])
 
 
-def _told(step: StepRun, words: Words) -> str:
+def _told(step: StepRun, words: Words, *, unforeseen: bool) -> str:
     """What it would do or has done, what came of it, and what it waits for."""
     facts = step.facts
     if waits := facts.get("waits_for"):
@@ -185,7 +193,7 @@ def _told(step: StepRun, words: Words) -> str:
     if refused := facts.get("not_undone"):
         return words.part("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
     if step.error:
-        return words.part("run", "failed", why=_why(step.error, facts, words))
+        return words.part("run", "unforeseen" if unforeseen else "failed", why=_why(step.error, facts, words))
     effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
     told = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))

@@ -19,11 +19,10 @@ from bot.messages.run import line
 from bot.parts import Parts
 from bot.policy import policy_of
 from bot.runbooks import Library
+from bot.team import PRODUCTION
 from bot.workflows.begin import begin, read_inputs
 from bot.workflows.note import told_approval
 from bot.workflows.undo import undoing
-
-PRODUCTION = "production"
 
 
 @dataclass(frozen=True, slots=True)

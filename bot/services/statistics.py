@@ -9,8 +9,8 @@ from bot.domain.deployments import Deployments
 from bot.domain.statistics import Statistics as Figures
 from bot.domain.statistics import Targets, measure
 from bot.parts import Parts
-from bot.services.runs import PRODUCTION
 from bot.store.deployments import attempts
+from bot.team import PRODUCTION
 
 WINDOW = timedelta(days=90)
 DEPLOYING = ("helm.upgrade", "helm.canary", "helm.promote")

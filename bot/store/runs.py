@@ -76,6 +76,17 @@ class Runs:
             last: datetime | None = (await connection.execute(query)).scalar_one()
         return last
 
+    async def watched(self, service: str, since: datetime) -> bool:
+        """Whether the figures of a service were watched after this moment, and held."""
+        steps = run_steps.c
+        query = select(steps.parameters).where(
+            steps.uses == "prometheus.watch", steps.state == StepState.DONE.value, steps.began_at >= since
+        )
+        real = query.join(runs, runs.c.id == steps.run_id).where(runs.c.dry_run.is_(False))
+        async with self._database.read() as connection:
+            found = (await connection.execute(real)).scalars()
+            return any((one or {}).get("service") == service for one in found)
+
     async def of(self, incident_id: str) -> list[Run]:
         """All runs of an incident, oldest first."""
         return await self._found(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.started_at))

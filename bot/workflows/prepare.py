@@ -18,7 +18,7 @@ from bot.runbooks import Expressions
 from bot.workflows.filling import context, environment, limit, names, typed
 from bot.workflows.guards import Deadline, guarded, until_told_to_stop
 
-KEPT = ("state", "parameters", "effects", "digest", "rehearsed", "began_at")
+KEPT = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Prepared:
     """What came of filling and rehearsing a step; `locks` names what nobody else may change meanwhile.
 
     Its action may take `seconds`. The card for the approvals is `shown` already, or not yet. A step that only looks,
-    and that nobody has to agree to, is `done` at once.
+    and that nobody has to agree to, is `done` at once, and every step of a dry run is.
     """
 
     skip: bool = False
@@ -96,11 +96,17 @@ async def prepare(parts: Parts, run: Run, each: Step) -> tuple[Prepared, StepRun
 
 
 async def _keep(parts: Parts, known: Run, each: Step, todo: Prepared, needed: Needed, step: StepRun) -> StepRun:
-    """Keep a rehearsed step in the state that comes next, and ask whoever must agree, in one transaction."""
+    """Keep a rehearsed step in the state that comes next, and ask whoever must agree, in one transaction.
+
+    A dry run waits for nothing: what a look has seen in its rehearsal is what it found.
+    """
     now = parts.clock.now()
     asks, at_once = todo.approvals and not known.dry_run, todo.only_looks and each.verify is None
-    state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
-    kept = replace(step, state=state, began_at=now if at_once else None)
+    if known.dry_run and todo.only_looks:
+        kept = replace(step, state=StepState.DONE, began_at=now, ended_at=now, result=step.rehearsed or {})
+    else:
+        state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
+        kept = replace(step, state=state, began_at=now if at_once else None)
     values = {name: getattr(kept, name) for name in KEPT}
     if asks:
         until = now + needed.expires

@@ -66,7 +66,7 @@ async def _play(parts: Parts, known: Run, each: Step) -> StepState:
         return await _failed(parts, known, each, begun)
     todo = Prepared(**begun.value)
     show_soon(parts, known.id)
-    if todo.skip or todo.done or (known.dry_run and not todo.only_looks):
+    if todo.skip or todo.done:
         return StepState.SKIPPED if todo.skip else StepState.DONE
     performed = await step(f"{each.id}: perform", partial(perform, parts, known, each, todo))
     if not performed.ok:
@@ -84,7 +84,11 @@ async def _rehearse(parts: Parts, known: Run, each: Step) -> Outcome:
     if not prepared.ok:
         return prepared
     todo, stored = prepared.value
-    if todo.approvals and not known.dry_run:
+    if known.dry_run:
+        if todo.only_looks:
+            await attempt(f"{each.id}: show", partial(show_result, parts, known, each, stored), BRIEFLY)
+        todo = replace(todo, done=True)
+    elif todo.approvals:
         todo = replace(todo, shown=bool((await show_who(parts, known, each)).value))
     elif todo.only_looks and each.verify is None:
         performed = await do(parts, known, each, todo, stored)

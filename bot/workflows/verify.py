@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from bot.actions.snapshot import ENVIRONMENT, board, take
+from bot.actions.snapshot import board, take
 from bot.domain.errors import BotError
 from bot.domain.run import Run, StepState
 from bot.domain.runbook import Step
 from bot.domain.snapshot import Snapshot, Verdict, compare, effect
 from bot.parts import Parts
+from bot.team import PRODUCTION
 from bot.workflows.engine import sleep_until, step
 from bot.workflows.filling import environment
 from bot.workflows.show_run import show_soon
@@ -49,7 +50,7 @@ async def verify(parts: Parts, known: Run, each: Step) -> None:
 async def _begin(parts: Parts, known: Run, each: Step) -> str | None:
     """When it began (ISO 8601); None when there is nothing to measure."""
     stored = (await parts.store.runs.get(known.id)).step(each.id)
-    elsewhere = environment(parts, known, each.id, stored.parameters) != ENVIRONMENT
+    elsewhere = environment(parts, known, each.id, stored.parameters) != PRODUCTION
     if each.verify is None and (elsewhere or await _service(parts, known, each) is None):
         return None
     await parts.store.runs.set_step(known.id, each.id, state=StepState.VERIFYING)

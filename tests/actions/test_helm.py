@@ -14,6 +14,7 @@ from bot.domain.errors import WrongState
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.messages.run import line
+from bot.team import PRODUCTION
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
 from sandbox.server import Sandbox
@@ -88,11 +89,14 @@ async def test_what_else_was_changed_by_hand_is_taken_back_and_said_before(world
 
 
 async def test_the_stages_of_a_canary_are_undone_one_by_one_and_none_is_gone_back_to(world: World) -> None:
+    world.actor.environment = "staging"  # where nobody has to have watched it
+    there = {"namespace": NAMESPACE}
     stages = [
-        ("canary", await world.do("canary", "R-1/a", tag="v4.2.0", weight=10)),
-        ("promote", await world.do("promote", "R-1/b", weight=50)),
-        ("promote", await world.do("promote", "R-1/c", weight=100)),
+        ("canary", await world.do("canary", "R-1/a", tag="v4.2.0", weight=10, **there)),
+        ("promote", await world.do("promote", "R-1/b", weight=50, **there)),
+        ("promote", await world.do("promote", "R-1/c", weight=100, **there)),
     ]
+    world.actor.environment = PRODUCTION
     assert world.versions() == {"v4.2.0"}
     seen = await world.history()
     assert (seen.last_good, seen.last_good_tag) == (3, "v4.1.0")  # not the stage of 50 %

@@ -47,8 +47,17 @@ class Play(Scene):
 
     async def start(self, line: str, channel: Channel | str = TEAM, who: str = "ana") -> Run:
         """`/runbook run LINE`, signed, by this person; the run as it begins. AssertionError with what was refused."""
+        return await self._begin(f"/runbook run {line}", channel, who)
+
+    async def ops(self, line: str, approvers: tuple[str, ...] = ("bruno",)) -> Run:
+        """`/ops LINE`, signed, by Ana, approved by these people; the run as it ended."""
+        run = await self._begin(f"/ops {line}", TEAM, "ana")
+        async with self.approving(run, *approvers):
+            return await self.ended(run)
+
+    async def _begin(self, command: str, channel: Channel | str, who: str) -> Run:
         where = channel.name if isinstance(channel, Channel) else channel
-        answer = await self.answer(f"/runbook run {line}", who, where)
+        answer = await self.answer(command, who, where)
         begun = re.search(r"R-[0-9a-f]{6}", answer)
         assert begun, answer
         return await self.known(begun[0])
@@ -123,6 +132,19 @@ class Play(Scene):
             self.sandbox.clock.speed = before
 
     # how it goes
+
+    async def shown(self, run: Run, words: str) -> str:
+        """What the run's message says once it says these words."""
+
+        def there() -> str | None:
+            for channel in self.slack.channels.values():
+                for message in channel.messages.values():
+                    payload = (message.metadata or {}).get("event_payload", {})
+                    if payload.get("key") == f"{run.id}/progress" and words in message.all_text():
+                        return message.all_text()
+            return None
+
+        return await self.see(there, LONG)
 
     async def known(self, run: Run | str) -> Run:
         """The run as it is now."""

@@ -38,6 +38,26 @@ async def test_when_a_figure_breaks_in_the_canary_it_goes_back_by_itself(stage: 
     assert run.step("canary").state is StepState.UNDONE and run.step("half").state is StepState.PENDING
 
 
+async def test_a_dry_run_waits_for_nothing_and_says_what_it_cannot_foresee(stage: Play) -> None:
+    with stage.slowly():
+        run = await stage.ended(await stage.start(f"{DEPLOY} --dry-run"))
+    assert (run.state, run.step("watch-10").state) == (RunState.SUCCEEDED, StepState.DONE), story(run)
+    shown = await stage.shown(run, "✅ *Las cifras aguantan con todo*")
+    assert "🔎 *El 10 % para la versión nueva*" in shown
+    assert "❔ *El 50 %* — se verá entonces" in shown
+    assert stage.versions(CORE) == {OLD}
+
+
+async def test_in_production_a_canary_is_promoted_only_when_it_was_watched(stage: Play) -> None:
+    await stage.ops(f"canary {CORE} {NEW}")
+    refused = await stage.ops(f"promote {CORE} weight=50")
+    assert (refused.state, refused.step("it").error) == (RunState.FAILED, "canary_not_watched"), story(refused)
+    watched = await stage.ops(f"prometheus.watch service={CORE} board=service duration=15m")
+    assert watched.state is RunState.SUCCEEDED, story(watched)
+    promoted = await stage.ops(f"promote {CORE} weight=50")
+    assert promoted.state is RunState.SUCCEEDED, story(promoted)
+
+
 async def test_what_only_half_of_the_traffic_shows_is_taken_back_in_stages(stage: Play) -> None:
     stage.world.images[f"{CORE}:{NEW}"] = Version(errors=0.07)
     run = await stage.play(DEPLOY)
