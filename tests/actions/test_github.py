@@ -64,7 +64,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    clock = Clock()
+    clock = Clock(speed=50)
     host, faults = Host(load(), clock), Faults()
     app = Starlette(
         routes=[Mount("/github", routes=routes(host))],
