@@ -1,116 +1,15 @@
-"""`tamv-bot`: the command line. The only file that knows every layer."""
+"""Where `tamv-bot` begins."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import gc
-import logging
-import signal
-import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from bot.assembly import running
-from bot.cli import incident, runbook
-from bot.cli.doctor import examine
-from bot.cli.terminal import settings_or_exit, stop
-from bot.domain.errors import BotError
-from bot.messages.words import load_words
-from bot.redaction import Redaction, log_without_secrets
-from bot.settings import Locale, Settings
-from bot.store.migrate import upgrade
-from handlers.listening import listening
-from handlers.server import Server
-
-cli = typer.Typer(
-    help="TAMV's incident bot.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
-database = typer.Typer(help="The database.", no_args_is_help=True)
-cli.add_typer(database, name="db")
-cli.add_typer(incident.commands, name="incident")
-cli.add_typer(runbook.commands, name="runbook")
-cli.add_typer(runbook.single)
-
-
-@cli.command()
-def serve() -> None:
-    """Run the bot: HTTP, and Socket Mode where SLACK_APP_TOKEN is set."""
-    settings = settings_or_exit()
-    try:
-        asyncio.run(_serve(settings))
-    except BotError as problem:
-        stop([load_words()[settings.locale].error(problem)])
-
-
-@cli.command()
-def demo(
-    auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end and exit.")] = False,
-    out: Annotated[Path, typer.Option(help="Where --auto leaves the report.")] = Path("out"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the web page; 0 takes a free one.")] = 8080,
-    lang: Annotated[Locale, typer.Option(help="The team's language.")] = "es",
-    speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Seconds of the world in one of ours.")] = None,
-    scenario: Annotated[str, typer.Option(help="What goes wrong.")] = "render-latency",
-) -> None:
-    """The whole product with no account: the sandbox, the bot and a web page that looks like Slack."""
-    from bot import demo  # the sandbox comes with it, which `serve` does without
-
-    logging.disable(logging.WARNING)  # the story is what is to be seen
-    words = load_words()[lang]
-    if scenario not in demo.scenarios():
-        stop([words.part("demo", "no_scenario", scenario=scenario, known=demo.scenarios())])
-    if demo.lacks_helm(scenario):
-        stop([words.part("demo", "no_helm", scenario=scenario)])
-    speed = speed or (demo.SPEED if auto else demo.PERSONS_SPEED)
-    code = 0
-    try:
-        code = asyncio.run(demo.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
-    except KeyboardInterrupt:
-        code = 130 if auto else 0
-    except OSError as problem:
-        if problem.errno == errno.EADDRINUSE:
-            stop([words.part("demo", "port_taken", port=port)])
-        stop([words.part("demo", "not_written", out=out, why=problem.strerror or problem)])
-    raise typer.Exit(code)
-
-
-@cli.command()
-def doctor() -> None:
-    """Try every integration, reading only, and say what is missing; exit 1 if something needed is."""
-    raise typer.Exit(examine(settings_or_exit()))
-
-
-@database.command("upgrade")
-def database_upgrade() -> None:
-    """Bring the database to the newest version."""
-    settings = settings_or_exit()
-    try:
-        upgrade(settings.database_url)
-    except BotError as problem:
-        stop([load_words()[settings.locale].error(problem)], code=1)
-
-
-async def _serve(settings: Settings) -> None:
-    log_without_secrets(Redaction(settings.secrets))
-    # While another thread has Python's lock, every step of an acknowledgement may wait this long for it (else 5 ms).
-    sys.setswitchinterval(0.0005)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(settings) as bot:
-        server = Server(bot, settings)
-        async with (
-            server.attending(),
-            server.socket_mode(settings),
-            listening(server.app(), settings.host, settings.port),
-        ):
-            gc.freeze()  # what is there for good is not looked through again, for a fifth of a second each time
-            await stop.wait()
 
 
 def main() -> None:
+    gc.disable()  # what is imported stays: looking it through for garbage meanwhile would take a fifth of the start
+    from bot.command_line import cli
+
+    gc.enable()
     cli()
 
 

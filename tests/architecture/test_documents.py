@@ -12,7 +12,7 @@ import pytest
 from click import Group
 from typer.main import get_command
 
-from bot.__main__ import cli
+from bot.command_line import cli
 from bot.settings import Settings
 from tests.architecture.tree import ROOT, files
 

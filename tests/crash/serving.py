@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from bot.__main__ import cli
 from bot.assembly import running
+from bot.command_line import cli
 from bot.settings import Settings, load_settings
 from handlers.listening import listening
 from handlers.server import Server
