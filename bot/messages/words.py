@@ -164,5 +164,10 @@ def quote(text: object) -> str:
 
 
 def load_words(locales: Iterable[str] = ("es", "en"), root: Path = TEMPLATES) -> dict[str, Words]:
-    """Every language by its name."""
-    return {locale: Words(locale, root) for locale in locales}
+    """Every language by its name, read once: they never change."""
+    return {locale: _words(locale, root) for locale in locales}
+
+
+@cache
+def _words(locale: str, root: Path) -> Words:
+    return Words(locale, root)
