@@ -183,8 +183,8 @@ async def _played(stage: Stage, scenario: str, out: Path) -> int:
     there = await _leave(stage.bot, incident_id, out)
     # An exercise wakes nobody and may end badly on purpose, which the people who play it have looked at.
     exercise = exercises().get(scenario)
-    asked = ("approvals",) if exercise and exercise.approvers else ()
-    demanded = ("status", "runs_ended", *asked) if exercise else there
+    asked = ("asked",) if exercise and exercise.approvers else ()
+    demanded = ("status", "runs_ended", *asked) if exercise else tuple(what for what in there if what != "asked")
     wrong = [what for what in demanded if not there[what]]
     for what in wrong:
         _say(words.part("demo", "wrong", what=what))
@@ -255,7 +255,8 @@ async def _leave(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
         "charts": bool(charts),
         "runs": all(run.state is RunState.SUCCEEDED for run in runs),
         "runs_ended": bool(runs) and all(run.state.ended for run in runs),
-        "approvals": bool(approvals),
+        "asked": bool(approvals),
+        "approvals": all(one.decisions for one in approvals),
         "followups": bool(followups) and all(one.url for one in followups),
     }
 

@@ -51,10 +51,9 @@ class Story:
         return str(self._words["scenarios"][self._scenario][what][self.language])
 
     @property
-    def runbook(self) -> str | None:
-        """The runbook that mends this scenario, if one does."""
-        found: str | None = self._words["scenarios"][self._scenario].get("runbook")
-        return found
+    def command(self) -> str:
+        """What is typed to mend this scenario."""
+        return str(self._words["scenarios"][self._scenario]["command"])
 
     def missed(self, sentence: str, **facts: object) -> str:
         what = str(self._words["told"][sentence][self.language]).format_map(defaultdict(lambda: "…", facts))
@@ -130,8 +129,8 @@ class Response:
 
     async def mend(self) -> None:
         """The cause goes. What is worth saying comes when the alerts have calmed down, and the figures with them."""
-        if self.story.runbook and self.sandbox.has_cluster:
-            await self._run(self.story.runbook)
+        if self.sandbox.has_cluster:
+            await self._run(self.story.command)
         else:
             self.sandbox.world.perform("fix")
             self.story.tell("mended", what=self.story.own("mended"))
@@ -142,10 +141,10 @@ class Response:
         await self._sign("mitigated", lambda: self._told("🩹") and self._files(".png") > charts, button=button)
         self.story.tell("mitigated", button=button)
 
-    async def _run(self, runbook: str) -> None:
-        """Run a runbook to its end; Bruno approves whatever it asks."""
-        await self.ana.run(f"/runbook run {runbook}", self.channel.name)
-        self.story.tell("runs", runbook=runbook)
+    async def _run(self, command: str) -> None:
+        """A run to its end; Bruno approves whatever it asks."""
+        await self.ana.run(command, self.channel.name)
+        self.story.tell("runs", command=command)
         patience = 2 * A_WHILE / self.sandbox.clock.speed + SOON
         while await self._sign("ran", lambda: self._showing("approve") or self._showing("undo_run"), patience):
             if self._showing("undo_run"):

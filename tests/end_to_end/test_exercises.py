@@ -13,12 +13,13 @@ import pytest
 from bot.actions.catalogue import ACTIONS
 from bot.demo import scenarios
 from bot.domain.incident import Status
+from bot.domain.run import RunState
 from bot.runbooks import Library
 from bot.team import load_team
 from sandbox.exercise import Exercise, exercises, practise
-from sandbox.responder import Missed
+from sandbox.responder import Missed, respond
 from tests.architecture.tree import ROOT
-from tests.runbooks.playing import Play, playing
+from tests.runbooks.playing import Play, playing, story
 
 BRISK = 300.0  # seconds of the world in one of ours: quick, and no card expires on a busy machine
 
@@ -42,6 +43,15 @@ async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     assert run.state == exercises()[name].ends
     assert any("pulsa" in line for line in told) is bool(exercises()[name].approvers)
     assert any("RTO" in line for line in told) is incident.drill
+
+
+@pytest.mark.parametrize("name", ["bad-deploy", "gpu-node-loss", "traffic-surge"])
+async def test_what_goes_wrong_by_itself_is_mended_by_a_run(tmp_path: Path, name: str) -> None:
+    async with playing(tmp_path, speed=BRISK, alerts=True) as play:
+        incident_id = await respond(play.sandbox, name, say=lambda _: None)
+        incident = await play.bot.parts.store.incidents.get(incident_id)
+        (run,) = await play.bot.parts.store.runs.of(incident_id)
+        assert (incident.status, run.state) == (Status.RESOLVED, RunState.SUCCEEDED), story(run)
 
 
 async def test_what_ends_otherwise_than_it_should_is_missed(play: Play) -> None:
