@@ -31,7 +31,6 @@ def check(
     path: Path, runbook: Runbook, registry: Registry, team: TeamFile, books: Mapping[str, Runbook] | None = None
 ) -> list[Mistake]:
     """Every mistake with its place; `books` are all runbooks by name, where `on-failure` may lead."""
-    root = nodes_of(path.read_text(encoding="utf-8"))
     found = [
         *_of_languages(runbook),
         *_of_triggers(runbook, team),
@@ -47,6 +46,7 @@ def check(
             found.append((("steps", number), f"it is never reached: step `{ended_by}` always ends the run"))
         ended_by = ended_by or (step.id if of_step.always_fails() else None)
     found += [(("on-failure",), what) for what in _of_failure(runbook, books or {})]
+    root = nodes_of(path.read_text(encoding="utf-8")) if found else None
     return [Mistake(path.name, *place(root, where), what) for where, what in found]
 
 
