@@ -88,11 +88,16 @@ async def until(true: Callable[[], Awaitable[T | None]], seconds: float = 30.0, 
 
 @asynccontextmanager
 async def place(
-    *, database: str | None = None, prometheus: str | None = None, runbooks: Mapping[str, str] | None = None
+    *,
+    database: str | None = None,
+    prometheus: str | None = None,
+    runbooks: Mapping[str, str] | None = None,
+    measures: bool = True,
 ) -> AsyncIterator[Place]:
     """Both processes, from their start until they have ended; the database is a new SQLite file unless one is given.
 
-    With `runbooks` (name → YAML) the bot has these instead of the shipped ones, and the sandbox's cluster.
+    With `runbooks` (name → YAML) the bot has these instead of the shipped ones, and the sandbox's cluster. Unless it
+    `measures`, it has no Prometheus.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         port, cwd = free_port(), ROOT
@@ -101,7 +106,8 @@ async def place(
             if runbooks is not None:
                 cwd = Path(folder)
                 given |= _with_runbooks(cwd, world_url, runbooks)
-                del given["PROMETHEUS_URL"]  # nothing is measured after a change: the next one may begin
+            if not measures:
+                del given["PROMETHEUS_URL"]
             async with (
                 aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
                 serve(given, session, cwd) as bot,

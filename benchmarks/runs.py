@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from benchmarks.figures import Figure, median, percentile
@@ -64,7 +64,8 @@ async def of_postgresql() -> list[Figure]:
 
 
 async def _measured(kind: str, url: str | None) -> list[Figure]:
-    async with _with_store(url) as (here, store):
+    # Nothing is measured after a change: the next one may begin.
+    async with with_store(url, RUNBOOKS, measures=False) as (here, store):
         incident = await declared(here)
         took = [await _step(here, store, incident) for _ in range(6)][1:]
         began = [await _approved(here, store, incident, number) for number in range(APPROVALS + 2)][2:]
@@ -79,8 +80,11 @@ async def _measured(kind: str, url: str | None) -> list[Figure]:
 
 
 @asynccontextmanager
-async def _with_store(url: str | None) -> AsyncIterator[tuple[Place, Store]]:
-    async with place(database=url, runbooks=RUNBOOKS) as here:
+async def with_store(
+    url: str | None, runbooks: Mapping[str, str], *, measures: bool = True
+) -> AsyncIterator[tuple[Place, Store]]:
+    """A place whose bot knows these runbooks (name → YAML), and its store; on SQLite without `url`."""
+    async with place(database=url, runbooks=runbooks, measures=measures) as here:
         database = Database(url or here.bot.environ()["DATABASE_URL"])
         try:
             yield here, Store(database, "bench")
