@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -104,13 +104,9 @@ async def promote(
     es: Da al canary más tráfico. Solo después de un canary, y en producción uno que se vigiló.
     """
     where = ctx.namespace(release, namespace)
-    known = (await ctx.helm.values(release, where)).get("canary") or {}
-    now = int(known.get("weight") or 0)
-    if not known.get("enabled") or now >= weight:
-        raise WrongState("no_canary", release=release, weight=now)
-    revision = (await ctx.helm.history(release, where))[-1]
-    if ctx.environment == PRODUCTION and revision.description != ctx.key and not await _watched(ctx, release, revision):
-        raise WrongState("canary_not_watched", release=release, service=release, weight=now)
+    known = await ctx.helm.history(release, where)
+    if not known or known[-1].description != ctx.key:  # else it was done before a crash
+        await _must_be_promotable(ctx, release, where, weight, known[-1].updated if known else None)
     return await _upgraded(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
 
 
@@ -151,8 +147,14 @@ async def go_back(ctx: Context, done: Upgraded) -> Upgraded:
     return Upgraded(done.release, done.namespace, now.number, now.number + 1, {})
 
 
-async def _watched(ctx: Context, service: str, since: Revision) -> bool:
-    return since.updated is None or await ctx.parts.store.runs.watched(service, since.updated)
+async def _must_be_promotable(ctx: Context, release: str, namespace: str, weight: int, since: datetime | None) -> None:
+    """Raises WrongState unless it has a canary with less traffic, in production one that was watched `since` then."""
+    canary = (await ctx.helm.values(release, namespace)).get("canary") or {}
+    now = int(canary.get("weight") or 0)
+    if not canary.get("enabled") or now >= weight:
+        raise WrongState("no_canary", release=release, weight=now)
+    if ctx.environment == PRODUCTION and since and not await ctx.parts.store.runs.watched(release, since):
+        raise WrongState("canary_not_watched", release=release, service=release, weight=now)
 
 
 async def _upgraded(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:

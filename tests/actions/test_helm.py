@@ -96,6 +96,8 @@ async def test_the_stages_of_a_canary_are_undone_one_by_one_and_none_is_gone_bac
         ("promote", await world.do("promote", "R-1/b", weight=50, **there)),
         ("promote", await world.do("promote", "R-1/c", weight=100, **there)),
     ]
+    done = stages[-1][1]
+    assert await world.actor.perform("helm.promote", "R-1/c", release=XR, weight=100, **there) == done  # after a crash
     world.actor.environment = PRODUCTION
     assert world.versions() == {"v4.2.0"}
     seen = await world.history()
