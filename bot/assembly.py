@@ -20,13 +20,13 @@ from bot.integrations.alertmanager import Alertmanager
 from bot.integrations.github import GitHub
 from bot.integrations.helm import Helm
 from bot.integrations.http import Http
-from bot.integrations.on_call import OnCallList
+from bot.integrations.on_call import OnCallCache
 from bot.integrations.pagerduty import PagerDuty
 from bot.integrations.prometheus import Prometheus
 from bot.integrations.secret_ages import SecretAges
 from bot.integrations.slack import Slack
 from bot.integrations.tempo import Tempo
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.metrics import Metrics
 from bot.parts import Parts
 from bot.redaction import Redaction
@@ -36,7 +36,7 @@ from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
-from bot.tasks import cut_off, turn
+from bot.tasks import cancel_and_wait, yield_to_requests
 from bot.team import load_team
 from bot.workflows.catalogue import WORKFLOWS
 from bot.workflows.engine import Engine
@@ -52,26 +52,26 @@ RUNBOOKS = Path("runbooks")
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
+async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
     """The bot of these settings, from the migrated database to the started engine; put away at the end.
 
     Raises BadInput for a team's file that cannot be, Unavailable without the database.
     """
-    async with assembled(settings, clock) as parts:
+    async with build_deps(settings, clock) as parts:
         library = Library.read(RUNBOOKS, ACTIONS, parts.team)
         await asyncio.to_thread(upgrade, settings.database_url)
         engine = Engine(parts, WORKFLOWS, settings.database_url)
-        acquaintance = asyncio.create_task(_get_acquainted(parts), name="acquaintance")
+        acquaintance = asyncio.create_task(_fetch_identity(parts), name="acquaintance")
         await engine.start()
         try:
             yield Bot(parts, engine, library)
         finally:
-            await cut_off([acquaintance])
+            await cancel_and_wait([acquaintance])
             await engine.stop()
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Parts]:
+async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Parts]:
     """The parts by themselves: nothing runs, and the database is taken as it is. Raises BadInput as `running`."""
     clock = clock or WallClock()
     team = load_team(settings.bot_config)
@@ -93,11 +93,11 @@ async def assembled(settings: Settings, clock: Clock | None = None) -> AsyncIter
         clock=clock,
         team=team,
         store=Store(database, owner=uuid.uuid4().hex, metrics=metrics),
-        words_by_locale=load_words(),
+        words_by_locale=load_translations(),
         locale=settings.locale,
         incident_channel=settings.incident_channel,
         slack=slack,
-        on_call=OnCallList(pagerduty, clock),
+        on_call=OnCallCache(pagerduty, clock),
         http=Http(str(settings.health_gateway_url) if settings.health_gateway_url else None),
         pagerduty=pagerduty,
         prometheus=_prometheus(settings),
@@ -131,7 +131,7 @@ async def assembled(settings: Settings, clock: Clock | None = None) -> AsyncIter
             await database.close()
 
 
-async def _get_acquainted(parts: Parts) -> None:
+async def _fetch_identity(parts: Parts) -> None:
     """Learn what is asked first and often, so that the first incident is as fast as the next.
 
     Who we are, who is on call, who belongs to the teams. Nobody waits for it.
@@ -141,14 +141,14 @@ async def _get_acquainted(parts: Parts) -> None:
     for team in parts.team.teams.values():
         with contextlib.suppress(BotError):
             if team.pagerduty and parts.pagerduty:
-                await parts.on_call.of(team.pagerduty)
+                await parts.on_call.get(team.pagerduty)
             if team.usergroup:
-                await parts.slack.members_of(team.usergroup)
+                await parts.slack.usergroup_members(team.usergroup)
     for person in parts.team.people:
         await parts.slack.person(person.slack)
     for name in parts.words.messages():
-        await turn()
-        parts.words.say(name)  # which compiles its template
+        await yield_to_requests()
+        parts.words.render(name)  # which compiles its template
 
 
 def _pagerduty(settings: Settings) -> PagerDuty | None:

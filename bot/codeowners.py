@@ -37,7 +37,7 @@ def owners(codeowners: str, path: str) -> list[str]:
     return [name for _, name in max(as_file, as_folder, key=lambda line: line[1] or 0)[0]]
 
 
-def route(
+def default_owner(
     team: TeamFile, codeowners: str, *, path: str | None = None, labels: Sequence[str] = (), service: str | None = None
 ) -> str:
     """The owner, in the bot's words, of work that nobody was named for.
@@ -57,7 +57,7 @@ def route(
     return team.followups.owner
 
 
-def named(text: str, team: TeamFile) -> str:
+def find_team(text: str, team: TeamFile) -> str:
     """The owner that a person means: a team's name, a Slack user id, `github:<login>`, or a path as typed.
 
     Understands a team by any of its names, a Slack mention, a person of the team's file by name, a GitHub login of
@@ -93,7 +93,7 @@ def logins(handle: str, team: TeamFile) -> frozenset[str]:
     return frozenset(login.casefold() for login in found if login)
 
 
-def spoken_to(handles: Sequence[str], team: TeamFile) -> tuple[list[str], list[str]]:
+def slack_mentions(handles: Sequence[str], team: TeamFile) -> tuple[list[str], list[str]]:
     """The user groups and people that Slack knows handles of the file by; a handle that it does not know, as it is."""
     groups, people = [], []
     for handle in handles:

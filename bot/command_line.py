@@ -13,16 +13,16 @@ from typing import Annotated
 
 import typer
 
-from bot.assembly import running
+from bot.assembly import running_bot
 from bot.cli import incident, runbook
-from bot.cli.doctor import examine
-from bot.cli.terminal import settings_or_exit, stop
+from bot.cli.doctor import run_checks
+from bot.cli.terminal import exit_with, settings_or_exit
 from bot.domain.errors import BotError
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.redaction import Redaction, log_without_secrets
 from bot.settings import Locale, Settings
 from bot.store.migrate import upgrade
-from handlers.listening import listening
+from handlers.listening import listen
 from handlers.server import Server
 
 cli = typer.Typer(
@@ -42,7 +42,7 @@ def serve() -> None:
     try:
         asyncio.run(_serve(settings))
     except BotError as problem:
-        stop([load_words()[settings.locale].error(problem)])
+        exit_with([load_translations()[settings.locale].error(problem)])
 
 
 @cli.command()
@@ -58,11 +58,11 @@ def demo(
     from bot import demo  # the sandbox comes with it, which `serve` does without
 
     logging.disable(logging.WARNING)  # the story is what is to be seen
-    words = load_words()[lang]
+    words = load_translations()[lang]
     if scenario not in demo.scenarios():
-        stop([words.part("demo", "no_scenario", scenario=scenario, known=demo.scenarios())])
+        exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=demo.scenarios())])
     if demo.lacks_helm(scenario):
-        stop([words.part("demo", "no_helm", scenario=scenario)])
+        exit_with([words.render_block("demo", "no_helm", scenario=scenario)])
     speed = speed or (demo.SPEED if auto else demo.PERSONS_SPEED)
     code = 0
     try:
@@ -71,15 +71,15 @@ def demo(
         code = 130 if auto else 0
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
-            stop([words.part("demo", "port_taken", port=port)])
-        stop([words.part("demo", "not_written", out=out, why=problem.strerror or problem)])
+            exit_with([words.render_block("demo", "port_taken", port=port)])
+        exit_with([words.render_block("demo", "not_written", out=out, why=problem.strerror or problem)])
     raise typer.Exit(code)
 
 
 @cli.command()
 def doctor() -> None:
     """Try every integration, reading only, and say what is missing; exit 1 if something needed is."""
-    raise typer.Exit(examine(settings_or_exit()))
+    raise typer.Exit(run_checks(settings_or_exit()))
 
 
 @database.command("upgrade")
@@ -89,7 +89,7 @@ def database_upgrade() -> None:
     try:
         upgrade(settings.database_url)
     except BotError as problem:
-        stop([load_words()[settings.locale].error(problem)], code=1)
+        exit_with([load_translations()[settings.locale].error(problem)], code=1)
 
 
 async def _serve(settings: Settings) -> None:
@@ -99,12 +99,12 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(settings) as bot:
+    async with running_bot(settings) as bot:
         server = Server(bot, settings)
         async with (
-            server.attending(),
+            server.recovering_deliveries(),
             server.socket_mode(settings),
-            listening(server.app(), settings.host, settings.port),
+            listen(server.app(), settings.host, settings.port),
         ):
             gc.freeze()  # what is there for good is not looked through again, for a fifth of a second each time
             await stop.wait()

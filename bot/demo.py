@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route
 
-from bot.assembly import running
+from bot.assembly import running_bot
 from bot.domain.incident import Milestone
 from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
@@ -51,7 +51,7 @@ TO_OPEN_THE_PAGE = 5.0  # seconds until it begins
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoEnvironment:
     """A sandbox and a bot that serve on one address and know each other."""
 
     url: str
@@ -60,7 +60,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(
+async def demo_environment(
     sandbox: Sandbox,
     database: str,
     *,
@@ -68,7 +68,7 @@ async def staged(
     port: int = 0,
     cluster: Path | None = None,
     **settings: object,
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[DemoEnvironment]:
     """The bot on `database` in this sandbox, both on one port of the loopback interface; `settings` go over its own."""
     front = Starlette(lifespan=sandbox.lifespan)
     async with serving(front, port) as url:
@@ -80,12 +80,12 @@ async def staged(
             kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"))
             settings["kubeconfig"] = str(kubeconfig)
         given = sandbox_settings(url, sandbox, database, locale, **settings)
-        async with running(given, sandbox.clock) as bot:
+        async with running_bot(given, sandbox.clock) as bot:
             server = Server(bot, given)
             front.routes.extend([*server.routes(), Route("/", _to_console), Mount("/", app=sandbox.app)])
-            async with server.attending():
+            async with server.recovering_deliveries():
                 sandbox.send_webhooks_to(url)
-                yield Stage(url, sandbox, bot)
+                yield DemoEnvironment(url, sandbox, bot)
 
 
 async def play(*, auto: bool, out: Path, port: int, locale: Locale, speed: float, scenario: str) -> int:
@@ -101,15 +101,17 @@ async def play(*, auto: bool, out: Path, port: int, locale: Locale, speed: float
         shipped = sandbox_settings("http://localhost", sandbox, database).bot_config
         team = await asyncio.to_thread(_team_with_charts, shipped, Path(folder))
         free = 0 if auto else port
-        async with staged(sandbox, database, locale=locale, port=free, cluster=Path(folder), bot_config=team) as stage:
+        async with demo_environment(
+            sandbox, database, locale=locale, port=free, cluster=Path(folder), bot_config=team
+        ) as stage:
             words = stage.bot.parts.words
             console = f"{stage.url}/console/?lang={locale}"
             if not auto:
-                _say(words.part("demo", "welcome", console=console))
+                _say(words.render_block("demo", "welcome", console=console))
                 await asyncio.sleep(TO_OPEN_THE_PAGE)
-                _say(_begun(stage, scenario))
+                _say(_start_incident(stage, scenario))
                 await asyncio.Event().wait()
-            return await _played(stage, scenario, out)
+            return await _play_scenario(stage, scenario, out)
 
 
 def lacks_helm(scenario: str) -> bool:
@@ -164,7 +166,7 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
     return load_settings(**ours | settings)
 
 
-async def _played(stage: Stage, scenario: str, out: Path) -> int:
+async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> int:
     words = stage.bot.parts.words
     longest = PATIENCE + ENOUGH if scenario in exercises() else ENOUGH
     enough = longest * max(1.0, SPEED / stage.sandbox.clock.speed)
@@ -178,32 +180,32 @@ async def _played(stage: Stage, scenario: str, out: Path) -> int:
         _say(str(missed))
         return 1
     except TimeoutError:
-        _say(words.part("demo", "too_slow", seconds=round(enough)))
+        _say(words.render_block("demo", "too_slow", seconds=round(enough)))
         return 1
-    there = await _leave(stage.bot, incident_id, out)
+    there = await _write_files(stage.bot, incident_id, out)
     # An exercise wakes nobody and may end badly on purpose, which the people who play it have looked at.
     exercise = exercises().get(scenario)
     asked = ("asked",) if exercise and exercise.approvers else ()
     demanded = ("status", "runs_ended", *asked) if exercise else tuple(what for what in there if what != "asked")
     wrong = [what for what in demanded if not there[what]]
     for what in wrong:
-        _say(words.part("demo", "wrong", what=what))
-    _say(words.part("demo", "left", out=out, incident_id=incident_id))
+        _say(words.render_block("demo", "wrong", what=what))
+    _say(words.render_block("demo", "left", out=out, incident_id=incident_id))
     return 1 if wrong else 0
 
 
-def _begun(stage: Stage, scenario: str) -> str:
+def _start_incident(stage: DemoEnvironment, scenario: str) -> str:
     """Let it begin for a person at the web page; gives what there is to try."""
     words, world = stage.bot.parts.words, stage.sandbox.world
     if exercise := exercises().get(scenario):
         exercise.prepare(stage.sandbox)
-        return words.part("demo", "practise", first=exercise.begin, then=exercise.run)
+        return words.render_block("demo", "practise", first=exercise.begin, then=exercise.run)
     if world.scenario is None:  # nobody has pressed the page's button
         world.play(load_scenario(scenario))
-    return words.part("demo", "begun")
+    return words.render_block("demo", "begun")
 
 
-async def _leave(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
+async def _write_files(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
     """Write what came of the incident into `out`; gives what should be there, and whether it is."""
     store = bot.parts.store
     incident = await store.incidents.get(incident_id)
@@ -215,12 +217,12 @@ async def _leave(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
     for name in charts:
         if document := await store.documents.read(incident_id, name):
             (out / name).write_bytes(document.content)
-    followups = await store.followups.of(incident_id)
-    pages = await store.pages.of(incident_id)
-    runs = await store.runs.of(incident_id)
+    followups = await store.followups.list_by_incident(incident_id)
+    pages = await store.pages.list_by_incident(incident_id)
+    runs = await store.runs.list_by_incident(incident_id)
     asked = [await store.runs.approval(run.id, step.id) for run in runs for step in run.steps]
     approvals = [one for one in asked if one]
-    snapshots = await store.snapshots.of(incident_id)
+    snapshots = await store.snapshots.list_by_incident(incident_id)
     summary: dict[str, Any] = {
         "incident": {
             "id": incident.id,
@@ -232,7 +234,7 @@ async def _leave(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
         "milestones": {milestone.value: _moment(at) for milestone, at in incident.milestones.items()},
         "page": pages[0].key if pages else None,
         "snapshots": list(snapshots),
-        "runs": [_told(run) for run in runs],
+        "runs": [_narrate(run) for run in runs],
         "approvals": [
             {"run": one.run_id, "step": one.step_id, "digest": one.digest, "state": one.state.value}
             | {"by": [said.person for said in one.decisions]}
@@ -261,7 +263,7 @@ async def _leave(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
     }
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _narrate(run: Run) -> dict[str, Any]:
     steps = [
         {"id": step.id, "uses": step.uses, "state": step.state.value, "verified": step.verified}
         | {"verdict": step.verdict.value if step.verdict else None, "digest": step.digest}

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from bot.clock import Clock
-from bot.drawings import Drawings
+from bot.drawings import MessageRefresher
 from bot.integrations.alertmanager import Alertmanager
 from bot.integrations.github import GitHub
 from bot.integrations.helm import Helm
 from bot.integrations.http import Http
-from bot.integrations.on_call import OnCallList
+from bot.integrations.on_call import OnCallCache
 from bot.integrations.pagerduty import PagerDuty
 from bot.integrations.prometheus import Prometheus
 from bot.integrations.secret_ages import SecretAges
 from bot.integrations.slack import Slack
 from bot.integrations.tempo import Tempo
-from bot.messages.words import Words
+from bot.messages.words import Translations
 from bot.metrics import Metrics
 from bot.redaction import Redaction
 from bot.store.store import Store
@@ -41,11 +41,11 @@ class Parts:
     clock: Clock
     team: TeamFile
     store: Store
-    words_by_locale: Mapping[str, Words]
+    words_by_locale: Mapping[str, Translations]
     locale: str
     incident_channel: str
     slack: Slack
-    on_call: OnCallList
+    on_call: OnCallCache
     http: Http = field(default_factory=Http)
     pagerduty: PagerDuty | None = None
     prometheus: Prometheus | None = None
@@ -62,33 +62,33 @@ class Parts:
     redaction: Redaction = field(default_factory=Redaction)
     metrics: Metrics = field(default_factory=Metrics)
 
-    drawings: Drawings = field(default_factory=Drawings)
-    _woken: WeakValueDictionary[str, asyncio.Event] = field(default_factory=WeakValueDictionary)
+    message_refresher: MessageRefresher = field(default_factory=MessageRefresher)
+    _events: WeakValueDictionary[str, asyncio.Event] = field(default_factory=WeakValueDictionary)
 
-    def drawing(self, key: str) -> asyncio.Lock:
+    def message_lock(self, key: str) -> asyncio.Lock:
         """The lock of one message, held from reading its state to drawing it, so that the newer comes last."""
-        return self.drawings.lock(key)
+        return self.message_refresher.lock(key)
 
-    def woken(self, key: str) -> asyncio.Event:
+    def event(self, key: str) -> asyncio.Event:
         """Set when somebody who waits for news of `key` in this process shall look again."""
-        return self._woken.setdefault(key, asyncio.Event())
+        return self._events.setdefault(key, asyncio.Event())
 
     @contextmanager
-    def listening(self, key: str) -> Iterator[None]:
+    def subscribed(self, key: str) -> Iterator[None]:
         """Within this no wake of `key` is lost: whoever looks clears the event first, and waits for it afterwards."""
-        event = self.woken(key)  # noqa: F841 - it lives as long as somebody has it
+        event = self.event(key)  # noqa: F841 - it lives as long as somebody has it
         yield
 
-    def wake(self, key: str | None = None) -> None:
+    def notify(self, key: str | None = None) -> None:
         """Let those look again who wait in this process for news of `key`, or for any news."""
-        for event in list(self._woken.values()) if key is None else [self.woken(key)]:
+        for event in list(self._events.values()) if key is None else [self.event(key)]:
             event.set()
 
     @property
-    def words(self) -> Words:
+    def words(self) -> Translations:
         """The team's language, in which channels are written."""
         return self.words_by_locale[self.locale]
 
-    def words_for(self, locale: str) -> Words:
+    def words_for(self, locale: str) -> Translations:
         """A person's language, or the team's when the bot does not speak it."""
         return self.words_by_locale.get(locale[:2], self.words)

@@ -9,38 +9,40 @@ from bot.messages.message import Message
 from bot.parts import Parts
 
 
-async def post(parts: Parts, key: str, channel: str, message: Message, *, thread: str | None = None) -> dict[str, Any]:
+async def upsert_message(
+    parts: Parts, key: str, channel: str, message: Message, *, thread: str | None = None
+) -> dict[str, Any]:
     """Let the message `key` of `channel` say this: send it, edit it, or leave it when it says so already.
 
     May be called any number of times, also when an earlier call died half-way: before anything is sent again the
     channel, or the thread, is searched for the key. Gives `{"channel": id, "ts": …}`. Raises Unavailable and Refused.
     """
-    posts = parts.store.posts
+    posts = parts.store.slack_messages
     known = await posts.get(key)
     if known and known.ts:
         if known.digest == message.digest:
             return {"channel": known.channel, "ts": known.ts}
         try:
             await parts.slack.update(known.channel, known.ts, message.text, message.blocks, key=key)
-            await posts.stands(key, known.channel, known.ts, message.digest)
+            await posts.mark_sent(key, known.channel, known.ts, message.digest)
             return {"channel": known.channel, "ts": known.ts}
         except Refused as problem:
             if problem.facts.get("error") not in ("message_not_found", "cant_update_message"):
                 raise
             # somebody has deleted it: it is sent anew below
-    elif not await posts.begin(key, channel) and (found := await _find(parts, channel, key, thread)):
-        await posts.stands(key, found[0], found[1], None)
-        return await post(parts, key, channel, message, thread=thread)
+    elif not await posts.reserve(key, channel) and (found := await _find_by_key(parts, channel, key, thread)):
+        await posts.mark_sent(key, found[0], found[1], None)
+        return await upsert_message(parts, key, channel, message, thread=thread)
     where, ts = await parts.slack.post(channel, message.text, message.blocks, key=key, thread=thread)
-    await posts.stands(key, where, ts, message.digest)
+    await posts.mark_sent(key, where, ts, message.digest)
     return {"channel": where, "ts": ts}
 
 
-async def _find(parts: Parts, channel: str, key: str, thread: str | None) -> tuple[str, str] | None:
+async def _find_by_key(parts: Parts, channel: str, key: str, thread: str | None) -> tuple[str, str] | None:
     if channel.startswith("#"):
         found = await parts.slack.channel_id(channel)
         if found is None:
             return None
         channel = found
-    ts = await parts.slack.find(channel, key, thread=thread)
+    ts = await parts.slack.find_message(channel, key, thread=thread)
     return (channel, ts) if ts else None

@@ -23,12 +23,12 @@ from pydantic import (
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.policy import Risk
-from bot.domain.spans import span
-from bot.yaml_text import value_of
+from bot.domain.spans import parse_duration
+from bot.yaml_text import load
 
 PRODUCTION = "production"  # the environment whose figures, rules and rights count
 
-Duration = Annotated[timedelta, BeforeValidator(span)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Words = dict[Literal["es", "en"], str]
 
 
@@ -296,7 +296,7 @@ TeamFile.model_rebuild()
 def load_team(path: Path) -> TeamFile:
     """Read and check the team's file. Raises BadInput with a line for each mistake."""
     try:
-        raw = value_of(path.read_text(encoding="utf-8"))
+        raw = load(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise BadInput("team_file_unreadable", path=str(path), why=problem.strerror) from problem
     except yaml.YAMLError as problem:

@@ -7,15 +7,15 @@ from slack_bolt.async_app import AsyncApp
 from bot.services.bot import Bot
 from handlers.buttons import BUTTONS
 from handlers.commands import COMMANDS, run
-from handlers.door import Door
+from handlers.door import SlackDispatcher
 from handlers.events import EVENTS
 from handlers.modals import FORMS
 from handlers.shortcuts import SHORTCUTS
 
 
-def register(app: AsyncApp, bot: Bot) -> Door:
+def register(app: AsyncApp, bot: Bot) -> SlackDispatcher:
     """Every listener, in one list; gives the door that they all go through."""
-    door = Door(bot)
+    door = SlackDispatcher(bot)
     for name in COMMANDS:
         app.command(f"/{name}")(door.listener(run))
     for action_id, press in BUTTONS.items():

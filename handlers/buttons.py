@@ -37,20 +37,20 @@ async def close_incident(call: Call) -> None:
 
 async def post_update(call: Call) -> None:
     await call.ack()
-    await call.open(forms.update(await call.words_at_once(), call.value))
+    await call.open(forms.update(await call.cached_translations(), call.value))
 
 
 async def complete_report(call: Call) -> None:
     await call.ack()
     incident = await call.bot.incidents.find(call.value)
-    await call.open(forms.report(await call.words_at_once(), call.bot.parts.team, incident))
+    await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
 
 
 async def open_followup(call: Call) -> None:
     await call.ack()
     team = call.bot.parts.team
     due = (call.bot.parts.clock.now() + _due_in(call)).date()
-    await call.open(forms.followup(await call.words_at_once(), team, call.value, due=due))
+    await call.open(forms.followup(await call.cached_translations(), team, call.value, due=due))
 
 
 def _due_in(call: Call) -> timedelta:
@@ -70,7 +70,7 @@ async def reject(call: Call) -> None:
 async def break_glass(call: Call) -> None:
     """Alone, in an emergency: a form asks for the reason."""
     await call.ack()
-    await call.open(forms.break_glass(await call.words_at_once(), call.value))
+    await call.open(forms.break_glass(await call.cached_translations(), call.value))
 
 
 async def answer(call: Call) -> None:
@@ -78,7 +78,7 @@ async def answer(call: Call) -> None:
     await call.ack()
     run, step, _ = call.value.split("|")
     asked = await call.bot.runs.question(run, step)
-    words, services = await call.words_at_once(), list(call.bot.parts.team.services)
+    words, services = await call.cached_translations(), list(call.bot.parts.team.services)
     await call.open(forms.answer(words, call.value, asked.text, asked.asked, services, asked.default))
 
 

@@ -12,9 +12,9 @@ from bot.domain.errors import BadInput, Refused
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.words import Translations
 from bot.services.bot import Bot
-from bot.tasks import turn
+from bot.tasks import yield_to_requests
 
 ASK_FOR_LANGUAGE = 0.8
 
@@ -38,7 +38,7 @@ class Call:
         if not self.acknowledged.is_set():
             await self._ack(**answer)
             self.acknowledged.set()
-            await turn()  # the answer goes out before whatever else there is to do
+            await yield_to_requests()  # the answer goes out before whatever else there is to do
 
     @property
     def user_id(self) -> str:
@@ -62,15 +62,15 @@ class Call:
         """What the pressed button carries."""
         return str((self.body.get("actions") or [{}])[0].get("value") or "")
 
-    async def words(self) -> Words:
+    async def translations(self) -> Translations:
         """The language of the person."""
         return self.bot.parts.words_for((await self.person()).locale)
 
-    async def words_at_once(self) -> Words:
+    async def cached_translations(self) -> Translations:
         """The same when there is no time to ask for long: a form must open within three seconds."""
         try:
             async with asyncio.timeout(ASK_FOR_LANGUAGE):
-                return await self.words()
+                return await self.translations()
         except TimeoutError:
             return self.bot.parts.words
 

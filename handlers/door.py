@@ -28,10 +28,10 @@ Handler = Callable[[Call], Awaitable[None]]
 Listener = Callable[..., Coroutine[Any, Any, BoltResponse | None]]
 
 SOURCE = "slack"
-ACK_WITHIN = 2.8  # Slack gives up at 3 s
+ACK_TIMEOUT_SECONDS = 2.8  # Slack gives up at 3 s
 
 
-class Door:
+class SlackDispatcher:
     """Makes Bolt's listeners out of handlers, and keeps the tasks in which they go on after the acknowledgement."""
 
     def __init__(self, bot: Bot) -> None:
@@ -53,7 +53,7 @@ class Door:
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _: call.acknowledged.set())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ACK_WITHIN):
+                async with asyncio.timeout(ACK_TIMEOUT_SECONDS):
                     await call.acknowledged.wait()
             if not call.replayed:
                 self._bot.parts.metrics.ack_seconds.observe(time.perf_counter() - began)
@@ -62,7 +62,7 @@ class Door:
 
         return listen
 
-    async def settle(self, seconds: float = 10.0) -> None:
+    async def drain(self, seconds: float = 10.0) -> None:
         """Wait until what has been acknowledged is handled; what takes longer is handled after the next start."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
@@ -76,17 +76,17 @@ class Door:
                     await call.ack()
                     return
         except BotError as problem:
-            await self._not_kept(call, problem)
+            await self._reply_not_saved(call, problem)
             return
         try:
             await handler(call)
             if call.rejected:
-                await deliveries.forget(call.cause)
+                await deliveries.discard(call.cause)
             else:
-                await deliveries.done(call.cause, self._now())
+                await deliveries.mark_done(call.cause, self._now())
         except Unavailable as problem:
             if _can_wait(call, problem):
-                await self._later(call)
+                await self._defer(call)
             else:
                 await self._failed(call, problem)
         except BotError as problem:
@@ -96,35 +96,35 @@ class Door:
             log.exception("a handler broke, reference %s", reference)
             await self._failed(call, BotError("unexpected", reference=reference))
 
-    async def _not_kept(self, call: Call, problem: BotError) -> None:
+    async def _reply_not_saved(self, call: Call, problem: BotError) -> None:
         """Nothing was saved: an event comes again by itself, a form stays open as it is filled in."""
         if _is_event(call):
             return
         blocks = (call.body.get("view") or {}).get("blocks") or []
         field = next((block["block_id"] for block in blocks if block.get("type") == "input"), None)
         if field and call.body.get("type") == "view_submission":
-            words = await call.words_at_once()
+            words = await call.cached_translations()
             await call.ack(response_action="errors", errors={field: words.error(problem)})
             return
-        await self._tell(call, problem)
+        await self._reply_error(call, problem)
 
-    async def _later(self, call: Call) -> None:
+    async def _defer(self, call: Call) -> None:
         """It is kept and acknowledged: it is done as soon as that can be."""
         if not call.replayed and not _is_event(call):
-            await self._tell(call, BotError("database_later"))
-        self._bot.parts.store.deliveries.put_down(call.cause)
+            await self._reply_error(call, BotError("database_later"))
+        self._bot.parts.store.deliveries.release(call.cause)
 
     async def _failed(self, call: Call, problem: BotError) -> None:
-        await self._tell(call, problem)
+        await self._reply_error(call, problem)
         try:
-            await self._bot.parts.store.deliveries.done(call.cause, self._now())
+            await self._bot.parts.store.deliveries.mark_done(call.cause, self._now())
         except Unavailable as away:
             log.warning("a delivery could not be marked as handled after %s: %s", problem, away)
 
-    async def _tell(self, call: Call, problem: BotError) -> None:
+    async def _reply_error(self, call: Call, problem: BotError) -> None:
         try:
             await call.ack()
-            await call.reply(Message.of((await call.words()).error(problem)))
+            await call.reply(Message.of((await call.translations()).error(problem)))
         except BotError as away:
             log.warning("an answer could not be given: %s", away)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.messages.home import home
-from bot.signature import readable
+from bot.signature import unescape_slack
 from handlers.context import Call
 from handlers.door import Handler
 
@@ -28,7 +28,7 @@ async def reaction_added(call: Call) -> None:
         return
     await call.bot.incidents.add_message(
         incident.id,
-        readable(str(message.get("text") or "")),
+        unescape_slack(str(message.get("text") or "")),
         slack.permalink(channel, ts),
         str(message.get("user") or "bot"),
         by=await call.person(),
@@ -41,7 +41,7 @@ async def app_home_opened(call: Call) -> None:
     await call.ack()
     if call.body["event"].get("tab") not in (None, "home"):
         return
-    view = home(await call.bot.home.of(call.user_id), await call.words())
+    view = home(await call.bot.home.for_user(call.user_id), await call.translations())
     await call.bot.parts.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
 
 

@@ -12,9 +12,9 @@ from bot.domain.errors import BotError
 from bot.domain.incident import Severity, Status
 from bot.metrics import CONTENT_TYPE
 from bot.services.bot import Bot
-from bot.store.census import census
+from bot.store.census import count_rows
 
-PATIENCE = 2.0  # seconds; who asks waits no longer than that
+PROBE_TIMEOUT_SECONDS = 2.0  # seconds; who asks waits no longer than that
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -23,10 +23,10 @@ class Health:
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
 
-    async def alive(self, request: Request) -> Response:
+    async def livez(self, request: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def ready(self, request: Request) -> Response:
+    async def readyz(self, request: Request) -> Response:
         """200 when the database answers, the engine runs or stands by, and Slack has said who we are."""
         parts = self._bot.parts
         database, slack = await asyncio.gather(_tried(parts.store.database.ready()), _tried(parts.slack.identity()))
@@ -40,8 +40,8 @@ class Health:
         parts, metrics = self._bot.parts, self._bot.parts.metrics
         metrics.leads.set(self._bot.engine.leads)
         try:
-            async with asyncio.timeout(PATIENCE):
-                seen = await census(parts.store.database)
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                seen = await count_rows(parts.store.database)
         except (BotError, TimeoutError):
             metrics.database_up.set(0)
         else:
@@ -67,7 +67,7 @@ class Health:
 
 async def _tried(asked: Awaitable[object]) -> str:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             await asked
     except BotError as problem:
         return problem.key

@@ -15,7 +15,7 @@ LAST_ANSWERS = 5  # seconds that an answer may still take when the process ends
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
     """Serve `app` while the block runs; gives the base URL. Port 0 takes a free one. OSError when it is taken."""
     listener = _bound(host, port)
     server = _Server(

@@ -15,7 +15,7 @@ from handlers.door import Handler
 async def declare(call: Call) -> None:
     given = _values(call)
     if not (given["title"] or "").strip():
-        await _wrong(call, "title", BadInput("title_missing"))
+        await _field_errors(call, "title", BadInput("title_missing"))
         return
     await call.ack()
     service = given["service"] if given["service"] != NO_SERVICE else None
@@ -27,7 +27,7 @@ async def declare(call: Call) -> None:
 async def update(call: Call) -> None:
     text = (_values(call)["text"] or "").strip()
     if not text:
-        await _wrong(call, "text", BadInput("text_missing"))
+        await _field_errors(call, "text", BadInput("text_missing"))
         return
     await call.ack()
     await call.bot.incidents.update(_about(call), text, by=await call.person(), cause=_form(call))
@@ -51,13 +51,13 @@ async def report(call: Call) -> None:
         await call.bot.incidents.set_impact(id, impact, by=person, cause=f"{_form(call)}/impact")
     if why != known.cause:
         await call.bot.incidents.set_cause(id, why, by=person, cause=f"{_form(call)}/cause")
-    await call.bot.reports.request(id, cause=call.cause)
+    await call.bot.reports.enqueue(id, cause=call.cause)
 
 
 async def followup(call: Call) -> None:
     given = _values(call)
     if not (given["title"] or "").strip():
-        await _wrong(call, "title", BadInput("text_missing"))
+        await _field_errors(call, "title", BadInput("text_missing"))
         return
     await call.ack()
     await call.bot.followups.open(
@@ -74,7 +74,7 @@ async def followup(call: Call) -> None:
 async def break_glass(call: Call) -> None:
     reason = (_values(call)["reason"] or "").strip()
     if not reason:
-        await _wrong(call, "reason", BadInput("reason_missing"))
+        await _field_errors(call, "reason", BadInput("reason_missing"))
         return
     await call.ack()
     run, step, digest = _about(call).split("|")
@@ -88,7 +88,7 @@ async def answer(call: Call) -> None:
     try:
         await call.bot.runs.answer(run, step, digest, text, by=await call.person(), cause=_form(call))
     except BadInput as wrong:
-        await _wrong(call, "answer", wrong)
+        await _field_errors(call, "answer", wrong)
         return
     await call.ack()
 
@@ -119,8 +119,8 @@ def _form(call: Call) -> str:
     return f"view:{call.body['view']['id']}"
 
 
-async def _wrong(call: Call, block: str, problem: BadInput) -> None:
-    words = await call.words_at_once()
+async def _field_errors(call: Call, block: str, problem: BadInput) -> None:
+    words = await call.cached_translations()
     await call.ack(response_action="errors", errors={block: words.error(problem)})
 
 

@@ -97,7 +97,7 @@ _BY_TYPE: dict[str, type[_Payload]] = {
 _EVENTS: dict[str, type[_Payload]] = {"reaction_added": _Reaction, "app_home_opened": _Opened}
 
 
-def check(body: Any) -> None:
+def validate_payload(body: Any) -> None:
     """Raises BadInput that names the first thing that is missing or wrong; what we do not handle is let pass."""
     if not isinstance(body, dict):
         raise BadInput("webhook_wrong", where="body", why="is no object")

@@ -26,13 +26,13 @@ from bot.integrations.slack import Identity, Slack
 from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.store.deliveries import Delivery
-from bot.tasks import cut_off
+from bot.tasks import cancel_and_wait
 from handlers import register
-from handlers.body import must_be_storable, read_body, refused
+from handlers.body import read_body, refused, reject_nul
 from handlers.door import SOURCE as SLACK
-from handlers.door import Door
+from handlers.door import SlackDispatcher
 from handlers.health import Health
-from handlers.payloads import check
+from handlers.payloads import validate_payload
 from handlers.webhooks import Secrets, Webhooks
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 # What Bolt's reading of a body raises, and ours.
 _MALFORMED = (BadInput, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 INTRODUCTION = 1.0  # seconds
-LOOK_FOR_ABANDONED = 2.0
-ABANDONED_AFTER = timedelta(seconds=8)  # four signs of life
-LONGEST_WAIT = 30.0
+RECOVERY_INTERVAL_SECONDS = 2.0
+CLAIM_TIMEOUT = timedelta(seconds=8)  # four signs of life
+MAX_RECOVERY_PAUSE = 30.0
 
 
 class Server:
@@ -51,7 +51,7 @@ class Server:
     def __init__(self, bot: Bot, settings: Settings) -> None:
         self._bot = bot
         self.slack_app = _slack_app(bot, settings)
-        self._door: Door = register(self.slack_app, bot)
+        self._door: SlackDispatcher = register(self.slack_app, bot)
         self._webhooks = Webhooks(
             bot,
             Secrets(
@@ -69,8 +69,8 @@ class Server:
             Route("/webhooks/alertmanager", counted("alertmanager", webhooks.alertmanager), methods=["POST"]),
             Route("/webhooks/pagerduty", counted("pagerduty", webhooks.pagerduty), methods=["POST"]),
             Route("/webhooks/github", counted("github", webhooks.github), methods=["POST"]),
-            Route("/healthz", health.alive),
-            Route("/readyz", health.ready),
+            Route("/healthz", health.livez),
+            Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
         ]
 
@@ -78,15 +78,15 @@ class Server:
         return Starlette(routes=self.routes())
 
     @asynccontextmanager
-    async def attending(self) -> AsyncIterator[None]:
+    async def recovering_deliveries(self) -> AsyncIterator[None]:
         """Handle what an earlier process accepted and did not finish; let go in order at the end."""
-        attendant = asyncio.create_task(self._attend(), name="inbox")
+        attendant = asyncio.create_task(self._recovery_loop(), name="inbox")
         try:
             yield
         finally:
-            await cut_off([attendant])
-            await self._door.settle()
-            await self._webhooks.settle()
+            await cancel_and_wait([attendant])
+            await self._door.drain()
+            await self._webhooks.drain()
 
     @asynccontextmanager
     async def socket_mode(self, settings: Settings) -> AsyncIterator[None]:
@@ -99,7 +99,7 @@ class Server:
         try:
             yield
         finally:
-            await cut_off([connecting])
+            await cancel_and_wait([connecting])
             await socket.close_async()  # type: ignore[no-untyped-call]
 
     async def _slack(self, request: Request) -> Response:
@@ -109,33 +109,33 @@ class Server:
             return refused("Slack", 401, "no signature")
         try:
             bolt = AsyncBoltRequest(body=body.decode("utf-8"), headers=dict(request.headers))
-            must_be_storable(bolt.body)
-            check(bolt.body)
+            reject_nul(bolt.body)
+            validate_payload(bolt.body)
         except _MALFORMED as problem:
             return refused("Slack", 400, str(problem)[:200])
         answer = await self.slack_app.async_dispatch(bolt)
         return Response(answer.body, answer.status, answer.first_headers_without_set_cookie())
 
-    async def _attend(self) -> None:
+    async def _recovery_loop(self) -> None:
         # On SQLite there is no other process: whatever another owner accepted was left behind.
         clock, deliveries = self._bot.parts.clock, self._bot.parts.store.deliveries
-        wait = timedelta() if self._bot.parts.store.database.is_sqlite else ABANDONED_AFTER * clock.speed
+        wait = timedelta() if self._bot.parts.store.database.is_sqlite else CLAIM_TIMEOUT * clock.speed
         while True:
             try:
                 now = clock.now()
-                await deliveries.still_alive(now)
-                for delivery in await deliveries.abandoned(now, older_than=wait):
-                    await self._again(delivery)
+                await deliveries.heartbeat(now)
+                for delivery in await deliveries.claim_stale(now, older_than=wait):
+                    await self._redeliver(delivery)
             except Unavailable as problem:
                 log.warning("the inbox cannot be read: %s", problem)
             except Exception:
-                log.exception("the inbox broke; it goes on in %s s", LOOK_FOR_ABANDONED)
-            await asyncio.sleep(LOOK_FOR_ABANDONED)
+                log.exception("the inbox broke; it goes on in %s s", RECOVERY_INTERVAL_SECONDS)
+            await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
 
-    async def _again(self, delivery: Delivery) -> None:
+    async def _redeliver(self, delivery: Delivery) -> None:
         log.info("handling %s again", delivery.key)
         if delivery.source != SLACK:
-            self._webhooks.begin(delivery)
+            self._webhooks.start(delivery)
             return
         # It was verified when it was accepted; Bolt checks no signature of what comes this way.
         again = AsyncBoltRequest(body=json.loads(delivery.body), mode="socket_mode", context={"replayed": True})
@@ -150,7 +150,7 @@ async def _connected(socket: AsyncSocketModeHandler) -> None:
             return
         except Exception as problem:  # whatever its client raises, there is nothing else to do about it
             log.warning("Socket Mode is not connected yet: %s", type(problem).__name__)
-            await asyncio.sleep(min(2.0**attempt, LONGEST_WAIT))
+            await asyncio.sleep(min(2.0**attempt, MAX_RECOVERY_PAUSE))
 
 
 def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
@@ -172,7 +172,7 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
 
     @app.middleware
     async def ours(context: AsyncBoltContext, body: dict[str, Any], next) -> BoltResponse | None:  # type: ignore[no-untyped-def]
-        who = slack.known_identity or await _introduced(slack)
+        who = slack.cached_identity or await _authorize(slack)
         team, app_id = context.team_id, body.get("api_app_id")
         if who and ((who.team_id and team and team != who.team_id) or (who.app_id and app_id and app_id != who.app_id)):
             log.warning("a request of another workspace or app was refused: %s, %s", team, app_id)
@@ -183,7 +183,7 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
     return app
 
 
-async def _introduced(slack: Slack) -> Identity | None:
+async def _authorize(slack: Slack) -> Identity | None:
     """Who we are, unless Slack takes too long to say so. It signed the request, so without that it is believed."""
     try:
         async with asyncio.timeout(INTRODUCTION):

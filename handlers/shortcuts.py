@@ -5,14 +5,14 @@ from __future__ import annotations
 from bot.domain.errors import BadInput
 from bot.domain.incident import TITLE_LIMIT, Severity
 from bot.messages import forms
-from bot.signature import readable
+from bot.signature import unescape_slack
 from handlers.context import Call
 from handlers.door import Handler
 
 
 async def declare_incident(call: Call) -> None:
     await call.ack()
-    words, team = await call.words_at_once(), call.bot.parts.team
+    words, team = await call.cached_translations(), call.bot.parts.team
     await call.open(forms.declare(words, team, severity=Severity.SEV3, service=None, title=_text(call)[:TITLE_LIMIT]))
 
 
@@ -36,11 +36,11 @@ async def create_followup(call: Call) -> None:
     team = call.bot.parts.team
     due = (call.bot.parts.clock.now() + team.followups.due_in).date()
     title = " ".join(_text(call).split())[:TITLE_LIMIT]
-    await call.open(forms.followup(await call.words_at_once(), team, incident.id, due=due, title=title))
+    await call.open(forms.followup(await call.cached_translations(), team, incident.id, due=due, title=title))
 
 
 def _text(call: Call) -> str:
-    return readable(str((call.body.get("message") or {}).get("text") or ""))
+    return unescape_slack(str((call.body.get("message") or {}).get("text") or ""))
 
 
 SHORTCUTS: dict[str, Handler] = {

@@ -19,19 +19,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bot.domain.errors import BadInput, BotError, Unavailable
-from bot.integrations.base import patiently
+from bot.integrations.base import retry
 from bot.integrations.github import verify_signature as github_signed
 from bot.integrations.pagerduty import verify_signature as pagerduty_signed
 from bot.services.alerts import Alerts
 from bot.services.bot import Bot
 from bot.services.followups import FollowUps
-from bot.services.pagerduty import PagerDutyNews
+from bot.services.pagerduty import PagerDutyEvents
 from bot.store.deliveries import Delivery
 from handlers.body import read_body, read_json, refused
 
 log = logging.getLogger(__name__)
 
-PATIENCE = timedelta(minutes=10)
+WEBHOOK_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Webhooks:
             return refused("alertmanager", 401, "wrong token")
         body = await read_body(request)
         # Each counts, though Alertmanager repeats an identical body: whether it is news depends on the incident by now.
-        return await self._take("alertmanager", f"alertmanager:{uuid.uuid4().hex}", body, Alerts.read)
+        return await self._accept("alertmanager", f"alertmanager:{uuid.uuid4().hex}", body, Alerts.read)
 
     async def pagerduty(self, request: Request) -> Response:
         """V3; any of the secrets may have signed."""
@@ -70,7 +70,7 @@ class Webhooks:
         if not pagerduty_signed(request.headers.get("x-pagerduty-signature", ""), body, secrets):
             return refused("pagerduty", 401, "wrong signature")
         id = request.headers.get("x-webhook-id") or hashlib.sha256(body).hexdigest()[:40]
-        return await self._take("pagerduty", f"pagerduty:{id}"[:128], body, PagerDutyNews.read)
+        return await self._accept("pagerduty", f"pagerduty:{id}"[:128], body, PagerDutyEvents.read)
 
     async def github(self, request: Request) -> Response:
         """Issues closed and reopened; `X-Hub-Signature-256`."""
@@ -83,24 +83,24 @@ class Webhooks:
         event = request.headers.get("x-github-event", "")
         # The delivery's id is not signed, the body is: sent again under another id it is still the same.
         id = hashlib.sha256(body).hexdigest()[:40]
-        return await self._take(f"github/{event}"[:32], f"github:{id}", body, partial(FollowUps.read, event))
+        return await self._accept(f"github/{event}"[:32], f"github:{id}", body, partial(FollowUps.read, event))
 
     async def handle(self, delivery: Delivery) -> None:
         """Do what a kept delivery asks for; also after a crash."""
         body = json.loads(delivery.body)
         source, _, event = delivery.source.partition("/")
         if source == "alertmanager":
-            await self._bot.alerts.take(Alerts.read(body))
-        elif source == "pagerduty" and (news := PagerDutyNews.read(body)):
-            await self._bot.pagerduty.take(news)
+            await self._bot.alerts.handle(Alerts.read(body))
+        elif source == "pagerduty" and (news := PagerDutyEvents.read(body)):
+            await self._bot.pagerduty.handle(news)
         elif source == "github":
             await self._bot.followups.github(event, body, delivery.key)
 
-    async def settle(self, seconds: float = 10.0) -> None:
+    async def drain(self, seconds: float = 10.0) -> None:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
-    async def _take(self, source: str, key: str, body: bytes, read: Callable[[Any], object]) -> Response:
+    async def _accept(self, source: str, key: str, body: bytes, read: Callable[[Any], object]) -> Response:
         try:
             read(read_json(body))
         except (BadInput, ValueError, RecursionError) as problem:
@@ -112,30 +112,30 @@ class Webhooks:
         except Unavailable:
             return JSONResponse({"error": "the database is away; send it again"}, status_code=503)
         if new:
-            self.begin(delivery)
+            self.start(delivery)
         return JSONResponse({"accepted": True}, status_code=202)
 
-    def begin(self, delivery: Delivery) -> None:
+    def start(self, delivery: Delivery) -> None:
         """Handle a kept delivery, in a task of its own."""
-        task = asyncio.create_task(self._finish(delivery), name=f"webhook:{delivery.source}")
+        task = asyncio.create_task(self._process(delivery), name=f"webhook:{delivery.source}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _finish(self, delivery: Delivery) -> None:
+    async def _process(self, delivery: Delivery) -> None:
         """Handle a delivery and mark it; what is refused for too long is taken up by the next look at the inbox."""
         parts = self._bot.parts
         try:
-            await patiently(lambda: self.handle(delivery), PATIENCE)
+            await retry(lambda: self.handle(delivery), WEBHOOK_TIMEOUT)
         except Unavailable as problem:
             log.warning("a webhook of %s waits: %s", delivery.source, problem)
-            parts.store.deliveries.put_down(delivery.key)
+            parts.store.deliveries.release(delivery.key)
             return
         except BotError as problem:
             log.warning("a webhook of %s came to nothing: %s", delivery.source, problem)
         except Exception:
             log.exception("a webhook of %s broke", delivery.source)
         try:
-            await parts.store.deliveries.done(delivery.key, parts.clock.now())
+            await parts.store.deliveries.mark_done(delivery.key, parts.clock.now())
         except Unavailable as problem:
             log.warning("a webhook of %s could not be marked: %s", delivery.source, problem)
 

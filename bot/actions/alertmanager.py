@@ -57,7 +57,7 @@ async def silence(
 
 
 @undo(silence)
-async def unsilence_again(ctx: Context, done: Silenced) -> Expired:
+async def expire_silence(ctx: Context, done: Silenced) -> Expired:
     """End the silence."""
     if done.id:
         await ctx.alertmanager.expire(done.id)

@@ -18,9 +18,9 @@ from bot.domain.policy import Risk
 from bot.team import Backups, Duration
 
 if TYPE_CHECKING:
-    from bot.integrations.aws import Database, Stored
+    from bot.integrations.aws import Database, StoredObject
 
-LOOK_EVERY = 15.0  # seconds of the world
+POLL_SECONDS = 15.0  # seconds of the world
 BROKEN = re.compile(r"fail|incompatible|inaccessible|full|restore-error")
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$")]
@@ -89,7 +89,7 @@ async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatu
 
     es: Cómo está una base de datos, y su última copia.
     """
-    there = await _there(ctx, _database(ctx, database))
+    there = await _require_exists(ctx, _database(ctx, database))
     newest = await ctx.aws.newest_snapshot(there.name)
     return DatabaseStatus(
         there.name,
@@ -112,10 +112,10 @@ async def rds_snapshot(ctx: Context, database: str | None = None, within: Durati
 
     es: Saca una copia de una base de datos y espera a que esté completa.
     """
-    name = (await _there(ctx, _database(ctx, database))).name
+    name = (await _require_exists(ctx, _database(ctx, database))).name
     snapshot = f"{name}-{re.sub('[^a-z0-9]+', '-', ctx.key.lower())}"[:200].strip("-")
     await ctx.aws.make_snapshot(name, snapshot, ctx.key)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Snapshotted(name, snapshot, "")
 
     async def complete() -> str | None:
@@ -156,7 +156,7 @@ async def rds_restore(
         raise WrongState("database_exists", name=into)
     if there is None:
         await ctx.aws.restore(snapshot, into, like, ctx.key)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Restored(snapshot, into, "", ctx.key)
 
     async def ready() -> str | None:
@@ -181,7 +181,7 @@ async def rds_protect(ctx: Context, database: Identifier) -> Protected:
 
     es: Que nadie borre una instancia por error; desde entonces RDS lo rechaza, también al deshacer.
     """
-    there = await _there(ctx, database)
+    there = await _require_exists(ctx, database)
     await ctx.aws.protect(there.name)
     return Protected(there.name)
 
@@ -194,17 +194,17 @@ async def rds_failover(
 
     es: La réplica de la otra zona toma el relevo; las conexiones se cortan un minuto o dos.
     """
-    there = await _there(ctx, _database(ctx, database))
+    there = await _require_exists(ctx, _database(ctx, database))
     if not there.multi_az or there.zone is None:
         raise WrongState("not_multi_az", name=there.name)
-    before = str(ctx.foreseen.get("before", there.zone))
+    before = str(ctx.planned.get("before", there.zone))
     if there.zone == before:
         await ctx.aws.fail_over(there.name, before)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return FailedOver(there.name, before, before)
 
     async def elsewhere() -> str | None:
-        now = await _there(ctx, there.name)
+        now = await _require_exists(ctx, there.name)
         return now.zone if now.zone != before and _settled(now.name, now.status) else None
 
     return FailedOver(there.name, before, await _wait(ctx, there.name, within, elsewhere))
@@ -219,7 +219,7 @@ async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(
     es: Borra las copias que pasan de una edad; las más nuevas quedan siempre, y todas si la última falló.
     """
     place = backups_of(ctx, backups)
-    foreseen = ctx.foreseen.get("cutoff")
+    foreseen = ctx.planned.get("cutoff")
     cutoff = datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() - older_than
     stored = await ctx.aws.stored(place.bucket, place.prefix)
     _fresh(ctx, backups, place, stored)
@@ -230,7 +230,7 @@ async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(
     return Pruned(backups, len(doomed), size, kept, cutoff)
 
 
-def _fresh(ctx: Context, name: str, place: Backups, stored: list[Stored]) -> None:
+def _fresh(ctx: Context, name: str, place: Backups, stored: list[StoredObject]) -> None:
     """Raises WrongState when the newest backup is too old or empty: it failed, and the old ones are all there is."""
     newest = stored[0] if stored else None
     if newest is None or not newest.size or ctx.clock.now() - newest.modified > place.fresh:
@@ -255,7 +255,7 @@ def backups_of(ctx: Context, name: str) -> Backups:
     return known[name]
 
 
-async def _there(ctx: Context, name: str) -> Database:
+async def _require_exists(ctx: Context, name: str) -> Database:
     found = await ctx.aws.database(name)
     if found is None:
         raise NotFound("no_such_database", name=name)
@@ -274,5 +274,5 @@ async def _wait(ctx: Context, name: str, within: timedelta, look: Callable[[], A
     while (found := await look()) is None:
         if ctx.clock.now() >= until:
             raise WrongState("database_slow", name=name, seconds=within.total_seconds())
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
     return found

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
-from bot.domain.errors import BadInput, Off
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.integrations.alertmanager import Alertmanager
-from bot.integrations.effects import rehearsing
+from bot.integrations.effects import in_dry_run
 from bot.integrations.github import GitHub
 from bot.integrations.helm import Helm
 from bot.integrations.pagerduty import PagerDuty
@@ -40,13 +40,13 @@ class Context:
     environment: str
     incident_id: str | None = None
     by: Person = BOT
-    foreseen: Mapping[str, Any] = field(default_factory=dict)
+    planned: Mapping[str, Any] = field(default_factory=dict)
     began: datetime = field(kw_only=True)
 
     @property
-    def rehearsing(self) -> bool:
+    def dry_run(self) -> bool:
         """Whether this is a rehearsal: effects are noted and not made, and waiting is left out."""
-        return rehearsing()
+        return in_dry_run()
 
     @property
     def clock(self) -> Clock:
@@ -59,49 +59,49 @@ class Context:
     @property
     def prometheus(self) -> Prometheus:
         if self.parts.prometheus is None:
-            raise Off("prometheus_off")
+            raise NotConfigured("prometheus_off")
         return self.parts.prometheus
 
     @property
     def alertmanager(self) -> Alertmanager:
         if self.parts.alertmanager is None:
-            raise Off("alertmanager_off")
+            raise NotConfigured("alertmanager_off")
         return self.parts.alertmanager
 
     @property
     def kubernetes(self) -> Kubernetes:
         if self.parts.kubernetes is None:
-            raise Off("kubernetes_off")
+            raise NotConfigured("kubernetes_off")
         return self.parts.kubernetes
 
     @property
     def helm(self) -> Helm:
         if self.parts.helm is None:
-            raise Off("kubernetes_off")
+            raise NotConfigured("kubernetes_off")
         return self.parts.helm
 
     @property
     def pagerduty(self) -> PagerDuty:
         if self.parts.pagerduty is None:
-            raise Off("pagerduty_off")
+            raise NotConfigured("pagerduty_off")
         return self.parts.pagerduty
 
     @property
     def github(self) -> GitHub:
         if self.parts.github is None:
-            raise Off("github_off")
+            raise NotConfigured("github_off")
         return self.parts.github
 
     @property
     def aws(self) -> Aws:
         if self.parts.aws is None:
-            raise Off("aws_off")
+            raise NotConfigured("aws_off")
         return self.parts.aws
 
     @property
     def vault(self) -> Vault:
         if self.parts.vault is None:
-            raise Off("vault_off")
+            raise NotConfigured("vault_off")
         return self.parts.vault
 
     def service(self, name: str) -> Service:

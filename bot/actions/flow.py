@@ -51,7 +51,7 @@ async def wait(ctx: Context, duration: Duration) -> Waited:
 
     es: Deja pasar un tiempo.
     """
-    if not ctx.rehearsing:
+    if not ctx.dry_run:
         await ctx.clock.sleep((ctx.began + duration - ctx.clock.now()).total_seconds())
     return Waited(timedelta.total_seconds(duration))
 
@@ -73,7 +73,7 @@ async def approve(ctx: Context, question: Question) -> Approved:
 
     es: Sigue solo si otra persona está de acuerdo; el `approval` del paso dice quién, cuántas y hasta cuándo.
     """
-    return Approved([person for person, _ in await _said(ctx)])
+    return Approved([person for person, _ in await _decision(ctx)])
 
 
 @action("flow.ask", risk=Risk.READ, waits_for=WaitsFor.ANSWER)
@@ -91,14 +91,14 @@ async def ask(
     if (type == "choice") != bool(options):
         raise BadInput("choice_without_options")
     asked = Input(type=type, options=options or [])
-    given = await _said(ctx)
+    given = await _decision(ctx)
     person, text = given[-1] if given else (None, default)
     return Answered(asked.read(question, text, ctx.team.services) if text is not None else None, person)
 
 
-async def _said(ctx: Context) -> list[tuple[str, str | None]]:
+async def _decision(ctx: Context) -> list[tuple[str, str | None]]:
     """Who agreed, and with which words."""
     run_id, _, step_id = ctx.key.partition("/")
-    known = None if ctx.rehearsing else await ctx.parts.store.runs.approval(run_id, step_id)
+    known = None if ctx.dry_run else await ctx.parts.store.runs.approval(run_id, step_id)
     agreed = (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
     return [(one.person, one.reason) for one in known.decisions if one.verdict in agreed] if known else []

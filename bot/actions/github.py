@@ -18,7 +18,7 @@ from bot.integrations.github_code import Pull
 from bot.integrations.github_workflows import WorkflowRun
 from bot.team import Duration
 
-LOOK_EVERY = 10.0  # seconds of the world between two looks at a workflow's run
+POLL_SECONDS = 10.0  # seconds of the world between two looks at a workflow's run
 
 
 def _well_formed(name: str) -> str:
@@ -35,7 +35,7 @@ Workflow = Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
+class IssueCreated:
     """0 and no address in a rehearsal."""
 
     number: int
@@ -53,7 +53,7 @@ class Branched:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
+class PullRequestOpened:
     """A pull request; number 0 in a rehearsal. `made` is False when it was there before."""
 
     number: int
@@ -64,7 +64,7 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReviewRequested:
     number: int
     reviewers: list[str]
     teams: list[str]
@@ -99,7 +99,7 @@ class Status:
 
 
 @action("github.create_issue", risk=Risk.CHANGE, example="/ops github.create_issue 'Alertar antes' labels=monitoring")
-async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> Filed:
+async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> IssueCreated:
     """File an issue; labels are separated by commas.
 
     es: Abre un issue; las etiquetas van separadas por comas.
@@ -107,15 +107,15 @@ async def create_issue(ctx: Context, title: Title, body: str = "", labels: str =
     github, wanted = ctx.github, [label.strip() for label in labels.split(",") if label.strip()]
 
     @effect("github.create_issue")
-    async def file(title: str, labels: list[str]) -> Filed:
+    async def file(title: str, labels: list[str]) -> IssueCreated:
         made = await github.create_issue(ctx.key, title, body, labels=labels)
-        return Filed(made.number, made.url)
+        return IssueCreated(made.number, made.url)
 
-    return await file(title, wanted) or Filed(0, "")
+    return await file(title, wanted) or IssueCreated(0, "")
 
 
 @undo(create_issue)
-async def close_issue(ctx: Context, done: Filed) -> Filed:
+async def close_issue(ctx: Context, done: IssueCreated) -> IssueCreated:
     """Close it."""
     if done.number:
         await ctx.github.close_issue(done.number)
@@ -131,9 +131,9 @@ async def create_branch(ctx: Context, branch: Branch, base: Branch | None = None
     code, there, begins = ctx.github.code, await ctx.github.code.head(branch), await ctx.github.code.head(base)
     if begins is None:
         raise NotFound("no_such_branch", branch=base)
-    if there and not ctx.foreseen.get("made"):
+    if there and not ctx.planned.get("made"):
         return Branched(branch, begins[0], there[1], made=False)
-    sha = str(ctx.foreseen.get("sha", begins[1]))
+    sha = str(ctx.planned.get("sha", begins[1]))
     if there is None:
         await code.create_branch(branch, begins[0], sha)
     return Branched(branch, begins[0], sha, made=True)
@@ -153,7 +153,7 @@ async def delete_branch(ctx: Context, done: Branched) -> Branched:
 @action("github.open_pull_request", risk=Risk.CHANGE, target="branch/{branch}")
 async def open_pull_request(
     ctx: Context, branch: Branch, title: Title, body: str = "", base: Branch | None = None, draft: bool = False
-) -> Proposed:
+) -> PullRequestOpened:
     """Propose a branch for merging.
 
     es: Propone unir una rama.
@@ -162,15 +162,15 @@ async def open_pull_request(
     if into is None:
         raise NotFound("no_such_branch", branch=base)
     there = await code.open_pull(branch, into[0])
-    if there and not ctx.foreseen.get("made"):
-        return Proposed(there, (await code.pull(there)).url, branch, into[0], made=False)
+    if there and not ctx.planned.get("made"):
+        return PullRequestOpened(there, (await code.pull(there)).url, branch, into[0], made=False)
     about = "\n\n".join(filter(None, [body.strip(), ctx.incident_id, f"tamv-bot {ctx.key}"]))
     number = await code.open_pull_request(title, branch, into[0], about, draft)
-    return Proposed(number or 0, (await code.pull(number)).url if number else "", branch, into[0], made=True)
+    return PullRequestOpened(number or 0, (await code.pull(number)).url if number else "", branch, into[0], made=True)
 
 
 @undo(open_pull_request)
-async def close_pull_request(ctx: Context, done: Proposed) -> Proposed:
+async def close_pull_request(ctx: Context, done: PullRequestOpened) -> PullRequestOpened:
     """Close it, unless it is merged."""
     code = ctx.github.code
     number = done.number or await code.open_pull(done.branch, done.base)
@@ -180,7 +180,7 @@ async def close_pull_request(ctx: Context, done: Proposed) -> Proposed:
 
 
 @action("github.request_review", risk=Risk.CHANGE)
-async def request_review(ctx: Context, number: Number, reviewers: str = "") -> Asked:
+async def request_review(ctx: Context, number: Number, reviewers: str = "") -> ReviewRequested:
     """Ask for a review: the people named (separated by commas), or else the owners of what is changed.
 
     es: Pide revisión a las personas nombradas (separadas por comas) o, si no, a los dueños de lo que cambia.
@@ -192,7 +192,7 @@ async def request_review(ctx: Context, number: Number, reviewers: str = "") -> A
     people = [one for one in people if one.casefold() != pull.author.casefold()]
     if people or teams:
         await ctx.github.code.request_review(number, people, teams)
-    return Asked(number, people, teams)
+    return ReviewRequested(number, people, teams)
 
 
 @action("github.merge", risk=Risk.DISRUPTIVE, target="pull/{number}", example="/ops github.merge 42")
@@ -203,7 +203,7 @@ async def merge(ctx: Context, number: Number) -> Merged:
     """
     pull = await ctx.github.code.pull(number)
     if not pull.merged:
-        if pull.sha != ctx.foreseen.get("sha", pull.sha):  # what was approved is another commit
+        if pull.sha != ctx.planned.get("sha", pull.sha):  # what was approved is another commit
             raise WrongState("changed_since", name=pull.branch)
         await mergeable(ctx, pull)
         await ctx.github.code.merge(number, pull.title, pull.sha, pull.base)
@@ -211,12 +211,12 @@ async def merge(ctx: Context, number: Number) -> Merged:
 
 
 @undo(merge)
-async def revert(ctx: Context, done: Merged) -> Filed:
+async def revert(ctx: Context, done: Merged) -> IssueCreated:
     """Open a pull request that takes it back; people review and merge it."""
     if not (await ctx.github.code.pull(done.number)).merged:
-        return Filed(0, "")
+        return IssueCreated(0, "")
     number = await ctx.github.code.revert(done.number) or 0
-    return Filed(number, (await ctx.github.code.pull(number)).url if number else "")
+    return IssueCreated(number, (await ctx.github.code.pull(number)).url if number else "")
 
 
 @action("github.dispatch_workflow", risk=Risk.DISRUPTIVE, target="workflow/{workflow}")
@@ -235,7 +235,7 @@ async def dispatch_workflow(
     if found is None:
         raise NotFound("no_such_branch", branch=branch)
     newest = await workflows.newest_run(workflow)
-    after = int(ctx.foreseen.get("after", newest.id if newest else 0))
+    after = int(ctx.planned.get("after", newest.id if newest else 0))
     id = await workflows.dispatch(workflow, found[0], inputs or {}, after)
     if not id:
         return Dispatched(workflow, found[0], after, 0, "", None)
@@ -243,7 +243,7 @@ async def dispatch_workflow(
     while (run := await workflows.run(id)).status != "completed":
         if ctx.clock.now() >= until:
             raise WrongState("workflow_slow", workflow=workflow, url=run.url, seconds=within.total_seconds())
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
     if run.conclusion != "success":
         raise WrongState("workflow_failed", workflow=workflow, url=run.url, conclusion=run.conclusion)
     return Dispatched(workflow, found[0], after, id, run.url, run.conclusion)

@@ -9,13 +9,13 @@ from typing import Annotated
 from pydantic import Field
 
 from bot.actions.context import Context
-from bot.actions.github import LOOK_EVERY, Number, Workflow, mergeable
+from bot.actions.github import POLL_SECONDS, Number, Workflow, mergeable
 from bot.actions.registry import action
-from bot.codeowners import spoken_to
+from bot.codeowners import slack_mentions
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
 from bot.messages.message import Message
-from bot.post import post
+from bot.post import upsert_message
 from bot.team import Duration
 
 SHORT = 7  # hexadecimal digits of a commit in an image's tag, as Git shortens it
@@ -62,7 +62,7 @@ async def wait_for_approval(
                 await mergeable(ctx, pull)
             return Ready(number, until, sorted(pull.approved_by), reminders)
         except WrongState as missing:
-            if ctx.rehearsing:
+            if ctx.dry_run:
                 return Ready(number, until, [], 0)
             if now >= until or not pull.is_open:
                 raise
@@ -70,7 +70,7 @@ async def wait_for_approval(
             if due > reminders:
                 await _remind(ctx, missing, due, until - now)
             reminders = max(reminders, due)
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
 
 
 @action("github.wait_for_build", risk=Risk.READ, example="/ops wait_for_build 42 prefix=hotfix")
@@ -86,7 +86,7 @@ async def wait_for_build(
     es: Espera a que esté construida la imagen de un pull request unido; su tag es PREFIJO-AAAAMMDD-SHA.
     """
     until, pull = _until(ctx, within), await ctx.github.code.pull(number)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Built("", "", until, "")
     if pull.merged_as is None or pull.merged_at is None:
         raise WrongState("not_merged", number=number, url=pull.url)
@@ -98,7 +98,7 @@ async def wait_for_build(
         if ctx.clock.now() >= until:
             url = run.url if run else pull.url
             raise WrongState("workflow_slow", workflow=workflow, url=url, seconds=within.total_seconds())
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
     if run.conclusion != "success":
         raise WrongState("workflow_failed", workflow=workflow, url=run.url, conclusion=run.conclusion)
     return Built(tag, pull.merged_as, until, run.url)
@@ -106,7 +106,7 @@ async def wait_for_build(
 
 def _until(ctx: Context, within: timedelta) -> datetime:
     """The deadline. The rehearsal has set it: a crash in between gives nobody more time."""
-    foreseen = ctx.foreseen.get("until")
+    foreseen = ctx.planned.get("until")
     return datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() + within
 
 
@@ -115,8 +115,8 @@ async def _remind(ctx: Context, missing: WrongState, count: int, left: timedelta
     incident = await ctx.parts.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
     channel = (incident.channel if incident else None) or ctx.parts.incident_channel
     owners = missing.facts.get("owners")
-    groups, people = spoken_to(owners if isinstance(owners, list) else [], ctx.team)
-    said = ctx.parts.words.part(
+    groups, people = slack_mentions(owners if isinstance(owners, list) else [], ctx.team)
+    said = ctx.parts.words.render_block(
         "review", "reminder", groups=groups, people=people, left=left, why=ctx.parts.words.error(missing)
     )
-    await post(ctx.parts, f"{ctx.key}/reminder/{count}", channel, Message.of(said))
+    await upsert_message(ctx.parts, f"{ctx.key}/reminder/{count}", channel, Message.of(said))

@@ -14,7 +14,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.policy import Risk
-from bot.integrations.helm import Revision, candidates, origin
+from bot.integrations.helm import Revision, origin, rollback_candidates
 from bot.integrations.helm_manifest import deployment_in
 from bot.team import PRODUCTION
 
@@ -59,7 +59,7 @@ async def history(ctx: Context, release: Name, namespace: str | None = None) -> 
     """
     where = ctx.namespace(release, namespace)
     known = await ctx.helm.history(release, where)
-    return _told(ctx, release, where, known, await _good(ctx, release, where, known))
+    return _release_facts(ctx, release, where, known, await _last_good(ctx, release, where, known))
 
 
 @action("helm.status", risk=Risk.READ)
@@ -70,7 +70,7 @@ async def status(ctx: Context, release: Name, namespace: str | None = None) -> R
     """
     where = ctx.namespace(release, namespace)
     known = await ctx.helm.history(release, where)
-    return _told(ctx, release, where, known[-1:], await _good(ctx, release, where, known))
+    return _release_facts(ctx, release, where, known[-1:], await _last_good(ctx, release, where, known))
 
 
 @action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=2.1.0")
@@ -121,7 +121,7 @@ async def rollback(
     """
     where = ctx.namespace(release, namespace)
     known = await ctx.helm.history(release, where)
-    good = await _good(ctx, release, where, known) if revision is None else None
+    good = await _last_good(ctx, release, where, known) if revision is None else None
     to = good[0] if good else revision
     if to is None or to not in {one.number for one in known}:
         raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
@@ -134,7 +134,7 @@ async def rollback(
 @undo(canary)
 @undo(promote)
 @undo(rollback)
-async def go_back(ctx: Context, done: Upgraded) -> Upgraded:
+async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
     """Back to the revision before, unless somebody has changed the release since."""
     known = await ctx.helm.history(done.release, done.namespace)
     now = known[-1]
@@ -153,7 +153,7 @@ async def _must_be_promotable(ctx: Context, release: str, namespace: str, weight
     now = int(canary.get("weight") or 0)
     if not canary.get("enabled") or now >= weight:
         raise WrongState("no_canary", release=release, weight=now)
-    if ctx.environment == PRODUCTION and since and not await ctx.parts.store.runs.watched(release, since):
+    if ctx.environment == PRODUCTION and since and not await ctx.parts.store.runs.was_watched(release, since):
         raise WrongState("canary_not_watched", release=release, service=release, weight=now)
 
 
@@ -167,15 +167,15 @@ async def _upgraded(ctx: Context, release: str, namespace: str | None, values: d
     if before and before.description == ctx.key:
         return Upgraded(release, where, before.number - 1, before.number, values)  # it was done before a crash
     if before and before.pending:
-        await _mend(ctx, release, where, known)
-    kept, taken_back = await _by_hand(ctx, release, where) if before else ({}, [])
+        await _repair_pending(ctx, release, where, known)
+    kept, taken_back = await _manual_changes(ctx, release, where) if before else ({}, [])
     given = kept | values
     await ctx.helm.upgrade(release, where, chart, given, ctx.key, taken_back)
     after = (await ctx.helm.history(release, where))[-1].number
     return Upgraded(release, where, before.number if before else 0, after, given)
 
 
-async def _by_hand(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
+async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
     """What was changed in the cluster since the release was installed: values that keep it, and what will be undone.
 
     The number of replicas is kept: somebody has scaled for the load of this moment, which a new version meets too.
@@ -194,24 +194,26 @@ async def _by_hand(ctx: Context, release: str, namespace: str) -> tuple[dict[str
         return {}, []
     scaled = installed.replicas is not None and installed.replicas != replicas
     kept = {service.replicas_value: str(replicas)} if scaled else {}
-    return kept, _other(env, installed.env) + _other(selector, installed.node_selector)
+    return kept, _differences(env, installed.env) + _differences(selector, installed.node_selector)
 
 
-def _other(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
+def _differences(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
     """`name=value` for each that stands otherwise than it was installed."""
     return [f"{name}={live.get(name)}" for name, value in sorted(installed.items()) if live.get(name) != value]
 
 
-async def _mend(ctx: Context, release: str, namespace: str, known: list[Revision]) -> None:
-    good = await _good(ctx, release, namespace, known)
+async def _repair_pending(ctx: Context, release: str, namespace: str, known: list[Revision]) -> None:
+    good = await _last_good(ctx, release, namespace, known)
     if good is None:
         raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
     await ctx.helm.rollback(release, namespace, good[0])
 
 
-async def _good(ctx: Context, release: str, namespace: str, known: list[Revision]) -> tuple[int, str | None] | None:
+async def _last_good(
+    ctx: Context, release: str, namespace: str, known: list[Revision]
+) -> tuple[int, str | None] | None:
     """The last revision that was good for all of the traffic, with its image's tag."""
-    for one in candidates(known):
+    for one in rollback_candidates(known):
         values = await ctx.helm.values(release, namespace, one.number)
         canary, image = values.get("canary") or {}, values.get("image") or {}
         if not canary.get("enabled") or int(canary.get("weight") or 0) == 100:
@@ -223,7 +225,7 @@ def _origin(number: int, known: list[Revision]) -> int:
     return next((origin(one, known) for one in known if one.number == number), number)
 
 
-def _told(
+def _release_facts(
     ctx: Context, release: str, namespace: str, known: list[Revision], good: tuple[int, str | None] | None
 ) -> Releases:
     rows = [

@@ -13,7 +13,7 @@ from bot.domain.errors import BadInput, Unavailable, WrongState
 from bot.domain.policy import Risk
 from bot.team import Duration, HealthCheck
 
-LOOK_EVERY = 5.0  # seconds of the world
+POLL_SECONDS = 5.0  # seconds of the world
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ async def check(
     while True:
         rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in asked.items()))
         ill = [row for row in rows if row.why]
-        if not ill or ctx.rehearsing:
+        if not ill or ctx.dry_run:
             return Checked(not ill, list(rows))
         if ctx.clock.now() >= until:
             break
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
     if required:
         raise WrongState("unhealthy", services=[asdict(row) for row in ill])
     return Checked(False, list(rows))

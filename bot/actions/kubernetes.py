@@ -110,13 +110,13 @@ async def scale(
     before = _before(ctx, now, replicas)
     if now != replicas:
         await ctx.kubernetes.deployments.scale(deployment, where, replicas, now)
-    if before != replicas and not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    if before != replicas and not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
     return Scaled(deployment, where, before, replicas, autoscaler)
 
 
 @undo(scale)
-async def unscale(ctx: Context, done: Scaled) -> Scaled:
+async def restore_replicas(ctx: Context, done: Scaled) -> Scaled:
     """Put the replica count back, unless somebody has changed it since."""
     now = await ctx.kubernetes.deployments.replicas(done.deployment, done.namespace)
     if now == done.before:
@@ -141,13 +141,13 @@ async def set_node_selector(
     before = _before(ctx, now, after)
     if now != after:
         await ctx.kubernetes.deployments.set_node_selector(deployment, where, after)
-    if before != after and not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    if before != after and not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
     return Selected(deployment, where, before, after)
 
 
 @undo(set_node_selector)
-async def unset_node_selector(ctx: Context, done: Selected) -> Selected:
+async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     """Put the selector back, unless somebody has changed it since."""
     known = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
     now = {name: known.get(name) for name in done.after}
@@ -173,13 +173,13 @@ async def set_env(
     before = _before(ctx, now, after)
     if now != after:
         await ctx.kubernetes.deployments.set_env(deployment, where, container, after)
-    if before != after and not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    if before != after and not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
     return Environment(deployment, where, container, before, after)
 
 
 @undo(set_env)
-async def unset_env(ctx: Context, done: Environment) -> Environment:
+async def restore_env(ctx: Context, done: Environment) -> Environment:
     """Put the values back, unless somebody has changed them since."""
     _, known = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
     now = {name: known.get(name) for name in done.after}
@@ -196,7 +196,7 @@ async def restart(ctx: Context, deployment: Name, namespace: Name | None = None)
     es: Reinicio progresivo, con espera.
     """
     where = _allowed(ctx, deployment, namespace)
-    at = datetime.fromisoformat(ctx.foreseen["at"]) if "at" in ctx.foreseen else ctx.clock.now()
+    at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
     await ctx.kubernetes.deployments.restart(deployment, where, at)
     seen = await _rolled_out(ctx, deployment, where)
     return Restarted(deployment, where, seen.replicas, seen.revision, seen.done, at)
@@ -211,7 +211,7 @@ async def rollout_status(
     es: Por dónde va un despliegue; con `wait`, cuándo ha terminado.
     """
     where = ctx.namespace(deployment, namespace)
-    if wait and not ctx.rehearsing:
+    if wait and not ctx.dry_run:
         return await _rolled_out(ctx, deployment, where)
     seen = await ctx.kubernetes.deployments.rollout(deployment, where)
     return RolledOut(deployment, where, seen.available, seen.revision, seen.done)
@@ -232,8 +232,8 @@ async def rollout_undo(
     if to is None:
         raise WrongState("no_earlier_revision", deployment=deployment)
     await ctx.kubernetes.deployments.rollout_undo(deployment, where, to)
-    if not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
+    if not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
     return Restored(deployment, where, now, to)
 
 
@@ -326,7 +326,7 @@ def _allowed(ctx: Context, name: str, namespace: str | None) -> str:
 
 def _before(ctx: Context, now: T, after: T) -> T:
     """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
-    return ctx.foreseen.get("before", now) if now == after else now
+    return ctx.planned.get("before", now) if now == after else now
 
 
 def _unchanged(now: object, after: object, name: str) -> None:
@@ -336,5 +336,5 @@ def _unchanged(now: object, after: object, name: str) -> None:
 
 async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOut:
     look = ctx.kubernetes.deployments
-    seen = await (look.rollout if ctx.rehearsing else look.rolled_out)(deployment, namespace)
+    seen = await (look.rollout if ctx.dry_run else look.wait_until_rolled_out)(deployment, namespace)
     return RolledOut(deployment, namespace, seen.available, seen.revision, seen.done)

@@ -47,7 +47,7 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
         raise BadInput("no_such_environment", environment=ctx.environment, known=[place.environment])
     where = ctx.namespace(service or ctx.team.default_service or "")
     pod = await _pod(ctx, service or ctx.team.default_service or "", where)
-    at = datetime.fromisoformat(ctx.foreseen["at"]) if "at" in ctx.foreseen else ctx.clock.now()
+    at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
     name = f"{place.prefix}backup_{at:%Y%m%d_%H%M%S}.dump"
 
     @effect("kubernetes.exec_dump")

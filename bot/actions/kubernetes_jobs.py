@@ -72,10 +72,10 @@ async def run_job(
     _set(body, variables or {}, tag)
     job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
     source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
-    if ctx.foreseen.get("source", source) != source:
+    if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest or name)
     await ctx.kubernetes.jobs.start(job, where, body)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Ran(job, where, 0.0, [], source=source)
     ended = await _ended(ctx, job, where, wait)
     lines = await _log(ctx, job, where, log + 1)
@@ -125,7 +125,7 @@ def _repository(image: str) -> str:
 async def _ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any:
     try:
         async with asyncio.timeout(wait.total_seconds()):
-            return await ctx.kubernetes.jobs.ended(job, namespace)
+            return await ctx.kubernetes.jobs.wait_until_ended(job, namespace)
     except TimeoutError as slow:
         what, seconds = f"job {job}", wait.total_seconds()
         raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=seconds) from slow

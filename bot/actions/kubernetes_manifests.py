@@ -93,14 +93,14 @@ async def delete(
 
 @undo(apply)
 @undo(delete)
-async def put_back(ctx: Context, done: Applied) -> Applied:
+async def restore_objects(ctx: Context, done: Applied) -> Applied:
     """Put back what was there, or delete what was not, unless somebody has changed it since."""
     objects = ctx.kubernetes.objects
     for one in done.objects:
         if await objects.content(one.kind, one.name, done.namespace) not in (one.before, one.after):
             raise WrongState("changed_since", name=one.name)
     for one in reversed(done.objects):
-        await _put_back(objects, one, done.namespace)
+        await _restore_object(objects, one, done.namespace)
     back = [Changed(one.kind, one.name, one.after, one.before) for one in done.objects]
     return Applied(done.manifest, done.namespace, back)
 
@@ -110,11 +110,11 @@ def manifests(ctx: Context, path: str, kinds: Collection[str]) -> list[Manifest]
     return read(Path(ctx.team.manifests), path, kinds)
 
 
-async def _put_back(objects: Objects, one: Changed, namespace: str) -> None:
+async def _restore_object(objects: Objects, one: Changed, namespace: str) -> None:
     if one.before is None:
         await objects.delete(one.kind, one.name, namespace)
     elif await objects.content(one.kind, one.name, namespace) != one.before:
-        await objects.put_back(one.kind, one.name, namespace, one.before)
+        await objects.restore(one.kind, one.name, namespace, one.before)
 
 
 def _as_shown(ctx: Context, wanted: Manifest, when: Literal["before", "after"], content: Content) -> None:
@@ -131,5 +131,5 @@ def _before(ctx: Context, wanted: Manifest, now: Content | None, after: Content 
 
 def _seen(ctx: Context, wanted: Manifest) -> dict[str, Any] | None:
     """What the rehearsal of this step told of the object."""
-    seen: list[dict[str, Any]] = ctx.foreseen.get("objects", [])
+    seen: list[dict[str, Any]] = ctx.planned.get("objects", [])
     return next((one for one in seen if (one["kind"], one["name"]) == (wanted.kind, wanted.name)), None)

@@ -48,14 +48,14 @@ async def refresh_external_secret(
     """
     where = ctx.namespace(service or ctx.team.default_service or "", namespace)
     secrets = ctx.kubernetes.external_secrets
-    now = await secrets.synced(secret, where)
-    before = str(ctx.foreseen.get("before") or now.version)
+    now = await secrets.sync_status(secret, where)
+    before = str(ctx.planned.get("before") or now.version)
     await secrets.refresh(secret, where, ctx.key.replace("/", "."))
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Refreshed(secret, where, before, before, now.at)
     try:
         async with asyncio.timeout(wait.total_seconds()):
-            after = await secrets.refreshed(secret, where, before)
+            after = await secrets.wait_until_refreshed(secret, where, before)
     except TimeoutError as slow:
         what = f"external secret {where}/{secret}"
         raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=wait.total_seconds()) from slow

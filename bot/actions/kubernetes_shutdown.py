@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 
 from bot.actions.context import Context
-from bot.actions.kubernetes import Scaled, scale, unscale
+from bot.actions.kubernetes import Scaled, restore_replicas, scale
 from bot.actions.registry import action, undo
 from bot.domain.policy import Risk
 
@@ -31,17 +31,17 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
     es: Apaga servicios, todos si no se nombra ninguno; cada uno aunque otro se resista.
     """
     known = [name for name, one in ctx.team.services.items() if one.deployment and ctx.environment in one.namespaces]
-    before = {one["deployment"]: one for one in ctx.foreseen.get("services", ())}
-    asked = [scale(replace(ctx, foreseen=before.get(name, {})), name, 0) for name in services or known]
-    if ctx.rehearsing:
+    before = {one["deployment"]: one for one in ctx.planned.get("services", ())}
+    asked = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or known]
+    if ctx.dry_run:
         return ShutDown([await one for one in asked])  # one by one, so that they are shown in order
     return ShutDown(await _all(asked))
 
 
 @undo(shut_down)
-async def bring_back(ctx: Context, done: ShutDown) -> ShutDown:
+async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
     """Give every service the replicas that it had, unless somebody has changed them since."""
-    return ShutDown(await _all([unscale(ctx, one) for one in done.services]))
+    return ShutDown(await _all([restore_replicas(ctx, one) for one in done.services]))
 
 
 async def _all(asked: Sequence[Awaitable[Scaled]]) -> list[Scaled]:

@@ -43,7 +43,7 @@ async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: st
     es: Sigue solo si el paso anterior está hecho, y solo elimina en una versión posterior a la que lee lo nuevo.
     """
     done: dict[str, str] = {}
-    for run in await ctx.parts.store.runs.named(runbook):
+    for run in await ctx.parts.store.runs.list_by_runbook(runbook):
         inputs = run.inputs
         real = run.state is RunState.SUCCEEDED and not run.dry_run and run.environment == ctx.environment
         if real and inputs.get("migration") == migration:
@@ -64,6 +64,6 @@ async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = Fal
     if cut:
         raise WrongState("migration_plan_cut", lines=len(sql))
     found = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
-    if not ctx.rehearsing or sql:
+    if not ctx.dry_run or sql:
         review(found, step)
     return Reviewed({step.value: [one.text for one in found]}, sum(one.destroys for one in found))

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.domain.errors import BadInput, Off, WrongState
+from bot.domain.errors import BadInput, NotConfigured, WrongState
 from bot.domain.incident import Changed, Incident
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
@@ -35,7 +35,7 @@ class Paged:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class IncidentNote:
     incident: str
 
 
@@ -71,7 +71,7 @@ async def page(ctx: Context, team: str, text: Text) -> Paged:
             await pagerduty.trigger(key, about, "error", ctx.team.organisation, service=service)
             return True
         facts = {"team": team, "text": text, "key": key}
-        await _happened(ctx, lambda now: now.happened(Kind.PAGE_ASKED, facts, by=ctx.by, at=ctx.clock.now()))
+        await _append_event(ctx, lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=ctx.by, at=ctx.clock.now()))
         return True
 
     await ring(team, text)
@@ -79,7 +79,7 @@ async def page(ctx: Context, team: str, text: Text) -> Paged:
 
 
 @action("pagerduty.acknowledge", risk=Risk.CHANGE)
-async def acknowledge(ctx: Context) -> Told:
+async def acknowledge(ctx: Context) -> IncidentNote:
     """Acknowledge this incident, and with it its pages.
 
     es: Reconoce este incidente, y con él sus avisos.
@@ -88,18 +88,18 @@ async def acknowledge(ctx: Context) -> Told:
     @effect("pagerduty.acknowledge")
     async def say(incident: str) -> None:
         try:
-            await _happened(ctx, lambda now: now.acknowledge(by=ctx.by, at=ctx.clock.now()))
+            await _append_event(ctx, lambda now: now.acknowledge(by=ctx.by, at=ctx.clock.now()))
         except WrongState as already:
             if already.key != "already_acknowledged":
                 raise
 
     incident = _incident(ctx)
     await say(incident)
-    return Told(incident)
+    return IncidentNote(incident)
 
 
 @action("pagerduty.resolve", risk=Risk.CHANGE)
-async def resolve(ctx: Context) -> Told:
+async def resolve(ctx: Context) -> IncidentNote:
     """Resolve the pages of this incident; the incident itself stays open.
 
     es: Cierra los avisos de este incidente; el incidente sigue abierto.
@@ -107,15 +107,15 @@ async def resolve(ctx: Context) -> Told:
 
     @effect("pagerduty.resolve")
     async def say(incident: str) -> None:
-        await _happened(ctx, lambda now: now.happened(Kind.PAGE_RESOLVED, {}, by=ctx.by, at=ctx.clock.now()))
+        await _append_event(ctx, lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=ctx.by, at=ctx.clock.now()))
 
     incident = _incident(ctx)
     await say(incident)
-    return Told(incident)
+    return IncidentNote(incident)
 
 
 @action("pagerduty.note", risk=Risk.CHANGE, example="/ops pagerduty.note 'Escalado a 10 réplicas'")
-async def note(ctx: Context, text: Text) -> Told:
+async def note(ctx: Context, text: Text) -> IncidentNote:
     """Note something on the timeline and at PagerDuty.
 
     es: Anota algo en la línea de tiempo y en PagerDuty.
@@ -123,11 +123,11 @@ async def note(ctx: Context, text: Text) -> Told:
 
     @effect("pagerduty.note")
     async def say(text: str) -> None:
-        await _happened(ctx, lambda now: now.note(text, by=ctx.by, at=ctx.clock.now()))
+        await _append_event(ctx, lambda now: now.note(text, by=ctx.by, at=ctx.clock.now()))
 
     incident = _incident(ctx)
     await say(text)
-    return Told(incident)
+    return IncidentNote(incident)
 
 
 @action("pagerduty.oncall", risk=Risk.READ)
@@ -136,33 +136,33 @@ async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
 
     es: Quién está de guardia ahora, y hasta cuándo.
     """
-    _must_be_on(ctx)
+    _require_pagerduty(ctx)
     asked = {team: _team(ctx, team)} if team else ctx.team.teams
     duties = [
         Duty(name, one.name, one.level, one.until)
         for name, each in asked.items()
         if each.pagerduty
-        for one in await ctx.parts.on_call.of(each.pagerduty)
+        for one in await ctx.parts.on_call.get(each.pagerduty)
     ]
     return OnCallNow(duties)
 
 
-async def _happened(ctx: Context, change: Callable[[Incident], Changed]) -> None:
+async def _append_event(ctx: Context, change: Callable[[Incident], Changed]) -> None:
     """The incident's event of this step, once; what follows from it is carried out by the engine."""
     redacted = ctx.parts.redaction.of
     await ctx.parts.store.incidents.change(_incident(ctx), lambda now: redacted(change(now)), cause=ctx.key)
 
 
 def _incident(ctx: Context) -> str:
-    _must_be_on(ctx)
+    _require_pagerduty(ctx)
     if ctx.incident_id is None:
         raise BadInput("not_in_incident")
     return ctx.incident_id
 
 
-def _must_be_on(ctx: Context) -> None:
+def _require_pagerduty(ctx: Context) -> None:
     if ctx.parts.pagerduty is None:
-        raise Off("pagerduty_off")
+        raise NotConfigured("pagerduty_off")
 
 
 def _team(ctx: Context, name: str) -> Team:

@@ -8,10 +8,10 @@ from typing import Any
 
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.actions.snapshot import board, take
+from bot.actions.snapshot import board, query_board
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
-from bot.domain.snapshot import Figure, Verdict
+from bot.domain.snapshot import MetricResult, Verdict
 from bot.team import Duration
 
 
@@ -69,7 +69,7 @@ async def watch(
     while True:
         seen = await _figures(ctx, board, service)
         looks += 1
-        if ctx.rehearsing:
+        if ctx.dry_run:
             break
         if not seen.holds:
             raise WrongState(
@@ -101,7 +101,7 @@ async def wait_until(
         seen, now = await _figures(ctx, board, service), ctx.clock.now()
         looks += 1
         since = (since or now) if seen.holds else None
-        if ctx.rehearsing or (since and now - since >= holding):
+        if ctx.dry_run or (since and now - since >= holding):
             return Watched((now - began).total_seconds(), looks, seen.values)
         if now - began >= within:
             raise WrongState("figures_not_back", after=round((now - began).total_seconds()), **_broken(ctx, seen))
@@ -110,7 +110,7 @@ async def wait_until(
 
 async def _figures(ctx: Context, what: str | None, service: str | None) -> Figures:
     wanted = board(ctx.team, what, service)
-    taken = await take(ctx.prometheus, wanted, ctx.clock.now())
+    taken = await query_board(ctx.prometheus, wanted, ctx.clock.now())
     values = {figure.query: figure.value for figure in taken.figures} | {
         one.measure.query: None for one in taken.missing
     }
@@ -118,7 +118,7 @@ async def _figures(ctx: Context, what: str | None, service: str | None) -> Figur
     return Figures(wanted.name, wanted.service, taken.at, values, holds)
 
 
-def _within(figure: Figure) -> bool:
+def _within(figure: MetricResult) -> bool:
     return figure.threshold is None or figure.verdict is Verdict.OK
 
 

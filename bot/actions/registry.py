@@ -15,8 +15,8 @@ from bot.domain.policy import Risk
 from bot.domain.run import WaitsFor
 from bot.signature import Signature
 
-Perform = Callable[..., Awaitable[Any]]
-F = TypeVar("F", bound=Perform)
+ActionFunction = Callable[..., Awaitable[Any]]
+F = TypeVar("F", bound=ActionFunction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Action:
 
     name: str
     risk: Risk
-    perform: Perform
+    execute: ActionFunction
     signature: Signature
     parameters: type[BaseModel]
     result: TypeAdapter[Any]
     target: str | None = None
     waits_for: WaitsFor | None = None
-    undo: Perform | None = None
+    undo: ActionFunction | None = None
 
-    def locks(self, parameters: dict[str, Any], **more: Any) -> str | None:
+    def lock_key(self, parameters: dict[str, Any], **more: Any) -> str | None:
         """What nobody else may change meanwhile (`deployment/tamv-prod/xr-engine`); None when it changes nothing."""
         return (
             self.target.format(**more | {name: value or "-" for name, value in parameters.items()})
@@ -46,9 +46,9 @@ class Action:
             else None
         )
 
-    def about(self, locale: str = "en") -> str:
+    def summary(self, locale: str = "en") -> str:
         """What it does, in a sentence: the first paragraph of its docstring, in Spanish the one after `es:`."""
-        paragraphs = [" ".join(one.split()) for one in (self.perform.__doc__ or "").split("\n\n")]
+        paragraphs = [" ".join(one.split()) for one in (self.execute.__doc__ or "").split("\n\n")]
         told = next((one for one in paragraphs if one.startswith(f"{locale}: ")), paragraphs[0])
         return told.removeprefix(f"{locale}: ")
 
@@ -93,11 +93,11 @@ class Registry:
 
         return register
 
-    def undo(self, of: Perform) -> Callable[[F], F]:
+    def undo(self, of: ActionFunction) -> Callable[[F], F]:
         """Make a function the undo of the action `of`; it gets the facts that the action gave."""
 
         def register(function: F) -> F:
-            name = next(name for name, action in self._actions.items() if action.perform is of)
+            name = next(name for name, action in self._actions.items() if action.execute is of)
             self._actions[name] = replace(self._actions[name], undo=function)
             return function
 
@@ -121,7 +121,7 @@ ACTIONS = Registry()
 action, undo = ACTIONS.action, ACTIONS.undo
 
 
-def _model(name: str, function: Perform) -> type[BaseModel]:
+def _model(name: str, function: ActionFunction) -> type[BaseModel]:
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
         parameter.name: (
@@ -133,5 +133,5 @@ def _model(name: str, function: Perform) -> type[BaseModel]:
     return create_model(f"Parameters of {name}", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _returned(function: Perform) -> Any:
+def _returned(function: ActionFunction) -> Any:
     return get_type_hints(function, include_extras=True)["return"]

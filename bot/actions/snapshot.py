@@ -12,17 +12,17 @@ from functools import partial
 
 from bot.domain.errors import BadInput, BotError, NotFound, Unavailable
 from bot.domain.nearest import nearest
-from bot.domain.snapshot import Direction, Measure, Missing, Series, Snapshot, measured
-from bot.integrations.base import patiently
+from bot.domain.snapshot import Direction, MetricDefinition, Missing, Series, Snapshot, build_result
+from bot.integrations.base import retry
 from bot.integrations.prometheus import Line, Prometheus, fill
 from bot.team import PRODUCTION, Query, TeamFile
 from bot.team import Words as Titles
 
 WINDOW = timedelta(hours=1)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=60)
-A_MOMENT = timedelta(seconds=1)  # how long a connection that fails at once is tried again
-MOST_POINTS = 240
-MOST_SERIES = 50  # of one query, the worst first
+RETRY_UNREACHABLE_FOR = timedelta(seconds=1)  # how long a connection that fails at once is tried again
+MAX_POINTS = 240
+MAX_SERIES = 50  # of one query, the worst first
 _STEPS = (5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600)
 _NAME = re.compile(r"[\w:.-]+")
 
@@ -36,7 +36,7 @@ class Board:
 
     name: str
     service: str | None
-    asks: Sequence[tuple[Measure, str]]
+    asks: Sequence[tuple[MetricDefinition, str]]
     known: bool = True
     title: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,17 +60,17 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
         raise BadInput("no_board", service=service, boards=sorted(team.boards))
     if name in team.boards:
         known = team.boards[name]
-        asks = [_ask(query, team.queries[query], team, service) for query in known.queries]
+        asks = [_query_one(query, team.queries[query], team, service) for query in known.queries]
         return Board(name, service, asks, title=_title(known.title))
     if name in team.queries:
         return Board(
-            name, service, [_ask(name, team.queries[name], team, service)], title=_title(team.queries[name].title)
+            name, service, [_query_one(name, team.queries[name], team, service)], title=_title(team.queries[name].title)
         )
     promql = _filled(name, team, service)
-    return Board(name, service if promql != name else None, [(Measure(name, {}), promql)], known=False)
+    return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], known=False)
 
 
-async def check(prometheus: Prometheus, team: TeamFile, wanted: Board, at: datetime) -> None:
+async def validate_board(prometheus: Prometheus, team: TeamFile, wanted: Board, at: datetime) -> None:
     """Nothing for a board or query that the team's file holds. Of anything else Prometheus is the judge.
 
     Raises Refused with its words for wrong PromQL, and NotFound with the nearest name for a word that names nothing.
@@ -96,7 +96,7 @@ async def check(prometheus: Prometheus, team: TeamFile, wanted: Board, at: datet
         )
 
 
-async def take(
+async def query_board(
     prometheus: Prometheus,
     wanted: Board,
     at: datetime,
@@ -110,13 +110,13 @@ async def take(
     """
     at = at.replace(microsecond=0)
     span = min(max(at - (start or at - WINDOW), SHORTEST), LONGEST)
-    step = next((step for step in _STEPS if span.total_seconds() / step <= MOST_POINTS), _STEPS[-1])
+    step = next((step for step in _STEPS if span.total_seconds() / step <= MAX_POINTS), _STEPS[-1])
     window = timedelta(seconds=math.ceil(span.total_seconds() / step) * step)
     calm_until = min(calm_until or at, at)
 
-    async def ask(measure: Measure, promql: str) -> list[Series] | Missing:
+    async def ask(measure: MetricDefinition, promql: str) -> list[Series] | Missing:
         try:
-            lines = await patiently(partial(prometheus.range, promql, at - window, at, step), A_MOMENT)
+            lines = await retry(partial(prometheus.range, promql, at - window, at, step), RETRY_UNREACHABLE_FOR)
         except BotError as problem:
             return Missing(measure, problem.key, dict(problem.facts), isinstance(problem, Unavailable))
         return _series(measure, lines, step)
@@ -127,13 +127,13 @@ async def take(
         if isinstance(answer, Missing):
             missing.append(answer)
         else:
-            figures.append(measured(measure, answer, at, calm_until))
-            series += answer[:MOST_SERIES]
+            figures.append(build_result(measure, answer, at, calm_until))
+            series += answer[:MAX_SERIES]
     return Snapshot(wanted.name, wanted.service, at, window, calm_until, tuple(figures), tuple(series), tuple(missing))
 
 
-def _ask(name: str, query: Query, team: TeamFile, service: str | None) -> tuple[Measure, str]:
-    measure = Measure(name, _title(query.title), query.unit, query.threshold, Direction(query.direction))
+def _query_one(name: str, query: Query, team: TeamFile, service: str | None) -> tuple[MetricDefinition, str]:
+    measure = MetricDefinition(name, _title(query.title), query.unit, query.threshold, Direction(query.direction))
     return measure, _filled(query.promql, team, service)
 
 
@@ -152,7 +152,7 @@ def _title(titles: Titles) -> dict[str, str]:
     return {str(locale): text for locale, text in titles.items()}
 
 
-def _series(measure: Measure, lines: Sequence[Line], step: float) -> list[Series]:
+def _series(measure: MetricDefinition, lines: Sequence[Line], step: float) -> list[Series]:
     """The worst last value first. What tells the series apart is their label."""
     telling = [name for name in sorted({name for line in lines for name in line.labels}) if _differs(name, lines)]
     found = [Series(measure.query, step, line.points, _label(line, telling)) for line in lines]

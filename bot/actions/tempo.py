@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.domain.errors import BadInput, Off
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.policy import Risk
 from bot.integrations.tempo import slower_than
 from bot.team import Duration
@@ -61,7 +61,7 @@ async def search(
     link = _explore(ctx, query, begins, ends)
     if ctx.parts.tempo is None:
         if link is None:
-            raise Off("tempo_off")
+            raise NotConfigured("tempo_off")
         return Traces(name, slower_than_ms, query, link, [])
     found = await ctx.parts.tempo.search(query, begins, ends, limit)
     hour = timedelta(hours=1)

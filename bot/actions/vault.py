@@ -27,7 +27,7 @@ class Rotated:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class VersionRestored:
     """Which version's content is the newest again."""
 
     name: str
@@ -45,7 +45,7 @@ async def rotate(ctx: Context, name: str) -> Rotated:
     """
     secret, path = _secret(ctx, name)
     stored = await ctx.vault.stored(secret.mount, path, secret.key)
-    before = int(ctx.foreseen.get("before", stored.version))
+    before = int(ctx.planned.get("before", stored.version))
     made = Rotated(name, f"{secret.mount}/{path}", before, before + 1, ctx.key)
     if stored.version == before + 1 and stored.written_by == ctx.key:
         return made  # it was done, and only the record of that was lost
@@ -58,13 +58,13 @@ async def rotate(ctx: Context, name: str) -> Rotated:
 
 
 @undo(rotate)
-async def restore(ctx: Context, done: Rotated) -> Rotated:
+async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
     """Put the version before back, unless somebody has changed the secret since."""
     secret, path = _secret(ctx, done.name)
     stored = await ctx.vault.stored(secret.mount, path, secret.key)
     if stored.version == done.before:
         return done
-    if stored.version > done.after and await ctx.vault.holds(secret.mount, path, done.before):
+    if stored.version > done.after and await ctx.vault.matches_version(secret.mount, path, done.before):
         return done  # it was put back before
     if stored.version != done.after or stored.written_by != done.step:
         raise WrongState("changed_since", name=done.name)
@@ -73,21 +73,21 @@ async def restore(ctx: Context, done: Rotated) -> Rotated:
 
 
 @action("vault.restore", risk=Risk.CHANGE, target="secret/{environment}/{name}")
-async def put_back(
+async def restore_version(
     ctx: Context, name: str, version: Annotated[int, Field(ge=1)], over: Annotated[int, Field(ge=1)]
-) -> PutBack:
+) -> VersionRestored:
     """Let a secret hold again what an earlier version held, if nobody has changed it since the version `over`.
 
     es: Un secreto vuelve a contener lo de una versión anterior, si nadie lo ha cambiado desde la versión `over`.
     """
     secret, path = _secret(ctx, name)
     stored = await ctx.vault.stored(secret.mount, path, secret.key)
-    done = stored.version > over and await ctx.vault.holds(secret.mount, path, version)
+    done = stored.version > over and await ctx.vault.matches_version(secret.mount, path, version)
     if not done and stored.version != over:
         raise WrongState("changed_since", name=name)
     if not done:
         await ctx.vault.restore(secret.mount, path, version, over)
-    return PutBack(name, f"{secret.mount}/{path}", version)
+    return VersionRestored(name, f"{secret.mount}/{path}", version)
 
 
 def _secret(ctx: Context, name: str) -> tuple[VaultSecret, str]:

@@ -38,7 +38,7 @@ async def window(ctx: Context, begins: AwareDatetime, ends: AwareDatetime) -> Wi
 
     es: Sigue solo dentro de una ventana de mantenimiento: espera a que abra y para cuando se acaba.
     """
-    if not ctx.rehearsing and (left := (begins - ctx.clock.now()).total_seconds()) > 0:
+    if not ctx.dry_run and (left := (begins - ctx.clock.now()).total_seconds()) > 0:
         await ctx.clock.sleep(left)
     if ctx.clock.now() >= ends:
         raise WrongState("window_over", ends=ends.isoformat(timespec="minutes"))

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.actions.catalogue import ACTIONS
-from bot.assembly import RUNBOOKS, assembled
+from bot.assembly import RUNBOOKS, build_deps
 from bot.domain.errors import BotError, Unavailable
-from bot.domain.timeline import first_broken
+from bot.domain.timeline import first_broken_link
 from bot.integrations.prometheus import Prometheus, fill
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.runbooks import Library
 from bot.settings import Settings
@@ -49,7 +49,7 @@ class Finding:
 _SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!", "yellow"), State.WRONG: ("✗", "red")}
 
 
-class Examination:
+class Doctor:
     """One round through everything that the bot needs and uses."""
 
     def __init__(self, parts: Parts, settings: Settings, manifest: Path = MANIFEST) -> None:
@@ -76,10 +76,10 @@ class Examination:
             ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
             ("GitHub", "GITHUB_TOKEN", self._github()),
         ]
-        found = await asyncio.gather(*(self._tried(*check) for check in checks))
+        found = await asyncio.gather(*(self._try(*check) for check in checks))
         return [finding for findings in found for finding in findings]
 
-    async def _tried(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
+    async def _try(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
         found: list[Finding] = []
         try:
             async for finding in check:
@@ -98,7 +98,7 @@ class Examination:
         await store.database.ready()
         yield self._good("database", "database", kind=url.partition(":")[0])
         ids = await store.incidents.ids()
-        broken = [(id, seq) for id in ids if (seq := first_broken(id, await store.incidents.timeline(id)))]
+        broken = [(id, seq) for id in ids if (seq := first_broken_link(id, await store.incidents.timeline(id)))]
         for id, seq in broken:
             yield self._finding("timelines", State.WRONG, "broken_chain", incident=id, seq=seq)
         if not broken:
@@ -116,7 +116,7 @@ class Examination:
             yield self._finding("scopes", State.WRONG, "scopes_missing", missing=missing)
         else:
             yield self._good("scopes", "scopes", count=len(wanted))
-        channels = await slack.pages("conversations.list", "channels", exclude_archived="true")
+        channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
         channel = next((one for one in channels if one.get("name") == name.removeprefix("#")), None)
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
@@ -207,30 +207,30 @@ class Examination:
         return Finding(subject, State.WRONG, self._parts.words.error(problem))
 
     def _finding(self, subject: str, state: State, part: str, **facts: object) -> Finding:
-        return Finding(subject, state, self._parts.words.part("doctor", part, **facts))
+        return Finding(subject, state, self._parts.words.render_block("doctor", part, **facts))
 
 
-def examine(settings: Settings) -> int:
+def run_checks(settings: Settings) -> int:
     """Examine what these settings say and print what is found; 1 when something that is needed is missing."""
     logging.disable(logging.WARNING)
-    words = load_words()[settings.locale]
+    words = load_translations()[settings.locale]
     try:
-        findings = asyncio.run(_examined(settings))
+        findings = asyncio.run(_run_checks(settings))
     except BotError as problem:  # the team's file: nothing can be tried without it
         findings = [Finding(str(settings.bot_config), State.WRONG, words.error(problem))]
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         sign, style = _SIGNS[finding.state]
-        subject = words.part("doctor", "names", subject=finding.subject)
+        subject = words.render_block("doctor", "names", subject=finding.subject)
         table.add_row(Text(sign, style), Text(subject, "bold"), Text(html.unescape(finding.said)))
     console.print(table)
     wrong = any(finding.state is State.WRONG for finding in findings)
-    console.print(Text(words.part("doctor", "mend" if wrong else "fine"), "bold"))
+    console.print(Text(words.render_block("doctor", "mend" if wrong else "fine"), "bold"))
     return 1 if wrong else 0
 
 
-async def _examined(settings: Settings) -> list[Finding]:
-    async with assembled(settings) as parts:
-        examination = Examination(parts, settings)
+async def _run_checks(settings: Settings) -> list[Finding]:
+    async with build_deps(settings) as parts:
+        examination = Doctor(parts, settings)
         return [*examination.files(), *await examination.findings()]

@@ -19,10 +19,10 @@ from bot.domain.errors import BotError
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident, Milestone
 from bot.domain.timeline import TimelineEvent
-from bot.messages.incident import line
-from bot.messages.report import Written
+from bot.messages.incident import timeline_line
+from bot.messages.report import RenderedReport
 from bot.messages.text import as_text
-from bot.messages.words import Words, duration
+from bot.messages.words import Translations, format_duration
 from bot.parts import Parts
 from bot.workflows.report import compose
 
@@ -43,13 +43,13 @@ def list_(
 
     async def found(parts: Parts) -> tuple[Parts, list[Incident]]:
         incidents = parts.store.incidents
-        return parts, await (incidents.recent(limit) if everything else incidents.open(limit))
+        return parts, await (incidents.recent(limit) if everything else incidents.list_open(limit))
 
     parts, incidents = ask(found)
     if as_json:
         _print_json([_incident_json(incident) for incident in incidents])
     elif not incidents:
-        typer.echo(parts.words.part("terminal", "none_at_all" if everything else "none"))
+        typer.echo(parts.words.render_block("terminal", "none_at_all" if everything else "none"))
     else:
         Console().print(_listed(incidents, parts.words, _names(parts)))
 
@@ -57,7 +57,7 @@ def list_(
 @commands.command()
 def show(incident: Id, as_json: AsJson = False) -> None:
     """How one stands: its milestones, its whole timeline, its follow-ups."""
-    parts, seen = ask(lambda parts: _look(parts, incident))
+    parts, seen = ask(lambda parts: _fetch(parts, incident))
     if as_json:
         _print_json(_incident_json(seen.incident) | {
             "timeline": [_event_json(event) for event in seen.timeline],
@@ -79,7 +79,7 @@ def report(
 ) -> None:
     """The report as it would be written now; nothing is sent."""
 
-    async def written(parts: Parts) -> Written:
+    async def written(parts: Parts) -> RenderedReport:
         with contextlib.suppress(BotError, TimeoutError):
             async with asyncio.timeout(FOR_LINKS):
                 await parts.slack.identity()
@@ -93,22 +93,24 @@ def report(
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _IncidentDetails:
     incident: Incident
     timeline: list[TimelineEvent]
     followups: list[FollowUp]
 
 
-async def _look(parts: Parts, incident: str) -> tuple[Parts, _Seen]:
+async def _fetch(parts: Parts, incident: str) -> tuple[Parts, _IncidentDetails]:
     store, id = parts.store, _id(incident)
-    return parts, _Seen(await store.incidents.get(id), await store.incidents.timeline(id), await store.followups.of(id))
+    return parts, _IncidentDetails(
+        await store.incidents.get(id), await store.incidents.timeline(id), await store.followups.list_by_incident(id)
+    )
 
 
 def _id(typed: str) -> str:
     return typed.strip().upper()
 
 
-def _listed(incidents: Sequence[Incident], words: Words, names: Mapping[str, str]) -> Table:
+def _listed(incidents: Sequence[Incident], words: Translations, names: Mapping[str, str]) -> Table:
     columns = ("incident", "severity", "status", "title", "service", "commander", "declared", "duration")
     table = _table(words, *columns)
     for one in incidents:
@@ -121,29 +123,29 @@ def _listed(incidents: Sequence[Incident], words: Words, names: Mapping[str, str
             one.service or "—",
             Text(names.get(one.commander or "", one.commander or "—")),
             f"{one.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
-            duration(ended - began) if ended else "—",
+            format_duration(ended - began) if ended else "—",
         )
     return table
 
 
-def _timeline(seen: _Seen, words: Words, names: Mapping[str, str]) -> Table:
+def _timeline(seen: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
     table = _table(words, "time", "happened")
     for event in seen.timeline:
-        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(line(event, seen.incident, words), names)))
+        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(timeline_line(event, seen.incident, words), names)))
     return table
 
 
-def _followups(followups: Sequence[FollowUp], words: Words) -> Table:
+def _followups(followups: Sequence[FollowUp], words: Translations) -> Table:
     table = _table(words, "task", "owner", "due", "issue")
     for one in followups:
         table.add_row(Text(one.title), Text(one.owner or "—"), str(one.due or "—"), Text(one.url or "—"))
     return table
 
 
-def _table(words: Words, *columns: str) -> Table:
+def _table(words: Translations, *columns: str) -> Table:
     table = Table(header_style="bold", border_style="dim")
     for column in columns:
-        table.add_column(words.part("terminal", column), no_wrap=column in ("incident", "time", "declared"))
+        table.add_column(words.render_block("terminal", column), no_wrap=column in ("incident", "time", "declared"))
     return table
 
 

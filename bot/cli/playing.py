@@ -13,33 +13,33 @@ from typing import NoReturn
 
 import typer
 
-from bot.assembly import running
+from bot.assembly import running_bot
 from bot.cli.person import login, person
-from bot.cli.terminal import settings_or_exit, stop_for
+from bot.cli.terminal import exit_with_error, settings_or_exit
 from bot.domain.errors import BotError
 from bot.domain.people import Person
 from bot.domain.run import ApprovalState, Run, RunState, StepState
 from bot.domain.runbook import Runbook
-from bot.messages.result import told
+from bot.messages.result import result_text
 from bot.messages.run import lines
 from bot.messages.text import as_text
 from bot.parts import Parts
 from bot.services.bot import Bot
-from bot.workflows.undo import LET_GO, NOT_UNDONE, undoing
+from bot.workflows.undo import NOT_UNDONE, TARGETS_RELEASED, undo_workflow_id
 
-LOOK = 0.2
+POLL_SECONDS = 0.2
 
 Begin = Callable[[Bot, str], Awaitable[Run]]
 Over = Callable[[Run], Awaitable[bool]]
 SUCCEEDED = (RunState.SUCCEEDED,)
 
 
-def play(begin: Begin, well: Collection[RunState] = SUCCEEDED) -> NoReturn:
+def start_and_watch(begin: Begin, well: Collection[RunState] = SUCCEEDED) -> NoReturn:
     """Begin a run (with the cause that names this call), print how it goes; exit 0 only when it ended in `well`."""
 
     async def played(bot: Bot, cause: str) -> bool:
-        run = await _watched(bot, await begin(bot, cause), _has_ended)
-        typer.echo(as_text(bot.parts.words.part("terminal", "ended", run=run), names(bot.parts)))
+        run = await _watch(bot, await begin(bot, cause), _has_ended)
+        typer.echo(as_text(bot.parts.words.render_block("terminal", "ended", run=run), names(bot.parts)))
         return run.state in well
 
     _exit(played)
@@ -50,9 +50,9 @@ def undo(run_id: str, by: str | None) -> NoReturn:
 
     async def undone(bot: Bot, cause: str) -> bool:
         run = await bot.runs.undo(run_id, by=person(bot.parts.team, by), cause=cause)
-        run = await _watched(bot, run, lambda run: bot.engine.has_done(undoing(cause), LET_GO))
+        run = await _watch(bot, run, lambda run: bot.engine.has_completed(undo_workflow_id(cause), TARGETS_RELEASED))
         left = [step.id for step in run.steps if NOT_UNDONE in step.facts]
-        typer.echo(bot.parts.words.part("terminal", "undone", run=run, left=left))
+        typer.echo(bot.parts.words.render_block("terminal", "undone", run=run, left=left))
         return not left
 
     _exit(undone)
@@ -64,12 +64,12 @@ async def decide(bot: Bot, by: Person, run_id: str, step_id: str, digest: str, v
     return await bot.parts.store.runs.get(run_id)
 
 
-async def asked(parts: Parts, run: Run, step_id: str) -> str | None:
+async def pending_approvers(parts: Parts, run: Run, step_id: str) -> str | None:
     """Who else is needed, and how they agree in a terminal of theirs."""
     known = await parts.store.runs.approval(run.id, step_id)
     if known is None or known.state is not ApprovalState.WAITING:
         return None
-    return parts.words.part("terminal", "asked", asked=known)
+    return parts.words.render_block("terminal", "asked", asked=known)
 
 
 def names(parts: Parts) -> dict[str, str]:
@@ -83,13 +83,13 @@ def _exit(do: Callable[[Bot, str], Awaitable[bool]]) -> NoReturn:
     logging.disable(logging.ERROR)
 
     async def done() -> bool:
-        async with running(settings) as bot:
+        async with running_bot(settings) as bot:
             return await do(bot, _cause())
 
     try:
         well = asyncio.run(done())
     except BotError as problem:
-        stop_for(problem, settings.locale)
+        exit_with_error(problem, settings.locale)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(0 if well else 1)
@@ -103,10 +103,12 @@ async def _has_ended(run: Run) -> bool:
     return run.state.ended
 
 
-async def _watched(bot: Bot, run: Run, over: Over) -> Run:
+async def _watch(bot: Bot, run: Run, over: Over) -> Run:
     """Print what becomes of it, line by line, until it is over."""
     words, store, known = bot.parts.words, bot.parts.store, names(bot.parts)
-    typer.echo(words.part("terminal", "begun", run=run.id, title=words.of(Runbook.model_validate(run.book).title)))
+    typer.echo(
+        words.render_block("terminal", "begun", run=run.id, title=words.pick(Runbook.model_validate(run.book).title))
+    )
     shown: dict[int, str] = {}
     said: set[str] = set()
     while True:
@@ -117,10 +119,14 @@ async def _watched(bot: Bot, run: Run, over: Over) -> Run:
                 shown[number] = line
                 typer.echo(as_text(line, known))
                 if step.state is StepState.DONE:
-                    typer.echo("".join(f"    {one}\n" for one in told(step)), nl=False)
-            if step.state is StepState.WAITING and (how := await asked(bot.parts, run, step.id)) and how not in said:
+                    typer.echo("".join(f"    {one}\n" for one in result_text(step)), nl=False)
+            if (
+                step.state is StepState.WAITING
+                and (how := await pending_approvers(bot.parts, run, step.id))
+                and how not in said
+            ):
                 said.add(how)
                 typer.echo(how)
         if ended:
             return run
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL_SECONDS)

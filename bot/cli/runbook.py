@@ -10,19 +10,19 @@ import typer
 
 from bot.actions.catalogue import ACTIONS
 from bot.cli.person import person
-from bot.cli.playing import asked, decide, names, play
+from bot.cli.playing import decide, names, pending_approvers, start_and_watch
 from bot.cli.playing import undo as undone
-from bot.cli.targets import missing
-from bot.cli.terminal import ask, stop, stop_for
+from bot.cli.targets import missing_targets
+from bot.cli.terminal import ask, exit_with, exit_with_error
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunState, StepState, id_meant
+from bot.domain.run import ApprovalState, Run, RunState, StepState, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as listed_runs
 from bot.messages.runbook import library as listed
 from bot.messages.runbook import runbook as told
 from bot.messages.text import as_text
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.runbooks import Library
 from bot.runbooks.check import check, queries
@@ -32,7 +32,7 @@ from bot.services.bot import Bot
 from bot.services.ops import read as read_line
 from bot.services.ops import start
 from bot.settings import Locale
-from bot.signature import typed
+from bot.signature import tokenize
 from bot.team import PRODUCTION, TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: what there is, whether they are right, and runs of them.", no_args_is_help=True)
@@ -51,20 +51,20 @@ FOLDER, TEAM = Path("runbooks"), Path("config/tamv.yaml")
 @commands.command("list")
 def list_(folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
     """All runbooks, a line each."""
-    _print(_blocks(listed(_library(folder, team, lang).runbooks.values(), load_words()[lang]).to_dict()))
+    _print(_blocks(listed(_library(folder, team, lang).runbooks.values(), load_translations()[lang]).to_dict()))
 
 
 @commands.command()
 def show(name: str, folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
     """One step by step, and its drawing as Mermaid."""
-    words, library = load_words()[lang], _library(folder, team, lang)
+    words, library = load_translations()[lang], _library(folder, team, lang)
     try:
         book = library.get(name)
     except BotError as problem:
-        stop_for(problem, lang)
+        exit_with_error(problem, lang)
     risks = [ACTIONS.get(step.uses).risk.value for step in book.steps]
     _print(_blocks(told(book, words, risks).to_dict()))
-    typer.echo(f"\n{mermaid(book, words.of)}", nl=False)
+    typer.echo(f"\n{mermaid(book, words.pick)}", nl=False)
 
 
 @commands.command()
@@ -76,19 +76,19 @@ def validate(
     cluster: Annotated[bool, typer.Option("--cluster", help="Look in the cluster, too: do the targets exist?")] = False,
 ) -> None:
     """Judge them without running anything: a line for each mistake, with its place; exit 1 when there is one."""
-    owners, words = _team(team, lang), load_words()[lang]
+    owners, words = _team(team, lang), load_translations()[lang]
     books, wrong = read([*sorted(folder.glob("*.yaml")), *(files or [])])
     known = {book.name: book for book in books.values()}
     wrong += [str(one) for path, book in books.items() for one in check(path, book, ACTIONS, owners, known)]
     wrong += [str(one) for one in queries(team, owners)]
     if cluster and not wrong:
-        wrong += [str(one) for one in ask(lambda parts: missing(parts, team, books))]
+        wrong += [str(one) for one in ask(lambda parts: missing_targets(parts, team, books))]
     if files:
         names = {path.name for path in files}
         wrong = [line for line in wrong if line.partition(":")[0] in names]
     if wrong:
-        stop(dict.fromkeys(wrong), code=1)
-    typer.echo(words.part("terminal", "valid", count=len(files or books)))
+        exit_with(dict.fromkeys(wrong), code=1)
+    typer.echo(words.render_block("terminal", "valid", count=len(files or books)))
 
 
 @commands.command()
@@ -101,7 +101,7 @@ def run(
     by: As = None,
 ) -> None:
     """Run one and say how it goes, also while Slack is down; exit 0 only when it succeeded."""
-    given = {key.replace("-", "_"): value for key, value in typed(_line(inputs or ())).options.items()}
+    given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
     async def begin(bot: Bot, cause: str) -> Run:
         who = person(bot.parts.team, by)
@@ -110,7 +110,7 @@ def run(
             name, given, by=who, cause=cause, incident=about, environment=environment, dry_run=dry_run
         )
 
-    play(begin)
+    start_and_watch(begin)
 
 
 @commands.command()
@@ -119,9 +119,11 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all th
 
     async def found(parts: Parts) -> tuple[Parts, Message, list[str]]:
         if run is None:
-            return parts, listed_runs(await parts.store.runs.going_on(), parts.words), []
-        known = await parts.store.runs.get(id_meant(run))
-        waiting = [await asked(parts, known, step.id) for step in known.steps if step.state is StepState.WAITING]
+            return parts, listed_runs(await parts.store.runs.list_running(), parts.words), []
+        known = await parts.store.runs.get(normalize_run_id(run))
+        waiting = [
+            await pending_approvers(parts, known, step.id) for step in known.steps if step.state is StepState.WAITING
+        ]
         return parts, progress(known, parts.words), [how for how in waiting if how]
 
     parts, message, how = ask(found)
@@ -133,27 +135,34 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all th
 def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Agree to exactly what was shown (the digest names it), and watch the run."""
     said = ApprovalState.APPROVED
-    play(lambda bot, cause: decide(bot, person(bot.parts.team, by), id_meant(run), step, digest, said))
+    start_and_watch(
+        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, said)
+    )
 
 
 @commands.command()
 def reject(run: str, step: str, digest: str, by: As = None) -> None:
     """Say no to exactly what was shown, and watch what becomes of the run; exit 0 when the no was counted."""
     said = ApprovalState.REJECTED
-    play(lambda bot, cause: decide(bot, person(bot.parts.team, by), id_meant(run), step, digest, said), tuple(RunState))
+    start_and_watch(
+        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, said),
+        tuple(RunState),
+    )
 
 
 @commands.command()
 def cancel(run: str, by: As = None) -> None:
     """Stop a run at once; what it has done is undone as its runbook says. Exit 0 when it was cancelled."""
     well = (RunState.CANCELLED,)
-    play(lambda bot, cause: bot.runs.cancel(id_meant(run), by=person(bot.parts.team, by), cause=cause), well)
+    start_and_watch(
+        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.parts.team, by), cause=cause), well
+    )
 
 
 @commands.command()
 def undo(run: str, by: As = None) -> None:
     """Undo what a run has done; exit 0 only when nothing is left of it but what its runbook keeps."""
-    undone(id_meant(run), by)
+    undone(normalize_run_id(run), by)
 
 
 @single.command()
@@ -178,7 +187,7 @@ def ops(
             dry_run=dry_run or wanted.dry_run,
         )
 
-    play(begin)
+    start_and_watch(begin)
 
 
 def _line(words: Sequence[str]) -> str:
@@ -198,14 +207,14 @@ def _library(folder: Path, team: Path, lang: Locale) -> Library:
     try:
         return Library.read(folder, ACTIONS, _team(team, lang))
     except BotError as problem:
-        stop_for(problem, lang)
+        exit_with_error(problem, lang)
 
 
 def _team(path: Path, lang: Locale) -> TeamFile:
     try:
         return load_team(path)
     except BotError as problem:
-        stop_for(problem, lang)
+        exit_with_error(problem, lang)
 
 
 def _blocks(message: dict[str, object]) -> list[str]:

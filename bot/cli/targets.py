@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bot.domain.errors import NotFound, Off
+from bot.domain.errors import NotConfigured, NotFound
 from bot.domain.runbook import Runbook, Step
 from bot.parts import Parts
 from bot.runbooks import Mistake
-from bot.runbooks.reading import place
+from bot.runbooks.reading import line_and_column
 from bot.team import PRODUCTION
-from bot.yaml_text import nodes_of
+from bot.yaml_text import compose
 
 if TYPE_CHECKING:  # it takes a second to import, which the other commands need not
     from bot.integrations.kubernetes.kubernetes import Kubernetes
@@ -22,23 +22,23 @@ if TYPE_CHECKING:  # it takes a second to import, which the other commands need 
 _NAMES = ("deployment", "service", "release")
 
 
-async def missing(parts: Parts, team: Path, books: Mapping[Path, Runbook]) -> list[Mistake]:
+async def missing_targets(parts: Parts, team: Path, books: Mapping[Path, Runbook]) -> list[Mistake]:
     """What the cluster has not: deployments of the team's services, and what runbooks name themselves.
 
     Raises Off without a cluster, and Unavailable when it does not answer.
     """
     if parts.kubernetes is None:
-        raise Off("kubernetes_off")
+        raise NotConfigured("kubernetes_off")
     found = []
     for name, service in parts.team.services.items():
         for environment, namespace in service.namespaces.items():
             if service.deployment and not await _deployed(parts.kubernetes, service.deployment, namespace):
                 what = f"no deployment `{service.deployment}` in {namespace} ({environment})"
-                found.append(Mistake(team.name, *place(_root(team), ("services", name, "deployment")), what))
+                found.append(Mistake(team.name, *line_and_column(_root(team), ("services", name, "deployment")), what))
     for path, book in books.items():
         for number, step in enumerate(book.steps):
             async for field, what in _of_step(parts, parts.kubernetes, step):
-                found.append(Mistake(path.name, *place(_root(path), ("steps", number, "with", field)), what))
+                found.append(Mistake(path.name, *line_and_column(_root(path), ("steps", number, "with", field)), what))
     return found
 
 
@@ -69,4 +69,4 @@ async def _deployed(kubernetes: Kubernetes, name: str, namespace: str) -> bool:
 
 
 def _root(path: Path) -> yaml.Node | None:
-    return nodes_of(path.read_text(encoding="utf-8"))
+    return compose(path.read_text(encoding="utf-8"))

@@ -9,10 +9,10 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from bot.assembly import assembled
+from bot.assembly import build_deps
 from bot.domain.errors import BotError
 from bot.messages.text import as_text
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.settings import Locale, Settings, WrongSettings, load_settings
 from bot.store.migrate import pending
@@ -25,19 +25,21 @@ def settings_or_exit() -> Settings:
     try:
         return load_settings()
     except WrongSettings as wrong:
-        stop(wrong.lines)
+        exit_with(wrong.lines)
 
 
-def stop(lines: Iterable[str], code: int = 2) -> NoReturn:
+def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
     for line in lines:
         typer.echo(line, err=True)
     raise typer.Exit(code)
 
 
-def stop_for(problem: BotError, locale: Locale) -> NoReturn:
+def exit_with_error(problem: BotError, locale: Locale) -> NoReturn:
     """Say what was wrong, a line for each mistake of a runbook; exit code 1."""
     mistakes = problem.facts.get("mistakes")
-    stop(mistakes if isinstance(mistakes, list) else [as_text(load_words()[locale].error(problem), {})], code=1)
+    exit_with(
+        mistakes if isinstance(mistakes, list) else [as_text(load_translations()[locale].error(problem), {})], code=1
+    )
 
 
 def ask(question: Callable[[Parts], Awaitable[T]]) -> T:
@@ -46,12 +48,12 @@ def ask(question: Callable[[Parts], Awaitable[T]]) -> T:
     logging.disable(logging.WARNING)
 
     async def asked() -> T:
-        async with assembled(settings) as parts:
+        async with build_deps(settings) as parts:
             if missing := await asyncio.to_thread(pending, settings.database_url):
-                stop([parts.words.part("terminal", "not_migrated", count=len(missing))], code=1)
+                exit_with([parts.words.render_block("terminal", "not_migrated", count=len(missing))], code=1)
             return await question(parts)
 
     try:
         return asyncio.run(asked())
     except BotError as problem:
-        stop_for(problem, settings.locale)
+        exit_with_error(problem, settings.locale)

@@ -43,7 +43,7 @@ class Deployments:
     rolled_back: Share
 
 
-def measure(
+def compute_deployments(
     attempts: Iterable[Attempt],
     deploying: Collection[str],
     rolling_back: Collection[str],

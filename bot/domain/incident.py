@@ -187,7 +187,7 @@ class Incident:
         return replace(self, status=Status.CLOSED), TimelineEvent(Kind.CLOSED, at, by)
 
     def with_severity(self, severity: Severity, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         if severity is self.severity:
             raise WrongState("same_severity", incident=self.id, severity=severity.value)
         facts = {"before": self.severity.value, "after": severity.value}
@@ -195,7 +195,7 @@ class Incident:
 
     def assign(self, role: Role, to: str, *, by: Person, at: datetime) -> Changed:
         """Give `role` to the Slack user id `to`."""
-        self._must_not_be_closed()
+        self._require_not_closed()
         if self.roles.get(role) == to:
             raise WrongState("same_role", incident=self.id, role=role.value, person=to)
         facts = {"role": role.value, "before": self.roles.get(role), "after": to}
@@ -203,22 +203,22 @@ class Incident:
 
     def update(self, words: str, *, by: Person, at: datetime) -> Changed:
         """Tell everybody how it stands; the clock of the next update that is due starts again."""
-        self._must_not_be_closed()
+        self._require_not_closed()
         told = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
         return replace(self, updated_at=at), told
 
     def note(self, words: str, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         return self, TimelineEvent(Kind.NOTE, at, by, {"text": text(words, "text_missing")})
 
     def add_message(self, words: str, link: str | None, author: str, *, by: Person, at: datetime) -> Changed:
         """Put a message that somebody wrote in the channel on the timeline."""
-        self._must_not_be_closed()
+        self._require_not_closed()
         facts = {"text": text(words, "message_empty"), "link": link, "author": author}
         return self, TimelineEvent(Kind.MESSAGE_ADDED, at, by, facts)
 
     def with_impact(self, impact: Impact, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         facts = {
             "users": impact.users,
             "services": list(impact.services),
@@ -228,7 +228,7 @@ class Incident:
         return replace(self, impact=impact), TimelineEvent(Kind.IMPACT_SET, at, by, facts)
 
     def with_cause(self, cause: Cause, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         facts = {
             "primary": cause.primary,
             "contributing": list(cause.contributing),
@@ -237,7 +237,7 @@ class Incident:
         }
         return replace(self, cause=cause), TimelineEvent(Kind.CAUSE_SET, at, by, facts)
 
-    def happened(self, kind: Kind, facts: Mapping[str, object], *, by: Person, at: datetime) -> Changed:
+    def with_event(self, kind: Kind, facts: Mapping[str, object], *, by: Person, at: datetime) -> Changed:
         """Something that the timeline must tell and that changes nothing of the incident itself."""
         return self, TimelineEvent(kind, at, by, facts)
 
@@ -248,12 +248,12 @@ class Incident:
         changed = replace(self, status=status, milestones=milestones, updated_at=at)
         return changed, TimelineEvent(kind, at, by)
 
-    def _must_not_be_closed(self) -> None:
+    def _require_not_closed(self) -> None:
         if self.status is Status.CLOSED:
             raise WrongState("incident_closed", incident=self.id)
 
 
-def via(source: str, changed: Changed) -> Changed:
+def with_source(source: str, changed: Changed) -> Changed:
     """The same change, made elsewhere than in Slack: its event says where."""
     incident, event = changed
     return incident, replace(event, facts={**event.facts, "source": source})

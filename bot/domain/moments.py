@@ -12,7 +12,7 @@ _AGO = re.compile(r"-(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 
-def moment(text: str, now: datetime, named: Mapping[str, datetime] | None = None) -> datetime:
+def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = None) -> datetime:
     """The moment (UTC) that `text` means at `now`; `named` are moments with names.
 
     A time of day is the last one that has been. A date without an offset is UTC. Raises BadInput for anything else,
@@ -20,7 +20,7 @@ def moment(text: str, now: datetime, named: Mapping[str, datetime] | None = None
     """
     wanted = text.strip().lower()
     try:
-        found = (named or {}).get(wanted) or _read(wanted, now)
+        found = (named or {}).get(wanted) or _parse(wanted, now)
     except (ValueError, OverflowError):  # no such date, or one beyond the calendar
         found = None
     if found is None:
@@ -30,7 +30,7 @@ def moment(text: str, now: datetime, named: Mapping[str, datetime] | None = None
     return found
 
 
-def _read(text: str, now: datetime) -> datetime | None:
+def _parse(text: str, now: datetime) -> datetime | None:
     if text in ("now", "ahora"):
         return now
     if (ago := _AGO.fullmatch(text)) and any(ago.groups()):

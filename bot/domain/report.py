@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.people import Person
-from bot.domain.snapshot import Change, Direction, Effect, Measure, Snapshot, Verdict, compare, effect
+from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
 from bot.domain.timeline import Kind, TimelineEvent
 
 # What the report itself brings about is not part of its story: writing it again must give the same.
@@ -38,7 +38,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class MilestoneReached:
     """A milestone: when, and how long after the detection and after the milestone before.
 
     `at` is None while it has not been reached. `skipped` when nobody said so: it was taken as done with a later one.
@@ -108,7 +108,7 @@ class Report:
 
     incident: Incident
     as_of: datetime
-    milestones: tuple[Reached, ...]
+    milestones: tuple[MilestoneReached, ...]
     reopenings: tuple[Reopening, ...]
     response: Goal
     recovery: Goal
@@ -121,7 +121,7 @@ class Report:
     figures: tuple[FigureRow, ...]
     first: Snapshot | None
     last: Snapshot | None
-    effect: Effect
+    effect: Assessment
     charts: tuple[Chart, ...]
     people: tuple[Contribution, ...]
     pages: tuple[TimelineEvent, ...]
@@ -131,7 +131,7 @@ class Report:
     unknown: tuple[str, ...]
 
     @property
-    def still_out(self) -> tuple[Measure, ...]:
+    def still_out(self) -> tuple[MetricDefinition, ...]:
         """The figures that were out of bounds at the last snapshot."""
         return tuple(row.change.after for row in self.figures if row.change.after.verdict is Verdict.BREACH)
 
@@ -146,7 +146,7 @@ class Report:
         return sum(one.state is FollowUpState.DONE for one in self.followups)
 
 
-def build(
+def build_report(
     incident: Incident,
     timeline: Sequence[TimelineEvent],
     followups: Sequence[FollowUp],
@@ -192,7 +192,7 @@ def build(
         figures=tuple(FigureRow(change, _worst(change, snapshots, start)) for change in changes),
         first=first,
         last=last,
-        effect=effect(changes) if changes else Effect.UNKNOWN,
+        effect=assess(changes) if changes else Assessment.UNKNOWN,
         charts=tuple(charts),
         people=tuple(_people(incident, story)),
         pages=tuple(event for event in story if event.kind in _PAGING),
@@ -205,7 +205,7 @@ def build(
 
 def _milestones(
     incident: Incident, story: Sequence[TimelineEvent], evidence: Mapping[int, Evidence]
-) -> Iterable[Reached]:
+) -> Iterable[MilestoneReached]:
     start = before = incident.milestones[Milestone.DETECTED]
     after_reopening = max((event.seq for event in story if event.kind is Kind.REOPENED), default=0)
     for milestone in Milestone:
@@ -214,7 +214,7 @@ def _milestones(
         if milestone in (Milestone.MITIGATED, Milestone.RESOLVED):
             told = [event for event in told if event.seq > after_reopening]
         event = told[-1] if told and at else None
-        yield Reached(
+        yield MilestoneReached(
             milestone=milestone,
             at=at,
             since_start=at - start if at else None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from bot.domain.errors import NotFound
 from bot.domain.people import Person
-from bot.domain.snapshot import Effect as Verdict
+from bot.domain.snapshot import Assessment as Verdict
 
 
 class RunState(StrEnum):
@@ -83,7 +83,7 @@ class StepRun:
     ended_at: datetime | None = None
 
     @property
-    def touched(self) -> bool:
+    def may_have_changed(self) -> bool:
         """Whether something outside may be other than before because of this step."""
         return bool(self.effects) and self.began_at is not None and self.state is not StepState.UNDONE
 
@@ -124,12 +124,12 @@ def run_id(cause: str) -> str:
     return f"R-{hashlib.sha256(cause.encode()).hexdigest()[:6]}"
 
 
-def id_meant(written: str) -> str:
+def normalize_run_id(written: str) -> str:
     """The id of a run as people write it: `3fa91c`, `r-3FA91C`."""
     return f"R-{written.strip().lower().removeprefix('r-')}"
 
 
-def following(failed: str) -> str:
+def on_failure_key(failed: str) -> str:
     """What causes the run that follows the failure of another one."""
     return f"{failed}/on-failure"
 

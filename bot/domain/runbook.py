@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.domain.spans import span
+from bot.domain.spans import parse_duration
 
-Span = Annotated[timedelta, BeforeValidator(span)]
+Span = Annotated[timedelta, BeforeValidator(parse_duration)]
 LANGUAGES = ("es", "en")
 STANDARD = ("undo", "stop")  # what may follow a failure beside another runbook
 Title = dict[Literal["es", "en"], str]

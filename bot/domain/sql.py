@@ -45,7 +45,7 @@ def statements(sql: str, bookkeeping: str) -> list[Statement]:
     found = []
     try:
         for text in postgast.split(sql):
-            deeds = list(_deeds(text, bookkeeping))
+            deeds = list(_effects(text, bookkeeping))
             if deeds:
                 found.append(Statement(" ".join(text.split()), any(deeds), not all(deeds)))
     except postgast.PgQueryError as error:
@@ -53,7 +53,7 @@ def statements(sql: str, bookkeeping: str) -> list[Statement]:
     return found
 
 
-def _deeds(text: str, bookkeeping: str) -> Iterator[bool]:
+def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
     """For each thing that one statement does: whether it destroys."""
     import postgast
     from google.protobuf.message import DecodeError
@@ -82,7 +82,7 @@ def _in_block(tree: Any, bookkeeping: str) -> Iterator[bool]:
         if name in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "dynquery"):
             yield True
         elif name == "PLpgSQL_expr" and not each["parseMode"]:  # a whole statement; the others are expressions
-            yield from _deeds(each["query"], bookkeeping)
+            yield from _effects(each["query"], bookkeeping)
         elif isinstance(each, dict | list):
             yield from _in_block(each, bookkeeping)
 

@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Distribution:
     """How durations are spread: over how many, their mean, median and 90th percentile."""
 
     count: int
@@ -38,7 +38,7 @@ class Spread:
     p90: timedelta
 
     @classmethod
-    def of(cls, spans: Iterable[float]) -> Spread | None:
+    def of(cls, spans: Iterable[float]) -> Distribution | None:
         """Of durations in seconds; None when there are none: a figure of nothing is unknown, not zero.
 
         The percentile is interpolated linearly between neighbours, as PostgreSQL's `percentile_cont` does.
@@ -51,10 +51,10 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measurement:
     """One of the three figures, with what the team wants its mean to be."""
 
-    spread: Spread | None
+    spread: Distribution | None
     target: timedelta | None
     higher_is_better: bool = False
 
@@ -97,13 +97,13 @@ class Statistics:
     by_severity: Mapping[Severity, int]
     unacknowledged: int
     unresolved: int
-    mtta: Figure
-    mttr: Figure
-    mtbf: Figure
+    mtta: Measurement
+    mttr: Measurement
+    mtbf: Measurement
     months: Sequence[Month]
 
 
-def measure(
+def compute(
     records: Sequence[Record],
     targets: Targets,
     *,
@@ -133,9 +133,11 @@ def measure(
         by_severity={severity: counts[severity] for severity in Severity},
         unacknowledged=len(records) - len(to_acknowledge),
         unresolved=len(records) - len(to_resolve),
-        mtta=Figure(Spread.of(to_acknowledge), targets.mtta),
-        mttr=Figure(Spread.of(to_resolve), targets.mttr),
-        mtbf=Figure(Spread.of(later - start for start, later in pairwise(starts)), targets.mtbf, higher_is_better=True),
+        mtta=Measurement(Distribution.of(to_acknowledge), targets.mtta),
+        mttr=Measurement(Distribution.of(to_resolve), targets.mttr),
+        mtbf=Measurement(
+            Distribution.of(later - start for start, later in pairwise(starts)), targets.mtbf, higher_is_better=True
+        ),
         months=_months(records),
     )
 
@@ -155,7 +157,7 @@ def _months(records: Iterable[Record]) -> list[Month]:
         first = datetime(year, month, 1, tzinfo=UTC)
         while months and (quiet := _next_month(months[-1].first)) < first:
             months.append(Month(quiet, 0, None))
-        spread = Spread.of(_to_resolve(began[year, month]))
+        spread = Distribution.of(_to_resolve(began[year, month]))
         months.append(Month(first, len(began[year, month]), spread.mean if spread else None))
     return months
 

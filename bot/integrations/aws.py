@@ -16,15 +16,15 @@ from bot.integrations.aws_answers import (
     TAG,
     code_of,
     database_of,
+    format_list,
     gone,
-    listed,
     snapshot_from,
     snapshot_of,
-    translated,
+    translate_errors,
 )
 from bot.integrations.aws_answers import Database as Database
 from bot.integrations.aws_answers import Snapshot as Snapshot
-from bot.integrations.aws_answers import Stored as Stored
+from bot.integrations.aws_answers import StoredObject as StoredObject
 from bot.integrations.aws_objects import Objects
 from bot.integrations.base import in_thread
 from bot.integrations.effects import effect
@@ -32,7 +32,7 @@ from bot.integrations.effects import effect
 T = TypeVar("T")
 
 MOST_DELETED = 1000  # in one request of S3
-GRACE = 0.5
+GRACE_SECONDS = 0.5
 
 
 def clients(
@@ -183,13 +183,13 @@ class Aws:
 
         await self._do("fail over", reboot, writes=True)
 
-    async def stored(self, bucket: str, prefix: str) -> list[Stored]:
+    async def stored(self, bucket: str, prefix: str) -> list[StoredObject]:
         """Every object below a prefix, the newest first."""
 
-        def look() -> list[Stored]:
+        def look() -> list[StoredObject]:
             pages = self._client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             found = [
-                Stored(one["Key"], int(one["Size"]), one["LastModified"])
+                StoredObject(one["Key"], int(one["Size"]), one["LastModified"])
                 for page in pages
                 for one in page.get("Contents") or ()
             ]
@@ -205,12 +205,12 @@ class Aws:
         count: int,
         size: int,
         kept: int,
-        objects: Sequence[Stored],
+        objects: Sequence[StoredObject],
         dry_run: bool = False,
     ) -> str | None:
         """Delete exactly these objects. In a rehearsal, the list of them."""
         if dry_run:
-            return listed(objects)
+            return format_list(objects)
 
         def delete() -> None:
             for start in range(0, len(objects), MOST_DELETED):
@@ -235,7 +235,7 @@ class Aws:
 
     async def _do(self, what: str, action: Callable[[], T], *, writes: bool = False) -> T:
         def run() -> T:
-            with translated(what, writes=writes):
+            with translate_errors(what, writes=writes):
                 return action()
 
-        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+        return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from bot.domain.errors import BotError, Refused, Unavailable
-from bot.integrations.failures import answered, nonsense
+from bot.integrations.failures import http_error, invalid_response
 
 SERVICE = "AWS"
 TAG = "tamv-bot"  # whose step made a thing
@@ -62,7 +62,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredObject:
     """An object in S3; `size` in bytes."""
 
     name: str
@@ -108,7 +108,7 @@ def maker_of(raw: dict[str, Any]) -> str | None:
     return next((str(tag["Value"]) for tag in raw.get("TagList") or () if tag["Key"] == TAG), None)
 
 
-def listed(objects: Sequence[Stored]) -> str:
+def format_list(objects: Sequence[StoredObject]) -> str:
     """A line each; of very many, the first ones and a digest of all names, so that an approval is for exactly these."""
     lines = [f"- {one.name}  {one.size}  {one.modified:%Y-%m-%d %H:%M}" for one in objects[:MOST_SHOWN]]
     if len(objects) > MOST_SHOWN:
@@ -132,7 +132,7 @@ def code_of(error: ClientError) -> str:
 
 
 @contextmanager
-def translated(what: str, *, writes: bool) -> Iterator[None]:
+def translate_errors(what: str, *, writes: bool) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
@@ -147,7 +147,7 @@ def translated(what: str, *, writes: bool) -> Iterator[None]:
             "unreachable", service=SERVICE, what=what, why="timeout" if slow else why, **uncertain
         ) from error
     except (BotoCoreError, ResponseParserError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise nonsense(SERVICE, what, writes=writes) from error
+        raise invalid_response(SERVICE, what, writes=writes) from error
 
 
 def refusal(what: str, error: ClientError, *, writes: bool) -> BotError:
@@ -155,4 +155,4 @@ def refusal(what: str, error: ClientError, *, writes: bool) -> BotError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 400)
     why = f"{code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
     retry_after = 5.0 if code_of(error) in SLOW_DOWN else None
-    return answered(SERVICE, what, status, why, retry_after=retry_after, writes=writes)
+    return http_error(SERVICE, what, status, why, retry_after=retry_after, writes=writes)

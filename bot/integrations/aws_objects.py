@@ -29,7 +29,7 @@ class Do(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class UploadedObject:
     """How long an object is in bytes, and the SHA-256 of its content, in hex."""
 
     size: int
@@ -55,7 +55,7 @@ class Objects:
 
         return await self._do("look at the object", look)
 
-    async def write(self, bucket: str, name: str, pieces: AsyncIterator[bytes], key: str) -> Written:
+    async def write(self, bucket: str, name: str, pieces: AsyncIterator[bytes], key: str) -> UploadedObject:
         """Write what comes. S3 checks each part by its SHA-256, and what then lies there is read back and compared.
 
         Raises what `pieces` raises; then, as when the task is cancelled, nothing is left. WrongState when nothing
@@ -75,13 +75,13 @@ class Objects:
             with suppress(BotError):
                 await asyncio.shield(self._abort(upload))
             raise
-        sent = Written(size, digest.hexdigest())
+        sent = UploadedObject(size, digest.hexdigest())
         if (found := await self.read(bucket, name)) != sent:
             await self.delete(bucket, name)
             raise WrongState("backup_damaged", name=name, sent=sent.sha256, found=found.sha256)
         return sent
 
-    async def read(self, bucket: str, name: str) -> Written:
+    async def read(self, bucket: str, name: str) -> UploadedObject:
         """Read all of an object, part after part."""
         digest = hashlib.sha256()
 
@@ -96,7 +96,7 @@ class Objects:
         while at < size:
             size = await self._do("read the object", partial(take, at))
             at += self._part
-        return Written(size, digest.hexdigest())
+        return UploadedObject(size, digest.hexdigest())
 
     async def delete(self, bucket: str, name: str) -> None:
         """Also when it is gone already."""

@@ -18,12 +18,12 @@ from tenacity import (
 )
 
 from bot.domain.errors import Unavailable
-from bot.tasks import turn
+from bot.tasks import yield_to_requests
 
 T = TypeVar("T")
 
-LONGEST_WAIT = 30.0
-_backoff = wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT)
+MAX_BACKOFF_SECONDS = 30.0
+_backoff = wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS)
 
 # A thread that hangs past its deadline is left behind until its socket times out; the pool is wide enough for that.
 _threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="blocking-client")
@@ -39,11 +39,11 @@ async def in_thread(call: Callable[..., T], *args: object, deadline: float, serv
         raise Unavailable("timed_out", service=service, seconds=deadline, uncertain=True) from slow
 
 
-async def patiently(
+async def retry(
     call: Callable[[], Awaitable[T]],
-    patience: timedelta | None = None,
+    give_up_after: timedelta | None = None,
     *,
-    waiting: Callable[[Unavailable], Awaitable[None]] | None = None,
+    on_retry: Callable[[Unavailable], Awaitable[None]] | None = None,
 ) -> T:
     """The result of `call`, tried again while it raises Unavailable, for `patience` (None: for ever).
 
@@ -53,17 +53,17 @@ async def patiently(
     """
 
     async def attempt() -> T:  # a coroutine function, by which tenacity knows that it must await
-        await turn()
+        await yield_to_requests()
         return await call()
 
     async def about_to_wait(state: RetryCallState) -> None:
         problem = state.outcome and state.outcome.exception()
-        if waiting and isinstance(problem, Unavailable):
-            await waiting(problem)
+        if on_retry and isinstance(problem, Unavailable):
+            await on_retry(problem)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Unavailable),
-        stop=stop_never if patience is None else stop_before_delay(patience),
+        stop=stop_never if give_up_after is None else stop_before_delay(give_up_after),
         wait=_wait,
         before_sleep=about_to_wait,
         reraise=True,

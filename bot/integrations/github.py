@@ -18,18 +18,18 @@ from github.Repository import Repository
 from bot.domain.errors import Refused
 from bot.integrations.github_answers import Deployment as Deployment
 from bot.integrations.github_answers import Issue as Issue
-from bot.integrations.github_answers import exists_already, service_of, without, wrong_assignees
+from bot.integrations.github_answers import exists_already, invalid_assignees, service_of, without
 from bot.integrations.github_answers import marker as marker
 from bot.integrations.github_answers import verify_signature as verify_signature
 from bot.integrations.github_code import Code
-from bot.integrations.github_session import SERVICE, Session, Work
+from bot.integrations.github_session import SERVICE, Session, ThreadContext
 from bot.integrations.github_workflows import Workflows
 
 FOLLOWUP_LABEL = "incident-followup"
 COLOURS = {FOLLOWUP_LABEL: "b60205"}
 COLOUR = "ededed"
-LONGEST_TITLE = 256
-LONGEST_BODY = 65_536
+TITLE_LIMIT = 256
+BODY_LIMIT = 65_536
 CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # the first one found counts
 NOON = time_of_day(12, tzinfo=UTC)  # a due date is a day on the Pacific coast: noon in UTC is on the same day there
 SLOW_CLOCK = timedelta(hours=1)
@@ -84,38 +84,38 @@ class GitHub:
         """
         last_line = marker(key)
 
-        def file(work: Work) -> Issue:
+        def file(work: ThreadContext) -> Issue:
             made = _marked(work.repository, last_line, since) or self._create(
                 work,
-                " ".join(title.split())[:LONGEST_TITLE],
-                f"{body.rstrip()[: LONGEST_BODY - len(last_line) - 2]}\n\n{last_line}",
+                " ".join(title.split())[:TITLE_LIMIT],
+                f"{body.rstrip()[: BODY_LIMIT - len(last_line) - 2]}\n\n{last_line}",
                 _labels(work, (FOLLOWUP_LABEL, *labels)),
                 _milestone(work, milestone_title, milestone_due) if milestone_title else None,
                 assignees,
             )
             return _issue(made, assignees)
 
-        return await self._session.do("create the issue", file, writes=True)
+        return await self._session.call("create the issue", file, writes=True)
 
     async def issue(self, number: int) -> Issue:
         """Refused if there is none."""
-        return await self._session.do(
+        return await self._session.call(
             "read the issue", lambda work: _issue(work.repository.get_issue(number).complete())
         )
 
     async def close_issue(self, number: int) -> None:
         """Also when it is closed already."""
 
-        def close(work: Work) -> None:
+        def close(work: ThreadContext) -> None:
             work.before_writing()
             work.repository.get_issue(number).edit(state="closed", state_reason="completed")
 
-        await self._session.do("close the issue", close, writes=True)
+        await self._session.call("close the issue", close, writes=True)
 
     async def codeowners(self) -> str | None:
         """The text of the CODEOWNERS file of the default branch; None if there is none."""
 
-        def read(work: Work) -> str | None:
+        def read(work: ThreadContext) -> str | None:
             for path in CODEOWNERS_PLACES:
                 try:
                     found = work.repository.get_contents(path)
@@ -126,14 +126,14 @@ class GitHub:
                 return found.decoded_content.decode("utf-8", "replace")
             return None
 
-        return await self._session.do("read CODEOWNERS", read)
+        return await self._session.call("read CODEOWNERS", read)
 
     async def recent_deployments(
         self, service: str | None = None, environment: str | None = None, limit: int = 5
     ) -> list[Deployment]:
         """The newest deployments, the newest first. One whose payload names another `service` is left out."""
 
-        def read(work: Work) -> list[Deployment]:
+        def read(work: ThreadContext) -> list[Deployment]:
             where = {"environment": environment} if environment else {}
             every = ((one, service_of(_payload(one))) for one in work.repository.get_deployments(**where))
             ours = (pair for pair in islice(every, 100) if service is None or pair[1] in (None, service))
@@ -155,12 +155,12 @@ class GitHub:
                 )
             return found
 
-        return await self._session.do("read the deployments", read)
+        return await self._session.call("read the deployments", read)
 
     async def check(self) -> str:
         """Read-only: we are let in, issues are on, and we may write. Says as whom, and what is left of the limit."""
 
-        def look(work: Work) -> str:
+        def look(work: ThreadContext) -> str:
             repository = work.repository.complete()
             who = "app" if self._session.is_app else work.client.get_user().login
             if repository.archived or not repository.has_issues:
@@ -170,11 +170,11 @@ class GitHub:
             left, limit = work.client.rate_limiting
             return f"{repository.full_name} as {who}, {left} of {limit} requests left"
 
-        return await self._session.do("check", look)
+        return await self._session.call("check", look)
 
     def _create(
         self,
-        work: Work,
+        work: ThreadContext,
         title: str,
         body: str,
         labels: list[str],
@@ -189,7 +189,7 @@ class GitHub:
             try:
                 return work.repository.create_issue(title, body, labels=labels, assignees=wanted, **optional)
             except GithubException as error:
-                wrong = wrong_assignees(error.data)
+                wrong = invalid_assignees(error.data)
                 if not wanted or wrong is None:
                     raise
                 wanted = [login for login in wanted if login not in wrong] if wrong & set(wanted) else []
@@ -219,7 +219,7 @@ def _issue(raw: GithubIssue, wanted: Sequence[str] = ()) -> Issue:
     return Issue(raw.number, raw.html_url, raw.title, raw.state, assignees, without(wanted, assignees), raw.closed_at)
 
 
-def _labels(work: Work, names: Sequence[str]) -> list[str]:
+def _labels(work: ThreadContext, names: Sequence[str]) -> list[str]:
     """The labels, made where they are missing."""
     wanted = list(dict.fromkeys(names))
     there = {label.name.casefold() for label in work.repository.get_labels()}
@@ -234,7 +234,7 @@ def _labels(work: Work, names: Sequence[str]) -> list[str]:
     return wanted
 
 
-def _milestone(work: Work, title: str, due: date | None) -> Milestone:
+def _milestone(work: ThreadContext, title: str, due: date | None) -> Milestone:
     """The milestone of this title, open or closed, made if there is none."""
 
     def there() -> Milestone | None:

@@ -69,7 +69,7 @@ def words(data: Any) -> str:
     return ": ".join(dict.fromkeys(filter(None, reasons)))
 
 
-def wrong_assignees(data: Any) -> set[str] | None:
+def invalid_assignees(data: Any) -> set[str] | None:
     """Who the answer says cannot be assigned; empty if it does not name them, None if that is not what is wrong."""
     errors = data.get("errors") if isinstance(data, dict) else None
     about = [one for one in errors or () if isinstance(one, dict) and one.get("field") in ("assignees", "assignee")]

@@ -12,7 +12,7 @@ from github.PullRequest import PullRequest
 from bot.domain.errors import Refused, WrongState
 from bot.integrations.effects import effect
 from bot.integrations.github_answers import words
-from bot.integrations.github_session import SERVICE, Session, Work
+from bot.integrations.github_session import SERVICE, Session, ThreadContext
 
 # A check that ended like this keeps nothing from being merged.
 # https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks
@@ -60,20 +60,20 @@ class Code:
     async def head(self, branch: str | None = None) -> tuple[str, str] | None:
         """Name and commit of a branch (of the default one without a name); None if there is none."""
 
-        def look(work: Work) -> tuple[str, str] | None:
+        def look(work: ThreadContext) -> tuple[str, str] | None:
             name = branch or work.repository.complete().default_branch
             try:
                 return name, work.repository.get_branch(name).commit.sha
             except UnknownObjectException:
                 return None
 
-        return await self._session.do("read the branch", look)
+        return await self._session.call("read the branch", look)
 
     @effect("github.create_branch")
     async def create_branch(self, name: str, base: str, sha: str) -> None:
         """A branch at a commit of `base`. WrongState when there is one of that name elsewhere."""
 
-        def make(work: Work) -> None:
+        def make(work: ThreadContext) -> None:
             work.before_writing()
             try:
                 work.repository.create_git_ref(f"refs/heads/{name}", sha)
@@ -83,13 +83,13 @@ class Code:
                 if work.repository.get_branch(name).commit.sha != sha:
                     raise WrongState("branch_exists", branch=name) from error
 
-        await self._session.do("create the branch", make, writes=True)
+        await self._session.call("create the branch", make, writes=True)
 
     @effect("github.delete_branch")
     async def delete_branch(self, name: str) -> None:
         """Also when it is gone already."""
 
-        def delete(work: Work) -> None:
+        def delete(work: ThreadContext) -> None:
             try:
                 found = work.repository.get_git_ref(f"heads/{name}").complete()  # only its answer knows where to delete
             except UnknownObjectException:
@@ -97,65 +97,65 @@ class Code:
             work.before_writing()
             found.delete()
 
-        await self._session.do("delete the branch", delete, writes=True)
+        await self._session.call("delete the branch", delete, writes=True)
 
     async def pull(self, number: int) -> Pull:
         """A pull request with its files, checks and reviews. Refused if there is none."""
-        return await self._session.do("read the pull request", lambda work: _pull(work, number))
+        return await self._session.call("read the pull request", lambda work: _pull(work, number))
 
     async def open_pull(self, branch: str, base: str) -> int | None:
         """The number of the open pull request from one branch into another."""
 
-        def look(work: Work) -> int | None:
+        def look(work: ThreadContext) -> int | None:
             owner = work.repository.full_name.partition("/")[0]
             found = work.repository.get_pulls(state="open", head=f"{owner}:{branch}", base=base)
             return next((one.number for one in found), None)
 
-        return await self._session.do("look for the pull request", look)
+        return await self._session.call("look for the pull request", look)
 
     @effect("github.open_pull_request")
     async def open_pull_request(self, title: str, branch: str, base: str, body: str, draft: bool) -> int:
         """The number of the new one, or of the open one that is there already."""
 
-        def make(work: Work) -> int:
+        def make(work: ThreadContext) -> int:
             work.before_writing()
             return work.repository.create_pull(base, branch, title=title, body=body, draft=draft).number
 
         if there := await self.open_pull(branch, base):
             return there
-        return await self._session.do("open the pull request", make, writes=True)
+        return await self._session.call("open the pull request", make, writes=True)
 
     @effect("github.close_pull_request")
     async def close_pull_request(self, number: int) -> None:
-        def close(work: Work) -> None:
+        def close(work: ThreadContext) -> None:
             work.before_writing()
             work.repository.get_pull(number).edit(state="closed")
 
-        await self._session.do("close the pull request", close, writes=True)
+        await self._session.call("close the pull request", close, writes=True)
 
     @effect("github.request_review")
     async def request_review(self, number: int, reviewers: Sequence[str], teams: Sequence[str]) -> None:
         """Ask people by login and teams by slug; who is asked already is not asked again by GitHub."""
 
-        def ask(work: Work) -> None:
+        def ask(work: ThreadContext) -> None:
             work.before_writing()
             pull = work.repository.get_pull(number)
             pull.create_review_request(reviewers=list(reviewers), team_reviewers=list(teams))
 
-        await self._session.do("request a review", ask, writes=True)
+        await self._session.call("request a review", ask, writes=True)
 
     @effect("github.merge")
     async def merge(self, number: int, title: str, sha: str, base: str) -> None:
         """Squash and merge exactly the commit `sha`; Refused when the branch has moved. Also when it is merged."""
 
-        def merge(work: Work) -> None:
+        def merge(work: ThreadContext) -> None:
             pull = work.repository.get_pull(number).complete()
             if pull.merged:
                 return
             work.before_writing()
             pull.merge(commit_title=f"{title} (#{number})", merge_method="squash", sha=sha)
 
-        await self._session.do("merge", merge, writes=True)
+        await self._session.call("merge", merge, writes=True)
 
     @effect("github.revert")
     async def revert(self, number: int) -> int:
@@ -164,7 +164,7 @@ class Code:
         https://docs.github.com/en/graphql/reference/mutations#revertpullrequest
         """
 
-        def revert(work: Work) -> int:
+        def revert(work: ThreadContext) -> int:
             pull = work.repository.get_pull(number).complete()
             for one in work.repository.get_pulls(state="open", base=pull.base.ref):
                 if one.head.ref.startswith(f"revert-{number}-"):
@@ -176,10 +176,10 @@ class Code:
             )
             return int(made["revertPullRequest"]["number"])
 
-        return await self._session.do("revert", revert, writes=True)
+        return await self._session.call("revert", revert, writes=True)
 
 
-def _pull(work: Work, number: int) -> Pull:
+def _pull(work: ThreadContext, number: int) -> Pull:
     pull = work.repository.get_pull(number).complete()
     if not isinstance(pull.number, int) or pull.state not in ("open", "closed"):
         raise ValueError("no pull request")
@@ -220,7 +220,7 @@ def _files(pull: PullRequest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
-def _checks(work: Work, sha: str) -> dict[str, str | None]:
+def _checks(work: ThreadContext, sha: str) -> dict[str, str | None]:
     """Check runs and commit statuses, the two ways in which GitHub is told."""
     commit = work.repository.get_commit(sha)
     found = {one.name: one.conclusion if one.status == "completed" else None for one in commit.get_check_runs()}

@@ -15,21 +15,21 @@ from github.Auth import AppAuth, Auth, Token
 from github.GithubException import BadAttributeException, GithubException, IncompletableObject
 from github.Repository import Repository
 
-from bot.domain.errors import BotError, Off, Refused, Unavailable
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.integrations.base import in_thread
-from bot.integrations.failures import answered, nonsense, not_answered, seconds_to_wait
+from bot.integrations.failures import connection_error, http_error, invalid_response, parse_retry_after
 from bot.integrations.github_answers import words
 
 T = TypeVar("T")
 
 SERVICE = "GitHub"
-GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
 # What PyGithub and our reading raise over an answer that is not GitHub's.
 MALFORMED = (BadAttributeException, AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
-class Work:
+class ThreadContext:
     """One method's work in its thread."""
 
     client: github.Github
@@ -85,7 +85,7 @@ class Session:
     def is_app(self) -> bool:
         return self._app is not None
 
-    def login(self, work: Work) -> str:
+    def login(self, work: ThreadContext) -> str:
         """Who we are there, inside a piece of work."""
         if self._login is None:
             if self._token or self._app is None:
@@ -95,7 +95,7 @@ class Session:
                 self._login = f"{integration.get_app().slug}[bot]"
         return self._login
 
-    async def do(self, what: str, action: Callable[[Work], T], *, writes: bool = False) -> T:
+    async def call(self, what: str, action: Callable[[ThreadContext], T], *, writes: bool = False) -> T:
         """What `action` gives, in a thread. `writes`: it may have been done although its answer was lost.
 
         Raises Unavailable (try again, with `retry_after` at a rate limit: no thread waits for it) or Refused (GitHub's
@@ -103,12 +103,12 @@ class Session:
         """
 
         def run() -> T:
-            with self._translated(what, writes=writes):
+            with self._translate_errors(what, writes=writes):
                 client = self._signed_in()
-                return action(Work(client, client.get_repo(self._repository), what, until, self._timeout))
+                return action(ThreadContext(client, client.get_repo(self._repository), what, until, self._timeout))
 
         until = time.monotonic() + self._timeout
-        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+        return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
 
     def _signed_in(self) -> github.Github:
         if not hasattr(self._own, "client"):
@@ -120,7 +120,7 @@ class Session:
         if self._token:
             return Token(self._token)
         if self._app is None:
-            raise Off("github_off")
+            raise NotConfigured("github_off")
         app = AppAuth(*self._app)
         try:
             app.create_jwt()
@@ -132,17 +132,17 @@ class Session:
         return app.get_installation_auth(self._installation)
 
     @contextmanager
-    def _translated(self, what: str, *, writes: bool) -> Iterator[None]:
+    def _translate_errors(self, what: str, *, writes: bool) -> Iterator[None]:
         try:
             yield
         except IncompletableObject as error:
-            raise nonsense(SERVICE, what, writes=writes) from error
+            raise invalid_response(SERVICE, what, writes=writes) from error
         except GithubException as error:
             raise self._refusal(what, error, writes=writes) from error
         except requests.RequestException as error:
-            raise not_answered(SERVICE, what, error, seconds=self._timeout, writes=writes) from error
+            raise connection_error(SERVICE, what, error, seconds=self._timeout, writes=writes) from error
         except MALFORMED as error:
-            raise nonsense(SERVICE, what, writes=writes) from error
+            raise invalid_response(SERVICE, what, writes=writes) from error
 
     def _refusal(self, what: str, error: GithubException, *, writes: bool) -> BotError:
         """https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit"""
@@ -150,10 +150,10 @@ class Session:
         headers = {name.lower(): str(value) for name, value in (error.headers or {}).items()}
         wait = None
         if error.status in (403, 429):
-            wait = seconds_to_wait(headers, "Retry-After")
+            wait = parse_retry_after(headers, "Retry-After")
             if wait is None and headers.get("x-ratelimit-remaining") == "0":
-                reset = seconds_to_wait(headers, "x-ratelimit-reset") or 0.0
+                reset = parse_retry_after(headers, "x-ratelimit-reset") or 0.0
                 wait = max(1.0, reset - time.time())
             elif wait is None and "rate limit" in why.lower():
                 wait = 60.0
-        return answered(SERVICE, what, error.status, why, retry_after=wait, writes=writes)
+        return http_error(SERVICE, what, error.status, why, retry_after=wait, writes=writes)

@@ -9,7 +9,7 @@ from itertools import islice
 from github.WorkflowRun import WorkflowRun as GithubRun
 
 from bot.integrations.effects import effect
-from bot.integrations.github_session import Session, Work
+from bot.integrations.github_session import Session, ThreadContext
 
 DISPATCHED = "workflow_dispatch"
 
@@ -38,7 +38,7 @@ class Workflows:
     ) -> WorkflowRun | None:
         """The newest run of a workflow (a file's name) with an id above `after`; with `ours`, that we dispatched."""
 
-        def look(work: Work) -> WorkflowRun | None:
+        def look(work: ThreadContext) -> WorkflowRun | None:
             query = {"branch": branch} if branch else {}
             who = self._session.login(work) if ours else None
             for one in islice(work.repository.get_workflow(workflow).get_runs(**query), 20):  # type: ignore[arg-type]
@@ -46,20 +46,20 @@ class Workflows:
                     return _run(one)
             return None
 
-        return await self._session.do("read the workflow's runs", look)
+        return await self._session.call("read the workflow's runs", look)
 
     async def run_for(self, workflow: str, sha: str) -> WorkflowRun | None:
         """The newest run of a workflow for a commit."""
 
-        def look(work: Work) -> WorkflowRun | None:
+        def look(work: ThreadContext) -> WorkflowRun | None:
             found = work.repository.get_workflow(workflow).get_runs(head_sha=sha)
             return next((_run(one) for one in islice(found, 1)), None)
 
-        return await self._session.do("read the workflow's runs", look)
+        return await self._session.call("read the workflow's runs", look)
 
     async def run(self, id: int) -> WorkflowRun:
         """Refused if there is none."""
-        return await self._session.do(
+        return await self._session.call(
             "read the workflow's run", lambda work: _run(work.repository.get_workflow_run(id))
         )
 
@@ -67,7 +67,7 @@ class Workflows:
     async def dispatch(self, workflow: str, branch: str, inputs: Mapping[str, str], after: int) -> int:
         """Start a workflow; gives its run's id. One of ours with an id above `after` was started by an earlier try."""
 
-        def start(work: Work) -> int:
+        def start(work: ThreadContext) -> int:
             work.before_writing()
             made = work.repository.get_workflow(workflow).create_dispatch(
                 branch, dict(inputs), throw=True, return_run_details=True
@@ -77,19 +77,19 @@ class Workflows:
             return made.id
 
         there = await self.newest_run(workflow, branch, after=after, ours=True)
-        return there.id if there else await self._session.do("start the workflow", start, writes=True)
+        return there.id if there else await self._session.call("start the workflow", start, writes=True)
 
     @effect("github.cancel_workflow_run")
     async def cancel(self, id: int) -> None:
         """Also when it has ended."""
 
-        def cancel(work: Work) -> None:
+        def cancel(work: ThreadContext) -> None:
             run = work.repository.get_workflow_run(id)
             if run.status != "completed":
                 work.before_writing()
                 run.cancel()
 
-        await self._session.do("cancel the workflow's run", cancel, writes=True)
+        await self._session.call("cancel the workflow's run", cancel, writes=True)
 
 
 def _run(raw: GithubRun) -> WorkflowRun:

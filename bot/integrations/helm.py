@@ -22,7 +22,7 @@ from bot.domain.errors import NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
 
 SERVICE = "Helm"
-GRACE = 15.0
+GRACE_SECONDS = 15.0
 GOOD = ("deployed", "superseded")
 
 
@@ -43,13 +43,13 @@ class Revision:
         return self.status.startswith("pending-")
 
     @property
-    def back_to(self) -> int | None:
+    def rolled_back_to(self) -> int | None:
         """The revision that a rollback went back to: Helm numbers it anew."""
         _, sign, number = self.description.partition("Rollback to ")
         return int(number) if sign and number.isdecimal() else None
 
     @property
-    def good(self) -> bool:
+    def was_deployed(self) -> bool:
         """It was deployed once. A failed one is called superseded too, when going back from it has failed as well."""
         return self.status in GOOD and " failed: " not in self.description
 
@@ -159,7 +159,7 @@ class Helm:
         finally:
             await _end(process)
         if process.returncode != 0:
-            raise _named(arguments, said.decode(errors="replace"))
+            raise _to_bot_error(arguments, said.decode(errors="replace"))
         return out.decode()
 
 
@@ -170,7 +170,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(GRACE_SECONDS):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -180,12 +180,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def origin(revision: Revision, history: Sequence[Revision]) -> int:
     """The revision in which this one's content came first: a rollback is the same thing again."""
     known = {one.number: one for one in history}
-    while revision.back_to in known:
-        revision = known[revision.back_to]
+    while revision.rolled_back_to in known:
+        revision = known[revision.rolled_back_to]
     return revision.number
 
 
-def candidates(history: Sequence[Revision]) -> list[Revision]:
+def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
     """What one may go back to from the present revision, the newest first: what was good and is something else.
 
     What somebody has gone back from was not good, whatever Helm calls it.
@@ -196,7 +196,9 @@ def candidates(history: Sequence[Revision]) -> list[Revision]:
     left = {before for before, after in pairwise(origins) if after < before}
     away = {*left, origins[-1]}
     return [
-        one for one, from_ in reversed(list(zip(history, origins, strict=True))[:-1]) if one.good and from_ not in away
+        one
+        for one, from_ in reversed(list(zip(history, origins, strict=True))[:-1])
+        if one.was_deployed and from_ not in away
     ]
 
 
@@ -219,7 +221,7 @@ def _json(said: str, what: str) -> Any:
         raise Unavailable("nonsense", service=SERVICE, what=what) from problem
 
 
-def _named(arguments: Sequence[str], said: str) -> NotFound | Refused | Unavailable:
+def _to_bot_error(arguments: Sequence[str], said: str) -> NotFound | Refused | Unavailable:
     why = next((line for line in reversed(said.strip().splitlines()) if line.startswith("Error")), said.strip())[:300]
     if "release: not found" in why or "not found" in why:
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)

@@ -13,11 +13,11 @@ from bot.domain.errors import Unavailable
 from bot.integrations.session import HttpClient
 
 SERVICE = "HTTP"
-LONGEST_BODY = 65_536
+BODY_LIMIT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """`seconds` from the question to the last byte that was read; `body` holds no more than LONGEST_BODY bytes."""
 
     status: int
@@ -34,13 +34,13 @@ class Http(HttpClient):
         super().__init__(headers={"User-Agent": "tamv-bot"})
         self._gateway = gateway.rstrip("/") if gateway else None
 
-    async def get(self, url: str, deadline: float) -> Answer:
+    async def get(self, url: str, deadline: float) -> HttpResponse:
         """What is answered within `deadline` seconds, whatever the status. Raises Unavailable."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(deadline), self._session.get(self._way(url), allow_redirects=False) as answer:
-                body = await answer.content.read(LONGEST_BODY)
-                return Answer(answer.status, time.monotonic() - began, body.decode("utf-8", "replace"))
+                body = await answer.content.read(BODY_LIMIT)
+                return HttpResponse(answer.status, time.monotonic() - began, body.decode("utf-8", "replace"))
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=_host(url), seconds=deadline) from slow
         except (aiohttp.ClientError, OSError, ValueError) as problem:

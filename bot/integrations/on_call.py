@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bot.clock import Clock
-from bot.domain.errors import Off, Unavailable
+from bot.domain.errors import NotConfigured, Unavailable
 
 if TYPE_CHECKING:
     from bot.integrations.pagerduty import OnCall, PagerDuty
 
-FRESH = timedelta(minutes=5)
+CACHE_TTL = timedelta(minutes=5)
 
 
-class OnCallList:
+class OnCallCache:
     """PagerDuty's answers by service name, fresh for five minutes and kept for when it is away."""
 
     def __init__(self, pagerduty: PagerDuty | None, clock: Clock) -> None:
@@ -22,23 +22,23 @@ class OnCallList:
         self._clock = clock
         self._known: dict[str, tuple[datetime, list[OnCall]]] = {}
 
-    async def of(self, service: str, *, remembered: bool = False) -> list[OnCall]:
+    async def get(self, service: str, *, remembered: bool = False) -> list[OnCall]:
         """Who is on call for a PagerDuty service, all levels; with `remembered`, from memory alone.
 
         An old answer is better than none when PagerDuty does not answer; without any, Unavailable.
         """
-        return (await self.as_of(service, remembered=remembered))[1]
+        return (await self.updated_at(service, remembered=remembered))[1]
 
-    async def as_of(self, service: str, *, remembered: bool = False) -> tuple[datetime, list[OnCall]]:
+    async def updated_at(self, service: str, *, remembered: bool = False) -> tuple[datetime, list[OnCall]]:
         """The same with the moment at which PagerDuty said so."""
         now = self._clock.now()
         known = self._known.get(service)
         if remembered:
             return known or (now, [])
-        if known and now - known[0] < FRESH:
+        if known and now - known[0] < CACHE_TTL:
             return known
         if self._pagerduty is None:
-            raise Off("pagerduty_off")
+            raise NotConfigured("pagerduty_off")
         try:
             self._known[service] = (now, await self._pagerduty.on_call(service))
         except Unavailable:

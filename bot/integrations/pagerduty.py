@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from bot.domain.errors import BotError, Off, Refused
+from bot.domain.errors import BotError, NotConfigured, Refused
 from bot.domain.on_call import OnCall as OnCall
 from bot.integrations import pagerduty_answers as answers
 from bot.integrations.base import in_thread
-from bot.integrations.failures import answered, nonsense, not_answered, seconds_to_wait
+from bot.integrations.failures import connection_error, http_error, invalid_response, parse_retry_after
 from bot.integrations.pagerduty_answers import PagerDutyIncident as PagerDutyIncident
 from bot.integrations.pagerduty_answers import verify_signature as verify_signature
 
@@ -27,8 +27,8 @@ with warnings.catch_warnings():
 T = TypeVar("T")
 
 SERVICE = "PagerDuty"
-LONGEST_SUMMARY = 1024
-GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+SUMMARY_LIMIT = 1024
+GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
 MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)  # what our reading of an answer raises
 ALREADY_RESOLVED = 1001  # PagerDuty's error codes: https://developer.pagerduty.com/docs/errors
 
@@ -83,7 +83,7 @@ class PagerDuty:
                     raise
                 routing_key = self._routing_key
             call.events(routing_key).trigger(
-                summary[:LONGEST_SUMMARY],
+                summary[:SUMMARY_LIMIT],
                 source,
                 dedup_key=dedup_key,
                 severity=severity,
@@ -196,10 +196,10 @@ class PagerDuty:
         raise Refused("pagerduty_from_unknown", service=SERVICE, email=self._from)
 
     def _policy_id(self, call: _Calls, wanted: str) -> str:
-        service = _named(call, "services", wanted)
+        service = _find_by_name(call, "services", wanted)
         if service:
             return str(service["escalation_policy"]["id"])
-        policy = _named(call, "escalation_policies", wanted)
+        policy = _find_by_name(call, "escalation_policies", wanted)
         if policy:
             return str(policy["id"])
         raise Refused("pagerduty_unknown", service=SERVICE, name=wanted)
@@ -209,7 +209,7 @@ class PagerDuty:
         if service is None or self._api_token is None:
             return self._routing_key
         if service not in self._routing_keys:
-            found = _named(call, "services", service, include="integrations")
+            found = _find_by_name(call, "services", service, include="integrations")
             if found is None:
                 raise Refused("pagerduty_unknown", service=SERVICE, name=service)
             keys = answers.events_keys(found)
@@ -224,7 +224,7 @@ class PagerDuty:
         def send(call: _Calls) -> None:
             keys = {key for key in (self._key_of_service(call, service), self._routing_key) if key}
             if not keys:
-                raise Off("pagerduty_off")
+                raise NotConfigured("pagerduty_off")
             for routing_key in keys:
                 call.events(routing_key).send_event(action, dedup_key)
 
@@ -236,33 +236,33 @@ class PagerDuty:
 
     async def _do(self, what: str, action: Callable[[_Calls], T], *, writes: bool = False) -> T:
         def run() -> T:
-            with self._translated(what, writes=writes):
+            with self._translate_errors(what, writes=writes):
                 return action(_Calls(self._sessions, until))
 
         until = time.monotonic() + self._timeout
-        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+        return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
 
     @contextmanager
-    def _translated(self, what: str, *, writes: bool) -> Iterator[None]:
+    def _translate_errors(self, what: str, *, writes: bool) -> Iterator[None]:
         try:
             yield
         except pdpyras.PDHTTPError as error:
             if error.response.ok:
-                raise nonsense(SERVICE, what, writes=writes) from error
+                raise invalid_response(SERVICE, what, writes=writes) from error
             raise self._refusal(what, error.response, writes=writes) from error
         except pdpyras.PDClientError as error:
             cause = error.__cause__ or error
-            raise not_answered(SERVICE, what, cause, seconds=self._timeout, writes=writes) from error
+            raise connection_error(SERVICE, what, cause, seconds=self._timeout, writes=writes) from error
         except MALFORMED as error:
-            raise nonsense(SERVICE, what, writes=writes) from error
+            raise invalid_response(SERVICE, what, writes=writes) from error
 
     def _refusal(self, what: str, response: Any, *, writes: bool) -> BotError:
         why, code = answers.words(response)
         for secret in filter(None, (self._api_token, self._routing_key, *self._routing_keys.values())):
             why = why.replace(secret, "***")
         status = response.status_code
-        wait = seconds_to_wait(response.headers, "Retry-After", "ratelimit-reset") if status == 429 else None
-        problem = answered(SERVICE, what, status, why, retry_after=wait, writes=writes)
+        wait = parse_retry_after(response.headers, "Retry-After", "ratelimit-reset") if status == 429 else None
+        problem = http_error(SERVICE, what, status, why, retry_after=wait, writes=writes)
         if code is not None:
             problem.facts["code"] = code
         return problem
@@ -285,7 +285,7 @@ class _Sessions:
 
     def events(self, routing_key: str | None) -> pdpyras.EventsAPISession:
         if not routing_key:
-            raise Off("pagerduty_off")
+            raise NotConfigured("pagerduty_off")
         return self._session(routing_key, self._events_url, lambda: pdpyras.EventsAPISession(routing_key))
 
     def _session(self, name: str, url: str, make: Callable[[], pdpyras.PDSession]) -> pdpyras.PDSession:
@@ -330,7 +330,7 @@ def _id(incident_id: str) -> str:
     return incident_id
 
 
-def _named(call: _Calls, resource: str, wanted: str, include: str | None = None) -> dict[str, Any] | None:
+def _find_by_name(call: _Calls, resource: str, wanted: str, include: str | None = None) -> dict[str, Any] | None:
     """A service or a policy by its name or id."""
     more = {"include[]": [include]} if include else {}
     session = call.rest(share=0.4)

@@ -20,13 +20,13 @@ from urllib3.util.retry import Retry
 
 from bot.domain.errors import Refused, Unavailable
 from bot.integrations.base import in_thread
-from bot.integrations.failures import answered, nonsense, not_answered
+from bot.integrations.failures import connection_error, http_error, invalid_response
 
 T = TypeVar("T")
 
 SERVICE, WHAT = "Prometheus", "query"
 CONNECT_TIMEOUT = 2.0
-LARGEST_ANSWER = 16_000_000  # bytes; a query for everything must not fill the memory
+RESPONSE_LIMIT_BYTES = 16_000_000  # bytes; a query for everything must not fill the memory
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/")
 
 
@@ -115,15 +115,17 @@ class Prometheus:
         except _TooSlow as problem:
             raise Unavailable("timed_out", service=SERVICE, seconds=self._timeout) from problem
         except _TooMuch as problem:
-            raise Refused("promql_wrong", promql=promql, why=f"over {LARGEST_ANSWER // 1_000_000} MB") from problem
+            raise Refused(
+                "promql_wrong", promql=promql, why=f"over {RESPONSE_LIMIT_BYTES // 1_000_000} MB"
+            ) from problem
         except _Answered as answer:
-            raise _named(answer, promql) from answer
+            raise _to_bot_error(answer, promql) from answer
         except requests.JSONDecodeError as problem:
-            raise nonsense(SERVICE, WHAT, writes=False) from problem
+            raise invalid_response(SERVICE, WHAT, writes=False) from problem
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
-            raise not_answered(SERVICE, WHAT, problem, seconds=self._timeout, writes=False) from problem
+            raise connection_error(SERVICE, WHAT, problem, seconds=self._timeout, writes=False) from problem
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as problem:
-            raise nonsense(SERVICE, WHAT, writes=False) from problem
+            raise invalid_response(SERVICE, WHAT, writes=False) from problem
 
     def _read(self, response: requests.Response, *_: object, **__: object) -> None:
         """Take in an answer within bounds: the library has a limit neither of time nor of size for bodies."""
@@ -131,7 +133,7 @@ class Prometheus:
         body = bytearray()
         while piece := response.raw.read1(1 << 16, decode_content=True):
             body += piece
-            if len(body) > LARGEST_ANSWER:
+            if len(body) > RESPONSE_LIMIT_BYTES:
                 response.raw.close()
                 raise _TooMuch
             if time.monotonic() > until:
@@ -160,7 +162,7 @@ class _Answered(Exception):
         self.body = body
 
 
-def _named(answer: _Answered, promql: str) -> Unavailable | Refused:
+def _to_bot_error(answer: _Answered, promql: str) -> Unavailable | Refused:
     """The API's error types: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview"""
     try:
         said = json.loads(answer.body)
@@ -171,7 +173,7 @@ def _named(answer: _Answered, promql: str) -> Unavailable | Refused:
         return Refused("promql_wrong", promql=promql, why=why)
     if kind in ("timeout", "canceled"):
         return Unavailable("unreachable", service=SERVICE, what=WHAT, status=answer.status, why=why)
-    return answered(SERVICE, WHAT, answer.status, why, writes=False)
+    return http_error(SERVICE, WHAT, answer.status, why, writes=False)
 
 
 def _samples(result: Any) -> list[Sample]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from bot.clock import Clock
 from bot.domain.errors import BotError
-from bot.tasks import cut_off
+from bot.tasks import cancel_and_wait
 from bot.team import VaultSecret
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRESH = timedelta(minutes=5)
-PATIENCE = 1.0  # seconds that somebody who looks waits for the answer
+CACHE_TTL = timedelta(minutes=5)
+QUERY_TIMEOUT_SECONDS = 1.0  # seconds that somebody who looks waits for the answer
 
 Place = tuple[str, str]  # a secret of the team's file, an environment
 
@@ -41,14 +41,14 @@ class SecretAges:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if self._asking:
-            await cut_off([self._asking])
+            await cancel_and_wait([self._asking])
 
-    async def known(self) -> Mapping[Place, datetime]:
+    async def cached(self) -> Mapping[Place, datetime]:
         """When each was written; what Vault does not say, or has not said yet, is not among them."""
         if self._asking is None and not (self._fresh_until and self._clock.now() < self._fresh_until):
             self._asking = asyncio.create_task(self._ask(), name="ages of secrets")
         if self._asking:
-            await asyncio.wait({self._asking}, timeout=PATIENCE)
+            await asyncio.wait({self._asking}, timeout=QUERY_TIMEOUT_SECONDS)
         return dict(self._known)
 
     async def _ask(self) -> None:
@@ -56,14 +56,14 @@ class SecretAges:
             places = [(name, environment) for name, secret in self._secrets.items() for environment in secret.paths]
             answered = await asyncio.gather(*(self._ask_for(*place) for place in places))
             if all(answered):
-                self._fresh_until = self._clock.now() + FRESH
+                self._fresh_until = self._clock.now() + CACHE_TTL
         finally:
             self._asking = None
 
     async def _ask_for(self, name: str, environment: str) -> bool:
         secret = self._secrets[name]
         try:
-            written = await self._vault.written_at(secret.mount, secret.paths[environment])
+            written = await self._vault.updated_at(secret.mount, secret.paths[environment])
         except BotError as problem:
             log.warning("how old %s in %s is: %s", name, environment, problem)
             return False

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from bot.domain.errors import Unavailable
-from bot.integrations.failures import answered, nonsense
+from bot.integrations.failures import http_error, invalid_response
 from bot.integrations.session import HttpClient
 
 SERVICE = "Tempo"
@@ -49,17 +49,17 @@ class Tempo(HttpClient):
         try:
             found = [_trace(raw) for raw in answer.get("traces") or []]
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise nonsense(SERVICE, "search", writes=False) from problem
+            raise invalid_response(SERVICE, "search", writes=False) from problem
         return sorted(found, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
 
     async def _get(self, path: str, asked: dict[str, Any]) -> Any:
         try:
             async with self._session.get(f"{self._url}{path}", params=asked) as answer:
                 if answer.status >= 400:
-                    raise answered(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
+                    raise http_error(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
                 return await answer.json()
         except (aiohttp.ContentTypeError, ValueError) as problem:
-            raise nonsense(SERVICE, "search", writes=False) from problem
+            raise invalid_response(SERVICE, "search", writes=False) from problem
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise Unavailable("unreachable", service=SERVICE, what="search") from problem
 

@@ -23,12 +23,12 @@ from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded, VaultDown
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.base import in_thread
 from bot.integrations.effects import effect
-from bot.integrations.failures import answered, nonsense, not_answered
+from bot.integrations.failures import connection_error, http_error, invalid_response
 
 T = TypeVar("T")
 
 SERVICE = "Vault"
-GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
 MARK = "tamv-bot"  # the custom metadata by which we know a version that we have written
 OTHER_VERSION = "check-and-set parameter did not match"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -42,7 +42,7 @@ MAKERS: Mapping[Form, Callable[[], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SecretVersion:
     """A secret's state: its newest version, how many are kept, and whose step wrote this entry (None: not ours)."""
 
     version: int
@@ -72,18 +72,20 @@ class Vault:
         self._token = token
         self._ends: float | None = None  # when a token that we got for the role runs out (time.monotonic)
 
-    async def stored(self, mount: str, path: str, entry: str) -> Stored:
+    async def stored(self, mount: str, path: str, entry: str) -> SecretVersion:
         """How a secret stands now."""
 
-        def look(client: hvac.Client) -> Stored:
+        def look(client: hvac.Client) -> SecretVersion:
             metadata, value = self._read(client, mount, path, entry)
             by, _, digest = str((metadata.get("custom_metadata") or {}).get(MARK, "")).rpartition(" ")
             ours = bool(by) and secrets.compare_digest(digest, _digest(value))
-            return Stored(int(metadata["current_version"]), int(metadata["max_versions"]) or 10, by if ours else None)
+            return SecretVersion(
+                int(metadata["current_version"]), int(metadata["max_versions"]) or 10, by if ours else None
+            )
 
         return await self._do("read the secret", look)
 
-    async def written_at(self, mount: str, path: str) -> datetime:
+    async def updated_at(self, mount: str, path: str) -> datetime:
         """When the newest version of a secret was written, whichever of its entries that changed."""
 
         def look(client: hvac.Client) -> datetime:
@@ -119,7 +121,7 @@ class Vault:
 
         await self._do("put the secret back", put, writes=True, path=path)
 
-    async def holds(self, mount: str, path: str, version: int) -> bool:
+    async def matches_version(self, mount: str, path: str, version: int) -> bool:
         """Whether the newest version holds what `version` held."""
 
         def compare(client: hvac.Client) -> bool:
@@ -185,7 +187,7 @@ class Vault:
 
     async def _do(self, what: str, action: Callable[[hvac.Client], T], *, writes: bool = False, path: str = "") -> T:
         def run() -> T:
-            with self._translated(what, writes=writes, path=path):
+            with self._translate_errors(what, writes=writes, path=path):
                 try:
                     return action(self._client())
                 except Forbidden:
@@ -194,18 +196,18 @@ class Vault:
                     self._token = None  # it was revoked before its time
                     return action(self._client())
 
-        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+        return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
 
     @contextmanager
-    def _translated(self, what: str, *, writes: bool, path: str) -> Iterator[None]:
+    def _translate_errors(self, what: str, *, writes: bool, path: str) -> Iterator[None]:
         try:
             yield
         except VaultError as error:
             raise self._refusal(what, error, writes=writes, path=path) from None  # its text may hold an address
         except requests.RequestException as error:
-            raise not_answered(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
+            raise connection_error(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise nonsense(SERVICE, what, writes=writes) from None
+            raise invalid_response(SERVICE, what, writes=writes) from None
 
     def _refusal(self, what: str, error: VaultError, *, writes: bool, path: str) -> BotError:
         why = "; ".join(str(one) for one in error.errors or ()).replace(self._token or "\0", "***")
@@ -215,7 +217,7 @@ class Vault:
             return Unavailable("rate_limited", service=SERVICE, what=what, status=429, retry_after=5.0)
         if isinstance(error, VaultDown):
             return Unavailable("unreachable", service=SERVICE, what=what, status=503, why=why or "sealed")
-        return answered(SERVICE, what, _status(error), why, writes=writes)
+        return http_error(SERVICE, what, _status(error), why, writes=writes)
 
 
 def _patch(client: hvac.Client, path: str, body: dict[str, Any]) -> None:

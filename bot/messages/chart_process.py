@@ -18,7 +18,7 @@ from typing import Any
 from bot.domain.snapshot import Snapshot
 from bot.messages.charts import Mark
 from bot.messages.plot import draw
-from bot.messages.words import Words
+from bot.messages.words import Translations
 
 NICE = 10  # whoever waits for an acknowledgement comes first
 LONGEST = 60  # seconds a snapshot may take, or this process ends where it stands; it takes a third of one
@@ -47,8 +47,8 @@ def _drawn(asked: Mapping[str, Any]) -> Iterator[bytes]:
 
 
 @cache
-def _words(locale: str) -> Words:
-    return Words(locale)
+def _words(locale: str) -> Translations:
+    return Translations(locale)
 
 
 if __name__ == "__main__":

@@ -11,38 +11,38 @@ from bot.domain.incident import Incident
 from bot.domain.runbook import Runbook
 from bot.messages.blocks import context, section
 from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.words import Translations
 
 
-def scenarios(books: Sequence[Runbook], words: Words) -> Message:
+def scenarios(books: Sequence[Runbook], words: Translations) -> Message:
     """What can be drilled, a line each."""
     if not books:
-        return Message.of(words.part("drill", "no_scenarios"))
-    title = words.part("drill", "scenarios")
+        return Message.of(words.render_block("drill", "no_scenarios"))
+    title = words.render_block("drill", "scenarios")
     lines = [
-        words.part("drill", "scenario", name=book.name.removeprefix(PREFIX), title=words.of(book.title))
+        words.render_block("drill", "scenario", name=book.name.removeprefix(PREFIX), title=words.pick(book.title))
         for book in books
     ]
     return Message(title, [section(title), section("\n".join(lines))])
 
 
-def scorecard(seen: Score, incident: Incident, words: Words) -> Message:
+def scorecard(seen: Score, incident: Incident, words: Translations) -> Message:
     """The marks of a drill against the team's targets."""
-    title = words.part("drill", "score", incident=incident, seen=seen)
+    title = words.render_block("drill", "score", incident=incident, seen=seen)
     blocks: list[Block] = [section(title), section("\n".join(_lines(seen, words)))]
-    blocks.append(context(words.part("drill", "about_score", seen=seen)))
+    blocks.append(context(words.render_block("drill", "about_score", seen=seen)))
     return Message(title, blocks)
 
 
-def summary(seen: Score, words: Words) -> str:
+def summary(seen: Score, words: Translations) -> str:
     """The same in plain lines, for the timeline and the report."""
-    return "\n".join([words.part("drill", "result"), *_lines(seen, words)])
+    return "\n".join([words.render_block("drill", "result"), *_lines(seen, words)])
 
 
-def _lines(seen: Score, words: Words) -> list[str]:
-    lines = [words.part("drill", "mark", mark=mark, sign=_sign(mark)) for mark in seen.marks]
+def _lines(seen: Score, words: Translations) -> list[str]:
+    lines = [words.render_block("drill", "mark", mark=mark, sign=_sign(mark)) for mark in seen.marks]
     if seen.did_not_hold:
-        lines.append(words.part("drill", "did_not_hold", steps=seen.did_not_hold))
+        lines.append(words.render_block("drill", "did_not_hold", steps=seen.did_not_hold))
     return lines
 
 

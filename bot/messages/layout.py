@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from statistics import fmean
 
-from bot.domain.snapshot import Direction, Figure, Point, Series
+from bot.domain.snapshot import Direction, MetricResult, Point, Series
 
 
 def side_by_side(
@@ -29,7 +29,7 @@ def side_by_side(
     return [max(min(mean, most), first) + offset for mean, offset in zip(means, before, strict=False)]
 
 
-def span(figure: Figure, shown: Sequence[Series]) -> tuple[float, float]:
+def y_range(figure: MetricResult, shown: Sequence[Series]) -> tuple[float, float]:
     """The plot's lowest and highest value. The threshold is always in sight, and 0 unless all lies far above it."""
     values = [value for one in shown for _, value in one.points]
     values += [] if figure.threshold is None else [figure.threshold]
@@ -52,7 +52,7 @@ def runs(one: Series) -> Iterator[list[Point]]:
         yield run
 
 
-def worst_first(series: Sequence[Series], figure: Figure) -> list[Series]:
+def worst_first(series: Sequence[Series], figure: MetricResult) -> list[Series]:
     """The figure's own line first, then those that end worst."""
 
     def badness(one: Series) -> tuple[bool, float]:

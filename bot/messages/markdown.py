@@ -15,7 +15,7 @@ from jinja2.runtime import Context
 from bot.domain.people import Person
 from bot.domain.report import Evidence
 from bot.messages.amounts import UNKNOWN, amount, number
-from bot.messages.words import TEMPLATES, Words, duration
+from bot.messages.words import TEMPLATES, Translations, format_duration
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")
@@ -60,7 +60,7 @@ def plain(text: str, names: Mapping[str, str]) -> str:
 class MarkdownWords:
     """The templates `reports/*.md.j2` of one language. `names` (user id → name) among the facts names people."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Translations) -> None:
         self._words = words
         self._environment = Environment(  # noqa: S701 - Markdown is no HTML; `finalize` escapes what Markdown needs
             loader=FileSystemLoader(TEMPLATES / words.locale),
@@ -78,8 +78,8 @@ class MarkdownWords:
             "address": lambda name: Markdown(quote(str(name))),
             "quote": _quote,
             "markup": Markdown,
-            "duration": duration,
-            "written": words.written,
+            "duration": format_duration,
+            "written": words.format_time_plain,
             "day": lambda moment: format_date(moment, "long", locale=words.locale),
             "clock": lambda moment: format_datetime(moment, "d MMM HH:mm:ss", locale=words.locale),
             "number": lambda value: UNKNOWN if value is None else number(value, words),
@@ -101,7 +101,7 @@ class MarkdownWords:
 
 
 @cache
-def markdown(words: Words) -> MarkdownWords:
+def markdown(words: Translations) -> MarkdownWords:
     """The templates of a language, compiled once for each `Words`."""
     return MarkdownWords(words)
 
@@ -114,7 +114,7 @@ def link(url: str | None, text: object) -> str:
     return Markdown(f"[{escape(text)}]({address})")
 
 
-def _has_label(words: Words, key: str) -> bool:
+def _has_label(words: Translations, key: str) -> bool:
     try:
         return bool(words.label(key))
     except KeyError:

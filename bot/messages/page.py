@@ -18,7 +18,7 @@ _ANCHOR = re.compile(r'<a id="([a-z0-9-]+)"></a>')
 _BOXES = {"[ ] ": "☐ ", "[x] ": "☑ "}
 
 
-def page(markdown: str, *, title: str, locale: str, pictures: Mapping[str, bytes]) -> str:
+def report_page(markdown: str, *, title: str, locale: str, pictures: Mapping[str, bytes]) -> str:
     """The HTML of a report. `pictures` are PNG files by the names that the Markdown refers to.
 
     HTML in the Markdown is shown as text; only the anchors `<a id="…"></a>` of our own templates are taken as such.

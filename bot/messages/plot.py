@@ -23,11 +23,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from bot.domain.snapshot import Direction, Figure, Series, Snapshot, Verdict
+from bot.domain.snapshot import Direction, MetricResult, Series, Snapshot, Verdict
 from bot.messages.amounts import amount
 from bot.messages.charts import Mark
-from bot.messages.layout import runs, side_by_side, span, worst_first
-from bot.messages.words import Words, duration
+from bot.messages.layout import runs, side_by_side, worst_first, y_range
+from bot.messages.words import Translations, format_duration
 
 WIDTH, HEIGHT = 1200, 675
 MOST_LINES = 6
@@ -56,7 +56,7 @@ class Label(NamedTuple):
     size: float
 
 
-def draw(snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words) -> bytes:
+def draw(snapshot: Snapshot, figure: MetricResult, marks: Sequence[Mark], words: Translations) -> bytes:
     """One figure as a PNG of 1200 x 675 pixels. Not to be called from two threads at once: fonts are shared."""
     return Chart(snapshot, figure, marks, words).png()
 
@@ -64,7 +64,7 @@ def draw(snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words
 class Chart:
     """The picture of one figure: what, since when, how much, how it is judged, and what happened meanwhile."""
 
-    def __init__(self, snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words) -> None:
+    def __init__(self, snapshot: Snapshot, figure: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
         self._snapshot, self._figure, self._words = snapshot, figure, words
         # At 72 dots per inch a point is a pixel.
         self._picture = Picture(
@@ -75,7 +75,7 @@ class Chart:
         series = [one for one in worst_first(snapshot.of(figure.query), figure) if one.points]
         self._shown = series[:MOST_LINES]
         self._hidden = figure.count - len(self._shown)
-        self._low, self._high = span(figure, self._shown)
+        self._low, self._high = y_range(figure, self._shown)
         self._draw(marks)
 
     def png(self) -> bytes:
@@ -285,21 +285,21 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
-def _window(snapshot: Snapshot, words: Words) -> str:
+def _window(snapshot: Snapshot, words: Translations) -> str:
     """Of which service and since when: `xr-engine · 01:14–02:14 UTC`."""
     end = _clock(snapshot.at, snapshot, words)
     long = snapshot.window > DAY
-    when = f"{duration(snapshot.window)} → {end}" if long else f"{_clock(snapshot.start, snapshot, words)}–{end}"
+    when = f"{format_duration(snapshot.window)} → {end}" if long else f"{_clock(snapshot.start, snapshot, words)}–{end}"
     return " · ".join(part for part in (snapshot.service, f"{when} UTC") if part)
 
 
-def _tick(at: float, spacing: int, words: Words) -> str:
+def _tick(at: float, spacing: int, words: Translations) -> str:
     moment = datetime.fromtimestamp(at, UTC)
     if spacing >= 86_400 or (spacing >= 3600 and moment.hour == moment.minute == 0):
         return format_date(moment, "d MMM", locale=words.locale)
     return f"{moment:%H:%M:%S}" if spacing < 60 else f"{moment:%H:%M}"
 
 
-def _clock(moment: datetime, snapshot: Snapshot, words: Words) -> str:
+def _clock(moment: datetime, snapshot: Snapshot, words: Translations) -> str:
     day = f"{format_date(moment, 'd MMM', locale=words.locale)} " if snapshot.window > DAY else ""
     return f"{day}{moment:%H:%M}"

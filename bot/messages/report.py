@@ -13,12 +13,12 @@ from bot.domain.report import Report
 from bot.messages.blocks import TEXT_LIMIT, actions, button, context, fit, section
 from bot.messages.markdown import Markdown, markdown
 from bot.messages.message import Message
-from bot.messages.page import page
-from bot.messages.words import Words
+from bot.messages.page import report_page
+from bot.messages.words import Translations
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class ReportContext:
     """What a report needs besides its facts: people's names by user id, the channel's address, the pictures by name,
     and the number of the first event at which the timeline's chain is broken, if it is."""
 
@@ -29,7 +29,7 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class RenderedReport:
     """A report as text: Markdown, and a page of HTML that needs no other file."""
 
     markdown: str
@@ -43,7 +43,7 @@ class Facts(dict[str, Any]):
         return None
 
 
-def write(report: Report, words: Words, around: Around) -> Written:
+def write(report: Report, words: Translations, around: ReportContext) -> RenderedReport:
     """The same report and surroundings give the same text, to the byte."""
     write_in = markdown(words)
     incident = report.incident
@@ -65,14 +65,17 @@ def write(report: Report, words: Words, around: Around) -> Written:
         unknown=Markdown(f"*{words.label('unknown')}*"),
     )
     title = f"{incident.id} · {incident.title}"
-    return Written(text, page(text, title=title, locale=words.locale, pictures=around.pictures or {}))
+    return RenderedReport(text, report_page(text, title=title, locale=words.locale, pictures=around.pictures or {}))
 
 
-def summary(report: Report, words: Words) -> Message:
+def summary(report: Report, words: Translations) -> Message:
     """The report in a few lines, with the buttons that complete it."""
     incident = report.incident
     parts = ("text", "title", "milestones", "outcome", "missing")
-    say = {part: words.part("report", part, report=report, incident=incident, locale=words.locale) for part in parts}
+    say = {
+        part: words.render_block("report", part, report=report, incident=incident, locale=words.locale)
+        for part in parts
+    }
     blocks: list[Block] = [section(say["title"]), section(say["milestones"]), section(say["outcome"])]
     if say["missing"]:
         blocks.append(context(say["missing"]))

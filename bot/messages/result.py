@@ -8,18 +8,18 @@ from typing import Any
 from bot.domain.run import StepRun
 from bot.messages.blocks import SECTION_LIMIT, section
 from bot.messages.message import Message
-from bot.messages.words import Words, escape
+from bot.messages.words import Translations, escape
 
 LONG = 2500
 
 
-def result(step: StepRun, title: str, words: Words) -> tuple[Message, bytes | None] | None:
+def result(step: StepRun, title: str, words: Translations) -> tuple[Message, bytes | None] | None:
     """The message, and the whole of it as a text file when it does not fit; None when there is nothing to tell."""
     facts = step.result or {}
     body = _lines(facts)
     if not body:
         return None
-    head = words.part("result", "head", title=title, count=len(body))
+    head = words.render_block("result", "head", title=title, count=len(body))
     text = "\n".join(body)
     if len(text) <= LONG:
         shown = escape(text).replace("```", "’’’")
@@ -27,7 +27,7 @@ def result(step: StepRun, title: str, words: Words) -> tuple[Message, bytes | No
     return Message.of(head), text.encode()
 
 
-def told(step: StepRun) -> list[str]:
+def result_text(step: StepRun) -> list[str]:
     """All of it as plain lines, for a terminal."""
     return _lines(step.result or {})
 

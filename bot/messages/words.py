@@ -14,7 +14,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, StrictUnde
 
 from bot.domain.errors import BotError
 from bot.domain.people import Person
-from bot.yaml_text import value_of
+from bot.yaml_text import load
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
@@ -32,7 +32,7 @@ def escape(value: object) -> str:
     return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-class Said(Mapping[str, str]):
+class RenderedMessage(Mapping[str, str]):
     """A message's parts. Each is written when it is looked at, so that facts for the others may be missing."""
 
     def __init__(self, template: Template, facts: Mapping[str, Any]) -> None:
@@ -49,13 +49,13 @@ class Said(Mapping[str, str]):
         return len(self._template.blocks)
 
 
-class Words:
+class Translations:
     """One language: `say` a message's parts, look up a `label`, put an `error` into words."""
 
     def __init__(self, locale: str, root: Path = TEMPLATES) -> None:
         self.locale = locale
         folder = root / locale
-        self._labels: Mapping[str, Any] = value_of((folder / "labels.yaml").read_text(encoding="utf-8"))
+        self._labels: Mapping[str, Any] = load((folder / "labels.yaml").read_text(encoding="utf-8"))
         self._environment = Environment(  # noqa: S701 - mrkdwn is no HTML; `finalize` escapes what Slack needs
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
@@ -69,8 +69,8 @@ class Words:
             "channel": lambda id: Mrkdwn(f"<#{id}>"),
             "usergroup": lambda id: Mrkdwn(f"<!subteam^{id}>"),
             "link": link,
-            "when": self.when,
-            "duration": duration,
+            "when": self.format_time,
+            "duration": format_duration,
             "quote": quote,
             "markup": Mrkdwn,  # for text that another template has made
             "label": self.label,
@@ -82,17 +82,17 @@ class Words:
         """The names under which there is something to `say`; what has been said once is ready from then on."""
         return [Path(name).stem for name in self._environment.list_templates() if name.startswith("messages/")]
 
-    def say(self, name: str, /, **facts: Any) -> Said:
+    def render(self, name: str, /, **facts: Any) -> RenderedMessage:
         """The parts of `messages/<name>.j2`, by the names of its blocks, without blanks around them."""
         template = self._environment.get_template(f"messages/{name}.j2")
-        return Said(template, facts)
+        return RenderedMessage(template, facts)
 
-    def part(self, name: str, part: str, /, **facts: Any) -> str:
+    def render_block(self, name: str, part: str, /, **facts: Any) -> str:
         """One part of a message."""
         template = self._environment.get_template(f"messages/{name}.j2")
         return "".join(template.blocks[part](template.new_context(facts))).strip()
 
-    def of(self, translated: Mapping[Any, str]) -> str:
+    def pick(self, translated: Mapping[Any, str]) -> str:
         """The text in this language out of a team's `{es: …, en: …}`, or in whichever there is."""
         return translated.get(self.locale) or next(iter(translated.values()), "")
 
@@ -111,14 +111,14 @@ class Words:
         pattern = self._lenient_pattern(errors.get(problem.key) or errors["unknown"])
         return pattern.render(key=problem.key, **{"facts": problem.facts} | problem.facts).strip()
 
-    def when(self, moment: datetime | None, style: str = "time") -> str:
+    def format_time(self, moment: datetime | None, style: str = "time") -> str:
         """A moment that Slack shows in each reader's own time zone, and in UTC where it cannot."""
         if moment is None:
             return self.label("unknown")
         shown = {"time": "{time}", "date": "{date_short_pretty} {time}", "day": "{date_long}"}[style]
         return Mrkdwn(f"<!date^{int(moment.timestamp())}^{shown}|{moment:%Y-%m-%d %H:%M} UTC>")
 
-    def written(self, moment: datetime | date) -> str:
+    def format_time_plain(self, moment: datetime | date) -> str:
         """A moment or a day written out, for reports."""
         if isinstance(moment, datetime):
             return format_datetime(moment, "d MMM yyyy HH:mm:ss", locale=self.locale) + " UTC"
@@ -141,7 +141,7 @@ def link(url: str | None, text: object) -> str:
     return Mrkdwn(f"<{escape(url).replace('|', '%7C')}|{escape(text).replace('|', '¦')}>")
 
 
-def duration(span: timedelta | float | None) -> str:
+def format_duration(span: timedelta | float | None) -> str:
     """`45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: the two largest units, the same in both languages."""
     if span is None:
         return "—"
@@ -163,11 +163,11 @@ def quote(text: object) -> str:
     return Mrkdwn("\n".join(f"> {escape(line)}" for line in str(text).splitlines() or [""]))
 
 
-def load_words(locales: Iterable[str] = ("es", "en"), root: Path = TEMPLATES) -> dict[str, Words]:
+def load_translations(locales: Iterable[str] = ("es", "en"), root: Path = TEMPLATES) -> dict[str, Translations]:
     """Every language by its name, read once: they never change."""
     return {locale: _words(locale, root) for locale in locales}
 
 
 @cache
-def _words(locale: str, root: Path) -> Words:
-    return Words(locale, root)
+def _words(locale: str, root: Path) -> Translations:
+    return Translations(locale, root)

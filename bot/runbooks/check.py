@@ -15,9 +15,9 @@ from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.runbook import LANGUAGES, STANDARD, Runbook, Step
 from bot.runbooks.expressions import Expressions
-from bot.runbooks.reading import Mistake, place
+from bot.runbooks.reading import Mistake, line_and_column
 from bot.team import TeamFile
-from bot.yaml_text import nodes_of
+from bot.yaml_text import compose
 
 Place = tuple[str | int, ...]
 Wrong = Iterator[tuple[Place, str]]
@@ -32,32 +32,32 @@ def check(
 ) -> list[Mistake]:
     """Every mistake with its place; `books` are all runbooks by name, where `on-failure` may lead."""
     found = [
-        *_of_languages(runbook),
-        *_of_triggers(runbook, team),
-        *_of_defaults(runbook),
-        *_of_environments(runbook, team),
+        *_check_languages(runbook),
+        *_check_triggers(runbook, team),
+        *_check_defaults(runbook),
+        *_check_environments(runbook, team),
     ]
     ended_by: str | None = None
     for number, step in enumerate(runbook.steps):
         before = runbook.steps[:number]
-        of_step = _OfStep(step, before, runbook, registry, team)
-        found += [(("steps", number, *within), what) for within, what in of_step.mistakes()]
+        of_step = StepChecker(step, before, runbook, registry, team)
+        found += [(("steps", number, *within), what) for within, what in of_step.errors()]
         if ended_by:
             found.append((("steps", number), f"it is never reached: step `{ended_by}` always ends the run"))
         ended_by = ended_by or (step.id if of_step.always_fails() else None)
-    found += [(("on-failure",), what) for what in _of_failure(runbook, books or {})]
-    root = nodes_of(path.read_text(encoding="utf-8")) if found else None
-    return [Mistake(path.name, *place(root, where), what) for where, what in found]
+    found += [(("on-failure",), what) for what in _check_on_failure(runbook, books or {})]
+    root = compose(path.read_text(encoding="utf-8")) if found else None
+    return [Mistake(path.name, *line_and_column(root, where), what) for where, what in found]
 
 
 def queries(path: Path, team: TeamFile) -> list[Mistake]:
     """The queries of the team's catalogue that are no PromQL, with their place in the team's file."""
-    root = nodes_of(path.read_text(encoding="utf-8"))
+    root = compose(path.read_text(encoding="utf-8"))
     wrong = {name: why for name, query in team.queries.items() if (why := _no_promql(query.promql))}
-    return [Mistake(path.name, *place(root, ("queries", name, "promql")), why) for name, why in wrong.items()]
+    return [Mistake(path.name, *line_and_column(root, ("queries", name, "promql")), why) for name, why in wrong.items()]
 
 
-def _of_languages(runbook: Runbook) -> Wrong:
+def _check_languages(runbook: Runbook) -> Wrong:
     """The title is in every language; so is whatever else is written in one of them."""
     texts: list[tuple[Place, str, Mapping[Any, str]]] = [
         (("description",), "description", runbook.description),
@@ -72,44 +72,47 @@ def _of_languages(runbook: Runbook) -> Wrong:
                 yield where, f"the {what} in `{language}` is missing"
 
 
-def _of_triggers(runbook: Runbook, team: TeamFile) -> Wrong:
+def _check_triggers(runbook: Runbook, team: TeamFile) -> Wrong:
     for number, trigger in enumerate(runbook.triggers):
         if trigger.query and trigger.query not in team.queries:
-            yield ("triggers", number, "query"), f"no query `{trigger.query}`" + _perhaps(trigger.query, team.queries)
+            yield (
+                ("triggers", number, "query"),
+                f"no query `{trigger.query}`" + _did_you_mean(trigger.query, team.queries),
+            )
         service = trigger.labels.get(team.alerts.service_label)
         if service and service not in team.services:
-            yield ("triggers", number, "labels"), f"no service `{service}`" + _perhaps(service, team.services)
+            yield ("triggers", number, "labels"), f"no service `{service}`" + _did_you_mean(service, team.services)
 
 
-def _of_environments(runbook: Runbook, team: TeamFile) -> Wrong:
+def _check_environments(runbook: Runbook, team: TeamFile) -> Wrong:
     known = {name for service in team.services.values() for name in service.namespaces}
     said: list[tuple[Place, str | None]] = [(("environment",), runbook.environment)]
     said += [(("steps", number, "environment"), step.environment) for number, step in enumerate(runbook.steps)]
     for where, name in said:
         if name and name not in known:
-            yield where, f"no environment `{name}`" + _perhaps(name, known)
+            yield where, f"no environment `{name}`" + _did_you_mean(name, known)
 
 
-def _of_defaults(runbook: Runbook) -> Wrong:
+def _check_defaults(runbook: Runbook) -> Wrong:
     """A default is worked out before there is a run, from the incident alone."""
     expressions = Expressions()
     for name, one in runbook.inputs.items():
         if not isinstance(one.default, str) or "{" not in one.default:
             continue
-        wrong = list(expressions.mistakes(one.default))
-        if not wrong and expressions.names_used(one.default) - {"incident"}:
+        wrong = list(expressions.errors(one.default))
+        if not wrong and expressions.referenced_names(one.default) - {"incident"}:
             wrong = ["only `incident` is known here"]
         if not wrong:
             paths = (path for path in expressions.paths(one.default) if len(path) > 1)
             wrong = [
-                f"`incident` has no `{path[1]}`" + _perhaps(path[1], FACTS["incident"])
+                f"`incident` has no `{path[1]}`" + _did_you_mean(path[1], FACTS["incident"])
                 for path in paths
                 if path[1] not in FACTS["incident"]
             ]
         yield from ((("inputs", name, "default"), what) for what in wrong)
 
 
-def _of_failure(runbook: Runbook, books: Mapping[str, Runbook]) -> Iterator[str]:
+def _check_on_failure(runbook: Runbook, books: Mapping[str, Runbook]) -> Iterator[str]:
     """Whether what is to follow a failure is there, ends, and gets all that it needs."""
     if runbook.on_failure in STANDARD:
         return
@@ -119,7 +122,7 @@ def _of_failure(runbook: Runbook, books: Mapping[str, Runbook]) -> Iterator[str]
     name = runbook.on_failure
     following = books.get(name)
     if following is None:
-        yield f"no runbook `{name}`" + _perhaps(name, [*STANDARD, *books])
+        yield f"no runbook `{name}`" + _did_you_mean(name, [*STANDARD, *books])
         return
     for needed, asked in following.inputs.items():
         if needed not in runbook.inputs and asked.default is None and (asked.required or asked.type == "service"):
@@ -133,7 +136,7 @@ def _of_failure(runbook: Runbook, books: Mapping[str, Runbook]) -> Iterator[str]
         following = books.get(str(following.on_failure))
 
 
-class _OfStep:
+class StepChecker:
     """One step, where those before it are known."""
 
     def __init__(self, step: Step, before: list[Step], runbook: Runbook, registry: Registry, team: TeamFile) -> None:
@@ -144,10 +147,10 @@ class _OfStep:
         self._team = team
         self._expressions = Expressions()
 
-    def mistakes(self) -> Wrong:
+    def errors(self) -> Wrong:
         step = self._step
         try:
-            yield from self._of_parameters(self._registry.get(step.uses))
+            yield from self._check_parameters(self._registry.get(step.uses))
         except NotFound as unknown:
             guess = unknown.facts.get("nearest")
             yield ("uses",), f"no action `{step.uses}`" + (f"; perhaps `{guess}`?" if guess else "")
@@ -155,15 +158,15 @@ class _OfStep:
             yield ("keep",), f"{step.uses} cannot be undone, so it stays by itself: leave it out"
         if step.verify and step.verify.board not in self._team.boards:
             board = step.verify.board
-            yield ("verify",), f"no board `{board}`" + _perhaps(board, self._team.boards)
+            yield ("verify",), f"no board `{board}`" + _did_you_mean(board, self._team.boards)
         roles = {role for person in self._team.people for role in person.roles}
         if step.approval and step.approval.role and step.approval.role not in roles:
             role = step.approval.role
-            yield ("approval",), f"nobody has the role `{role}`" + _perhaps(role, roles)
+            yield ("approval",), f"nobody has the role `{role}`" + _did_you_mean(role, roles)
         if step.if_ is not None:
-            yield from (((("if",), what)) for what in self._of_condition(step.if_))
+            yield from (((("if",), what)) for what in self._check_condition(step.if_))
         for where, text in _within(("with",), step.with_):
-            yield from ((where, what) for what in self._of_expression(text))
+            yield from ((where, what) for what in self._check_expression(text))
 
     def always_fails(self) -> bool:
         """Whether the run always ends here: a check of what is never so."""
@@ -172,11 +175,11 @@ class _OfStep:
             not step.continue_on_error
         )  # fmt: skip
 
-    def _of_parameters(self, action: Action) -> Wrong:
+    def _check_parameters(self, action: Action) -> Wrong:
         known, given = action.parameters.model_fields, self._step.with_
         for name in given:
             if name not in known:
-                yield ("with", name), f"{action.name} has no `{name}`" + _perhaps(name, known)
+                yield ("with", name), f"{action.name} has no `{name}`" + _did_you_mean(name, known)
         for name, field in known.items():
             if field.is_required() and name not in given:
                 yield ("with",), f"{action.name} needs `{name}`"
@@ -190,49 +193,49 @@ class _OfStep:
                 if each["loc"] and each["loc"][0] in plain:
                     yield ("with", *each["loc"]), f"`{each['loc'][0]}`: {each['msg']}"
         if action.name.startswith("prometheus."):
-            yield from self._of_figures(plain)
+            yield from self._check_verify(plain)
 
-    def _of_figures(self, plain: set[str]) -> Wrong:
+    def _check_verify(self, plain: set[str]) -> Wrong:
         for name in plain & {"board", "query"}:
             asked = str(self._step.with_[name])
             known = {*self._team.boards, *self._team.queries}
             if asked not in known and (why := _no_promql(asked)):
-                yield ("with", name), f"neither a board nor a query nor PromQL ({why})" + _perhaps(asked, known)
+                yield ("with", name), f"neither a board nor a query nor PromQL ({why})" + _did_you_mean(asked, known)
         service = self._step.with_.get("service")
         if "service" in plain and service not in self._team.services:
-            yield ("with", "service"), f"no service `{service}`" + _perhaps(str(service), self._team.services)
+            yield ("with", "service"), f"no service `{service}`" + _did_you_mean(str(service), self._team.services)
 
-    def _of_condition(self, condition: str) -> Iterator[str]:
+    def _check_condition(self, condition: str) -> Iterator[str]:
         if not condition.strip().startswith("{{"):
             yield "a condition is written as `{{ … }}`; any other text is always true"
             return
-        wrong = list(self._of_expression(condition))
+        wrong = list(self._check_expression(condition))
         yield from wrong
-        if not wrong and not self._expressions.names_used(condition):
+        if not wrong and not self._expressions.referenced_names(condition):
             try:
-                if self._expressions.holds(condition, {}):
+                if self._expressions.evaluate(condition, {}):
                     yield "it always holds: leave it out"
                 else:
                     yield "it never holds: this step is never reached"
             except BadInput as problem:
                 yield str(problem.facts.get("why"))
 
-    def _of_expression(self, text: str) -> Iterator[str]:
+    def _check_expression(self, text: str) -> Iterator[str]:
         """Unknown names, at every depth that can be known without running it."""
-        wrong = list(self._expressions.mistakes(text))
+        wrong = list(self._expressions.errors(text))
         yield from wrong
         if wrong:
             return
-        for used in sorted(self._expressions.steps_used(text) - self._before.keys()):
-            yield f"step `{used}` is not before this one" + _perhaps(used, self._before)
+        for used in sorted(self._expressions.referenced_steps(text) - self._before.keys()):
+            yield f"step `{used}` is not before this one" + _did_you_mean(used, self._before)
         known = {"inputs": set(self._runbook.inputs), **FACTS}
         for path in sorted(self._expressions.paths(text)):
             if path[0] == "steps" and len(path) > 2 and path[1] in self._before:
-                yield from self._of_fact(path[1], path[2])
+                yield from self._check_fact(path[1], path[2])
             elif path[0] in known and len(path) > 1 and path[1] not in known[path[0]]:
-                yield f"`{path[0]}` has no `{path[1]}`" + _perhaps(path[1], known[path[0]])
+                yield f"`{path[0]}` has no `{path[1]}`" + _did_you_mean(path[1], known[path[0]])
 
-    def _of_fact(self, step_id: str, fact: str) -> Iterator[str]:
+    def _check_fact(self, step_id: str, fact: str) -> Iterator[str]:
         step = self._before[step_id]
         if fact == "verified" and step.verify is None:
             yield f"step `{step_id}` has no `verify`, so whether it is `verified` is never known"
@@ -240,7 +243,7 @@ class _OfStep:
             return
         facts = _facts(self._registry.get(step.uses).result)
         if facts is not None and fact not in facts | ALWAYS:
-            yield f"{step.uses} gives no `{fact}`" + _perhaps(fact, facts | ALWAYS)
+            yield f"{step.uses} gives no `{fact}`" + _did_you_mean(fact, facts | ALWAYS)
 
 
 @cache
@@ -261,7 +264,7 @@ def _no_promql(text: str) -> str | None:
     return None
 
 
-def _perhaps(word: str, known: Iterable[str]) -> str:
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
     near = nearest(word, known)
     return f"; perhaps `{near}`?" if near else ""
 

@@ -51,11 +51,11 @@ The runbooks carry out TAMV's operations manual, but not its mistakes.
 """
 
 
-def written(folder: Path, actions: Registry) -> str:
+def render(folder: Path, actions: Registry) -> str:
     """The whole document: an overview, a part for each runbook, the manual's mistakes. Raises nothing for bad files."""
     books = sorted(read(sorted(folder.glob("*.yaml")))[0].values(), key=lambda book: book.name)
     overview = ["| runbook | what | proposed for |", "|---|---|---|", *map(_row, books), ""]
-    return "\n".join([HEAD, *overview, *(_one(book, actions) for book in books)]) + MANUAL
+    return "\n".join([HEAD, *overview, *(_runbook_section(book, actions) for book in books)]) + MANUAL
 
 
 def _row(book: Runbook) -> str:
@@ -63,7 +63,7 @@ def _row(book: Runbook) -> str:
     return f"| [`{book.name}`](#{book.name}) | {cell(_english(book.title))} | {alerts} |"
 
 
-def _one(book: Runbook, actions: Registry) -> str:
+def _runbook_section(book: Runbook, actions: Registry) -> str:
     failure = book.on_failure if isinstance(book.on_failure, str) else book.on_failure.name
     after = {"undo": "what it did is undone, the last first", "stop": "it stops, and nothing is undone by itself"}
     needed = [f"{name}=…" for name, one in book.inputs.items() if one.required]
@@ -113,4 +113,4 @@ def _english(text: Mapping[Any, str]) -> str:
 if __name__ == "__main__":
     from bot.actions.catalogue import ACTIONS
 
-    sys.stdout.write(written(Path("runbooks"), ACTIONS))
+    sys.stdout.write(render(Path("runbooks"), ACTIONS))

@@ -21,16 +21,16 @@ _WHOLE = re.compile(r"^\s*\{\{(?P<expression>(?:(?!\}\}).)*)\}\}\s*$", re.DOTALL
 class Expressions:
     """Jinja2 expressions, sandboxed and strict about unknown names; nothing of the bot's can be reached by them."""
 
-    def fill(self, value: Any, names: Mapping[str, Any]) -> Any:
+    def render(self, value: Any, names: Mapping[str, Any]) -> Any:
         """`value` with its expressions filled in, however deep.
 
         Text that is one whole `{{ expression }}` becomes the expression's value with its own type; other text stays
         text. Raises BadInput.
         """
         if isinstance(value, dict):
-            return {key: self.fill(each, names) for key, each in value.items()}
+            return {key: self.render(each, names) for key, each in value.items()}
         if isinstance(value, list):
-            return [self.fill(each, names) for each in value]
+            return [self.render(each, names) for each in value]
         if not isinstance(value, str) or "{" not in value:
             return value
         try:
@@ -43,11 +43,11 @@ class Expressions:
         except (UndefinedError, SecurityError, TemplateSyntaxError, TypeError, ValueError, ArithmeticError) as problem:
             raise BadInput("expression_wrong", expression=value, why=str(problem)) from None
 
-    def holds(self, condition: str, names: Mapping[str, Any]) -> bool:
+    def evaluate(self, condition: str, names: Mapping[str, Any]) -> bool:
         """Whether an `if` is true."""
-        return bool(self.fill(condition, names))
+        return bool(self.render(condition, names))
 
-    def mistakes(self, text: str) -> Iterator[str]:
+    def errors(self, text: str) -> Iterator[str]:
         """What can be said of an expression without running it."""
         try:
             names = _names(text)
@@ -58,7 +58,7 @@ class Expressions:
             near = nearest(name, NAMES)
             yield f"unknown name `{name}`" + (f"; perhaps `{near}`?" if near else f"; known: {', '.join(NAMES)}")
 
-    def steps_used(self, text: str) -> set[str]:
+    def referenced_steps(self, text: str) -> set[str]:
         """The ids of the steps that an expression looks at."""
         parsed = _parsed(text)
         found = set()
@@ -70,7 +70,7 @@ class Expressions:
                 found.add(str(getattr(by_key.arg, "value", "")))
         return found
 
-    def names_used(self, text: str) -> frozenset[str]:
+    def referenced_names(self, text: str) -> frozenset[str]:
         """The names that an expression looks at."""
         return _names(text)
 

@@ -38,12 +38,12 @@ class Library:
             raise NotFound("unknown_runbook", runbook=name, nearest=nearest(name, self.runbooks))
         return self.runbooks[name]
 
-    def whole(self, name: str) -> Runbook:
+    def resolve(self, name: str) -> Runbook:
         """A runbook as a run keeps it: what is to follow its failure stands in it. Raises NotFound."""
         book = self.get(name)
         if book.on_failure in STANDARD:
             return book
-        return book.model_copy(update={"on_failure": self.whole(str(book.on_failure))})
+        return book.model_copy(update={"on_failure": self.resolve(str(book.on_failure))})
 
     def for_alert(self, alert: str, labels: Mapping[str, str]) -> list[Runbook]:
         """The runbooks that an alert proposes."""

@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
 from bot.domain.runbook import Approval, Input, Runbook, Step, Trigger, Verify
-from bot.yaml_text import nodes_of, value_of
+from bot.yaml_text import compose
+from bot.yaml_text import load as load_yaml
 
 _PARTS: dict[object, type[BaseModel]] = {
     "steps": Step, "approval": Approval, "verify": Verify, "triggers": Trigger, "inputs": Input,
@@ -37,21 +38,21 @@ def load(path: Path) -> Runbook:
     """One runbook. Raises BadInput with a Mistake for everything that is wrong with its form."""
     text = path.read_text(encoding="utf-8")
     try:
-        root = nodes_of(text)
-        raw = value_of(text)
+        root = compose(text)
+        raw = load_yaml(text)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise BadInput(
             "runbook_wrong", mistakes=[str(Mistake(path.name, *at, problem.problem or "not YAML"))]
         ) from None
-    if twice := [str(Mistake(path.name, *at, f"`{key}` is written twice")) for key, at in _doubled(root)]:
+    if twice := [str(Mistake(path.name, *at, f"`{key}` is written twice")) for key, at in _duplicate_keys(root)]:
         raise BadInput("runbook_wrong", mistakes=twice)
     try:
         runbook = Runbook.model_validate(raw)
     except ValidationError as wrong:
         mistakes = [
-            str(Mistake(path.name, *place(root, each["loc"]), _said(each)))
+            str(Mistake(path.name, *line_and_column(root, each["loc"]), _error_message(each)))
             for each in wrong.errors(include_url=False, include_input=False)
             if "Runbook" not in each["loc"]  # what `on-failure` is only in a run's own copy
         ]
@@ -61,7 +62,7 @@ def load(path: Path) -> Runbook:
     return runbook
 
 
-def _said(mistake: ErrorDetails) -> str:
+def _error_message(mistake: ErrorDetails) -> str:
     """Which field, and what was expected; for an unknown one the nearest that there is."""
     where = [part for part in mistake["loc"] if not str(part).startswith(("constrained-", "function-"))]
     field = ".".join(str(part) for part in where)
@@ -74,21 +75,21 @@ def _said(mistake: ErrorDetails) -> str:
     return f"{field}: there is no `{where[-1]}`; " + (f"perhaps `{near}`?" if near else f"expected {', '.join(known)}")
 
 
-def _doubled(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, int]]]:
+def _duplicate_keys(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, int]]]:
     """Keys that stand twice in one mapping, of which YAML would silently take the last."""
     if isinstance(node, yaml.SequenceNode):
         for each in node.value:
-            yield from _doubled(each)
+            yield from _duplicate_keys(each)
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             if str(key.value) in seen:
                 yield str(key.value), (key.start_mark.line + 1, key.start_mark.column + 1)
             seen.add(str(key.value))
-            yield from _doubled(value)
+            yield from _duplicate_keys(value)
 
 
-def place(root: yaml.Node | None, location: tuple[str | int, ...]) -> tuple[int, int]:
+def line_and_column(root: yaml.Node | None, location: tuple[str | int, ...]) -> tuple[int, int]:
     """Line and column of the deepest node on the way to `location`."""
     node = root
     mark = root.start_mark if root else None

@@ -21,7 +21,7 @@ from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.parts import Parts
 from bot.runbooks import Library
-from bot.store.alerts import Told
+from bot.store.alerts import GroupUpdate
 
 ALERTMANAGER = Person("alertmanager", "Alertmanager")
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # before it there were no alerts: Go's zero time is not one
@@ -72,19 +72,21 @@ class Alerts:
             where = ".".join(str(part) for part in first["loc"])
             raise BadInput("webhook_wrong", where=where or "body", why=first["msg"]) from None
 
-    async def take(self, told: Notification) -> Told:
+    async def handle(self, told: Notification) -> GroupUpdate:
         """Declare an incident for the group, or tell its open one what began and what ended."""
         at = self._parts.clock.now()
         redacted = self._parts.redaction.of
         firing = {alert.fingerprint: alert for alert in told.alerts if alert.status == "firing"}
-        result = await self._parts.store.alerts.tell(
+        result = await self._parts.store.alerts.update(
             told.groupKey[:512],
             list(firing),
             at,
-            declare=lambda id, before: redacted(self._declare(id, told, list(firing.values()), before, at)),
-            news=lambda incident, began, ended: redacted(self._news(incident, told, firing, began, ended, at)),
-            graver=lambda incident, began: self._graver(incident, [firing[one] for one in began], at),
-            settling=lambda incident: _settling(incident, list(firing.values()), at),
+            on_new=lambda id, before: redacted(self._declare(id, told, list(firing.values()), before, at)),
+            on_change=lambda incident, began, ended: redacted(
+                self._alert_event(incident, told, firing, began, ended, at)
+            ),
+            on_escalation=lambda incident, began: self._escalate(incident, [firing[one] for one in began], at),
+            is_settling=lambda incident: _is_settling(incident, list(firing.values()), at),
             drill=await self._drill(told, list(firing.values())),
         )
         if result.declared or result.event:
@@ -115,7 +117,7 @@ class Alerts:
         summary = told.commonAnnotations.get("summary") or first.annotations.get("summary") or ""
         name = told.commonLabels.get("alertname") or first.labels.get("alertname", "alert")
         title = f"{name}: {summary}" if summary else f"{name} {service or ''}".strip()
-        again = before.id if before and first.startsAt <= _over(before) else None
+        again = before.id if before and first.startsAt <= _resolved_at(before) else None
         suffix = f" (↩ {again})" if again else ""
         facts = {
             "alert": name,
@@ -128,7 +130,7 @@ class Alerts:
         }
         return Incident.declare(
             id,
-            _cut(title, TITLE_LIMIT - len(suffix)) + suffix,
+            _truncate(title, TITLE_LIMIT - len(suffix)) + suffix,
             min(severities),
             by=ALERTMANAGER,
             at=at,
@@ -154,7 +156,7 @@ class Alerts:
         rules = self._parts.team.alerts
         return rules.severity.get(alert.labels.get("severity", ""), rules.default)
 
-    def _graver(self, incident: Incident, began: list[Alert], at: datetime) -> Changed | None:
+    def _escalate(self, incident: Incident, began: list[Alert], at: datetime) -> Changed | None:
         """The incident of a warning which a critical alert joins is as severe as that: somebody has to be paged."""
         if incident.drill:
             return None
@@ -163,7 +165,7 @@ class Alerts:
             return None
         return incident.with_severity(worst, by=ALERTMANAGER, at=at)
 
-    def _news(
+    def _alert_event(
         self,
         incident: Incident,
         told: Notification,
@@ -183,21 +185,21 @@ class Alerts:
             "firing": len(firing) + told.truncatedAlerts,
         }
         kind = Kind.ALERT_FIRING if began else Kind.ALERT_RESOLVED
-        return incident.happened(kind, facts, by=ALERTMANAGER, at=at)
+        return incident.with_event(kind, facts, by=ALERTMANAGER, at=at)
 
 
-def _cut(text: str, limit: int) -> str:
+def _truncate(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _over(incident: Incident) -> datetime:
+def _resolved_at(incident: Incident) -> datetime:
     """When it was resolved; the beginning of time while it is open."""
     return incident.milestones.get(Milestone.RESOLVED, EARLIEST)
 
 
-def _settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
+def _is_settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
     """Whether what still fires is no more than the rest of an incident that was resolved just now."""
-    over = _over(incident)
+    over = _resolved_at(incident)
     return at - over < SETTLE and all(alert.startsAt <= over for alert in firing)
 
 

@@ -9,7 +9,7 @@ from bot.services.drills import Drills
 from bot.services.followups import FollowUps
 from bot.services.home import Home
 from bot.services.incidents import Incidents
-from bot.services.pagerduty import PagerDutyNews
+from bot.services.pagerduty import PagerDutyEvents
 from bot.services.paging import Paging
 from bot.services.reports import Reports
 from bot.services.runs import Runs
@@ -24,14 +24,14 @@ class Bot:
     def __init__(self, parts: Parts, engine: Engine, library: Library) -> None:
         self.parts = parts
         self.engine = engine
-        self.incidents = Incidents(parts, engine.wake)
-        self.alerts = Alerts(parts, library, engine.wake)
-        self.paging = Paging(parts, engine.wake)
-        self.pagerduty = PagerDutyNews(parts, self.incidents, engine.wake)
-        self.followups = FollowUps(parts, engine.wake)
-        self.reports = Reports(parts, engine.wake)
-        self.snapshots = Snapshots(parts, engine.wake)
+        self.incidents = Incidents(parts, engine.notify)
+        self.alerts = Alerts(parts, library, engine.notify)
+        self.paging = Paging(parts, engine.notify)
+        self.pagerduty = PagerDutyEvents(parts, self.incidents, engine.notify)
+        self.followups = FollowUps(parts, engine.notify)
+        self.reports = Reports(parts, engine.notify)
+        self.snapshots = Snapshots(parts, engine.notify)
         self.statistics = Statistics(parts)
-        self.runs = Runs(parts, library, engine.wake)
+        self.runs = Runs(parts, library, engine.notify)
         self.drills = Drills(parts, self.incidents, self.runs)
         self.home = Home(parts)

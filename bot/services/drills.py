@@ -20,10 +20,10 @@ from bot.parts import Parts
 from bot.policy import policy_of
 from bot.services.incidents import Incidents
 from bot.services.runs import Runs
-from bot.workflows.follow import place
+from bot.workflows.follow import destination
 
 CHANNEL_WITHIN = 60.0  # seconds; after that the run is told where the drill was asked for
-LOOK_AGAIN = 1.0  # when another process opens it, or Slack allows none
+POLL_SECONDS = 1.0  # when another process opens it, or Slack allows none
 
 
 class Drills:
@@ -45,11 +45,11 @@ class Drills:
         book = self._book(scenario)
         policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
         service = book.inputs["service"].default if "service" in book.inputs else None
-        title = self._parts.words.part("drill", "incident", title=self._parts.words.of(book.title))
+        title = self._parts.words.render_block("drill", "incident", title=self._parts.words.pick(book.title))
         severity = self._parts.team.drills.severity
         incident = await self._incidents.declare(title, severity, by=by, cause=cause, service=service, drill=True)
         incident = await self._opened(incident)
-        known = await place(self._parts, incident)
+        known = await destination(self._parts, incident)
         asked_from = None if known else channel
         run = await self._runs.start(book.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from)
         return incident, run
@@ -103,7 +103,9 @@ class Drills:
         """The runs of the drill's own runbooks, oldest first."""
         if not incident.drill:
             raise BadInput("not_a_drill", incident=incident.id)
-        own = [run for run in await self._parts.store.runs.of(incident.id) if run.runbook.startswith(PREFIX)]
+        own = [
+            run for run in await self._parts.store.runs.list_by_incident(incident.id) if run.runbook.startswith(PREFIX)
+        ]
         if forgotten := next((run for run in own if run.forgotten), None):
             raise NotFound("run_forgotten", run=forgotten.id, incident=incident.id)
         return own
@@ -117,12 +119,12 @@ class Drills:
 
     async def _opened(self, incident: Incident) -> Incident:
         """The incident once it is known where it is told, or as it is when that takes too long."""
-        woken = self._parts.woken(incident.id)
+        woken = self._parts.event(incident.id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHANNEL_WITHIN):
-                while await place(self._parts, incident) is None:
+                while await destination(self._parts, incident) is None:
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN):
+                        async with asyncio.timeout(POLL_SECONDS):
                             await woken.wait()
                     woken.clear()
                     incident = await self._incidents.find(incident.id)

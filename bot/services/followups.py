@@ -10,7 +10,7 @@ from typing import Any, Literal
 from babel.dates import get_day_names
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bot.codeowners import GITHUB, named
+from bot.codeowners import GITHUB, find_team
 from bot.domain.errors import BadInput
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import TITLE_LIMIT
@@ -21,21 +21,21 @@ LABEL_LIMIT = 50  # GitHub's own
 LANGUAGES = ("es", "en")
 
 
-class _Told(BaseModel):
+class _Payload(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class _Issue(_Told):
+class _Issue(_Payload):
     number: int
     html_url: str
     state_reason: str | None = None
 
 
-class _Sender(_Told):
+class _Sender(_Payload):
     login: str
 
 
-class IssueNews(_Told):
+class IssueEvent(_Payload):
     """GitHub's webhook `issues`, as far as it matters here (GitHub Docs, "Webhook events and payloads")."""
 
     action: str
@@ -79,7 +79,7 @@ class FollowUps:
         followup, new = await self._parts.store.followups.open(
             incident.id,
             title,
-            owner=named(owner, self._parts.team) if owner and owner.strip() else None,
+            owner=find_team(owner, self._parts.team) if owner and owner.strip() else None,
             due=day if isinstance(day, date) else now.date() + policy.due_in,
             labels=tuple(dict.fromkeys([*policy.labels, *_labels(labels)])),
             by=by,
@@ -91,7 +91,7 @@ class FollowUps:
         return followup
 
     @staticmethod
-    def read(event: str, payload: Any) -> IssueNews | None:
+    def read(event: str, payload: Any) -> IssueEvent | None:
         """What GitHub tells of an issue that was closed, opened again or deleted; None for anything else.
 
         Raises BadInput when the payload is not what GitHub sends.
@@ -101,7 +101,7 @@ class FollowUps:
         if event != "issues" or payload.get("action") not in ("closed", "reopened", "deleted"):
             return None
         try:
-            return IssueNews.model_validate(payload)
+            return IssueEvent.model_validate(payload)
         except ValidationError as mistakes:
             first = mistakes.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -118,20 +118,20 @@ class FollowUps:
         followup = await self._parts.store.followups.by_number(news.issue.number)
         if followup is None or (followup.url or "").casefold() != news.issue.html_url.casefold():
             return None
-        if not await self._turn(followup, news, cause):
+        if not await self._apply(followup, news, cause):
             return None
         self._wake()
         return await self._parts.store.followups.get(followup.id)
 
-    async def _turn(self, followup: FollowUp, news: IssueNews, cause: str) -> bool:
+    async def _apply(self, followup: FollowUp, news: IssueEvent, cause: str) -> bool:
         by, at, store = self._person(news.sender.login), self._parts.clock.now(), self._parts.store.followups
         if news.action == "closed":
             if followup.state is FollowUpState.DONE:
                 return False
-            return await store.done(followup.id, {"reason": news.issue.state_reason}, by=by, at=at, cause=cause)
+            return await store.mark_done(followup.id, {"reason": news.issue.state_reason}, by=by, at=at, cause=cause)
         if news.action == "reopened" and followup.state is not FollowUpState.DONE:
             return False
-        return await store.reopened(followup.id, gone=news.action == "deleted", by=by, at=at, cause=cause)
+        return await store.mark_reopened(followup.id, gone=news.action == "deleted", by=by, at=at, cause=cause)
 
     def _person(self, login: str) -> Person:
         known = self._parts.team.person(github=login)

@@ -15,7 +15,7 @@ from bot.policy import policy_of
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Pending:
     """`approvals` are those that this person may give, with their runs; `mine` and `others` are follow-ups."""
 
     incidents: Sequence[Incident]
@@ -30,13 +30,13 @@ class Home:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def of(self, user: str) -> Waiting:
+    async def for_user(self, user: str) -> Pending:
         """For a Slack user id."""
         store = self._parts.store
         names = self._names(user)
         followups = await store.followups.not_done()
-        return Waiting(
-            await store.incidents.open(),
+        return Pending(
+            await store.incidents.list_open(),
             await self._approvals(user),
             [one for one in followups if one.owner in names],
             [one for one in followups if one.owner not in names],
@@ -49,7 +49,7 @@ class Home:
         ages, secrets = self._parts.secret_ages, self._parts.team.secrets
         if ages is None or not secrets:
             return None
-        known = await ages.known()
+        known = await ages.cached()
         planned = [
             Rotation(name, environment, secret.rotate_every, known.get((name, environment)))
             for name, secret in secrets.items()
@@ -60,7 +60,7 @@ class Home:
     async def _drill(self) -> NextDrill | None:
         today, found = self._parts.clock.now().date(), []
         for planned in self._parts.team.schedules.drills:
-            last = await self._parts.store.runs.last_begun([f"{PREFIX}{one}" for one in planned.scenarios])
+            last = await self._parts.store.runs.last_started([f"{PREFIX}{one}" for one in planned.scenarios])
             month = due(planned.months, today, last.date() if last else None)
             found.append(NextDrill(planned.title, month, planned.scenarios))
         return min(found, key=lambda one: one.month, default=None)

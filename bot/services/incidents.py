@@ -30,7 +30,7 @@ class Incidents:
         drill: bool = False,
     ) -> Incident:
         """A new incident. Raises BadInput for a title or a service that cannot be."""
-        service = self.known_service(service)
+        service = self.check_service(service)
         at = self._now()
         incident, new = await self._parts.store.incidents.declare(
             lambda id: self._parts.redaction.of(
@@ -95,7 +95,7 @@ class Incidents:
     async def in_channel(self, channel: str) -> Incident | None:
         return await self._parts.store.incidents.in_channel(channel)
 
-    def known_service(self, service: str | None) -> str | None:
+    def check_service(self, service: str | None) -> str | None:
         """The service by its name in the team's file. Raises BadInput with the nearest one."""
         known = self._parts.team.services
         if service and service not in known:

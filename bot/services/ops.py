@@ -16,7 +16,7 @@ from bot.domain.nearest import nearest
 from bot.domain.run import Run
 from bot.runbooks import Library
 from bot.services.runs import Runs
-from bot.signature import Typed, readable, typed
+from bot.signature import Tokens, tokenize, unescape_slack
 from bot.team import TeamFile
 
 OPTIONS = ("dry-run", "environment")  # of the run, not of the action
@@ -31,7 +31,7 @@ RUNBOOKS = {"smoke": "smoke-test"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OpsRequest:
     """An action with its parameters, or a runbook with its inputs as they were typed."""
 
     name: str
@@ -41,7 +41,7 @@ class Asked:
     dry_run: bool = False
 
 
-def words() -> list[str]:
+def aliases() -> list[str]:
     """Every short word, in order."""
     return sorted({*SHORT, *RUNBOOKS, *(verb for verb, actions in _verbs().items() if len(actions) == 1)})
 
@@ -67,27 +67,29 @@ def find(said: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
     raise BadInput("unknown_verb", command="/ops", verb=first, nearest=near)
 
 
-async def start(runs: Runs, asked: Asked, **where: Any) -> Run:
+async def start(runs: Runs, asked: OpsRequest, **where: Any) -> Run:
     """The run of what was asked for; `where` and the errors are those of `Runs.start`."""
     return await (runs.start if asked.is_runbook else runs.start_action)(asked.name, asked.given, **where)
 
 
-def read(line: str, team: TeamFile, library: Library) -> Asked:
+def read(line: str, team: TeamFile, library: Library) -> OpsRequest:
     """What a line asks for. Raises BadInput and NotFound, with what would be right."""
-    said = typed(line)
+    said = tokenize(line)
     options = {name: value for name, value in said.options.items() if name not in OPTIONS}
     first = said.words[0].lower() if said.words else ""
     if first in RUNBOOKS:
         name, is_runbook = RUNBOOKS[first], True
         inputs = dict(zip(library.get(name).inputs, said.words[1:], strict=False))
-        given: Mapping[str, Any] = inputs | {key.replace("-", "_"): readable(value) for key, value in options.items()}
+        given: Mapping[str, Any] = inputs | {
+            key.replace("-", "_"): unescape_slack(value) for key, value in options.items()
+        }
     else:
         action, rest = find(said.words)
         name, is_runbook = action.name, False
-        rest, options = _as_meant(action, rest, options, team)
-        given = _parameters(action, Typed(rest, options, line))
+        rest, options = _resolve_shorthand(action, rest, options, team)
+        given = _parameters(action, Tokens(rest, options, line))
     environment, dry_run = said.options.get("environment"), said.options.get("dry-run") == "true"
-    return Asked(name, given, is_runbook, environment, dry_run)
+    return OpsRequest(name, given, is_runbook, environment, dry_run)
 
 
 def _verbs() -> dict[str, list[str]]:
@@ -97,7 +99,7 @@ def _verbs() -> dict[str, list[str]]:
     return found
 
 
-def _as_meant(
+def _resolve_shorthand(
     action: Action, said: tuple[str, ...], options: dict[str, str], team: TeamFile
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """`describe xr-engine` is its deployment, where that service runs."""
@@ -106,21 +108,21 @@ def _as_meant(
     return said, options
 
 
-def _parameters(action: Action, said: Typed) -> dict[str, Any]:
+def _parameters(action: Action, said: Tokens) -> dict[str, Any]:
     """The parameters as JSON. A list is typed `a,b`; pairs `a=1,b=2`, or, where the action cannot do without them,
     as options of their own: `env xr-engine FEATURE=false`."""
     readers = {name: reader for name in action.parameters.model_fields if (reader := _reader(action, name))}
     options = dict(said.options)
-    parameters = {name: readers[name](readable(options.pop(name))) for name in readers if name in options}
+    parameters = {name: readers[name](unescape_slack(options.pop(name))) for name in readers if name in options}
     pairs = next((name for name in readers if action.parameters.model_fields[name].is_required()), None)
     if pairs and pairs not in parameters and readers[pairs] is _pairs:
         own = set(action.parameters.model_fields)
-        parameters[pairs] = {name: readable(options.pop(name)) for name in list(options) if name not in own}
+        parameters[pairs] = {name: unescape_slack(options.pop(name)) for name in list(options) if name not in own}
         if not parameters[pairs]:
             del parameters[pairs]
     plain = [one for one in action.signature.parameters if one.name not in parameters]
     signature = replace(action.signature, parameters=tuple(plain))
-    read = signature.read(Typed(said.words, options, said.raw), "/ops")
+    read = signature.read(Tokens(said.words, options, said.raw), "/ops")
     return parameters | {name: to_jsonable_python(value) for name, value in read.items() if value is not None}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
-from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Severity, via
+from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Severity, with_source
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.parts import Parts
@@ -58,7 +58,7 @@ class Webhook(BaseModel):
     event: Event
 
 
-class PagerDutyNews:
+class PagerDutyEvents:
     def __init__(self, parts: Parts, incidents: Incidents, wake: Callable[[], None]) -> None:
         self._parts = parts
         self._incidents = incidents
@@ -83,7 +83,7 @@ class PagerDutyNews:
             where = ".".join(str(part) for part in first["loc"])
             raise BadInput("webhook_wrong", where=where, why=first["msg"]) from None
 
-    async def take(self, event: Event) -> None:
+    async def handle(self, event: Event) -> None:
         """Carry the event over, once for its id, however often and under whatever delivery it comes.
 
         What cannot apply any more (acknowledging what is resolved) changes nothing.
@@ -97,30 +97,30 @@ class PagerDutyNews:
         if not _by_a_person(event) or await self._by_us(event):
             return
         try:
-            await self._carry_over(event, page)
+            await self._apply(event, page)
         except (WrongState, NotFound):
             return
 
-    async def _carry_over(self, event: Event, page: Page) -> None:
+    async def _apply(self, event: Event, page: Page) -> None:
         by = self._person(event.agent)
         at = self._parts.clock.now()
         id, state = page.incident_id, page.state
         change: Callable[[Incident], Changed]
         match event.event_type:
             case "incident.acknowledged":
-                state, change = "acknowledged", lambda now: via(SOURCE, now.acknowledge(by=by, at=at))
+                state, change = "acknowledged", lambda now: with_source(SOURCE, now.acknowledge(by=by, at=at))
             case "incident.resolved" if not _is_main(page):  # a team that was called in has done its part
-                state, change = "resolved", lambda now: now.happened(Kind.PAGE_RESOLVED, told, by=by, at=at)
+                state, change = "resolved", lambda now: now.with_event(Kind.PAGE_RESOLVED, told, by=by, at=at)
             case "incident.resolved":
-                state, change = "resolved", lambda now: via(SOURCE, now.resolve(by=by, at=at))
+                state, change = "resolved", lambda now: with_source(SOURCE, now.resolve(by=by, at=at))
             case "incident.reopened":
-                state, change = "sent", lambda now: via(SOURCE, now.reopen(SOURCE, by=by, at=at))
+                state, change = "sent", lambda now: with_source(SOURCE, now.reopen(SOURCE, by=by, at=at))
             case "incident.annotated":
                 if f"[{id}#" in event.data.content:
                     return
-                change = lambda now: via(SOURCE, now.note(event.data.content, by=by, at=at))  # noqa: E731
+                change = lambda now: with_source(SOURCE, now.note(event.data.content, by=by, at=at))  # noqa: E731
             case _:
-                change = lambda now: now.happened(Kind.ESCALATED, told, by=by, at=at)  # noqa: E731
+                change = lambda now: now.with_event(Kind.ESCALATED, told, by=by, at=at)  # noqa: E731
         to = ", ".join(filter(None, (one.summary for one in event.data.assignees)))
         told = {"to": to, "team": page.team, "source": SOURCE}
         redacted = self._parts.redaction.of
@@ -128,7 +128,7 @@ class PagerDutyNews:
             id, lambda now: redacted(change(now)), cause=f"pagerduty:{event.id}"
         )
         if appended:
-            await self._parts.store.pages.keep(page.key, id, page.team, state)
+            await self._parts.store.pages.add(page.key, id, page.team, state)
             self._wake()
 
     async def _page_of(self, pagerduty_id: str, event: Event) -> Page | None:
@@ -140,7 +140,7 @@ class PagerDutyNews:
         for key in filter(None, keys):
             page = await self._parts.store.pages.by_key(key)
             if page:
-                await self._parts.store.pages.identify(page.key, pagerduty_id)
+                await self._parts.store.pages.set_pagerduty_id(page.key, pagerduty_id)
                 return page
         return None
 
@@ -183,7 +183,7 @@ class PagerDutyNews:
             origin=f"pagerduty/{event.data.id}",
         )
         key = event.data.incident_key or f"{incident.id}/pagerduty"
-        await self._parts.store.pages.keep(key, incident.id, SOURCE, "sent", event.data.id)
+        await self._parts.store.pages.add(key, incident.id, SOURCE, "sent", event.data.id)
         if new:
             self._wake()
 

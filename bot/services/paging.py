@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bot.domain.errors import BadInput, BotError, Off
+from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
@@ -37,12 +37,12 @@ class Paging:
     async def page(self, incident: Incident, team: str, text: str, *, by: Person, cause: str) -> None:
         """Page a team about an incident, now and durably."""
         if self._parts.pagerduty is None:
-            raise Off("pagerduty_off")
+            raise NotConfigured("pagerduty_off")
         told = self._parts.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
         at = self._parts.clock.now()
         _, event = await self._parts.store.incidents.change(
             incident.id,
-            lambda now: now.happened(Kind.PAGE_ASKED, told, by=by, at=at),
+            lambda now: now.with_event(Kind.PAGE_ASKED, told, by=by, at=at),
             cause=cause,
         )
         if event:
@@ -51,10 +51,10 @@ class Paging:
     async def resolve(self, incident: Incident, *, by: Person, cause: str) -> None:
         """Resolve the pages of an incident; the incident itself stays open."""
         if self._parts.pagerduty is None:
-            raise Off("pagerduty_off")
+            raise NotConfigured("pagerduty_off")
         at = self._parts.clock.now()
         _, event = await self._parts.store.incidents.change(
-            incident.id, lambda now: now.happened(Kind.PAGE_RESOLVED, {}, by=by, at=at), cause=cause
+            incident.id, lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at), cause=cause
         )
         if event:
             self._wake()
@@ -68,7 +68,7 @@ class Paging:
             reach = team.contact
             contact = " · ".join(filter(None, (reach.name, reach.phone, reach.email))) if reach else None
             try:
-                as_of, people = await self._parts.on_call.as_of(team.pagerduty)
+                as_of, people = await self._parts.on_call.updated_at(team.pagerduty)
                 found.append(Rota(name, tuple(people), as_of, None, contact))
             except BotError as problem:
                 found.append(Rota(name, (), None, problem, contact))

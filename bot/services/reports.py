@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from bot.messages.report import Written
+from bot.messages.report import RenderedReport
 from bot.parts import Parts
 from bot.workflows.report import compose
 
@@ -15,14 +15,14 @@ class Reports:
         self._parts = parts
         self._wake = wake
 
-    async def request(self, incident_id: str, *, cause: str) -> None:
+    async def enqueue(self, incident_id: str, *, cause: str) -> None:
         """Have the report written and shown in the incident's channel; the same `cause` again does nothing."""
         incident = await self._parts.store.incidents.get(incident_id)
         key = hashlib.sha256(cause.encode()).hexdigest()[:16]
-        await self._parts.store.outbox.owe_once(f"{incident.id}/report/{key}", "write_report", [incident.id])
+        await self._parts.store.outbox.enqueue_once(f"{incident.id}/report/{key}", "write_report", [incident.id])
         self._wake()
 
-    async def render(self, incident_id: str) -> Written:
+    async def render(self, incident_id: str) -> RenderedReport:
         """The report as it would be written now; nothing is kept or sent. Raises NotFound."""
         _, written = await compose(self._parts, incident_id.strip().upper())
         return written

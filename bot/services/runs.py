@@ -20,9 +20,9 @@ from bot.parts import Parts
 from bot.policy import policy_of
 from bot.runbooks import Library
 from bot.team import PRODUCTION
-from bot.workflows.begin import begin, read_inputs
-from bot.workflows.note import told_approval
-from bot.workflows.undo import undoing
+from bot.workflows.begin import read_inputs, start_run
+from bot.workflows.note import approved
+from bot.workflows.undo import undo_workflow_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Runs:
 
         Raises NotFound for an unknown runbook, BadInput for inputs that cannot be, NotAllowed for a person who may not.
         """
-        book = self.library.whole(name)
+        book = self.library.resolve(name)
         if environment and book.environment and environment != book.environment:
             raise BadInput("wrong_input", input="environment", value=environment, expected=book.environment)
         environment = environment or book.environment
@@ -98,7 +98,7 @@ class Runs:
         environment: str | None,
         dry_run: bool,
     ) -> Run:
-        begun = await begin(
+        begun = await start_run(
             self._parts,
             book,
             inputs,
@@ -179,10 +179,10 @@ class Runs:
             step_id,
             decision,
             cause,
-            told=partial(told_approval, parts, run),
+            told=partial(approved, parts, run),
             announced=self._broken_glass(run, step_id, decision) if glass else None,
         )
-        parts.wake(run.id)  # at once when it goes on here; wherever else it does, by the outbox
+        parts.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox
         self._wake()
         return decided
 
@@ -191,7 +191,7 @@ class Runs:
         words = self._parts.words
         return {
             "run": run.id,
-            "title": words.of(Runbook.model_validate(run.book).title),
+            "title": words.pick(Runbook.model_validate(run.book).title),
             "incident": run.incident_id,
             "by": decision.person,
             "reason": decision.reason,
@@ -205,7 +205,7 @@ class Runs:
         """Stop a run at once; what it has done is undone as its runbook says."""
         policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
         run = await self._parts.store.runs.cancel(run_id, by, cause)
-        self._parts.wake(run_id)
+        self._parts.notify(run_id)
         self._wake()
         return run
 
@@ -217,7 +217,7 @@ class Runs:
             raise WrongState("run_goes_on", run=run_id)
         if run.forgotten:
             raise NotFound("run_forgotten", run=run_id, incident=run.incident_id)
-        await self._parts.store.outbox.owe_once(undoing(cause), "undo", [run_id, asdict(by)])
+        await self._parts.store.outbox.enqueue_once(undo_workflow_id(cause), "undo", [run_id, asdict(by)])
         self._wake()
         return run
 
@@ -225,7 +225,7 @@ class Runs:
         """Nothing is changed until it is lifted; everybody is told. Raises NotAllowed, WrongState."""
         policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
         await self._parts.store.kill_switch.freeze(reason, by, self._parts.clock.now(), cause)
-        self._parts.wake()
+        self._parts.notify()
         self._wake()
 
     async def thaw(self, *, by: Person, cause: str) -> None:

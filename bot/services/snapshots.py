@@ -7,25 +7,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.actions.snapshot import LONGEST, SHORTEST, board, check
-from bot.domain.errors import BadInput, BotError, Off
+from bot.actions.snapshot import LONGEST, SHORTEST, board, validate_board
+from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Incident
-from bot.domain.moments import moment
+from bot.domain.moments import parse_time
 from bot.domain.people import Person
 from bot.domain.snapshot import Snapshot
 from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.words import Translations
 from bot.parts import Parts
-from bot.post import post
-from bot.workflows.share import share
-from bot.workflows.snapshot import Asked, asking, chart_name, chart_titles, charts, charts_comment, message, taken_now
+from bot.post import upsert_message
+from bot.workflows.share import upload_once
+from bot.workflows.snapshot import (
+    SnapshotRequest,
+    chart_name,
+    chart_titles,
+    charts,
+    charts_comment,
+    message,
+    snapshot_request,
+    take_now,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What was asked for and what came of it; `before` is the moment with which it is compared, if one is."""
 
-    asked: Asked
+    asked: SnapshotRequest
     after: Snapshot
     before: Snapshot | None
 
@@ -46,7 +55,7 @@ class Snapshots:
         service: str | None = None,
         window: timedelta | None = None,
         between: tuple[str, str] | None = None,
-    ) -> Asked:
+    ) -> SnapshotRequest:
         """What a person wants, checked before anything is taken.
 
         `what` is a board, a query, a service or PromQL; without it, it is the board of the service, which without
@@ -54,36 +63,38 @@ class Snapshots:
         """
         prometheus = self._parts.prometheus
         if prometheus is None:
-            raise Off("prometheus_off")
+            raise NotConfigured("prometheus_off")
         if window is not None and not SHORTEST <= window <= LONGEST:
             raise BadInput("bad_window", window=f"{window.total_seconds():g}s")
         now = self._parts.clock.now()
         before, at = self._moments(between, incident, by, now) if between else (None, now)
-        asked = asking(self._parts, incident, at=at, what=what, service=service, window=window, before=before, by=by)
-        await check(prometheus, self._parts.team, board(self._parts.team, what, asked["service"]), at)
+        asked = snapshot_request(
+            self._parts, incident, at=at, what=what, service=service, window=window, before=before, by=by
+        )
+        await validate_board(prometheus, self._parts.team, board(self._parts.team, what, asked["service"]), at)
         return asked
 
-    async def into_channel(self, incident: Incident, asked: Asked, *, cause: str) -> None:
+    async def into_channel(self, incident: Incident, asked: SnapshotRequest, *, cause: str) -> None:
         """Take it durably and post it where the incident is handled; the same cause again does nothing."""
         name = f"asked-{hashlib.sha256(cause.encode()).hexdigest()[:10]}"
         id = f"{incident.id}/snapshot/{name}"
-        await self._parts.store.outbox.owe_once(id, "snapshot", [incident.id, name, asked])
+        await self._parts.store.outbox.enqueue_once(id, "snapshot", [incident.id, name, asked])
         self._wake()
 
-    async def take(self, asked: Asked) -> Taken:
+    async def take(self, asked: SnapshotRequest) -> Taken:
         """Take it now."""
-        return Taken(asked, *await taken_now(self._parts, asked))
+        return Taken(asked, *await take_now(self._parts, asked))
 
-    def message(self, taken: Taken, words: Words) -> Message:
+    def message(self, taken: Taken, words: Translations) -> Message:
         return message(self._parts, words, taken.asked, taken.after, taken.before)
 
-    async def send_charts(self, taken: Taken, to: Person, words: Words, *, cause: str) -> str:
+    async def send_charts(self, taken: Taken, to: Person, words: Translations, *, cause: str) -> str:
         """The charts, behind the table, in the person's direct messages; a sentence that says what became of it."""
         if not taken.after.figures:
             return ""
         try:
             table = self.message(taken, words)
-            said = await post(self._parts, f"{cause}/snapshot"[:160], to.id, table)
+            said = await upsert_message(self._parts, f"{cause}/snapshot"[:160], to.id, table)
             titles = chart_titles(words, taken.asked, taken.after, taken.before)
             pictures = await charts(self._parts, words, taken.asked, taken.after, None, list(titles))
             files = [
@@ -91,12 +102,12 @@ class Snapshots:
                 for query, title in titles.items()
             ]
             comment = charts_comment(self._parts, words, taken.asked, taken.after)
-            await share(
+            await upload_once(
                 self._parts, f"{cause}/snapshot/charts"[:160], said["channel"], files, comment, thread=said["ts"]
             )
         except BotError as problem:
-            return words.part("snapshot", "charts_not_sent", why=words.error(problem))
-        return words.part("snapshot", "charts_sent")
+            return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))
+        return words.render_block("snapshot", "charts_sent")
 
     def _moments(
         self, between: tuple[str, str], incident: Incident | None, by: Person, now: datetime
@@ -105,5 +116,5 @@ class Snapshots:
         named: dict[str, datetime] = {}
         for milestone, at in incident.milestones.items() if incident else ():
             named |= {milestone.value: at, words.label(f"milestones.{milestone}").lower(): at}
-        earlier, later = sorted(moment(text, now, named) for text in between)
+        earlier, later = sorted(parse_time(text, now, named) for text in between)
         return earlier, later

@@ -7,7 +7,7 @@ from datetime import timedelta
 from bot.domain import deployments
 from bot.domain.deployments import Deployments
 from bot.domain.statistics import Statistics as Figures
-from bot.domain.statistics import Targets, measure
+from bot.domain.statistics import Targets, compute
 from bot.parts import Parts
 from bot.store.deployments import attempts
 from bot.team import PRODUCTION
@@ -21,12 +21,12 @@ class Statistics:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def measure(self, window: timedelta | None = WINDOW) -> Figures:
+    async def compute(self, window: timedelta | None = WINDOW) -> Figures:
         """The figures of the incidents declared within `window` until now; None is all that ever were. No drills."""
         incidents, targets = self._parts.store.incidents, self._parts.team.targets
         now = self._parts.clock.now()
         since = now - window if window else None
-        return measure(
+        return compute(
             await incidents.records(since),
             Targets(targets.mtta, targets.mttr, targets.mtbf),
             since=since,
@@ -39,6 +39,6 @@ class Statistics:
         since = self._parts.clock.now() - window if window else None
         targets = self._parts.team.targets
         made = await attempts(self._parts.store.database, DEPLOYING + ROLLING_BACK, PRODUCTION, since)
-        return deployments.measure(
+        return deployments.compute_deployments(
             made, DEPLOYING, ROLLING_BACK, success=targets.deploy_success, rollback=targets.rollback_rate
         )

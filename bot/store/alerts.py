@@ -17,7 +17,7 @@ from bot.store.tables import alert_groups
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GroupUpdate:
     """What a group's news came to: the incident, whether it is new, and the event that was appended, if any."""
 
     incident: Incident | None
@@ -31,18 +31,18 @@ class AlertGroups:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def tell(
+    async def update(
         self,
         key: str,
         firing: list[str],
         at: datetime,
         *,
-        declare: Callable[[str, Incident | None], Changed],
-        news: Callable[[Incident, set[str], set[str]], Changed],
-        graver: Callable[[Incident, set[str]], Changed | None],
-        settling: Callable[[Incident], bool],
+        on_new: Callable[[str, Incident | None], Changed],
+        on_change: Callable[[Incident, set[str], set[str]], Changed],
+        on_escalation: Callable[[Incident, set[str]], Changed | None],
+        is_settling: Callable[[Incident], bool],
         drill: str | None = None,
-    ) -> Told:
+    ) -> GroupUpdate:
         """Take what `firing` (fingerprints) says about the group `key`.
 
         A group that fires and has no open incident belongs to the open `drill`, if one is given; otherwise it declares
@@ -61,19 +61,19 @@ class AlertGroups:
             if firing and drill and not (known and known.status.is_open):
                 practised = await get_within(connection, drill)
                 known = practised if practised and practised.status.is_open else known
-            told = Told(None)
-            if known and (known.status.is_open or not firing or settling(known)):
+            told = GroupUpdate(None)
+            if known and (known.status.is_open or not firing or is_settling(known)):
                 began, ended = set(firing) - set(group.firing), set(group.firing) - set(firing)
                 if began or ended:
                     incident, event = await change_within(
-                        connection, known.id, lambda now: news(now, began, ended), cause=None
+                        connection, known.id, lambda now: on_change(now, began, ended), cause=None
                     )
-                    if worse := graver(incident, began):
+                    if worse := on_escalation(incident, began):
                         incident, _ = await change_within(connection, known.id, lambda _: worse, cause=None)
-                    told = Told(incident, event=event)
+                    told = GroupUpdate(incident, event=event)
             elif firing:
-                new = await declare_within(connection, lambda id: declare(id, known), at, origin=None)
-                told = Told(new, declared=True)
+                new = await declare_within(connection, lambda id: on_new(id, known), at, origin=None)
+                told = GroupUpdate(new, declared=True)
             belongs = told.incident.id if told.incident else group.incident_id
             await connection.execute(
                 update(alert_groups)
@@ -82,7 +82,7 @@ class AlertGroups:
             )
             return told
 
-    async def still_firing(self, incident_id: str) -> int:
+    async def count_firing(self, incident_id: str) -> int:
         """How many alerts of this incident are firing."""
         async with self._database.read() as connection:
             rows = await connection.execute(

@@ -12,7 +12,7 @@ from bot.store.tables import deliveries, incidents, outbox
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class StoreCounts:
     """`incidents` by (status, severity), drills left out."""
 
     incidents: Mapping[tuple[str, str], int]
@@ -20,7 +20,7 @@ class Census:
     outbox: int
 
 
-async def census(database: Database) -> Census:
+async def count_rows(database: Database) -> StoreCounts:
     """One consistent view. Raises Unavailable."""
     by_status = (
         select(incidents.c.status, incidents.c.severity, func.count())
@@ -30,7 +30,7 @@ async def census(database: Database) -> Census:
     waiting = select(func.count()).select_from(deliveries).where(deliveries.c.done_at.is_(None))
     async with database.read() as connection:
         counted = {(row[0], row[1]): int(row[2]) for row in await connection.execute(by_status)}
-        return Census(
+        return StoreCounts(
             counted,
             (await connection.execute(waiting)).scalar_one(),
             (await connection.execute(select(func.count()).select_from(outbox))).scalar_one(),

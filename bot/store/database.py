@@ -44,12 +44,12 @@ class Database:
 
         On SQLite it takes the write lock at once, so that what it reads cannot change before it writes.
         """
-        with translated():
+        with translate_errors():
             async with self._connected(self._engine) as connection:
                 if self.is_sqlite:
                     connection = await connection.execution_options(**{sqlite.WRITES: True})
                 async with asyncio.timeout(BUSY_SECONDS):
-                    await sqlite.patiently(connection.begin)
+                    await sqlite.retry_while_locked(connection.begin)
                 yield connection
                 await connection.commit()
 
@@ -60,7 +60,7 @@ class Database:
         On SQLite all of them see one state. On PostgreSQL each sees what was committed before it, as in a transaction
         (READ COMMITTED), but without the two round trips that a transaction costs.
         """
-        with translated():
+        with translate_errors():
             async with self._connected(self._reading) as connection:
                 yield connection
 
@@ -126,7 +126,7 @@ def _postgresql(url: URL) -> AsyncEngine:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Database errors that pass by themselves become Unavailable; a broken rule of ours stays what it is."""
     try:
         yield

@@ -65,7 +65,7 @@ class Snapshots:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, id: str, incident_id: str | None, taken_at: datetime, content: dict[str, Any]) -> None:
+    async def add(self, id: str, incident_id: str | None, taken_at: datetime, content: dict[str, Any]) -> None:
         async with self._database.write() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             statement = dialect.insert(snapshots).values(
@@ -78,7 +78,7 @@ class Snapshots:
             row = (await connection.execute(select(snapshots.c.content).where(snapshots.c.id == id))).one_or_none()
         return row.content if row else None
 
-    async def of(self, incident_id: str) -> dict[str, dict[str, Any]]:
+    async def list_by_incident(self, incident_id: str) -> dict[str, dict[str, Any]]:
         """All of an incident's, oldest first, by id."""
         async with self._database.read() as connection:
             rows = await connection.execute(

@@ -45,7 +45,7 @@ class FollowUps:
             facts = {"followup": made.id, "title": title, "owner": owner, "due": due.isoformat() if due else None}
 
             def opened(incident: Incident) -> Any:
-                return incident.happened(Kind.FOLLOWUP_OPENED, facts, by=by, at=at)
+                return incident.with_event(Kind.FOLLOWUP_OPENED, facts, by=by, at=at)
 
             await change_within(connection, incident_id, opened, cause=f"{cause}/followup")
             await connection.execute(
@@ -63,12 +63,12 @@ class FollowUps:
             )
             return made, True
 
-    async def owned(self, id: str, owner: str) -> None:
+    async def set_owner(self, id: str, owner: str) -> None:
         """It belongs to this team or person, now that the owners of a path have been looked up."""
         async with self._database.write() as connection:
             await connection.execute(update(followups).where(followups.c.id == id).values(owner=owner))
 
-    async def filed(
+    async def mark_filed(
         self,
         id: str,
         number: int,
@@ -81,7 +81,7 @@ class FollowUps:
     ) -> bool:
         """It has become this issue, and whom GitHub let it be assigned to, or not."""
         values = {"number": number, "url": url, "state": FollowUpState.FILED.value, "done_at": None}
-        return await self._turn(
+        return await self._change_state(
             id,
             Kind.FOLLOWUP_FILED,
             values,
@@ -91,23 +91,23 @@ class FollowUps:
             cause=cause,
         )
 
-    async def done(self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, cause: str) -> bool:
+    async def mark_done(self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, cause: str) -> bool:
         """Its issue was closed."""
         values = {"state": FollowUpState.DONE.value, "done_at": at}
-        return await self._turn(id, Kind.FOLLOWUP_DONE, values, facts, by=by, at=at, cause=cause)
+        return await self._change_state(id, Kind.FOLLOWUP_DONE, values, facts, by=by, at=at, cause=cause)
 
-    async def reopened(self, id: str, *, gone: bool = False, by: Person, at: datetime, cause: str) -> bool:
+    async def mark_reopened(self, id: str, *, gone: bool = False, by: Person, at: datetime, cause: str) -> bool:
         """Its issue was opened again, or is `gone`: then it waits to become another one."""
         values: dict[str, Any] = {"state": FollowUpState.FILED.value, "done_at": None}
         if gone:
             values |= {"state": FollowUpState.OPEN.value, "number": None, "url": None}
-        return await self._turn(id, Kind.FOLLOWUP_REOPENED, values, {"gone": gone}, by=by, at=at, cause=cause)
+        return await self._change_state(id, Kind.FOLLOWUP_REOPENED, values, {"gone": gone}, by=by, at=at, cause=cause)
 
     async def get(self, id: str) -> FollowUp | None:
         found = await self._where(followups.c.id == id)
         return found[0] if found else None
 
-    async def of(self, incident_id: str) -> list[FollowUp]:
+    async def list_by_incident(self, incident_id: str) -> list[FollowUp]:
         return await self._where(followups.c.incident_id == incident_id)
 
     async def by_number(self, number: int) -> FollowUp | None:
@@ -118,7 +118,7 @@ class FollowUps:
     async def not_done(self) -> list[FollowUp]:
         return await self._where(followups.c.state != FollowUpState.DONE.value)
 
-    async def _turn(
+    async def _change_state(
         self,
         id: str,
         kind: Kind,
@@ -135,7 +135,7 @@ class FollowUps:
             told = {"followup": id, "title": row.title, "number": row.number, "url": row.url}
             told |= {name: value for name, value in values.items() if name in told and value is not None} | facts
             _, event = await change_within(
-                connection, row.incident_id, lambda now: now.happened(kind, told, by=by, at=at), cause=cause
+                connection, row.incident_id, lambda now: now.with_event(kind, told, by=by, at=at), cause=cause
             )
             if event is None:
                 return False

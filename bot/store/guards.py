@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from bot.domain.errors import WrongState
 from bot.domain.people import Person
 from bot.store.database import Database
-from bot.store.outbox import WAKE, owe
+from bot.store.outbox import NOTIFY, enqueue
 from bot.store.tables import freezes, targets
 
 ANNOUNCE = "announce"
@@ -27,20 +27,20 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockHolder:
     """The run that has a target; `until` it cools down, None while the run goes on."""
 
     run_id: str
     until: datetime | None
 
 
-class Targets:
+class TargetLocks:
     """`deployment/tamv-prod/xr-engine` → the run that is changing it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, key: str, run_id: str, now: datetime) -> Holder | None:
+    async def acquire(self, key: str, run_id: str, now: datetime) -> LockHolder | None:
         """Take a target for a run (again, if it has it). None when it is ours, or who has it."""
         dialect = sqlite if self._database.is_sqlite else postgresql
         statement = dialect.insert(targets).values(key=key, run_id=run_id, held_until=None)
@@ -54,24 +54,24 @@ class Targets:
             return None
         async with self._database.read() as connection:
             row = (await connection.execute(select(targets).where(targets.c.key == key))).one_or_none()
-        return Holder(row.run_id, row.held_until) if row else await self.take(key, run_id, now)
+        return LockHolder(row.run_id, row.held_until) if row else await self.acquire(key, run_id, now)
 
-    async def let_go(self, run_id: str, until: datetime) -> None:
+    async def release(self, run_id: str, until: datetime) -> None:
         """The run has ended; others wait until its change has cooled down."""
         await self._database.execute(update(targets).where(targets.c.run_id == run_id).values(held_until=until))
 
-    async def hand_over(self, run_id: str, to: str) -> None:
+    async def transfer(self, run_id: str, to: str) -> None:
         """Another run goes on with what this one was changing."""
         async with self._database.write() as connection:
             await connection.execute(update(targets).where(targets.c.run_id == run_id).values(run_id=to))
 
-    async def held(self) -> dict[str, str]:
+    async def all_held(self) -> dict[str, str]:
         """Every target that a run is changing right now."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(targets).where(targets.c.held_until.is_(None)))
             return {row.key: row.run_id for row in rows}
 
-    async def forget(self, before: datetime) -> None:
+    async def prune(self, before: datetime) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(targets).where(targets.c.held_until < before))
 
@@ -95,8 +95,8 @@ class KillSwitch:
         async with self._database.write() as connection:
             await connection.execute(insert(freezes).values(reason=reason, by=asdict(by), since=at))
             facts = {"reason": reason, "by": asdict(by)}
-            await owe(connection, f"{cause}/announce", ANNOUNCE, [cause, "frozen", facts])
-            await owe(connection, f"{cause}/wake", WAKE, [])  # whoever changes something stops
+            await enqueue(connection, f"{cause}/announce", ANNOUNCE, [cause, "frozen", facts])
+            await enqueue(connection, f"{cause}/wake", NOTIFY, [])  # whoever changes something stops
 
     async def thaw(self, by: Person, at: datetime, cause: str) -> None:
         """Thaw, and owe that everybody is told. Raises WrongState when it is not frozen."""
@@ -106,4 +106,4 @@ class KillSwitch:
         async with self._database.write() as connection:
             await connection.execute(update(freezes).where(freezes.c.until.is_(None)).values(until=at))
             facts = {"reason": frozen.reason, "by": asdict(by)}
-            await owe(connection, f"{cause}/announce", ANNOUNCE, [cause, "thawed", facts])
+            await enqueue(connection, f"{cause}/announce", ANNOUNCE, [cause, "thawed", facts])

@@ -18,7 +18,7 @@ from bot.domain.people import Person
 from bot.domain.statistics import Record
 from bot.domain.timeline import GENESIS, Kind, TimelineEvent
 from bot.store.database import Database
-from bot.store.outbox import owe
+from bot.store.outbox import enqueue
 from bot.store.tables import counters, incidents, timeline
 
 FOLLOW = "follow"
@@ -27,7 +27,7 @@ OPEN = [status.value for status in Status if status.is_open]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TimelineEntry:
     """What a timeline is told about a change elsewhere: the event of `change`, once for its cause."""
 
     incident_id: str
@@ -88,7 +88,7 @@ class Incidents:
             row = await _one(connection, incidents.c.channel == channel)
         return _incident(row) if row else None
 
-    async def open(self, limit: int = 50) -> list[Incident]:
+    async def list_open(self, limit: int = 50) -> list[Incident]:
         """What is not resolved, the worst and then the oldest first."""
         async with self._database.read() as connection:
             return await _many(
@@ -209,7 +209,7 @@ async def change_within(
     return after, event
 
 
-async def tell(connection: AsyncConnection, told: Told) -> None:
+async def append_entry(connection: AsyncConnection, told: TimelineEntry) -> None:
     """Append an event inside the transaction of what it tells of."""
     await change_within(connection, told.incident_id, told.change, cause=told.cause)
 
@@ -228,7 +228,7 @@ async def _append(connection: AsyncConnection, incident_id: str, event: Timeline
             cause=cause,
         )
     )
-    await owe(connection, f"{incident_id}/{event.seq}", FOLLOW, [incident_id, event.seq])
+    await enqueue(connection, f"{incident_id}/{event.seq}", FOLLOW, [incident_id, event.seq])
 
 
 async def _next_number(connection: AsyncConnection, year: int) -> int:

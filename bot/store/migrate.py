@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
-from bot.store.database import translated
+from bot.store.database import translate_errors
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -28,7 +28,7 @@ def upgrade(url: str) -> None:
     engine = _sqlite(url) if driver == "sqlite" else create_engine(make_url(url).set(drivername=driver))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with translated(), engine.begin() as connection:
+    with translate_errors(), engine.begin() as connection:
         if driver != "sqlite":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727563)")
         config.attributes["connection"] = connection
@@ -70,7 +70,7 @@ def pending(url: str) -> list[str]:
         engine = create_engine(url)
     else:
         engine = create_engine(parsed.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 5})
-    with translated(), engine.connect() as connection:
+    with translate_errors(), engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     engine.dispose()
     return scripts[scripts.index(current) + 1 :] if current in scripts else scripts

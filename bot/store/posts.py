@@ -12,7 +12,7 @@ from bot.store.tables import posts
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class SlackMessage:
     """A message by its key. Without `ts` nobody knows yet whether Slack has it."""
 
     key: str
@@ -21,18 +21,18 @@ class Post:
     digest: str | None
 
 
-class Posts:
+class SlackMessages:
     """Keys of messages (`INC-2026-0001/headline`) → channel and ts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, key: str) -> Post | None:
+    async def get(self, key: str) -> SlackMessage | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(posts).where(posts.c.key == key))).one_or_none()
-        return Post(row.key, row.channel, row.ts, row.digest) if row else None
+        return SlackMessage(row.key, row.channel, row.ts, row.digest) if row else None
 
-    async def begin(self, key: str, channel: str) -> bool:
+    async def reserve(self, key: str, channel: str) -> bool:
         """Say that the message is about to be sent. False when that was said before."""
         async with self._database.write() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -40,7 +40,7 @@ class Posts:
             made = await connection.execute(statement.on_conflict_do_nothing().returning(posts.c.key))
             return made.first() is not None
 
-    async def stands(self, key: str, channel: str, ts: str | None, digest: str | None) -> None:
+    async def mark_sent(self, key: str, channel: str, ts: str | None, digest: str | None) -> None:
         """Slack has it, at `ts` of the channel id `channel`, saying what `digest` is the digest of.
 
         A topic is no message: it has no `ts`.
@@ -50,10 +50,10 @@ class Posts:
                 update(posts).where(posts.c.key == key).values(channel=channel, ts=ts, digest=digest)
             )
 
-    async def of(self, prefix: str) -> dict[str, Post]:
+    async def with_prefix(self, prefix: str) -> dict[str, SlackMessage]:
         """The messages that Slack has whose key begins so (an incident's id and a slash), by key."""
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(posts).where(posts.c.key.startswith(prefix, autoescape=True), posts.c.ts.is_not(None))
             )
-            return {row.key: Post(row.key, row.channel, row.ts, row.digest) for row in rows}
+            return {row.key: SlackMessage(row.key, row.channel, row.ts, row.digest) for row in rows}

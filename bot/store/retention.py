@@ -15,7 +15,7 @@ from bot.store.tables import incidents, run_steps, runs, snapshots
 OVER = [status.value for status in Status if not status.is_open]
 
 
-async def forget_runs(database: Database, before: datetime, *, but: Collection[str] = (), limit: int = 20) -> int:
+async def prune_runs(database: Database, before: datetime, *, but: Collection[str] = (), limit: int = 20) -> int:
     """Remove the steps, the copy of the runbook and the figures of some runs that ended before; gives how many.
 
     The row of the run stays with its approvals, and all of its incident: the timeline and its figures, which are the
@@ -46,7 +46,7 @@ async def forget_runs(database: Database, before: datetime, *, but: Collection[s
     return len(ids)
 
 
-async def remembered(database: Database, ids: Collection[str]) -> set[str]:
+async def runs_with_steps(database: Database, ids: Collection[str]) -> set[str]:
     """Those of these runs whose steps are still there."""
     async with database.read() as connection:
         found = await connection.execute(select(run_steps.c.run_id).where(run_steps.c.run_id.in_(ids)).distinct())

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Decision, Effect, Run, RunState, StepRun, StepState
-from bot.domain.snapshot import Effect as Verdict
+from bot.domain.snapshot import Assessment as Verdict
 
 
 def run_columns(run: Run) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def run_of(row: Row[Any], steps: Iterable[StepRun]) -> Run:
     )
 
 
-def renewed(run: Run, rows: Sequence[Row[Any]]) -> Run:
+def with_steps(run: Run, rows: Sequence[Row[Any]]) -> Run:
     """Each row is a step, with the run's `cancel_by`."""
     return replace(run, cancel_by=_person(rows[0].cancel_by), steps=tuple(step_of(row) for row in rows))
 

@@ -17,9 +17,9 @@ from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Decision, Run, RunState, StepRun, StepState
 from bot.store.database import Database
 from bot.store.guards import ANNOUNCE
-from bot.store.incidents import Told, tell
-from bot.store.outbox import WAKE, owe
-from bot.store.run_rows import approval_columns, approvals_of, renewed, run_columns, run_of, step_columns, step_of
+from bot.store.incidents import TimelineEntry, append_entry
+from bot.store.outbox import NOTIFY, enqueue
+from bot.store.run_rows import approval_columns, approvals_of, run_columns, run_of, step_columns, step_of, with_steps
 from bot.store.tables import approvals, decisions, run_steps, runs, targets
 
 RUN = "run"
@@ -29,11 +29,11 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, run: Run, origin: str, told: Told | None = None) -> tuple[Run, bool]:
+    async def start(self, run: Run, origin: str, told: TimelineEntry | None = None) -> tuple[Run, bool]:
         """Keep a new run with its steps, tell the timeline, owe its workflow; the same `origin` finds the first one."""
         async with self._database.write() as connection:
             if told:  # first: two runs that refer to one incident already would wait for each other to lock it
-                await tell(connection, told)
+                await append_entry(connection, told)
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             made = await connection.execute(
                 dialect.insert(runs)
@@ -46,7 +46,7 @@ class Runs:
                 return await _load(connection, known), False
             steps = [{"run_id": run.id, "position": at, **step_columns(step)} for at, step in enumerate(run.steps)]
             await connection.execute(insert(run_steps), steps)
-            await owe(connection, run.id, RUN, [run.id])
+            await enqueue(connection, run.id, RUN, [run.id])
             return run, True
 
     async def get(self, id: str) -> Run:
@@ -54,14 +54,14 @@ class Runs:
         async with self._database.read() as connection:
             return await _load(connection, id)
 
-    async def renewed(self, run: Run) -> Run:
+    async def refresh(self, run: Run) -> Run:
         """The run as it is now. While it goes on only its steps change, and that somebody has cancelled it."""
         query = select(run_steps, runs.c.cancel_by).join(runs, runs.c.id == run_steps.c.run_id)
         async with self._database.read() as connection:
             rows = await connection.execute(query.where(runs.c.id == run.id).order_by(run_steps.c.position))
-        return renewed(run, rows.all())
+        return with_steps(run, rows.all())
 
-    async def going_on(self) -> list[Run]:
+    async def list_running(self) -> list[Run]:
         """The oldest first."""
         return await self._found(select(runs).where(runs.c.state == RunState.RUNNING.value).order_by(runs.c.started_at))
 
@@ -69,14 +69,14 @@ class Runs:
         """The newest first."""
         return await self._found(select(runs).order_by(runs.c.started_at.desc()).limit(limit))
 
-    async def last_begun(self, runbooks: Collection[str]) -> datetime | None:
+    async def last_started(self, runbooks: Collection[str]) -> datetime | None:
         """When one of these runbooks was last run, rehearsals left out."""
         query = select(func.max(runs.c.started_at)).where(runs.c.runbook.in_(runbooks), runs.c.dry_run.is_(False))
         async with self._database.read() as connection:
             last: datetime | None = (await connection.execute(query)).scalar_one()
         return last
 
-    async def watched(self, service: str, since: datetime) -> bool:
+    async def was_watched(self, service: str, since: datetime) -> bool:
         """Whether the figures of a service were watched after this moment, and held."""
         steps = run_steps.c
         query = select(steps.parameters).where(
@@ -87,11 +87,11 @@ class Runs:
             found = (await connection.execute(real)).scalars()
             return any((one or {}).get("service") == service for one in found)
 
-    async def of(self, incident_id: str) -> list[Run]:
+    async def list_by_incident(self, incident_id: str) -> list[Run]:
         """All runs of an incident, oldest first."""
         return await self._found(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.started_at))
 
-    async def named(self, runbook: str) -> list[Run]:
+    async def list_by_runbook(self, runbook: str) -> list[Run]:
         """All runs of a runbook, oldest first."""
         return await self._found(select(runs).where(runs.c.runbook == runbook).order_by(runs.c.started_at))
 
@@ -99,7 +99,7 @@ class Runs:
         async with self._database.read() as connection:
             return await _read(connection, query)
 
-    async def set_step(self, run_id: str, step_id: str, told: Told | None = None, /, **values: Any) -> None:
+    async def set_step(self, run_id: str, step_id: str, told: TimelineEntry | None = None, /, **values: Any) -> None:
         """Change columns of a step (`state`, `parameters`, `effects`, `result`, …), and tell the timeline of it."""
         statement = _step_changed(run_id, step_id, values)
         if told is None:
@@ -107,10 +107,16 @@ class Runs:
             return
         async with self._database.write() as connection:
             await connection.execute(statement)
-            await tell(connection, told)
+            await append_entry(connection, told)
 
     async def end(
-        self, run_id: str, state: RunState, at: datetime, *, settles: datetime | None = None, told: Told | None = None
+        self,
+        run_id: str,
+        state: RunState,
+        at: datetime,
+        *,
+        settles: datetime | None = None,
+        told: TimelineEntry | None = None,
     ) -> None:
         """The first end stays. What the run has changed cools down until `settles`, and the timeline is told."""
         async with self._database.write() as connection:
@@ -121,7 +127,7 @@ class Runs:
             )
             await connection.execute(update(targets).where(targets.c.run_id == run_id).values(held_until=settles or at))
             if told:
-                await tell(connection, told)
+                await append_entry(connection, told)
 
     async def cancel(self, run_id: str, by: Person, cause: str) -> Run:
         """Ask a run to stop, and wake it. Raises NotFound, WrongState when it has ended."""
@@ -131,7 +137,7 @@ class Runs:
                 raise WrongState("run_ended", run=run_id, state=run.state.value)
             if run.cancel_by is None:
                 await connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_by=asdict(by)))
-            await owe(connection, f"{cause}/wake", WAKE, [run_id])
+            await enqueue(connection, f"{cause}/wake", NOTIFY, [run_id])
             return run
 
     async def cancelled(self, run_id: str) -> bool:
@@ -139,7 +145,7 @@ class Runs:
             found = await connection.execute(select(runs.c.cancel_by).where(runs.c.id == run_id))
             return found.scalar_one_or_none() is not None
 
-    async def ask(self, approval: Approval, **values: Any) -> None:
+    async def request_approval(self, approval: Approval, **values: Any) -> None:
         """Ask for an approval: its step waits, and has these columns (see `set_step`).
 
         Asking again for the same digest changes nothing about what was decided, for another it begins anew.
@@ -162,7 +168,7 @@ class Runs:
         async with self._database.read() as connection:
             return next(iter(approvals_of(await connection.execute(_asked(_of(run_id, step_id))))), None)
 
-    async def look(self, run_id: str, step_id: str) -> tuple[Approval | None, bool]:
+    async def approval_status(self, run_id: str, step_id: str) -> tuple[Approval | None, bool]:
         """An approval, and whether its run was cancelled, in one question: many runs wait at a time."""
         query = _asked(_of(run_id, step_id)).add_columns(runs.c.cancel_by).join(runs, runs.c.id == approvals.c.run_id)
         async with self._database.read() as connection:
@@ -176,7 +182,7 @@ class Runs:
         decision: Decision,
         cause: str,
         *,
-        told: Callable[[Approval], Told | None],
+        told: Callable[[Approval], TimelineEntry | None],
         announced: Mapping[str, Any] | None = None,
     ) -> Approval:
         """Count a decision and wake the run. Raises WrongState when it is too late, for another digest, or doubled.
@@ -209,13 +215,13 @@ class Runs:
             )
             state = known.after(decision)
             await self._settle(connection, known, state)
-            await owe(connection, f"{cause}/wake", WAKE, [run_id])
+            await enqueue(connection, f"{cause}/wake", NOTIFY, [run_id])
             decided = replace(known, state=state, decisions=(*known.decisions, decision))
             if state.agreed and (event := told(decided)):
-                await tell(connection, event)
+                await append_entry(connection, event)
             if state is ApprovalState.BROKEN_GLASS and announced is not None:
                 key = f"{run_id}/{step_id}"
-                await owe(connection, f"{key}/{ANNOUNCE}", ANNOUNCE, [key, state.value, dict(announced)])
+                await enqueue(connection, f"{key}/{ANNOUNCE}", ANNOUNCE, [key, state.value, dict(announced)])
             return decided
 
     async def expire(self, run_id: str, step_id: str) -> None:

@@ -19,14 +19,14 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-PATIENCE_MS = 20
-LITTLE = 0.02  # seconds
+BUSY_TIMEOUT_MS = 20
+RETRY_PAUSE_SECONDS = 0.02  # seconds
 WRITES = "writes"  # an execution option: the transaction is going to write
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
-    f"busy_timeout={PATIENCE_MS}",
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
     "secure_delete=ON",  # what the inbox has handled leaves nothing in the file
 )
 
@@ -75,7 +75,7 @@ def engine(url: URL) -> AsyncEngine:
     return made
 
 
-async def patiently(begin: Callable[[], Awaitable[object]]) -> None:
+async def retry_while_locked(begin: Callable[[], Awaitable[object]]) -> None:
     """`begin`, again and again while another process writes to the file. Raises whatever else is wrong."""
     while True:
         try:
@@ -84,7 +84,7 @@ async def patiently(begin: Callable[[], Awaitable[object]]) -> None:
         except OperationalError as problem:
             if getattr(problem.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 raise
-        await asyncio.sleep(LITTLE)
+        await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
 
 def _connection(database: str, **given: Any) -> aiosqlite.Connection:

@@ -9,15 +9,19 @@ from typing import Any
 from bot.domain.people import Person
 from bot.messages.message import Message
 from bot.parts import Parts
-from bot.post import post
-from bot.workflows.engine import step
+from bot.post import upsert_message
+from bot.workflows.engine import durable_step
 
-A_WHILE = timedelta(hours=1)
+ANNOUNCE_TIMEOUT = timedelta(hours=1)
 
 
 async def announce(parts: Parts, key: str, part: str, facts: dict[str, Any]) -> None:
     """Say `part` of the announcements once; `by` among the facts is a Person as JSON, or a Slack user id."""
     by = facts.get("by")
     told = facts | {"by": Person(**by) if isinstance(by, dict) else by}
-    message = Message.of(parts.words.part("everybody", part, **told))
-    await step(f"announce {part}", partial(post, parts, f"{key}/{part}", parts.incident_channel, message), A_WHILE)
+    message = Message.of(parts.words.render_block("everybody", part, **told))
+    await durable_step(
+        f"announce {part}",
+        partial(upsert_message, parts, f"{key}/{part}", parts.incident_channel, message),
+        ANNOUNCE_TIMEOUT,
+    )

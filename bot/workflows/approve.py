@@ -9,43 +9,47 @@ from functools import partial
 from bot.domain.errors import WrongState
 from bot.domain.run import Approval, ApprovalState, Run
 from bot.domain.runbook import Step
-from bot.drawings import BRIEFLY
+from bot.drawings import REFRESH_TIMEOUT
 from bot.parts import Parts
-from bot.workflows.engine import Outcome, attempt
-from bot.workflows.guards import LOOK_AGAIN
-from bot.workflows.show_run import show_approval
+from bot.workflows.engine import Outcome, run_with_retries
+from bot.workflows.guards import STOP_POLL_SECONDS
+from bot.workflows.show_run import update_approval_card
 
-SHOW_AGAIN = 5.0
+CARD_RETRY_SECONDS = 5.0
 
 
-async def agreed(parts: Parts, known: Run, each: Step, *, shown: bool) -> None:
+async def wait_for_approval(parts: Parts, known: Run, each: Step, *, shown: bool) -> None:
     """Wait for what was asked, and keep the card up to date but for the last word. Raises WrongState that says why not.
 
     A card that stands nowhere yet (Slack is away, the incident's channel is not open) is tried again meanwhile.
     """
-    woken, seen = parts.woken(known.id), 0
+    woken, seen = parts.event(known.id), 0
     while True:
         woken.clear()
-        asked, left = await _look(parts, known.id, each.id)
+        asked, left = await _approval_status(parts, known.id, each.id)
         if asked.state.agreed:
             return
         if asked.state is not ApprovalState.WAITING:
             raise WrongState(asked.state.value, run=known.id)
         if len(asked.decisions) > seen or not shown:
-            seen, shown = len(asked.decisions), bool((await show_who(parts, known, each)).value)
+            seen, shown = len(asked.decisions), bool((await show_approvers(parts, known, each)).value)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(left / parts.clock.speed, LOOK_AGAIN if shown else SHOW_AGAIN)):
+            async with asyncio.timeout(
+                min(left / parts.clock.speed, STOP_POLL_SECONDS if shown else CARD_RETRY_SECONDS)
+            ):
                 await woken.wait()
 
 
-async def show_who(parts: Parts, known: Run, each: Step) -> Outcome:
+async def show_approvers(parts: Parts, known: Run, each: Step) -> Outcome:
     """Draw the card; good with None while it stands nowhere."""
-    return await attempt(f"{each.id}: show who", partial(show_approval, parts, known.id, each.id), BRIEFLY)
+    return await run_with_retries(
+        f"{each.id}: show who", partial(update_approval_card, parts, known.id, each.id), REFRESH_TIMEOUT
+    )
 
 
-async def _look(parts: Parts, run_id: str, step_id: str) -> tuple[Approval, float]:
+async def _approval_status(parts: Parts, run_id: str, step_id: str) -> tuple[Approval, float]:
     """How it stands, and the seconds that are left. Raises WrongState when the run is cancelled, or it is too late."""
-    asked, cancelled = await parts.store.runs.look(run_id, step_id)
+    asked, cancelled = await parts.store.runs.approval_status(run_id, step_id)
     if asked is None:
         raise WrongState("no_such_approval", run=run_id, step=step_id)
     if cancelled:

@@ -16,11 +16,11 @@ from bot.domain.runbook import Runbook
 from bot.parts import Parts
 from bot.policy import policy_of
 from bot.runbooks import Expressions
-from bot.workflows.filling import about_incident
-from bot.workflows.note import told_start
+from bot.workflows.filling import incident_variables
+from bot.workflows.note import started
 
 
-async def begin(
+async def start_run(
     parts: Parts,
     book: Runbook,
     inputs: Mapping[str, Any],
@@ -48,7 +48,7 @@ async def begin(
         dry_run=dry_run,
         steps=tuple(StepRun(step.id, step.uses) for step in book.steps),
     )
-    return (await parts.store.runs.begin(run, cause, told_start(parts, run)))[0]
+    return (await parts.store.runs.start(run, cause, started(parts, run)))[0]
 
 
 def _risks(book: Runbook) -> Iterator[Risk]:
@@ -65,12 +65,12 @@ def read_inputs(
     for name in given:
         if name not in book.inputs:
             raise BadInput("unknown_input", runbook=book.name, input=name, nearest=nearest(name, book.inputs))
-    about = about_incident(incident)
+    about = incident_variables(incident)
     found: dict[str, Any] = {}
     for name, asked in book.inputs.items():
         value = given.get(name)
         if value is None and asked.default is not None:
-            value = Expressions().fill(asked.default, {"incident": about})
+            value = Expressions().render(asked.default, {"incident": about})
         if value in (None, "None", ""):
             if asked.required or asked.type == "service":
                 raise BadInput("input_missing", runbook=book.name, input=name)

@@ -9,36 +9,36 @@ from bot.domain.people import BOT
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.parts import Parts
 from bot.store.pages import Page
-from bot.workflows.engine import start, step
-from bot.workflows.follow import redraw, tell
-from bot.workflows.page import catch_up
-from bot.workflows.report import redraw_report
+from bot.workflows.engine import durable_step, start
+from bot.workflows.follow import post_timeline_event, update_incident_messages
+from bot.workflows.page import sync_page_state
+from bot.workflows.report import update_report_message
 
-Consequence = Callable[[Parts, str, TimelineEvent], Awaitable[None]]
+EventHandler = Callable[[Parts, str, TimelineEvent], Awaitable[None]]
 
 # The message of the run itself says what it does.
-_RUNS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
-_UNSPOKEN = _RUNS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN}
-_ON_THE_CARD = frozenset(
+_RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
+_NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN}
+_CHANGES_CARD = frozenset(
     {Kind.ACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED, Kind.RESOLVED,
      Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
 )  # fmt: skip
 
-_IN_THE_REPORT = frozenset(
+_CHANGES_REPORT = frozenset(
     {Kind.FOLLOWUP_FILED, Kind.FOLLOWUP_DONE, Kind.FOLLOWUP_REOPENED, Kind.IMPACT_SET, Kind.CAUSE_SET}
 )
 
 
-async def follow(parts: Parts, incident_id: str, seq: int) -> None:
+async def handle_event(parts: Parts, incident_id: str, seq: int) -> None:
     """Carry one event to the outside. An event never changes, so reading it again gives the same."""
     event = await parts.store.incidents.event(incident_id, seq)
-    if event.kind not in _UNSPOKEN:
-        await tell(parts, incident_id, event)
-    if event.kind in _ON_THE_CARD:
-        await redraw(parts, incident_id)
-    if event.kind in _IN_THE_REPORT:
-        await step("report's message", lambda: redraw_report(parts, incident_id), timedelta(minutes=10))
-    if consequence := _CONSEQUENCES.get(event.kind):
+    if event.kind not in _NOT_POSTED:
+        await post_timeline_event(parts, incident_id, event)
+    if event.kind in _CHANGES_CARD:
+        await update_incident_messages(parts, incident_id)
+    if event.kind in _CHANGES_REPORT:
+        await durable_step("report's message", lambda: update_report_message(parts, incident_id), timedelta(minutes=10))
+    if consequence := _HANDLERS.get(event.kind):
         await consequence(parts, incident_id, event)
 
 
@@ -48,13 +48,13 @@ async def _declared(parts: Parts, incident_id: str, event: TimelineEvent) -> Non
         await start("propose", f"{incident_id}/propose", incident_id, runbooks)
 
 
-async def _page_asked(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
+async def _page_requested(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
     key, team, text = event.facts["key"], event.facts["team"], event.facts["text"]
     await start("page", f"{key}/paging", key, incident_id, team, text, "asked")
 
 
 async def _acknowledged(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
-    await _tell_pagerduty(parts, incident_id)
+    await _sync_pages(parts, incident_id)
 
 
 async def _severity_changed(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
@@ -68,10 +68,10 @@ async def _reopened(parts: Parts, incident_id: str, event: TimelineEvent) -> Non
 
 
 async def _resolved(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
-    await _tell_pagerduty(parts, incident_id)
+    await _sync_pages(parts, incident_id)
     if parts.prometheus:
         await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "resolved")
-    await step("usual follow-ups", lambda: _open_usual_followups(parts, incident_id))
+    await durable_step("usual follow-ups", lambda: _open_usual_followups(parts, incident_id))
     await start("write_report", f"{incident_id}/{event.seq}/report", incident_id)
 
 
@@ -84,7 +84,7 @@ async def _open_usual_followups(parts: Parts, incident_id: str) -> None:
     for number, usual in enumerate(parts.team.severities[incident.severity].followups):
         await parts.store.followups.open(
             incident_id,
-            f"{parts.words.of(usual.title)} ({incident_id})",
+            f"{parts.words.pick(usual.title)} ({incident_id})",
             owner=usual.owner or policy.owner,
             due=now.date() + (usual.due_in or policy.due_in),
             labels=tuple(policy.labels),
@@ -105,7 +105,7 @@ async def _closed(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
 
 async def _page_resolved(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
     if not _from_pagerduty(event):
-        await _tell_pagerduty(parts, incident_id, resolve=True)
+        await _sync_pages(parts, incident_id, resolve=True)
 
 
 async def _followup_opened(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
@@ -120,33 +120,33 @@ async def _noted(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
     text = f"{event.by.name or event.by.id}: {event.facts['text']} [{incident_id}#{event.seq}]"
 
     async def note() -> None:
-        for page in await parts.store.pages.of(incident_id):
+        for page in await parts.store.pages.list_by_incident(incident_id):
             id = page.pagerduty_id or await _pagerduty_id(parts, page)
             if id:
                 await pagerduty.note(id, text)
 
-    await step("note in PagerDuty", note, timedelta(minutes=10))
+    await durable_step("note in PagerDuty", note, timedelta(minutes=10))
 
 
 async def _pagerduty_id(parts: Parts, page: Page) -> str | None:
     found = await parts.pagerduty.incident_by_key(page.key) if parts.pagerduty else None
     if found:
-        await parts.store.pages.identify(page.key, found.id)
+        await parts.store.pages.set_pagerduty_id(page.key, found.id)
     return found.id if found else None
 
 
-async def _tell_pagerduty(parts: Parts, incident_id: str, *, resolve: bool = False) -> None:
+async def _sync_pages(parts: Parts, incident_id: str, *, resolve: bool = False) -> None:
     """Bring the pages to where the incident is: acknowledged or resolved."""
-    await step("pages", lambda: catch_up(parts, incident_id, resolve=resolve), timedelta(hours=24))
+    await durable_step("pages", lambda: sync_page_state(parts, incident_id, resolve=resolve), timedelta(hours=24))
 
 
 def _from_pagerduty(event: TimelineEvent) -> bool:
     return event.facts.get("source") == "PagerDuty"
 
 
-_CONSEQUENCES: dict[Kind, Consequence] = {
+_HANDLERS: dict[Kind, EventHandler] = {
     Kind.DECLARED: _declared,
-    Kind.PAGE_ASKED: _page_asked,
+    Kind.PAGE_ASKED: _page_requested,
     Kind.ACKNOWLEDGED: _acknowledged,
     Kind.SEVERITY_CHANGED: _severity_changed,
     Kind.REOPENED: _reopened,

@@ -13,38 +13,38 @@ from bot.domain.incident import Incident
 from bot.domain.people import BOT
 from bot.messages.incident import links
 from bot.parts import Parts
-from bot.workflows.engine import start, step
-from bot.workflows.follow import PATIENCE, draw_card, draw_headline, set_topic, trouble
+from bot.workflows.engine import durable_step, start
+from bot.workflows.follow import MESSAGE_TIMEOUT, record_failure, update_card, update_headline, update_topic
 
 CHANNEL_NAME_LIMIT = 80
-A_MOMENT = timedelta(seconds=15)
-A_WHILE = timedelta(minutes=10)
+OPEN_CHANNEL_TIMEOUT = timedelta(seconds=15)
+FURNISH_CHANNEL_TIMEOUT = timedelta(minutes=10)
 
 
 async def declare(parts: Parts, incident_id: str) -> None:
     """Everything that follows from a declaration. What fails is told on the timeline, and the rest goes on."""
     await start("page_teams", f"{incident_id}/page", incident_id, "declared")  # who is to wake up waits for nothing
-    channel = await step("channel", lambda: open_channel(parts, incident_id), A_MOMENT)
+    channel = await durable_step("channel", lambda: open_channel(parts, incident_id), OPEN_CHANNEL_TIMEOUT)
     if not channel.ok:
-        await trouble(parts, incident_id, "channel", channel)  # which is told in the headline's thread
-        await step("headline without channel", lambda: draw_headline(parts, incident_id), PATIENCE)
-        await step("channel again", lambda: open_channel(parts, incident_id), PATIENCE)
+        await record_failure(parts, incident_id, "channel", channel)  # which is told in the headline's thread
+        await durable_step("headline without channel", lambda: update_headline(parts, incident_id), MESSAGE_TIMEOUT)
+        await durable_step("channel again", lambda: open_channel(parts, incident_id), MESSAGE_TIMEOUT)
     if parts.prometheus:
         await start("snapshot", f"{incident_id}/snapshot/declared", incident_id, "declared")
     names = ("headline", "topic", "invitations", "links", "card")
     outcomes = await asyncio.gather(
-        step("headline", lambda: draw_headline(parts, incident_id), PATIENCE),
-        step("topic", lambda: set_topic(parts, incident_id), A_WHILE),
-        step("invitations", lambda: invite(parts, incident_id), A_WHILE),
-        step("links", lambda: bookmark(parts, incident_id), A_WHILE),
-        step("card", lambda: draw_card(parts, incident_id), PATIENCE),
+        durable_step("headline", lambda: update_headline(parts, incident_id), MESSAGE_TIMEOUT),
+        durable_step("topic", lambda: update_topic(parts, incident_id), FURNISH_CHANNEL_TIMEOUT),
+        durable_step("invitations", lambda: invite(parts, incident_id), FURNISH_CHANNEL_TIMEOUT),
+        durable_step("links", lambda: bookmark(parts, incident_id), FURNISH_CHANNEL_TIMEOUT),
+        durable_step("card", lambda: update_card(parts, incident_id), MESSAGE_TIMEOUT),
     )
     for name, outcome in zip(names, outcomes, strict=True):
         if not outcome.ok:
-            await trouble(parts, incident_id, name, outcome)
-    await step("pin", lambda: pin_card(parts, incident_id), A_WHILE)
+            await record_failure(parts, incident_id, name, outcome)
+    await durable_step("pin", lambda: pin_card(parts, incident_id), FURNISH_CHANNEL_TIMEOUT)
     # The headline was drawn while the channel was being furnished: anything that happened meanwhile is drawn now.
-    await step("headline again", lambda: draw_headline(parts, incident_id), PATIENCE)
+    await durable_step("headline again", lambda: update_headline(parts, incident_id), MESSAGE_TIMEOUT)
     await start("remind", f"{incident_id}/remind", incident_id)
 
 
@@ -62,14 +62,14 @@ async def open_channel(parts: Parts, incident_id: str) -> str:
     if incident.channel:
         return incident.channel
     # Who is to be invited is looked up meanwhile; a failure shows when the invitation needs it.
-    (channel, name), _ = await asyncio.gather(_create(parts, incident), _look_up_people(parts, incident))
+    (channel, name), _ = await asyncio.gather(_create(parts, incident), _warm_people_cache(parts, incident))
     at = parts.clock.now()
     await parts.store.incidents.change(
         incident_id,
         lambda now: now.opened_in(channel, name, by=BOT, at=at),
         cause=f"{incident_id}/channel",
     )
-    parts.woken(incident_id).set()
+    parts.event(incident_id).set()
     return channel
 
 
@@ -82,22 +82,22 @@ async def _create(parts: Parts, incident: Incident) -> tuple[str, str]:
         except Refused as problem:
             if problem.facts.get("error") != "name_taken":
                 raise
-            if found := await _ours(parts, name):
+            if found := await _find_own_channel(parts, name):
                 return found, name
     raise Refused("slack_refused", method="conversations.create", error="name_taken")
 
 
-async def _ours(parts: Parts, name: str) -> str | None:
+async def _find_own_channel(parts: Parts, name: str) -> str | None:
     """The channel of this name, when we made it in an earlier try and no incident has it yet."""
     me = (await parts.slack.identity()).user_id
-    for channel in await parts.slack.pages("conversations.list", "channels"):
+    for channel in await parts.slack.paginate("conversations.list", "channels"):
         if channel.get("name") == name and channel.get("creator") == me and not channel.get("is_archived"):
             known = await parts.store.incidents.in_channel(channel["id"])
             return None if known else str(channel["id"])
     return None
 
 
-async def _look_up_people(parts: Parts, incident: Incident) -> None:
+async def _warm_people_cache(parts: Parts, incident: Incident) -> None:
     try:
         await responders(parts, incident)
     except BotError:
@@ -108,7 +108,7 @@ async def responders(parts: Parts, incident: Incident) -> list[str]:
     """The Slack user ids that belong in the incident's channel."""
     policy = parts.team.severities[incident.severity]
     teams = [parts.team.teams[name] for name in policy.invite]
-    groups = [parts.slack.members_of(team.usergroup) for team in teams if team.usergroup]
+    groups = [parts.slack.usergroup_members(team.usergroup) for team in teams if team.usergroup]
     members = [member for group in await asyncio.gather(*groups) for member in group]
     listed = [member for team in teams for member in team.members]
     declarer = [incident.declared_by.id] if incident.declared_by.in_slack else []
@@ -130,12 +130,12 @@ async def invite(parts: Parts, incident_id: str) -> list[str]:
         if problem.facts.get("error") == "already_in_channel" and len(people) == 1:
             return people
     outcomes = await asyncio.gather(
-        *(_invite_one(parts, incident.channel, person) for person in people), return_exceptions=False
+        *(_invite_person(parts, incident.channel, person) for person in people), return_exceptions=False
     )
     return [person for person, came in zip(people, outcomes, strict=True) if came]
 
 
-async def _invite_one(parts: Parts, channel: str, person: str) -> bool:
+async def _invite_person(parts: Parts, channel: str, person: str) -> bool:
     try:
         await parts.slack.call("conversations.invite", channel=channel, users=person)
     except Refused as problem:
@@ -149,14 +149,14 @@ async def bookmark(parts: Parts, incident_id: str) -> list[str]:
     if incident.channel is None:
         return []
     found = links(incident, parts.team, parts.grafana_url)
-    await asyncio.gather(*(_bookmark_one(parts, incident, title, url) for title, url in found))
+    await asyncio.gather(*(_add_bookmark(parts, incident, title, url) for title, url in found))
     return [url for _, url in found]
 
 
-async def _bookmark_one(parts: Parts, incident: Incident, title: str, url: str) -> None:
+async def _add_bookmark(parts: Parts, incident: Incident, title: str, url: str) -> None:
     channel = incident.channel or ""
     key = f"{incident.id}/bookmark/{title}"[:160]
-    if not await parts.store.posts.begin(key, channel):
+    if not await parts.store.slack_messages.reserve(key, channel):
         there = await parts.slack.call("bookmarks.list", channel_id=channel)
         if any(known.get("link") == url for known in there.get("bookmarks") or []):
             return
@@ -164,7 +164,7 @@ async def _bookmark_one(parts: Parts, incident: Incident, title: str, url: str) 
 
 
 async def pin_card(parts: Parts, incident_id: str) -> dict[str, Any] | None:
-    known = await parts.store.posts.get(f"{incident_id}/card")
+    known = await parts.store.slack_messages.get(f"{incident_id}/card")
     if known is None or known.ts is None:
         return None
     try:

@@ -23,24 +23,24 @@ from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWo
 from sqlalchemy import make_url
 
 from bot.domain.errors import BotError, Unavailable
-from bot.integrations.base import in_thread, patiently
+from bot.integrations.base import in_thread, retry
 from bot.metrics import Metrics
 from bot.parts import Parts
-from bot.store.outbox import WAKE
-from bot.tasks import cut_off
+from bot.store.outbox import NOTIFY
+from bot.tasks import cancel_and_wait
 from bot.workflows.leader import Leadership
-from bot.workflows.tidy import keep_tidy
+from bot.workflows.tidy import cleanup_loop
 
 log = logging.getLogger(__name__)
 
 Workflow = Callable[..., Coroutine[Any, Any, Any]]
 
 # Bump it ONLY together with a plan for the workflows in flight: they are recovered by this name alone.
-VERSION = "workflows-1"
-LOOK_FOR_WORK = 0.2
+WORKFLOW_VERSION = "workflows-1"
+OUTBOX_POLL_SECONDS = 0.2
 SHORTEST_SLEEP = 0.001
-LOOK_FOR_ORPHANS = 5.0
-MIGRATED_WITHIN = 120.0
+RECOVERY_INTERVAL_SECONDS = 5.0
+MIGRATION_TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,9 @@ class Outcome:
         return self.error is None
 
 
-async def step(name: str, do: Callable[[], Awaitable[Any]], patience: timedelta | None = None) -> Outcome:
+async def durable_step(
+    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
+) -> Outcome:
     """Do something outside, once it is recorded as done never again; until then at least once.
 
     `do` gives plain JSON, or an Outcome (see `attempt`), and may be called again after a crash, so a second time must
@@ -65,14 +67,16 @@ async def step(name: str, do: Callable[[], Awaitable[Any]], patience: timedelta 
     """
 
     async def recorded() -> dict[str, Any]:  # DBOS logs the arguments of a step that is cut off: this has none
-        came_to = await attempt(name, do, patience)
+        came_to = await run_with_retries(name, call, give_up_after)
         return {"value": came_to.value} if came_to.ok else {"error": came_to.error, "facts": dict(came_to.facts)}
 
     envelope = await DBOS.run_step_async({"name": name}, recorded)
     return Outcome(**envelope)
 
 
-async def attempt(name: str, do: Callable[[], Awaitable[Any]], patience: timedelta | None = None) -> Outcome:
+async def run_with_retries(
+    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
+) -> Outcome:
     """A part of a step, as patient as it should be: what a `step` does before its outcome is recorded.
 
     Recording costs more than most steps do. So a step may be made of several attempts, of which each can be made again
@@ -90,16 +94,16 @@ async def attempt(name: str, do: Callable[[], Awaitable[Any]], patience: timedel
             metrics.step_failed(workflow, name, error)
 
     async def led() -> Any:
-        await _held.get().wait()
-        return await do()
+        await _is_leader.get().wait()
+        return await call()
 
     try:
-        came_to = await patiently(led, patience, waiting=waiting)
-        return came_to if isinstance(came_to, Outcome) else Outcome(came_to)
+        outcome = await retry(led, give_up_after, on_retry=waiting)
+        return outcome if isinstance(outcome, Outcome) else Outcome(outcome)
     except BotError as problem:
         counted(problem.key)
         log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
-        return Outcome(error=problem.key, facts=_plain(problem.facts))
+        return Outcome(error=problem.key, facts=_to_json_facts(problem.facts))
     except Exception:
         counted("unexpected")
         reference = uuid.uuid4().hex[:8]
@@ -123,7 +127,7 @@ async def start(name: str, workflow_id: str, *arguments: Any) -> None:
 _registered: dict[str, Workflow] = {}
 _current: ContextVar[tuple[str, Metrics | None]] = ContextVar("workflow")  # whose step it is, and who counts it
 # Set while the process of the workflow leads: without the leadership no step begins.
-_held: ContextVar[asyncio.Event] = ContextVar("held")
+_is_leader: ContextVar[asyncio.Event] = ContextVar("held")
 
 
 class Engine:
@@ -134,11 +138,11 @@ class Engine:
         self._workflows = workflows
         self._url = database_url
         self._leadership = Leadership(database_url)
-        self._woken = asyncio.Event()
+        self._outbox_notified = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._interrupted: set[str] = set()  # ids of workflows that go on by a replay
-        self._look_for_orphans = asyncio.Event()
+        self._recovery_requested = asyncio.Event()
         self._launched = False
         self._dbos: DBOS | None = None
         self._client: DBOSClient | None = None  # for what other processes run
@@ -146,29 +150,29 @@ class Engine:
     @property
     def leads(self) -> bool:
         """Whether the workflows run in this process, now."""
-        return self._launched and self._leadership.held.is_set()
+        return self._launched and self._leadership.is_leader.is_set()
 
     async def start(self) -> None:
         """Begin to compete for the leadership; returns at once."""
         self._tasks.append(asyncio.create_task(self._run(), name="engine"))
 
     async def stop(self) -> None:
-        await cut_off(self._tasks)
+        await cancel_and_wait(self._tasks)
         if self._launched:
             self._launched = False
             # DBOS complains of every workflow that is cut off. They go on at the next start, as after a crash.
             of_dbos = logging.getLogger("dbos")
             level = of_dbos.level
             of_dbos.setLevel(logging.CRITICAL)
-            await cut_off(self._running)
-            await self._parts.drawings.stop()
-            _put_away(self._dbos)
+            await cancel_and_wait(self._running)
+            await self._parts.message_refresher.stop()
+            _destroy(self._dbos)
             of_dbos.setLevel(level)
         if self._client:
             self._client.destroy()
         await self._leadership.release()
 
-    async def has_done(self, workflow_id: str, step: str) -> bool:
+    async def has_completed(self, workflow_id: str, step: str) -> bool:
         """Whether a workflow has come to the end of this step, whichever process runs it."""
         if self._client is None:
             url = _system_database(self._url)
@@ -176,9 +180,9 @@ class Engine:
         steps = await self._client.list_workflow_steps_async(workflow_id)
         return any(one["function_name"] == step for one in steps)
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """There is work in the outbox."""
-        self._woken.set()
+        self._outbox_notified.set()
 
     async def _run(self) -> None:
         await self._leadership.acquire()
@@ -186,33 +190,35 @@ class Engine:
             try:
                 # In a thread: on PostgreSQL it waits until every transaction that is open has ended, ours too.
                 url = _system_database(self._url)
-                await in_thread(DBOS.migrate, url, deadline=MIGRATED_WITHIN, service="DBOS")
+                await in_thread(DBOS.migrate, url, deadline=MIGRATION_TIMEOUT_SECONDS, service="DBOS")
                 self._launch()
                 self._launched = True
             except Exception:
-                log.exception("the engine does not start; it is tried again in %s s", LOOK_FOR_ORPHANS)
-                _put_away(self._dbos)
-                await asyncio.sleep(LOOK_FOR_ORPHANS)
-        self._tasks.append(asyncio.create_task(self._adopt_orphans(), name="engine-orphans"))
-        self._tasks.append(asyncio.create_task(keep_tidy(self._parts, self._leadership.held), name="engine-tidy"))
+                log.exception("the engine does not start; it is tried again in %s s", RECOVERY_INTERVAL_SECONDS)
+                _destroy(self._dbos)
+                await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
+        self._tasks.append(asyncio.create_task(self._recover_workflows(), name="engine-orphans"))
+        self._tasks.append(
+            asyncio.create_task(cleanup_loop(self._parts, self._leadership.is_leader), name="engine-tidy")
+        )
         while True:
-            await self._leadership.held.wait()
+            await self._leadership.is_leader.wait()
             try:
-                await self._start_what_is_owed()
+                await self._dispatch_outbox()
             except Unavailable as problem:
                 log.warning("the outbox cannot be read: %s", problem)
             except Exception:
                 log.exception("the outbox broke")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_FOR_WORK):
-                    await self._woken.wait()
-            self._woken.clear()
+                async with asyncio.timeout(OUTBOX_POLL_SECONDS):
+                    await self._outbox_notified.wait()
+            self._outbox_notified.clear()
 
     def _launch(self) -> None:
         config: DBOSConfig = {
             "name": "tamv-bot",
             "system_database_url": _system_database(self._url),
-            "application_version": VERSION,
+            "application_version": WORKFLOW_VERSION,
             "executor_id": uuid.uuid4().hex,
             "serializer": DBOSPortableJSONSerializer(),
             # DBOS tries again by itself when a connection is gone, and what one has prepared serves the next call.
@@ -230,7 +236,7 @@ class Engine:
         parts = self._parts
 
         async def run(*arguments: Any) -> Any:
-            _held.set(self._leadership.held)
+            _is_leader.set(self._leadership.is_leader)
             if task := asyncio.current_task():
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
@@ -254,25 +260,25 @@ class Engine:
 
     def _replay(self, workflow_id: str) -> None:
         self._interrupted.add(workflow_id)
-        self._look_for_orphans.set()
+        self._recovery_requested.set()
 
-    async def _start_what_is_owed(self) -> None:
+    async def _dispatch_outbox(self) -> None:
         """What this version does not know is left to a newer one, which is being rolled out."""
-        known = {WAKE, *_registered}
-        while owed := [work for work in await self._parts.store.outbox.owed() if work.workflow in known]:
+        known = {NOTIFY, *_registered}
+        while owed := [work for work in await self._parts.store.outbox.pending() if work.workflow in known]:
             for work in owed:
-                if work.workflow == WAKE:
-                    self._parts.wake(*work.arguments)
+                if work.workflow == NOTIFY:
+                    self._parts.notify(*work.arguments)
                     continue
                 with SetWorkflowID(work.workflow_id):
                     await DBOS.start_workflow_async(_registered[work.workflow], *work.arguments)
-            await self._parts.store.outbox.paid([work.id for work in owed])
+            await self._parts.store.outbox.mark_dispatched([work.id for work in owed])
 
-    async def _adopt_orphans(self) -> None:
+    async def _recover_workflows(self) -> None:
         """Workflows that nobody runs go on here: the interrupted, and what runs under another executor's id."""
         while True:
-            await self._leadership.held.wait()
-            self._look_for_orphans.clear()
+            await self._leadership.is_leader.wait()
+            self._recovery_requested.clear()
             try:
                 running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
                 for workflow in running:
@@ -280,10 +286,10 @@ class Engine:
                         log.info("going on with %s", workflow.workflow_id)
                         await self._resume(workflow)
             except Exception:
-                log.exception("looking for orphans broke; it goes on in %s s", LOOK_FOR_ORPHANS)
+                log.exception("looking for orphans broke; it goes on in %s s", RECOVERY_INTERVAL_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_FOR_ORPHANS):
-                    await self._look_for_orphans.wait()
+                async with asyncio.timeout(RECOVERY_INTERVAL_SECONDS):
+                    await self._recovery_requested.wait()
 
     async def _resume(self, workflow: WorkflowStatus) -> None:
         interrupted = workflow.workflow_id in self._interrupted
@@ -297,7 +303,7 @@ class Engine:
             raise
 
 
-def _put_away(dbos: DBOS | None) -> None:
+def _destroy(dbos: DBOS | None) -> None:
     """End DBOS. It has put its own threads into the running loop, and they end with it: the loop gets others."""
     if dbos and dbos._sys_db_field:
         # A thread that is recording a step would try again while the database is away, and keep the process alive.
@@ -321,6 +327,6 @@ def _system_database(url: str) -> str:
     return f"sqlite:///{path}"
 
 
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     plain = (str, int, float, bool, type(None), list, dict)
     return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

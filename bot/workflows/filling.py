@@ -13,15 +13,17 @@ from bot.domain.run import Run, StepRun
 from bot.domain.runbook import Step
 from bot.parts import Parts
 
-WITHOUT_TIMEOUT = timedelta(minutes=10)
-OWN_LIMITS = ("duration", "within", "wait", "ends")  # parameters by which actions are told how long to wait
+DEFAULT_STEP_TIMEOUT = timedelta(minutes=10)
+WAIT_PARAMETERS = ("duration", "within", "wait", "ends")  # parameters by which actions are told how long to wait
 
 
-async def names(parts: Parts, known: Run, each: Step) -> dict[str, Any]:
+async def expression_names(parts: Parts, known: Run, each: Step) -> dict[str, Any]:
     """What the expressions of a step may look at. The incident is read only if it is written of."""
     looked_at = known.incident_id if "incident" in repr((each.if_, each.with_)) else None
-    incident = about_incident(await parts.store.incidents.get(looked_at) if looked_at else None)
-    steps = {one.id: {**_found(known, one), "state": one.state.value, "verified": one.verified} for one in known.steps}
+    incident = incident_variables(await parts.store.incidents.get(looked_at) if looked_at else None)
+    steps = {
+        one.id: {**_step_facts(known, one), "state": one.state.value, "verified": one.verified} for one in known.steps
+    }
     return {
         "inputs": dict(known.inputs),
         "incident": incident,
@@ -30,7 +32,7 @@ async def names(parts: Parts, known: Run, each: Step) -> dict[str, Any]:
     }
 
 
-def about_incident(incident: Incident | None) -> dict[str, Any]:
+def incident_variables(incident: Incident | None) -> dict[str, Any]:
     """What expressions may know of the incident; all of it None without one."""
     if incident is None:
         return dict.fromkeys(("id", "service", "severity", "title"))
@@ -42,7 +44,7 @@ def about_incident(incident: Incident | None) -> dict[str, Any]:
     }
 
 
-def environment(parts: Parts, known: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
+def step_environment(parts: Parts, known: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
     """Where a step acts, and whose rules hold for it: where its namespace lies, where its runbook says, or the run's.
 
     The namespace comes first: nobody gets round the rules of production by a run in staging.
@@ -55,7 +57,7 @@ def environment(parts: Parts, known: Run, step_id: str, parameters: Mapping[str,
     return asked if not lies_in or asked in lies_in else min(lies_in)
 
 
-def context(
+def action_context(
     parts: Parts,
     known: Run,
     step_id: str,
@@ -67,28 +69,28 @@ def context(
 ) -> Context:
     """What the action of a step is given; its key is the same however often it is tried, and it `began` only once."""
     key = f"{known.id}/{step_id}/undo" if undoing else f"{known.id}/{step_id}"
-    where = environment(parts, known, step_id, parameters)
+    where = step_environment(parts, known, step_id, parameters)
     return Context(parts, key, where, known.incident_id, known.by, foreseen or {}, began=began or parts.clock.now())
 
 
-def typed(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def parse_parameters(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Stored parameters (plain JSON) in the types of the action's function."""
     model = action.parameters.model_validate(dict(parameters))
     return {name: getattr(model, name) for name in action.parameters.model_fields}
 
 
-def limit(each: Step, given: Mapping[str, Any], now: datetime) -> timedelta:
+def step_timeout(each: Step, given: Mapping[str, Any], now: datetime) -> timedelta:
     """How long the action of a step may take with these typed parameters, when it begins now.
 
     What the runbook says; without that ten minutes, and besides as long as the action is told to wait.
     """
     if each.timeout:
         return each.timeout
-    told = (given.get(name) for name in OWN_LIMITS)
+    told = (given.get(name) for name in WAIT_PARAMETERS)
     own = (one - now if isinstance(one, datetime) else one for one in told if isinstance(one, timedelta | datetime))
-    return WITHOUT_TIMEOUT + max((timedelta(), *own))
+    return DEFAULT_STEP_TIMEOUT + max((timedelta(), *own))
 
 
-def _found(known: Run, one: StepRun) -> Mapping[str, Any]:
+def _step_facts(known: Run, one: StepRun) -> Mapping[str, Any]:
     """The facts that a step gave; those that it foresees in a dry run."""
     return one.result or (one.rehearsed if known.dry_run else None) or {}

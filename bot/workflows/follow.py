@@ -10,30 +10,32 @@ from bot.domain.errors import BotError, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.messages.incident import card, told, topic
+from bot.messages.incident import card, timeline_message, topic
 from bot.parts import Parts
-from bot.post import post
-from bot.workflows.engine import Outcome, step
+from bot.post import upsert_message
+from bot.workflows.engine import Outcome, durable_step
 
 # A message that is a day late helps nobody.
-PATIENCE = timedelta(hours=24)
+MESSAGE_TIMEOUT = timedelta(hours=24)
 
 
-async def tell(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
+async def post_timeline_event(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
     """Post one event where the incident is handled."""
-    await step("tell", lambda: _tell(parts, incident_id, event), PATIENCE)
+    await durable_step("tell", lambda: _post_timeline_event(parts, incident_id, event), MESSAGE_TIMEOUT)
 
 
-async def _tell(parts: Parts, incident_id: str, event: TimelineEvent) -> dict[str, Any]:
+async def _post_timeline_event(parts: Parts, incident_id: str, event: TimelineEvent) -> dict[str, Any]:
     incident = await parts.store.incidents.get(incident_id)
-    where = await place(parts, incident)
+    where = await destination(parts, incident)
     if where is None:
         raise Unavailable("channel_pending", incident=incident_id)
     channel, thread = where
-    return await post(parts, f"{incident_id}/{event.seq}", channel, told(event, incident, parts.words), thread=thread)
+    return await upsert_message(
+        parts, f"{incident_id}/{event.seq}", channel, timeline_message(event, incident, parts.words), thread=thread
+    )
 
 
-async def place(parts: Parts, incident: Incident) -> tuple[str, str | None] | None:
+async def destination(parts: Parts, incident: Incident) -> tuple[str, str | None] | None:
     """Where an incident is told, as a channel and a thread in it: its own channel; None while that is being opened.
 
     The headline is posted after the channel was opened. One that stands without says that Slack refused the channel:
@@ -41,72 +43,72 @@ async def place(parts: Parts, incident: Incident) -> tuple[str, str | None] | No
     """
     if incident.channel:
         return incident.channel, None
-    headline = await parts.store.posts.get(f"{incident.id}/headline")
+    headline = await parts.store.slack_messages.get(f"{incident.id}/headline")
     return (headline.channel, headline.ts) if headline and headline.ts else None
 
 
-async def redraw(parts: Parts, incident_id: str) -> None:
+async def update_incident_messages(parts: Parts, incident_id: str) -> None:
     """Bring the headline, the card and the topic to what is true now."""
-    await step("headline", lambda: draw_headline(parts, incident_id), PATIENCE)
-    await step("card", lambda: draw_card(parts, incident_id), PATIENCE)
-    await step("topic", lambda: set_topic(parts, incident_id), timedelta(minutes=5))
+    await durable_step("headline", lambda: update_headline(parts, incident_id), MESSAGE_TIMEOUT)
+    await durable_step("card", lambda: update_card(parts, incident_id), MESSAGE_TIMEOUT)
+    await durable_step("topic", lambda: update_topic(parts, incident_id), timedelta(minutes=5))
 
 
-async def draw_headline(parts: Parts, incident_id: str) -> dict[str, Any]:
-    async with parts.drawing(f"{incident_id}/headline"):
-        incident, update, firing = await _now(parts, incident_id)
+async def update_headline(parts: Parts, incident_id: str) -> dict[str, Any]:
+    async with parts.message_lock(f"{incident_id}/headline"):
+        incident, update, firing = await _current_state(parts, incident_id)
         message = card(incident, parts.words, update=update, firing=firing, in_own_channel=False)
-        return await post(parts, f"{incident_id}/headline", parts.incident_channel, message)
+        return await upsert_message(parts, f"{incident_id}/headline", parts.incident_channel, message)
 
 
-async def draw_card(parts: Parts, incident_id: str) -> dict[str, Any] | None:
-    async with parts.drawing(f"{incident_id}/card"):
-        incident, update, firing = await _now(parts, incident_id)
+async def update_card(parts: Parts, incident_id: str) -> dict[str, Any] | None:
+    async with parts.message_lock(f"{incident_id}/card"):
+        incident, update, firing = await _current_state(parts, incident_id)
         if incident.channel is None:
             return None
         message = card(incident, parts.words, update=update, firing=firing, in_own_channel=True)
-        return await post(parts, f"{incident_id}/card", incident.channel, message)
+        return await upsert_message(parts, f"{incident_id}/card", incident.channel, message)
 
 
-async def set_topic(parts: Parts, incident_id: str) -> None:
+async def update_topic(parts: Parts, incident_id: str) -> None:
     """Bring the topic to what is true now; Slack tells the channel of each change, so one that is right stays."""
     key = f"{incident_id}/topic"
-    async with parts.drawing(key):
+    async with parts.message_lock(key):
         incident = await parts.store.incidents.get(incident_id)
         if incident.channel is None:
             return
         owner = parts.team.person(slack=incident.commander) if incident.commander else None
         now = topic(incident, parts.words, commander=owner.name if owner else None)
         digest = hashlib.sha256(now.encode()).hexdigest()
-        await parts.store.posts.begin(key, incident.channel)
-        known = await parts.store.posts.get(key)
+        await parts.store.slack_messages.reserve(key, incident.channel)
+        known = await parts.store.slack_messages.get(key)
         if known is None or known.digest != digest:
             await parts.slack.call("conversations.setTopic", channel=incident.channel, topic=now)
-            await parts.store.posts.stands(key, incident.channel, None, digest)
+            await parts.store.slack_messages.mark_sent(key, incident.channel, None, digest)
 
 
-async def trouble(parts: Parts, incident_id: str, what: str, outcome: Outcome) -> None:
+async def record_failure(parts: Parts, incident_id: str, what: str, outcome: Outcome) -> None:
     """Put on the timeline what did not come about, in words."""
     error = BotError(outcome.error or "unknown", **outcome.facts)
     facts = {"what": parts.words.label(f"trouble.{what}"), "why": parts.words.error(error)}
-    await step(
+    await durable_step(
         f"trouble:{what}",
-        lambda: record(parts, incident_id, Kind.TROUBLE, facts, cause=f"{incident_id}/trouble/{what}"),
+        lambda: append_event(parts, incident_id, Kind.TROUBLE, facts, cause=f"{incident_id}/trouble/{what}"),
     )
 
 
-async def record(parts: Parts, incident_id: str, kind: Kind, facts: dict[str, Any], *, cause: str) -> None:
+async def append_event(parts: Parts, incident_id: str, kind: Kind, facts: dict[str, Any], *, cause: str) -> None:
     """Append an event of the bot's own, once for each `cause`."""
     at = parts.clock.now()
     await parts.store.incidents.change(
         incident_id,
-        lambda incident: incident.happened(kind, parts.redaction.of(facts), by=BOT, at=at),
+        lambda incident: incident.with_event(kind, parts.redaction.of(facts), by=BOT, at=at),
         cause=cause,
     )
 
 
-async def _now(parts: Parts, incident_id: str) -> tuple[Incident, TimelineEvent | None, int]:
+async def _current_state(parts: Parts, incident_id: str) -> tuple[Incident, TimelineEvent | None, int]:
     incident = await parts.store.incidents.get(incident_id)
     update = await parts.store.incidents.newest(incident_id, Kind.UPDATE)
-    firing = await parts.store.alerts.still_firing(incident_id) if incident.status.is_open else 0
+    firing = await parts.store.alerts.count_firing(incident_id) if incident.status.is_open else 0
     return incident, update, firing

@@ -9,31 +9,35 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from bot.codeowners import assignee, is_path, route
+from bot.codeowners import assignee, default_owner, is_path
 from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import Incident
 from bot.messages.followups import filing_failed, issue_body, reminder
 from bot.messages.message import Message
 from bot.parts import Parts
-from bot.post import post
+from bot.post import upsert_message
 from bot.team import FollowUpPolicy
-from bot.workflows.engine import Outcome, step
-from bot.workflows.follow import PATIENCE
+from bot.workflows.engine import Outcome, durable_step
+from bot.workflows.follow import MESSAGE_TIMEOUT
 
-SOON = 60.0  # seconds
+FILING_ALARM_AFTER = 60.0  # seconds
 
 
-async def file_followup(parts: Parts, followup_id: str, soon: float = SOON) -> None:
+async def file_followup(parts: Parts, followup_id: str, soon: float = FILING_ALARM_AFTER) -> None:
     """Make an issue of a follow-up. GitHub may be away for `soon` seconds; from then on the channel knows that it
     waits, and it is tried again for ever."""
-    await step("owner", partial(_find_owner, parts, followup_id), timedelta(seconds=soon))
-    filed = await step("issue", partial(_file, parts, followup_id), timedelta(seconds=soon))
-    if _may_pass(filed):
-        await step("say that it waits", partial(_say_failed, parts, followup_id, filed, waiting=True), PATIENCE)
-        filed = await step("issue again", partial(_file, parts, followup_id))
+    await durable_step("owner", partial(_find_owner, parts, followup_id), timedelta(seconds=soon))
+    filed = await durable_step("issue", partial(_file, parts, followup_id), timedelta(seconds=soon))
+    if _is_retriable(filed):
+        await durable_step(
+            "say that it waits", partial(_report_failure, parts, followup_id, filed, waiting=True), MESSAGE_TIMEOUT
+        )
+        filed = await durable_step("issue again", partial(_file, parts, followup_id))
     if not filed.ok or filed.value.get("refused"):
-        await step("say that it failed", partial(_say_failed, parts, followup_id, filed, waiting=False), PATIENCE)
+        await durable_step(
+            "say that it failed", partial(_report_failure, parts, followup_id, filed, waiting=False), MESSAGE_TIMEOUT
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ async def remind_followups(parts: Parts, incident_id: str) -> list[dict[str, Any
     Unavailable and Refused.
     """
     incident = await parts.store.incidents.get(incident_id)
-    followups = await parts.store.followups.of(incident_id)
+    followups = await parts.store.followups.list_by_incident(incident_id)
     unfiled = []
     for due in due_reminders(followups, parts.clock.now(), parts.team.followups):
         message = reminder(due.followup, incident, parts.team, parts.words, today=parts.clock.now().date())
@@ -100,8 +104,8 @@ async def _find_owner(parts: Parts, followup_id: str) -> str:
         # Without an answer the team's file has to do: an owner found now is worth more than a better one tomorrow.
         with contextlib.suppress(Unavailable, Refused):
             codeowners = await parts.github.codeowners() or codeowners
-    owner = route(parts.team, codeowners, path=followup.owner, labels=followup.labels, service=incident.service)
-    await parts.store.followups.owned(followup_id, owner)
+    owner = default_owner(parts.team, codeowners, path=followup.owner, labels=followup.labels, service=incident.service)
+    await parts.store.followups.set_owner(followup_id, owner)
     return owner
 
 
@@ -128,7 +132,7 @@ async def _file(parts: Parts, followup_id: str) -> dict[str, Any]:
     except Refused as problem:
         return {"refused": problem.key, "facts": {name: str(value) for name, value in problem.facts.items()}}
     assigned = who.login if who.login in issue.assignees else None
-    await parts.store.followups.filed(
+    await parts.store.followups.mark_filed(
         followup.id,
         issue.number,
         issue.url,
@@ -149,13 +153,13 @@ async def _get(parts: Parts, followup_id: str) -> FollowUp:
 
 async def _link(parts: Parts, incident: Incident) -> str | None:
     for which in ("report", "card", "headline"):
-        known = await parts.store.posts.get(f"{incident.id}/{which}")
+        known = await parts.store.slack_messages.get(f"{incident.id}/{which}")
         if known and known.ts:
             return parts.slack.permalink(known.channel, known.ts)
     return None
 
 
-async def _say_failed(parts: Parts, followup_id: str, outcome: Outcome, *, waiting: bool) -> None:
+async def _report_failure(parts: Parts, followup_id: str, outcome: Outcome, *, waiting: bool) -> None:
     followup = await _get(parts, followup_id)
     incident = await parts.store.incidents.get(followup.incident_id)
     error, facts = outcome.error, outcome.facts
@@ -166,10 +170,10 @@ async def _say_failed(parts: Parts, followup_id: str, outcome: Outcome, *, waiti
     await _post(parts, f"{followup.id}/unfiled{'' if waiting else '/refused'}", incident, message)
 
 
-def _may_pass(outcome: Outcome) -> bool:
+def _is_retriable(outcome: Outcome) -> bool:
     """Whether a failed step may work later: it raised Unavailable, not a mistake of ours."""
     return not outcome.ok and outcome.error not in ("unexpected", "no_such_followup")
 
 
 async def _post(parts: Parts, key: str, incident: Incident, message: Message) -> None:
-    await post(parts, key, incident.channel or parts.incident_channel, message)
+    await upsert_message(parts, key, incident.channel or parts.incident_channel, message)

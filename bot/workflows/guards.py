@@ -13,53 +13,53 @@ from typing import NoReturn, TypeVar
 from bot.clock import Clock
 from bot.domain.errors import WrongState
 from bot.parts import Parts
-from bot.tasks import cut_off
+from bot.tasks import cancel_and_wait
 
-LOOK_AGAIN = 15.0  # seconds of the wall clock; a wake may be lost
-AT_LEAST = timedelta(seconds=30)
+STOP_POLL_SECONDS = 15.0  # seconds of the wall clock; a wake may be lost
+MIN_DEADLINE = timedelta(seconds=30)
 
 T = TypeVar("T")
 
 
-async def must_not_be_cancelled(parts: Parts, run_id: str) -> None:
+async def raise_if_cancelled(parts: Parts, run_id: str) -> None:
     """Raises WrongState."""
     if await parts.store.runs.cancelled(run_id):
         raise WrongState("run_cancelled", run=run_id)
 
 
-async def must_not_be_frozen(parts: Parts) -> None:
+async def raise_if_frozen(parts: Parts) -> None:
     """Raises WrongState with the reason."""
     if frozen := await parts.store.kill_switch.frozen():
         raise WrongState("frozen", reason=frozen.reason)
 
 
-async def guarded(work: Awaitable[T], *guards: Awaitable[NoReturn]) -> T:
+async def run_until_interrupted(work: Awaitable[T], *guards: Awaitable[NoReturn]) -> T:
     """What `work` gives; as soon as one of the guards raises it is cut off, and that is raised."""
     tasks = [asyncio.ensure_future(one) for one in (work, *guards)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(task for task in tasks if task.done()).result()
     finally:
-        await cut_off(tasks)
+        await cancel_and_wait(tasks)
         for task in tasks:  # asyncio complains of a mistake that nobody has looked at
             if task.done() and not task.cancelled():
                 task.exception()
 
 
-async def until_told_to_stop(parts: Parts, run_id: str, *, changes: bool) -> NoReturn:
+async def wait_for_stop(parts: Parts, run_id: str, *, changes: bool) -> NoReturn:
     """Raises WrongState when the run is cancelled, and, if the action `changes` something, when everything is frozen.
 
     Who looks at the run clears its event first, so that what comes after the look is not missed.
     """
-    woken = parts.woken(run_id)
+    woken = parts.event(run_id)
     while True:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AGAIN):
+            async with asyncio.timeout(STOP_POLL_SECONDS):
                 await woken.wait()
         woken.clear()
-        await must_not_be_cancelled(parts, run_id)
+        await raise_if_cancelled(parts, run_id)
         if changes:
-            await must_not_be_frozen(parts)
+            await raise_if_frozen(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class Deadline:
     real: float
 
     @classmethod
-    def begun(cls, clock: Clock, limit: timedelta) -> Deadline:
-        at_least = min(limit, AT_LEAST).total_seconds()
+    def starting(cls, clock: Clock, limit: timedelta) -> Deadline:
+        at_least = min(limit, MIN_DEADLINE).total_seconds()
         return cls(clock, limit, clock.now() + limit, time.monotonic() + at_least)
 
     async def passed(self) -> NoReturn:

@@ -15,15 +15,15 @@ from typing import IO, Any
 import psycopg
 from sqlalchemy import make_url
 
-from bot.tasks import cut_off
+from bot.tasks import cancel_and_wait
 
 log = logging.getLogger(__name__)
 
 ADVISORY_LOCK = 727562
-TRY_EVERY = 1.0
-LOOK_EVERY = 0.3
+RETRY_PERIOD = 1.0
+RENEW_INTERVAL = 0.3
 # How long a leader whose connection was cut may begin steps before it notices.
-AFTERGLOW = 2 * LOOK_EVERY
+RENEW_DEADLINE = 2 * RENEW_INTERVAL
 
 
 class Leadership:
@@ -36,7 +36,7 @@ class Leadership:
     """
 
     def __init__(self, url: str, lost: Callable[[], None] = lambda: os._exit(70)) -> None:
-        self.held = asyncio.Event()
+        self.is_leader = asyncio.Event()
         self._url = url
         self._lost = lost
         self._name = uuid.uuid4().hex
@@ -50,20 +50,20 @@ class Leadership:
             await self._lock_file(Path(f"{parsed.database}.lock"))
         else:
             await self._lock_database()
-        self.held.set()
+        self.is_leader.set()
 
     async def release(self) -> None:
         """Let go, in order: the next one need not wait for us."""
         if self._watchdog:
-            await cut_off([self._watchdog])
+            await cancel_and_wait([self._watchdog])
         if self._connection:
-            if self.held.is_set():
+            if self.is_leader.is_set():
                 with contextlib.suppress(psycopg.Error):
                     await self._connection.execute("DELETE FROM leader")
             await self._connection.close()
         if self._file:
             self._file.close()
-        self.held.clear()
+        self.is_leader.clear()
 
     async def _lock_file(self, path: Path) -> None:
         self._file = path.open("w")
@@ -72,13 +72,13 @@ class Leadership:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                await asyncio.sleep(TRY_EVERY / 5)
+                await asyncio.sleep(RETRY_PERIOD / 5)
 
     async def _lock_database(self) -> None:
         while not (await self._locked() and self._connection):  # noqa: ASYNC110 - PostgreSQL tells nobody
-            await asyncio.sleep(TRY_EVERY)
-        if await self._leader(self._connection) not in (None, self._name):
-            await asyncio.sleep(AFTERGLOW)
+            await asyncio.sleep(RETRY_PERIOD)
+        if await self._last_leader(self._connection) not in (None, self._name):
+            await asyncio.sleep(RENEW_DEADLINE)
         await self._connection.execute(
             "INSERT INTO leader (id, name) VALUES (1, %s) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
             (self._name,),
@@ -107,7 +107,7 @@ class Leadership:
             return False
 
     @staticmethod
-    async def _leader(connection: psycopg.AsyncConnection[Any]) -> str | None:
+    async def _last_leader(connection: psycopg.AsyncConnection[Any]) -> str | None:
         """Who led last and did not let go in order."""
         row = await (await connection.execute("SELECT name FROM leader")).fetchone()
         return row[0] if row else None
@@ -119,10 +119,10 @@ class Leadership:
                     await connection.execute("SELECT 1")
             except (psycopg.Error, TimeoutError):
                 log.critical("the leader lock is gone; nothing is begun until it is back")
-                self.held.clear()
+                self.is_leader.clear()
                 await connection.close()
                 connection = await self._lock_again()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(RENEW_INTERVAL)
 
     async def _lock_again(self) -> psycopg.AsyncConnection[Any]:
         """Take the lock again as soon as the database is back, unless somebody else has led meanwhile."""
@@ -131,13 +131,13 @@ class Leadership:
             # Not being given it proves nothing: the server may not have noticed yet that our old connection is dead.
             locked = await self._locked()
             try:
-                if self._connection and await self._leader(self._connection) != self._name:
+                if self._connection and await self._last_leader(self._connection) != self._name:
                     log.critical("another process leads; this one ends so that no workflow runs twice")
                     self._lost()
                 if self._connection and locked:
                     log.warning("the leader lock is back")
-                    self.held.set()
+                    self.is_leader.set()
                     return self._connection
             except psycopg.Error:
                 self._connection = None
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(RENEW_INTERVAL)

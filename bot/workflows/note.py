@@ -9,34 +9,36 @@ from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun
 from bot.domain.timeline import Kind
 from bot.messages.run import line
 from bot.parts import Parts
-from bot.store.incidents import Told
+from bot.store.incidents import TimelineEntry
 
 Facts = dict[str, Any]
 
 
-def _told(parts: Parts, known: Run, what: str, kind: Kind, facts: Facts, by: Person | None = None) -> Told | None:
+def _entry(
+    parts: Parts, known: Run, what: str, kind: Kind, facts: Facts, by: Person | None = None
+) -> TimelineEntry | None:
     """An event by whoever asked for the run or `by`. None for a run without an incident."""
     if known.incident_id is None:
         return None
     everything = {"run": known.id, "runbook": known.runbook} | facts
     at = parts.clock.now()
-    return Told(
+    return TimelineEntry(
         known.incident_id,
-        lambda incident: incident.happened(kind, everything, by=by or known.by, at=at),
+        lambda incident: incident.with_event(kind, everything, by=by or known.by, at=at),
         cause=f"{known.id}/{what}",
     )
 
 
-def told_start(parts: Parts, known: Run) -> Told | None:
+def started(parts: Parts, known: Run) -> TimelineEntry | None:
     facts = {"inputs": dict(known.inputs), "environment": known.environment, "dry_run": known.dry_run}
-    return _told(parts, known, "start", Kind.RUN_STARTED, facts)
+    return _entry(parts, known, "start", Kind.RUN_STARTED, facts)
 
 
-def told_end(parts: Parts, known: Run, state: RunState) -> Told | None:
-    return _told(parts, known, "end", Kind.RUN_ENDED, {"state": state.value})
+def ended(parts: Parts, known: Run, state: RunState) -> TimelineEntry | None:
+    return _entry(parts, known, "end", Kind.RUN_ENDED, {"state": state.value})
 
 
-def told_approval(parts: Parts, known: Run, asked: Approval) -> Told | None:
+def approved(parts: Parts, known: Run, asked: Approval) -> TimelineEntry | None:
     said = asked.decisions
     glass = next((one for one in said if one.verdict is ApprovalState.BROKEN_GLASS), None)
     facts = {
@@ -47,18 +49,18 @@ def told_approval(parts: Parts, known: Run, asked: Approval) -> Told | None:
         "reason": glass.reason if glass else None,
         "answer": said[-1].reason if said and not glass else None,
     }
-    return _told(parts, known, f"{asked.step_id}/approval", Kind.RUN_APPROVED, facts)
+    return _entry(parts, known, f"{asked.step_id}/approval", Kind.RUN_APPROVED, facts)
 
 
-def told_change(parts: Parts, known: Run, stored: StepRun) -> Told | None:
-    return _told(parts, known, f"{stored.id}/change", Kind.RUN_CHANGED, _changed(parts, stored))
+def changed(parts: Parts, known: Run, stored: StepRun) -> TimelineEntry | None:
+    return _entry(parts, known, f"{stored.id}/change", Kind.RUN_CHANGED, _change_facts(parts, stored))
 
 
-def told_undo(parts: Parts, known: Run, stored: StepRun, by: Person | None) -> Told | None:
-    return _told(parts, known, f"{stored.id}/undo", Kind.RUN_UNDONE, _changed(parts, stored), by)
+def undone(parts: Parts, known: Run, stored: StepRun, by: Person | None) -> TimelineEntry | None:
+    return _entry(parts, known, f"{stored.id}/undo", Kind.RUN_UNDONE, _change_facts(parts, stored), by)
 
 
-def _changed(parts: Parts, stored: StepRun) -> Facts:
+def _change_facts(parts: Parts, stored: StepRun) -> Facts:
     return {
         "action": stored.uses,
         "digest": stored.digest,

@@ -5,49 +5,49 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from bot.domain.errors import BotError, Off, Refused, Unavailable
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.domain.incident import Status
 from bot.domain.timeline import Kind
 from bot.parts import Parts
-from bot.workflows.engine import Outcome, start, step
-from bot.workflows.follow import record
+from bot.workflows.engine import Outcome, durable_step, start
+from bot.workflows.follow import append_event
 
-SOON = timedelta(seconds=20)
+PAGE_ALARM_AFTER = timedelta(seconds=20)
 # Trying again does not help: it has to be mended first.
-FOR_GOOD = frozenset({"pagerduty_off", "pagerduty_unknown", "pagerduty_no_integration", "refused", "unexpected"})
-FOR_A_DAY = timedelta(hours=24)
+NOT_RETRIABLE = frozenset({"pagerduty_off", "pagerduty_unknown", "pagerduty_no_integration", "refused", "unexpected"})
+PAGE_TIMEOUT = timedelta(hours=24)
 # PagerDuty's own words: critical, error, warning, info.
 URGENCY = {"SEV1": "critical", "SEV2": "error", "SEV3": "warning", "SEV4": "info"}
 
 
-async def page_teams(parts: Parts, incident_id: str, occasion: str) -> None:
+async def page_teams(parts: Parts, incident_id: str, trigger: str) -> None:
     """Page the teams that the severity says, the first one by the incident's own dedup key.
 
     `occasion` tells this time from others (declared, a changed severity, reopened).
     """
-    found = await step("who", lambda: _teams(parts, incident_id, occasion))
+    found = await durable_step("who", lambda: _teams(parts, incident_id, trigger))
     for position, team in enumerate(found.value or []):
         key = incident_id if position == 0 else f"{incident_id}/{team}"
-        await start("page", f"{key}/paging/{occasion}", key, incident_id, team, "", occasion)
+        await start("page", f"{key}/paging/{trigger}", key, incident_id, team, "", trigger)
 
 
-async def page(parts: Parts, key: str, incident_id: str, team: str, text: str, occasion: str) -> None:
+async def page(parts: Parts, key: str, incident_id: str, team: str, text: str, trigger: str) -> None:
     """Page one team about an incident. Until it has worked the channel knows that it has not, and whom to call."""
-    outcome = await step("page", lambda: _send(parts, key, incident_id, team, text), SOON)
+    outcome = await durable_step("page", lambda: _send(parts, key, incident_id, team, text), PAGE_ALARM_AFTER)
     if not outcome.ok:
-        await step("say that it failed", lambda: _failed(parts, key, incident_id, team, outcome, occasion))
-        if outcome.error in FOR_GOOD:
+        await durable_step("say that it failed", lambda: _failed(parts, key, incident_id, team, outcome, trigger))
+        if outcome.error in NOT_RETRIABLE:
             return
-        outcome = await step("page again", lambda: _send(parts, key, incident_id, team, text), FOR_A_DAY)
+        outcome = await durable_step("page again", lambda: _send(parts, key, incident_id, team, text), PAGE_TIMEOUT)
     if outcome.ok:
-        await step("say that it worked", lambda: _sent(parts, key, incident_id, team, outcome.value, occasion))
+        await durable_step("say that it worked", lambda: _sent(parts, key, incident_id, team, outcome.value, trigger))
         # Somebody may have acknowledged while the page was on its way: it must not go on ringing.
-        await step("catch up", lambda: catch_up(parts, incident_id), FOR_A_DAY)
+        await durable_step("catch up", lambda: sync_page_state(parts, incident_id), PAGE_TIMEOUT)
 
 
-async def _teams(parts: Parts, incident_id: str, occasion: str) -> list[str]:
+async def _teams(parts: Parts, incident_id: str, trigger: str) -> list[str]:
     incident = await parts.store.incidents.get(incident_id)
-    if occasion == "declared" and incident.source == "pagerduty":
+    if trigger == "declared" and incident.source == "pagerduty":
         return []  # it has woken somebody already
     if incident.drill and not parts.team.drills.page:
         return []
@@ -56,12 +56,12 @@ async def _teams(parts: Parts, incident_id: str, occasion: str) -> list[str]:
 
 async def _send(parts: Parts, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:
     if parts.pagerduty is None:
-        raise Off("pagerduty_off")
+        raise NotConfigured("pagerduty_off")
     incident = await parts.store.incidents.get(incident_id)
     known = await parts.store.pages.by_key(key)
     if not text and (not incident.status.is_open or (known and known.state in ("sent", "acknowledged"))):
         return {"skipped": True}
-    await parts.store.pages.keep(key, incident_id, team, "sending")
+    await parts.store.pages.add(key, incident_id, team, "sending")
     about = f"{incident.id} {incident.severity} · {text or incident.title}"
     await parts.pagerduty.trigger(
         dedup_key=key,
@@ -72,36 +72,36 @@ async def _send(parts: Parts, key: str, incident_id: str, team: str, text: str) 
         service=_service(parts, team),
         links=[{"href": link, "text": incident.id}] if (link := await _link(parts, incident_id)) else [],
     )
-    return {"who": ", ".join(one["name"] for one in await reach(parts, team, remembered=True))}
+    return {"who": ", ".join(one["name"] for one in await on_call_contacts(parts, team, remembered=True))}
 
 
 async def _link(parts: Parts, incident_id: str) -> str | None:
-    headline = await parts.store.posts.get(f"{incident_id}/headline")
+    headline = await parts.store.slack_messages.get(f"{incident_id}/headline")
     return parts.slack.permalink(headline.channel, headline.ts) if headline and headline.ts else None
 
 
-async def _sent(parts: Parts, key: str, incident_id: str, team: str, value: dict[str, Any], occasion: str) -> None:
+async def _sent(parts: Parts, key: str, incident_id: str, team: str, value: dict[str, Any], trigger: str) -> None:
     if value.get("skipped"):
         return
-    await parts.store.pages.keep(key, incident_id, team, "sent")
+    await parts.store.pages.add(key, incident_id, team, "sent")
     facts = {"team": team, "key": key, "who": value.get("who") or ""}
-    await record(parts, incident_id, Kind.PAGED, facts, cause=f"{key}/paged/{occasion}")
+    await append_event(parts, incident_id, Kind.PAGED, facts, cause=f"{key}/paged/{trigger}")
 
 
-async def _failed(parts: Parts, key: str, incident_id: str, team: str, outcome: Outcome, occasion: str) -> None:
-    await parts.store.pages.keep(key, incident_id, team, "failed")
+async def _failed(parts: Parts, key: str, incident_id: str, team: str, outcome: Outcome, trigger: str) -> None:
+    await parts.store.pages.add(key, incident_id, team, "failed")
     why = parts.words.error(BotError(outcome.error or "unknown", **outcome.facts))
     facts = {
         "team": team,
         "key": key,
         "why": why,
-        "reach": await reach(parts, team),
-        "again": outcome.error not in FOR_GOOD,
+        "reach": await on_call_contacts(parts, team),
+        "again": outcome.error not in NOT_RETRIABLE,
     }
-    await record(parts, incident_id, Kind.PAGE_FAILED, facts, cause=f"{key}/page-failed/{occasion}")
+    await append_event(parts, incident_id, Kind.PAGE_FAILED, facts, cause=f"{key}/page-failed/{trigger}")
 
 
-async def catch_up(parts: Parts, incident_id: str, *, resolve: bool = False) -> None:
+async def sync_page_state(parts: Parts, incident_id: str, *, resolve: bool = False) -> None:
     """Acknowledge or resolve in PagerDuty what is so here; with `resolve`, resolve whatever is."""
     pagerduty = parts.pagerduty
     if pagerduty is None:
@@ -114,7 +114,7 @@ async def catch_up(parts: Parts, incident_id: str, *, resolve: bool = False) -> 
     # One that was being sent when something broke may have arrived: it must not ring when all is over. To acknowledge
     # it is left to whoever sends it, who would otherwise take it for sent.
     at_large = ("sent", "acknowledged", "sending") if resolve else ("sent", "acknowledged")
-    for page in await parts.store.pages.of(incident_id):
+    for page in await parts.store.pages.list_by_incident(incident_id):
         if page.state not in at_large or page.state == state:
             continue
         if page.team in parts.team.teams:
@@ -122,7 +122,7 @@ async def catch_up(parts: Parts, incident_id: str, *, resolve: bool = False) -> 
             await (pagerduty.resolve if resolve else pagerduty.acknowledge)(page.key, service=service)
         elif page.pagerduty_id:  # opened over there, so our routing key does not know it
             await (pagerduty.resolve_incident if resolve else pagerduty.acknowledge_incident)(page.pagerduty_id)
-        await parts.store.pages.keep(page.key, incident_id, page.team, state)
+        await parts.store.pages.add(page.key, incident_id, page.team, state)
 
 
 def _service(parts: Parts, team: str) -> str | None:
@@ -130,7 +130,7 @@ def _service(parts: Parts, team: str) -> str | None:
     return known.pagerduty if known else None
 
 
-async def reach(parts: Parts, team: str, *, remembered: bool = False) -> list[dict[str, str]]:
+async def on_call_contacts(parts: Parts, team: str, *, remembered: bool = False) -> list[dict[str, str]]:
     """Who is on call for a team and how to reach them: from PagerDuty, from memory, or from the team's file.
 
     With `remembered` only what is in memory already is used, since the page itself must not wait for it.
@@ -139,7 +139,7 @@ async def reach(parts: Parts, team: str, *, remembered: bool = False) -> list[di
     found: list[dict[str, str]] = []
     if parts.pagerduty and known and known.pagerduty:
         try:
-            on_call = await parts.on_call.of(known.pagerduty, remembered=remembered)
+            on_call = await parts.on_call.get(known.pagerduty, remembered=remembered)
             found = [
                 {"name": one.name, "phone": one.phone or "", "email": one.email or ""}
                 for one in on_call

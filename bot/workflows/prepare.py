@@ -11,18 +11,18 @@ from bot.domain.errors import WrongState
 from bot.domain.policy import Needed, Risk
 from bot.domain.run import Approval, Run, StepRun, StepState, digest
 from bot.domain.runbook import Step
-from bot.integrations.effects import rehearsal
+from bot.integrations.effects import dry_run
 from bot.parts import Parts
 from bot.policy import policy_of
 from bot.runbooks import Expressions
-from bot.workflows.filling import context, environment, limit, names, typed
-from bot.workflows.guards import Deadline, guarded, until_told_to_stop
+from bot.workflows.filling import action_context, expression_names, parse_parameters, step_environment, step_timeout
+from bot.workflows.guards import Deadline, run_until_interrupted, wait_for_stop
 
-KEPT = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
+PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class StepPlan:
     """What came of filling and rehearsing a step; `locks` names what nobody else may change meanwhile.
 
     Its action may take `seconds`. The card for the approvals is `shown` already, or not yet. A step that only looks,
@@ -33,7 +33,7 @@ class Prepared:
     approvals: int = 0
     changes: bool = False
     waits: bool = False
-    locks: str | None = None
+    lock_key: str | None = None
     seconds: float = 0.0
     shown: bool = False
     done: bool = False
@@ -43,46 +43,46 @@ class Prepared:
         return timedelta(seconds=self.seconds)
 
     @property
-    def only_looks(self) -> bool:
+    def is_read_only(self) -> bool:
         return not (self.skip or self.changes or self.waits)
 
 
-async def prepare(parts: Parts, run: Run, each: Step) -> tuple[Prepared, StepRun]:
+async def plan_step(parts: Parts, run: Run, each: Step) -> tuple[StepPlan, StepRun]:
     """Rehearse a step, and keep its parameters, its effects and their digest; ask for the approvals that it needs.
 
     What only looks is performing at once; if that was cut off by a restart it is not rehearsed again, since what its
     rehearsal has set (a deadline) holds. Raises what the rehearsal raises.
     """
-    parts.woken(run.id).clear()
-    known = await parts.store.runs.renewed(run)
+    parts.event(run.id).clear()
+    known = await parts.store.runs.refresh(run)
     stored, action = known.step(each.id), ACTIONS.get(each.uses)
     if known.cancel_by:
         raise WrongState("run_cancelled", run=known.id)
     if stored.began_at and not stored.effects:
-        may_take = limit(each, typed(action, stored.parameters or {}), parts.clock.now())
-        return Prepared(seconds=may_take.total_seconds()), stored
-    seen = await names(parts, known, each)
+        may_take = step_timeout(each, parse_parameters(action, stored.parameters or {}), parts.clock.now())
+        return StepPlan(seconds=may_take.total_seconds()), stored
+    seen = await expression_names(parts, known, each)
     expressions = Expressions()
-    if each.if_ and not expressions.holds(each.if_, seen):
+    if each.if_ and not expressions.evaluate(each.if_, seen):
         await parts.store.runs.set_step(known.id, each.id, state=StepState.SKIPPED)
-        return Prepared(skip=True), stored
-    parameters = action.read(expressions.fill(each.with_, seen))
-    given = typed(action, parameters)
-    may_take = limit(each, given, parts.clock.now())
-    with rehearsal() as recorder:
-        facts = await guarded(
-            action.perform(context(parts, known, each.id, parameters), **given),
-            until_told_to_stop(parts, known.id, changes=False),
-            Deadline.begun(parts.clock, may_take).passed(),
+        return StepPlan(skip=True), stored
+    parameters = action.read(expressions.render(each.with_, seen))
+    given = parse_parameters(action, parameters)
+    may_take = step_timeout(each, given, parts.clock.now())
+    with dry_run() as recorder:
+        facts = await run_until_interrupted(
+            action.execute(action_context(parts, known, each.id, parameters), **given),
+            wait_for_stop(parts, known.id, changes=False),
+            Deadline.starting(parts.clock, may_take).passed(),
         )
     effects = tuple(replace(one, diff=parts.redaction.text(one.diff)) for one in recorder.effects)
-    where, waits = environment(parts, known, each.id, parameters), action.waits_for is not None
-    needed = _needed(parts, where, each, action) if effects or waits else Needed(Risk.READ, 0)
-    todo = Prepared(
+    where, waits = step_environment(parts, known, each.id, parameters), action.waits_for is not None
+    needed = _approvals_needed(parts, where, each, action) if effects or waits else Needed(Risk.READ, 0)
+    todo = StepPlan(
         approvals=needed.approvals,
         changes=bool(effects),
         waits=waits,
-        locks=action.locks(parameters, environment=where) if effects else None,
+        lock_key=action.lock_key(parameters, environment=where) if effects else None,
         seconds=may_take.total_seconds(),
     )
     rehearsed = replace(
@@ -92,32 +92,32 @@ async def prepare(parts: Parts, run: Run, each: Step) -> tuple[Prepared, StepRun
         digest=digest(each.uses, parameters, effects),
         rehearsed=action.result.dump_python(facts, mode="json") if facts is not None else None,
     )
-    return todo, await _keep(parts, known, each, todo, needed, rehearsed)
+    return todo, await _save_plan(parts, known, each, todo, needed, rehearsed)
 
 
-async def _keep(parts: Parts, known: Run, each: Step, todo: Prepared, needed: Needed, step: StepRun) -> StepRun:
+async def _save_plan(parts: Parts, known: Run, each: Step, todo: StepPlan, needed: Needed, step: StepRun) -> StepRun:
     """Keep a rehearsed step in the state that comes next, and ask whoever must agree, in one transaction.
 
     A dry run waits for nothing: what a look has seen in its rehearsal is what it found.
     """
     now = parts.clock.now()
-    asks, at_once = todo.approvals and not known.dry_run, todo.only_looks and each.verify is None
-    if known.dry_run and todo.only_looks:
+    asks, at_once = todo.approvals and not known.dry_run, todo.is_read_only and each.verify is None
+    if known.dry_run and todo.is_read_only:
         kept = replace(step, state=StepState.DONE, began_at=now, ended_at=now, result=step.rehearsed or {})
     else:
         state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
         kept = replace(step, state=state, began_at=now if at_once else None)
-    values = {name: getattr(kept, name) for name in KEPT}
+    values = {name: getattr(kept, name) for name in PLANNED_COLUMNS}
     if asks:
         until = now + needed.expires
         approval = Approval(known.id, step.id, step.digest, needed.approvals, needed.role, now, until)
-        await parts.store.runs.ask(approval, **values)
+        await parts.store.runs.request_approval(approval, **values)
     else:
         await parts.store.runs.set_step(known.id, step.id, **values)
     return kept
 
 
-def _needed(parts: Parts, environment: str, each: Step, action: Action) -> Needed:
+def _approvals_needed(parts: Parts, environment: str, each: Step, action: Action) -> Needed:
     asked = each.approval
     at_least = 1 if action.waits_for else None
     return policy_of(parts.team).needed(

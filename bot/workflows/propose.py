@@ -8,22 +8,24 @@ from functools import partial
 from bot.domain.errors import Unavailable
 from bot.messages.run import proposal
 from bot.parts import Parts
-from bot.post import post
-from bot.workflows.engine import step
-from bot.workflows.follow import place
+from bot.post import upsert_message
+from bot.workflows.engine import durable_step
+from bot.workflows.follow import destination
 
-A_WHILE = timedelta(hours=1)
+PROPOSE_TIMEOUT = timedelta(hours=1)
 
 
 async def propose(parts: Parts, incident_id: str, runbooks: list[dict[str, str]]) -> None:
     """Offer runbooks (`name`, and the title in each language) where the incident is told, once that is known."""
-    await step("propose", partial(_propose, parts, incident_id, runbooks), A_WHILE)
+    await durable_step("propose", partial(_propose, parts, incident_id, runbooks), PROPOSE_TIMEOUT)
 
 
 async def _propose(parts: Parts, incident_id: str, runbooks: list[dict[str, str]]) -> None:
     incident = await parts.store.incidents.get(incident_id)
-    where = await place(parts, incident)
+    where = await destination(parts, incident)
     if where is None:
         raise Unavailable("channel_pending", incident=incident_id)
     channel, thread = where
-    await post(parts, f"{incident_id}/proposal", channel, proposal(incident, runbooks, parts.words), thread=thread)
+    await upsert_message(
+        parts, f"{incident_id}/proposal", channel, proposal(incident, runbooks, parts.words), thread=thread
+    )

@@ -7,19 +7,21 @@ from datetime import datetime, timedelta
 from bot.domain.incident import Incident, Status
 from bot.messages.message import Message
 from bot.parts import Parts
-from bot.post import post
-from bot.workflows.engine import sleep_until, start, step
+from bot.post import upsert_message
+from bot.workflows.engine import durable_step, sleep_until, start
 from bot.workflows.followups import remind_followups
 
-LOOK_AGAIN = timedelta(hours=24)
-A_WHILE = timedelta(minutes=5)
+REMIND_INTERVAL = timedelta(hours=24)
+REMIND_TIMEOUT = timedelta(minutes=5)
 
 
-async def remind(parts: Parts, incident_id: str) -> None:
+async def remind_loop(parts: Parts, incident_id: str) -> None:
     """Live as long as the incident has something to be reminded of."""
     while True:
-        told = await step("remind", lambda: _remind(parts, incident_id))
-        unfiled = await step("remind of follow-ups", lambda: remind_followups(parts, incident_id), A_WHILE)
+        told = await durable_step("remind", lambda: _remind(parts, incident_id))
+        unfiled = await durable_step(
+            "remind of follow-ups", lambda: remind_followups(parts, incident_id), REMIND_TIMEOUT
+        )
         for due in unfiled.value or []:
             await start("file_followup", f"{due['followup']}/file/{due['number']}", due["followup"])
         if told.ok and told.value is None:
@@ -32,10 +34,10 @@ async def _remind(parts: Parts, incident_id: str) -> str | None:
     """Say what is due; gives when to look again (ISO 8601), or None when nothing will be due any more."""
     incident = await parts.store.incidents.get(incident_id)
     now = parts.clock.now()
-    due: list[datetime] = [now + LOOK_AGAIN]
+    due: list[datetime] = [now + REMIND_INTERVAL]
     if incident.status.is_open:
         due.append(await _update_due(parts, incident, now))
-    followups = [one for one in await parts.store.followups.of(incident_id) if one.state.value != "done"]
+    followups = [one for one in await parts.store.followups.list_by_incident(incident_id) if one.state.value != "done"]
     if incident.status is Status.CLOSED and not followups:
         return None
     return min(due).isoformat()
@@ -44,10 +46,10 @@ async def _remind(parts: Parts, incident_id: str) -> str | None:
 async def _update_due(parts: Parts, incident: Incident, now: datetime) -> datetime:
     every = parts.team.severities[incident.severity].update_every
     if every is None or incident.updated_at is None:
-        return now + LOOK_AGAIN
+        return now + REMIND_INTERVAL
     missed = int((now - incident.updated_at) / every)
     if missed and incident.channel:
-        say = parts.words.say("reminder", incident=incident, silent=now - incident.updated_at)
+        say = parts.words.render("reminder", incident=incident, silent=now - incident.updated_at)
         key = f"{incident.id}/remind/{int(incident.updated_at.timestamp())}/{missed}"
-        await post(parts, key, incident.channel, Message.of(say["update_due"]))
+        await upsert_message(parts, key, incident.channel, Message.of(say["update_due"]))
     return incident.updated_at + every * (missed + 1)

@@ -12,20 +12,20 @@ from typing import Any
 
 from bot.domain.errors import Refused, Unavailable
 from bot.domain.incident import Incident
-from bot.domain.report import Chart, Report, build
+from bot.domain.report import Chart, Report, build_report
 from bot.domain.snapshot import Snapshot
-from bot.domain.timeline import Kind, TimelineEvent, first_broken
-from bot.messages.report import Around, Written, summary, write
+from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
+from bot.messages.report import RenderedReport, ReportContext, summary, write
 from bot.parts import Parts
-from bot.post import post
+from bot.post import upsert_message
 from bot.store.documents import Document
-from bot.workflows.engine import step
-from bot.workflows.follow import PATIENCE, record, trouble
-from bot.workflows.share import share
+from bot.workflows.engine import durable_step
+from bot.workflows.follow import MESSAGE_TIMEOUT, append_event, record_failure
+from bot.workflows.share import upload_once
 from bot.workflows.snapshot import AT_MILESTONES, chart_name
 
 MARKDOWN, HTML = "text/markdown", "text/html"
-FOR_THE_SNAPSHOT = timedelta(seconds=15)
+SNAPSHOT_WAIT = timedelta(seconds=15)
 _SOURCES = {"alertmanager": "Prometheus", "pagerduty": "PagerDuty"}
 
 
@@ -34,26 +34,28 @@ async def write_report(parts: Parts, incident_id: str) -> None:
 
     Nothing new to tell gives the same text to the byte: then nothing is sent and the timeline says nothing.
     """
-    await step("last snapshot", partial(_last_snapshot, parts, incident_id), FOR_THE_SNAPSHOT)
-    written = await step("write", partial(_write, parts, incident_id), PATIENCE)
+    await durable_step("last snapshot", partial(_last_snapshot, parts, incident_id), SNAPSHOT_WAIT)
+    written = await durable_step("write", partial(_write, parts, incident_id), MESSAGE_TIMEOUT)
     if not written.ok:
-        await trouble(parts, incident_id, "report", written)
+        await record_failure(parts, incident_id, "report", written)
         return
-    shown = await step("show", partial(_show, parts, incident_id), PATIENCE)
+    shown = await durable_step("show", partial(_show, parts, incident_id), MESSAGE_TIMEOUT)
     if shown.ok and shown.value:
-        shown = await step("files", partial(_share, parts, incident_id, shown.value, written.value), PATIENCE)
+        shown = await durable_step(
+            "files", partial(_share, parts, incident_id, shown.value, written.value), MESSAGE_TIMEOUT
+        )
     if not shown.ok:
-        await trouble(parts, incident_id, "report_message", shown)
+        await record_failure(parts, incident_id, "report_message", shown)
     digest = written.value["digest"]
     facts = {"markdown": f"{incident_id}.md", "html": f"{incident_id}.html", "up_to": written.value["up_to"]}
-    await step(
+    await durable_step(
         "note",
-        partial(record, parts, incident_id, Kind.REPORT_WRITTEN, facts, cause=f"{incident_id}/report/{digest}"),
-        PATIENCE,
+        partial(append_event, parts, incident_id, Kind.REPORT_WRITTEN, facts, cause=f"{incident_id}/report/{digest}"),
+        MESSAGE_TIMEOUT,
     )
 
 
-async def compose(parts: Parts, incident_id: str) -> tuple[Report, Written]:
+async def compose(parts: Parts, incident_id: str) -> tuple[Report, RenderedReport]:
     """The report of an incident as it is now. Raises NotFound, and Unavailable when the database does not answer."""
     store = parts.store
     incident = await store.incidents.get(incident_id)
@@ -61,28 +63,28 @@ async def compose(parts: Parts, incident_id: str) -> tuple[Report, Written]:
     snapshots = await _snapshots(parts, incident_id)
     charts, pictures = await _charts(parts, incident_id, snapshots)
     targets = parts.team.targets
-    report = build(
+    report = build_report(
         incident,
         timeline,
-        await store.followups.of(incident_id),
+        await store.followups.list_by_incident(incident_id),
         list(snapshots.values()),
         charts=charts,
         links=await _links(parts, incident, timeline),
         response_target=targets.response if incident.drill else targets.mtta,
         recovery_target=targets.rto if incident.drill else targets.mttr,
     )
-    around = Around(
+    around = ReportContext(
         names=_names(parts, timeline),
         channel_url=await _channel_url(parts, incident),
         pictures=pictures,
-        broken=first_broken(incident_id, timeline),
+        broken=first_broken_link(incident_id, timeline),
     )
     return report, write(report, parts.words, around)
 
 
-async def redraw_report(parts: Parts, incident_id: str) -> None:
+async def update_report_message(parts: Parts, incident_id: str) -> None:
     """Bring the report's message to what is true now, if there is one; its files stay as they are."""
-    known = await parts.store.posts.get(f"{incident_id}/report")
+    known = await parts.store.slack_messages.get(f"{incident_id}/report")
     if known and known.ts:
         await _show(parts, incident_id)
 
@@ -100,7 +102,7 @@ async def _last_snapshot(parts: Parts, incident_id: str) -> None:
 
 
 async def _write(parts: Parts, incident_id: str) -> dict[str, Any]:
-    async with parts.drawing(f"{incident_id}/report/documents"):
+    async with parts.message_lock(f"{incident_id}/report/documents"):
         with contextlib.suppress(Unavailable, Refused):
             await parts.slack.identity()  # without it there are no links to messages, and the report has to do
         report, written = await compose(parts, incident_id)
@@ -115,10 +117,14 @@ async def _write(parts: Parts, incident_id: str) -> dict[str, Any]:
 
 async def _show(parts: Parts, incident_id: str) -> dict[str, Any] | None:
     """The message that stands for the report: one, edited in place."""
-    async with parts.drawing(f"{incident_id}/report"):
+    async with parts.message_lock(f"{incident_id}/report"):
         report, _ = await compose(parts, incident_id)
         channel = report.incident.channel
-        return await post(parts, f"{incident_id}/report", channel, summary(report, parts.words)) if channel else None
+        return (
+            await upsert_message(parts, f"{incident_id}/report", channel, summary(report, parts.words))
+            if channel
+            else None
+        )
 
 
 async def _share(parts: Parts, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:
@@ -130,12 +136,12 @@ async def _share(parts: Parts, incident_id: str, shown: dict[str, Any], written:
         document = await parts.store.documents.read(incident_id, name)
         if document is not None:
             files.append((name, f"{title} ({name.rpartition('.')[2]})", document.content))
-    comment = parts.words.part("report", "files", incident_id=incident_id, up_to=written["up_to"])
-    await share(parts, key, shown["channel"], files, comment, thread=shown["ts"])
+    comment = parts.words.render_block("report", "files", incident_id=incident_id, up_to=written["up_to"])
+    await upload_once(parts, key, shown["channel"], files, comment, thread=shown["ts"])
 
 
 async def _snapshots(parts: Parts, incident_id: str) -> dict[str, Snapshot]:
-    kept = await parts.store.snapshots.of(incident_id)
+    kept = await parts.store.snapshots.list_by_incident(incident_id)
     return {id: Snapshot.from_json(content) for id, content in kept.items()}
 
 
@@ -178,7 +184,7 @@ async def _links(
             if isinstance(url, str) and re.match(r"https?://", url):
                 links.setdefault(event.seq, []).append((name, url))
     taken = {event.facts["snapshot"]: event.seq for event in timeline if event.kind is Kind.SNAPSHOT_TAKEN}
-    posts = await parts.store.posts.of(f"{incident.id}/")
+    posts = await parts.store.slack_messages.with_prefix(f"{incident.id}/")
     for key, known in posts.items():
         which = key.removeprefix(f"{incident.id}/")
         seq = 1 if which == "card" else int(which) if which.isdigit() else taken.get(key)
@@ -197,5 +203,5 @@ def _names(parts: Parts, timeline: Iterable[TimelineEvent]) -> dict[str, str]:
 
 
 async def _channel_url(parts: Parts, incident: Incident) -> str | None:
-    known = await parts.store.posts.get(f"{incident.id}/card")
+    known = await parts.store.slack_messages.get(f"{incident.id}/card")
     return parts.slack.permalink(known.channel, known.ts) if known and known.ts else None

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from bot.parts import Parts
 
-LOOKS = 3  # a second or two: Slack shows the message of an upload a moment after it has said yes
+FIND_ATTEMPTS = 3  # a second or two: Slack shows the message of an upload a moment after it has said yes
 
 File = tuple[str, str, bytes]
 
 
-async def share(
+async def upload_once(
     parts: Parts, key: str, channel: str, files: Sequence[File], comment: str, *, thread: str | None = None
 ) -> None:
     """Share `files` (name, title, content) as one message, unless that was done for this `key` before.
@@ -21,21 +21,21 @@ async def share(
     to be shared, and a later call that finds no end to that looks in the channel or the thread for files with these
     names and titles; they must therefore tell one key from another. Raises Unavailable and Refused.
     """
-    posts = parts.store.posts
+    posts = parts.store.slack_messages
     known = await posts.get(key)
     if known and known.ts:
         return
-    if not await posts.begin(key, channel) and (ts := await _shared(parts, channel, thread, files)):
-        await posts.stands(key, channel, ts, None)
+    if not await posts.reserve(key, channel) and (ts := await _find_upload(parts, channel, thread, files)):
+        await posts.mark_sent(key, channel, ts, None)
         return
     ids = await parts.slack.upload(channel, files, comment, thread)
-    await posts.stands(key, channel, next(iter(ids), key)[:32], None)
+    await posts.mark_sent(key, channel, next(iter(ids), key)[:32], None)
 
 
-async def _shared(parts: Parts, channel: str, thread: str | None, files: Sequence[File]) -> str | None:
+async def _find_upload(parts: Parts, channel: str, thread: str | None, files: Sequence[File]) -> str | None:
     wanted = {(name, title) for name, title, _ in files}
     method = "conversations.replies" if thread else "conversations.history"
-    for look in range(LOOKS):
+    for look in range(FIND_ATTEMPTS):
         await asyncio.sleep(look)
         answer = await parts.slack.read(method, channel=channel, ts=thread, limit=200)
         for message in answer.get("messages") or []:

@@ -14,36 +14,36 @@ from typing import Any
 
 from slugify import slugify
 
-from bot.actions.snapshot import WINDOW, board, take
-from bot.domain.errors import Off
+from bot.actions.snapshot import WINDOW, board, query_board
+from bot.domain.errors import NotConfigured
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
-from bot.domain.snapshot import Snapshot, compare, effect, figure_json
+from bot.domain.snapshot import Snapshot, assess, compare, metric_json
 from bot.domain.timeline import Kind
 from bot.messages import snapshot as messages
-from bot.messages.charts import Mark, render, warm
+from bot.messages.charts import Mark, prestart, render
 from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.words import Translations
 from bot.parts import Parts
-from bot.post import post
+from bot.post import upsert_message
 from bot.store.documents import Document
-from bot.workflows.engine import sleep_until, start, step
-from bot.workflows.follow import trouble
-from bot.workflows.share import share
+from bot.workflows.engine import durable_step, sleep_until, start
+from bot.workflows.follow import record_failure
+from bot.workflows.share import upload_once
 
-PATIENCE = timedelta(hours=24)
-CHARTS_PATIENCE = timedelta(hours=1)
-AGAIN_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
-NOTHING_TO_TAKE = ("prometheus_off", "no_board", "service_needed")
+TABLE_TIMEOUT = timedelta(hours=24)
+CHART_UPLOAD_TIMEOUT = timedelta(hours=1)
+COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
+NOT_MEASURABLE = ("prometheus_off", "no_board", "service_needed")
 ASKED = "asked"
 AT_MILESTONES = ("declared", "mitigated", "resolved")
 
-Asked = dict[str, Any]
+SnapshotRequest = dict[str, Any]
 """What is to be taken, as JSON: `what`, `service`, `start`, `at`, `before` (a second moment, or None) and `now` (ISO
 8601), `occasion` (`declared`, …, `asked`), and `by` (id and name of who asked, or None)."""
 
 
-async def snapshot(parts: Parts, incident_id: str, moment: str, request: Asked | None = None) -> None:
+async def snapshot(parts: Parts, incident_id: str, moment: str, request: SnapshotRequest | None = None) -> None:
     """Take the snapshot of a moment, post it, and keep it. What is missing is said, and asked for again later.
 
     `moment` is `declared`, `mitigated` or `resolved` (the second time, after reopening, it becomes `resolved-2`), or
@@ -51,69 +51,71 @@ async def snapshot(parts: Parts, incident_id: str, moment: str, request: Asked |
     """
     asked = request
     if asked is None:
-        found = await step("what", partial(_what, parts, incident_id, moment))
+        found = await durable_step("what", partial(_resolve_request, parts, incident_id, moment))
         if not found.ok:
             return
         asked, moment = found.value
-    taken = await step("take", partial(_take, parts, asked))
+    taken = await durable_step("take", partial(_take, parts, asked))
     if not taken.ok:
-        if taken.error not in NOTHING_TO_TAKE:
-            await trouble(parts, incident_id, "snapshot", taken)
+        if taken.error not in NOT_MEASURABLE:
+            await record_failure(parts, incident_id, "snapshot", taken)
         return
     after = Snapshot.from_json(taken.value["after"])
-    later = request is None and after.worth_asking_again
+    later = request is None and after.is_temporarily_incomplete
     drawn = await _show(parts, incident_id, moment, asked, taken.value, later=later, drawn=[])
     if later:
         id = f"{incident_id}/snapshot/{moment}/again"
         await start("complete_snapshot", id, incident_id, moment, asked, drawn)
     else:
-        await step("keep", partial(_keep, parts, incident_id, moment, asked, taken.value), PATIENCE)
+        await durable_step("keep", partial(_save, parts, incident_id, moment, asked, taken.value), TABLE_TIMEOUT)
 
 
-async def complete_snapshot(parts: Parts, incident_id: str, moment: str, asked: Asked, drawn: list[str]) -> None:
+async def complete_snapshot(
+    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, drawn: list[str]
+) -> None:
     """Ask again for what Prometheus could not say at the moment itself, and put it where the gap is."""
     now = datetime.fromisoformat(asked["now"])
-    for seconds in AGAIN_AFTER:
+    for seconds in COMPLETE_AFTER:
         await sleep_until(parts, now + timedelta(seconds=seconds))
-        taken = await step("take", partial(_take, parts, asked))
+        taken = await durable_step("take", partial(_take, parts, asked))
         if not taken.ok:
             continue
         after = Snapshot.from_json(taken.value["after"])
-        done = not after.worth_asking_again or seconds == AGAIN_AFTER[-1]
+        done = not after.is_temporarily_incomplete or seconds == COMPLETE_AFTER[-1]
         if done or len(after.figures) > len(drawn):
             drawn = await _show(parts, incident_id, moment, asked, taken.value, later=not done, drawn=drawn)
         if done:
-            await step("keep", partial(_keep, parts, incident_id, moment, asked, taken.value), PATIENCE)
+            await durable_step("keep", partial(_save, parts, incident_id, moment, asked, taken.value), TABLE_TIMEOUT)
             return
 
 
 async def _show(
-    parts: Parts, incident_id: str, moment: str, asked: Asked, taken: Mapping[str, Any], *, later: bool,
+    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any], *, later: bool,
     drawn: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """Post the table, and the charts of what was not `drawn` before; gives the names of all that are drawn now."""
     figures = [figure["query"] for figure in taken["after"]["figures"]]
     new = [query for query in figures if query not in drawn]
     said, _ = await asyncio.gather(
-        step("say", partial(_say, parts, incident_id, moment, asked, taken, later), PATIENCE),
-        step("draw", partial(_draw, parts, incident_id, moment, asked, taken, new)),
+        durable_step("say", partial(_post_table, parts, incident_id, moment, asked, taken, later), TABLE_TIMEOUT),
+        durable_step("draw", partial(_render_charts, parts, incident_id, moment, asked, taken, new)),
     )
     if new and said.ok and said.value:
-        hand_out = partial(_share, parts, incident_id, moment, asked, taken, new, said.value)
-        await step("charts", hand_out, CHARTS_PATIENCE)
+        hand_out = partial(_upload_charts, parts, incident_id, moment, asked, taken, new, said.value)
+        await durable_step("charts", hand_out, CHART_UPLOAD_TIMEOUT)
     return figures
 
 
-async def _what(parts: Parts, incident_id: str, moment: str) -> tuple[Asked, str]:
+async def _resolve_request(parts: Parts, incident_id: str, moment: str) -> tuple[SnapshotRequest, str]:
     """The service's board at a milestone, over the whole incident and the hour before it; and the moment's own name."""
     incident = await parts.store.incidents.get(incident_id)
     at = incident.milestones.get(Milestone(moment), parts.clock.now())
     timeline = await parts.store.incidents.timeline(incident_id)
     times = sum(event.kind.value == moment for event in timeline)
-    return asking(parts, incident, at=at, occasion=moment), moment if times < 2 else f"{moment}-{times}"
+    return snapshot_request(parts, incident, at=at, trigger=moment), moment if times < 2 else f"{moment}-{times}"
 
 
-def asking(
+def snapshot_request(
     parts: Parts,
     incident: Incident | None,
     *,
@@ -122,9 +124,9 @@ def asking(
     service: str | None = None,
     window: timedelta | None = None,
     before: datetime | None = None,
-    occasion: str = ASKED,
+    trigger: str = ASKED,
     by: Person | None = None,
-) -> Asked:
+) -> SnapshotRequest:
     """What is to be taken. In an incident the window reaches back to half an hour or more before it began.
 
     As long before as the incident has lasted, at most an hour: both can be seen, and what is normal is known.
@@ -142,49 +144,60 @@ def asking(
         "before": before.isoformat() if before else None,
         "calm_until": min(began or at, at).isoformat(),
         "now": parts.clock.now().isoformat(),
-        "occasion": occasion,
+        "occasion": trigger,
         "by": {"id": by.id, "name": by.name} if by else None,
     }
 
 
-async def _take(parts: Parts, asked: Asked) -> dict[str, Any]:
+async def _take(parts: Parts, asked: SnapshotRequest) -> dict[str, Any]:
     """The snapshot, and the one of the second moment, as JSON. Raises BadInput for what cannot be asked for."""
-    after, before = await taken_now(parts, asked)
+    after, before = await take_now(parts, asked)
     return {"after": after.to_json(), "before": before.to_json() if before else None}
 
 
-async def taken_now(parts: Parts, asked: Asked) -> tuple[Snapshot, Snapshot | None]:
+async def take_now(parts: Parts, asked: SnapshotRequest) -> tuple[Snapshot, Snapshot | None]:
     """What was asked for, and the earlier moment with which it is compared, if one is."""
     if parts.prometheus is None:
-        raise Off("prometheus_off")
-    warm()
+        raise NotConfigured("prometheus_off")
+    prestart()
     wanted = board(parts.team, asked["what"], asked["service"])
     at, start, calm = (datetime.fromisoformat(asked[name]) for name in ("at", "start", "calm_until"))
-    after = await take(parts.prometheus, wanted, at, start=start, calm_until=calm)
+    after = await query_board(parts.prometheus, wanted, at, start=start, calm_until=calm)
     if asked["before"] is None:
         return after, None
     earlier = datetime.fromisoformat(asked["before"])
-    return after, await take(parts.prometheus, wanted, earlier, start=earlier - WINDOW, calm_until=calm)
+    return after, await query_board(parts.prometheus, wanted, earlier, start=earlier - WINDOW, calm_until=calm)
 
 
 def message(
-    parts: Parts, words: Words, asked: Asked, after: Snapshot, before: Snapshot | None, *, later: bool = False
+    parts: Parts,
+    words: Translations,
+    asked: SnapshotRequest,
+    after: Snapshot,
+    before: Snapshot | None,
+    *,
+    later: bool = False,
 ) -> Message:
     """The table of what was taken."""
     title = board_title(parts, after, words)
     if before is not None:
         return messages.comparison(before, after, words, title=title)
-    return messages.snapshot(after, words, title=title, moment=_occasion(asked), later=later)
+    return messages.snapshot(after, words, title=title, moment=_trigger(asked), later=later)
 
 
-def board_title(parts: Parts, snapshot: Snapshot, words: Words) -> str:
+def board_title(parts: Parts, snapshot: Snapshot, words: Translations) -> str:
     known = parts.team.boards.get(snapshot.board) or parts.team.queries.get(snapshot.board)
     titles: Mapping[str, str] = {str(locale): title for locale, title in known.title.items()} if known else {}
     return titles.get(words.locale, snapshot.board)
 
 
 async def charts(
-    parts: Parts, words: Words, asked: Asked, after: Snapshot, incident: Incident | None, queries: Sequence[str]
+    parts: Parts,
+    words: Translations,
+    asked: SnapshotRequest,
+    after: Snapshot,
+    incident: Incident | None,
+    queries: Sequence[str],
 ) -> dict[str, bytes]:
     """A PNG for each of the queries, with the marks of the incident or of the two moments compared."""
     marks = _marks(asked, incident, words)
@@ -193,7 +206,7 @@ async def charts(
     return {figure.query: picture for figure, picture in zip(figures, pictures, strict=True)}
 
 
-def _marks(asked: Asked, incident: Incident | None, words: Words) -> list[Mark]:
+def _marks(asked: SnapshotRequest, incident: Incident | None, words: Translations) -> list[Mark]:
     if asked["before"]:
         moments = (datetime.fromisoformat(asked[name]) for name in ("before", "at"))
         return [Mark(at, f"{at:%H:%M}") for at in moments]
@@ -202,19 +215,26 @@ def _marks(asked: Asked, incident: Incident | None, words: Words) -> list[Mark]:
     return messages.marks({milestone.value: at for milestone, at in incident.milestones.items()}, words)
 
 
-async def _say(
-    parts: Parts, incident_id: str, moment: str, asked: Asked, taken: Mapping[str, Any], later: bool
+async def _post_table(
+    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any], later: bool
 ) -> dict[str, Any] | None:
     key = f"{incident_id}/snapshot/{moment}"
-    async with parts.drawing(key):
+    async with parts.message_lock(key):
         incident = await parts.store.incidents.get(incident_id)
         if incident.channel is None:
             return None
-        return await post(parts, key, incident.channel, message(parts, parts.words, asked, *_read(taken), later=later))
+        return await upsert_message(
+            parts, key, incident.channel, message(parts, parts.words, asked, *_read(taken), later=later)
+        )
 
 
-async def _draw(
-    parts: Parts, incident_id: str, moment: str, asked: Asked, taken: Mapping[str, Any], queries: Sequence[str]
+async def _render_charts(
+    parts: Parts,
+    incident_id: str,
+    moment: str,
+    asked: SnapshotRequest,
+    taken: Mapping[str, Any],
+    queries: Sequence[str],
 ) -> None:
     incident = await parts.store.incidents.get(incident_id)
     after, _ = _read(taken)
@@ -223,8 +243,8 @@ async def _draw(
         await parts.store.documents.write(incident_id, document)
 
 
-async def _share(
-    parts: Parts, incident_id: str, moment: str, asked: Asked, taken: Mapping[str, Any], queries: Sequence[str],
+async def _upload_charts(
+    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any], queries: Sequence[str],
     said: Mapping[str, str],
 ) -> None:  # fmt: skip
     """The charts as they were drawn, below the table: on a phone nobody opens a thread at 3 a.m."""
@@ -237,23 +257,25 @@ async def _share(
             files.append((f"{incident_id}-{name.rpartition('/')[2]}", titles[query], document.content))
     comment = charts_comment(parts, parts.words, asked, after)
     key = f"{incident_id}/snapshot/{moment}/charts/{_digest(*queries)}"
-    await share(parts, key, said["channel"], files, comment)
+    await upload_once(parts, key, said["channel"], files, comment)
 
 
-def chart_titles(words: Words, asked: Asked, after: Snapshot, before: Snapshot | None) -> dict[str, str]:
+def chart_titles(
+    words: Translations, asked: SnapshotRequest, after: Snapshot, before: Snapshot | None
+) -> dict[str, str]:
     """What each query's chart is called; within one snapshot no two are called the same."""
-    return messages.chart_titles(after, words, moment=_occasion(asked), before=before.at if before else None)
+    return messages.chart_titles(after, words, moment=_trigger(asked), before=before.at if before else None)
 
 
-def charts_comment(parts: Parts, words: Words, asked: Asked, after: Snapshot) -> str:
-    return messages.charts_comment(after, words, title=board_title(parts, after, words), moment=_occasion(asked))
+def charts_comment(parts: Parts, words: Translations, asked: SnapshotRequest, after: Snapshot) -> str:
+    return messages.charts_comment(after, words, title=board_title(parts, after, words), moment=_trigger(asked))
 
 
-async def _keep(parts: Parts, incident_id: str, moment: str, asked: Asked, taken: Mapping[str, Any]) -> None:
+async def _save(parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any]) -> None:
     """Put the snapshot into the store, and the figures on the timeline as evidence."""
     after, before = _read(taken)
     key = f"{incident_id}/snapshot/{moment}"
-    await parts.store.snapshots.keep(key, incident_id, after.at, after.to_json())
+    await parts.store.snapshots.add(key, incident_id, after.at, after.to_json())
     facts = {
         "snapshot": key,
         "moment": moment,
@@ -261,16 +283,16 @@ async def _keep(parts: Parts, incident_id: str, moment: str, asked: Asked, taken
         "title": board_title(parts, after, parts.words),
         "service": after.service,
         "of": after.at.isoformat(),
-        "figures": [figure_json(figure) for figure in after.figures],
+        "figures": [metric_json(figure) for figure in after.figures],
         "missing": [one.measure.query for one in after.missing],
         "charts": [chart_name(moment, figure.query) for figure in after.figures],
     }
     if before is not None:
-        facts |= {"compared_with": before.at.isoformat(), "effect": effect(compare(before, after)).value}
+        facts |= {"compared_with": before.at.isoformat(), "effect": assess(compare(before, after)).value}
     by = Person(asked["by"]["id"], asked["by"]["name"]) if asked["by"] else BOT
     at = parts.clock.now()
     await parts.store.incidents.change(
-        incident_id, lambda now: now.happened(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), cause=key[:160]
+        incident_id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), cause=key[:160]
     )
 
 
@@ -281,7 +303,7 @@ def chart_name(moment: str, query: str) -> str:
     return f"charts/{moment}-{query}.png"
 
 
-def _occasion(asked: Asked) -> str:
+def _trigger(asked: SnapshotRequest) -> str:
     return str(asked["occasion"]) if asked["occasion"] in (*AT_MILESTONES, ASKED) else ASKED
 
 

@@ -10,62 +10,62 @@ from dbos import DBOS
 
 from bot.domain.errors import Unavailable
 from bot.parts import Parts
-from bot.store.retention import forget_runs, remembered
+from bot.store.retention import prune_runs, runs_with_steps
 
 log = logging.getLogger(__name__)
 
-EVERY = timedelta(hours=6)
-KEEP_HANDLED = timedelta(days=30)  # a delivery that is sent again later than that is another matter
+CLEANUP_INTERVAL = timedelta(hours=6)
+DELIVERY_RETENTION = timedelta(days=30)  # a delivery that is sent again later than that is another matter
 ENDED = ["SUCCESS", "ERROR"]
-AT_ONCE = 20
-BREATH = 0.1  # seconds between two transactions, for those who answer people
+BATCH_SIZE = 20
+BATCH_PAUSE_SECONDS = 0.1  # seconds between two transactions, for those who answer people
 
 
-async def keep_tidy(parts: Parts, held: asyncio.Event) -> None:
+async def cleanup_loop(parts: Parts, held: asyncio.Event) -> None:
     """Tidy from time to time, while `held` says that this process leads."""
     while True:
-        await asyncio.sleep(EVERY.total_seconds() / parts.clock.speed)
+        await asyncio.sleep(CLEANUP_INTERVAL.total_seconds() / parts.clock.speed)
         await held.wait()
         try:
-            await tidy(parts)
+            await cleanup(parts)
         except Unavailable as problem:
             log.warning("tidying is put off: %s", problem)
         except Exception:
-            log.exception("tidying broke; it goes on in %s", EVERY)
+            log.exception("tidying broke; it goes on in %s", CLEANUP_INTERVAL)
 
 
-async def tidy(parts: Parts) -> None:
+async def cleanup(parts: Parts) -> None:
     """Remove deliveries that were handled, targets that have cooled down, and the details of runs of long ago."""
     now = parts.clock.now()
-    await parts.store.deliveries.prune(now - KEEP_HANDLED)
-    await parts.store.targets.forget(now)
+    await parts.store.deliveries.prune(now - DELIVERY_RETENTION)
+    await parts.store.locks.prune(now)
     before = now - parts.keep_runs
-    being_undone = await _being_undone(parts)
-    while forgotten := await forget_runs(parts.store.database, before, but=being_undone, limit=AT_ONCE):
+    being_undone = await _runs_being_undone(parts)
+    while forgotten := await prune_runs(parts.store.database, before, but=being_undone, limit=BATCH_SIZE):
         log.info("removed the details of %s runs that ended before %s", forgotten, before)
-        await asyncio.sleep(BREATH)
-    await _forget_workflows(parts, before)
+        await asyncio.sleep(BATCH_PAUSE_SECONDS)
+    await _prune_workflows(parts, before)
 
 
-async def _being_undone(parts: Parts) -> set[str]:
-    owed = [work.arguments for work in await parts.store.outbox.owed() if work.workflow == "undo"]
+async def _runs_being_undone(parts: Parts) -> set[str]:
+    owed = [work.arguments for work in await parts.store.outbox.pending() if work.workflow == "undo"]
     begun = await DBOS.list_workflows_async(status="PENDING", name="undo", load_output=False)
     return {str(arguments[0]) for arguments in [*owed, *(one.input["args"] for one in begun if one.input)]}
 
 
-async def _forget_workflows(parts: Parts, before: datetime) -> None:
+async def _prune_workflows(parts: Parts, before: datetime) -> None:
     """Remove what DBOS has written down of workflows that ended before, and of each of their steps."""
     stay = 0
     while old := await DBOS.list_workflows_async(
         status=ENDED,
         completed_before=before.isoformat(),
-        limit=AT_ONCE,
+        limit=BATCH_SIZE,
         offset=stay,
         load_input=False,
         load_output=False,
     ):
         ids = {workflow.workflow_id for workflow in old}
-        kept = await remembered(parts.store.database, ids)
+        kept = await runs_with_steps(parts.store.database, ids)
         if ids - kept:
             await DBOS.delete_workflows_async(sorted(ids - kept))
         stay += len(kept)

@@ -12,19 +12,19 @@ from bot.domain.run import Run, StepState
 from bot.domain.runbook import Runbook, Step
 from bot.parts import Parts
 from bot.policy import policy_of
-from bot.workflows.engine import Outcome, step
-from bot.workflows.filling import WITHOUT_TIMEOUT, context, environment, limit, typed
-from bot.workflows.guards import Deadline, guarded, must_not_be_frozen
-from bot.workflows.note import told_undo
-from bot.workflows.perform import WAITS_FOR, take
-from bot.workflows.show_run import show, show_soon
+from bot.workflows.engine import Outcome, durable_step
+from bot.workflows.filling import DEFAULT_STEP_TIMEOUT, action_context, parse_parameters, step_environment, step_timeout
+from bot.workflows.guards import Deadline, raise_if_frozen, run_until_interrupted
+from bot.workflows.note import undone
+from bot.workflows.perform import WAITS_FOR, acquire_target
+from bot.workflows.show_run import schedule_run_message, update_run_message
 
 IN_THE_END = timedelta(hours=1)
 NOT_UNDONE = "not_undone"
-LET_GO = "let go"  # the step by which all that could be undone is
+TARGETS_RELEASED = "let go"  # the step by which all that could be undone is
 
 
-def undoing(cause: str) -> str:
+def undo_workflow_id(cause: str) -> str:
     """The id of the workflow by which a call has a run undone."""
     return f"{cause}/undo"
 
@@ -32,12 +32,12 @@ def undoing(cause: str) -> str:
 async def undo_run(parts: Parts, run_id: str, by: dict[str, Any] | None = None) -> None:
     """Undo a run that has ended, when somebody (a Person as JSON) asks for it (as the workflow `undoing`)."""
     known = await parts.store.runs.get(run_id)
-    await undo_all(parts, known, Runbook.model_validate(known.book), Person(**by) if by else None)
-    await step(LET_GO, partial(_let_go, parts, run_id))
-    await step("show", partial(show, parts, run_id), IN_THE_END)
+    await undo_steps(parts, known, Runbook.model_validate(known.book), Person(**by) if by else None)
+    await durable_step(TARGETS_RELEASED, partial(_release_targets, parts, run_id))
+    await durable_step("show", partial(update_run_message, parts, run_id), IN_THE_END)
 
 
-async def undo_all(parts: Parts, known: Run, book: Runbook, by: Person | None = None) -> bool:
+async def undo_steps(parts: Parts, known: Run, book: Runbook, by: Person | None = None) -> bool:
     """Undo what was done, the last first; the half-done step by what its rehearsal saw.
 
     True when something was undone and nothing that should have been is left. What cannot be undone is said in the
@@ -47,43 +47,43 @@ async def undo_all(parts: Parts, known: Run, book: Runbook, by: Person | None = 
     for each in reversed(book.steps):
         if each.keep:
             continue
-        undoing_it = partial(_undo, parts, known, each, by)
-        outcome = await step(f"{each.id}: undo", undoing_it, each.timeout or WITHOUT_TIMEOUT)
+        undoing_it = partial(_undo_step, parts, known, each, by)
+        outcome = await durable_step(f"{each.id}: undo", undoing_it, each.timeout or DEFAULT_STEP_TIMEOUT)
         worked, undone = worked and outcome.ok, undone or bool(outcome.value)
         if not outcome.ok:
-            await step(f"{each.id}: not undone", partial(_not_undone, parts, known.id, each.id, outcome))
+            await durable_step(f"{each.id}: not undone", partial(_record_not_undone, parts, known.id, each.id, outcome))
         if not outcome.ok or outcome.value:
-            show_soon(parts, known.id)
+            schedule_run_message(parts, known.id)
     return worked and undone
 
 
-async def _undo(parts: Parts, run: Run, each: Step, by: Person | None) -> bool:
+async def _undo_step(parts: Parts, run: Run, each: Step, by: Person | None) -> bool:
     """Undo one step, if it changed anything and can be undone. Raises what the undo raises, and WrongState."""
-    known = await parts.store.runs.renewed(run)
+    known = await parts.store.runs.refresh(run)
     stored = known.step(each.id)
     if stored.state is StepState.UNDONE:
         return True
-    if stored.uses not in ACTIONS or not stored.touched:
+    if stored.uses not in ACTIONS or not stored.may_have_changed:
         return False
     action = ACTIONS.get(stored.uses)
     if action.undo is None:
         return False
-    await must_not_be_frozen(parts)
-    where = environment(parts, known, each.id, stored.parameters)
-    if target := action.locks(dict(stored.parameters or {}), environment=where):
-        await take(parts, known, each.id, target)
+    await raise_if_frozen(parts)
+    where = step_environment(parts, known, each.id, stored.parameters)
+    if target := action.lock_key(dict(stored.parameters or {}), environment=where):
+        await acquire_target(parts, known, each.id, target)
     facts = stored.result if stored.result is not None else stored.rehearsed
-    asked = context(parts, known, each.id, stored.parameters, undoing=True)
-    may_take = limit(each, typed(action, stored.parameters or {}), parts.clock.now())
-    until = Deadline.begun(parts.clock, may_take)
-    await guarded(action.undo(asked, action.result.validate_python(facts)), until.passed())
+    asked = action_context(parts, known, each.id, stored.parameters, undoing=True)
+    may_take = step_timeout(each, parse_parameters(action, stored.parameters or {}), parts.clock.now())
+    until = Deadline.starting(parts.clock, may_take)
+    await run_until_interrupted(action.undo(asked, action.result.validate_python(facts)), until.passed())
     kept = {name: fact for name, fact in stored.facts.items() if name not in (WAITS_FOR, NOT_UNDONE)}
-    now, told = parts.clock.now(), told_undo(parts, known, stored, by)
+    now, told = parts.clock.now(), undone(parts, known, stored, by)
     await parts.store.runs.set_step(known.id, each.id, told, state=StepState.UNDONE, facts=kept, ended_at=now)
     return True
 
 
-async def _not_undone(parts: Parts, run_id: str, step_id: str, outcome: Outcome) -> None:
+async def _record_not_undone(parts: Parts, run_id: str, step_id: str, outcome: Outcome) -> None:
     stored = (await parts.store.runs.get(run_id)).step(step_id)
     if stored.state is not StepState.UNDONE:
         why = {"error": outcome.error, "facts": dict(outcome.facts)}
@@ -91,5 +91,5 @@ async def _not_undone(parts: Parts, run_id: str, step_id: str, outcome: Outcome)
         await parts.store.runs.set_step(run_id, step_id, facts={**kept, NOT_UNDONE: why})
 
 
-async def _let_go(parts: Parts, run_id: str) -> None:
-    await parts.store.targets.let_go(run_id, parts.clock.now() + policy_of(parts.team).cool_down)
+async def _release_targets(parts: Parts, run_id: str) -> None:
+    await parts.store.locks.release(run_id, parts.clock.now() + policy_of(parts.team).cool_down)

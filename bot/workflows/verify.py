@@ -6,24 +6,24 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from bot.actions.snapshot import board, take
+from bot.actions.snapshot import board, query_board
 from bot.domain.errors import BotError
 from bot.domain.run import Run, StepState
 from bot.domain.runbook import Step
-from bot.domain.snapshot import Snapshot, Verdict, compare, effect
+from bot.domain.snapshot import Snapshot, Verdict, assess, compare
 from bot.parts import Parts
 from bot.team import PRODUCTION
-from bot.workflows.engine import sleep_until, step
-from bot.workflows.filling import environment
-from bot.workflows.show_run import show_soon
+from bot.workflows.engine import durable_step, sleep_until
+from bot.workflows.filling import step_environment
+from bot.workflows.show_run import schedule_run_message
 
-A_WHILE = timedelta(minutes=2)
+QUERY_TIMEOUT = timedelta(minutes=2)
 # A change is looked at after that long when the runbook does not say what must hold: rates need a minute or two.
-SETTLES_IN = timedelta(minutes=2)
-LOOKS = 10
+DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
+VERIFY_SAMPLES = 10
 
 
-async def verify(parts: Parts, known: Run, each: Step) -> None:
+async def verify_step(parts: Parts, known: Run, each: Step) -> None:
     """Look at the figures until they hold, or until the time is up; then say what the change did to them.
 
     A change of no service (a branch, an issue), or not in production, moves no figures; nobody waits for them unless
@@ -31,44 +31,44 @@ async def verify(parts: Parts, known: Run, each: Step) -> None:
     """
     if parts.prometheus is None:
         return
-    began = await step(f"{each.id}: verify", partial(_begin, parts, known, each), A_WHILE)
+    began = await durable_step(f"{each.id}: verify", partial(_start_verifying, parts, known, each), QUERY_TIMEOUT)
     if not began.ok or began.value is None:
         return
     since = datetime.fromisoformat(began.value)
     holding_since: datetime | None = None
-    for number in range(LOOKS * 4):
-        looked = await step(
-            f"{each.id}: figures {number}", partial(_look, parts, known, each, since, holding_since), A_WHILE
+    for number in range(VERIFY_SAMPLES * 4):
+        looked = await durable_step(
+            f"{each.id}: figures {number}", partial(_sample, parts, known, each, since, holding_since), QUERY_TIMEOUT
         )
         if not looked.ok or looked.value["ended"]:
             break
         holding_since = datetime.fromisoformat(looked.value["holding_since"]) if looked.value["holding_since"] else None
         await sleep_until(parts, datetime.fromisoformat(looked.value["again"]))
-    await step(f"{each.id}: verdict", partial(_judge, parts, known, each, since), A_WHILE)
+    await durable_step(f"{each.id}: verdict", partial(_record_verdict, parts, known, each, since), QUERY_TIMEOUT)
 
 
-async def _begin(parts: Parts, known: Run, each: Step) -> str | None:
+async def _start_verifying(parts: Parts, known: Run, each: Step) -> str | None:
     """When it began (ISO 8601); None when there is nothing to measure."""
     stored = (await parts.store.runs.get(known.id)).step(each.id)
-    elsewhere = environment(parts, known, each.id, stored.parameters) != PRODUCTION
-    if each.verify is None and (elsewhere or await _service(parts, known, each) is None):
+    elsewhere = step_environment(parts, known, each.id, stored.parameters) != PRODUCTION
+    if each.verify is None and (elsewhere or await _changed_service(parts, known, each) is None):
         return None
     await parts.store.runs.set_step(known.id, each.id, state=StepState.VERIFYING)
-    show_soon(parts, known.id)
+    schedule_run_message(parts, known.id)
     return parts.clock.now().isoformat()
 
 
-async def _look(
+async def _sample(
     parts: Parts, known: Run, each: Step, since: datetime, holding_since: datetime | None
 ) -> dict[str, Any]:
     now = parts.clock.now()
     asked = each.verify
-    within = asked.within if asked else SETTLES_IN
+    within = asked.within if asked else DEFAULT_VERIFY_WITHIN
     over = now - since >= within or await parts.store.runs.cancelled(known.id)
-    again = min(now + within / LOOKS, since + within)
+    again = min(now + within / VERIFY_SAMPLES, since + within)
     if asked is None:
         return {"ended": over, "again": (since + within).isoformat(), "holding_since": None}
-    holds = _within_thresholds(await _figures(parts, known, each, now))
+    holds = _within_thresholds(await _query_metrics(parts, known, each, now))
     holding_since = (holding_since or now) if holds else None
     long_enough = holding_since is not None and now - holding_since >= asked.for_
     if over or long_enough:
@@ -86,27 +86,27 @@ def _within_thresholds(seen: Snapshot) -> bool:
     return not seen.missing and all(figure.verdict in well for figure in seen.figures)
 
 
-async def _judge(parts: Parts, known: Run, each: Step, since: datetime) -> None:
+async def _record_verdict(parts: Parts, known: Run, each: Step, since: datetime) -> None:
     """Compare the figures of before the change with those of now, and keep both as evidence."""
     now = parts.clock.now()
-    before = await _figures(parts, known, each, since)
-    after = await _figures(parts, known, each, now)
+    before = await _query_metrics(parts, known, each, since)
+    after = await _query_metrics(parts, known, each, now)
     for when, snapshot in (("before", before), ("after", after)):
-        await parts.store.snapshots.keep(
+        await parts.store.snapshots.add(
             f"{known.id}/{each.id}/{when}", known.incident_id, snapshot.at, snapshot.to_json()
         )
-    await parts.store.runs.set_step(known.id, each.id, verdict=effect(compare(before, after)))
+    await parts.store.runs.set_step(known.id, each.id, verdict=assess(compare(before, after)))
 
 
-async def _figures(parts: Parts, known: Run, each: Step, at: datetime) -> Snapshot:
+async def _query_metrics(parts: Parts, known: Run, each: Step, at: datetime) -> Snapshot:
     if parts.prometheus is None:
         raise BotError("prometheus_off")
-    service = await _service(parts, known, each) or parts.team.default_service
+    service = await _changed_service(parts, known, each) or parts.team.default_service
     wanted = board(parts.team, each.verify.board if each.verify else None, service)
-    return await take(parts.prometheus, wanted, at)
+    return await query_board(parts.prometheus, wanted, at)
 
 
-async def _service(parts: Parts, known: Run, each: Step) -> str | None:
+async def _changed_service(parts: Parts, known: Run, each: Step) -> str | None:
     """The service that the step changes, by its parameters."""
     stored = (await parts.store.runs.get(known.id)).step(each.id).parameters or {}
     named = (str(stored[name]) for name in ("service", "deployment", "release") if stored.get(name))

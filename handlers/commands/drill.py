@@ -13,7 +13,7 @@ DRILL = Command("drill")
 @DRILL.verb("/drill list")
 async def list_(call: Call) -> Message:
     """What can be drilled."""
-    return scenarios(call.bot.drills.scenarios(), await call.words())
+    return scenarios(call.bot.drills.scenarios(), await call.translations())
 
 
 @DRILL.verb("/drill start gpu-node-loss")
@@ -21,21 +21,21 @@ async def start(call: Call, scenario: str) -> Message:
     """Open a drill; nothing is broken yet."""
     person = await call.person()
     incident, _ = await call.bot.drills.start(scenario, by=person, cause=call.cause, channel=call.channel_id)
-    return Message.of((await call.words()).part("drill", "started", incident=incident))
+    return Message.of((await call.translations()).render_block("drill", "started", incident=incident))
 
 
 @DRILL.verb("/drill inject")
 async def inject(call: Call) -> Message:
     """Let the next fault begin."""
     run = await call.bot.drills.inject(await call.incident(), by=await call.person(), cause=call.cause)
-    return Message.of((await call.words()).part("drill", "injected", run=run))
+    return Message.of((await call.translations()).render_block("drill", "injected", run=run))
 
 
 @DRILL.verb("/drill score")
 async def score(call: Call) -> Message:
     """How it goes against the targets."""
     incident = await call.incident()
-    return scorecard(await call.bot.drills.score(incident), incident, await call.words())
+    return scorecard(await call.bot.drills.score(incident), incident, await call.translations())
 
 
 @DRILL.verb("/drill stop")
@@ -43,4 +43,4 @@ async def stop(call: Call) -> Message:
     """Undo what the drill has broken, and resolve it."""
     incident = await call.incident()
     seen = await call.bot.drills.stop(incident, by=await call.person(), cause=call.cause)
-    return scorecard(seen, incident, await call.words())
+    return scorecard(seen, incident, await call.translations())

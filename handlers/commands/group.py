@@ -10,7 +10,7 @@ from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
 from bot.messages.help import command_help, verb_help
 from bot.messages.message import Message
-from bot.signature import Signature, Typed, typed
+from bot.signature import Signature, Tokens, tokenize
 from handlers.context import Call
 
 Verb = Callable[..., Awaitable[Message | None]]
@@ -38,7 +38,7 @@ class Command:
 
     async def run(self, call: Call, text: str) -> Message | None:
         """Do what the line says. Raises BadInput for what cannot be read, and what the verb raises."""
-        given = typed(text)
+        given = tokenize(text)
         first = given.words[0].lower() if given.words else ""
         if (first == "help" and "help" not in self.verbs) or (not given.raw and self.default is None):
             return await self._help(call, given.words[1] if len(given.words) > 1 else None)
@@ -48,7 +48,7 @@ class Command:
         arguments = signature.read(self._without_incident(call, signature, rest), self._shown(signature))
         return await signature.function(call, **arguments)  # type: ignore[no-any-return]
 
-    def _choose(self, first: str, given: Typed) -> tuple[Signature, Typed]:
+    def _choose(self, first: str, given: Tokens) -> tuple[Signature, Tokens]:
         chosen = self.verbs.get(first)
         if chosen and (chosen is not self.default or self.default.name != self.name):
             raw = given.raw[len(given.raw.split(None, 1)[0]) :].strip()
@@ -58,7 +58,7 @@ class Command:
         raise BadInput("unknown_verb", command=f"/{self.name}", verb=first, nearest=nearest(first, self.verbs))
 
     @staticmethod
-    def _without_incident(call: Call, signature: Signature, given: Typed) -> Typed:
+    def _without_incident(call: Call, signature: Signature, given: Tokens) -> Tokens:
         """`incident=INC-…` names the incident for every verb, from wherever it is typed."""
         if any(parameter.name == "incident" for parameter in signature.parameters):
             return given
@@ -73,7 +73,7 @@ class Command:
         return f"/{self.name}"
 
     async def _help(self, call: Call, verb: str | None) -> Message:
-        words = await call.words()
+        words = await call.translations()
         if verb is None:
             return command_help(self.name, list(self.verbs.values()), words)
         if verb not in self.verbs:

@@ -27,26 +27,26 @@ async def declare(
 ) -> Message | None:
     """Declare an incident; without a title a form opens."""
     if not title:
-        words = await call.words_at_once()
+        words = await call.cached_translations()
         await call.open(forms.declare(words, call.bot.parts.team, severity=sev or DEFAULT_SEVERITY, service=service))
         return None
     incident = await call.bot.incidents.declare(
         title, sev or DEFAULT_SEVERITY, by=await call.person(), cause=call.cause, service=service
     )
-    return Message.of((await call.words()).part("replies", "declared", incident=incident))
+    return Message.of((await call.translations()).render_block("replies", "declared", incident=incident))
 
 
 @INCIDENT.verb("/incident list")
 async def list_(call: Call) -> Message:
     """Open incidents, the worst first."""
-    return listing(await call.bot.parts.store.incidents.open(), await call.words())
+    return listing(await call.bot.parts.store.incidents.list_open(), await call.translations())
 
 
 @INCIDENT.verb("/incident status")
 async def status(call: Call) -> Message:
     """How this incident stands."""
     incident = await call.incident()
-    return card(incident, await call.words(), in_own_channel=True)
+    return card(incident, await call.translations(), in_own_channel=True)
 
 
 @INCIDENT.verb("/incident severity SEV1")
@@ -77,7 +77,7 @@ async def ack(call: Call) -> Message:
 async def update(call: Call, text: Rest | None = None) -> Message | None:
     """Tell everybody how it stands; without text a form opens."""
     if not text:
-        await call.open(forms.update(await call.words_at_once(), (await call.incident()).id))
+        await call.open(forms.update(await call.cached_translations(), (await call.incident()).id))
         return None
     incident = await call.incident()
     await call.bot.incidents.update(incident.id, text, by=await call.person(), cause=call.cause)
@@ -128,7 +128,7 @@ async def close(call: Call) -> Message:
 async def timeline_(call: Call) -> Message:
     """What has happened so far."""
     incident = await call.incident()
-    return timeline(incident, await call.bot.parts.store.incidents.timeline(incident.id), await call.words())
+    return timeline(incident, await call.bot.parts.store.incidents.timeline(incident.id), await call.translations())
 
 
 @INCIDENT.verb('/incident impact users=1200 revenue="$4,000" summary="Render lento en toda Europa"')
@@ -143,10 +143,10 @@ async def impact(
     """Whom it hurt; without values a form opens."""
     incident = await call.incident()
     if users is None and services is None and revenue is None and summary is None:
-        await call.open(forms.report(await call.words_at_once(), call.bot.parts.team, incident))
+        await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
         return None
     known = incident.impact
-    named = [call.bot.incidents.known_service(one.strip()) for one in (services or "").split(",") if one.strip()]
+    named = [call.bot.incidents.check_service(one.strip()) for one in (services or "").split(",") if one.strip()]
     changed = Impact(
         users=known.users if users is None else users,
         services=tuple(one for one in named if one) or known.services,
@@ -169,7 +169,7 @@ async def cause(
     """Why it happened; without values a form opens."""
     incident = await call.incident()
     if primary is None and contributing is None and detection is None and lesson is None:
-        await call.open(forms.report(await call.words_at_once(), call.bot.parts.team, incident))
+        await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
         return None
     known = incident.cause
     changed = Cause(
@@ -183,15 +183,15 @@ async def cause(
 
 
 async def _done(call: Call) -> Message:
-    return Message.of((await call.words()).part("replies", "done"))
+    return Message.of((await call.translations()).render_block("replies", "done"))
 
 
 @INCIDENT.verb("/incident report")
 async def report(call: Call) -> Message:
     """Write the report with what is known now."""
     incident = await call.incident()
-    await call.bot.reports.request(incident.id, cause=call.cause)
-    return Message.of((await call.words()).part("replies", "reporting", incident=incident))
+    await call.bot.reports.enqueue(incident.id, cause=call.cause)
+    return Message.of((await call.translations()).render_block("replies", "reporting", incident=incident))
 
 
 @INCIDENT.verb('/incident followup "Alertas de memoria en xr-engine" owner=SRETeam due=14d label=monitoring')
@@ -204,11 +204,11 @@ async def followup(
     made = await call.bot.followups.open(
         incident.id, title, owner=owner, due=due, labels=labels, by=await call.person(), cause=call.cause
     )
-    return Message.of((await call.words()).part("replies", "followup", followup=made))
+    return Message.of((await call.translations()).render_block("replies", "followup", followup=made))
 
 
 @INCIDENT.verb("/incident stats 90d")
 async def stats(call: Call, window: Duration | None = None) -> Message:
     """MTTA, MTTR, MTBF and how deployments went, against the targets; drills do not count."""
     known, asked = call.bot.statistics, window or WINDOW
-    return statistics_message(await known.measure(asked), await known.deployments(asked), await call.words())
+    return statistics_message(await known.compute(asked), await known.deployments(asked), await call.translations())

@@ -10,8 +10,8 @@ from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.runbook import action as action_help
 from bot.messages.runbook import actions
-from bot.services.ops import find, read, start, words
-from bot.signature import Rest, typed
+from bot.services.ops import aliases, find, read, start
+from bot.signature import Rest, tokenize
 from handlers.commands.group import Command
 from handlers.commands.runbook import from_here
 from handlers.context import Call
@@ -23,14 +23,14 @@ OPS = Command("ops")
 async def freeze(call: Call, reason: Rest) -> Message:
     """The kill switch: nothing is changed until it is lifted."""
     await call.bot.runs.freeze(reason, by=await call.person(), cause=call.cause)
-    return Message.of((await call.words()).part("runbook", "frozen", reason=reason))
+    return Message.of((await call.translations()).render_block("runbook", "frozen", reason=reason))
 
 
 @OPS.verb("/ops thaw")
 async def thaw(call: Call) -> Message:
     """Lift the kill switch."""
     await call.bot.runs.thaw(by=await call.person(), cause=call.cause)
-    return Message.of((await call.words()).part("runbook", "thawed"))
+    return Message.of((await call.translations()).render_block("runbook", "thawed"))
 
 
 @OPS.verb("/ops help scale")
@@ -42,20 +42,22 @@ async def help_(call: Call, action: Rest | None = None) -> Message:
 @OPS.verb("/ops scale xr-engine 10", default=True)
 async def ops(call: Call, line: Rest | None = None) -> Message:
     """One action by itself, by a short word or as `service.verb`."""
-    said = typed(line or "").words
+    said = tokenize(line or "").words
     if not said or said[-1] == "help":
         return await _help(call, said[:-1])
     runs = call.bot.runs
     asked = read(line or "", call.bot.parts.team, runs.library)
     where = await from_here(call, environment=asked.environment, dry_run=asked.dry_run)
-    return progress(await start(runs, asked, **where), await call.words())
+    return progress(await start(runs, asked, **where), await call.translations())
 
 
 async def _help(call: Call, said: Sequence[str]) -> Message:
-    shown = await call.words()
+    shown = await call.translations()
     if not said:
-        return actions([(one.name, one.risk.value, one.about(shown.locale)) for one in ACTIONS.all()], words(), shown)
+        return actions(
+            [(one.name, one.risk.value, one.summary(shown.locale)) for one in ACTIONS.all()], aliases(), shown
+        )
     if verb := OPS.verbs.get(said[0]):
         return verb_help(OPS.name, verb, shown)
     action, _ = find(said)
-    return action_help(action.about(shown.locale), action.signature, action.risk.value, shown)
+    return action_help(action.summary(shown.locale), action.signature, action.risk.value, shown)

@@ -6,7 +6,7 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.messages.message import Message
 from bot.messages.on_call import on_call
-from bot.signature import Rest, readable
+from bot.signature import Rest, unescape_slack
 from handlers.commands.group import Command
 from handlers.context import Call
 
@@ -24,10 +24,10 @@ async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity
         if not text:
             raise BadInput("text_missing")
         incident = await call.bot.incidents.declare(
-            readable(text), sev or Severity.SEV2, by=person, cause=f"{call.cause}/declare"
+            unescape_slack(text), sev or Severity.SEV2, by=person, cause=f"{call.cause}/declare"
         )
     await call.bot.paging.page(incident, name, text or incident.title, by=person, cause=call.cause)
-    return Message.of((await call.words()).part("replies", "paging", team=name, incident=incident))
+    return Message.of((await call.translations()).render_block("replies", "paging", team=name, incident=incident))
 
 
 @PAGE.verb("/page ack")
@@ -35,7 +35,7 @@ async def ack(call: Call) -> Message:
     """Acknowledge the page of this incident."""
     incident = await call.incident()
     await call.bot.incidents.acknowledge(incident.id, by=await call.person(), cause=call.cause)
-    return Message.of((await call.words()).part("replies", "done"))
+    return Message.of((await call.translations()).render_block("replies", "done"))
 
 
 @PAGE.verb("/page resolve")
@@ -43,11 +43,11 @@ async def resolve(call: Call) -> Message:
     """Resolve the page of this incident; the incident itself stays open."""
     incident = await call.incident()
     await call.bot.paging.resolve(incident, by=await call.person(), cause=call.cause)
-    return Message.of((await call.words()).part("replies", "done"))
+    return Message.of((await call.translations()).render_block("replies", "done"))
 
 
 @ON_CALL.verb("/oncall", default=True)
 async def oncall(call: Call) -> Message:
     """Who is on call now, by team, and until when."""
     rotas = await call.bot.paging.rota()
-    return on_call(rotas, await call.words(), call.bot.parts.team.emergency_contact)
+    return on_call(rotas, await call.translations(), call.bot.parts.team.emergency_contact)

@@ -6,12 +6,12 @@ from typing import Any
 
 from bot.actions.catalogue import ACTIONS
 from bot.domain.errors import BadInput
-from bot.domain.run import id_meant
+from bot.domain.run import normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress, runs
 from bot.messages.runbook import library, runbook
 from bot.services.ops import OPTIONS
-from bot.signature import Rest, readable, typed
+from bot.signature import Rest, tokenize, unescape_slack
 from handlers.commands.group import Command
 from handlers.context import Call
 
@@ -21,20 +21,20 @@ RUNBOOK = Command("runbook")
 @RUNBOOK.verb("/runbook list")
 async def list_(call: Call) -> Message:
     """All runbooks."""
-    return library(call.bot.runs.library.runbooks.values(), await call.words())
+    return library(call.bot.runs.library.runbooks.values(), await call.translations())
 
 
 @RUNBOOK.verb("/runbook show render-latency")
 async def show(call: Call, name: str) -> Message:
     """What a runbook does, step by step."""
     book = call.bot.runs.library.get(name)
-    return runbook(book, await call.words(), [ACTIONS.get(step.uses).risk.value for step in book.steps])
+    return runbook(book, await call.translations(), [ACTIONS.get(step.uses).risk.value for step in book.steps])
 
 
 @RUNBOOK.verb("/runbook run render-latency service=xr-engine --dry-run")
 async def run(call: Call, line: Rest) -> Message:
     """Run one; with `--dry-run` only show what it would do."""
-    given = typed(line)
+    given = tokenize(line)
     if not given.words:
         raise BadInput(
             "argument_missing",
@@ -42,34 +42,36 @@ async def run(call: Call, line: Rest) -> Message:
             usage="/runbook run name key=value …",
             example="/runbook run render-latency service=xr-engine",
         )
-    inputs = {name.replace("-", "_"): readable(value) for name, value in given.options.items() if name not in OPTIONS}
+    inputs = {
+        name.replace("-", "_"): unescape_slack(value) for name, value in given.options.items() if name not in OPTIONS
+    }
     environment, dry_run = given.options.get("environment"), given.options.get("dry-run") == "true"
     where = await from_here(call, environment=environment, dry_run=dry_run)
     begun = await call.bot.runs.start(given.words[0], inputs, **where)
-    return progress(begun, await call.words())
+    return progress(begun, await call.translations())
 
 
 @RUNBOOK.verb("/runbook status")
 async def status(call: Call, run: str | None = None) -> Message:
     """How a run stands, or all that are going on."""
-    words = await call.words()
+    words = await call.translations()
     if run:
-        return progress(await call.bot.parts.store.runs.get(id_meant(run)), words)
-    return runs(await call.bot.parts.store.runs.going_on(), words)
+        return progress(await call.bot.parts.store.runs.get(normalize_run_id(run)), words)
+    return runs(await call.bot.parts.store.runs.list_running(), words)
 
 
 @RUNBOOK.verb("/runbook cancel R-3fa91c")
 async def cancel(call: Call, run: str) -> Message:
     """Stop a run at once."""
-    stopped = await call.bot.runs.cancel(id_meant(run), by=await call.person(), cause=call.cause)
-    return progress(stopped, await call.words())
+    stopped = await call.bot.runs.cancel(normalize_run_id(run), by=await call.person(), cause=call.cause)
+    return progress(stopped, await call.translations())
 
 
 @RUNBOOK.verb("/runbook undo R-3fa91c")
 async def undo(call: Call, run: str) -> Message:
     """Undo what a run has done."""
-    undone = await call.bot.runs.undo(id_meant(run), by=await call.person(), cause=call.cause)
-    return progress(undone, await call.words())
+    undone = await call.bot.runs.undo(normalize_run_id(run), by=await call.person(), cause=call.cause)
+    return progress(undone, await call.translations())
 
 
 async def from_here(call: Call, *, environment: str | None, dry_run: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from bot.messages.message import Message
-from bot.signature import Rest, Signature, Typed
+from bot.signature import Rest, Signature, Tokens
 from bot.team import Duration
 from handlers.commands.group import Command
 from handlers.context import Call
@@ -21,7 +21,7 @@ _OPTION = re.compile(r"(?:^|\s)(service|window)=([\w.-]+)(?=\s|$)")  # PromQL qu
 class PromqlSignature(Signature):
     """A signature whose words may be PromQL, which has `=` and quotes of its own."""
 
-    def read(self, typed: Typed, command: str) -> dict[str, Any]:
+    def read(self, typed: Tokens, command: str) -> dict[str, Any]:
         if not _PROMQL.search(typed.raw):
             return super().read(typed, command)
         found = {"what": _OPTION.sub(" ", typed.raw).strip(), **dict(_OPTION.findall(typed.raw))}
@@ -61,11 +61,11 @@ async def _answer(
 ) -> Message | None:
     named = call.named_incident
     incident = await call.incident() if named else await call.bot.incidents.in_channel(call.channel_id or "")
-    person, words, snapshots = await call.person(), await call.words(), call.bot.snapshots
+    person, words, snapshots = await call.person(), await call.translations(), call.bot.snapshots
     asked = await snapshots.ask(incident, by=person, what=what, service=service, window=window, between=between)
     if incident and incident.channel:
         await snapshots.into_channel(incident, asked, cause=call.cause)
-        return Message.of(words.part("snapshot", "in_channel"))
+        return Message.of(words.render_block("snapshot", "in_channel"))
     taken = await snapshots.take(asked)
     await call.reply(snapshots.message(taken, words))
     said = await snapshots.send_charts(taken, person, words, cause=call.cause)

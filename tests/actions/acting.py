@@ -12,12 +12,12 @@ from bot.actions.catalogue import ACTIONS
 from bot.actions.context import Context
 from bot.domain.people import BOT, Person
 from bot.domain.run import Effect
-from bot.integrations.effects import rehearsal
+from bot.integrations.effects import dry_run
 from bot.integrations.kubernetes.kubernetes import Kubernetes
-from bot.integrations.on_call import OnCallList
+from bot.integrations.on_call import OnCallCache
 from bot.integrations.slack import Slack
 from bot.messages.run import line
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.store.database import Database
 from bot.store.store import Store
@@ -34,11 +34,11 @@ def parts(folder: Path, clock: Clock, **integrations: Any) -> Parts:
         clock=clock,
         team=load_team(ROOT / "config" / "tamv.yaml"),
         store=Store(Database(f"sqlite:///{folder / 'bot.db'}"), "test"),
-        words_by_locale=load_words(),
+        words_by_locale=load_translations(),
         locale="es",
         incident_channel="#tamv-incidents",
         slack=Slack("xoxb-nobody", "http://127.0.0.1:9/"),
-        on_call=OnCallList(None, clock),
+        on_call=OnCallCache(None, clock),
         **integrations,
     )
 
@@ -79,8 +79,8 @@ class Actor:
         """What it would do, each effect with words in both languages, and the facts that it foresees."""
         action = ACTIONS.get(name)
         self.foreseen.pop(key, None)
-        with rehearsal() as recorder:
-            facts = await action.perform(self.context(key), **self._typed(name, given))
+        with dry_run() as recorder:
+            facts = await action.execute(self.context(key), **self._typed(name, given))
         self.foreseen[key] = action.result.dump_python(facts, mode="json")
         for effect in recorder.effects:
             for words in self.parts.words_by_locale.values():
@@ -90,7 +90,7 @@ class Actor:
     async def perform(self, name: str, /, key: str = "R-1/a", **given: Any) -> Any:
         """Do it; gives the facts as a run keeps them: through JSON and back."""
         action = ACTIONS.get(name)
-        facts = await action.perform(self.context(key), **self._typed(name, given))
+        facts = await action.execute(self.context(key), **self._typed(name, given))
         return action.result.validate_python(action.result.dump_python(facts, mode="json"))
 
     async def undo(self, name: str, done: Any, key: str = "R-1/a/undo") -> Any:

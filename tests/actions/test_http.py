@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 
 from bot.domain.errors import BadInput, Unavailable, WrongState
-from bot.integrations.http import LONGEST_BODY, Http
+from bot.integrations.http import BODY_LIMIT, Http
 from bot.messages.run import result
 from bot.team import TeamFile
 from sandbox.clock import Clock
@@ -120,7 +120,7 @@ async def test_what_misbehaves_is_told_apart(tmp_path: Path) -> None:
     async def endless(_: Request) -> Response:
         async def forever() -> AsyncIterator[bytes]:
             for _ in range(100):
-                yield b"x" * LONGEST_BODY
+                yield b"x" * BODY_LIMIT
 
         return StreamingResponse(forever())
 

@@ -12,7 +12,7 @@ from bot.domain.runbook import Input
 from bot.messages import forms
 from bot.messages.incident import card
 from bot.messages.run import approval_card, progress, proposal, question_card
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.team import load_team
 from handlers.buttons import BUTTONS
 from handlers.modals import FORMS
@@ -26,7 +26,7 @@ def _incident() -> Incident:
 
 
 def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> None:
-    words = load_words()["en"]
+    words = load_translations()["en"]
     shown = {
         element["action_id"]
         for status in Status
@@ -40,7 +40,7 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
 
 def _shown_by_runs() -> set[str]:
     """The buttons of a run's message, of an approval's card and of a question's."""
-    words, moment = load_words()["en"], datetime(2026, 1, 1, tzinfo=UTC)
+    words, moment = load_translations()["en"], datetime(2026, 1, 1, tzinfo=UTC)
     book = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
     done = StepRun("a", "lamp.dim", StepState.DONE, effects=(Effect("lamp.set"),), began_at=moment)
     step = replace(done, parameters={"question": "?"})
@@ -54,7 +54,7 @@ def _shown_by_runs() -> set[str]:
 
 
 def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
-    words, team, incident = load_words()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
+    words, team, incident = load_translations()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),

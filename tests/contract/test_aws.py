@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from bot.domain.errors import BadInput, BotError, NotFound, Off, Refused, Unavailable, WrongState
+from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.aws import Aws, clients
 from bot.messages.run import result
 from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
@@ -238,7 +238,7 @@ async def test_when_aws_fails(world: World) -> None:
     lost = await failure(world.client, "make_snapshot", PRODUCTION, "x", "R-1/a")
     assert isinstance(lost, Unavailable) and lost.uncertain
     assert isinstance(await failure(Aws(clients(REGION, "http://127.0.0.1:9", ("a", "b"), 2), 2)), Unavailable)
-    with pytest.raises(Off):
+    with pytest.raises(NotConfigured):
         await Actor(parts(Path("unused"), Clock())).rehearse("aws.rds_status")
 
 

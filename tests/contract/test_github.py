@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.domain.errors import BotError, Off, Refused, Unavailable
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.integrations.github import FOLLOWUP_LABEL, GitHub, Issue, marker, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load
@@ -229,7 +229,7 @@ async def test_a_github_app_signs_in(world: World) -> None:
 
 
 async def test_what_was_not_configured_is_said(world: World) -> None:
-    assert isinstance(await failure(READ, world, world.another(token=None)), Off)
+    assert isinstance(await failure(READ, world, world.another(token=None)), NotConfigured)
 
 
 async def test_a_wrong_token_is_refused(world: World) -> None:

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.domain.errors import BotError, Off, Refused, Unavailable
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.integrations.pagerduty import OnCall, PagerDuty, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load
@@ -218,7 +218,7 @@ async def test_check_says_whom_pages_reach(world: World) -> None:
 
 
 async def test_what_was_not_configured_is_said(world: World) -> None:
-    assert isinstance(await failure(PAGE, world.another(routing_key=None)), Off)
+    assert isinstance(await failure(PAGE, world.another(routing_key=None)), NotConfigured)
     problem = await failure(WHO, world.another(api_token=None))
     assert (type(problem), problem.key) == (Refused, "pagerduty_no_token")
     await world.another(api_token=None).trigger(KEY, "slow", "critical", "x", service="equipo-IA-TAMV")

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
-from bot.domain.errors import BadInput, Off, Refused, Unavailable
+from bot.domain.errors import BadInput, NotConfigured, Refused, Unavailable
 from bot.integrations.tempo import Tempo, Trace, slower_than
 from bot.messages.run import result
 from sandbox.clock import Clock
@@ -145,7 +145,7 @@ async def test_without_tempo_grafana_is_where_to_look(tmp_path: Path) -> None:
     pane = json.loads(parse_qs(urlsplit(found.link).query)["panes"][0])["a"]
     assert pane["queries"][0]["query"] == '{ resource.service.name = "xr-engine" && duration > 800ms }'
     assert found.traces == []
-    with pytest.raises(Off):
+    with pytest.raises(NotConfigured):
         await Actor(replace(made, grafana_url=None)).perform("tempo.search")
     with pytest.raises(BadInput):
         await Actor(made).perform("tempo.search", service="nobody")

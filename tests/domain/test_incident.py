@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.domain.errors import BadInput, BotError, WrongState
-from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Role, Severity, Status, via
+from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Role, Severity, Status, with_source
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 
@@ -174,5 +174,5 @@ def test_only_an_update_and_a_milestone_start_the_clock_of_the_next_update() -> 
 
 
 def test_what_was_done_elsewhere_says_where() -> None:
-    incident, event = via("PagerDuty", declared().acknowledge(by=ANA, at=AT))
+    incident, event = with_source("PagerDuty", declared().acknowledge(by=ANA, at=AT))
     assert incident.status is Status.ACKNOWLEDGED and event.facts == {"source": "PagerDuty"}

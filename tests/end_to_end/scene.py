@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import aiohttp
 from dbos import DBOS
 
-from bot.demo import staged
+from bot.demo import demo_environment
 from bot.domain.incident import Incident
 from bot.services.bot import Bot
 from sandbox.clock import Clock
@@ -65,7 +65,7 @@ class Scene:
             store = self.bot.parts.store
             if not self.bot.engine.leads:
                 return False
-            if await store.deliveries.waiting() or await store.outbox.owed():
+            if await store.deliveries.count_pending() or await store.outbox.pending():
                 return False
             running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
             return all(one.name == "remind" for one in running)
@@ -160,7 +160,7 @@ async def scene(folder: Path, *, world: str | None = None, **settings: object) -
     else:
         settings = {"prometheus_url": None, **settings}
     database = folder / "bot.db"
-    async with staged(sandbox, f"sqlite:///{database}", **settings) as made:  # type: ignore[arg-type]
+    async with demo_environment(sandbox, f"sqlite:///{database}", **settings) as made:  # type: ignore[arg-type]
         yield Scene(made.url, made.bot, sandbox, database)
     assert outgoing_problems(sandbox) == []
 

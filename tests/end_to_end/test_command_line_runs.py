@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo import sandbox_settings, staged
+from bot.demo import demo_environment, sandbox_settings
 from bot.domain.run import Run, RunState
 from bot.store.database import Database
 from bot.store.store import Store
@@ -206,7 +206,7 @@ async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path)
     sandbox = Sandbox(clock=Clock(speed=60))
     async with sandbox.serving() as cluster:
         config = kubeconfig(tmp_path, cluster)
-        async with staged(
+        async with demo_environment(
             Sandbox(), f"sqlite:///{tmp_path}/bot.db", kubeconfig=config, prometheus_url=None, locale="en"
         ) as stage:
             settings = sandbox_settings(

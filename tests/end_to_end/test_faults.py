@@ -255,10 +255,10 @@ async def test_what_was_handled_long_ago_is_forgotten(stage: Scene) -> None:
     deliveries, clock = stage.bot.parts.store.deliveries, stage.sandbox.clock
     old = Delivery("slack:of-last-month", "slack", "{}")
     assert await deliveries.accept(old, clock.now())
-    await deliveries.done(old.key, clock.now())
+    await deliveries.mark_done(old.key, clock.now())
     assert not await deliveries.accept(old, clock.now())
     clock.speed = 2_000_000
     await clock.sleep(timedelta(days=32).total_seconds())
     clock.speed = 1
     await stage.until(lambda: deliveries.accept(old, clock.now()))
-    await deliveries.done(old.key, clock.now())
+    await deliveries.mark_done(old.key, clock.now())

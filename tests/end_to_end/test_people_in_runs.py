@@ -24,7 +24,7 @@ IS_TEN = {"id": "then", "if": "{{ steps.q.answer == 10 }}", "uses": "flow.wait",
 
 async def begin(stage: Scene, *steps: dict[str, Any], cause: str = "c", **more: Any) -> Run:
     book = Runbook.model_validate({"name": "asks", "title": {"es": "Pregunta", "en": "Ask"}, "steps": steps})
-    made = Runs(stage.bot.parts, Library({"asks": book}), stage.bot.engine.wake)
+    made = Runs(stage.bot.parts, Library({"asks": book}), stage.bot.engine.notify)
     return await made.start("asks", {}, by=ANA, cause=cause, channel=f"#{TEAM}", **more)
 
 

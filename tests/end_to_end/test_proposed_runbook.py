@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from bot.demo import staged
+from bot.demo import demo_environment
 from bot.domain.run import RunState
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
@@ -15,7 +15,7 @@ from sandbox.world.scenario import load
 
 async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
     sandbox = Sandbox(clock=Clock(speed=120))
-    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
+    async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
         slack, runs = sandbox.slack, stage.bot.parts.store.runs
         sandbox.world.play(load("render-latency"))
 
@@ -38,7 +38,7 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         await slack.person("emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
 
         async def ended() -> Any:
-            found = await runs.of("INC-2026-0001")
+            found = await runs.list_by_incident("INC-2026-0001")
             return found[0] if found and found[0].state.ended else None
 
         async with asyncio.timeout(30):

@@ -19,7 +19,7 @@ import yaml
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bot.demo import Stage, staged
+from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.timeline import Kind
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
@@ -40,7 +40,7 @@ SOON = 20.0
 
 @dataclass(frozen=True)
 class Observed:
-    stage: Stage
+    stage: DemoEnvironment
     road: UnreliableRoad
 
     async def shown(self, what: Callable[[], Any], seconds: float = SOON) -> Any:
@@ -73,7 +73,7 @@ async def observed(tmp_path: Path) -> AsyncIterator[Observed]:
         history = past(sandbox.world.tsdb, {"job": "world", "instance": scraped})
         real = await start(prometheus(_prometheus_config(scraped, alerting, tmp_path), openmetrics=history))
         stage = await stack.enter_async_context(
-            staged(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=real, alertmanager_url=alerting)
+            demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=real, alertmanager_url=alerting)
         )
         sandbox.alertmanager.url = None  # the real one tells the bot
         road.bot_url.set_result(stage.url)

@@ -45,10 +45,12 @@ async def test_the_whole_way(tmp_path: Path) -> None:
         assert "charts/resolved-latency_p95.png" in text  # the figures after the end were waited for
 
         async def in_state(state: FollowUpState) -> bool:
-            return [one.state for one in await store.followups.of(incident.id) if one.id.endswith("/F1")] == [state]
+            return [
+                one.state for one in await store.followups.list_by_incident(incident.id) if one.id.endswith("/F1")
+            ] == [state]
 
         await stage.until(lambda: in_state(FollowUpState.FILED))
-        followup, meeting = await store.followups.of(incident.id)
+        followup, meeting = await store.followups.list_by_incident(incident.id)
         assert "Reunión posterior" in meeting.title  # the team's file asks for it by itself
         assert followup.number is not None
         await stage.sandbox.github.person("ana").close(followup.number)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.assembly import running
+from bot.assembly import running_bot
 from bot.demo import sandbox_settings
 from handlers.server import Server
 from sandbox.server import Sandbox
@@ -27,9 +27,9 @@ async def connected(folder: Path) -> AsyncIterator[Scene]:
             url, sandbox, f"sqlite:///{database}", slack_app_token=token, prometheus_url=None, pagerduty_api_token=None,
             pagerduty_routing_key=None,
         )  # fmt: skip
-        async with running(settings, sandbox.clock) as bot:
+        async with running_bot(settings, sandbox.clock) as bot:
             server = Server(bot, settings)
-            async with server.attending(), server.socket_mode(settings):
+            async with server.recovering_deliveries(), server.socket_mode(settings):
                 stage = Scene(url, bot, sandbox, database)
                 await stage.see(lambda: sandbox.slack.sockets.open)
                 yield stage

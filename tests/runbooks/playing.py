@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bot.actions.catalogue import ACTIONS
-from bot.demo import staged
+from bot.demo import demo_environment
 from bot.domain.run import Run, StepState, WaitsFor
 from sandbox.clock import Clock
 from sandbox.kubernetes.backend import Kubernetes
@@ -208,7 +208,7 @@ async def playing(
     if not alerts:
         given["alertmanager_webhook_token"] = None
     database = folder / "bot.db"
-    async with staged(sandbox, f"sqlite:///{database}", cluster=folder, **given | settings) as stage:  # type: ignore[arg-type]
+    async with demo_environment(sandbox, f"sqlite:///{database}", cluster=folder, **given | settings) as stage:  # type: ignore[arg-type]
         play = Play(stage.url, stage.bot, sandbox, database)
         sandbox.clock.speed = speed
         try:

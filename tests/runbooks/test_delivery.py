@@ -82,4 +82,4 @@ async def test_nothing_is_deployed_when_nobody_approves(stage: Play) -> None:
 async def test_a_version_is_needed(stage: Play) -> None:
     answer = await stage.answer(f"/runbook run deploy-production service={CORE}")
     assert "tag" in answer
-    assert await stage.bot.parts.store.runs.going_on() == []
+    assert await stage.bot.parts.store.runs.list_running() == []

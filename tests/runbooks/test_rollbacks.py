@@ -40,14 +40,14 @@ async def test_what_does_not_answer_in_staging_is_taken_back(stage: Play) -> Non
 
 async def test_a_runbook_for_staging_runs_nowhere_else(stage: Play) -> None:
     answer = await stage.answer(f"/runbook run deploy-staging service={CORE} tag={NEW} environment=production")
-    assert "staging" in answer and await stage.bot.parts.store.runs.going_on() == []
+    assert "staging" in answer and await stage.bot.parts.store.runs.list_running() == []
 
 
 async def test_nobody_gets_round_the_rules_of_production_by_a_run_in_staging(stage: Play) -> None:
     asked = f"/ops helm.rollback {CORE} namespace=tamv-prod environment=staging"
     await stage.person("ana").run(asked)
     store = stage.bot.parts.store.runs
-    (run,) = await stage.until(store.going_on)
+    (run,) = await stage.until(store.list_running)
     await stage.reached(run, "it", StepState.WAITING)
     assert stage.versions(CORE) == {OLD}
 

@@ -16,10 +16,10 @@ from bot.domain.errors import BadInput
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import Incident, Severity
 from bot.domain.people import Person
-from bot.domain.timeline import Kind, first_broken
-from bot.integrations.on_call import OnCallList
+from bot.domain.timeline import Kind, first_broken_link
+from bot.integrations.on_call import OnCallCache
 from bot.integrations.slack import Slack
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.services.followups import FollowUps, read_due
 from bot.store.database import Database
@@ -70,11 +70,11 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         clock=clock,
         team=load_team(ROOT / "config/tamv.yaml"),
         store=store,
-        words_by_locale=load_words(),
+        words_by_locale=load_translations(),
         locale="es",
         incident_channel="#tamv-incidents",
         slack=Slack("xoxb-not-used", "http://127.0.0.1:9/"),
-        on_call=OnCallList(None, clock),
+        on_call=OnCallCache(None, clock),
     )
     incident, _ = await store.incidents.declare(
         lambda id: Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine"),
@@ -89,7 +89,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 async def filed(here: Here) -> FollowUp:
     """A follow-up that has become issue 41."""
     made = await here.followups.open(here.incident.id, "Alertar de la memoria", by=ANA, cause="open")
-    await here.parts.store.followups.filed(made.id, 41, URL, "ana-torres", at=NOW, cause="filed")
+    await here.parts.store.followups.mark_filed(made.id, 41, URL, "ana-torres", at=NOW, cause="filed")
     return made
 
 
@@ -141,7 +141,7 @@ async def test_what_cannot_be_is_said_and_nothing_is_kept(here: Here, wrong: dic
     assert mistake.value.key == key
     for words in here.parts.words_by_locale.values():
         assert words.error(mistake.value)
-    assert await here.parts.store.followups.of(here.incident.id) == []
+    assert await here.parts.store.followups.list_by_incident(here.incident.id) == []
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_a_closed_issue_is_done_and_told_once(here: Here) -> None:
     (event,) = [one for one in timeline if one.kind is Kind.FOLLOWUP_DONE]
     assert (event.by, event.facts["number"], event.facts["url"]) == (ANA, 41, URL)
     assert event.facts["followup"] == made.id
-    assert first_broken(here.incident.id, timeline) is None
+    assert first_broken_link(here.incident.id, timeline) is None
 
 
 async def test_an_issue_opened_again_is_open_again(here: Here) -> None:

@@ -38,7 +38,7 @@ async def test_only_what_happened_in_the_window(here: Here) -> None:
     await happened(incidents, datetime(2026, 11, 11, tzinfo=UTC), 10.5)
     await happened(incidents, datetime(2026, 11, 12, tzinfo=UTC), 500, drill=True)
     await happened(incidents, datetime(2026, 7, 1, tzinfo=UTC), 999)
-    seen = await Statistics(here.parts).measure()
+    seen = await Statistics(here.parts).compute()
     assert (seen.count, seen.by_severity[Severity.SEV1], seen.unresolved) == (3, 2, 1)  # one is the fixture's own
     assert seen.mttr.spread and seen.mttr.spread.mean == timedelta(minutes=15, seconds=15)
     assert seen.mtta.spread and seen.mtta.spread.mean == timedelta(minutes=7, seconds=37.5)
@@ -49,9 +49,9 @@ async def test_only_what_happened_in_the_window(here: Here) -> None:
 
 async def test_all_time(here: Here) -> None:
     await happened(here.parts.store.incidents, datetime(2020, 1, 1, tzinfo=UTC), 10)
-    seen = await Statistics(here.parts).measure(None)
+    seen = await Statistics(here.parts).compute(None)
     assert (seen.count, seen.since) == (2, None)
-    short = await Statistics(here.parts).measure(timedelta(days=1))
+    short = await Statistics(here.parts).compute(timedelta(days=1))
     assert short.count == 1
 
 
@@ -68,7 +68,7 @@ async def deployed(
     """A run of one step that deploys, ended like this."""
     at = NOW - timedelta(days=days_ago)
     run = Run(id, "deploy", {}, {}, "production", BY, at, incident, steps=(StepRun("it", "helm.upgrade"),))
-    await here.parts.store.runs.begin(replace(run, **more), id)
+    await here.parts.store.runs.start(replace(run, **more), id)
     step = {"state": StepState.DONE, "began_at": at if begun else None}
     await here.parts.store.runs.set_step(id, "it", **step)
     await here.parts.store.runs.end(id, state, at)

@@ -14,7 +14,7 @@ import pytest
 from bot.domain.errors import BadInput, WrongState
 from bot.domain.incident import Changed, Incident, Severity
 from bot.domain.people import Person
-from bot.domain.timeline import first_broken
+from bot.domain.timeline import first_broken_link
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -114,9 +114,9 @@ async def test_the_chain_holds_under_concurrent_changes(store: Store) -> None:
     timeline = await store.incidents.timeline(id)
     assert [event.seq for event in timeline] == list(range(1, 32))
     assert sorted(event.facts["text"] for event in timeline[1:]) == sorted(f"nota {number}" for number in range(30))
-    assert first_broken(id, timeline) is None
+    assert first_broken_link(id, timeline) is None
     # and each event owes its consequence, once
-    owed = await store.outbox.owed()
+    owed = await store.outbox.pending()
     assert [work.arguments for work in owed] == [[id, seq] for seq in range(1, 32)]
 
 
@@ -126,7 +126,7 @@ async def test_a_change_that_cannot_be_leaves_nothing(store: Store) -> None:
     with pytest.raises(WrongState):
         await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), cause="two")
     assert len(await store.incidents.timeline(id)) == 2
-    assert len(await store.outbox.owed()) == 2
+    assert len(await store.outbox.pending()) == 2
 
 
 async def test_the_chain_tells_what_was_changed_behind_its_back(store: Store) -> None:
@@ -134,6 +134,6 @@ async def test_the_chain_tells_what_was_changed_behind_its_back(store: Store) ->
     for text in ("uno", "dos", "tres"):
         await store.incidents.change(id, lambda now, text=text: now.note(text, by=ANA, at=NOW))  # type: ignore[misc]
     timeline = await store.incidents.timeline(id)
-    assert first_broken(id, timeline) is None
-    assert first_broken(id, [*timeline[:1], *timeline[2:]]) == 2
-    assert first_broken("INC-2026-0002", timeline) == 1
+    assert first_broken_link(id, timeline) is None
+    assert first_broken_link(id, [*timeline[:1], *timeline[2:]]) == 2
+    assert first_broken_link("INC-2026-0002", timeline) == 1

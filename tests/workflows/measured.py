@@ -13,10 +13,10 @@ from typing import Any
 from bot.domain.incident import Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.integrations.on_call import OnCallList
+from bot.integrations.on_call import OnCallCache
 from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.services.snapshots import Snapshots
 from bot.store.database import Database
@@ -65,8 +65,8 @@ class Here:
 
     async def owe(self, moment: str) -> None:
         id = f"{self.incident.id}/snapshot/{moment}"
-        await self.parts.store.outbox.owe_once(id, "snapshot", [self.incident.id, moment])
-        self.engine.wake()
+        await self.parts.store.outbox.enqueue_once(id, "snapshot", [self.incident.id, moment])
+        self.engine.notify()
 
     async def events(self) -> list[TimelineEvent]:
         timeline = await self.parts.store.incidents.timeline(self.incident.id)
@@ -122,11 +122,11 @@ async def place(
                 clock=clock,
                 team=team,
                 store=store,
-                words_by_locale=load_words(),
+                words_by_locale=load_translations(),
                 locale="es",
                 incident_channel="#tamv-incidents",
                 slack=slack,
-                on_call=OnCallList(None, clock),
+                on_call=OnCallCache(None, clock),
                 prometheus=Prometheus(f"{address}/prometheus", timeout=1) if prometheus else None,
             )
             now = clock.now()
@@ -145,7 +145,7 @@ async def place(
             engine = Engine(parts, WORKFLOWS, url)
             await engine.start()
             try:
-                yield Here(parts, engine, sandbox, incident, Snapshots(parts, engine.wake))
+                yield Here(parts, engine, sandbox, incident, Snapshots(parts, engine.notify))
             finally:
                 await engine.stop()
                 await store.database.close()

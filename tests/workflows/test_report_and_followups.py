@@ -21,9 +21,9 @@ from bot.domain.incident import Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.integrations.github import GitHub
-from bot.integrations.on_call import OnCallList
+from bot.integrations.on_call import OnCallCache
 from bot.integrations.slack import Slack
-from bot.messages.words import load_words
+from bot.messages.words import load_translations
 from bot.parts import Parts
 from bot.services.followups import FollowUps
 from bot.services.reports import Reports
@@ -109,7 +109,10 @@ class Here:
         return [one for one in await self.parts.store.incidents.timeline(self.incident.id) if one.kind is kind]
 
     async def followup(self, state: FollowUpState) -> FollowUp | None:
-        return next((one for one in await self.parts.store.followups.of(self.incident.id) if one.state is state), None)
+        return next(
+            (one for one in await self.parts.store.followups.list_by_incident(self.incident.id) if one.state is state),
+            None,
+        )
 
     def said(self) -> list[str]:
         return [str(message.blocks) for message in self.sandbox.slack.channels[self.channel].messages.values()]
@@ -139,11 +142,11 @@ async def place(
                 clock=clock,
                 team=load_team(ROOT / "config/tamv.yaml"),
                 store=store,
-                words_by_locale=load_words(),
+                words_by_locale=load_translations(),
                 locale="es",
                 incident_channel="#tamv-incidents",
                 slack=slack,
-                on_call=OnCallList(None, clock),
+                on_call=OnCallCache(None, clock),
                 github=tracker,
                 prometheus=prometheus,
             )
@@ -165,7 +168,7 @@ async def place(
 
 
 async def report_written(here: Here, cause: str, times: int) -> None:
-    await Reports(here.parts, here.engine.wake).request(here.incident.id, cause=cause)
+    await Reports(here.parts, here.engine.notify).enqueue(here.incident.id, cause=cause)
     await here.until(lambda: _count(here, times))
 
 
@@ -183,9 +186,9 @@ async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> N
         assert here.shared() == [[f"{here.incident.id}.md", f"{here.incident.id}.html"]]
         assert sum("Informe de INC" in text for text in here.said()) == 1
         # asked for twice by one delivery, and once more with nothing new to tell
-        reports = Reports(here.parts, here.engine.wake)
-        await reports.request(here.incident.id, cause="c2")
-        await reports.request(here.incident.id, cause="c2")
+        reports = Reports(here.parts, here.engine.notify)
+        await reports.enqueue(here.incident.id, cause="c2")
+        await reports.enqueue(here.incident.id, cause="c2")
         change = here.parts.store.incidents.change
         await change(here.incident.id, lambda now: now.note("Más", by=ANA, at=NOW))
         await report_written(here, "c3", 2)
@@ -200,14 +203,14 @@ async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         store, id = here.parts.store, here.incident.id
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
-            await store.snapshots.keep(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
+            await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
             chart = Document(f"charts/{moment}-latency_p95.png", "image/png", moment.encode(), NOW)
             await store.documents.write(id, chart)
             facts = {"snapshot": f"{id}/snapshot/{moment}", "title": "Render 4D"}
             await store.incidents.change(
-                id, partial(Incident.happened, kind=Kind.SNAPSHOT_TAKEN, facts=facts, by=BOT, at=NOW)
+                id, partial(Incident.with_event, kind=Kind.SNAPSHOT_TAKEN, facts=facts, by=BOT, at=NOW)
             )
-        written = await Reports(here.parts, here.engine.wake).render(id)
+        written = await Reports(here.parts, here.engine.notify).render(id)
         assert "| Latencia p95 | \\> 500 ms | 180 ms | 812 ms 🔴 | 812 ms | 190 ms ✅ | mejor |" in written.markdown
         assert "(charts/resolved-latency_p95.png)" in written.markdown
         assert "charts/declared" not in written.markdown  # the last one's window holds all of it
@@ -218,13 +221,13 @@ async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
     async with place(tmp_path, prometheus=object()) as here:
         store, id = here.parts.store, here.incident.id
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
-            await store.snapshots.keep(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
+            await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
         await store.incidents.change(id, lambda now: now.resolve(by=ANA, at=NOW))
-        await Reports(here.parts, here.engine.wake).request(id, cause="resolved")
+        await Reports(here.parts, here.engine.notify).enqueue(id, cause="resolved")
         await asyncio.sleep(0.5)  # the snapshot takes its time
         assert await store.documents.names(id) == []
         facts = {"snapshot": f"{id}/snapshot/resolved", "title": "Render 4D"}
-        await store.incidents.change(id, lambda now: now.happened(Kind.SNAPSHOT_TAKEN, facts, by=BOT, at=NOW))
+        await store.incidents.change(id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=BOT, at=NOW))
         await here.until(lambda: _count(here, 1))
         document = await store.documents.read(id, f"{id}.md")
         assert document and "190 ms ✅" in document.content.decode()
@@ -235,7 +238,7 @@ async def test_reminders_are_sent_once_and_name_what_has_no_issue(tmp_path: Path
         late = replace(here.parts, clock=StillClock(datetime.now(UTC) + timedelta(days=15)))
         await _open(here, "Alertar de la memoria", owner="SRETeam")
         await here.until(lambda: _said(here, "GitHub no está configurado"))
-        (followup,) = await here.parts.store.followups.of(here.incident.id)
+        (followup,) = await here.parts.store.followups.list_by_incident(here.incident.id)
         for _ in range(2):
             assert await remind_followups(late, here.incident.id) == [{"followup": followup.id, "number": 3}]
         (text,) = [text for text in here.said() if "sigue sin hacerse" in text]
@@ -279,8 +282,8 @@ async def test_the_issue_in_the_sandboxs_github(tmp_path: Path) -> None:
 
 async def file_again(here: Here, followup_id: str) -> None:
     """What a reminder does for one without an issue; here it has one already."""
-    await here.parts.store.outbox.owe_once(f"{followup_id}/file/1", "file_followup", [followup_id])
-    here.engine.wake()
+    await here.parts.store.outbox.enqueue_once(f"{followup_id}/file/1", "file_followup", [followup_id])
+    here.engine.notify()
     await report_written(here, "after it", 1)  # owed later, so that one is done when this is
 
 
@@ -308,8 +311,8 @@ async def test_while_github_is_away_the_channel_knows_and_it_is_tried_again(tmp_
         made, _ = await here.parts.store.followups.open(
             here.incident.id, "Una", owner="SRETeam", due=None, labels=(), by=ANA, at=NOW, cause="c1"
         )
-        await here.parts.store.outbox.owe_once("test/file", "file_followup", [made.id, 0.2])
-        here.engine.wake()
+        await here.parts.store.outbox.enqueue_once("test/file", "file_followup", [made.id, 0.2])
+        here.engine.notify()
         await here.until(lambda: here.followup(FollowUpState.FILED))
         assert await _said(here, "*Una* todavía no está en GitHub")
         assert not tracker.troubles and len(tracker.made) == 1
@@ -337,7 +340,7 @@ async def test_a_path_is_whoever_owns_it(tmp_path: Path) -> None:
 
 
 async def _open(here: Here, title: str, **facts: Any) -> None:
-    await FollowUps(here.parts, here.engine.wake).open(here.incident.id, title, by=ANA, cause=title, **facts)
+    await FollowUps(here.parts, here.engine.notify).open(here.incident.id, title, by=ANA, cause=title, **facts)
 
 
 async def _said(here: Here, words: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import BadInput, Off
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Snapshot
@@ -75,7 +75,7 @@ async def test_after_reopening_a_milestone_has_a_snapshot_of_its_own(tmp_path: P
         await here.taken()
         await change(here.incident.id, lambda known: known.reopen("volvió", by=ANA, at=now()))
         await change(here.incident.id, lambda known: known.resolve(by=ANA, at=now()))
-        await here.parts.store.outbox.owe_once("second", "snapshot", [here.incident.id, "resolved"])
+        await here.parts.store.outbox.enqueue_once("second", "snapshot", [here.incident.id, "resolved"])
         first, second = await here.taken(2)
         assert (first.facts["moment"], second.facts["moment"]) == ("resolved", "resolved-2")
         assert all("al resolver" in str(table.blocks) for table in here.tables())
@@ -165,7 +165,7 @@ async def test_without_a_channel_the_figures_are_kept_all_the_same(tmp_path: Pat
 async def test_without_prometheus_nothing_is_said_and_who_asks_is_told(tmp_path: Path) -> None:
     async with place(tmp_path, prometheus=False) as here:
         await here.owe("declared")
-        with pytest.raises(Off) as off:
+        with pytest.raises(NotConfigured) as off:
             await here.snapshots.ask(here.incident, by=ANA)
         assert off.value.key == "prometheus_off"
         await here.until(lambda: _settled(here))
@@ -173,7 +173,7 @@ async def test_without_prometheus_nothing_is_said_and_who_asks_is_told(tmp_path:
 
 
 async def _settled(here: Here) -> bool:
-    return not await here.parts.store.outbox.owed()
+    return not await here.parts.store.outbox.pending()
 
 
 async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ async def test_elsewhere_the_person_gets_the_table_and_the_charts_in_their_langu
         taken = await here.snapshots.take(asked)
         assert "Latency p95" in here.snapshots.message(taken, words).text
         said = await here.snapshots.send_charts(taken, EMMA, words, cause="slack:9")
-        assert said == words.part("snapshot", "charts_sent")
+        assert said == words.render_block("snapshot", "charts_sent")
         direct = next(one for one in here.sandbox.slack.channels.values() if one.im_user == EMMA.id)
         assert [len(names) for names in here.shared(direct.id)] == [4]
         assert all("as asked" in file.title for file in here.sandbox.slack.files.values())

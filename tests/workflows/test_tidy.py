@@ -8,15 +8,15 @@ from datetime import timedelta
 import pytest
 from dbos import DBOS
 
-from bot.cli.doctor import Examination, State
-from bot.demo import Stage, sandbox_settings, staged
+from bot.cli.doctor import Doctor, State
+from bot.demo import DemoEnvironment, demo_environment, sandbox_settings
 from bot.domain.errors import NotFound
 from bot.domain.incident import Severity
 from bot.domain.run import Run, RunState, StepRun, StepState
 from bot.domain.timeline import Kind
 from bot.parts import Parts
 from bot.store.deliveries import Delivery
-from bot.workflows.tidy import tidy
+from bot.workflows.tidy import cleanup
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, asked, begin, ended, over, runs, says, until
@@ -28,12 +28,12 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-async def stage(database_url: str, lamp: Lamp) -> AsyncIterator[Stage]:
-    async with staged(Sandbox(clock=JumpingClock()), database_url, prometheus_url=None, locale="en") as made:
+async def stage(database_url: str, lamp: Lamp) -> AsyncIterator[DemoEnvironment]:
+    async with demo_environment(Sandbox(clock=JumpingClock()), database_url, prometheus_url=None, locale="en") as made:
         yield made
 
 
-def days_pass(stage: Stage, days: int) -> None:
+def days_pass(stage: DemoEnvironment, days: int) -> None:
     clock = stage.sandbox.clock
     assert isinstance(clock, JumpingClock)
     clock.jump(days * DAY)
@@ -46,14 +46,14 @@ async def written_down(run: Run) -> int:
     return len(await DBOS.list_workflow_steps_async(run.id))
 
 
-async def settled(stage: Stage, run: Run) -> None:
+async def settled(stage: DemoEnvironment, run: Run) -> None:
     """It has ended, and so has its workflow, after its last message."""
     assert (await ended(stage, run)).state.ended
     await over(run.id)
 
 
 async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
-    stage: Stage, lamp: Lamp, database_url: str
+    stage: DemoEnvironment, lamp: Lamp, database_url: str
 ) -> None:
     parts, made = stage.bot.parts, runs(stage, DIM)
     over = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
@@ -68,12 +68,12 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     report = await stage.bot.reports.render(over.id)
 
     days_pass(stage, 399)
-    await tidy(parts)
+    await cleanup(parts)
     assert [bool(await written_down(run)) for run in (told, alone)] == [True, True]
     assert not (await parts.store.runs.get(alone.id)).forgotten
 
     days_pass(stage, 2)
-    await tidy(parts)
+    await cleanup(parts)
     for run in (told, alone):
         known = await parts.store.runs.get(run.id)
         assert (known.forgotten, known.steps, known.book) == (True, (), {})
@@ -83,11 +83,13 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     assert (await stage.bot.reports.render(over.id)).markdown == report.markdown
     assert lamp.value == 5
     settings = sandbox_settings(stage.url, stage.sandbox, database_url, "en", prometheus_url=None)
-    chains = [one for one in await Examination(parts, settings).findings() if one.subject == "timelines"]
+    chains = [one for one in await Doctor(parts, settings).findings() if one.subject == "timelines"]
     assert [(one.state, "1 timeline" in one.said) for one in chains] == [(State.GOOD, True)]
 
 
-async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stays(stage: Stage, lamp: Lamp) -> None:
+async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stays(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     parts = stage.bot.parts
     still_open = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
     of_it = await begin(runs(stage, DIM), cause="of it", incident=still_open)
@@ -105,7 +107,7 @@ async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stay
     await says(stage, goes_on, "somebody is changing desk")
 
     days_pass(stage, 500)
-    await tidy(parts)
+    await cleanup(parts)
     for run in (of_it, waits, back, goes_on):
         assert not (await parts.store.runs.get(run.id)).forgotten, run.id
         assert await written_down(run), run.id
@@ -115,14 +117,16 @@ async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stay
     await until(lambda: _tidied(parts, back))
 
 
-async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(stage: Stage, lamp: Lamp) -> None:
+async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     made = runs(stage, DIM)
     incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
     run = await begin(made, incident=incident)
     await settled(stage, run)
     await stage.bot.incidents.resolve(incident.id, by=ANA, cause="resolved")
     days_pass(stage, 401)
-    await tidy(stage.bot.parts)
+    await cleanup(stage.bot.parts)
     reply = await stage.sandbox.slack.person("emma").run(f"/runbook status {run.id}", "tamv-incidents")
     said = await stage.sandbox.slack.wait_for(lambda: next((one.all_text() for one in reply.messages), None), 15)
     assert run.id in said and "succeeded" in said and f"<@{ANA.id}>" in said
@@ -140,20 +144,20 @@ async def test_the_engine_tidies_by_itself(database_url: str) -> None:
         long_ago = START - timedelta(days=500)
         steps = (StepRun("a", "lamp.dim"),)
         run = Run("R-000001", "dim", {"name": "dim"}, {}, "production", ANA, long_ago, steps=steps)
-        await parts.store.runs.begin(run, "test")
+        await parts.store.runs.start(run, "test")
         await parts.store.runs.end(run.id, RunState.SUCCEEDED, long_ago)
-        await parts.store.targets.take("lamp/desk", run.id, long_ago)
-        await parts.store.targets.let_go(run.id, long_ago)
+        await parts.store.locks.acquire("lamp/desk", run.id, long_ago)
+        await parts.store.locks.release(run.id, long_ago)
         old = Delivery("slack:1", "slack", "{}")
         await parts.store.deliveries.accept(old, long_ago)
-        await parts.store.deliveries.done(old.key, long_ago)
+        await parts.store.deliveries.mark_done(old.key, long_ago)
 
         async def tidied() -> bool:
             return (await parts.store.runs.get(run.id)).forgotten
 
         await until(tidied)
         assert await parts.store.deliveries.accept(old, START)  # it is as if it had never been here
-        assert await parts.store.targets.take("lamp/desk", "R-000002", long_ago - timedelta(days=1)) is None
+        assert await parts.store.locks.acquire("lamp/desk", "R-000002", long_ago - timedelta(days=1)) is None
 
 
 async def _kinds(parts: Parts, incident_id: str, kind: Kind) -> bool:
@@ -166,7 +170,7 @@ async def _undone(parts: Parts, run: Run) -> bool:
 
 async def _tidied(parts: Parts, run: Run) -> bool:
     """It is forgotten once the undo's workflow has ended."""
-    await tidy(parts)
+    await cleanup(parts)
     return (await parts.store.runs.get(run.id)).forgotten
 
 

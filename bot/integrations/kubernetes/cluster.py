@@ -65,7 +65,7 @@ class Cluster:
         try:
             return await call(*args, _request_timeout=self.timeout, **kwargs)
         except client.exceptions.ApiException as problem:
-            raise _named(what, problem) from problem
+            raise _to_bot_error(what, problem) from problem
         except ValidationError as problem:
             raise Unavailable("nonsense", service=SERVICE, what=what) from problem
         except TimeoutError as problem:
@@ -88,13 +88,13 @@ class Cluster:
 def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
     """A unified diff of two objects in YAML, without what the server keeps for itself; `{}` is none."""
     old, new = (
-        yaml.safe_dump(told(one), sort_keys=True, allow_unicode=True).splitlines() if one else []
+        yaml.safe_dump(strip_server_fields(one), sort_keys=True, allow_unicode=True).splitlines() if one else []
         for one in (before, after)
     )
     return "\n".join(list(difflib.unified_diff(old, new, lineterm="", n=2))[2:])
 
 
-def told(thing: dict[str, Any]) -> dict[str, Any]:
+def strip_server_fields(thing: dict[str, Any]) -> dict[str, Any]:
     """What somebody has said of an object: without its status, and without what the server keeps for itself."""
     hidden = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
     metadata = {name: value for name, value in thing.get("metadata", {}).items() if name not in hidden}
@@ -102,7 +102,7 @@ def told(thing: dict[str, Any]) -> dict[str, Any]:
     return rest | {"metadata": metadata} if metadata else rest
 
 
-def _named(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:
+def _to_bot_error(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:
     status = int(problem.status or 0)
     try:
         body = json.loads(problem.body or "{}")

@@ -14,7 +14,7 @@ from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff
 
-LOOK_AGAIN = 1.0
+POLL_SECONDS = 1.0
 REVISION = "deployment.kubernetes.io/revision"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 
@@ -136,7 +136,7 @@ class Deployments:
         done = seen and updated == wanted and total == updated and available == updated
         return Rollout(wanted, updated, available, done, revision, str(stuck) if stuck else None)
 
-    async def rolled_out(self, name: str, namespace: str) -> Rollout:
+    async def wait_until_rolled_out(self, name: str, namespace: str) -> Rollout:
         """Wait until the rollout is done. WrongState when it is stuck; the caller sets the deadline."""
         while True:
             try:
@@ -147,7 +147,7 @@ class Deployments:
                 return seen
             if seen and seen.stuck:
                 raise WrongState("rollout_stuck", deployment=name, namespace=namespace, why=seen.stuck)
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(POLL_SECONDS)
 
     @effect("kubernetes.rollout_undo")
     async def rollout_undo(self, deployment: str, namespace: str, to_revision: int, *, dry_run: bool = False) -> str:

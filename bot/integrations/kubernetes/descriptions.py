@@ -29,7 +29,7 @@ NEWEST = 20  # events
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DescribeLine:
     """A line of a description. `part` is field, container, condition or event."""
 
     part: str
@@ -38,12 +38,12 @@ class Told:
     why: str = ""
 
 
-class Descriptions:
+class Describer:
     def __init__(self, cluster: Cluster, pods: Pods) -> None:
         self._cluster = cluster
         self._pods = pods
 
-    async def of(self, kind: Kind, name: str, namespace: str) -> list[Told]:
+    async def describe(self, kind: Kind, name: str, namespace: str) -> list[DescribeLine]:
         """The values of variables are not told: they may be secrets. A node has no namespace; its events do."""
         call, place = self._reading(kind)
         arguments = (name,) if kind == "node" else (name, namespace)
@@ -52,7 +52,7 @@ class Descriptions:
             self._pods.events("default" if kind == "node" else namespace, name),
         )
         thing = self._cluster.plain(found)
-        happened = [Told("event", one.reason, f"×{one.count}", one.message) for one in events[-NEWEST:]]
+        happened = [DescribeLine("event", one.reason, f"×{one.count}", one.message) for one in events[-NEWEST:]]
         return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *happened]
 
     def _reading(self, kind: Kind) -> tuple[Callable[..., Any], str]:
@@ -68,16 +68,16 @@ class Descriptions:
                 return client.CoreV1Api(api).read_node, ""
 
 
-def _fields(kind: Kind, thing: Mapping[str, Any]) -> Iterator[Told]:
+def _fields(kind: Kind, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     for path in FIELDS[kind]:
         value: Any = thing
         for part in path.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is not None:
-            yield Told("field", path.rpartition(".")[2], str(value))
+            yield DescribeLine("field", path.rpartition(".")[2], str(value))
 
 
-def _containers(thing: Mapping[str, Any]) -> Iterator[Told]:
+def _containers(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     spec = thing.get("spec") or {}
     pod = (spec.get("template") or {}).get("spec") or spec
     statuses = {one["name"]: one for one in (thing.get("status") or {}).get("containerStatuses") or ()}
@@ -88,10 +88,10 @@ def _containers(thing: Mapping[str, Any]) -> Iterator[Told]:
             why = " ".join(str(said[name]) for name in ("reason", "message", "exitCode") if name in said)
         if status.get("restartCount"):
             why = f"{why} restarts={status['restartCount']}".strip()
-        yield Told("container", container["name"], f"{container['image']} {state}".strip(), why)
+        yield DescribeLine("container", container["name"], f"{container['image']} {state}".strip(), why)
 
 
-def _conditions(thing: Mapping[str, Any]) -> Iterator[Told]:
+def _conditions(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     for one in (thing.get("status") or {}).get("conditions") or ():
         why = ": ".join(str(one[name]) for name in ("reason", "message") if one.get(name))
-        yield Told("condition", one["type"], one["status"], why)
+        yield DescribeLine("condition", one["type"], one["status"], why)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from bot.integrations.kubernetes.programs import Programs
+from bot.integrations.kubernetes.programs import Exec
 
 SCRIPT = r"""
 set -eu
@@ -52,9 +52,9 @@ exec pg_dump --format=custom --no-password
 
 
 class Dumps:
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Exec) -> None:
         self._programs = programs
 
     def of_database(self, pod: str, namespace: str) -> AsyncIterator[bytes]:
         """The dump as pg_dump writes it, piece by piece. Raises as `Programs.output`."""
-        return self._programs.output(pod, namespace, ["sh", "-c", SCRIPT])
+        return self._programs.stream(pod, namespace, ["sh", "-c", SCRIPT])

@@ -18,11 +18,11 @@ from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster
 KIND = ("external-secrets.io", "v1")
 PLURAL = "externalsecrets"
 FORCE_SYNC = "force-sync"
-LOOK_AGAIN = 1.0  # seconds
+POLL_SECONDS = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Synced:
+class SyncStatus:
     """What External Secrets says: which state of the object it has synced (`version`), when, and if that went well."""
 
     version: str
@@ -35,11 +35,11 @@ class ExternalSecrets:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def synced(self, name: str, namespace: str) -> Synced:
+    async def sync_status(self, name: str, namespace: str) -> SyncStatus:
         found = await self._ask(name, namespace, "get_namespaced_custom_object")
         status = found.get("status") or {}
         ready: dict[str, Any] = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
-        return Synced(
+        return SyncStatus(
             str(status.get("syncedResourceVersion", "")),
             str(status.get("refreshTime", "")),
             ready.get("status") == "True",
@@ -60,21 +60,21 @@ class ExternalSecrets:
         )
         return f"+  {FORCE_SYNC}: {mark}"
 
-    async def refreshed(self, secret: str, namespace: str, before: str) -> Synced:
+    async def wait_until_refreshed(self, secret: str, namespace: str, before: str) -> SyncStatus:
         """Wait until another state is synced than the version `before`; the caller sets the deadline.
 
         Refused (`secret_not_synced`) when External Secrets says that it could not.
         """
         while True:
             try:
-                seen = await self.synced(secret, namespace)
+                seen = await self.sync_status(secret, namespace)
             except Unavailable:
                 seen = None
             if seen and seen.version != before and seen.version:
                 if not seen.ready:
                     raise Refused("secret_not_synced", secret=secret, namespace=namespace, why=seen.why[:300])
                 return seen
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _ask(self, name: str, namespace: str, method: str, *body: Any, **how: Any) -> dict[str, Any]:
         call = getattr(client.CustomObjectsApi(self._cluster.api), method)

@@ -13,7 +13,7 @@ from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff
 
-LOOK_AGAIN = 1.0  # seconds
+POLL_SECONDS = 1.0  # seconds
 MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
 
 
@@ -61,7 +61,7 @@ class Jobs:
     @effect("kubernetes.run_job")
     async def start(self, job: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> str:
         """Start it once: one of that name that is there already is this one."""
-        if await self._is_there(job, namespace):
+        if await self._exists(job, namespace):
             return ""
         made = await self._cluster.ask(
             f"job {namespace}/{job}",
@@ -83,7 +83,7 @@ class Jobs:
                 why = "" if ended else str(condition.message or condition.reason or "")
         return JobState(int(status.active or 0), int(status.succeeded or 0), int(status.failed or 0), ended, why)
 
-    async def ended(self, job: str, namespace: str) -> JobState:
+    async def wait_until_ended(self, job: str, namespace: str) -> JobState:
         """Wait until it has ended, well or not; the caller sets the deadline."""
         while True:
             try:
@@ -92,7 +92,7 @@ class Jobs:
                 seen = None
             if seen and seen.ended is not None:
                 return seen
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def pods(self, job: str, namespace: str) -> list[str]:
         """The pods that it has started, the newest last."""
@@ -121,7 +121,7 @@ class Jobs:
             return ""
         return f"-  job/{job}"
 
-    async def _is_there(self, job: str, namespace: str) -> bool:
+    async def _exists(self, job: str, namespace: str) -> bool:
         try:
             await self.state(job, namespace)
         except NotFound:

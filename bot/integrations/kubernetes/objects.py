@@ -9,7 +9,7 @@ from kubernetes.aio import client
 
 from bot.domain.errors import NotFound
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff, told
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff, strip_server_fields
 from bot.integrations.kubernetes.manifest import PLURALS
 
 APPLY = "application/apply-patch+yaml"
@@ -26,14 +26,16 @@ class Objects:
     async def content(self, kind: str, name: str, namespace: str) -> Content | None:
         """What it says now; None when it is not there."""
         try:
-            return told(await self._ask("get", kind, name, namespace, name))
+            return strip_server_fields(await self._ask("get", kind, name, namespace, name))
         except NotFound:
             return None
 
     async def applied(self, kind: str, name: str, namespace: str, body: Mapping[str, Any]) -> Content:
         """What it would say after `apply`: the server is asked, and keeps nothing."""
         there = await self.content(kind, name, namespace)
-        return told(await self._apply(kind, name, namespace, body, there=there is not None, dry_run=True))
+        return strip_server_fields(
+            await self._apply(kind, name, namespace, body, there=there is not None, dry_run=True)
+        )
 
     @effect("kubernetes.apply", hidden=("body",))
     async def apply(
@@ -55,7 +57,7 @@ class Objects:
         return diff(before or {}, {}) if dry_run else ""
 
     @effect("kubernetes.put_back", hidden=("content",))
-    async def put_back(self, kind: str, name: str, namespace: str, content: Mapping[str, Any]) -> None:
+    async def restore(self, kind: str, name: str, namespace: str, content: Mapping[str, Any]) -> None:
         """Let it say exactly this, whether it is there or not."""
         try:
             found = await self._ask("get", kind, name, namespace, name)

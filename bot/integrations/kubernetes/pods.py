@@ -36,7 +36,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ClusterEvent:
     """An event of the cluster."""
 
     at: datetime | None
@@ -115,14 +115,14 @@ class Pods:
         texts = await asyncio.gather(*(one(pod) for pod in pods))
         return dict(zip(pods, texts, strict=True))
 
-    async def events(self, namespace: str, about: str | None = None) -> Sequence[Happening]:
+    async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
         """The newest last."""
         selector = f"involvedObject.name={about}" if about else None
         found = await self._cluster.ask(
             f"events of {namespace}", self._v1.list_namespaced_event, namespace, field_selector=selector
         )
         happened = [
-            Happening(
+            ClusterEvent(
                 one.last_timestamp or one.event_time or one.metadata.creation_timestamp,
                 str(one.type),
                 str(one.reason),

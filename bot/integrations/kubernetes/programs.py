@@ -18,11 +18,11 @@ STDOUT, STDERR, STATUS = 1, 2, 3
 KEPT = 2_000  # bytes of what it complains of
 
 
-class Programs:
+class Exec:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def output(
+    async def stream(
         self, pod: str, namespace: str, command: Sequence[str], container: str | None = None, idle: float = 60.0
     ) -> AsyncIterator[bytes]:
         """What a program writes, piece by piece and never as a whole in memory.
