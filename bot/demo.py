@@ -123,11 +123,11 @@ def lacks_helm(scenario: str) -> bool:
 def _team_with_charts(team: Path, folder: Path) -> Path:
     """The team's file with the charts of the sandbox's releases, which lie in this folder with it."""
     write_charts(folder / "charts")
-    told = yaml.safe_load(team.read_text("utf-8"))
-    for service in told["services"].values():
+    content = yaml.safe_load(team.read_text("utf-8"))
+    for service in content["services"].values():
         service["chart"] = str(folder / service["chart"])
     written = folder / "tamv.yaml"
-    written.write_text(yaml.safe_dump(told, allow_unicode=True), "utf-8")
+    written.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
     return written
 
 
@@ -185,8 +185,8 @@ async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> in
     there = await _write_files(stage.bot, incident_id, out)
     # An exercise wakes nobody and may end badly on purpose, which the people who play it have looked at.
     exercise = exercises().get(scenario)
-    asked = ("asked",) if exercise and exercise.approvers else ()
-    demanded = ("status", "runs_ended", *asked) if exercise else tuple(what for what in there if what != "asked")
+    requested = ("asked",) if exercise and exercise.approvers else ()
+    demanded = ("status", "runs_ended", *requested) if exercise else tuple(what for what in there if what != "asked")
     wrong = [what for what in demanded if not there[what]]
     for what in wrong:
         _say(words.render_block("demo", "wrong", what=what))
@@ -220,8 +220,8 @@ async def _write_files(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]
     followups = await store.followups.list_by_incident(incident_id)
     pages = await store.pages.list_by_incident(incident_id)
     runs = await store.runs.list_by_incident(incident_id)
-    asked = [await store.runs.approval(run.id, step.id) for run in runs for step in run.steps]
-    approvals = [one for one in asked if one]
+    maybe = [await store.runs.approval(run.id, step.id) for run in runs for step in run.steps]
+    approvals = [approval for approval in maybe if approval]
     snapshots = await store.snapshots.list_by_incident(incident_id)
     summary: dict[str, Any] = {
         "incident": {
@@ -236,13 +236,18 @@ async def _write_files(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]
         "snapshots": list(snapshots),
         "runs": [_narrate(run) for run in runs],
         "approvals": [
-            {"run": one.run_id, "step": one.step_id, "digest": one.digest, "state": one.state.value}
-            | {"by": [said.person for said in one.decisions]}
-            for one in approvals
+            {"run": approval.run_id, "step": approval.step_id, "digest": approval.digest, "state": approval.state.value}
+            | {"by": [decision.person for decision in approval.decisions]}
+            for approval in approvals
         ],
         "followups": [
-            {"title": one.title, "url": one.url, "owner": one.owner, "due": one.due and one.due.isoformat()}
-            for one in followups
+            {
+                "title": followup.title,
+                "url": followup.url,
+                "owner": followup.owner,
+                "due": followup.due and followup.due.isoformat(),
+            }
+            for followup in followups
         ],
         "report": str(report),
     }
@@ -253,13 +258,13 @@ async def _write_files(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]
         "milestones": set(incident.milestones) == set(Milestone),
         "page": bool(pages) and all(page.state == "resolved" for page in pages),
         "snapshots": len(snapshots) >= len(AT_MILESTONES),
-        "figures": bool(figures) and all(one.verdict in (Verdict.OK, Verdict.NO_THRESHOLD) for one in figures),
+        "figures": bool(figures) and all(metric.verdict in (Verdict.OK, Verdict.NO_THRESHOLD) for metric in figures),
         "charts": bool(charts),
         "runs": all(run.state is RunState.SUCCEEDED for run in runs),
         "runs_ended": bool(runs) and all(run.state.ended for run in runs),
         "asked": bool(approvals),
-        "approvals": all(one.decisions for one in approvals),
-        "followups": bool(followups) and all(one.url for one in followups),
+        "approvals": all(approval.decisions for approval in approvals),
+        "followups": bool(followups) and all(followup.url for followup in followups),
     }
 
 

@@ -11,7 +11,7 @@ def policy_of(team: TeamFile) -> Policy:
     written = team.policy
     roles = {role for person in team.people for role in person.roles}
     return Policy(
-        roles={role: frozenset(one.slack for one in team.people if role in one.roles) for role in roles},
+        roles={role: frozenset(owner.slack for owner in team.people if role in owner.roles) for role in roles},
         rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in written.rules],
         windows=[Window(window.title, window.begins, window.ends) for window in written.freeze_windows],
         break_glass=frozenset(written.break_glass),

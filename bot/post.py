@@ -18,31 +18,31 @@ async def upsert_message(
     channel, or the thread, is searched for the key. Gives `{"channel": id, "ts": …}`. Raises Unavailable and Refused.
     """
     posts = parts.store.slack_messages
-    known = await posts.get(key)
-    if known and known.ts:
-        if known.digest == message.digest:
-            return {"channel": known.channel, "ts": known.ts}
+    sent = await posts.get(key)
+    if sent and sent.ts:
+        if sent.digest == message.digest:
+            return {"channel": sent.channel, "ts": sent.ts}
         try:
-            await parts.slack.update(known.channel, known.ts, message.text, message.blocks, key=key)
-            await posts.mark_sent(key, known.channel, known.ts, message.digest)
-            return {"channel": known.channel, "ts": known.ts}
+            await parts.slack.update(sent.channel, sent.ts, message.text, message.blocks, key=key)
+            await posts.mark_sent(key, sent.channel, sent.ts, message.digest)
+            return {"channel": sent.channel, "ts": sent.ts}
         except Refused as problem:
             if problem.facts.get("error") not in ("message_not_found", "cant_update_message"):
                 raise
             # somebody has deleted it: it is sent anew below
-    elif not await posts.reserve(key, channel) and (found := await _find_by_key(parts, channel, key, thread)):
-        await posts.mark_sent(key, found[0], found[1], None)
+    elif not await posts.reserve(key, channel) and (existing := await _find_by_key(parts, channel, key, thread)):
+        await posts.mark_sent(key, existing[0], existing[1], None)
         return await upsert_message(parts, key, channel, message, thread=thread)
-    where, ts = await parts.slack.post(channel, message.text, message.blocks, key=key, thread=thread)
-    await posts.mark_sent(key, where, ts, message.digest)
-    return {"channel": where, "ts": ts}
+    channel_id, ts = await parts.slack.post(channel, message.text, message.blocks, key=key, thread=thread)
+    await posts.mark_sent(key, channel_id, ts, message.digest)
+    return {"channel": channel_id, "ts": ts}
 
 
 async def _find_by_key(parts: Parts, channel: str, key: str, thread: str | None) -> tuple[str, str] | None:
     if channel.startswith("#"):
-        found = await parts.slack.channel_id(channel)
-        if found is None:
+        channel_id = await parts.slack.channel_id(channel)
+        if channel_id is None:
             return None
-        channel = found
+        channel = channel_id
     ts = await parts.slack.find_message(channel, key, thread=thread)
     return (channel, ts) if ts else None

@@ -110,33 +110,33 @@ class Signature:
         usage, example = self._called(command), self.example
         by_name = {parameter.name.replace("_", "-"): parameter for parameter in self.parameters}
         if len(self.parameters) == 1 and self.parameters[0].rest:
-            found = {self.parameters[0].name: unescape_slack(typed.raw)} if typed.raw else {}
+            values = {self.parameters[0].name: unescape_slack(typed.raw)} if typed.raw else {}
         else:
-            found = self._by_position(typed, usage, example)
+            values = self._by_position(typed, usage, example)
             for option, value in typed.options.items():
                 parameter = by_name.get(option.replace("_", "-"))
                 if parameter is None:
                     near = nearest(option, by_name)
                     raise BadInput("unknown_option", usage=usage, option=option, nearest=near, example=example)
-                found[parameter.name] = value
+                values[parameter.name] = value
         return {
-            parameter.name: self._value(parameter, found[parameter.name], usage, example)
+            parameter.name: self._value(parameter, values[parameter.name], usage, example)
             for parameter in self.parameters
-            if parameter.name in found or self._require(parameter, command, example)
+            if parameter.name in values or self._require(parameter, command, example)
         }
 
     def _by_position(self, typed: Tokens, usage: str, example: str) -> dict[str, str]:
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         words = list(typed.words)
         named = {option.replace("-", "_") for option in typed.options}
         for parameter in self.parameters:
             if not parameter.positional or not words or parameter.name in named:
                 continue
-            found[parameter.name] = " ".join(words) if parameter.rest else words[0]
+            values[parameter.name] = " ".join(words) if parameter.rest else words[0]
             del words[: len(words) if parameter.rest else 1]
         if words:
             raise BadInput("too_many_words", word=words[0], usage=usage, example=example)
-        return found
+        return values
 
     def _require(self, parameter: Parameter, command: str, example: str) -> bool:
         if parameter.required:

@@ -277,8 +277,8 @@ class TeamFile(_Part):
 
     def person(self, **by: str) -> Owner | None:
         """The one person whose name in some place is this: `slack=`, `github=`, `pagerduty=` or `email=`."""
-        ((place, name),) = by.items()
-        return next((one for one in self.people if getattr(one, place) == name), None)
+        ((system, name),) = by.items()
+        return next((owner for owner in self.people if getattr(owner, system) == name), None)
 
 
 class FollowUpPolicy(_Part):

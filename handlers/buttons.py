@@ -77,9 +77,9 @@ async def answer(call: Call) -> None:
     """What a run asks is answered in a form of the question's type."""
     await call.ack()
     run, step, _ = call.value.split("|")
-    asked = await call.bot.runs.question(run, step)
+    question = await call.bot.runs.question(run, step)
     words, services = await call.cached_translations(), list(call.bot.parts.team.services)
-    await call.open(forms.answer(words, call.value, asked.text, asked.asked, services, asked.default))
+    await call.open(forms.answer(words, call.value, question.text, question.asked, services, question.default))
 
 
 async def cancel_run(call: Call) -> None:

@@ -50,8 +50,8 @@ class Call:
         channel = self.body.get("channel")
         event = self.body.get("event", {})
         item = event.get("item", {})
-        found = self.body.get("channel_id") or (channel.get("id") if isinstance(channel, dict) else channel)
-        return found or item.get("channel") or event.get("channel") or None
+        channel_id = self.body.get("channel_id") or (channel.get("id") if isinstance(channel, dict) else channel)
+        return channel_id or item.get("channel") or event.get("channel") or None
 
     @property
     def trigger(self) -> str:
@@ -83,10 +83,10 @@ class Call:
         """The incident that was named (`incident=INC-…`), or the one of this channel. Raises BadInput."""
         if self.named_incident:
             return await self.bot.incidents.find(self.named_incident)
-        found = await self.bot.incidents.in_channel(self.channel_id) if self.channel_id else None
-        if found is None:
+        incident = await self.bot.incidents.in_channel(self.channel_id) if self.channel_id else None
+        if incident is None:
             raise BadInput("not_in_incident")
-        return found
+        return incident
 
     async def reply(self, message: Message) -> None:
         """Answer the person alone."""

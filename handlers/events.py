@@ -22,8 +22,8 @@ async def reaction_added(call: Call) -> None:
     if incident is None:
         return
     slack = call.bot.parts.slack
-    found = await slack.read("conversations.history", channel=channel, latest=ts, inclusive="true", limit=1)
-    message = next((one for one in found.get("messages") or [] if one.get("ts") == ts), None)
+    history = await slack.read("conversations.history", channel=channel, latest=ts, inclusive="true", limit=1)
+    message = next((m for m in history.get("messages") or [] if m.get("ts") == ts), None)
     if message is None:
         return
     await call.bot.incidents.add_message(

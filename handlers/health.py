@@ -32,8 +32,8 @@ class Health:
         database, slack = await asyncio.gather(_tried(parts.store.database.ready()), _tried(parts.slack.identity()))
         engine = "leads" if self._bot.engine.leads else "stands by"
         ready = database == slack == "ok"
-        found = {"database": database, "slack": slack, "engine": engine}
-        return JSONResponse(found, status_code=200 if ready else 503)
+        checks = {"database": database, "slack": slack, "engine": engine}
+        return JSONResponse(checks, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Without the database what this process itself has counted, and `tamv_bot_database_up 0`."""
@@ -41,16 +41,16 @@ class Health:
         metrics.leads.set(self._bot.engine.leads)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                seen = await count_rows(parts.store.database)
+                store_counts = await count_rows(parts.store.database)
         except (BotError, TimeoutError):
             metrics.database_up.set(0)
         else:
             metrics.database_up.set(1)
-            metrics.outbox.set(seen.outbox)
-            metrics.deliveries_waiting.set(seen.deliveries_waiting)
+            metrics.outbox.set(store_counts.outbox)
+            metrics.deliveries_waiting.set(store_counts.deliveries_waiting)
             for status in Status:
                 for severity in Severity:
-                    count = seen.incidents.get((status.value, severity.value), 0)
+                    count = store_counts.incidents.get((status.value, severity.value), 0)
                     metrics.incidents.labels(status.value, severity.value).set(count)
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
@@ -65,10 +65,10 @@ class Health:
         return answer
 
 
-async def _tried(asked: Awaitable[object]) -> str:
+async def _tried(check: Awaitable[object]) -> str:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-            await asked
+            await check
     except BotError as problem:
         return problem.key
     except TimeoutError:

@@ -46,10 +46,10 @@ async def report(call: Call) -> None:
     why = Cause(
         given["primary"] or None, _lines(given["contributing"]), given["detection"] or None, _lines(given["lessons"])
     )
-    known = await call.bot.incidents.find(id)
-    if impact != known.impact:
+    incident = await call.bot.incidents.find(id)
+    if impact != incident.impact:
         await call.bot.incidents.set_impact(id, impact, by=person, cause=f"{_form(call)}/impact")
-    if why != known.cause:
+    if why != incident.cause:
         await call.bot.incidents.set_cause(id, why, by=person, cause=f"{_form(call)}/cause")
     await call.bot.reports.enqueue(id, cause=call.cause)
 

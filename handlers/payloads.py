@@ -109,5 +109,5 @@ def validate_payload(body: Any) -> None:
             event.model_validate(body["event"])
     except ValidationError as mistakes:
         first = mistakes.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput("webhook_wrong", where=where or "body", why=first["msg"]) from None
+        location = ".".join(str(part) for part in first["loc"])
+        raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None

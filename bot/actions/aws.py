@@ -145,12 +145,12 @@ async def rds_restore(
 
     es: Restaura una copia en una instancia nueva y la espera; nunca encima de una que existe.
     """
-    known = await ctx.aws.snapshot(snapshot)
-    if known is None:
+    current = await ctx.aws.snapshot(snapshot)
+    if current is None:
         raise NotFound("no_such_snapshot", snapshot=snapshot)
-    like = _database(ctx, known.database)
-    if known.status != "available":
-        raise WrongState("database_state", name=snapshot, state=known.status)
+    like = _database(ctx, current.database)
+    if current.status != "available":
+        raise WrongState("database_state", name=snapshot, state=current.status)
     there = await ctx.aws.database(into)
     if into in ctx.team.databases or (there and there.made_by != ctx.key):
         raise WrongState("database_exists", name=into)
@@ -218,48 +218,48 @@ async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(
 
     es: Borra las copias que pasan de una edad; las más nuevas quedan siempre, y todas si la última falló.
     """
-    place = backups_of(ctx, backups)
+    target = backups_of(ctx, backups)
     foreseen = ctx.planned.get("cutoff")
     cutoff = datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() - older_than
-    stored = await ctx.aws.stored(place.bucket, place.prefix)
-    _fresh(ctx, backups, place, stored)
-    doomed = [one for one in stored[place.keep :] if one.modified < cutoff]
-    size, kept = sum(one.size for one in doomed), len(stored) - len(doomed)
+    stored_objects = await ctx.aws.stored(target.bucket, target.prefix)
+    _fresh(ctx, backups, target, stored_objects)
+    doomed = [stored_object for stored_object in stored_objects[target.keep :] if stored_object.modified < cutoff]
+    size, kept = sum(stored_object.size for stored_object in doomed), len(stored_objects) - len(doomed)
     if doomed:
-        await ctx.aws.prune(place.bucket, place.prefix, len(doomed), size, kept, doomed)
+        await ctx.aws.prune(target.bucket, target.prefix, len(doomed), size, kept, doomed)
     return Pruned(backups, len(doomed), size, kept, cutoff)
 
 
-def _fresh(ctx: Context, name: str, place: Backups, stored: list[StoredObject]) -> None:
+def _fresh(ctx: Context, name: str, backups: Backups, stored_objects: list[StoredObject]) -> None:
     """Raises WrongState when the newest backup is too old or empty: it failed, and the old ones are all there is."""
-    newest = stored[0] if stored else None
-    if newest is None or not newest.size or ctx.clock.now() - newest.modified > place.fresh:
+    newest = stored_objects[0] if stored_objects else None
+    if newest is None or not newest.size or ctx.clock.now() - newest.modified > backups.fresh:
         raise WrongState("backup_missing", name=name, newest=newest.modified.isoformat() if newest else None)
 
 
 def _database(ctx: Context, name: str | None) -> str:
     """A database of the team's file; the first of this environment without a name. Raises BadInput."""
-    known = ctx.team.databases
+    databases = ctx.team.databases
     if name is None:
-        name = next((one for one, environment in known.items() if environment == ctx.environment), None)
-    if name is None or name not in known:
-        raise BadInput("unknown_database", name=name, nearest=nearest(name or "", known), known=sorted(known))
+        name = next((database for database, environment in databases.items() if environment == ctx.environment), None)
+    if name is None or name not in databases:
+        raise BadInput("unknown_database", name=name, nearest=nearest(name or "", databases), known=sorted(databases))
     return name
 
 
 def backups_of(ctx: Context, name: str) -> Backups:
     """Backups of the team's file. Raises BadInput."""
-    known = ctx.team.backups
-    if name not in known:
-        raise BadInput("unknown_backups", name=name, nearest=nearest(name, known), known=sorted(known))
-    return known[name]
+    configured = ctx.team.backups
+    if name not in configured:
+        raise BadInput("unknown_backups", name=name, nearest=nearest(name, configured), known=sorted(configured))
+    return configured[name]
 
 
 async def _require_exists(ctx: Context, name: str) -> Database:
-    found = await ctx.aws.database(name)
-    if found is None:
+    database = await ctx.aws.database(name)
+    if database is None:
         raise NotFound("no_such_database", name=name)
-    return found
+    return database
 
 
 def _settled(name: str, status: str) -> str | None:
@@ -271,8 +271,8 @@ def _settled(name: str, status: str) -> str | None:
 
 async def _wait(ctx: Context, name: str, within: timedelta, look: Callable[[], Awaitable[str | None]]) -> str:
     until = ctx.began + within
-    while (found := await look()) is None:
+    while (outcome := await look()) is None:
         if ctx.clock.now() >= until:
             raise WrongState("database_slow", name=name, seconds=within.total_seconds())
         await ctx.clock.sleep(POLL_SECONDS)
-    return found
+    return outcome

@@ -106,16 +106,16 @@ class Context:
 
     def service(self, name: str) -> Service:
         """A service of the team's file. Raises BadInput with the nearest name."""
-        known = self.team.services
-        if name not in known:
-            raise BadInput("unknown_service", service=name, nearest=nearest(name, known), known=sorted(known))
-        return known[name]
+        services = self.team.services
+        if name not in services:
+            raise BadInput("unknown_service", service=name, nearest=nearest(name, services), known=sorted(services))
+        return services[name]
 
     def namespace(self, service: str, given: str | None = None) -> str:
         """Where the service runs in this run's environment; a `given` one must be one of the team's file."""
         namespaces = self.service(service).namespaces
         if given is not None:
-            allowed = {one for each in self.team.services.values() for one in each.namespaces.values()}
+            allowed = {namespace for each in self.team.services.values() for namespace in each.namespaces.values()}
             if given not in allowed:
                 raise BadInput("namespace_not_allowed", namespace=given, known=sorted(allowed))
             return given

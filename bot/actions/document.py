@@ -26,9 +26,9 @@ def render(actions: Registry) -> str:
     for action in actions.all():
         services.setdefault(action.name.partition(".")[0], []).append(action)
     parts = [HEAD, _overview(actions)]
-    for service, some in services.items():
+    for service, group in services.items():
         parts.append(f"## {service}\n")
-        parts += [_action_section(action) for action in some]
+        parts += [_action_section(action) for action in group]
     return "\n".join(parts)
 
 
@@ -71,8 +71,8 @@ def _resolved(described: dict[str, Any], schema: dict[str, Any]) -> dict[str, An
 
 def _type(described: dict[str, Any], schema: dict[str, Any]) -> str:
     if "anyOf" in described:
-        kinds = [_resolved(one, schema) for one in described["anyOf"] if one.get("type") != "null"]
-        return " or ".join(_type(one, schema) for one in kinds)
+        kinds = [_resolved(option, schema) for option in described["anyOf"] if option.get("type") != "null"]
+        return " or ".join(_type(option, schema) for option in kinds)
     if "enum" in described:
         return ", ".join(f"`{value}`" for value in described["enum"])
     if described.get("format") == "duration":

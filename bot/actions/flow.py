@@ -90,15 +90,19 @@ async def ask(
     """
     if (type == "choice") != bool(options):
         raise BadInput("choice_without_options")
-    asked = Input(type=type, options=options or [])
+    spec = Input(type=type, options=options or [])
     given = await _decision(ctx)
     person, text = given[-1] if given else (None, default)
-    return Answered(asked.read(question, text, ctx.team.services) if text is not None else None, person)
+    return Answered(spec.read(question, text, ctx.team.services) if text is not None else None, person)
 
 
 async def _decision(ctx: Context) -> list[tuple[str, str | None]]:
     """Who agreed, and with which words."""
     run_id, _, step_id = ctx.key.partition("/")
-    known = None if ctx.dry_run else await ctx.parts.store.runs.approval(run_id, step_id)
+    approval = None if ctx.dry_run else await ctx.parts.store.runs.approval(run_id, step_id)
     agreed = (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
-    return [(one.person, one.reason) for one in known.decisions if one.verdict in agreed] if known else []
+    return (
+        [(decision.person, decision.reason) for decision in approval.decisions if decision.verdict in agreed]
+        if approval
+        else []
+    )

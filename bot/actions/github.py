@@ -186,10 +186,10 @@ async def request_review(ctx: Context, number: Number, reviewers: str = "") -> R
     es: Pide revisión a las personas nombradas (separadas por comas) o, si no, a los dueños de lo que cambia.
     """
     pull = await ctx.github.code.pull(number)
-    handles = [one.strip() for one in reviewers.split(",") if one.strip()] or await _owners(ctx, pull)
-    people = [one.removeprefix("@") for one in handles if "/" not in one]
-    teams = [one.partition("/")[2].lower() for one in handles if "/" in one]
-    people = [one for one in people if one.casefold() != pull.author.casefold()]
+    handles = [reviewer.strip() for reviewer in reviewers.split(",") if reviewer.strip()] or await _owners(ctx, pull)
+    people = [handle.removeprefix("@") for handle in handles if "/" not in handle]
+    teams = [handle.partition("/")[2].lower() for handle in handles if "/" in handle]
+    people = [person for person in people if person.casefold() != pull.author.casefold()]
     if people or teams:
         await ctx.github.code.request_review(number, people, teams)
     return ReviewRequested(number, people, teams)
@@ -231,14 +231,14 @@ async def dispatch_workflow(
 
     es: Lanza un workflow con sus entradas y espera a que termine bien.
     """
-    workflows, found = ctx.github.workflows, await ctx.github.code.head(branch)
-    if found is None:
+    workflows, head = ctx.github.workflows, await ctx.github.code.head(branch)
+    if head is None:
         raise NotFound("no_such_branch", branch=branch)
     newest = await workflows.newest_run(workflow)
     after = int(ctx.planned.get("after", newest.id if newest else 0))
-    id = await workflows.dispatch(workflow, found[0], inputs or {}, after)
+    id = await workflows.dispatch(workflow, head[0], inputs or {}, after)
     if not id:
-        return Dispatched(workflow, found[0], after, 0, "", None)
+        return Dispatched(workflow, head[0], after, 0, "", None)
     until = ctx.began + within
     while (run := await workflows.run(id)).status != "completed":
         if ctx.clock.now() >= until:
@@ -246,7 +246,7 @@ async def dispatch_workflow(
         await ctx.clock.sleep(POLL_SECONDS)
     if run.conclusion != "success":
         raise WrongState("workflow_failed", workflow=workflow, url=run.url, conclusion=run.conclusion)
-    return Dispatched(workflow, found[0], after, id, run.url, run.conclusion)
+    return Dispatched(workflow, head[0], after, id, run.url, run.conclusion)
 
 
 @undo(dispatch_workflow)

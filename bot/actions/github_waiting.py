@@ -116,7 +116,7 @@ async def _remind(ctx: Context, missing: WrongState, count: int, left: timedelta
     channel = (incident.channel if incident else None) or ctx.parts.incident_channel
     owners = missing.facts.get("owners")
     groups, people = slack_mentions(owners if isinstance(owners, list) else [], ctx.team)
-    said = ctx.parts.words.render_block(
+    text = ctx.parts.words.render_block(
         "review", "reminder", groups=groups, people=people, left=left, why=ctx.parts.words.error(missing)
     )
-    await upsert_message(ctx.parts, f"{ctx.key}/reminder/{count}", channel, Message.of(said))
+    await upsert_message(ctx.parts, f"{ctx.key}/reminder/{count}", channel, Message.of(text))

@@ -57,9 +57,9 @@ async def history(ctx: Context, release: Name, namespace: str | None = None) -> 
 
     es: Las revisiones de un release, con chart, versión y estado.
     """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    return _release_facts(ctx, release, where, known, await _last_good(ctx, release, where, known))
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    return _release_facts(ctx, release, ns, revisions, await _last_good(ctx, release, ns, revisions))
 
 
 @action("helm.status", risk=Risk.READ)
@@ -68,9 +68,9 @@ async def status(ctx: Context, release: Name, namespace: str | None = None) -> R
 
     es: La revisión actual de un release.
     """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    return _release_facts(ctx, release, where, known[-1:], await _last_good(ctx, release, where, known))
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    return _release_facts(ctx, release, ns, revisions[-1:], await _last_good(ctx, release, ns, revisions))
 
 
 @action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=2.1.0")
@@ -103,10 +103,10 @@ async def promote(
 
     es: Da al canary más tráfico. Solo después de un canary, y en producción uno que se vigiló.
     """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    if not known or known[-1].description != ctx.key:  # else it was done before a crash
-        await _must_be_promotable(ctx, release, where, weight, known[-1].updated if known else None)
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
+        await _must_be_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
     return await _upgraded(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
 
 
@@ -119,15 +119,15 @@ async def rollback(
     es: Vuelve a la última revisión buena (nunca a una fallida) y la espera; así se arregla también un comando
     cortado.
     """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    good = await _last_good(ctx, release, where, known) if revision is None else None
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    good = await _last_good(ctx, release, ns, revisions) if revision is None else None
     to = good[0] if good else revision
-    if to is None or to not in {one.number for one in known}:
-        raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
-    await ctx.helm.rollback(release, where, to)
-    after = (await ctx.helm.history(release, where))[-1].number
-    return Upgraded(release, where, known[-1].number, after, {})
+    if to is None or to not in {r.number for r in revisions}:
+        raise WrongState("nothing_to_go_back_to", release=release, known=[r.number for r in revisions])
+    await ctx.helm.rollback(release, ns, to)
+    after = (await ctx.helm.history(release, ns))[-1].number
+    return Upgraded(release, ns, revisions[-1].number, after, {})
 
 
 @undo(upgrade)
@@ -136,12 +136,12 @@ async def rollback(
 @undo(rollback)
 async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
     """Back to the revision before, unless somebody has changed the release since."""
-    known = await ctx.helm.history(done.release, done.namespace)
-    now = known[-1]
-    stands = origin(now, known)
-    if done.before == 0 or stands == _origin(done.before, known):
+    revisions = await ctx.helm.history(done.release, done.namespace)
+    now = revisions[-1]
+    stands = origin(now, revisions)
+    if done.before == 0 or stands == _origin(done.before, revisions):
         return Upgraded(done.release, done.namespace, now.number, now.number, {})
-    if done.after != done.before and stands != _origin(done.after, known) and not now.pending:
+    if done.after != done.before and stands != _origin(done.after, revisions) and not now.pending:
         raise WrongState("changed_since", name=done.release)
     await ctx.helm.rollback(done.release, done.namespace, done.before)
     return Upgraded(done.release, done.namespace, now.number, now.number + 1, {})
@@ -158,21 +158,21 @@ async def _must_be_promotable(ctx: Context, release: str, namespace: str, weight
 
 
 async def _upgraded(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:
-    where = ctx.namespace(release, namespace)
+    ns = ctx.namespace(release, namespace)
     chart = ctx.service(release).chart
     if chart is None:
         raise BadInput("no_chart", service=release)
-    known = await ctx.helm.history(release, where)
-    before = known[-1] if known else None
+    revisions = await ctx.helm.history(release, ns)
+    before = revisions[-1] if revisions else None
     if before and before.description == ctx.key:
-        return Upgraded(release, where, before.number - 1, before.number, values)  # it was done before a crash
+        return Upgraded(release, ns, before.number - 1, before.number, values)  # it was done before a crash
     if before and before.pending:
-        await _repair_pending(ctx, release, where, known)
-    kept, taken_back = await _manual_changes(ctx, release, where) if before else ({}, [])
+        await _repair_pending(ctx, release, ns, revisions)
+    kept, taken_back = await _manual_changes(ctx, release, ns) if before else ({}, [])
     given = kept | values
-    await ctx.helm.upgrade(release, where, chart, given, ctx.key, taken_back)
-    after = (await ctx.helm.history(release, where))[-1].number
-    return Upgraded(release, where, before.number if before else 0, after, given)
+    await ctx.helm.upgrade(release, ns, chart, given, ctx.key, taken_back)
+    after = (await ctx.helm.history(release, ns))[-1].number
+    return Upgraded(release, ns, before.number if before else 0, after, given)
 
 
 async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
@@ -202,44 +202,44 @@ def _differences(live: Mapping[str, str | None], installed: Mapping[str, str | N
     return [f"{name}={live.get(name)}" for name, value in sorted(installed.items()) if live.get(name) != value]
 
 
-async def _repair_pending(ctx: Context, release: str, namespace: str, known: list[Revision]) -> None:
-    good = await _last_good(ctx, release, namespace, known)
+async def _repair_pending(ctx: Context, release: str, namespace: str, revisions: list[Revision]) -> None:
+    good = await _last_good(ctx, release, namespace, revisions)
     if good is None:
-        raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
+        raise WrongState("nothing_to_go_back_to", release=release, known=[revision.number for revision in revisions])
     await ctx.helm.rollback(release, namespace, good[0])
 
 
 async def _last_good(
-    ctx: Context, release: str, namespace: str, known: list[Revision]
+    ctx: Context, release: str, namespace: str, revisions: list[Revision]
 ) -> tuple[int, str | None] | None:
     """The last revision that was good for all of the traffic, with its image's tag."""
-    for one in rollback_candidates(known):
-        values = await ctx.helm.values(release, namespace, one.number)
+    for revision in rollback_candidates(revisions):
+        values = await ctx.helm.values(release, namespace, revision.number)
         canary, image = values.get("canary") or {}, values.get("image") or {}
         if not canary.get("enabled") or int(canary.get("weight") or 0) == 100:
-            return one.number, str(image["tag"]) if image.get("tag") else None
+            return revision.number, str(image["tag"]) if image.get("tag") else None
     return None
 
 
-def _origin(number: int, known: list[Revision]) -> int:
-    return next((origin(one, known) for one in known if one.number == number), number)
+def _origin(number: int, revisions: list[Revision]) -> int:
+    return next((origin(revision, revisions) for revision in revisions if revision.number == number), number)
 
 
 def _release_facts(
-    ctx: Context, release: str, namespace: str, known: list[Revision], good: tuple[int, str | None] | None
+    ctx: Context, release: str, namespace: str, revisions: list[Revision], good: tuple[int, str | None] | None
 ) -> Releases:
     rows = [
         {
-            "revision": one.number,
-            "status": one.status,
-            "chart": one.chart,
-            "app_version": one.app_version,
-            "description": one.description,
-            "updated": one.updated.isoformat() if one.updated else None,
+            "revision": revision.number,
+            "status": revision.status,
+            "chart": revision.chart,
+            "app_version": revision.app_version,
+            "description": revision.description,
+            "updated": revision.updated.isoformat() if revision.updated else None,
         }
-        for one in known
+        for revision in revisions
     ]
-    updated = known[-1].updated if known else None
+    updated = revisions[-1].updated if revisions else None
     recent = updated is not None and ctx.clock.now() - updated < RECENT
     number, tag = good or (None, None)
     return Releases(release, namespace, rows, number, tag, recent)

@@ -42,10 +42,10 @@ async def check(
 
     es: Pregunta a los endpoints de salud de un servicio, o de todos; con `within`, hasta que estén bien.
     """
-    asked = _endpoints(ctx, service)
+    endpoints = _endpoints(ctx, service)
     until = ctx.began + within
     while True:
-        rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in asked.items()))
+        rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in endpoints.items()))
         ill = [row for row in rows if row.why]
         if not ill or ctx.dry_run:
             return Checked(not ill, list(rows))
@@ -59,11 +59,11 @@ async def check(
 
 def _endpoints(ctx: Context, service: str | None) -> dict[str, HealthCheck]:
     services = {service: ctx.service(service)} if service else ctx.team.services
-    found = {name: one.health[ctx.environment] for name, one in services.items() if ctx.environment in one.health}
-    if not found:
-        known = sorted(name for name, one in ctx.team.services.items() if ctx.environment in one.health)
-        raise BadInput("no_health_endpoint", service=service, environment=ctx.environment, known=known)
-    return found
+    endpoints = {name: s.health[ctx.environment] for name, s in services.items() if ctx.environment in s.health}
+    if not endpoints:
+        with_health = sorted(name for name, s in ctx.team.services.items() if ctx.environment in s.health)
+        raise BadInput("no_health_endpoint", service=service, environment=ctx.environment, known=with_health)
+    return endpoints
 
 
 async def _ask(ctx: Context, service: str, endpoint: HealthCheck) -> Health:

@@ -102,17 +102,17 @@ async def scale(
 
     es: Pone cuántas réplicas tiene un deployment; dice si un autoescalador manda sobre ese número.
     """
-    where = _allowed(ctx, deployment, namespace)
+    ns = _allowed(ctx, deployment, namespace)
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
-    now = await ctx.kubernetes.deployments.replicas(deployment, where)
-    autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, where)
+    now = await ctx.kubernetes.deployments.replicas(deployment, ns)
+    autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, ns)
     before = _before(ctx, now, replicas)
     if now != replicas:
-        await ctx.kubernetes.deployments.scale(deployment, where, replicas, now)
+        await ctx.kubernetes.deployments.scale(deployment, ns, replicas, now)
     if before != replicas and not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
-    return Scaled(deployment, where, before, replicas, autoscaler)
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Scaled(deployment, ns, before, replicas, autoscaler)
 
 
 @undo(scale)
@@ -134,23 +134,23 @@ async def set_node_selector(
 
     es: Mueve los pods a nodos con estas etiquetas.
     """
-    where = _allowed(ctx, deployment, namespace)
-    known = await ctx.kubernetes.deployments.node_selector(deployment, where)
-    now: dict[str, str | None] = {name: known.get(name) for name in selector}
+    ns = _allowed(ctx, deployment, namespace)
+    current = await ctx.kubernetes.deployments.node_selector(deployment, ns)
+    now: dict[str, str | None] = {name: current.get(name) for name in selector}
     after: dict[str, str | None] = dict(selector)
     before = _before(ctx, now, after)
     if now != after:
-        await ctx.kubernetes.deployments.set_node_selector(deployment, where, after)
+        await ctx.kubernetes.deployments.set_node_selector(deployment, ns, after)
     if before != after and not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
-    return Selected(deployment, where, before, after)
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Selected(deployment, ns, before, after)
 
 
 @undo(set_node_selector)
 async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     """Put the selector back, unless somebody has changed it since."""
-    known = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
-    now = {name: known.get(name) for name in done.after}
+    current = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
+    now = {name: current.get(name) for name in done.after}
     if now != done.before:
         _unchanged(now, done.after, done.deployment)
         await ctx.kubernetes.deployments.set_node_selector(done.deployment, done.namespace, done.before)
@@ -165,24 +165,24 @@ async def set_env(
 
     es: Pone variables de entorno; se rechazan los nombres que guardan secretos.
     """
-    where = _allowed(ctx, deployment, namespace)
+    ns = _allowed(ctx, deployment, namespace)
     refuse_secrets(variables)
-    container, known = await ctx.kubernetes.deployments.env(deployment, where)
-    now = {name: known.get(name) for name in variables}
+    container, current = await ctx.kubernetes.deployments.env(deployment, ns)
+    now = {name: current.get(name) for name in variables}
     after: dict[str, str | None] = dict(variables)
     before = _before(ctx, now, after)
     if now != after:
-        await ctx.kubernetes.deployments.set_env(deployment, where, container, after)
+        await ctx.kubernetes.deployments.set_env(deployment, ns, container, after)
     if before != after and not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
-    return Environment(deployment, where, container, before, after)
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Environment(deployment, ns, container, before, after)
 
 
 @undo(set_env)
 async def restore_env(ctx: Context, done: Environment) -> Environment:
     """Put the values back, unless somebody has changed them since."""
-    _, known = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
-    now = {name: known.get(name) for name in done.after}
+    _, current = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
+    now = {name: current.get(name) for name in done.after}
     if now != done.before:
         _unchanged(now, done.after, done.deployment)
         await ctx.kubernetes.deployments.set_env(done.deployment, done.namespace, done.container, done.before)
@@ -195,11 +195,11 @@ async def restart(ctx: Context, deployment: Name, namespace: Name | None = None)
 
     es: Reinicio progresivo, con espera.
     """
-    where = _allowed(ctx, deployment, namespace)
+    ns = _allowed(ctx, deployment, namespace)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
-    await ctx.kubernetes.deployments.restart(deployment, where, at)
-    seen = await _rolled_out(ctx, deployment, where)
-    return Restarted(deployment, where, seen.replicas, seen.revision, seen.done, at)
+    await ctx.kubernetes.deployments.restart(deployment, ns, at)
+    rolled_out = await _rolled_out(ctx, deployment, ns)
+    return Restarted(deployment, ns, rolled_out.replicas, rolled_out.revision, rolled_out.done, at)
 
 
 @action("kubernetes.rollout_status", risk=Risk.READ, example="/ops rollout_status xr-engine")
@@ -210,11 +210,11 @@ async def rollout_status(
 
     es: Por dónde va un despliegue; con `wait`, cuándo ha terminado.
     """
-    where = ctx.namespace(deployment, namespace)
+    ns = ctx.namespace(deployment, namespace)
     if wait and not ctx.dry_run:
-        return await _rolled_out(ctx, deployment, where)
-    seen = await ctx.kubernetes.deployments.rollout(deployment, where)
-    return RolledOut(deployment, where, seen.available, seen.revision, seen.done)
+        return await _rolled_out(ctx, deployment, ns)
+    rollout = await ctx.kubernetes.deployments.rollout(deployment, ns)
+    return RolledOut(deployment, ns, rollout.available, rollout.revision, rollout.done)
 
 
 @action("kubernetes.rollout_undo", risk=Risk.DISRUPTIVE, target=DEPLOYMENT)
@@ -225,16 +225,16 @@ async def rollout_undo(
 
     es: Vuelve a la revisión anterior, o a la que se diga.
     """
-    where = _allowed(ctx, deployment, namespace)
-    now = (await ctx.kubernetes.deployments.rollout(deployment, where)).revision
-    earlier = [one for one in await ctx.kubernetes.deployments.revisions(deployment, where) if one < now]
+    ns = _allowed(ctx, deployment, namespace)
+    now = (await ctx.kubernetes.deployments.rollout(deployment, ns)).revision
+    earlier = [number for number in await ctx.kubernetes.deployments.revisions(deployment, ns) if number < now]
     to = revision if revision is not None else (earlier[-1] if earlier else None)
     if to is None:
         raise WrongState("no_earlier_revision", deployment=deployment)
-    await ctx.kubernetes.deployments.rollout_undo(deployment, where, to)
+    await ctx.kubernetes.deployments.rollout_undo(deployment, ns, to)
     if not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, where)
-    return Restored(deployment, where, now, to)
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Restored(deployment, ns, now, to)
 
 
 @action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
@@ -243,8 +243,8 @@ async def pods(ctx: Context, service: Name, namespace: Name | None = None) -> Ta
 
     es: Los pods de un servicio.
     """
-    where = ctx.namespace(service, namespace)
-    return Table(where, [asdict(one) for one in await ctx.kubernetes.pods.list(where, f"app={service}")])
+    ns = ctx.namespace(service, namespace)
+    return Table(ns, [asdict(pod) for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")])
 
 
 @action("kubernetes.top_pods", risk=Risk.READ, example="/ops top_pods xr-engine cpu")
@@ -259,9 +259,9 @@ async def top_pods(
 
     es: Qué usa más CPU o memoria.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
-    used = sorted(await ctx.kubernetes.pods.top(where), key=lambda one: getattr(one, by), reverse=True)
-    return Table(where, [asdict(one) for one in used[:most]])
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    used = sorted(await ctx.kubernetes.pods.top(ns), key=lambda usage: getattr(usage, by), reverse=True)
+    return Table(ns, [asdict(usage) for usage in used[:most]])
 
 
 @action("kubernetes.top_nodes", risk=Risk.READ)
@@ -270,7 +270,7 @@ async def top_nodes(ctx: Context) -> Table:
 
     es: Cuánto usan los nodos.
     """
-    return Table("-", [asdict(one) for one in await ctx.kubernetes.pods.top_nodes()])
+    return Table("-", [asdict(usage) for usage in await ctx.kubernetes.pods.top_nodes()])
 
 
 @action("kubernetes.logs", risk=Risk.READ, example="/ops logs xr-engine since=1h tail=200 pattern=error")
@@ -288,17 +288,17 @@ async def logs(
 
     es: Las últimas líneas de todos los pods de un servicio, sin secretos.
     """
-    where = ctx.namespace(service, namespace)
-    names = [one.name for one in await ctx.kubernetes.pods.list(where, f"app={service}")]
-    found = await ctx.kubernetes.pods.logs(
-        names, where, since=since.total_seconds(), tail=tail, container=container, previous=previous
+    ns = ctx.namespace(service, namespace)
+    names = [pod.name for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")]
+    by_pod = await ctx.kubernetes.pods.logs(
+        names, ns, since=since.total_seconds(), tail=tail, container=container, previous=previous
     )
     wanted = (pattern or "").lower()
     lines = {
         pod: [ctx.parts.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
-        for pod, text in found.items()
+        for pod, text in by_pod.items()
     }
-    return Lines(where, lines, sum(map(len, lines.values())))
+    return Lines(ns, lines, sum(map(len, lines.values())))
 
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
@@ -307,9 +307,17 @@ async def events(ctx: Context, service: Name, namespace: Name | None = None) -> 
 
     es: Lo que el clúster dice que ha pasado en el namespace del servicio, lo último al final.
     """
-    where = ctx.namespace(service, namespace)
-    happened = [one for one in await ctx.kubernetes.pods.events(where) if service in one.about][-30:]
-    return Table(where, [{**asdict(one), "at": one.at.isoformat() if one.at else None} for one in happened])
+    ns = ctx.namespace(service, namespace)
+    happened = [
+        cluster_event for cluster_event in await ctx.kubernetes.pods.events(ns) if service in cluster_event.about
+    ][-30:]
+    return Table(
+        ns,
+        [
+            {**asdict(cluster_event), "at": cluster_event.at.isoformat() if cluster_event.at else None}
+            for cluster_event in happened
+        ],
+    )
 
 
 def refuse_secrets(variables: Mapping[str, str]) -> None:
@@ -336,5 +344,5 @@ def _unchanged(now: object, after: object, name: str) -> None:
 
 async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOut:
     look = ctx.kubernetes.deployments
-    seen = await (look.rollout if ctx.dry_run else look.wait_until_rolled_out)(deployment, namespace)
-    return RolledOut(deployment, namespace, seen.available, seen.revision, seen.done)
+    rollout = await (look.rollout if ctx.dry_run else look.wait_until_rolled_out)(deployment, namespace)
+    return RolledOut(deployment, namespace, rollout.available, rollout.revision, rollout.done)

@@ -38,7 +38,7 @@ async def describe(
 
     es: Cómo está un pod, un deployment, un job o un nodo: sus contenedores, sus condiciones, sus eventos.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
-    told = [asdict(one) for one in await ctx.kubernetes.descriptions.describe(kind, name, where)]
-    rows = [{part: ctx.parts.redaction.text(text) for part, text in row.items()} for row in told]
-    return Described(kind, name, "" if kind == "node" else where, rows)
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    rows = [asdict(describe_line) for describe_line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
+    rows = [{part: ctx.parts.redaction.text(text) for part, text in row.items()} for row in rows]
+    return Described(kind, name, "" if kind == "node" else ns, rows)

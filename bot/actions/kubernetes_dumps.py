@@ -42,13 +42,13 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
 
     es: Vuelca la base que usa un servicio en sus copias: en flujo desde un pod, comprobado y leído de vuelta.
     """
-    place = backups_of(ctx, backups)
-    if place.environment != ctx.environment:
-        raise BadInput("no_such_environment", environment=ctx.environment, known=[place.environment])
-    where = ctx.namespace(service or ctx.team.default_service or "")
-    pod = await _pod(ctx, service or ctx.team.default_service or "", where)
+    target = backups_of(ctx, backups)
+    if target.environment != ctx.environment:
+        raise BadInput("no_such_environment", environment=ctx.environment, known=[target.environment])
+    ns = ctx.namespace(service or ctx.team.default_service or "")
+    pod = await _pod(ctx, service or ctx.team.default_service or "", ns)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
-    name = f"{place.prefix}backup_{at:%Y%m%d_%H%M%S}.dump"
+    name = f"{target.prefix}backup_{at:%Y%m%d_%H%M%S}.dump"
 
     @effect("kubernetes.exec_dump")
     async def dump(pod: str, namespace: str, bucket: str, name: str) -> Dumped:
@@ -62,7 +62,7 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
             written = await objects.write(bucket, name, ctx.kubernetes.dumps.of_database(pod, namespace), key)
         return Dumped(backups, bucket, name, written.size, written.sha256, at, key)
 
-    return await dump(pod, where, place.bucket, name) or Dumped(backups, place.bucket, name, 0, "", at, ctx.key)
+    return await dump(pod, ns, target.bucket, name) or Dumped(backups, target.bucket, name, 0, "", at, ctx.key)
 
 
 @undo(exec_dump)

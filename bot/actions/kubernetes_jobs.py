@@ -66,23 +66,23 @@ async def run_job(
 
     `variables` and the image's `tag` go over those of its first container. It is removed when the run is cancelled.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     refuse_secrets(variables or {})
-    name, body = await _body(ctx, cron_job, manifest, where)
+    name, body = await _body(ctx, cron_job, manifest, ns)
     _set(body, variables or {}, tag)
     job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
     source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
     if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest or name)
-    await ctx.kubernetes.jobs.start(job, where, body)
+    await ctx.kubernetes.jobs.start(job, ns, body)
     if ctx.dry_run:
-        return Ran(job, where, 0.0, [], source=source)
-    ended = await _ended(ctx, job, where, wait)
-    lines = await _log(ctx, job, where, log + 1)
+        return Ran(job, ns, 0.0, [], source=source)
+    ended = await _ended(ctx, job, ns, wait)
+    lines = await _log(ctx, job, ns, log + 1)
     if not ended.ended:
-        raise Refused("job_failed", job=job, namespace=where, why=ended.why, line=next(reversed(lines), ""))
+        raise Refused("job_failed", job=job, namespace=ns, why=ended.why, line=next(reversed(lines), ""))
     seconds = (ctx.clock.now() - ctx.began).total_seconds()
-    return Ran(job, where, seconds, lines[-log:], len(lines) > log, source)
+    return Ran(job, ns, seconds, lines[-log:], len(lines) > log, source)
 
 
 @undo(run_job)
@@ -109,7 +109,7 @@ def _set(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None)
         container = body["spec"]["template"]["spec"]["containers"][0]
         if tag is not None:
             container["image"] = f"{_repository(container['image'])}:{tag}"
-        others = [one for one in container.get("env") or () if one["name"] not in variables]
+        others = [entry for entry in container.get("env") or () if entry["name"] not in variables]
         if variables:
             container["env"] = [*others, *({"name": name, "value": value} for name, value in variables.items())]
     except (KeyError, IndexError, TypeError):

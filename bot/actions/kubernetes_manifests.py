@@ -54,17 +54,17 @@ async def apply(
 
     es: Hace que sea así lo que dice un manifiesto del repositorio, en el namespace de un servicio.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     changed = []
     for wanted in manifests(ctx, manifest, PLURALS):
         objects = ctx.kubernetes.objects
-        now = await objects.content(wanted.kind, wanted.name, where)
-        after = await objects.applied(wanted.kind, wanted.name, where, wanted.body)
+        now = await objects.content(wanted.kind, wanted.name, ns)
+        after = await objects.applied(wanted.kind, wanted.name, ns, wanted.body)
         _as_shown(ctx, wanted, "after", after)
         if now != after:
-            await objects.apply(wanted.kind, wanted.name, where, wanted.body)
+            await objects.apply(wanted.kind, wanted.name, ns, wanted.body)
         changed.append(Changed(wanted.kind, wanted.name, _before(ctx, wanted, now, after), after))
-    return Applied(manifest, where, changed)
+    return Applied(manifest, ns, changed)
 
 
 @action(
@@ -80,15 +80,15 @@ async def delete(
 
     es: Borra los objetos que nombra un manifiesto del repositorio, en el namespace de un servicio.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     changed = []
     for named in reversed(manifests(ctx, manifest, PLURALS)):
-        now = await ctx.kubernetes.objects.content(named.kind, named.name, where)
+        now = await ctx.kubernetes.objects.content(named.kind, named.name, ns)
         if now is not None:
             _as_shown(ctx, named, "before", now)
-            await ctx.kubernetes.objects.delete(named.kind, named.name, where)
+            await ctx.kubernetes.objects.delete(named.kind, named.name, ns)
         changed.append(Changed(named.kind, named.name, _before(ctx, named, now, None), None))
-    return Applied(manifest, where, changed)
+    return Applied(manifest, ns, changed)
 
 
 @undo(apply)
@@ -96,12 +96,12 @@ async def delete(
 async def restore_objects(ctx: Context, done: Applied) -> Applied:
     """Put back what was there, or delete what was not, unless somebody has changed it since."""
     objects = ctx.kubernetes.objects
-    for one in done.objects:
-        if await objects.content(one.kind, one.name, done.namespace) not in (one.before, one.after):
-            raise WrongState("changed_since", name=one.name)
-    for one in reversed(done.objects):
-        await _restore_object(objects, one, done.namespace)
-    back = [Changed(one.kind, one.name, one.after, one.before) for one in done.objects]
+    for changed in done.objects:
+        if await objects.content(changed.kind, changed.name, done.namespace) not in (changed.before, changed.after):
+            raise WrongState("changed_since", name=changed.name)
+    for changed in reversed(done.objects):
+        await _restore_object(objects, changed, done.namespace)
+    back = [Changed(changed.kind, changed.name, changed.after, changed.before) for changed in done.objects]
     return Applied(done.manifest, done.namespace, back)
 
 
@@ -110,26 +110,26 @@ def manifests(ctx: Context, path: str, kinds: Collection[str]) -> list[Manifest]
     return read(Path(ctx.team.manifests), path, kinds)
 
 
-async def _restore_object(objects: Objects, one: Changed, namespace: str) -> None:
-    if one.before is None:
-        await objects.delete(one.kind, one.name, namespace)
-    elif await objects.content(one.kind, one.name, namespace) != one.before:
-        await objects.restore(one.kind, one.name, namespace, one.before)
+async def _restore_object(objects: Objects, changed: Changed, namespace: str) -> None:
+    if changed.before is None:
+        await objects.delete(changed.kind, changed.name, namespace)
+    elif await objects.content(changed.kind, changed.name, namespace) != changed.before:
+        await objects.restore(changed.kind, changed.name, namespace, changed.before)
 
 
 def _as_shown(ctx: Context, wanted: Manifest, when: Literal["before", "after"], content: Content) -> None:
     """Raises WrongState when it is other than what was rehearsed: nobody has agreed to that."""
-    if (seen := _seen(ctx, wanted)) and seen[when] != content:
+    if (planned := _seen(ctx, wanted)) and planned[when] != content:
         raise WrongState("changed_since", name=wanted.name)
 
 
 def _before(ctx: Context, wanted: Manifest, now: Content | None, after: Content | None) -> Content | None:
     """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
-    seen = _seen(ctx, wanted)
-    return seen["before"] if now == after and seen else now
+    planned = _seen(ctx, wanted)
+    return planned["before"] if now == after and planned else now
 
 
 def _seen(ctx: Context, wanted: Manifest) -> dict[str, Any] | None:
     """What the rehearsal of this step told of the object."""
-    seen: list[dict[str, Any]] = ctx.planned.get("objects", [])
-    return next((one for one in seen if (one["kind"], one["name"]) == (wanted.kind, wanted.name)), None)
+    objects: list[dict[str, Any]] = ctx.planned.get("objects", [])
+    return next((entry for entry in objects if (entry["kind"], entry["name"]) == (wanted.kind, wanted.name)), None)

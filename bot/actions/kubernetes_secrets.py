@@ -46,17 +46,17 @@ async def refresh_external_secret(
 
     es: External Secrets lee otra vez un secreto de Vault; espera hasta que diga que lo ha hecho.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     secrets = ctx.kubernetes.external_secrets
-    now = await secrets.sync_status(secret, where)
+    now = await secrets.sync_status(secret, ns)
     before = str(ctx.planned.get("before") or now.version)
-    await secrets.refresh(secret, where, ctx.key.replace("/", "."))
+    await secrets.refresh(secret, ns, ctx.key.replace("/", "."))
     if ctx.dry_run:
-        return Refreshed(secret, where, before, before, now.at)
+        return Refreshed(secret, ns, before, before, now.at)
     try:
         async with asyncio.timeout(wait.total_seconds()):
-            after = await secrets.wait_until_refreshed(secret, where, before)
+            after = await secrets.wait_until_refreshed(secret, ns, before)
     except TimeoutError as slow:
-        what = f"external secret {where}/{secret}"
+        what = f"external secret {ns}/{secret}"
         raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=wait.total_seconds()) from slow
-    return Refreshed(secret, where, before, after.version, after.at)
+    return Refreshed(secret, ns, before, after.version, after.at)

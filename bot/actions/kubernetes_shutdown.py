@@ -30,24 +30,30 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
 
     es: Apaga servicios, todos si no se nombra ninguno; cada uno aunque otro se resista.
     """
-    known = [name for name, one in ctx.team.services.items() if one.deployment and ctx.environment in one.namespaces]
-    before = {one["deployment"]: one for one in ctx.planned.get("services", ())}
-    asked = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or known]
+    running = [
+        name
+        for name, service in ctx.team.services.items()
+        if service.deployment and ctx.environment in service.namespaces
+    ]
+    before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
+    scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
     if ctx.dry_run:
-        return ShutDown([await one for one in asked])  # one by one, so that they are shown in order
-    return ShutDown(await _all(asked))
+        return ShutDown(
+            [await coroutine_type for coroutine_type in scalings]
+        )  # one by one, so that they are shown in order
+    return ShutDown(await _all(scalings))
 
 
 @undo(shut_down)
 async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
     """Give every service the replicas that it had, unless somebody has changed them since."""
-    return ShutDown(await _all([restore_replicas(ctx, one) for one in done.services]))
+    return ShutDown(await _all([restore_replicas(ctx, scaled) for scaled in done.services]))
 
 
-async def _all(asked: Sequence[Awaitable[Scaled]]) -> list[Scaled]:
+async def _all(scalings: Sequence[Awaitable[Scaled]]) -> list[Scaled]:
     """Try every one before the first failure is raised."""
-    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    outcomes = await asyncio.gather(*scalings, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    return [one for one in outcomes if isinstance(one, Scaled)]
+    return [scaled for scaled in outcomes if isinstance(scaled, Scaled)]

@@ -63,7 +63,7 @@ async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = Fal
     """
     if cut:
         raise WrongState("migration_plan_cut", lines=len(sql))
-    found = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
+    statements = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
     if not ctx.dry_run or sql:
-        review(found, step)
-    return Reviewed({step.value: [one.text for one in found]}, sum(one.destroys for one in found))
+        review(statements, step)
+    return Reviewed({step.value: [statement.text for statement in statements]}, sum(one.destroys for one in statements))

@@ -137,12 +137,12 @@ async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
     es: Quién está de guardia ahora, y hasta cuándo.
     """
     _require_pagerduty(ctx)
-    asked = {team: _team(ctx, team)} if team else ctx.team.teams
+    teams = {team: _team(ctx, team)} if team else ctx.team.teams
     duties = [
-        Duty(name, one.name, one.level, one.until)
-        for name, each in asked.items()
-        if each.pagerduty
-        for one in await ctx.parts.on_call.get(each.pagerduty)
+        Duty(name, on_call.name, on_call.level, on_call.until)
+        for name, t in teams.items()
+        if t.pagerduty
+        for on_call in await ctx.parts.on_call.get(t.pagerduty)
     ]
     return OnCallNow(duties)
 
@@ -170,6 +170,6 @@ def _team(ctx: Context, name: str) -> Team:
     if name not in teams:
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
     if teams[name].pagerduty is None:
-        known = sorted(team for team, one in teams.items() if one.pagerduty)
-        raise BadInput("team_without_pagerduty", team=name, known=known)
+        with_pagerduty = sorted(team for team, t in teams.items() if t.pagerduty)
+        raise BadInput("team_without_pagerduty", team=name, known=with_pagerduty)
     return teams[name]

@@ -67,19 +67,19 @@ async def watch(
     """
     began, looks = ctx.began, 0
     while True:
-        seen = await _figures(ctx, board, service)
+        figures = await _figures(ctx, board, service)
         looks += 1
         if ctx.dry_run:
             break
-        if not seen.holds:
+        if not figures.holds:
             raise WrongState(
-                "figures_broke", after=round((ctx.clock.now() - began).total_seconds()), **_broken(ctx, seen)
+                "figures_broke", after=round((ctx.clock.now() - began).total_seconds()), **_broken(ctx, figures)
             )
         left = duration - (ctx.clock.now() - began)
         if left <= timedelta():
             break
         await ctx.clock.sleep(min(every, left).total_seconds())
-    return Watched((ctx.clock.now() - began).total_seconds(), looks, seen.values)
+    return Watched((ctx.clock.now() - began).total_seconds(), looks, figures.values)
 
 
 @action("prometheus.wait_until", risk=Risk.READ)
@@ -98,13 +98,13 @@ async def wait_until(
     began, looks = ctx.began, 0
     since: datetime | None = None
     while True:
-        seen, now = await _figures(ctx, board, service), ctx.clock.now()
+        figures, now = await _figures(ctx, board, service), ctx.clock.now()
         looks += 1
-        since = (since or now) if seen.holds else None
+        since = (since or now) if figures.holds else None
         if ctx.dry_run or (since and now - since >= holding):
-            return Watched((now - began).total_seconds(), looks, seen.values)
+            return Watched((now - began).total_seconds(), looks, figures.values)
         if now - began >= within:
-            raise WrongState("figures_not_back", after=round((now - began).total_seconds()), **_broken(ctx, seen))
+            raise WrongState("figures_not_back", after=round((now - began).total_seconds()), **_broken(ctx, figures))
         await ctx.clock.sleep(every.total_seconds())
 
 
@@ -112,7 +112,7 @@ async def _figures(ctx: Context, what: str | None, service: str | None) -> Figur
     wanted = board(ctx.team, what, service)
     taken = await query_board(ctx.prometheus, wanted, ctx.clock.now())
     values = {figure.query: figure.value for figure in taken.figures} | {
-        one.measure.query: None for one in taken.missing
+        missing.measure.query: None for missing in taken.missing
     }
     holds = not taken.missing and all(_within(figure) for figure in taken.figures)
     return Figures(wanted.name, wanted.service, taken.at, values, holds)
@@ -122,13 +122,13 @@ def _within(figure: MetricResult) -> bool:
     return figure.threshold is None or figure.verdict is Verdict.OK
 
 
-def _broken(ctx: Context, seen: Figures) -> dict[str, Any]:
+def _broken(ctx: Context, figures: Figures) -> dict[str, Any]:
     """What is out of its threshold, as `name value (threshold)`."""
-    known = ctx.team.queries
-    found = []
-    for name, value in seen.values.items():
-        threshold = known[name].threshold if name in known else None
+    queries = ctx.team.queries
+    broken = []
+    for name, value in figures.values.items():
+        threshold = queries[name].threshold if name in queries else None
         shown = "?" if value is None else f"{value:.4g}"
-        if value is None or threshold is None or (value > threshold) == (known[name].direction == "above"):
-            found.append(f"{name} {shown}" + (f" ({threshold:g})" if threshold is not None else ""))
-    return {"broken": found}
+        if value is None or threshold is None or (value > threshold) == (queries[name].direction == "above"):
+            broken.append(f"{name} {shown}" + (f" ({threshold:g})" if threshold is not None else ""))
+    return {"broken": broken}

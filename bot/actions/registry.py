@@ -48,17 +48,17 @@ class Action:
 
     def summary(self, locale: str = "en") -> str:
         """What it does, in a sentence: the first paragraph of its docstring, in Spanish the one after `es:`."""
-        paragraphs = [" ".join(one.split()) for one in (self.execute.__doc__ or "").split("\n\n")]
-        told = next((one for one in paragraphs if one.startswith(f"{locale}: ")), paragraphs[0])
-        return told.removeprefix(f"{locale}: ")
+        paragraphs = [" ".join(paragraph.split()) for paragraph in (self.execute.__doc__ or "").split("\n\n")]
+        text = next((paragraph for paragraph in paragraphs if paragraph.startswith(f"{locale}: ")), paragraphs[0])
+        return text.removeprefix(f"{locale}: ")
 
     def read(self, given: dict[str, Any]) -> dict[str, Any]:
         """The parameters as plain JSON, checked. Raises BadInput that names the first one that is wrong."""
-        known = self.parameters.model_fields
+        fields = self.parameters.model_fields
         for name in given:
-            if name not in known:
-                facts = {"action": self.name, "parameter": name, "known": sorted(known)}
-                raise BadInput("unknown_parameter", nearest=nearest(name, known), **facts)
+            if name not in fields:
+                facts = {"action": self.name, "parameter": name, "known": sorted(fields)}
+                raise BadInput("unknown_parameter", nearest=nearest(name, fields), **facts)
         try:
             return self.parameters.model_validate(given).model_dump(mode="json")
         except ValidationError as mistakes:

@@ -49,9 +49,9 @@ async def announce(
 
     @effect("slack.announce")
     async def tell(channel: str, text: str) -> Announced:
-        said = ctx.parts.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
-        stands = await upsert_message(ctx.parts, f"{ctx.key}/announcement", channel, Message.of(said))
+        text = ctx.parts.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
+        stands = await upsert_message(ctx.parts, f"{ctx.key}/announcement", channel, Message.of(text))
         return Announced(stands["channel"], stands["ts"])
 
-    where = channel or ctx.team.stakeholders_channel or ctx.parts.incident_channel
-    return await tell(where, text) or Announced(where, "")
+    destination = channel or ctx.team.stakeholders_channel or ctx.parts.incident_channel
+    return await tell(destination, text) or Announced(destination, "")

@@ -59,9 +59,9 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
     if name is None:
         raise BadInput("no_board", service=service, boards=sorted(team.boards))
     if name in team.boards:
-        known = team.boards[name]
-        asks = [_query_one(query, team.queries[query], team, service) for query in known.queries]
-        return Board(name, service, asks, title=_title(known.title))
+        configured = team.boards[name]
+        asks = [_query_one(query, team.queries[query], team, service) for query in configured.queries]
+        return Board(name, service, asks, title=_title(configured.title))
     if name in team.queries:
         return Board(
             name, service, [_query_one(name, team.queries[name], team, service)], title=_title(team.queries[name].title)
@@ -80,12 +80,12 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, wanted: Board, 
     ((_, promql),) = wanted.asks
     is_word = _NAME.fullmatch(wanted.name) is not None
     try:
-        found = await prometheus.query(promql, at)
+        samples = await prometheus.query(promql, at)
     except BotError as problem:
         if not is_word or isinstance(problem, Unavailable):
             raise
-        found = []
-    if is_word and not found:
+        samples = []
+    if is_word and not samples:
         names = [*team.boards, *team.queries, *team.services]
         raise NotFound(
             "no_such_query",
@@ -155,9 +155,9 @@ def _title(titles: Titles) -> dict[str, str]:
 def _series(measure: MetricDefinition, lines: Sequence[Line], step: float) -> list[Series]:
     """The worst last value first. What tells the series apart is their label."""
     telling = [name for name in sorted({name for line in lines for name in line.labels}) if _differs(name, lines)]
-    found = [Series(measure.query, step, line.points, _label(line, telling)) for line in lines]
+    results = [Series(measure.query, step, line.points, _label(line, telling)) for line in lines]
     sign = 1 if measure.direction is Direction.BELOW else -1
-    return sorted(found, key=lambda one: sign * one.points[-1][1] if one.points else math.inf)
+    return sorted(results, key=lambda series: sign * series.points[-1][1] if series.points else math.inf)
 
 
 def _differs(name: str, lines: Sequence[Line]) -> bool:

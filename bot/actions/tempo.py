@@ -63,15 +63,19 @@ async def search(
         if link is None:
             raise NotConfigured("tempo_off")
         return Traces(name, slower_than_ms, query, link, [])
-    found = await ctx.parts.tempo.search(query, begins, ends, limit)
+    traces = await ctx.parts.tempo.search(query, begins, ends, limit)
     hour = timedelta(hours=1)
-    traces = [
+    slow = [
         SlowTrace(
-            one.id, one.name, one.began, one.milliseconds, _explore(ctx, one.id, one.began - hour, one.began + hour)
+            trace.id,
+            trace.name,
+            trace.began,
+            trace.milliseconds,
+            _explore(ctx, trace.id, trace.began - hour, trace.began + hour),
         )
-        for one in found
+        for trace in traces
     ]
-    return Traces(name, slower_than_ms, query, link, traces)
+    return Traces(name, slower_than_ms, query, link, slow)
 
 
 def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str | None:

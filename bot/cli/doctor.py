@@ -76,17 +76,17 @@ class Doctor:
             ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
             ("GitHub", "GITHUB_TOKEN", self._github()),
         ]
-        found = await asyncio.gather(*(self._try(*check) for check in checks))
-        return [finding for findings in found for finding in findings]
+        results = await asyncio.gather(*(self._try(*check) for check in checks))
+        return [finding for findings in results for finding in findings]
 
     async def _try(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
-        found: list[Finding] = []
+        findings: list[Finding] = []
         try:
             async for finding in check:
-                found.append(finding)
+                findings.append(finding)
         except BotError as problem:
-            found.append(self._wrong(subject, problem, setting))
-        return found
+            findings.append(self._wrong(subject, problem, setting))
+        return findings
 
     async def _database(self) -> AsyncIterator[Finding]:
         url = self._settings.database_url
@@ -117,7 +117,7 @@ class Doctor:
         else:
             yield self._good("scopes", "scopes", count=len(wanted))
         channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
-        channel = next((one for one in channels if one.get("name") == name.removeprefix("#")), None)
+        channel = next((c for c in channels if c.get("name") == name.removeprefix("#")), None)
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
@@ -125,9 +125,9 @@ class Doctor:
         else:
             yield self._good(name, "channel")
         groups = await slack.read("usergroups.list")
-        known = {str(group["id"]) for group in groups.get("usergroups") or []}
+        usergroup_ids = {str(group["id"]) for group in groups.get("usergroups") or []}
         teams = self._parts.team.teams.items()
-        absent = sorted(team for team, its in teams if its.usergroup and its.usergroup not in known)
+        absent = sorted(team for team, its in teams if its.usergroup and its.usergroup not in usergroup_ids)
         if absent:
             yield self._note("teams", "usergroups_missing", teams=absent)
         if token := self._settings.slack_app_token:

@@ -57,18 +57,18 @@ def list_(
 @commands.command()
 def show(incident: Id, as_json: AsJson = False) -> None:
     """How one stands: its milestones, its whole timeline, its follow-ups."""
-    parts, seen = ask(lambda parts: _fetch(parts, incident))
+    parts, details = ask(lambda parts: _fetch(parts, incident))
     if as_json:
-        _print_json(_incident_json(seen.incident) | {
-            "timeline": [_event_json(event) for event in seen.timeline],
-            "followups": [_followup_json(followup) for followup in seen.followups],
+        _print_json(_incident_json(details.incident) | {
+            "timeline": [_event_json(event) for event in details.timeline],
+            "followups": [_followup_json(followup) for followup in details.followups],
         })  # fmt: skip
         return
-    words, names, console = parts.words, _names(parts, seen.timeline), Console()
-    console.print(_listed([seen.incident], words, names))
-    console.print(_timeline(seen, words, names))
-    if seen.followups:
-        console.print(_followups(seen.followups, words))
+    words, names, console = parts.words, _names(parts, details.timeline), Console()
+    console.print(_listed([details.incident], words, names))
+    console.print(_timeline(details, words, names))
+    if details.followups:
+        console.print(_followups(details.followups, words))
 
 
 @commands.command()
@@ -113,32 +113,34 @@ def _id(typed: str) -> str:
 def _listed(incidents: Sequence[Incident], words: Translations, names: Mapping[str, str]) -> Table:
     columns = ("incident", "severity", "status", "title", "service", "commander", "declared", "duration")
     table = _table(words, *columns)
-    for one in incidents:
-        began, ended = one.milestones[Milestone.DETECTED], one.milestones.get(Milestone.RESOLVED)
+    for incident in incidents:
+        began, ended = incident.milestones[Milestone.DETECTED], incident.milestones.get(Milestone.RESOLVED)
         table.add_row(
-            one.id,
-            one.severity.value,
-            words.label(f"status.{one.status.value}"),
-            Text(one.title),
-            one.service or "—",
-            Text(names.get(one.commander or "", one.commander or "—")),
-            f"{one.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
+            incident.id,
+            incident.severity.value,
+            words.label(f"status.{incident.status.value}"),
+            Text(incident.title),
+            incident.service or "—",
+            Text(names.get(incident.commander or "", incident.commander or "—")),
+            f"{incident.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
             format_duration(ended - began) if ended else "—",
         )
     return table
 
 
-def _timeline(seen: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
+def _timeline(details: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
     table = _table(words, "time", "happened")
-    for event in seen.timeline:
-        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(timeline_line(event, seen.incident, words), names)))
+    for event in details.timeline:
+        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(timeline_line(event, details.incident, words), names)))
     return table
 
 
 def _followups(followups: Sequence[FollowUp], words: Translations) -> Table:
     table = _table(words, "task", "owner", "due", "issue")
-    for one in followups:
-        table.add_row(Text(one.title), Text(one.owner or "—"), str(one.due or "—"), Text(one.url or "—"))
+    for followup in followups:
+        table.add_row(
+            Text(followup.title), Text(followup.owner or "—"), str(followup.due or "—"), Text(followup.url or "—")
+        )
     return table
 
 
@@ -150,8 +152,8 @@ def _table(words: Translations, *columns: str) -> Table:
 
 
 def _names(parts: Parts, timeline: Sequence[TimelineEvent] = ()) -> dict[str, str]:
-    known = {person.slack: person.name for person in parts.team.people}
-    return {event.by.id: event.by.name for event in timeline if event.by.name} | known
+    people = {person.slack: person.name for person in parts.team.people}
+    return {event.by.id: event.by.name for event in timeline if event.by.name} | people
 
 
 def _incident_json(incident: Incident) -> dict[str, Any]:

@@ -20,13 +20,13 @@ def person(team: TeamFile, name: str | None) -> Person:
 
     Raises NotAllowed with whom the file knows.
     """
-    asked = name or login()
-    found = next((one for one in team.people if asked.lower() in _names(one)), None)
-    if found is None:
-        known = sorted(one.login or one.github or one.slack for one in team.people)
-        raise NotAllowed("nobody_known", name=asked, known=known)
-    return Person(found.slack, found.name)
+    wanted = name or login()
+    owner = next((owner for owner in team.people if wanted.lower() in _names(owner)), None)
+    if owner is None:
+        names = sorted(owner.login or owner.github or owner.slack for owner in team.people)
+        raise NotAllowed("nobody_known", name=wanted, known=names)
+    return Person(owner.slack, owner.name)
 
 
-def _names(one: Owner) -> set[str]:
-    return {name.lower() for name in (one.login, one.github, one.slack, one.email, one.name) if name}
+def _names(owner: Owner) -> set[str]:
+    return {name.lower() for name in (owner.login, owner.github, owner.slack, owner.email, owner.name) if name}

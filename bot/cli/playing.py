@@ -66,15 +66,15 @@ async def decide(bot: Bot, by: Person, run_id: str, step_id: str, digest: str, v
 
 async def pending_approvers(parts: Parts, run: Run, step_id: str) -> str | None:
     """Who else is needed, and how they agree in a terminal of theirs."""
-    known = await parts.store.runs.approval(run.id, step_id)
-    if known is None or known.state is not ApprovalState.WAITING:
+    approval = await parts.store.runs.approval(run.id, step_id)
+    if approval is None or approval.state is not ApprovalState.WAITING:
         return None
-    return parts.words.render_block("terminal", "asked", asked=known)
+    return parts.words.render_block("terminal", "asked", asked=approval)
 
 
 def names(parts: Parts) -> dict[str, str]:
     """People's names by their Slack ids."""
-    return {one.slack: one.name for one in parts.team.people}
+    return {owner.slack: owner.name for owner in parts.team.people}
 
 
 def _exit(do: Callable[[Bot, str], Awaitable[bool]]) -> NoReturn:
@@ -105,27 +105,27 @@ async def _has_ended(run: Run) -> bool:
 
 async def _watch(bot: Bot, run: Run, over: Over) -> Run:
     """Print what becomes of it, line by line, until it is over."""
-    words, store, known = bot.parts.words, bot.parts.store, names(bot.parts)
+    words, store, people = bot.parts.words, bot.parts.store, names(bot.parts)
     typer.echo(
         words.render_block("terminal", "begun", run=run.id, title=words.pick(Runbook.model_validate(run.book).title))
     )
     shown: dict[int, str] = {}
-    said: set[str] = set()
+    printed: set[str] = set()
     while True:
         ended = await over(run)  # before the last look, which then shows all of it
         run = await store.runs.get(run.id)
         for number, (line, step) in enumerate(zip(lines(run, words), run.steps, strict=True)):
             if step.state is not StepState.PENDING and shown.get(number) != line:
                 shown[number] = line
-                typer.echo(as_text(line, known))
+                typer.echo(as_text(line, people))
                 if step.state is StepState.DONE:
-                    typer.echo("".join(f"    {one}\n" for one in result_text(step)), nl=False)
+                    typer.echo("".join(f"    {line}\n" for line in result_text(step)), nl=False)
             if (
                 step.state is StepState.WAITING
                 and (how := await pending_approvers(bot.parts, run, step.id))
-                and how not in said
+                and how not in printed
             ):
-                said.add(how)
+                printed.add(how)
                 typer.echo(how)
         if ended:
             return run

@@ -59,12 +59,12 @@ def show(name: str, folder: Folder = FOLDER, team: Team = TEAM, lang: Language =
     """One step by step, and its drawing as Mermaid."""
     words, library = load_translations()[lang], _library(folder, team, lang)
     try:
-        book = library.get(name)
+        runbook = library.get(name)
     except BotError as problem:
         exit_with_error(problem, lang)
-    risks = [ACTIONS.get(step.uses).risk.value for step in book.steps]
-    _print(_blocks(told(book, words, risks).to_dict()))
-    typer.echo(f"\n{mermaid(book, words.pick)}", nl=False)
+    risks = [ACTIONS.get(step.uses).risk.value for step in runbook.steps]
+    _print(_blocks(told(runbook, words, risks).to_dict()))
+    typer.echo(f"\n{mermaid(runbook, words.pick)}", nl=False)
 
 
 @commands.command()
@@ -78,11 +78,13 @@ def validate(
     """Judge them without running anything: a line for each mistake, with its place; exit 1 when there is one."""
     owners, words = _team(team, lang), load_translations()[lang]
     books, wrong = read([*sorted(folder.glob("*.yaml")), *(files or [])])
-    known = {book.name: book for book in books.values()}
-    wrong += [str(one) for path, book in books.items() for one in check(path, book, ACTIONS, owners, known)]
-    wrong += [str(one) for one in queries(team, owners)]
+    all_runbooks = {runbook.name: runbook for runbook in books.values()}
+    wrong += [
+        str(mistake) for path, book in books.items() for mistake in check(path, book, ACTIONS, owners, all_runbooks)
+    ]
+    wrong += [str(mistake) for mistake in queries(team, owners)]
     if cluster and not wrong:
-        wrong += [str(one) for one in ask(lambda parts: missing_targets(parts, team, books))]
+        wrong += [str(mistake) for mistake in ask(lambda parts: missing_targets(parts, team, books))]
     if files:
         names = {path.name for path in files}
         wrong = [line for line in wrong if line.partition(":")[0] in names]
@@ -120,11 +122,13 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all th
     async def found(parts: Parts) -> tuple[Parts, Message, list[str]]:
         if run is None:
             return parts, listed_runs(await parts.store.runs.list_running(), parts.words), []
-        known = await parts.store.runs.get(normalize_run_id(run))
+        run_record = await parts.store.runs.get(normalize_run_id(run))
         waiting = [
-            await pending_approvers(parts, known, step.id) for step in known.steps if step.state is StepState.WAITING
+            await pending_approvers(parts, run_record, step.id)
+            for step in run_record.steps
+            if step.state is StepState.WAITING
         ]
-        return parts, progress(known, parts.words), [how for how in waiting if how]
+        return parts, progress(run_record, parts.words), [how for how in waiting if how]
 
     parts, message, how = ask(found)
     _print(_blocks(message.to_dict()), names(parts))
@@ -134,18 +138,18 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all th
 @commands.command()
 def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Agree to exactly what was shown (the digest names it), and watch the run."""
-    said = ApprovalState.APPROVED
+    verdict = ApprovalState.APPROVED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, said)
+        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, verdict)
     )
 
 
 @commands.command()
 def reject(run: str, step: str, digest: str, by: As = None) -> None:
     """Say no to exactly what was shown, and watch what becomes of the run; exit 0 when the no was counted."""
-    said = ApprovalState.REJECTED
+    verdict = ApprovalState.REJECTED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, said),
+        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, verdict),
         tuple(RunState),
     )
 

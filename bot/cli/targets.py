@@ -29,17 +29,21 @@ async def missing_targets(parts: Parts, team: Path, books: Mapping[Path, Runbook
     """
     if parts.kubernetes is None:
         raise NotConfigured("kubernetes_off")
-    found = []
+    missing = []
     for name, service in parts.team.services.items():
         for environment, namespace in service.namespaces.items():
             if service.deployment and not await _deployed(parts.kubernetes, service.deployment, namespace):
                 what = f"no deployment `{service.deployment}` in {namespace} ({environment})"
-                found.append(Mistake(team.name, *line_and_column(_root(team), ("services", name, "deployment")), what))
-    for path, book in books.items():
-        for number, step in enumerate(book.steps):
+                missing.append(
+                    Mistake(team.name, *line_and_column(_root(team), ("services", name, "deployment")), what)
+                )
+    for path, runbook in books.items():
+        for number, step in enumerate(runbook.steps):
             async for field, what in _of_step(parts, parts.kubernetes, step):
-                found.append(Mistake(path.name, *line_and_column(_root(path), ("steps", number, "with", field)), what))
-    return found
+                missing.append(
+                    Mistake(path.name, *line_and_column(_root(path), ("steps", number, "with", field)), what)
+                )
+    return missing
 
 
 async def _of_step(parts: Parts, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:

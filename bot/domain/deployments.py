@@ -57,10 +57,14 @@ def compute_deployments(
     an action of `rolling_back`; the share is what DORA calls the change fail rate, seen from what was done about it
     (N. Forsgren and others, *Accelerate*). `success` and `rollback` are the targets, in per cent.
     """
-    known = list(attempts)
-    deployed = {one.run: one.run_state for one in known if one.uses in deploying}
-    undone = {one.run for one in known if one.uses in deploying and one.state is StepState.UNDONE}
-    rolled = {one.run for one in known if one.uses in rolling_back and one.state is StepState.DONE}
+    attempts_seen = list(attempts)
+    deployed = {attempt.run: attempt.run_state for attempt in attempts_seen if attempt.uses in deploying}
+    undone = {
+        attempt.run for attempt in attempts_seen if attempt.uses in deploying and attempt.state is StepState.UNDONE
+    }
+    rolled = {
+        attempt.run for attempt in attempts_seen if attempt.uses in rolling_back and attempt.state is StepState.DONE
+    }
     succeeded = sum(state is RunState.SUCCEEDED for state in deployed.values())
     return Deployments(
         len(deployed),

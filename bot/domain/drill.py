@@ -97,7 +97,7 @@ def score(
       fault; nothing is known of it where no step looked.
     """
     runs = [run for run in runs if run.runbook.startswith(PREFIX)]
-    faults = [begun for run in runs if (begun := _fault(run))]
+    faults = [at for run in runs if (at := _fault(run))]
     fault = min(faults, default=None)
     ended = _first(events, Kind.RESOLVED)
     until, over = ended or now, ends or ended is not None
@@ -132,8 +132,8 @@ def _recovered(events: Sequence[TimelineEvent], runs: Iterable[Run], fault: date
     looks = list(_checks(runs, fault))
     since = max((look.at for look in looks if not look.held), default=fault)
     held = [look.at for look in looks if look.held]
-    said = [event.at for event in events if event.kind is Kind.MITIGATED]
-    return min((at for at in [*held, *said] if at >= since), default=None)
+    mitigated = [event.at for event in events if event.kind is Kind.MITIGATED]
+    return min((at for at in [*held, *mitigated] if at >= since), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,14 +137,14 @@ class Incident:
             impact=Impact(services=(service,) if service else ()),
             updated_at=at,
         )
-        told = {
+        facts = {
             "title": title,
             "severity": severity.value,
             "service": service,
             "source": source,
             **(facts or {}),
         }
-        return incident, TimelineEvent(Kind.DECLARED, at, by, told)
+        return incident, TimelineEvent(Kind.DECLARED, at, by, facts)
 
     def opened_in(self, channel: str, name: str, *, by: Person, at: datetime) -> Changed:
         return replace(self, channel=channel), TimelineEvent(
@@ -204,8 +204,8 @@ class Incident:
     def update(self, words: str, *, by: Person, at: datetime) -> Changed:
         """Tell everybody how it stands; the clock of the next update that is due starts again."""
         self._require_not_closed()
-        told = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
-        return replace(self, updated_at=at), told
+        event = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
+        return replace(self, updated_at=at), event
 
     def note(self, words: str, *, by: Person, at: datetime) -> Changed:
         self._require_not_closed()

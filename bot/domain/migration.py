@@ -26,8 +26,8 @@ class Phase(StrEnum):
     def before(self) -> Phase | None:
         """The step that must be done before this one."""
         order = list(Phase)
-        place = order.index(self)
-        return order[place - 1] if place else None
+        position = order.index(self)
+        return order[position - 1] if position else None
 
 
 _TOOLS = re.compile(  # what node-pg-migrate says between the SQL
@@ -46,12 +46,12 @@ def plan(lines: Iterable[str]) -> list[Statement]:
     return statements(_TOOLS.sub("", "\n".join(lines)), bookkeeping=_TABLE)
 
 
-def review(found: Sequence[Statement], phase: Phase) -> None:
+def review(statements: Sequence[Statement], phase: Phase) -> None:
     """Raises WrongState for a plan with nothing in it, one that mixes what destroys with anything else, and one that
     destroys before its step."""
-    destroying = next((one for one in found if one.destroys), None)
-    adding = next((one for one in found if one.adds), None)
-    if not found:
+    destroying = next((statement for statement in statements if statement.destroys), None)
+    adding = next((statement for statement in statements if statement.adds), None)
+    if not statements:
         raise WrongState("migration_empty", step=phase.value)
     if destroying and adding:
         raise WrongState("migration_mixed", destroys=_short(destroying), other=_short(adding))

@@ -20,14 +20,14 @@ def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = 
     """
     wanted = text.strip().lower()
     try:
-        found = (named or {}).get(wanted) or _parse(wanted, now)
+        result = (named or {}).get(wanted) or _parse(wanted, now)
     except (ValueError, OverflowError):  # no such date, or one beyond the calendar
-        found = None
-    if found is None:
+        result = None
+    if result is None:
         raise BadInput("bad_moment", text=text, names=sorted(named or {}))
-    if found > now:
+    if result > now:
         raise BadInput("moment_to_come", text=text)
-    return found
+    return result
 
 
 def _parse(text: str, now: datetime) -> datetime | None:

@@ -116,5 +116,5 @@ class Policy:
     def may_break_glass(self, person: str, severity: Severity | None) -> None:
         """Raises NotAllowed: alone is only allowed to a responder, in an incident that is bad enough."""
         if severity not in self.break_glass:
-            raise NotAllowed("no_break_glass", severities=sorted(one.value for one in self.break_glass))
+            raise NotAllowed("no_break_glass", severities=sorted(level.value for level in self.break_glass))
         self.may_run(person, Risk.CHANGE)

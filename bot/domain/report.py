@@ -138,12 +138,12 @@ class Report:
     @property
     def next_due(self) -> FollowUp | None:
         """The follow-up that is due first of those that are not done."""
-        waiting = [one for one in self.followups if one.state is not FollowUpState.DONE and one.due]
-        return min(waiting, key=lambda one: (one.due, one.id), default=None)
+        waiting = [followup for followup in self.followups if followup.state is not FollowUpState.DONE and followup.due]
+        return min(waiting, key=lambda followup: (followup.due, followup.id), default=None)
 
     @property
     def done(self) -> int:
-        return sum(one.state is FollowUpState.DONE for one in self.followups)
+        return sum(followup.state is FollowUpState.DONE for followup in self.followups)
 
 
 def build_report(
@@ -210,10 +210,10 @@ def _milestones(
     after_reopening = max((event.seq for event in story if event.kind is Kind.REOPENED), default=0)
     for milestone in Milestone:
         at = incident.milestones.get(milestone)
-        told = [event for event in story if event.kind is _EVENT_OF[milestone]]
+        reached = [event for event in story if event.kind is _EVENT_OF[milestone]]
         if milestone in (Milestone.MITIGATED, Milestone.RESOLVED):
-            told = [event for event in told if event.seq > after_reopening]
-        event = told[-1] if told and at else None
+            reached = [event for event in reached if event.seq > after_reopening]
+        event = reached[-1] if reached and at else None
         yield MilestoneReached(
             milestone=milestone,
             at=at,
@@ -250,18 +250,22 @@ def _ends(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snapshot | No
     if not snapshots:
         return None, None
     first = snapshots[0]
-    same = [one for one in snapshots[1:] if (one.board, one.service) == (first.board, first.service)]
+    same = [
+        snapshot for snapshot in snapshots[1:] if (snapshot.board, snapshot.service) == (first.board, first.service)
+    ]
     return first, same[-1] if same else None
 
 
 def _worst(change: Change, snapshots: Sequence[Snapshot], start: datetime) -> float | None:
     """The worst value that any snapshot saw of this figure since the incident began."""
     query = change.after.query
-    seen = [value for one in snapshots for series in one.of(query) for at, value in series.points if at >= start]
-    figures = (figure for one in snapshots for figure in one.figures)
-    seen += [figure.value for figure in figures if figure.query == query and figure.value is not None]
+    values = [
+        value for snapshot in snapshots for series in snapshot.of(query) for at, value in series.points if at >= start
+    ]
+    figures = (figure for snapshot in snapshots for figure in snapshot.figures)
+    values += [figure.value for figure in figures if figure.query == query and figure.value is not None]
     pick: Callable[[list[float]], float] = min if change.after.direction is Direction.BELOW else max
-    return pick(seen) if seen else None
+    return pick(values) if values else None
 
 
 def _people(incident: Incident, story: Sequence[TimelineEvent]) -> Iterable[Contribution]:
@@ -290,4 +294,4 @@ def _unknown(incident: Incident, followups: Sequence[FollowUp]) -> Iterable[str]
         "lessons": cause.lessons,
         "followups": followups or incident.status is Status.CLOSED,
     }
-    return (name for name, known in facts.items() if not known)
+    return (name for name, fact in facts.items() if not fact)

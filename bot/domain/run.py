@@ -183,5 +183,5 @@ class Approval:
         """The state once this decision counts too."""
         if decision.verdict is not ApprovalState.APPROVED:
             return decision.verdict
-        given = {one.person for one in (*self.decisions, decision) if one.verdict is ApprovalState.APPROVED}
+        given = {d.person for d in (*self.decisions, decision) if d.verdict is ApprovalState.APPROVED}
         return ApprovalState.APPROVED if len(given) >= self.needed else ApprovalState.WAITING

@@ -129,11 +129,11 @@ class Runbook(_Part):
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Runbook:
-        seen: set[str] = set()
+        ids: set[str] = set()
         for step in self.steps:
-            if step.id in seen:
+            if step.id in ids:
                 raise ValueError(f"two steps are called `{step.id}`")
-            seen.add(step.id)
+            ids.add(step.id)
         return self
 
     def to_json(self) -> dict[str, Any]:

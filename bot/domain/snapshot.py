@@ -127,11 +127,11 @@ def build_result(
     measure: MetricDefinition, series: Sequence[Series], at: datetime, calm_until: datetime
 ) -> MetricResult:
     """The figure of a measure from its series: the worst one's value at `at`, its normal before `calm_until`."""
-    facts = {one.name: getattr(measure, one.name) for one in fields(MetricDefinition)} | {"count": len(series)}
-    known = [(value, one) for one in series if (value := one.at(at)) is not None]
-    if known:
+    facts = {f.name: getattr(measure, f.name) for f in fields(MetricDefinition)} | {"count": len(series)}
+    valued = [(value, s) for s in series if (value := s.at(at)) is not None]
+    if valued:
         pick = min if measure.direction is Direction.BELOW else max
-        value, worst = pick(known, key=lambda pair: pair[0])
+        value, worst = pick(valued, key=lambda pair: pair[0])
         return MetricResult(**facts, value=value, normal=worst.median(calm_until), label=worst.label)
     if len(series) == 1:
         return MetricResult(**facts, normal=series[0].median(calm_until), label=series[0].label)
@@ -174,11 +174,11 @@ class Snapshot:
 
     @property
     def is_temporarily_incomplete(self) -> bool:
-        return any(one.temporary for one in self.missing)
+        return any(missing.temporary for missing in self.missing)
 
     def of(self, query: str) -> tuple[Series, ...]:
         """The series of one query."""
-        return tuple(one for one in self.series if one.query == query)
+        return tuple(series for series in self.series if series.query == query)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON. Times are ISO 8601, a point is `[seconds since 1970, value]`.
@@ -194,14 +194,14 @@ class Snapshot:
             "figures": [metric_json(figure) for figure in self.figures],
             "series": [
                 {
-                    "query": one.query,
-                    "step": one.step,
-                    "points": [[at.timestamp(), value] for at, value in one.points],
-                    "label": one.label,
+                    "query": series.query,
+                    "step": series.step,
+                    "points": [[at.timestamp(), value] for at, value in series.points],
+                    "label": series.label,
                 }
-                for one in self.series
+                for series in self.series
             ],
-            "missing": [asdict(one) for one in self.missing],
+            "missing": [asdict(missing) for missing in self.missing],
         }
 
     @classmethod
@@ -212,12 +212,12 @@ class Snapshot:
             at=datetime.fromisoformat(content["at"]),
             window=timedelta(seconds=content["window"]),
             calm_until=datetime.fromisoformat(content["calm_until"]),
-            figures=tuple(_metric_from(one) for one in content["figures"]),
+            figures=tuple(_metric_from(raw) for raw in content["figures"]),
             series=tuple(
-                Series(**one | {"points": tuple((datetime.fromtimestamp(at, UTC), v) for at, v in one["points"])})
-                for one in content["series"]
+                Series(**raw | {"points": tuple((datetime.fromtimestamp(at, UTC), v) for at, v in raw["points"])})
+                for raw in content["series"]
             ),
-            missing=tuple(Missing(**one | {"measure": _definition_from(one["measure"])}) for one in content["missing"]),
+            missing=tuple(Missing(**raw | {"measure": _definition_from(raw["measure"])}) for raw in content["missing"]),
         )
 
 
@@ -235,8 +235,8 @@ def _definition_from(content: Mapping[str, Any]) -> MetricDefinition:
 
 
 def _facts(kind: type[MetricDefinition], content: Mapping[str, Any]) -> dict[str, Any]:
-    known = {one.name: content[one.name] for one in fields(kind)}
-    return known | {"direction": Direction(known["direction"])}
+    values = {f.name: content[f.name] for f in fields(kind)}
+    return values | {"direction": Direction(values["direction"])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +275,12 @@ def trend(before: MetricResult, after: MetricResult, tolerance: float = TOLERANC
 
 def assess(changes: Sequence[Change]) -> Assessment:
     """Whether it helped. Only figures that are out of bounds before or after say so: what was well may move."""
-    concerned = [one for one in changes if Verdict.BREACH in (one.before.verdict, one.after.verdict)]
-    trends = {one.trend for one in concerned}
+    concerned = [change for change in changes if Verdict.BREACH in (change.before.verdict, change.after.verdict)]
+    trends = {change.trend for change in concerned}
     if {Trend.BETTER, Trend.WORSE} <= trends:
         return Assessment.MIXED
     if Trend.WORSE in trends:
         return Assessment.WORSE
-    if Trend.UNKNOWN in trends or all(one.trend is Trend.UNKNOWN for one in changes):
+    if Trend.UNKNOWN in trends or all(change.trend is Trend.UNKNOWN for change in changes):
         return Assessment.UNKNOWN
     return Assessment.HELPED if Trend.BETTER in trends else Assessment.NO_EFFECT

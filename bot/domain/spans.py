@@ -18,5 +18,5 @@ def format_duration(length: timedelta) -> str:
     """A whole number of seconds as people write it, in the largest unit that has no rest: `15m`, `2d`."""
     seconds = round(length.total_seconds())
     sizes = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items() if unit != "w"}
-    unit = next((one for one in reversed(sizes) if seconds and seconds % sizes[one] == 0), "s")
+    unit = next((size for size in reversed(sizes) if seconds and seconds % sizes[size] == 0), "s")
     return f"{seconds // sizes[unit]}{unit}"

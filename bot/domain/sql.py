@@ -42,15 +42,15 @@ def statements(sql: str, bookkeeping: str) -> list[Statement]:
     """
     import postgast  # here, not above: 15 MB that only a migration needs
 
-    found = []
+    result = []
     try:
         for text in postgast.split(sql):
             deeds = list(_effects(text, bookkeeping))
             if deeds:
-                found.append(Statement(" ".join(text.split()), any(deeds), not all(deeds)))
+                result.append(Statement(" ".join(text.split()), any(deeds), not all(deeds)))
     except postgast.PgQueryError as error:
         raise BadInput("migration_unreadable", why=error.message) from error
-    return found
+    return result
 
 
 def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
@@ -78,13 +78,13 @@ def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
 
 def _in_block(tree: Any, bookkeeping: str) -> Iterator[bool]:
     """The same for a DO block, from its tree as JSON."""
-    for name, each in tree.items() if isinstance(tree, dict) else enumerate(tree):
+    for name, node in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if name in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "dynquery"):
             yield True
-        elif name == "PLpgSQL_expr" and not each["parseMode"]:  # a whole statement; the others are expressions
-            yield from _effects(each["query"], bookkeeping)
-        elif isinstance(each, dict | list):
-            yield from _in_block(each, bookkeeping)
+        elif name == "PLpgSQL_expr" and not node["parseMode"]:  # a whole statement; the others are expressions
+            yield from _effects(node["query"], bookkeeping)
+        elif isinstance(node, dict | list):
+            yield from _in_block(node, bookkeeping)
 
 
 def _destroys(node: Any) -> bool:

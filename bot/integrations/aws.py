@@ -84,8 +84,10 @@ class Aws:
 
         def look() -> Snapshot | None:
             pages = self._client("rds").get_paginator("describe_db_snapshots").paginate(DBInstanceIdentifier=database)
-            found = [snapshot_from(raw) for page in pages for raw in page["DBSnapshots"]]
-            dated = [(one.at, one) for one in found if one.status == "available" and one.at]
+            snapshots = [snapshot_from(raw) for page in pages for raw in page["DBSnapshots"]]
+            dated = [
+                (snapshot.at, snapshot) for snapshot in snapshots if snapshot.status == "available" and snapshot.at
+            ]
             return max(dated, key=lambda pair: pair[0])[1] if dated else None
 
         return await self._do("read the snapshots", look)
@@ -131,7 +133,7 @@ class Aws:
                     DBInstanceIdentifier=database,
                     DBSnapshotIdentifier=snapshot,
                     DBInstanceClass=model["DBInstanceClass"],
-                    VpcSecurityGroupIds=[one["VpcSecurityGroupId"] for one in model.get("VpcSecurityGroups") or ()],
+                    VpcSecurityGroupIds=[group["VpcSecurityGroupId"] for group in model.get("VpcSecurityGroups") or ()],
                     MultiAZ=False,
                     PubliclyAccessible=False,
                     Tags=[{"Key": TAG, "Value": key}],
@@ -188,12 +190,12 @@ class Aws:
 
         def look() -> list[StoredObject]:
             pages = self._client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            found = [
-                StoredObject(one["Key"], int(one["Size"]), one["LastModified"])
+            objects = [
+                StoredObject(raw["Key"], int(raw["Size"]), raw["LastModified"])
                 for page in pages
-                for one in page.get("Contents") or ()
+                for raw in page.get("Contents") or ()
             ]
-            return sorted(found, key=lambda one: (one.modified, one.name), reverse=True)
+            return sorted(objects, key=lambda stored_object: (stored_object.modified, stored_object.name), reverse=True)
 
         return await self._do("list the bucket", look)
 
@@ -214,7 +216,7 @@ class Aws:
 
         def delete() -> None:
             for start in range(0, len(objects), MOST_DELETED):
-                batch = [{"Key": one.name} for one in objects[start : start + MOST_DELETED]]
+                batch = [{"Key": stored_object.name} for stored_object in objects[start : start + MOST_DELETED]]
                 answer = self._client("s3").delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
                 for wrong in answer.get("Errors") or ():
                     raise Refused(

@@ -110,9 +110,12 @@ def maker_of(raw: dict[str, Any]) -> str | None:
 
 def format_list(objects: Sequence[StoredObject]) -> str:
     """A line each; of very many, the first ones and a digest of all names, so that an approval is for exactly these."""
-    lines = [f"- {one.name}  {one.size}  {one.modified:%Y-%m-%d %H:%M}" for one in objects[:MOST_SHOWN]]
+    lines = [
+        f"- {stored_object.name}  {stored_object.size}  {stored_object.modified:%Y-%m-%d %H:%M}"
+        for stored_object in objects[:MOST_SHOWN]
+    ]
     if len(objects) > MOST_SHOWN:
-        digest = hashlib.sha256("\n".join(one.name for one in objects).encode()).hexdigest()[:12]
+        digest = hashlib.sha256("\n".join(stored_object.name for stored_object in objects).encode()).hexdigest()[:12]
         lines.append(f"- … {len(objects) - MOST_SHOWN} (sha256 {digest})")
     return "\n".join(lines)
 

@@ -76,9 +76,9 @@ class Objects:
                 await asyncio.shield(self._abort(upload))
             raise
         sent = UploadedObject(size, digest.hexdigest())
-        if (found := await self.read(bucket, name)) != sent:
+        if (uploaded_object := await self.read(bucket, name)) != sent:
             await self.delete(bucket, name)
-            raise WrongState("backup_damaged", name=name, sent=sent.sha256, found=found.sha256)
+            raise WrongState("backup_damaged", name=name, sent=sent.sha256, found=uploaded_object.sha256)
         return sent
 
     async def read(self, bucket: str, name: str) -> UploadedObject:
@@ -105,15 +105,15 @@ class Objects:
         )
 
     async def _begin(self, bucket: str, name: str, key: str) -> dict[str, str]:
-        place = {"Bucket": bucket, "Key": name}
+        address = {"Bucket": bucket, "Key": name}
 
         def begin() -> str:
             made = self._client("s3").create_multipart_upload(
-                **place, ChecksumAlgorithm="SHA256", Metadata={TAG: key}, ContentType="application/octet-stream"
+                **address, ChecksumAlgorithm="SHA256", Metadata={TAG: key}, ContentType="application/octet-stream"
             )
             return str(made["UploadId"])
 
-        return {**place, "UploadId": await self._do("begin the upload", begin, writes=True)}
+        return {**address, "UploadId": await self._do("begin the upload", begin, writes=True)}
 
     async def _send(
         self, upload: dict[str, str], part: bytes, number: int, count: Callable[[bytes], None]

@@ -73,5 +73,5 @@ async def retry(
 
 def _wait(state: RetryCallState) -> float:
     problem = state.outcome and state.outcome.exception()
-    asked = problem.retry_after if isinstance(problem, Unavailable) else None
-    return _backoff(state) if asked is None else min(asked, 120.0)
+    requested = problem.retry_after if isinstance(problem, Unavailable) else None
+    return _backoff(state) if requested is None else min(requested, 120.0)

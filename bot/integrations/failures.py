@@ -18,8 +18,10 @@ def connection_error(service: str, what: str, problem: BaseException, *, seconds
     uncertain = {"uncertain": True} if writes and not never_sent else {}
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return Unavailable("timed_out", service=service, what=what, seconds=seconds, **uncertain)
-    said = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
-    return Unavailable("unreachable", service=service, what=what, why=next(said, type(problem).__name__), **uncertain)
+    generator = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    return Unavailable(
+        "unreachable", service=service, what=what, why=next(generator, type(problem).__name__), **uncertain
+    )
 
 
 def invalid_response(service: str, what: str, *, writes: bool) -> Unavailable:

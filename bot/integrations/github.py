@@ -118,12 +118,12 @@ class GitHub:
         def read(work: ThreadContext) -> str | None:
             for path in CODEOWNERS_PLACES:
                 try:
-                    found = work.repository.get_contents(path)
+                    files = work.repository.get_contents(path)
                 except UnknownObjectException:
                     continue
-                if isinstance(found, list):
+                if isinstance(files, list):
                     raise ValueError("a folder")
-                return found.decoded_content.decode("utf-8", "replace")
+                return files.decoded_content.decode("utf-8", "replace")
             return None
 
         return await self._session.call("read CODEOWNERS", read)
@@ -134,26 +134,29 @@ class GitHub:
         """The newest deployments, the newest first. One whose payload names another `service` is left out."""
 
         def read(work: ThreadContext) -> list[Deployment]:
-            where = {"environment": environment} if environment else {}
-            every = ((one, service_of(_payload(one))) for one in work.repository.get_deployments(**where))
+            filters = {"environment": environment} if environment else {}
+            every = (
+                (deployment, service_of(_payload(deployment)))
+                for deployment in work.repository.get_deployments(**filters)
+            )
             ours = (pair for pair in islice(every, 100) if service is None or pair[1] in (None, service))
-            found = []
-            for one, of in islice(ours, limit):
-                status = next(iter(one.get_statuses()), None)
-                found.append(
+            result = []
+            for deployment, of in islice(ours, limit):
+                status = next(iter(deployment.get_statuses()), None)
+                result.append(
                     Deployment(
-                        one.id,
-                        one.sha,
-                        one.ref,
-                        one.environment,
+                        deployment.id,
+                        deployment.sha,
+                        deployment.ref,
+                        deployment.environment,
                         of,
                         status.state if status else None,
-                        one.description or "",
-                        one.creator.login,
-                        one.created_at,
+                        deployment.description or "",
+                        deployment.creator.login,
+                        deployment.created_at,
                     )
                 )
-            return found
+            return result
 
         return await self._session.call("read the deployments", read)
 
@@ -238,15 +241,17 @@ def _milestone(work: ThreadContext, title: str, due: date | None) -> Milestone:
     """The milestone of this title, open or closed, made if there is none."""
 
     def there() -> Milestone | None:
-        return next((one for one in work.repository.get_milestones(state="all") if one.title == title), None)
+        return next(
+            (milestone for milestone in work.repository.get_milestones(state="all") if milestone.title == title), None
+        )
 
-    found = there()
-    if found is None:
+    milestone = there()
+    if milestone is None:
         work.before_writing()
         try:
             return work.repository.create_milestone(title, due_on=datetime.combine(due, NOON) if due else NotSet)
         except GithubException as error:
-            found = there() if exists_already(error.data) else None  # somebody was quicker
-            if found is None:
+            milestone = there() if exists_already(error.data) else None  # somebody was quicker
+            if milestone is None:
                 raise
-    return found
+    return milestone

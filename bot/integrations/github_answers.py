@@ -72,16 +72,18 @@ def words(data: Any) -> str:
 def invalid_assignees(data: Any) -> set[str] | None:
     """Who the answer says cannot be assigned; empty if it does not name them, None if that is not what is wrong."""
     errors = data.get("errors") if isinstance(data, dict) else None
-    about = [one for one in errors or () if isinstance(one, dict) and one.get("field") in ("assignees", "assignee")]
+    about = [
+        entry for entry in errors or () if isinstance(entry, dict) and entry.get("field") in ("assignees", "assignee")
+    ]
     if not about:
         return None
-    values = (one.get("value") for one in about)
+    values = (entry.get("value") for entry in about)
     return {str(login) for value in values for login in (value if isinstance(value, list) else [value]) if login}
 
 
 def exists_already(data: Any) -> bool:
     errors = data.get("errors") if isinstance(data, dict) else None
-    return any(isinstance(one, dict) and one.get("code") == "already_exists" for one in errors or ())
+    return any(isinstance(entry, dict) and entry.get("code") == "already_exists" for entry in errors or ())
 
 
 def service_of(payload: Any) -> str | None:

@@ -91,11 +91,13 @@ class Code:
 
         def delete(work: ThreadContext) -> None:
             try:
-                found = work.repository.get_git_ref(f"heads/{name}").complete()  # only its answer knows where to delete
+                git_ref = work.repository.get_git_ref(
+                    f"heads/{name}"
+                ).complete()  # only its answer knows where to delete
             except UnknownObjectException:
                 return
             work.before_writing()
-            found.delete()
+            git_ref.delete()
 
         await self._session.call("delete the branch", delete, writes=True)
 
@@ -108,8 +110,8 @@ class Code:
 
         def look(work: ThreadContext) -> int | None:
             owner = work.repository.full_name.partition("/")[0]
-            found = work.repository.get_pulls(state="open", head=f"{owner}:{branch}", base=base)
-            return next((one.number for one in found), None)
+            paginated_list = work.repository.get_pulls(state="open", head=f"{owner}:{branch}", base=base)
+            return next((pull_request.number for pull_request in paginated_list), None)
 
         return await self._session.call("look for the pull request", look)
 
@@ -166,13 +168,13 @@ class Code:
 
         def revert(work: ThreadContext) -> int:
             pull = work.repository.get_pull(number).complete()
-            for one in work.repository.get_pulls(state="open", base=pull.base.ref):
-                if one.head.ref.startswith(f"revert-{number}-"):
-                    return one.number
+            for pull_request in work.repository.get_pulls(state="open", base=pull.base.ref):
+                if pull_request.head.ref.startswith(f"revert-{number}-"):
+                    return pull_request.number
             work.before_writing()
-            asked = {"pullRequestId": str(pull.raw_data["node_id"])}
+            variables = {"pullRequestId": str(pull.raw_data["node_id"])}
             _, made = work.repository.requester.graphql_named_mutation(
-                "revertPullRequest", asked, "revertPullRequest { number }"
+                "revertPullRequest", variables, "revertPullRequest { number }"
             )
             return int(made["revertPullRequest"]["number"])
 
@@ -186,7 +188,9 @@ def _pull(work: ThreadContext, number: int) -> Pull:
     if pull.changed_files > MOST_FILES:
         raise Refused("pull_too_large", service=SERVICE, number=number, files=pull.changed_files)
     last = {
-        one.user.login: one.state for one in pull.get_reviews() if _counts(one.state) and one.commit_id == pull.head.sha
+        pull_request_review.user.login: pull_request_review.state
+        for pull_request_review in pull.get_reviews()
+        if _counts(pull_request_review.state) and pull_request_review.commit_id == pull.head.sha
     }
     return Pull(
         pull.number,
@@ -216,13 +220,16 @@ def _counts(state: str) -> bool:
 def _files(pull: PullRequest) -> tuple[str, ...]:
     """Every path that is other than before, the old ones of what was moved too."""
     changed = list(pull.get_files())
-    paths = [one.filename for one in changed] + [one.previous_filename for one in changed if one.previous_filename]
+    paths = [file.filename for file in changed] + [one.previous_filename for one in changed if one.previous_filename]
     return tuple(dict.fromkeys(paths))
 
 
 def _checks(work: ThreadContext, sha: str) -> dict[str, str | None]:
     """Check runs and commit statuses, the two ways in which GitHub is told."""
     commit = work.repository.get_commit(sha)
-    found = {one.name: one.conclusion if one.status == "completed" else None for one in commit.get_check_runs()}
-    statuses = {one.context: one.state for one in commit.get_combined_status().statuses}
-    return found | {name: None if state == "pending" else state for name, state in statuses.items()}
+    conclusions = {
+        check_run.name: check_run.conclusion if check_run.status == "completed" else None
+        for check_run in commit.get_check_runs()
+    }
+    statuses = {commit_status.context: commit_status.state for commit_status in commit.get_combined_status().statuses}
+    return conclusions | {name: None if state == "pending" else state for name, state in statuses.items()}

@@ -41,9 +41,11 @@ class Workflows:
         def look(work: ThreadContext) -> WorkflowRun | None:
             query = {"branch": branch} if branch else {}
             who = self._session.login(work) if ours else None
-            for one in islice(work.repository.get_workflow(workflow).get_runs(**query), 20):  # type: ignore[arg-type]
-                if one.id > after and (not ours or (one.event == DISPATCHED and one.actor.login == who)):
-                    return _run(one)
+            for workflow_run in islice(work.repository.get_workflow(workflow).get_runs(**query), 20):  # type: ignore[arg-type]
+                if workflow_run.id > after and (
+                    not ours or (workflow_run.event == DISPATCHED and workflow_run.actor.login == who)
+                ):
+                    return _run(workflow_run)
             return None
 
         return await self._session.call("read the workflow's runs", look)
@@ -52,8 +54,8 @@ class Workflows:
         """The newest run of a workflow for a commit."""
 
         def look(work: ThreadContext) -> WorkflowRun | None:
-            found = work.repository.get_workflow(workflow).get_runs(head_sha=sha)
-            return next((_run(one) for one in islice(found, 1)), None)
+            paginated_list = work.repository.get_workflow(workflow).get_runs(head_sha=sha)
+            return next((_run(workflow_run) for workflow_run in islice(paginated_list, 1)), None)
 
         return await self._session.call("read the workflow's runs", look)
 

@@ -70,8 +70,8 @@ class Helm:
 
     async def history(self, release: str, namespace: str) -> list[Revision]:
         """Oldest first."""
-        said = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)
-        return [_revision(one) for one in _json(said, "history")]
+        output = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)
+        return [_revision(raw) for raw in _json(output, "history")]
 
     async def manifest(self, release: str, namespace: str, revision: int | None = None) -> str:
         which = ["--revision", str(revision)] if revision is not None else []
@@ -107,8 +107,8 @@ class Helm:
         given = [part for name, value in values.items() for part in ("--set", f"{name}={_escaped(value)}")]
         command = ["upgrade", "--install", release, chart, "-n", namespace, "--reset-then-reuse-values", *given]
         if dry_run:
-            said = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
-            new = str(_json(said, "upgrade").get("manifest", ""))
+            output = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
+            new = str(_json(output, "upgrade").get("manifest", ""))
             return _diff(await self._manifest_or_nothing(release, namespace), new)
         waiting = ["--wait", "--timeout", f"{round(wait)}s", "--rollback-on-failure", "--description", description]
         await self._run(*command, "--force-conflicts", *waiting, timeout=wait + self._timeout)
@@ -139,12 +139,12 @@ class Helm:
             return ""
 
     async def _run(self, *arguments: str, timeout: float) -> str:
-        where = ["--kubeconfig", self._kubeconfig] if self._kubeconfig else []
+        kubeconfig = ["--kubeconfig", self._kubeconfig] if self._kubeconfig else []
         try:
             process = await asyncio.create_subprocess_exec(
                 self._binary,
                 *arguments,
-                *where,
+                *kubeconfig,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -153,13 +153,13 @@ class Helm:
             raise Refused("helm_missing", path=self._binary, why=problem.strerror or "") from problem
         try:
             async with asyncio.timeout(timeout):
-                out, said = await process.communicate()
+                out, stderr = await process.communicate()
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
         finally:
             await _end(process)
         if process.returncode != 0:
-            raise _to_bot_error(arguments, said.decode(errors="replace"))
+            raise _to_bot_error(arguments, stderr.decode(errors="replace"))
         return out.decode()
 
 
@@ -179,9 +179,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def origin(revision: Revision, history: Sequence[Revision]) -> int:
     """The revision in which this one's content came first: a rollback is the same thing again."""
-    known = {one.number: one for one in history}
-    while revision.rolled_back_to in known:
-        revision = known[revision.rolled_back_to]
+    by_number = {r.number: r for r in history}
+    while revision.rolled_back_to in by_number:
+        revision = by_number[revision.rolled_back_to]
     return revision.number
 
 
@@ -192,37 +192,39 @@ def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
     """
     if not history:
         return []
-    origins = [origin(one, history) for one in history]
+    origins = [origin(revision, history) for revision in history]
     left = {before for before, after in pairwise(origins) if after < before}
     away = {*left, origins[-1]}
     return [
-        one
-        for one, from_ in reversed(list(zip(history, origins, strict=True))[:-1])
-        if one.was_deployed and from_ not in away
+        revision
+        for revision, from_ in reversed(list(zip(history, origins, strict=True))[:-1])
+        if revision.was_deployed and from_ not in away
     ]
 
 
-def _revision(one: dict[str, Any]) -> Revision:
-    updated = one.get("updated")
+def _revision(raw: dict[str, Any]) -> Revision:
+    updated = raw.get("updated")
     return Revision(
-        int(one["revision"]),
-        str(one["status"]),
-        str(one.get("chart", "")),
-        str(one.get("app_version", "")),
-        str(one.get("description", "")),
+        int(raw["revision"]),
+        str(raw["status"]),
+        str(raw.get("chart", "")),
+        str(raw.get("app_version", "")),
+        str(raw.get("description", "")),
         datetime.fromisoformat(updated) if updated else None,
     )
 
 
-def _json(said: str, what: str) -> Any:
+def _json(output: str, what: str) -> Any:
     try:
-        return json.loads(said)
+        return json.loads(output)
     except ValueError as problem:
         raise Unavailable("nonsense", service=SERVICE, what=what) from problem
 
 
-def _to_bot_error(arguments: Sequence[str], said: str) -> NotFound | Refused | Unavailable:
-    why = next((line for line in reversed(said.strip().splitlines()) if line.startswith("Error")), said.strip())[:300]
+def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused | Unavailable:
+    why = next((line for line in reversed(stderr.strip().splitlines()) if line.startswith("Error")), stderr.strip())[
+        :300
+    ]
     if "release: not found" in why or "not found" in why:
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)
     if "another operation" in why:

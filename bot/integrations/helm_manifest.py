@@ -27,14 +27,16 @@ class Installed:
 def deployment_in(manifest: str, name: str) -> Installed | None:
     """The Deployment `name` of a manifest, if there is one. Unavailable when it is no manifest."""
     try:
-        found = next((one for one in yaml.load_all(manifest, LOADER) if _is_deployment(one, name)), None)
-        return _installed(found["spec"]) if found else None
+        manifest_object = next(
+            (document for document in yaml.load_all(manifest, LOADER) if _is_deployment(document, name)), None
+        )
+        return _installed(manifest_object["spec"]) if manifest_object else None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
         raise Unavailable("nonsense", service="Helm", what="manifest") from problem
 
 
-def _is_deployment(one: Any, name: str) -> bool:
-    return isinstance(one, dict) and one.get("kind") == "Deployment" and one["metadata"]["name"] == name
+def _is_deployment(document: Any, name: str) -> bool:
+    return isinstance(document, dict) and document.get("kind") == "Deployment" and document["metadata"]["name"] == name
 
 
 def _installed(spec: dict[str, Any]) -> Installed:
@@ -42,6 +44,6 @@ def _installed(spec: dict[str, Any]) -> Installed:
     replicas = spec.get("replicas")
     return Installed(
         int(replicas) if replicas is not None else None,
-        {one["name"]: one.get("value") for one in pod["containers"][0].get("env") or ()},
+        {variable["name"]: variable.get("value") for variable in pod["containers"][0].get("env") or ()},
         {key: str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
     )

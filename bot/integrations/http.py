@@ -49,8 +49,8 @@ class Http(HttpClient):
     def _way(self, url: str) -> str:
         if self._gateway is None:
             return url
-        asked = urlsplit(url)
-        return f"{self._gateway}/{asked.netloc}{asked.path or '/'}{'?' if asked.query else ''}{asked.query}"
+        parts = urlsplit(url)
+        return f"{self._gateway}/{parts.netloc}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
 
 
 def _host(url: str) -> str:

@@ -32,16 +32,16 @@ class OnCallCache:
     async def updated_at(self, service: str, *, remembered: bool = False) -> tuple[datetime, list[OnCall]]:
         """The same with the moment at which PagerDuty said so."""
         now = self._clock.now()
-        known = self._known.get(service)
+        cached = self._known.get(service)
         if remembered:
-            return known or (now, [])
-        if known and now - known[0] < CACHE_TTL:
-            return known
+            return cached or (now, [])
+        if cached and now - cached[0] < CACHE_TTL:
+            return cached
         if self._pagerduty is None:
             raise NotConfigured("pagerduty_off")
         try:
             self._known[service] = (now, await self._pagerduty.on_call(service))
         except Unavailable:
-            if known is None:
+            if cached is None:
                 raise
         return self._known[service]

@@ -107,8 +107,8 @@ class PagerDuty:
 
         def find(call: _Calls) -> PagerDutyIncident | None:
             params = {"incident_key": dedup_key, "date_range": "all", "sort_by": "created_at:desc", "limit": 1}
-            found = call.rest().rget("incidents", params=params)
-            return answers.incident(found[0]) if found else None
+            matches = call.rest().rget("incidents", params=params)
+            return answers.incident(matches[0]) if matches else None
 
         return await self._do("find the incident", find)
 
@@ -158,12 +158,12 @@ class PagerDuty:
 
         def look(call: _Calls) -> list[OnCall]:
             params = {"escalation_policy_ids[]": [self._policy_id(call, of)], "include[]": ["users"], "limit": 100}
-            seen: dict[tuple[int, str], OnCall] = {}
+            people: dict[tuple[int, str], OnCall] = {}
             for entry in call.rest().rget("oncalls", params=params):
                 who = (int(entry["escalation_level"]), str(entry["user"]["id"]))
-                if who not in seen:
-                    seen[who] = answers.on_call(entry, call.rest().rget(f"users/{who[1]}/contact_methods"))
-            return sorted(seen.values(), key=lambda one: one.level)
+                if who not in people:
+                    people[who] = answers.on_call(entry, call.rest().rget(f"users/{who[1]}/contact_methods"))
+            return sorted(people.values(), key=lambda on_call: on_call.level)
 
         return await self._do("ask who is on call", look)
 
@@ -209,10 +209,10 @@ class PagerDuty:
         if service is None or self._api_token is None:
             return self._routing_key
         if service not in self._routing_keys:
-            found = _find_by_name(call, "services", service, include="integrations")
-            if found is None:
+            raw = _find_by_name(call, "services", service, include="integrations")
+            if raw is None:
                 raise Refused("pagerduty_unknown", service=SERVICE, name=service)
-            keys = answers.events_keys(found)
+            keys = answers.events_keys(raw)
             if not keys:
                 raise Refused("pagerduty_no_integration", service=SERVICE, name=service)
             self._routing_keys[service] = str(self._routing_key) if self._routing_key in keys else keys[0]
@@ -334,9 +334,9 @@ def _find_by_name(call: _Calls, resource: str, wanted: str, include: str | None 
     """A service or a policy by its name or id."""
     more = {"include[]": [include]} if include else {}
     session = call.rest(share=0.4)
-    for found in session.rget(resource, params={"query": wanted, "limit": 100, **more}):
-        if wanted.casefold() in (found["name"].casefold(), found["id"].casefold()):
-            return dict(found)
+    for raw in session.rget(resource, params={"query": wanted, "limit": 100, **more}):
+        if wanted.casefold() in (raw["name"].casefold(), raw["id"].casefold()):
+            return dict(raw)
     if not (wanted.isascii() and wanted.isalnum()):
         return None
     try:

@@ -35,13 +35,13 @@ def verify_signature(header: str, body: bytes, secrets: Sequence[str]) -> bool:
     """
     given = [part.strip().encode() for part in header.split(",")]
     expected = [b"v1=" + hmac.new(s.encode(), body, hashlib.sha256).hexdigest().encode() for s in secrets if s]
-    return any(hmac.compare_digest(one, other) for one in given for other in expected)
+    return any(hmac.compare_digest(signature, other) for signature in given for other in expected)
 
 
 def events_keys(service: Mapping[str, Any]) -> list[str]:
     """The routing keys of a service's Events API v2 integrations."""
     integrations = service.get("integrations") or []
-    return [one["integration_key"] for one in integrations if one["type"] == EVENTS_INTEGRATION]
+    return [integration["integration_key"] for integration in integrations if integration["type"] == EVENTS_INTEGRATION]
 
 
 def incident(raw: Mapping[str, Any]) -> PagerDutyIncident:
@@ -52,7 +52,7 @@ def incident(raw: Mapping[str, Any]) -> PagerDutyIncident:
         raw["status"],
         raw["html_url"],
         raw["service"]["summary"],
-        tuple(one["assignee"]["summary"] for one in raw.get("assignments", ())),
+        tuple(assignment["assignee"]["summary"] for assignment in raw.get("assignments", ())),
     )
 
 
@@ -85,4 +85,6 @@ def words(response: Any) -> tuple[str, int | None]:
     errors = error.get("errors")
     reasons = [error.get("message"), *(errors if isinstance(errors, list) else [])]
     code = error.get("code")
-    return ": ".join(dict.fromkeys(str(one) for one in reasons if one)), code if isinstance(code, int) else None
+    return ": ".join(dict.fromkeys(str(reason) for reason in reasons if reason)), code if isinstance(
+        code, int
+    ) else None

@@ -54,11 +54,11 @@ def fill(promql: str, **names: str) -> str:
     quotes; between backticks it matches nothing (https://prometheus.io/docs/prometheus/latest/querying/basics/).
     """
 
-    def quoted(found: re.Match[str]) -> str:
-        value = names.get(found[1])
+    def quoted(match: re.Match[str]) -> str:
+        value = names.get(match[1])
         if value is None:
-            return found[0]
-        return "".join(one if one in _PLAIN else f"\\U{ord(one):08x}" for one in value)
+            return match[0]
+        return "".join(char if char in _PLAIN else f"\\U{ord(char):08x}" for char in value)
 
     return re.sub(r"\$([a-z_]+)", quoted, promql)
 
@@ -165,8 +165,8 @@ class _Answered(Exception):
 def _to_bot_error(answer: _Answered, promql: str) -> Unavailable | Refused:
     """The API's error types: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview"""
     try:
-        said = json.loads(answer.body)
-        kind, why = str(said["errorType"]), str(said["error"])[:500].removeprefix('invalid parameter "query": ')
+        body = json.loads(answer.body)
+        kind, why = str(body["errorType"]), str(body["error"])[:500].removeprefix('invalid parameter "query": ')
     except (ValueError, KeyError, TypeError):
         kind, why = "", f"HTTP {answer.status}"
     if kind in ("bad_data", "execution"):
@@ -179,7 +179,7 @@ def _to_bot_error(answer: _Answered, promql: str) -> Unavailable | Refused:
 def _samples(result: Any) -> list[Sample]:
     if result and not isinstance(result[0], dict):  # a scalar or a string stands there by itself
         return [_sample({}, result)] if _is_number(result[1]) else []
-    pairs = [(one["metric"], one.get("value") or one.get("values", [None])[-1]) for one in result]
+    pairs = [(item["metric"], item.get("value") or item.get("values", [None])[-1]) for item in result]
     return [_sample(labels, pair) for labels, pair in pairs if pair]
 
 
@@ -191,10 +191,10 @@ def _sample(labels: Mapping[str, str], pair: Any) -> Sample:
 def _lines(result: Any) -> list[Line]:
     return [
         Line(
-            dict(one["metric"]),
-            tuple((_moment(at), float(v)) for at, v in one.get("values", ()) if math.isfinite(float(v))),
+            dict(item["metric"]),
+            tuple((_moment(at), float(v)) for at, v in item.get("values", ()) if math.isfinite(float(v))),
         )
-        for one in result
+        for item in result
     ]
 
 

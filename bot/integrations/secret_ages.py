@@ -54,7 +54,7 @@ class SecretAges:
     async def _ask(self) -> None:
         try:
             places = [(name, environment) for name, secret in self._secrets.items() for environment in secret.paths]
-            answered = await asyncio.gather(*(self._ask_for(*place) for place in places))
+            answered = await asyncio.gather(*(self._ask_for(*secret) for secret in places))
             if all(answered):
                 self._fresh_until = self._clock.now() + CACHE_TTL
         finally:

@@ -96,15 +96,15 @@ class Slack:
 
     async def paginate(self, method: str, items: str, **arguments: Any) -> list[dict[str, Any]]:
         """All items of a listing, page by page (at most 20 pages)."""
-        found: list[dict[str, Any]] = []
+        collected: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(20):
             answer = await self.read(method, limit=200, cursor=cursor, **arguments)
-            found += answer.get(items) or []
+            collected += answer.get(items) or []
             cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
             if not cursor:
                 break
-        return found
+        return collected
 
     async def post(
         self, channel: str, text: str, blocks: Sequence[Block], *, key: str, thread: str | None = None
@@ -134,8 +134,8 @@ class Slack:
 
     async def find_message(self, channel: str, key: str, *, thread: str | None = None, newest: int = 200) -> str | None:
         """The ts of our message with this key among the newest of a channel, or in one of its threads, or None."""
-        method, where = ("conversations.replies", {"ts": thread}) if thread else ("conversations.history", {})
-        answer = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **where)
+        method, arguments = ("conversations.replies", {"ts": thread}) if thread else ("conversations.history", {})
+        answer = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **arguments)
         for message in answer.get("messages") or []:
             metadata = message.get("metadata") or {}
             if metadata.get("event_type") == METADATA and (metadata.get("event_payload") or {}).get("key") == key:
@@ -168,7 +168,7 @@ class Slack:
             answer = await self.client.api_call("auth.test")
         headers = {str(name).lower(): str(value) for name, value in (answer.headers or {}).items()}
         given = headers.get("x-oauth-scopes")
-        return None if given is None else frozenset(one.strip() for one in given.split(",") if one.strip())
+        return None if given is None else frozenset(scope.strip() for scope in given.split(",") if scope.strip())
 
     async def check_app_token(self, token: str) -> None:
         """Nothing when Socket Mode can be used with this token; Refused when it cannot."""
@@ -185,37 +185,37 @@ class Slack:
 
         When Slack does not say, `name` and `locale` have to do: nobody must wait for a courtesy.
         """
-        known = self._people.get(id)
-        if known and known[0] > time.monotonic():
-            return known[1]
+        cached = self._people.get(id)
+        if cached and cached[0] > time.monotonic():
+            return cached[1]
         try:
             user = (await self.read("users.info", user=id, include_locale="true")).get("user") or {}
         except (Unavailable, Refused):
             return Person(id, name, locale)
         profile = user.get("profile") or {}
-        found = Person(
+        person = Person(
             id,
             profile.get("real_name") or user.get("real_name") or user.get("name") or name,
             str(user.get("locale") or locale)[:2],
         )
-        self._people[id] = (time.monotonic() + PEOPLE_CACHE_TTL, found)
-        return found
+        self._people[id] = (time.monotonic() + PEOPLE_CACHE_TTL, person)
+        return person
 
     def cached_person(self, id: str, name: str = "", locale: str = "es") -> Person:
         """The same from memory alone."""
-        known = self._people.get(id)
-        return known[1] if known else Person(id, name, locale)
+        cached = self._people.get(id)
+        return cached[1] if cached else Person(id, name, locale)
 
     async def usergroup_members(self, usergroup: str) -> list[str]:
         """The user ids of a user group; remembered for ten minutes, and longer while Slack does not answer."""
-        known = self._groups.get(usergroup)
-        if known and known[0] > time.monotonic():
-            return known[1]
+        cached = self._groups.get(usergroup)
+        if cached and cached[0] > time.monotonic():
+            return cached[1]
         try:
             answer = await self.read("usergroups.users.list", usergroup=usergroup)
         except Unavailable:
-            if known:
-                return known[1]
+            if cached:
+                return cached[1]
             raise
         except Refused:
             return []

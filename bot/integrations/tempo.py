@@ -44,17 +44,17 @@ class Tempo(HttpClient):
 
     async def search(self, query: str, begins: datetime, ends: datetime, limit: int) -> list[Trace]:
         """The slowest of the newest traces that a TraceQL query finds between two moments, the slowest first."""
-        asked = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": LOOKED_AT}
-        answer = await self._get("/api/search", asked)
+        params = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": LOOKED_AT}
+        answer = await self._get("/api/search", params)
         try:
-            found = [_trace(raw) for raw in answer.get("traces") or []]
+            traces = [_trace(raw) for raw in answer.get("traces") or []]
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise invalid_response(SERVICE, "search", writes=False) from problem
-        return sorted(found, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
+        return sorted(traces, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
 
-    async def _get(self, path: str, asked: dict[str, Any]) -> Any:
+    async def _get(self, path: str, params: dict[str, Any]) -> Any:
         try:
-            async with self._session.get(f"{self._url}{path}", params=asked) as answer:
+            async with self._session.get(f"{self._url}{path}", params=params) as answer:
                 if answer.status >= 400:
                     raise http_error(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
                 return await answer.json()

@@ -139,8 +139,8 @@ class Vault:
         """Read-only: Vault is unsealed and lets us in. Says as whom, and for how long."""
 
         def look(client: hvac.Client) -> str:
-            found = client.auth.token.lookup_self()["data"]
-            return f"{self._url} as {found.get('display_name') or '-'}, policies {', '.join(found['policies'])}"
+            token = client.auth.token.lookup_self()["data"]
+            return f"{self._url} as {token.get('display_name') or '-'}, policies {', '.join(token['policies'])}"
 
         return await self._do("check", look)
 
@@ -148,12 +148,12 @@ class Vault:
         """The metadata, and the present value of one entry."""
         metadata = self._metadata(client, mount, path)
         try:
-            found = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
+            secret = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
         except InvalidPath as missing:
             raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
-        if entry not in found["data"]["data"]:
+        if entry not in secret["data"]["data"]:
             raise NotFound("no_such_secret", path=f"{mount}/{path} {entry}")
-        return metadata, str(found["data"]["data"][entry])
+        return metadata, str(secret["data"]["data"][entry])
 
     @staticmethod
     def _metadata(client: hvac.Client, mount: str, path: str) -> dict[str, Any]:
@@ -210,7 +210,7 @@ class Vault:
             raise invalid_response(SERVICE, what, writes=writes) from None
 
     def _refusal(self, what: str, error: VaultError, *, writes: bool, path: str) -> BotError:
-        why = "; ".join(str(one) for one in error.errors or ()).replace(self._token or "\0", "***")
+        why = "; ".join(str(reason) for reason in error.errors or ()).replace(self._token or "\0", "***")
         if OTHER_VERSION in why:
             return WrongState("changed_since", name=path)
         if isinstance(error, RateLimitExceeded):

@@ -30,19 +30,19 @@ def main() -> None:
         signal.alarm(LONGEST)
         try:
             pictures = list(_drawn(json.loads(line)))
-            said: dict[str, Any] = {"sizes": [len(picture) for picture in pictures]}
+            reply: dict[str, Any] = {"sizes": [len(picture) for picture in pictures]}
         except Exception as problem:  # the one who asked logs it: there secrets are taken out
-            pictures, said = [], {"problem": f"{type(problem).__name__}: {problem}"}
-        sys.stdout.buffer.write(json.dumps(said).encode() + b"\n" + b"".join(pictures))
+            pictures, reply = [], {"problem": f"{type(problem).__name__}: {problem}"}
+        sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + b"".join(pictures))
         sys.stdout.buffer.flush()
         signal.alarm(0)
 
 
-def _drawn(asked: Mapping[str, Any]) -> Iterator[bytes]:
-    snapshot, words = Snapshot.from_json(asked["snapshot"]), _words(asked["locale"])
-    marks = [Mark(datetime.fromisoformat(at), text) for at, text in asked["marks"]]
+def _drawn(request: Mapping[str, Any]) -> Iterator[bytes]:
+    snapshot, words = Snapshot.from_json(request["snapshot"]), _words(request["locale"])
+    marks = [Mark(datetime.fromisoformat(at), text) for at, text in request["marks"]]
     figures = {figure.query: figure for figure in snapshot.figures}
-    for query in asked["queries"]:
+    for query in request["queries"]:
         yield draw(snapshot, figures[query], marks, words)
 
 

@@ -80,13 +80,13 @@ class ChartWorker:
     def render(
         self, snapshot: Snapshot, figures: Sequence[MetricResult], marks: Sequence[Mark], locale: str
     ) -> list[bytes]:
-        asked = {
+        request = {
             "snapshot": snapshot.to_json(),
             "queries": [figure.query for figure in figures],
             "marks": [[mark.at.isoformat(), mark.text] for mark in marks],
             "locale": locale,
         }
-        line = json.dumps(asked).encode() + b"\n"
+        line = json.dumps(request).encode() + b"\n"
         try:
             return self._answered(line)
         except (OSError, EOFError) as problem:  # it was killed: drawn by another one

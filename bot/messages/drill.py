@@ -20,29 +20,29 @@ def scenarios(books: Sequence[Runbook], words: Translations) -> Message:
         return Message.of(words.render_block("drill", "no_scenarios"))
     title = words.render_block("drill", "scenarios")
     lines = [
-        words.render_block("drill", "scenario", name=book.name.removeprefix(PREFIX), title=words.pick(book.title))
-        for book in books
+        words.render_block("drill", "scenario", name=runbook.name.removeprefix(PREFIX), title=words.pick(runbook.title))
+        for runbook in books
     ]
     return Message(title, [section(title), section("\n".join(lines))])
 
 
-def scorecard(seen: Score, incident: Incident, words: Translations) -> Message:
+def scorecard(score: Score, incident: Incident, words: Translations) -> Message:
     """The marks of a drill against the team's targets."""
-    title = words.render_block("drill", "score", incident=incident, seen=seen)
-    blocks: list[Block] = [section(title), section("\n".join(_lines(seen, words)))]
-    blocks.append(context(words.render_block("drill", "about_score", seen=seen)))
+    title = words.render_block("drill", "score", incident=incident, seen=score)
+    blocks: list[Block] = [section(title), section("\n".join(_lines(score, words)))]
+    blocks.append(context(words.render_block("drill", "about_score", seen=score)))
     return Message(title, blocks)
 
 
-def summary(seen: Score, words: Translations) -> str:
+def summary(score: Score, words: Translations) -> str:
     """The same in plain lines, for the timeline and the report."""
-    return "\n".join([words.render_block("drill", "result"), *_lines(seen, words)])
+    return "\n".join([words.render_block("drill", "result"), *_lines(score, words)])
 
 
-def _lines(seen: Score, words: Translations) -> list[str]:
-    lines = [words.render_block("drill", "mark", mark=mark, sign=_sign(mark)) for mark in seen.marks]
-    if seen.did_not_hold:
-        lines.append(words.render_block("drill", "did_not_hold", steps=seen.did_not_hold))
+def _lines(score: Score, words: Translations) -> list[str]:
+    lines = [words.render_block("drill", "mark", mark=mark, sign=_sign(mark)) for mark in score.marks]
+    if score.did_not_hold:
+        lines.append(words.render_block("drill", "did_not_hold", steps=score.did_not_hold))
     return lines
 
 

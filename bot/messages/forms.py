@@ -66,7 +66,7 @@ def report(words: Translations, team: TeamFile, incident: Incident) -> View:
         min_value="0",
         initial_value=str(impact.users) if impact.users is not None else None,
     )
-    chosen = [one for one in services if one.value in impact.services]
+    chosen = [option for option in services if option.value in impact.services]
     many = StaticMultiSelectElement(action_id="value", options=services, initial_options=chosen or None)
     return _form(
         words,
@@ -129,11 +129,13 @@ def break_glass(words: Translations, about: str) -> View:
 
 
 def answer(
-    words: Translations, about: str, question: str, asked: Input, services: Sequence[str], default: str | None
+    words: Translations, about: str, question: str, spec: Input, services: Sequence[str], default: str | None
 ) -> View:
     """What a run asks. Form `answer`; `about` is `run|step|digest`."""
-    choices = {"choice": asked.options, "service": list(services), "boolean": ["true", "false"]}.get(asked.type)
-    element = _select([_option(one, one) for one in choices], default or "") if choices else _text(default, 500)
+    choices = {"choice": spec.options, "service": list(services), "boolean": ["true", "false"]}.get(spec.type)
+    element = (
+        _select([_option(choice, choice) for choice in choices], default or "") if choices else _text(default, 500)
+    )
     field = InputBlock(label=PlainTextObject(text=fit(question, 2000)), element=element, block_id="answer")
     return _form(words, "answer", [field], submit="send", about=about)
 

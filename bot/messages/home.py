@@ -40,12 +40,12 @@ def home(waiting: Waits, words: Translations) -> View:
     """Open incidents, the approvals that wait for the person, then follow-ups, the next drill and rotations."""
     say = words.render("home")
     blocks: list[Block] = [header(say["title"]), *listing(waiting.incidents, words).blocks, DividerBlock()]
-    asked = [
+    lines = [
         words.render_block("home", "approval", run=run, asked=approval) for run, approval in waiting.approvals[:20]
     ]
-    blocks.append(section("\n".join([say["approvals"], *(asked or [say["none"]])])))
-    for title, some in ((say["mine"], waiting.mine), (say["others"], waiting.others)):
-        lines = [words.render_block("home", "line", followup=one) for one in some[:20]]
+    blocks.append(section("\n".join([say["approvals"], *(lines or [say["none"]])])))
+    for title, followups in ((say["mine"], waiting.mine), (say["others"], waiting.others)):
+        lines = [words.render_block("home", "line", followup=followup) for followup in followups[:20]]
         blocks.append(section("\n".join([title, *(lines or [say["none"]])])))
     if drill := waiting.drill:
         month = format_date(drill.month, "LLLL y", locale=words.locale)

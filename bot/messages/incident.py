@@ -54,8 +54,8 @@ def topic(incident: Incident, words: Translations, *, commander: str | None = No
 def links(incident: Incident, team: TeamFile, grafana: str | None) -> list[tuple[str, str]]:
     """The bookmarks of the incident's channel: title and web address."""
     service = team.services.get(incident.service or "")
-    found = [(dashboard.title, dashboard.url) for dashboard in service.dashboards] if service else []
-    return found or ([("Grafana", grafana)] if grafana else [])
+    result = [(dashboard.title, dashboard.url) for dashboard in service.dashboards] if service else []
+    return result or ([("Grafana", grafana)] if grafana else [])
 
 
 def timeline_message(event: TimelineEvent, incident: Incident, words: Translations) -> Message:

@@ -20,8 +20,8 @@ def side_by_side(
     """
     before = [0.0, *accumulate(width + gap for width in widths)]
     pools: list[list[float]] = []
-    for place, offset in zip(wanted, before, strict=False):
-        pools.append([place - offset])
+    for position, offset in zip(wanted, before, strict=False):
+        pools.append([position - offset])
         while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     most = last - (before[-1] - gap)
@@ -31,7 +31,7 @@ def side_by_side(
 
 def y_range(figure: MetricResult, shown: Sequence[Series]) -> tuple[float, float]:
     """The plot's lowest and highest value. The threshold is always in sight, and 0 unless all lies far above it."""
-    values = [value for one in shown for _, value in one.points]
+    values = [value for series in shown for _, value in series.points]
     values += [] if figure.threshold is None else [figure.threshold]
     low, high = min(values, default=0.0), max(values, default=0.0)
     if 0 <= low <= 0.75 * high or low == high >= 0:
@@ -40,11 +40,11 @@ def y_range(figure: MetricResult, shown: Sequence[Series]) -> tuple[float, float
     return low - margin, high + margin
 
 
-def runs(one: Series) -> Iterator[list[Point]]:
+def runs(series: Series) -> Iterator[list[Point]]:
     """The points in stretches without a gap."""
     run: list[Point] = []
-    for point in one.points:
-        if run and (point[0] - run[-1][0]).total_seconds() > 1.5 * one.step:
+    for point in series.points:
+        if run and (point[0] - run[-1][0]).total_seconds() > 1.5 * series.step:
             yield run
             run = []
         run.append(point)
@@ -55,8 +55,8 @@ def runs(one: Series) -> Iterator[list[Point]]:
 def worst_first(series: Sequence[Series], figure: MetricResult) -> list[Series]:
     """The figure's own line first, then those that end worst."""
 
-    def badness(one: Series) -> tuple[bool, float]:
-        last = one.points[-1][1] if one.points else -math.inf
-        return one.label != figure.label, last if figure.direction is Direction.BELOW else -last
+    def badness(series: Series) -> tuple[bool, float]:
+        last = series.points[-1][1] if series.points else -math.inf
+        return series.label != figure.label, last if figure.direction is Direction.BELOW else -last
 
     return sorted(series, key=badness)

@@ -35,13 +35,13 @@ def report_page(markdown: str, *, title: str, locale: str, pictures: Mapping[str
 
 
 def _anchor(state: StateInline, silent: bool) -> bool:
-    found = _ANCHOR.match(state.src, state.pos)
-    if not found:
+    match = _ANCHOR.match(state.src, state.pos)
+    if not match:
         return False
     if not silent:
-        state.push("anchor_open", "a", 1).attrSet("id", found[1])
+        state.push("anchor_open", "a", 1).attrSet("id", match[1])
         state.push("anchor_close", "a", -1)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 

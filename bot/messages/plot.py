@@ -72,7 +72,7 @@ class Chart:
         )
         self._canvas = FigureCanvasAgg(self._picture)
         self._renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
-        series = [one for one in worst_first(snapshot.of(figure.query), figure) if one.points]
+        series = [s for s in worst_first(snapshot.of(figure.query), figure) if s.points]
         self._shown = series[:MOST_LINES]
         self._hidden = figure.count - len(self._shown)
         self._low, self._high = y_range(figure, self._shown)
@@ -99,8 +99,8 @@ class Chart:
             self._plot.text(0.5, 0.5, self._words.label("snapshot.no_data_in_window"), size=42, color=_FAINT,
                             ha="center", va="center", transform=self._plot.transAxes)  # fmt: skip
         self._threshold()
-        for color, one in reversed(list(zip(_LINES, self._shown, strict=False))):
-            self._line(one, color)
+        for color, series in reversed(list(zip(_LINES, self._shown, strict=False))):
+            self._line(series, color)
         self._marks(labels, top)
         self._legend(names)
 
@@ -118,8 +118,8 @@ class Chart:
             value = amount(figure.value, figure.unit, words)
             size = 86 if len(value) < 10 else 62
         self._text(right, 96, value, size=size, weight="bold", color=color, ha="right")
-        said = self._verdict()
-        self._text(right, 150, said, size=31, weight="bold", color=color, ha="right")
+        verdict = self._verdict()
+        self._text(right, 150, verdict, size=31, weight="bold", color=color, ha="right")
         room = right - 2 * _MARGIN - self._width(value, size, "bold")
         title = " ".join(figure.in_language(words.locale).split())
         if self._width(title, 46, "bold") <= room:
@@ -128,21 +128,21 @@ class Chart:
             for index, line in enumerate(self._two_lines(title, room, 32)):
                 self._text(_MARGIN, 52 + index * 40, line, size=32, weight="bold", color=_INK)
         when = _window(self._snapshot, words)
-        room = right - 2 * _MARGIN - self._width(said, 31, "bold")
+        room = right - 2 * _MARGIN - self._width(verdict, 31, "bold")
         smaller = next((size for size in (30, 26, 23) if self._width(when, size) <= room), 23)
         self._text(_MARGIN, 136, self._cut(when, room, smaller), size=smaller, color=_FAINT)
 
     def _verdict(self) -> str:
         figure, words = self._figure, self._words
         if figure.verdict is Verdict.UNKNOWN:
-            last = max((one.points[-1][0] for one in self._shown), default=None)
+            last = max((series.points[-1][0] for series in self._shown), default=None)
             return f"{words.label('snapshot.last_data')} {_clock(last, self._snapshot, words)}" if last else ""
         above = figure.direction is Direction.ABOVE
         sign = {Verdict.OK: "✔ ", Verdict.BREACH: "▲ " if above else "▼ "}.get(figure.verdict, "")
-        said = [f"{sign}{words.label(f'snapshot.verdicts.{figure.verdict}')}"] if sign else []
+        words_shown = [f"{sign}{words.label(f'snapshot.verdicts.{figure.verdict}')}"] if sign else []
         if figure.normal is not None:
-            said.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
-        return " · ".join(said)
+            words_shown.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
+        return " · ".join(words_shown)
 
     def _heights(self) -> list[tuple[float, str]]:
         """The ticks of the value's axis."""
@@ -183,10 +183,10 @@ class Chart:
                       zorder=5, parse_math=False,
                       bbox={"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 2})  # fmt: skip
 
-    def _line(self, one: Series, color: str) -> None:
+    def _line(self, series: Series, color: str) -> None:
         """The line, in the colour of trouble where it lies beyond the threshold. A gap stays a gap."""
         figure, plot = self._figure, self._plot
-        stretches = list(runs(one))
+        stretches = list(runs(series))
         xs = [x for run in stretches for x in (*(at.timestamp() for at, _ in run), math.nan)]
         ys = [y for run in stretches for y in (*(value for _, value in run), math.nan)]
         style: dict[str, Any] = {"linewidth": 6, "solid_capstyle": "round", "solid_joinstyle": "round"}
@@ -200,7 +200,7 @@ class Chart:
             beyond.set_clip_path(
                 Rectangle((left, figure.threshold), right - left, edge - figure.threshold, transform=plot.transData)
             )
-        if figure.value is not None and one is self._shown[0]:
+        if figure.value is not None and series is self._shown[0]:
             plot.plot([self._snapshot.at.timestamp()], [figure.value], "o", ms=18, mew=0,
                       color=_VERDICTS[figure.verdict], clip_on=False, zorder=6)  # fmt: skip
 
@@ -208,14 +208,14 @@ class Chart:
         """The marks in sight, their words side by side in one row, each as near to its place as the others let it."""
         start, at = self._snapshot.start, self._snapshot.at
         # a snapshot's moment is cut to whole seconds
-        seen = [mark for mark in marks if start <= mark.at < at + timedelta(seconds=1)][-MOST_MARKS:]
-        seen.sort(key=lambda mark: mark.at)
+        shown = [mark for mark in marks if start <= mark.at < at + timedelta(seconds=1)][-MOST_MARKS:]
+        shown.sort(key=lambda mark: mark.at)
         room = WIDTH - 2 * _MARGIN
-        size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in seen) <= room), 20)
-        texts = [self._cut(mark.text, room / len(seen) - _GAP, size) if size == 20 else mark.text for mark in seen]
+        size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in shown) <= room), 20)
+        texts = [self._cut(mark.text, room / len(shown) - _GAP, size) if size == 20 else mark.text for mark in shown]
         widths = [self._width(text, size) for text in texts]
-        places = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in seen]
-        wanted = [place - width / 2 for place, width in zip(places, widths, strict=True)]
+        places = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in shown]
+        wanted = [x - width / 2 for x, width in zip(places, widths, strict=True)]
         begins = side_by_side(wanted, widths, _GAP, 16, WIDTH - 16)
         return [Label(*label, size) for label in zip(texts, places, begins, widths, strict=True)]
 
@@ -235,7 +235,9 @@ class Chart:
         if len(self._shown) < 2:
             return []
         room = (WIDTH - 2 * _MARGIN) / 2 - 60
-        names = [self._cut(one.label or self._words.label("snapshot.unnamed"), room, _SMALL) for one in self._shown]
+        names = [
+            self._cut(series.label or self._words.label("snapshot.unnamed"), room, _SMALL) for series in self._shown
+        ]
         return [*names, self._words.label("snapshot.and_more", count=self._hidden)] if self._hidden > 0 else names
 
     def _legend(self, names: Sequence[str]) -> None:
@@ -275,8 +277,8 @@ class Chart:
 
 def _drawable(text: str) -> str:
     """Without line breaks, and without what the font has nothing but empty boxes for."""
-    spaced = (" " if one.isspace() else one for one in text)
-    return "".join(one for one in spaced if ord(one) in _glyphs())
+    spaced = (" " if char.isspace() else char for char in text)
+    return "".join(char for char in spaced if ord(char) in _glyphs())
 
 
 @cache

@@ -40,14 +40,14 @@ def progress(run: Run, words: Translations) -> Message:
     """The whole run, a line for each step, with buttons for what may be done about it now."""
     if run.forgotten:
         return Message.of(words.render_block("run", "forgotten", run=run))
-    book = Runbook.model_validate(run.book)
-    say = words.render("run", run=run, title=words.pick(book.title))
+    runbook = Runbook.model_validate(run.book)
+    say = words.render("run", run=run, title=words.pick(runbook.title))
     blocks: list[Block] = [section(say["title"])]
-    told = lines(run, words)
-    for start in range(0, len(told), 8):
-        blocks.append(section("\n".join(told[start : start + 8])))
-    if run.state is RunState.FAILED and isinstance(book.on_failure, Runbook) and not run.dry_run:
-        other = words.pick(book.on_failure.title)
+    texts = lines(run, words)
+    for start in range(0, len(texts), 8):
+        blocks.append(section("\n".join(texts[start : start + 8])))
+    if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
+        other = words.pick(runbook.on_failure.title)
         blocks.append(
             section(words.render_block("run", "goes_on_with", title=other, run=run_id(on_failure_key(run.id))))
         )
@@ -57,7 +57,10 @@ def progress(run: Run, words: Translations) -> Message:
         shown.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger"))
     elif (
         run.state in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
-        and any(step.may_have_changed and not each.keep for each, step in zip(book.steps, run.steps, strict=True))
+        and any(
+            step.may_have_changed and not step_spec.keep
+            for step_spec, step in zip(runbook.steps, run.steps, strict=True)
+        )
         and not run.dry_run
     ):
         shown.append(button(words.label("buttons.undo_run"), "undo_run", run.id))
@@ -66,38 +69,38 @@ def progress(run: Run, words: Translations) -> Message:
 
 def lines(run: Run, words: Translations) -> list[str]:
     """A line for each step: how it stands, what it would do or has done, what came of it."""
-    book = Runbook.model_validate(run.book)
-    told = []
+    runbook = Runbook.model_validate(run.book)
+    texts = []
     depends = False  # on what steps before would have changed, had this been no dry run
-    for each, step in zip(book.steps, run.steps, strict=True):
+    for step_spec, step in zip(runbook.steps, run.steps, strict=True):
         unforeseen = depends and step.state is StepState.FAILED
-        told.append(
+        texts.append(
             words.render_block(
                 "run",
                 "step",
                 sign=_UNFORESEEN if unforeseen else _SIGNS[step.state],
-                title=words.pick(each.title) if each.title else step.uses,
+                title=words.pick(step_spec.title) if step_spec.title else step.uses,
                 step=step,
                 told=_told(step, words, unforeseen=unforeseen),
-                keeps=each.keep and step.may_have_changed,
+                keeps=step_spec.keep and step.may_have_changed,
             )
         )
         depends |= run.dry_run and bool(step.effects)
-    return told
+    return texts
 
 
-def approval_card(run: Run, step: StepRun, asked: Approval, words: Translations) -> Message:
+def approval_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
     """What would be done, word for word, for which parameters, by whom it was asked, until when."""
-    book = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.book)
     effects = [line(effect, words) for effect in step.effects]
-    each = next(one for one in book.steps if one.id == step.id)
+    step_spec = next(s for s in runbook.steps if s.id == step.id)
     say = words.render(
         "approval",
         run=run,
         step=step,
-        asked=asked,
-        title=words.pick(book.title),
-        step_title=words.pick(each.title) if each.title else None,
+        asked=approval,
+        title=words.pick(runbook.title),
+        step_title=words.pick(step_spec.title) if step_spec.title else None,
         effects=effects,
     )
     blocks: list[Block] = [header(say["header"]), section(say["effects" if effects else "question"])]
@@ -105,8 +108,8 @@ def approval_card(run: Run, step: StepRun, asked: Approval, words: Translations)
         blocks.append(section(f"```{escape(fit(diff, DIFF_LIMIT)).replace('```', '’’’')}```"))
     blocks.append(section(say["state"]))
     blocks.append(context(say["about"]))
-    if asked.state is ApprovalState.WAITING:
-        value = f"{run.id}|{step.id}|{asked.digest}"
+    if approval.state is ApprovalState.WAITING:
+        value = f"{run.id}|{step.id}|{approval.digest}"
         blocks += actions(
             [
                 button(words.label("buttons.approve"), "approve", value, style="primary"),
@@ -128,14 +131,14 @@ def _diff(step: StepRun) -> str:
     return "\n".join(effect.diff for effect in step.effects if effect.diff)
 
 
-def question_card(run: Run, step: StepRun, asked: Approval, words: Translations) -> Message:
+def question_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
     """What is asked, and a button for the form that takes the answer."""
-    book = Runbook.model_validate(run.book)
-    say = words.render("question", run=run, step=step, asked=asked, title=words.pick(book.title))
+    runbook = Runbook.model_validate(run.book)
+    say = words.render("question", run=run, step=step, asked=approval, title=words.pick(runbook.title))
     blocks: list[Block] = [header(say["header"]), section(say["question"]), section(say["state"])]
     blocks.append(context(say["about"]))
-    if asked.state is ApprovalState.WAITING:
-        value = f"{run.id}|{step.id}|{asked.digest}"
+    if approval.state is ApprovalState.WAITING:
+        value = f"{run.id}|{step.id}|{approval.digest}"
         blocks += actions(
             [
                 button(words.label("buttons.answer"), "answer", value, style="primary"),
@@ -150,9 +153,11 @@ def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: T
     """Runbooks that fit the alert, each with a button that begins it and one that only shows what it would do."""
     text = words.render_block("run", "proposal")
     blocks: list[Block] = [section(text)]
-    for one in runbooks[:5]:
-        value = f"{incident.id}|{one['name']}"
-        blocks.append(section(words.render_block("run", "proposed", title=words.pick(one), runbook=one["name"])))
+    for runbook in runbooks[:5]:
+        value = f"{incident.id}|{runbook['name']}"
+        blocks.append(
+            section(words.render_block("run", "proposed", title=words.pick(runbook), runbook=runbook["name"]))
+        )
         blocks += actions(
             [
                 button(words.label("buttons.run_proposed"), "run_proposed", value, style="primary"),
@@ -178,11 +183,11 @@ def result(action: str, facts: Mapping[str, Any], words: Translations) -> str:
     return words.render_block("results", key, **facts) if key in set(words.render("results")) else ""
 
 
-def runs(some: Sequence[Run], words: Translations) -> Message:
+def runs(listed: Sequence[Run], words: Translations) -> Message:
     """Runs, a line each."""
-    if not some:
+    if not listed:
         return Message.of(words.render_block("run", "none"))
-    lines = [words.render_block("run", "line", run=run) for run in some[:40]]
+    lines = [words.render_block("run", "line", run=run) for run in listed[:40]]
     return Message(lines[0], [section("\n".join(lines))])
 
 
@@ -198,12 +203,12 @@ def _told(step: StepRun, words: Translations, *, unforeseen: bool) -> str:
         return words.render_block("run", "unforeseen" if unforeseen else "failed", why=_why(step.error, facts, words))
     effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
-    told = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
+    text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
     if not facts.get("interrupted"):
-        return told
+        return text
     left = facts["left"]
-    lines = None if left is None else [line(Effect.from_json(one), words) for one in left]
-    return f"{told} · {words.render_block('run', 'interrupted', left=lines)}"
+    lines = None if left is None else [line(Effect.from_json(raw), words) for raw in left]
+    return f"{text} · {words.render_block('run', 'interrupted', left=lines)}"
 
 
 def _why(error: str, facts: Mapping[str, Any], words: Translations) -> str:

@@ -15,7 +15,9 @@ from bot.signature import Signature
 
 def library(books: Iterable[Runbook], words: Translations) -> Message:
     """Runbooks, a line each."""
-    lines = [words.render_block("runbook", "line", book=book, title=words.pick(book.title)) for book in books]
+    lines = [
+        words.render_block("runbook", "line", book=runbook_, title=words.pick(runbook_.title)) for runbook_ in books
+    ]
     if not lines:
         return Message.of(words.render_block("runbook", "none"))
     title = words.render_block("runbook", "list")

@@ -96,7 +96,7 @@ def _row(figure: MetricResult, words: Translations) -> str:
         title=_name(figure, words),
         value=amount(figure.value, figure.unit, words),
         limit="" if figure.threshold is None else _limit(figure, words),
-        details=[Mrkdwn(one) for one in details],
+        details=[Mrkdwn(detail) for detail in details],
     )
 
 
@@ -132,16 +132,16 @@ def _limit(figure: MetricResult, words: Translations) -> str:
 def _missing(snapshot: Snapshot, words: Translations, later: bool) -> list[str]:
     """Why figures are missing, a sentence for each reason."""
     reasons: dict[str, list[Missing]] = {}
-    for one in snapshot.missing:
-        reasons.setdefault(_why(one, words), []).append(one)
+    for missing in snapshot.missing:
+        reasons.setdefault(_why(missing, words), []).append(missing)
     return [
         words.render_block(
             "snapshot",
             "missing",
             everything=len(those) == len(snapshot.missing) and not snapshot.figures,
-            titles=[_name(one.measure, words) for one in those],
+            titles=[_name(missing.measure, words) for missing in those],
             why=Mrkdwn(why),
-            later=later and any(one.temporary for one in those),
+            later=later and any(missing.temporary for missing in those),
         )
         for why, those in reasons.items()
     ]
@@ -161,7 +161,7 @@ def _name(measure: MetricDefinition, words: Translations) -> str:
 
 def _code(text: str) -> str:
     """A title as it is; PromQL, which has brackets, as code, with nothing in it that would end the code."""
-    if not any(one in text for one in "(){}[]"):
+    if not any(char in text for char in "(){}[]"):
         return text
     return Mrkdwn(f"`{escape(fit(' '.join(text.split()), TITLE_LIMIT).replace('`', chr(39)))}`")
 

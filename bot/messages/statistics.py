@@ -19,25 +19,25 @@ WIDTH = 10
 FIGURES = ("mtta", "mttr", "mtbf")
 
 
-def statistics(seen: Statistics, deployed: Deployments, words: Translations) -> Message:
+def statistics(stats: Statistics, deployed: Deployments, words: Translations) -> Message:
     """MTTA, MTTR, MTBF and the deployments against their targets, the severities, and the last months."""
-    days = round((seen.until - seen.since).total_seconds() / 86400) if seen.since else None
+    days = round((stats.until - stats.since).total_seconds() / 86400) if stats.since else None
     parts = ("title", "none", "severities", "trend", "about")
-    say = {part: words.render_block("statistics", part, seen=seen, days=days) for part in parts}
+    say = {part: words.render_block("statistics", part, seen=stats, days=days) for part in parts}
     shares = [_share("deploy_success", deployed.success, words), _share("rollback_rate", deployed.rolled_back, words)]
     deployments = "\n".join([words.render_block("statistics", "deployments", count=deployed.count), *shares])
-    if not seen.count:
+    if not stats.count:
         return Message(say["title"], [section(f"{say['title']}\n{say['none']}"), section(deployments)])
     figures = [
         words.render_block(
-            "statistics", "figure", which=name, figure=getattr(seen, name), mark=_mark(getattr(seen, name).met)
+            "statistics", "figure", which=name, figure=getattr(stats, name), mark=_mark(getattr(stats, name).met)
         )
         for name in FIGURES
     ]
     blocks: list[Block] = [section(say["title"]), section("\n".join(figures)), section(say["severities"])]
     blocks.append(section(deployments))
-    if len(seen.months) > 1:
-        blocks.append(section(f"{say['trend']}\n```{_trend(seen.months[-MONTHS:], words)}```"))
+    if len(stats.months) > 1:
+        blocks.append(section(f"{say['trend']}\n```{_trend(stats.months[-MONTHS:], words)}```"))
     blocks.append(context(say["about"]))
     return Message(say["title"], blocks)
 

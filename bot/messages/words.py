@@ -98,12 +98,12 @@ class Translations:
 
     def label(self, key: str, **facts: Any) -> str:
         """A label by its dotted key (`buttons.acknowledge`), filled with `facts`; KeyError when there is none."""
-        found: Any = self._labels
+        value: Any = self._labels
         for step in key.split("."):
-            found = found[step]
+            value = value[step]
         if not facts:
-            return str(found)
-        return self._pattern(str(found)).render(facts)
+            return str(value)
+        return self._pattern(str(value)).render(facts)
 
     def error(self, problem: BotError) -> str:
         """What happened, what it means and what to do next, for a person."""

@@ -31,7 +31,7 @@ def check(
     path: Path, runbook: Runbook, registry: Registry, team: TeamFile, books: Mapping[str, Runbook] | None = None
 ) -> list[Mistake]:
     """Every mistake with its place; `books` are all runbooks by name, where `on-failure` may lead."""
-    found = [
+    errors = [
         *_check_languages(runbook),
         *_check_triggers(runbook, team),
         *_check_defaults(runbook),
@@ -41,13 +41,13 @@ def check(
     for number, step in enumerate(runbook.steps):
         before = runbook.steps[:number]
         of_step = StepChecker(step, before, runbook, registry, team)
-        found += [(("steps", number, *within), what) for within, what in of_step.errors()]
+        errors += [(("steps", number, *within), what) for within, what in of_step.errors()]
         if ended_by:
-            found.append((("steps", number), f"it is never reached: step `{ended_by}` always ends the run"))
+            errors.append((("steps", number), f"it is never reached: step `{ended_by}` always ends the run"))
         ended_by = ended_by or (step.id if of_step.always_fails() else None)
-    found += [(("on-failure",), what) for what in _check_on_failure(runbook, books or {})]
-    root = compose(path.read_text(encoding="utf-8")) if found else None
-    return [Mistake(path.name, *line_and_column(root, where), what) for where, what in found]
+    errors += [(("on-failure",), what) for what in _check_on_failure(runbook, books or {})]
+    root = compose(path.read_text(encoding="utf-8")) if errors else None
+    return [Mistake(path.name, *line_and_column(root, place), what) for place, what in errors]
 
 
 def queries(path: Path, team: TeamFile) -> list[Mistake]:
@@ -61,15 +61,15 @@ def _check_languages(runbook: Runbook) -> Wrong:
     """The title is in every language; so is whatever else is written in one of them."""
     texts: list[tuple[Place, str, Mapping[Any, str]]] = [
         (("description",), "description", runbook.description),
-        *((("inputs", name, "description"), f"description of `{name}`", one.description)
-          for name, one in runbook.inputs.items()),
+        *((("inputs", name, "description"), f"description of `{name}`", spec.description)
+          for name, spec in runbook.inputs.items()),
         *((("steps", number, "title"), f"title of `{step.id}`", step.title)
           for number, step in enumerate(runbook.steps)),
     ]  # fmt: skip
-    for where, what, text in [(("title",), "title", runbook.title), *((w, n, t) for w, n, t in texts if t)]:
+    for path, what, text in [(("title",), "title", runbook.title), *((w, n, t) for w, n, t in texts if t)]:
         for language in LANGUAGES:
             if not text.get(language, "").strip():
-                yield where, f"the {what} in `{language}` is missing"
+                yield path, f"the {what} in `{language}` is missing"
 
 
 def _check_triggers(runbook: Runbook, team: TeamFile) -> Wrong:
@@ -85,25 +85,25 @@ def _check_triggers(runbook: Runbook, team: TeamFile) -> Wrong:
 
 
 def _check_environments(runbook: Runbook, team: TeamFile) -> Wrong:
-    known = {name for service in team.services.values() for name in service.namespaces}
-    said: list[tuple[Place, str | None]] = [(("environment",), runbook.environment)]
-    said += [(("steps", number, "environment"), step.environment) for number, step in enumerate(runbook.steps)]
-    for where, name in said:
-        if name and name not in known:
-            yield where, f"no environment `{name}`" + _did_you_mean(name, known)
+    environments = {name for service in team.services.values() for name in service.namespaces}
+    named: list[tuple[Place, str | None]] = [(("environment",), runbook.environment)]
+    named += [(("steps", number, "environment"), step.environment) for number, step in enumerate(runbook.steps)]
+    for place, name in named:
+        if name and name not in environments:
+            yield place, f"no environment `{name}`" + _did_you_mean(name, environments)
 
 
 def _check_defaults(runbook: Runbook) -> Wrong:
     """A default is worked out before there is a run, from the incident alone."""
     expressions = Expressions()
-    for name, one in runbook.inputs.items():
-        if not isinstance(one.default, str) or "{" not in one.default:
+    for name, spec in runbook.inputs.items():
+        if not isinstance(spec.default, str) or "{" not in spec.default:
             continue
-        wrong = list(expressions.errors(one.default))
-        if not wrong and expressions.referenced_names(one.default) - {"incident"}:
+        wrong = list(expressions.errors(spec.default))
+        if not wrong and expressions.referenced_names(spec.default) - {"incident"}:
             wrong = ["only `incident` is known here"]
         if not wrong:
-            paths = (path for path in expressions.paths(one.default) if len(path) > 1)
+            paths = (path for path in expressions.paths(spec.default) if len(path) > 1)
             wrong = [
                 f"`incident` has no `{path[1]}`" + _did_you_mean(path[1], FACTS["incident"])
                 for path in paths
@@ -124,14 +124,14 @@ def _check_on_failure(runbook: Runbook, books: Mapping[str, Runbook]) -> Iterato
     if following is None:
         yield f"no runbook `{name}`" + _did_you_mean(name, [*STANDARD, *books])
         return
-    for needed, asked in following.inputs.items():
-        if needed not in runbook.inputs and asked.default is None and (asked.required or asked.type == "service"):
+    for needed, spec in following.inputs.items():
+        if needed not in runbook.inputs and spec.default is None and (spec.required or spec.type == "service"):
             yield f"`{name}` needs the input `{needed}`, which is not one of this runbook's"
-    seen = [runbook.name]
+    chain = [runbook.name]
     while following and following.on_failure not in STANDARD:
-        seen.append(following.name)
-        if following.on_failure in seen:
-            yield f"it never ends: {' → '.join([*seen, str(following.on_failure)])}"
+        chain.append(following.name)
+        if following.on_failure in chain:
+            yield f"it never ends: {' → '.join([*chain, str(following.on_failure)])}"
             return
         following = books.get(str(following.on_failure))
 
@@ -141,7 +141,7 @@ class StepChecker:
 
     def __init__(self, step: Step, before: list[Step], runbook: Runbook, registry: Registry, team: TeamFile) -> None:
         self._step = step
-        self._before = {one.id: one for one in before}
+        self._before = {s.id: s for s in before}
         self._runbook = runbook
         self._registry = registry
         self._team = team
@@ -165,8 +165,8 @@ class StepChecker:
             yield ("approval",), f"nobody has the role `{role}`" + _did_you_mean(role, roles)
         if step.if_ is not None:
             yield from (((("if",), what)) for what in self._check_condition(step.if_))
-        for where, text in _within(("with",), step.with_):
-            yield from ((where, what) for what in self._check_expression(text))
+        for place, text in _within(("with",), step.with_):
+            yield from ((place, what) for what in self._check_expression(text))
 
     def always_fails(self) -> bool:
         """Whether the run always ends here: a check of what is never so."""
@@ -176,31 +176,31 @@ class StepChecker:
         )  # fmt: skip
 
     def _check_parameters(self, action: Action) -> Wrong:
-        known, given = action.parameters.model_fields, self._step.with_
+        fields, given = action.parameters.model_fields, self._step.with_
         for name in given:
-            if name not in known:
-                yield ("with", name), f"{action.name} has no `{name}`" + _did_you_mean(name, known)
-        for name, field in known.items():
+            if name not in fields:
+                yield ("with", name), f"{action.name} has no `{name}`" + _did_you_mean(name, fields)
+        for name, field in fields.items():
             if field.is_required() and name not in given:
                 yield ("with",), f"{action.name} needs `{name}`"
         plain = {
-            name for name in given if name in known and not any("{" in text for _, text in _within((), given[name]))
+            name for name in given if name in fields and not any("{" in text for _, text in _within((), given[name]))
         }
         try:
             action.parameters.model_validate(given)
         except ValidationError as wrong:
-            for each in wrong.errors(include_url=False, include_input=False):
-                if each["loc"] and each["loc"][0] in plain:
-                    yield ("with", *each["loc"]), f"`{each['loc'][0]}`: {each['msg']}"
+            for error_details in wrong.errors(include_url=False, include_input=False):
+                if error_details["loc"] and error_details["loc"][0] in plain:
+                    yield ("with", *error_details["loc"]), f"`{error_details['loc'][0]}`: {error_details['msg']}"
         if action.name.startswith("prometheus."):
             yield from self._check_verify(plain)
 
     def _check_verify(self, plain: set[str]) -> Wrong:
         for name in plain & {"board", "query"}:
-            asked = str(self._step.with_[name])
-            known = {*self._team.boards, *self._team.queries}
-            if asked not in known and (why := _no_promql(asked)):
-                yield ("with", name), f"neither a board nor a query nor PromQL ({why})" + _did_you_mean(asked, known)
+            wanted = str(self._step.with_[name])
+            names = {*self._team.boards, *self._team.queries}
+            if wanted not in names and (why := _no_promql(wanted)):
+                yield ("with", name), f"neither a board nor a query nor PromQL ({why})" + _did_you_mean(wanted, names)
         service = self._step.with_.get("service")
         if "service" in plain and service not in self._team.services:
             yield ("with", "service"), f"no service `{service}`" + _did_you_mean(str(service), self._team.services)
@@ -228,12 +228,12 @@ class StepChecker:
             return
         for used in sorted(self._expressions.referenced_steps(text) - self._before.keys()):
             yield f"step `{used}` is not before this one" + _did_you_mean(used, self._before)
-        known = {"inputs": set(self._runbook.inputs), **FACTS}
+        allowed = {"inputs": set(self._runbook.inputs), **FACTS}
         for path in sorted(self._expressions.paths(text)):
             if path[0] == "steps" and len(path) > 2 and path[1] in self._before:
                 yield from self._check_fact(path[1], path[2])
-            elif path[0] in known and len(path) > 1 and path[1] not in known[path[0]]:
-                yield f"`{path[0]}` has no `{path[1]}`" + _did_you_mean(path[1], known[path[0]])
+            elif path[0] in allowed and len(path) > 1 and path[1] not in allowed[path[0]]:
+                yield f"`{path[0]}` has no `{path[1]}`" + _did_you_mean(path[1], allowed[path[0]])
 
     def _check_fact(self, step_id: str, fact: str) -> Iterator[str]:
         step = self._before[step_id]
@@ -264,17 +264,17 @@ def _no_promql(text: str) -> str | None:
     return None
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = nearest(word, known)
+def _did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    near = nearest(word, allowed)
     return f"; perhaps `{near}`?" if near else ""
 
 
-def _within(where: Place, value: Any) -> Iterator[tuple[Place, str]]:
+def _within(place: Place, value: Any) -> Iterator[tuple[Place, str]]:
     if isinstance(value, str):
-        yield where, value
+        yield place, value
     elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from _within((*where, key), each)
+        for key, item in value.items():
+            yield from _within((*place, key), item)
     elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _within((*where, number), each)
+        for number, item in enumerate(value):
+            yield from _within((*place, number), item)

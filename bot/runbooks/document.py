@@ -53,40 +53,40 @@ The runbooks carry out TAMV's operations manual, but not its mistakes.
 
 def render(folder: Path, actions: Registry) -> str:
     """The whole document: an overview, a part for each runbook, the manual's mistakes. Raises nothing for bad files."""
-    books = sorted(read(sorted(folder.glob("*.yaml")))[0].values(), key=lambda book: book.name)
+    books = sorted(read(sorted(folder.glob("*.yaml")))[0].values(), key=lambda runbook: runbook.name)
     overview = ["| runbook | what | proposed for |", "|---|---|---|", *map(_row, books), ""]
-    return "\n".join([HEAD, *overview, *(_runbook_section(book, actions) for book in books)]) + MANUAL
+    return "\n".join([HEAD, *overview, *(_runbook_section(runbook, actions) for runbook in books)]) + MANUAL
 
 
-def _row(book: Runbook) -> str:
-    alerts = ", ".join(dict.fromkeys(f"`{one.alert or one.query}`" for one in book.triggers)) or "-"
-    return f"| [`{book.name}`](#{book.name}) | {cell(_english(book.title))} | {alerts} |"
+def _row(runbook: Runbook) -> str:
+    alerts = ", ".join(dict.fromkeys(f"`{trigger.alert or trigger.query}`" for trigger in runbook.triggers)) or "-"
+    return f"| [`{runbook.name}`](#{runbook.name}) | {cell(_english(runbook.title))} | {alerts} |"
 
 
-def _runbook_section(book: Runbook, actions: Registry) -> str:
-    failure = book.on_failure if isinstance(book.on_failure, str) else book.on_failure.name
+def _runbook_section(runbook: Runbook, actions: Registry) -> str:
+    failure = runbook.on_failure if isinstance(runbook.on_failure, str) else runbook.on_failure.name
     after = {"undo": "what it did is undone, the last first", "stop": "it stops, and nothing is undone by itself"}
-    needed = [f"{name}=…" for name, one in book.inputs.items() if one.required]
+    needed = [f"{name}=…" for name, spec in runbook.inputs.items() if spec.required]
     lines = [
-        f"## {book.name}\n",
-        f"{_english(book.description) or _english(book.title)}\n",
-        f"*{book.description.get('es') or book.title.get('es', '')}*\n",
+        f"## {runbook.name}\n",
+        f"{_english(runbook.description) or _english(runbook.title)}\n",
+        f"*{runbook.description.get('es') or runbook.title.get('es', '')}*\n",
         f"- When a step fails: {after[failure] if failure in STANDARD else f'[`{failure}`](#{failure}) goes on'}.",
-        f"- `/runbook run {' '.join([book.name, *needed])}`\n",
+        f"- `/runbook run {' '.join([runbook.name, *needed])}`\n",
     ]
-    if book.inputs:
-        lines += ["| input | type | without it | |", "|---|---|---|---|", *_inputs(book), ""]
+    if runbook.inputs:
+        lines += ["| input | type | without it | |", "|---|---|---|---|", *_inputs(runbook), ""]
     lines += ["| step | action | risk | |", "|---|---|---|---|"]
-    lines += [_step(step, actions) for step in book.steps]
-    lines += ["", f"```mermaid\n{mermaid(book, _english)}```\n"]
+    lines += [_step(step, actions) for step in runbook.steps]
+    lines += ["", f"```mermaid\n{mermaid(runbook, _english)}```\n"]
     return "\n".join(lines)
 
 
-def _inputs(book: Runbook) -> Iterator[str]:
-    for name, one in book.inputs.items():
-        kind = ", ".join(f"`{option}`" for option in one.options) or one.type
-        default = "needed" if one.required else "-" if one.default is None else f"`{cell(str(one.default))}`"
-        yield f"| `{name}` | {kind} | {default} | {cell(_english(one.description))} |"
+def _inputs(runbook: Runbook) -> Iterator[str]:
+    for name, spec in runbook.inputs.items():
+        kind = ", ".join(f"`{option}`" for option in spec.options) or spec.type
+        default = "needed" if spec.required else "-" if spec.default is None else f"`{cell(str(spec.default))}`"
+        yield f"| `{name}` | {kind} | {default} | {cell(_english(spec.description))} |"
 
 
 def _step(step: Step, actions: Registry) -> str:

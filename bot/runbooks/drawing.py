@@ -10,9 +10,9 @@ from bot.domain.runbook import STANDARD, Runbook, Step
 LONGEST = 60
 
 
-def mermaid(book: Runbook, of: Callable[[Mapping[Any, str]], str]) -> str:
+def mermaid(runbook: Runbook, of: Callable[[Mapping[Any, str]], str]) -> str:
     """The steps in their order, what each depends on, who is asked, which figures must hold; `of` picks a language."""
-    lines = ["flowchart TD", f'    begin(["{_text(book.name)}"])']
+    lines = ["flowchart TD", f'    begin(["{_text(runbook.name)}"])']
     last, label = "begin", ""
     open_ends: list[str] = []  # conditions that did not hold: they go on to the next step
 
@@ -20,7 +20,7 @@ def mermaid(book: Runbook, of: Callable[[Mapping[Any, str]], str]) -> str:
         yield f"    {last} -->{label} {node}"
         yield from (f"    {end} -->|no| {node}" for end in open_ends)
 
-    for number, step in enumerate(book.steps):
+    for number, step in enumerate(runbook.steps):
         node = f"s{number}"
         if step.if_:
             lines.append(f'    if{number}{{"{_text(step.if_.strip().strip("{}").strip())}"}}')
@@ -31,8 +31,8 @@ def mermaid(book: Runbook, of: Callable[[Mapping[Any, str]], str]) -> str:
         open_ends, last, label = ([f"if{number}"] if step.if_ else []), node, ""
     lines.append('    finish(["✓"])')
     lines += towards("finish")
-    if book.on_failure != "stop":
-        other = book.on_failure if isinstance(book.on_failure, str) else book.on_failure.name
+    if runbook.on_failure != "stop":
+        other = runbook.on_failure if isinstance(runbook.on_failure, str) else runbook.on_failure.name
         shown = f"↩ {other}" if other in STANDARD else f"➡ {_text(other)}"
         lines += [f'    failure[["{shown}"]]', "    begin -. ✗ .-> failure"]
     return "\n".join(lines) + "\n"

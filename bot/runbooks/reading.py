@@ -52,9 +52,9 @@ def load(path: Path) -> Runbook:
         runbook = Runbook.model_validate(raw)
     except ValidationError as wrong:
         mistakes = [
-            str(Mistake(path.name, *line_and_column(root, each["loc"]), _error_message(each)))
-            for each in wrong.errors(include_url=False, include_input=False)
-            if "Runbook" not in each["loc"]  # what `on-failure` is only in a run's own copy
+            str(Mistake(path.name, *line_and_column(root, error_details["loc"]), _error_message(error_details)))
+            for error_details in wrong.errors(include_url=False, include_input=False)
+            if "Runbook" not in error_details["loc"]  # what `on-failure` is only in a run's own copy
         ]
         raise BadInput("runbook_wrong", mistakes=mistakes) from None
     if runbook.name != path.stem:
@@ -64,28 +64,30 @@ def load(path: Path) -> Runbook:
 
 def _error_message(mistake: ErrorDetails) -> str:
     """Which field, and what was expected; for an unknown one the nearest that there is."""
-    where = [part for part in mistake["loc"] if not str(part).startswith(("constrained-", "function-"))]
-    field = ".".join(str(part) for part in where)
+    location = [part for part in mistake["loc"] if not str(part).startswith(("constrained-", "function-"))]
+    field = ".".join(str(part) for part in location)
     if mistake["type"] != "extra_forbidden":
         what = mistake["msg"].removeprefix("Value error, ")
         return f"{field}: {what}" if field else what
-    inside = next((_PARTS[part] for part in reversed(where[:-1]) if part in _PARTS), Runbook)
-    known = [field.alias or name for name, field in inside.model_fields.items()]
-    near = nearest(str(where[-1]), known)
-    return f"{field}: there is no `{where[-1]}`; " + (f"perhaps `{near}`?" if near else f"expected {', '.join(known)}")
+    inside = next((_PARTS[part] for part in reversed(location[:-1]) if part in _PARTS), Runbook)
+    allowed = [field.alias or name for name, field in inside.model_fields.items()]
+    near = nearest(str(location[-1]), allowed)
+    return f"{field}: there is no `{location[-1]}`; " + (
+        f"perhaps `{near}`?" if near else f"expected {', '.join(allowed)}"
+    )
 
 
 def _duplicate_keys(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, int]]]:
     """Keys that stand twice in one mapping, of which YAML would silently take the last."""
     if isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            yield from _duplicate_keys(each)
+        for incomplete in node.value:
+            yield from _duplicate_keys(incomplete)
     elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
-            if str(key.value) in seen:
+            if str(key.value) in keys:
                 yield str(key.value), (key.start_mark.line + 1, key.start_mark.column + 1)
-            seen.add(str(key.value))
+            keys.add(str(key.value))
             yield from _duplicate_keys(value)
 
 

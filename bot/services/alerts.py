@@ -69,60 +69,62 @@ class Alerts:
             return Notification.model_validate(body)
         except ValidationError as mistakes:
             first = mistakes.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=where or "body", why=first["msg"]) from None
+            location = ".".join(str(part) for part in first["loc"])
+            raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None
 
-    async def handle(self, told: Notification) -> GroupUpdate:
+    async def handle(self, notification: Notification) -> GroupUpdate:
         """Declare an incident for the group, or tell its open one what began and what ended."""
         at = self._parts.clock.now()
         redacted = self._parts.redaction.of
-        firing = {alert.fingerprint: alert for alert in told.alerts if alert.status == "firing"}
+        firing = {alert.fingerprint: alert for alert in notification.alerts if alert.status == "firing"}
         result = await self._parts.store.alerts.update(
-            told.groupKey[:512],
+            notification.groupKey[:512],
             list(firing),
             at,
-            on_new=lambda id, before: redacted(self._declare(id, told, list(firing.values()), before, at)),
+            on_new=lambda id, before: redacted(self._declare(id, notification, list(firing.values()), before, at)),
             on_change=lambda incident, began, ended: redacted(
-                self._alert_event(incident, told, firing, began, ended, at)
+                self._alert_event(incident, notification, firing, began, ended, at)
             ),
-            on_escalation=lambda incident, began: self._escalate(incident, [firing[one] for one in began], at),
+            on_escalation=lambda incident, began: self._escalate(
+                incident, [firing[fingerprint] for fingerprint in began], at
+            ),
             is_settling=lambda incident: _is_settling(incident, list(firing.values()), at),
-            drill=await self._drill(told, list(firing.values())),
+            drill=await self._drill(notification, list(firing.values())),
         )
         if result.declared or result.event:
             self._wake()
         return result
 
-    async def _drill(self, told: Notification, firing: list[Alert]) -> str | None:
+    async def _drill(self, notification: Notification, firing: list[Alert]) -> str | None:
         """The open drill that these alerts are of: it breaks their service, and they began after it did."""
         label = self._parts.team.alerts.service_label
         for drill in await self._parts.store.incidents.open_drills() if firing else ():
             began = drill.milestones[Milestone.DECLARED]
             if all(
-                {**told.commonLabels, **alert.labels}.get(label) == drill.service and alert.startsAt >= began
+                {**notification.commonLabels, **alert.labels}.get(label) == drill.service and alert.startsAt >= began
                 for alert in firing
             ):
                 return drill.id
         return None
 
     def _declare(
-        self, id: str, told: Notification, firing: list[Alert], before: Incident | None, at: datetime
+        self, id: str, notification: Notification, firing: list[Alert], before: Incident | None, at: datetime
     ) -> Changed:
         rules = self._parts.team.alerts
         first = min(firing, key=lambda alert: alert.startsAt)
-        labels = {**first.labels, **told.commonLabels}
+        labels = {**first.labels, **notification.commonLabels}
         service = labels.get(rules.service_label)
-        known = service if service in self._parts.team.services else None
+        known_service = service if service in self._parts.team.services else None
         severities = [self._severity(alert) for alert in firing]
-        summary = told.commonAnnotations.get("summary") or first.annotations.get("summary") or ""
-        name = told.commonLabels.get("alertname") or first.labels.get("alertname", "alert")
+        summary = notification.commonAnnotations.get("summary") or first.annotations.get("summary") or ""
+        name = notification.commonLabels.get("alertname") or first.labels.get("alertname", "alert")
         title = f"{name}: {summary}" if summary else f"{name} {service or ''}".strip()
         again = before.id if before and first.startsAt <= _resolved_at(before) else None
         suffix = f" (↩ {again})" if again else ""
         facts = {
             "alert": name,
             "labels": labels,
-            "alerts": len(firing) + told.truncatedAlerts,
+            "alerts": len(firing) + notification.truncatedAlerts,
             "link": first.generatorURL,
             "runbook": first.annotations.get("runbook_url"),
             "before": again,
@@ -134,7 +136,7 @@ class Alerts:
             min(severities),
             by=ALERTMANAGER,
             at=at,
-            service=known,
+            service=known_service,
             detected=first.startsAt if first.startsAt > EARLIEST and not again else None,
             source="alertmanager",
             facts=facts,
@@ -142,14 +144,14 @@ class Alerts:
 
     def _proposed(self, firing: list[Alert]) -> list[dict[str, str]]:
         """The runbooks that these alerts trigger, each once: `name`, and the title in each language."""
-        found = [
-            book
+        runbooks = [
+            runbook
             for alert in firing
-            for book in self._library.for_alert(alert.labels.get("alertname", ""), alert.labels)
+            for runbook in self._library.for_alert(alert.labels.get("alertname", ""), alert.labels)
         ]
         return [
-            {"name": name} | {str(one): text for one, text in title.items()}
-            for name, title in {book.name: book.title for book in found}.items()
+            {"name": name} | {str(language): text for language, text in title.items()}
+            for name, title in {runbook.name: runbook.title for runbook in runbooks}.items()
         ]
 
     def _severity(self, alert: Alert) -> Severity:
@@ -168,21 +170,23 @@ class Alerts:
     def _alert_event(
         self,
         incident: Incident,
-        told: Notification,
+        notification: Notification,
         firing: dict[str, Alert],
         began: set[str],
         ended: set[str],
         at: datetime,
     ) -> Changed:
-        summary = next((firing[one].annotations.get("summary", "") for one in sorted(began)), "")
+        summary = next((firing[fingerprint].annotations.get("summary", "") for fingerprint in sorted(began)), "")
         changed = began or ended
-        names = {alert.labels.get("alertname", "alert") for alert in told.alerts if alert.fingerprint in changed}
+        names = {
+            alert.labels.get("alertname", "alert") for alert in notification.alerts if alert.fingerprint in changed
+        }
         facts = {
-            "name": ", ".join(sorted(names)) or _name(told),
+            "name": ", ".join(sorted(names)) or _name(notification),
             "summary": summary,
             "began": len(began),
             "ended": len(ended),
-            "firing": len(firing) + told.truncatedAlerts,
+            "firing": len(firing) + notification.truncatedAlerts,
         }
         kind = Kind.ALERT_FIRING if began else Kind.ALERT_RESOLVED
         return incident.with_event(kind, facts, by=ALERTMANAGER, at=at)
@@ -203,9 +207,9 @@ def _is_settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
     return at - over < SETTLE and all(alert.startsAt <= over for alert in firing)
 
 
-def _name(told: Notification) -> str:
+def _name(notification: Notification) -> str:
     return (
-        told.commonLabels.get("alertname")
-        or told.groupLabels.get("alertname")
-        or told.alerts[0].labels.get("alertname", "alert")
+        notification.commonLabels.get("alertname")
+        or notification.groupLabels.get("alertname")
+        or notification.alerts[0].labels.get("alertname", "alert")
     )

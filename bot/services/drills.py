@@ -35,23 +35,25 @@ class Drills:
         self._runs = runs
 
     def scenarios(self) -> Sequence[Runbook]:
-        return [book for name, book in sorted(self._runs.library.runbooks.items()) if name.startswith(PREFIX)]
+        return [runbook for name, runbook in sorted(self._runs.library.runbooks.items()) if name.startswith(PREFIX)]
 
     async def start(self, scenario: str, *, by: Person, cause: str, channel: str | None = None) -> tuple[Incident, Run]:
         """Declare the drill and run its runbook in the drill's channel; nothing is broken before `inject`.
 
         Raises NotFound with the nearest scenario, and NotAllowed.
         """
-        book = self._book(scenario)
+        runbook = self._book(scenario)
         policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        service = book.inputs["service"].default if "service" in book.inputs else None
-        title = self._parts.words.render_block("drill", "incident", title=self._parts.words.pick(book.title))
+        service = runbook.inputs["service"].default if "service" in runbook.inputs else None
+        title = self._parts.words.render_block("drill", "incident", title=self._parts.words.pick(runbook.title))
         severity = self._parts.team.drills.severity
         incident = await self._incidents.declare(title, severity, by=by, cause=cause, service=service, drill=True)
         incident = await self._opened(incident)
-        known = await destination(self._parts, incident)
-        asked_from = None if known else channel
-        run = await self._runs.start(book.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from)
+        target = await destination(self._parts, incident)
+        asked_from = None if target else channel
+        run = await self._runs.start(
+            runbook.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from
+        )
         return incident, run
 
     async def inject(self, incident: Incident, *, by: Person, cause: str) -> Run:
@@ -80,24 +82,26 @@ class Drills:
         What people did in response stays. Raises NotAllowed.
         """
         policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        seen = await self.score(incident, ends=True)
+        result = await self.score(incident, ends=True)
         for run in await self._own(incident):
             if run.state is RunState.RUNNING:
                 await self._runs.cancel(run.id, by=by, cause=f"{cause}/{run.id}")
             elif run.state in (RunState.FAILED, RunState.CANCELLED):  # what could not be undone then
                 await self._runs.undo(run.id, by=by, cause=f"{cause}/{run.id}")
         if incident.status.is_open:
-            told = summary(seen, self._parts.words)
-            await self._incidents.note(incident.id, told, by=by, cause=f"{cause}/score")
+            text = summary(result, self._parts.words)
+            await self._incidents.note(incident.id, text, by=by, cause=f"{cause}/score")
             await self._incidents.resolve(incident.id, by=by, cause=f"{cause}/resolve")
-        return seen
+        return result
 
     def _book(self, scenario: str) -> Runbook:
-        known = {book.name.removeprefix(PREFIX): book for book in self.scenarios()}
+        scenarios = {runbook.name.removeprefix(PREFIX): runbook for runbook in self.scenarios()}
         name = scenario.removeprefix(PREFIX)
-        if name not in known:
-            raise NotFound("unknown_drill", scenario=scenario, nearest=nearest(name, known), known=sorted(known))
-        return known[name]
+        if name not in scenarios:
+            raise NotFound(
+                "unknown_drill", scenario=scenario, nearest=nearest(name, scenarios), known=sorted(scenarios)
+            )
+        return scenarios[name]
 
     async def _own(self, incident: Incident) -> list[Run]:
         """The runs of the drill's own runbooks, oldest first."""
@@ -113,9 +117,9 @@ class Drills:
     async def _word(self, runs: Sequence[Run]) -> datetime | None:
         """When somebody first let a fault begin."""
         steps = [(run.id, step.id) for run in runs for step in run.steps if step.id.startswith(INJECT)]
-        asked = [await self._parts.store.runs.approval(*step) for step in steps]
-        given = (said for one in asked if one for said in one.decisions)
-        return min((said.at for said in given if said.verdict is ApprovalState.APPROVED), default=None)
+        approvals = [await self._parts.store.runs.approval(*step) for step in steps]
+        given = (decision for one in approvals if one for decision in one.decisions)
+        return min((decision.at for decision in given if decision.verdict is ApprovalState.APPROVED), default=None)
 
     async def _opened(self, incident: Incident) -> Incident:
         """The incident once it is known where it is told, or as it is when that takes too long."""

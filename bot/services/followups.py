@@ -104,8 +104,8 @@ class FollowUps:
             return IssueEvent.model_validate(payload)
         except ValidationError as mistakes:
             first = mistakes.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=where or "body", why=first["msg"]) from None
+            location = ".".join(str(part) for part in first["loc"])
+            raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None
 
     async def github(self, event: str, payload: Mapping[str, Any], cause: str) -> FollowUp | None:
         """Take what GitHub tells: an issue of ours closed, opened again or deleted. Anything else is let pass.
@@ -134,8 +134,8 @@ class FollowUps:
         return await store.mark_reopened(followup.id, gone=news.action == "deleted", by=by, at=at, cause=cause)
 
     def _person(self, login: str) -> Person:
-        known = self._parts.team.person(github=login)
-        return Person(known.slack, known.name) if known else Person(GITHUB + login, login)
+        owner = self._parts.team.person(github=login)
+        return Person(owner.slack, owner.name) if owner else Person(GITHUB + login, login)
 
 
 def read_due(text: str, today: date) -> date:

@@ -97,9 +97,11 @@ class Incidents:
 
     def check_service(self, service: str | None) -> str | None:
         """The service by its name in the team's file. Raises BadInput with the nearest one."""
-        known = self._parts.team.services
-        if service and service not in known:
-            raise BadInput("unknown_service", service=service, nearest=nearest(service, known), known=sorted(known))
+        services = self._parts.team.services
+        if service and service not in services:
+            raise BadInput(
+                "unknown_service", service=service, nearest=nearest(service, services), known=sorted(services)
+            )
         return service or None
 
     async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], cause: str) -> Incident:

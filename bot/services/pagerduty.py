@@ -80,8 +80,8 @@ class PagerDutyEvents:
             return Webhook.model_validate(body).event
         except ValidationError as mistakes:
             first = mistakes.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=where, why=first["msg"]) from None
+            location = ".".join(str(part) for part in first["loc"])
+            raise BadInput("webhook_wrong", where=location, why=first["msg"]) from None
 
     async def handle(self, event: Event) -> None:
         """Carry the event over, once for its id, however often and under whatever delivery it comes.
@@ -110,7 +110,7 @@ class PagerDutyEvents:
             case "incident.acknowledged":
                 state, change = "acknowledged", lambda now: with_source(SOURCE, now.acknowledge(by=by, at=at))
             case "incident.resolved" if not _is_main(page):  # a team that was called in has done its part
-                state, change = "resolved", lambda now: now.with_event(Kind.PAGE_RESOLVED, told, by=by, at=at)
+                state, change = "resolved", lambda now: now.with_event(Kind.PAGE_RESOLVED, facts, by=by, at=at)
             case "incident.resolved":
                 state, change = "resolved", lambda now: with_source(SOURCE, now.resolve(by=by, at=at))
             case "incident.reopened":
@@ -120,9 +120,9 @@ class PagerDutyEvents:
                     return
                 change = lambda now: with_source(SOURCE, now.note(event.data.content, by=by, at=at))  # noqa: E731
             case _:
-                change = lambda now: now.with_event(Kind.ESCALATED, told, by=by, at=at)  # noqa: E731
-        to = ", ".join(filter(None, (one.summary for one in event.data.assignees)))
-        told = {"to": to, "team": page.team, "source": SOURCE}
+                change = lambda now: now.with_event(Kind.ESCALATED, facts, by=by, at=at)  # noqa: E731
+        to = ", ".join(filter(None, (reference.summary for reference in event.data.assignees)))
+        facts = {"to": to, "team": page.team, "source": SOURCE}
         redacted = self._parts.redaction.of
         _, appended = await self._parts.store.incidents.change(
             id, lambda now: redacted(change(now)), cause=f"pagerduty:{event.id}"
@@ -133,9 +133,9 @@ class PagerDutyEvents:
 
     async def _page_of(self, pagerduty_id: str, event: Event) -> Page | None:
         """Ours, by what we know, by the dedup key, or by the id that our pages carry in their title."""
-        known = await self._parts.store.pages.by_pagerduty_id(pagerduty_id)
-        if known:
-            return known
+        stored_page = await self._parts.store.pages.by_pagerduty_id(pagerduty_id)
+        if stored_page:
+            return stored_page
         keys = [event.data.incident_key, await self._key_of(pagerduty_id), event.data.title.partition(" ")[0]]
         for key in filter(None, keys):
             page = await self._parts.store.pages.by_key(key)

@@ -22,13 +22,13 @@ class Paging:
         """A team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
         teams = self._parts.team.teams
         wanted = name.removeprefix("@").lower()
-        for known, team in teams.items():
-            if wanted in (known.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
-                return known
+        for candidate, team in teams.items():
+            if wanted in (candidate.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
+                return candidate
         slug = wanted.replace("-", "")
-        for known in teams:
-            if known.lower() == slug:
-                return known
+        for candidate in teams:
+            if candidate.lower() == slug:
+                return candidate
         service = self._parts.team.services.get(name)
         if service and service.owners:
             return service.owners[0]
@@ -38,11 +38,11 @@ class Paging:
         """Page a team about an incident, now and durably."""
         if self._parts.pagerduty is None:
             raise NotConfigured("pagerduty_off")
-        told = self._parts.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
+        facts = self._parts.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
         at = self._parts.clock.now()
         _, event = await self._parts.store.incidents.change(
             incident.id,
-            lambda now: now.with_event(Kind.PAGE_ASKED, told, by=by, at=at),
+            lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
             cause=cause,
         )
         if event:
@@ -61,7 +61,7 @@ class Paging:
 
     async def rota(self) -> list[Rota]:
         """Who is on call for each team that has a PagerDuty service, with the moment at which that was known."""
-        found = []
+        rotas = []
         for name, team in self._parts.team.teams.items():
             if not team.pagerduty:
                 continue
@@ -69,7 +69,7 @@ class Paging:
             contact = " · ".join(filter(None, (reach.name, reach.phone, reach.email))) if reach else None
             try:
                 as_of, people = await self._parts.on_call.updated_at(team.pagerduty)
-                found.append(Rota(name, tuple(people), as_of, None, contact))
+                rotas.append(Rota(name, tuple(people), as_of, None, contact))
             except BotError as problem:
-                found.append(Rota(name, (), None, problem, contact))
-        return found
+                rotas.append(Rota(name, (), None, problem, contact))
+        return rotas

@@ -56,12 +56,12 @@ class Runs:
 
         Raises NotFound for an unknown runbook, BadInput for inputs that cannot be, NotAllowed for a person who may not.
         """
-        book = self.library.resolve(name)
-        if environment and book.environment and environment != book.environment:
-            raise BadInput("wrong_input", input="environment", value=environment, expected=book.environment)
-        environment = environment or book.environment
-        read = read_inputs(self._parts, book, inputs, incident)
-        return await self._begin(book, read, by, cause, incident, channel, environment, dry_run)
+        runbook = self.library.resolve(name)
+        if environment and runbook.environment and environment != runbook.environment:
+            raise BadInput("wrong_input", input="environment", value=environment, expected=runbook.environment)
+        environment = environment or runbook.environment
+        read = read_inputs(self._parts, runbook, inputs, incident)
+        return await self._begin(runbook, read, by, cause, incident, channel, environment, dry_run)
 
     async def start_action(
         self,
@@ -78,18 +78,24 @@ class Runs:
         """One action by itself: a runbook of one step, under the same policy."""
         action = ACTIONS.get(name)
         checked = action.read(dict(parameters))
-        book = Runbook.model_validate(
+        runbook = Runbook.model_validate(
             {
                 "name": name.replace(".", "-").replace("_", "-"),
                 "title": {"es": name, "en": name},
-                "steps": [{"id": "it", "uses": name, "with": {one: f"{{{{ inputs.{one} }}}}" for one in checked}}],
+                "steps": [
+                    {
+                        "id": "it",
+                        "uses": name,
+                        "with": {parameter: f"{{{{ inputs.{parameter} }}}}" for parameter in checked},
+                    }
+                ],
             }
         )
-        return await self._begin(book, checked, by, cause, incident, channel, environment, dry_run)
+        return await self._begin(runbook, checked, by, cause, incident, channel, environment, dry_run)
 
     async def _begin(
         self,
-        book: Runbook,
+        runbook: Runbook,
         inputs: Mapping[str, Any],
         by: Person,
         cause: str,
@@ -98,9 +104,9 @@ class Runs:
         environment: str | None,
         dry_run: bool,
     ) -> Run:
-        begun = await start_run(
+        run = await start_run(
             self._parts,
-            book,
+            runbook,
             inputs,
             by=by,
             cause=cause,
@@ -110,7 +116,7 @@ class Runs:
             dry_run=dry_run,
         )
         self._wake()
-        return begun
+        return run
 
     async def decide(
         self,
@@ -128,8 +134,8 @@ class Runs:
         Raises NotAllowed, and WrongState for a click that is stale, doubled or too late.
         """
         run = await self._parts.store.runs.get(run_id)
-        asked = await self._parts.store.runs.approval(run_id, step_id)
-        if asked is None:
+        approval = await self._parts.store.runs.approval(run_id, step_id)
+        if approval is None:
             raise NotFound("no_such_approval", run=run_id, step=step_id)
         policy = policy_of(self._parts.team)
         if verdict is ApprovalState.BROKEN_GLASS:
@@ -142,7 +148,7 @@ class Runs:
         elif verdict is ApprovalState.REJECTED:
             policy.may_decide(by.id, RESPONDER, asked_by=run.by.id)
         else:
-            policy.may_decide(by.id, asked.role, asked_by=run.by.id)
+            policy.may_decide(by.id, approval.role, asked_by=run.by.id)
         if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
         return await self._decided(run, step_id, Decision(by.id, verdict, digest, self._now(), reason), cause)
@@ -160,15 +166,15 @@ class Runs:
 
         Raises BadInput for what is not of the question's type, NotAllowed, and WrongState for what comes too late.
         """
-        run, asked = await self._parts.store.runs.get(run_id), await self._parts.store.runs.approval(run_id, step_id)
-        if asked is None:
+        run, approval = await self._parts.store.runs.get(run_id), await self._parts.store.runs.approval(run_id, step_id)
+        if approval is None:
             raise NotFound("no_such_approval", run=run_id, step=step_id)
         if by.id != run.by.id:
-            policy_of(self._parts.team).may_decide(by.id, asked.role, asked_by=run.by.id)
+            policy_of(self._parts.team).may_decide(by.id, approval.role, asked_by=run.by.id)
         question = await self.question(run_id, step_id)
         question.asked.read(question.text, text, self._parts.team.services)
-        said = self._parts.redaction.text(text)
-        decision = Decision(by.id, ApprovalState.APPROVED, digest, self._now(), said)
+        answer_text = self._parts.redaction.text(text)
+        decision = Decision(by.id, ApprovalState.APPROVED, digest, self._now(), answer_text)
         return await self._decided(run, step_id, decision, cause)
 
     async def _decided(self, run: Run, step_id: str, decision: Decision, cause: str) -> Approval:
@@ -179,7 +185,7 @@ class Runs:
             step_id,
             decision,
             cause,
-            told=partial(approved, parts, run),
+            entry_for=partial(approved, parts, run),
             announced=self._broken_glass(run, step_id, decision) if glass else None,
         )
         parts.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox

@@ -68,22 +68,22 @@ class Snapshots:
             raise BadInput("bad_window", window=f"{window.total_seconds():g}s")
         now = self._parts.clock.now()
         before, at = self._moments(between, incident, by, now) if between else (None, now)
-        asked = snapshot_request(
+        request = snapshot_request(
             self._parts, incident, at=at, what=what, service=service, window=window, before=before, by=by
         )
-        await validate_board(prometheus, self._parts.team, board(self._parts.team, what, asked["service"]), at)
-        return asked
+        await validate_board(prometheus, self._parts.team, board(self._parts.team, what, request["service"]), at)
+        return request
 
-    async def into_channel(self, incident: Incident, asked: SnapshotRequest, *, cause: str) -> None:
+    async def into_channel(self, incident: Incident, request: SnapshotRequest, *, cause: str) -> None:
         """Take it durably and post it where the incident is handled; the same cause again does nothing."""
         name = f"asked-{hashlib.sha256(cause.encode()).hexdigest()[:10]}"
         id = f"{incident.id}/snapshot/{name}"
-        await self._parts.store.outbox.enqueue_once(id, "snapshot", [incident.id, name, asked])
+        await self._parts.store.outbox.enqueue_once(id, "snapshot", [incident.id, name, request])
         self._wake()
 
-    async def take(self, asked: SnapshotRequest) -> Taken:
+    async def take(self, request: SnapshotRequest) -> Taken:
         """Take it now."""
-        return Taken(asked, *await take_now(self._parts, asked))
+        return Taken(request, *await take_now(self._parts, request))
 
     def message(self, taken: Taken, words: Translations) -> Message:
         return message(self._parts, words, taken.asked, taken.after, taken.before)
@@ -94,7 +94,7 @@ class Snapshots:
             return ""
         try:
             table = self.message(taken, words)
-            said = await upsert_message(self._parts, f"{cause}/snapshot"[:160], to.id, table)
+            posted = await upsert_message(self._parts, f"{cause}/snapshot"[:160], to.id, table)
             titles = chart_titles(words, taken.asked, taken.after, taken.before)
             pictures = await charts(self._parts, words, taken.asked, taken.after, None, list(titles))
             files = [
@@ -103,7 +103,7 @@ class Snapshots:
             ]
             comment = charts_comment(self._parts, words, taken.asked, taken.after)
             await upload_once(
-                self._parts, f"{cause}/snapshot/charts"[:160], said["channel"], files, comment, thread=said["ts"]
+                self._parts, f"{cause}/snapshot/charts"[:160], posted["channel"], files, comment, thread=posted["ts"]
             )
         except BotError as problem:
             return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))

@@ -57,30 +57,30 @@ class AlertGroups:
             group = (
                 await connection.execute(select(alert_groups).where(alert_groups.c.key == key).with_for_update())
             ).one()
-            known = await get_within(connection, group.incident_id) if group.incident_id else None
-            if firing and drill and not (known and known.status.is_open):
+            open_incident = await get_within(connection, group.incident_id) if group.incident_id else None
+            if firing and drill and not (open_incident and open_incident.status.is_open):
                 practised = await get_within(connection, drill)
-                known = practised if practised and practised.status.is_open else known
-            told = GroupUpdate(None)
-            if known and (known.status.is_open or not firing or is_settling(known)):
+                open_incident = practised if practised and practised.status.is_open else open_incident
+            group_update = GroupUpdate(None)
+            if open_incident and (open_incident.status.is_open or not firing or is_settling(open_incident)):
                 began, ended = set(firing) - set(group.firing), set(group.firing) - set(firing)
                 if began or ended:
                     incident, event = await change_within(
-                        connection, known.id, lambda now: on_change(now, began, ended), cause=None
+                        connection, open_incident.id, lambda now: on_change(now, began, ended), cause=None
                     )
                     if worse := on_escalation(incident, began):
-                        incident, _ = await change_within(connection, known.id, lambda _: worse, cause=None)
-                    told = GroupUpdate(incident, event=event)
+                        incident, _ = await change_within(connection, open_incident.id, lambda _: worse, cause=None)
+                    group_update = GroupUpdate(incident, event=event)
             elif firing:
-                new = await declare_within(connection, lambda id: on_new(id, known), at, origin=None)
-                told = GroupUpdate(new, declared=True)
-            belongs = told.incident.id if told.incident else group.incident_id
+                new = await declare_within(connection, lambda id: on_new(id, open_incident), at, origin=None)
+                group_update = GroupUpdate(new, declared=True)
+            belongs = group_update.incident.id if group_update.incident else group.incident_id
             await connection.execute(
                 update(alert_groups)
                 .where(alert_groups.c.key == key)
                 .values(firing=sorted(firing), seen_at=at, incident_id=belongs)
             )
-            return told
+            return group_update
 
     async def count_firing(self, incident_id: str) -> int:
         """How many alerts of this incident are firing."""

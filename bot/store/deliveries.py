@@ -103,9 +103,9 @@ class Deliveries:
                 .returning(deliveries)
             )
             # One may have been accepted since the statement was made.
-            found = sorted((row for row in rows if row.key not in self._in_hand), key=lambda row: row.received_at)
-        self._in_hand.update(row.key for row in found)
-        return [Delivery(row.key, row.source, row.body) for row in found]
+            stale = sorted((row for row in rows if row.key not in self._in_hand), key=lambda row: row.received_at)
+        self._in_hand.update(row.key for row in stale)
+        return [Delivery(row.key, row.source, row.body) for row in stale]
 
     async def _mark(self) -> None:
         if not (handled := dict(self._handled)):

@@ -36,9 +36,9 @@ class FollowUps:
         async with self._database.write() as connection:
             # The incident's row is the lock that keeps the numbers of its follow-ups apart.
             await connection.execute(select(incidents.c.id).where(incidents.c.id == incident_id).with_for_update())
-            known = (await connection.execute(select(followups).where(followups.c.cause == cause))).one_or_none()
-            if known:
-                return _followup(known), False
+            row = (await connection.execute(select(followups).where(followups.c.cause == cause))).one_or_none()
+            if row:
+                return _followup(row), False
             count = select(func.count()).select_from(followups).where(followups.c.incident_id == incident_id)
             number = (await connection.execute(count)).scalar_one() + 1
             made = FollowUp(f"{incident_id}/F{number}", incident_id, title, owner, due, labels, FollowUpState.OPEN, at)
@@ -104,16 +104,16 @@ class FollowUps:
         return await self._change_state(id, Kind.FOLLOWUP_REOPENED, values, {"gone": gone}, by=by, at=at, cause=cause)
 
     async def get(self, id: str) -> FollowUp | None:
-        found = await self._where(followups.c.id == id)
-        return found[0] if found else None
+        rows = await self._where(followups.c.id == id)
+        return rows[0] if rows else None
 
     async def list_by_incident(self, incident_id: str) -> list[FollowUp]:
         return await self._where(followups.c.incident_id == incident_id)
 
     async def by_number(self, number: int) -> FollowUp | None:
         """The one that has become this issue of the repository."""
-        found = await self._where(followups.c.number == number)
-        return found[0] if found else None
+        rows = await self._where(followups.c.number == number)
+        return rows[0] if rows else None
 
     async def not_done(self) -> list[FollowUp]:
         return await self._where(followups.c.state != FollowUpState.DONE.value)
@@ -132,10 +132,10 @@ class FollowUps:
         """Change it and append the event that tells it, in one transaction; False when the cause was here before."""
         async with self._database.write() as connection:
             row = (await connection.execute(select(followups).where(followups.c.id == id))).one()
-            told = {"followup": id, "title": row.title, "number": row.number, "url": row.url}
-            told |= {name: value for name, value in values.items() if name in told and value is not None} | facts
+            about = {"followup": id, "title": row.title, "number": row.number, "url": row.url}
+            about |= {name: value for name, value in values.items() if name in about and value is not None} | facts
             _, event = await change_within(
-                connection, row.incident_id, lambda now: now.with_event(kind, told, by=by, at=at), cause=cause
+                connection, row.incident_id, lambda now: now.with_event(kind, about, by=by, at=at), cause=cause
             )
             if event is None:
                 return False

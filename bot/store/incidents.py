@@ -134,8 +134,8 @@ class Incidents:
         start = cast(extract("epoch", incidents.c.detected_at), Float)
         query = select(start).where(incidents.c.drill.is_(False), incidents.c.declared_at < moment)
         async with self._database.read() as connection:
-            found = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
-            return found.scalar_one_or_none()
+            cursor_result = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
+            return cursor_result.scalar_one_or_none()
 
     async def timeline(self, incident_id: str) -> list[TimelineEvent]:
         """All events, in order."""
@@ -198,8 +198,8 @@ async def change_within(
         raise NotFound("no_such_incident", incident=incident_id)
     before = _incident(row)
     if cause is not None:
-        known = select(timeline.c.seq).where(timeline.c.incident_id == incident_id, timeline.c.cause == cause)
-        if (await connection.execute(known)).first():
+        existing = select(timeline.c.seq).where(timeline.c.incident_id == incident_id, timeline.c.cause == cause)
+        if (await connection.execute(existing)).first():
             return before, None
     after, event = change(before)
     event = event.chained(incident_id, row.last_hash, row.last_seq + 1)
@@ -209,9 +209,9 @@ async def change_within(
     return after, event
 
 
-async def append_entry(connection: AsyncConnection, told: TimelineEntry) -> None:
+async def append_entry(connection: AsyncConnection, entry: TimelineEntry) -> None:
     """Append an event inside the transaction of what it tells of."""
-    await change_within(connection, told.incident_id, told.change, cause=told.cause)
+    await change_within(connection, entry.incident_id, entry.change, cause=entry.cause)
 
 
 async def _append(connection: AsyncConnection, incident_id: str, event: TimelineEvent, cause: str | None) -> None:

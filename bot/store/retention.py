@@ -49,5 +49,7 @@ async def prune_runs(database: Database, before: datetime, *, but: Collection[st
 async def runs_with_steps(database: Database, ids: Collection[str]) -> set[str]:
     """Those of these runs whose steps are still there."""
     async with database.read() as connection:
-        found = await connection.execute(select(run_steps.c.run_id).where(run_steps.c.run_id.in_(ids)).distinct())
-        return set(found.scalars())
+        cursor_result = await connection.execute(
+            select(run_steps.c.run_id).where(run_steps.c.run_id.in_(ids)).distinct()
+        )
+        return set(cursor_result.scalars())

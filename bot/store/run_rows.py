@@ -76,7 +76,7 @@ def step_of(row: Row[Any]) -> StepRun:
         state=StepState(row.state),
         parameters=row.parameters,
         digest=row.digest,
-        effects=tuple(Effect.from_json(one) for one in row.effects),
+        effects=tuple(Effect.from_json(effect) for effect in row.effects),
         rehearsed=row.rehearsed,
         result=row.result,
         verified=row.verified,
@@ -101,14 +101,14 @@ def approval_columns(approval: Approval) -> dict[str, Any]:
 
 def approvals_of(rows: Iterable[Row[Any]]) -> list[Approval]:
     """Each row is an approval with one decision about it, or with none (`person` is None); in the order of the rows."""
-    found: dict[tuple[str, str], Approval] = {}
+    approvals_by_step: dict[tuple[str, str], Approval] = {}
     for row in rows:
         key = (row.run_id, row.step_id)
-        known = found.setdefault(
+        approval = approvals_by_step.setdefault(
             key,
             Approval(*key, row.digest, row.needed, row.role, row.asked_at, row.expires_at, ApprovalState(row.state)),
         )
         if row.person is not None:
-            said = Decision(row.person, ApprovalState(row.verdict), row.digest, row.at, row.reason)
-            found[key] = replace(known, decisions=(*known.decisions, said))
-    return list(found.values())
+            decision = Decision(row.person, ApprovalState(row.verdict), row.digest, row.at, row.reason)
+            approvals_by_step[key] = replace(approval, decisions=(*approval.decisions, decision))
+    return list(approvals_by_step.values())

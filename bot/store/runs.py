@@ -29,11 +29,11 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def start(self, run: Run, origin: str, told: TimelineEntry | None = None) -> tuple[Run, bool]:
+    async def start(self, run: Run, origin: str, entry: TimelineEntry | None = None) -> tuple[Run, bool]:
         """Keep a new run with its steps, tell the timeline, owe its workflow; the same `origin` finds the first one."""
         async with self._database.write() as connection:
-            if told:  # first: two runs that refer to one incident already would wait for each other to lock it
-                await append_entry(connection, told)
+            if entry:  # first: two runs that refer to one incident already would wait for each other to lock it
+                await append_entry(connection, entry)
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             made = await connection.execute(
                 dialect.insert(runs)
@@ -42,8 +42,8 @@ class Runs:
                 .returning(runs.c.id)
             )
             if made.first() is None:
-                known = (await connection.execute(select(runs.c.id).where(runs.c.origin == origin))).scalar_one()
-                return await _load(connection, known), False
+                existing = (await connection.execute(select(runs.c.id).where(runs.c.origin == origin))).scalar_one()
+                return await _load(connection, existing), False
             steps = [{"run_id": run.id, "position": at, **step_columns(step)} for at, step in enumerate(run.steps)]
             await connection.execute(insert(run_steps), steps)
             await enqueue(connection, run.id, RUN, [run.id])
@@ -84,8 +84,8 @@ class Runs:
         )
         real = query.join(runs, runs.c.id == steps.run_id).where(runs.c.dry_run.is_(False))
         async with self._database.read() as connection:
-            found = (await connection.execute(real)).scalars()
-            return any((one or {}).get("service") == service for one in found)
+            scalar_result = (await connection.execute(real)).scalars()
+            return any((result or {}).get("service") == service for result in scalar_result)
 
     async def list_by_incident(self, incident_id: str) -> list[Run]:
         """All runs of an incident, oldest first."""
@@ -99,15 +99,15 @@ class Runs:
         async with self._database.read() as connection:
             return await _read(connection, query)
 
-    async def set_step(self, run_id: str, step_id: str, told: TimelineEntry | None = None, /, **values: Any) -> None:
+    async def set_step(self, run_id: str, step_id: str, entry: TimelineEntry | None = None, /, **values: Any) -> None:
         """Change columns of a step (`state`, `parameters`, `effects`, `result`, …), and tell the timeline of it."""
         statement = _step_changed(run_id, step_id, values)
-        if told is None:
+        if entry is None:
             await self._database.execute(statement)
             return
         async with self._database.write() as connection:
             await connection.execute(statement)
-            await append_entry(connection, told)
+            await append_entry(connection, entry)
 
     async def end(
         self,
@@ -116,7 +116,7 @@ class Runs:
         at: datetime,
         *,
         settles: datetime | None = None,
-        told: TimelineEntry | None = None,
+        entry: TimelineEntry | None = None,
     ) -> None:
         """The first end stays. What the run has changed cools down until `settles`, and the timeline is told."""
         async with self._database.write() as connection:
@@ -126,8 +126,8 @@ class Runs:
                 .values(state=state.value, ended_at=at)
             )
             await connection.execute(update(targets).where(targets.c.run_id == run_id).values(held_until=settles or at))
-            if told:
-                await append_entry(connection, told)
+            if entry:
+                await append_entry(connection, entry)
 
     async def cancel(self, run_id: str, by: Person, cause: str) -> Run:
         """Ask a run to stop, and wake it. Raises NotFound, WrongState when it has ended."""
@@ -142,8 +142,8 @@ class Runs:
 
     async def cancelled(self, run_id: str) -> bool:
         async with self._database.read() as connection:
-            found = await connection.execute(select(runs.c.cancel_by).where(runs.c.id == run_id))
-            return found.scalar_one_or_none() is not None
+            cursor_result = await connection.execute(select(runs.c.cancel_by).where(runs.c.id == run_id))
+            return cursor_result.scalar_one_or_none() is not None
 
     async def request_approval(self, approval: Approval, **values: Any) -> None:
         """Ask for an approval: its step waits, and has these columns (see `set_step`).
@@ -182,7 +182,7 @@ class Runs:
         decision: Decision,
         cause: str,
         *,
-        told: Callable[[Approval], TimelineEntry | None],
+        entry_for: Callable[[Approval], TimelineEntry | None],
         announced: Mapping[str, Any] | None = None,
     ) -> Approval:
         """Count a decision and wake the run. Raises WrongState when it is too late, for another digest, or doubled.
@@ -191,16 +191,16 @@ class Runs:
         When it is agreed, the timeline is `told`; a broken glass is `announced` to everybody, with these facts.
         """
         async with self._database.write() as connection:
-            known = await _locked(connection, run_id, step_id)
-            if known is None:
+            approval = await _locked(connection, run_id, step_id)
+            if approval is None:
                 raise NotFound("no_such_approval", run=run_id, step=step_id)
-            if known.state is not ApprovalState.WAITING:
-                raise WrongState("already_decided", state=known.state.value)
-            if known.digest != decision.digest:
+            if approval.state is not ApprovalState.WAITING:
+                raise WrongState("already_decided", state=approval.state.value)
+            if approval.digest != decision.digest:
                 raise WrongState("other_parameters")
-            if decision.at >= known.expires_at:
+            if decision.at >= approval.expires_at:
                 raise WrongState("approval_expired")
-            if any(one.person == decision.person for one in known.decisions):
+            if any(d.person == decision.person for d in approval.decisions):
                 raise WrongState("decided_before")
             await connection.execute(
                 insert(decisions).values(
@@ -213,11 +213,11 @@ class Runs:
                     at=decision.at,
                 )
             )
-            state = known.after(decision)
-            await self._settle(connection, known, state)
+            state = approval.after(decision)
+            await self._settle(connection, approval, state)
             await enqueue(connection, f"{cause}/wake", NOTIFY, [run_id])
-            decided = replace(known, state=state, decisions=(*known.decisions, decision))
-            if state.agreed and (event := told(decided)):
+            decided = replace(approval, state=state, decisions=(*approval.decisions, decision))
+            if state.agreed and (event := entry_for(decided)):
                 await append_entry(connection, event)
             if state is ApprovalState.BROKEN_GLASS and announced is not None:
                 key = f"{run_id}/{step_id}"
@@ -227,9 +227,9 @@ class Runs:
     async def expire(self, run_id: str, step_id: str) -> None:
         """Nobody decided in time."""
         async with self._database.write() as connection:
-            known = await _locked(connection, run_id, step_id)
-            if known and known.state is ApprovalState.WAITING:
-                await self._settle(connection, known, ApprovalState.EXPIRED)
+            approval = await _locked(connection, run_id, step_id)
+            if approval and approval.state is ApprovalState.WAITING:
+                await self._settle(connection, approval, ApprovalState.EXPIRED)
 
     async def waiting(self) -> list[Approval]:
         """Approvals that wait, the oldest first."""
@@ -238,15 +238,17 @@ class Runs:
             return approvals_of(await connection.execute(query))
 
     @staticmethod
-    async def _settle(connection: AsyncConnection, known: Approval, state: ApprovalState) -> None:
-        await connection.execute(update(approvals).where(_of(known.run_id, known.step_id)).values(state=state.value))
+    async def _settle(connection: AsyncConnection, approval: Approval, state: ApprovalState) -> None:
+        await connection.execute(
+            update(approvals).where(_of(approval.run_id, approval.step_id)).values(state=state.value)
+        )
 
 
 async def _load(connection: AsyncConnection, id: str) -> Run:
-    found = await _read(connection, select(runs).where(runs.c.id == id))
-    if not found:
+    matches = await _read(connection, select(runs).where(runs.c.id == id))
+    if not matches:
         raise NotFound("no_such_run", run=id)
-    return found[0]
+    return matches[0]
 
 
 async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Run]:
@@ -266,9 +268,9 @@ def _asked(*conditions: ColumnElement[bool]) -> Select[Any]:
         decisions.c.step_id == approvals.c.step_id,
         decisions.c.digest == approvals.c.digest,
     )
-    said = (decisions.c.person, decisions.c.verdict, decisions.c.at, decisions.c.reason)
+    columns = (decisions.c.person, decisions.c.verdict, decisions.c.at, decisions.c.reason)
     return (
-        select(approvals, *said)
+        select(approvals, *columns)
         .outerjoin(decisions, same)
         .where(*conditions)
         .order_by(approvals.c.asked_at, decisions.c.at)

@@ -18,8 +18,8 @@ ANNOUNCE_TIMEOUT = timedelta(hours=1)
 async def announce(parts: Parts, key: str, part: str, facts: dict[str, Any]) -> None:
     """Say `part` of the announcements once; `by` among the facts is a Person as JSON, or a Slack user id."""
     by = facts.get("by")
-    told = facts | {"by": Person(**by) if isinstance(by, dict) else by}
-    message = Message.of(parts.words.render_block("everybody", part, **told))
+    facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    message = Message.of(parts.words.render_block("everybody", part, **facts_shown))
     await durable_step(
         f"announce {part}",
         partial(upsert_message, parts, f"{key}/{part}", parts.incident_channel, message),

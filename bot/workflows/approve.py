@@ -18,21 +18,21 @@ from bot.workflows.show_run import update_approval_card
 CARD_RETRY_SECONDS = 5.0
 
 
-async def wait_for_approval(parts: Parts, known: Run, each: Step, *, shown: bool) -> None:
+async def wait_for_approval(parts: Parts, run: Run, step: Step, *, shown: bool) -> None:
     """Wait for what was asked, and keep the card up to date but for the last word. Raises WrongState that says why not.
 
     A card that stands nowhere yet (Slack is away, the incident's channel is not open) is tried again meanwhile.
     """
-    woken, seen = parts.event(known.id), 0
+    woken, decisions_seen = parts.event(run.id), 0
     while True:
         woken.clear()
-        asked, left = await _approval_status(parts, known.id, each.id)
-        if asked.state.agreed:
+        approval, left = await _approval_status(parts, run.id, step.id)
+        if approval.state.agreed:
             return
-        if asked.state is not ApprovalState.WAITING:
-            raise WrongState(asked.state.value, run=known.id)
-        if len(asked.decisions) > seen or not shown:
-            seen, shown = len(asked.decisions), bool((await show_approvers(parts, known, each)).value)
+        if approval.state is not ApprovalState.WAITING:
+            raise WrongState(approval.state.value, run=run.id)
+        if len(approval.decisions) > decisions_seen or not shown:
+            decisions_seen, shown = len(approval.decisions), bool((await show_approvers(parts, run, step)).value)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(
                 min(left / parts.clock.speed, STOP_POLL_SECONDS if shown else CARD_RETRY_SECONDS)
@@ -40,22 +40,22 @@ async def wait_for_approval(parts: Parts, known: Run, each: Step, *, shown: bool
                 await woken.wait()
 
 
-async def show_approvers(parts: Parts, known: Run, each: Step) -> Outcome:
+async def show_approvers(parts: Parts, run: Run, step: Step) -> Outcome:
     """Draw the card; good with None while it stands nowhere."""
     return await run_with_retries(
-        f"{each.id}: show who", partial(update_approval_card, parts, known.id, each.id), REFRESH_TIMEOUT
+        f"{step.id}: show who", partial(update_approval_card, parts, run.id, step.id), REFRESH_TIMEOUT
     )
 
 
 async def _approval_status(parts: Parts, run_id: str, step_id: str) -> tuple[Approval, float]:
     """How it stands, and the seconds that are left. Raises WrongState when the run is cancelled, or it is too late."""
-    asked, cancelled = await parts.store.runs.approval_status(run_id, step_id)
-    if asked is None:
+    approval, cancelled = await parts.store.runs.approval_status(run_id, step_id)
+    if approval is None:
         raise WrongState("no_such_approval", run=run_id, step=step_id)
     if cancelled:
         raise WrongState("run_cancelled", run=run_id)
-    left = (asked.expires_at - parts.clock.now()).total_seconds()
-    if asked.state is ApprovalState.WAITING and left <= 0:
+    left = (approval.expires_at - parts.clock.now()).total_seconds()
+    if approval.state is ApprovalState.WAITING and left <= 0:
         await parts.store.runs.expire(run_id, step_id)
         raise WrongState(ApprovalState.EXPIRED.value, run=run_id)
-    return asked, left
+    return approval, left

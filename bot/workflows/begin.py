@@ -22,7 +22,7 @@ from bot.workflows.note import started
 
 async def start_run(
     parts: Parts,
-    book: Runbook,
+    runbook: Runbook,
     inputs: Mapping[str, Any],
     *,
     by: Person,
@@ -34,11 +34,11 @@ async def start_run(
 ) -> Run:
     """Keep a new run and owe its workflow. Raises NotAllowed for who may not change anything."""
     if not dry_run:
-        policy_of(parts.team).may_run(by.id, max(_risks(book), key=list(Risk).index))
+        policy_of(parts.team).may_run(by.id, max(_risks(runbook), key=list(Risk).index))
     run = Run(
         id=run_id(cause),
-        runbook=book.name,
-        book=book.to_json(),
+        runbook=runbook.name,
+        book=runbook.to_json(),
         inputs=inputs,
         environment=environment,
         by=by,
@@ -46,35 +46,35 @@ async def start_run(
         incident_id=incident.id if incident else None,
         channel=(incident.channel if incident else None) or channel,
         dry_run=dry_run,
-        steps=tuple(StepRun(step.id, step.uses) for step in book.steps),
+        steps=tuple(StepRun(step.id, step.uses) for step in runbook.steps),
     )
     return (await parts.store.runs.start(run, cause, started(parts, run)))[0]
 
 
-def _risks(book: Runbook) -> Iterator[Risk]:
-    for step in book.steps:
+def _risks(runbook: Runbook) -> Iterator[Risk]:
+    for step in runbook.steps:
         yield ACTIONS.get(step.uses).risk
-    if isinstance(book.on_failure, Runbook):
-        yield from _risks(book.on_failure)
+    if isinstance(runbook.on_failure, Runbook):
+        yield from _risks(runbook.on_failure)
 
 
 def read_inputs(
-    parts: Parts, book: Runbook, given: Mapping[str, str], incident: Incident | None = None
+    parts: Parts, runbook: Runbook, given: Mapping[str, str], incident: Incident | None = None
 ) -> dict[str, Any]:
     """What was given for a runbook, in the types of its inputs, with their defaults. Raises BadInput."""
     for name in given:
-        if name not in book.inputs:
-            raise BadInput("unknown_input", runbook=book.name, input=name, nearest=nearest(name, book.inputs))
+        if name not in runbook.inputs:
+            raise BadInput("unknown_input", runbook=runbook.name, input=name, nearest=nearest(name, runbook.inputs))
     about = incident_variables(incident)
-    found: dict[str, Any] = {}
-    for name, asked in book.inputs.items():
+    values: dict[str, Any] = {}
+    for name, spec in runbook.inputs.items():
         value = given.get(name)
-        if value is None and asked.default is not None:
-            value = Expressions().render(asked.default, {"incident": about})
+        if value is None and spec.default is not None:
+            value = Expressions().render(spec.default, {"incident": about})
         if value in (None, "None", ""):
-            if asked.required or asked.type == "service":
-                raise BadInput("input_missing", runbook=book.name, input=name)
-            found[name] = None
+            if spec.required or spec.type == "service":
+                raise BadInput("input_missing", runbook=runbook.name, input=name)
+            values[name] = None
         else:
-            found[name] = asked.read(name, str(value), parts.team.services)
-    return found
+            values[name] = spec.read(name, str(value), parts.team.services)
+    return values

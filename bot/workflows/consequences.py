@@ -129,10 +129,10 @@ async def _noted(parts: Parts, incident_id: str, event: TimelineEvent) -> None:
 
 
 async def _pagerduty_id(parts: Parts, page: Page) -> str | None:
-    found = await parts.pagerduty.incident_by_key(page.key) if parts.pagerduty else None
-    if found:
-        await parts.store.pages.set_pagerduty_id(page.key, found.id)
-    return found.id if found else None
+    pager_duty_incident = await parts.pagerduty.incident_by_key(page.key) if parts.pagerduty else None
+    if pager_duty_incident:
+        await parts.store.pages.set_pagerduty_id(page.key, pager_duty_incident.id)
+    return pager_duty_incident.id if pager_duty_incident else None
 
 
 async def _sync_pages(parts: Parts, incident_id: str, *, resolve: bool = False) -> None:

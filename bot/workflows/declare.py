@@ -82,8 +82,8 @@ async def _create(parts: Parts, incident: Incident) -> tuple[str, str]:
         except Refused as problem:
             if problem.facts.get("error") != "name_taken":
                 raise
-            if found := await _find_own_channel(parts, name):
-                return found, name
+            if existing := await _find_own_channel(parts, name):
+                return existing, name
     raise Refused("slack_refused", method="conversations.create", error="name_taken")
 
 
@@ -92,8 +92,8 @@ async def _find_own_channel(parts: Parts, name: str) -> str | None:
     me = (await parts.slack.identity()).user_id
     for channel in await parts.slack.paginate("conversations.list", "channels"):
         if channel.get("name") == name and channel.get("creator") == me and not channel.get("is_archived"):
-            known = await parts.store.incidents.in_channel(channel["id"])
-            return None if known else str(channel["id"])
+            incident = await parts.store.incidents.in_channel(channel["id"])
+            return None if incident else str(channel["id"])
     return None
 
 
@@ -148,9 +148,9 @@ async def bookmark(parts: Parts, incident_id: str) -> list[str]:
     incident = await parts.store.incidents.get(incident_id)
     if incident.channel is None:
         return []
-    found = links(incident, parts.team, parts.grafana_url)
-    await asyncio.gather(*(_add_bookmark(parts, incident, title, url) for title, url in found))
-    return [url for _, url in found]
+    dashboards = links(incident, parts.team, parts.grafana_url)
+    await asyncio.gather(*(_add_bookmark(parts, incident, title, url) for title, url in dashboards))
+    return [url for _, url in dashboards]
 
 
 async def _add_bookmark(parts: Parts, incident: Incident, title: str, url: str) -> None:
@@ -158,17 +158,17 @@ async def _add_bookmark(parts: Parts, incident: Incident, title: str, url: str) 
     key = f"{incident.id}/bookmark/{title}"[:160]
     if not await parts.store.slack_messages.reserve(key, channel):
         there = await parts.slack.call("bookmarks.list", channel_id=channel)
-        if any(known.get("link") == url for known in there.get("bookmarks") or []):
+        if any(bookmark.get("link") == url for bookmark in there.get("bookmarks") or []):
             return
     await parts.slack.call("bookmarks.add", channel_id=channel, title=title, type="link", link=url)
 
 
 async def pin_card(parts: Parts, incident_id: str) -> dict[str, Any] | None:
-    known = await parts.store.slack_messages.get(f"{incident_id}/card")
-    if known is None or known.ts is None:
+    message = await parts.store.slack_messages.get(f"{incident_id}/card")
+    if message is None or message.ts is None:
         return None
     try:
-        return await parts.slack.call("pins.add", channel=known.channel, timestamp=known.ts)
+        return await parts.slack.call("pins.add", channel=message.channel, timestamp=message.ts)
     except Refused as problem:
         if problem.facts.get("error") != "already_pinned":
             raise

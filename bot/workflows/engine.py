@@ -178,7 +178,7 @@ class Engine:
             url = _system_database(self._url)
             self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
         steps = await self._client.list_workflow_steps_async(workflow_id)
-        return any(one["function_name"] == step for one in steps)
+        return any(step_info["function_name"] == step for step_info in steps)
 
     def notify(self) -> None:
         """There is work in the outbox."""
@@ -264,8 +264,8 @@ class Engine:
 
     async def _dispatch_outbox(self) -> None:
         """What this version does not know is left to a newer one, which is being rolled out."""
-        known = {NOTIFY, *_registered}
-        while owed := [work for work in await self._parts.store.outbox.pending() if work.workflow in known]:
+        runnable = {NOTIFY, *_registered}
+        while owed := [work for work in await self._parts.store.outbox.pending() if work.workflow in runnable]:
             for work in owed:
                 if work.workflow == NOTIFY:
                     self._parts.notify(*work.arguments)

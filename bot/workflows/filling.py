@@ -17,18 +17,19 @@ DEFAULT_STEP_TIMEOUT = timedelta(minutes=10)
 WAIT_PARAMETERS = ("duration", "within", "wait", "ends")  # parameters by which actions are told how long to wait
 
 
-async def expression_names(parts: Parts, known: Run, each: Step) -> dict[str, Any]:
+async def expression_names(parts: Parts, run: Run, step: Step) -> dict[str, Any]:
     """What the expressions of a step may look at. The incident is read only if it is written of."""
-    looked_at = known.incident_id if "incident" in repr((each.if_, each.with_)) else None
+    looked_at = run.incident_id if "incident" in repr((step.if_, step.with_)) else None
     incident = incident_variables(await parts.store.incidents.get(looked_at) if looked_at else None)
     steps = {
-        one.id: {**_step_facts(known, one), "state": one.state.value, "verified": one.verified} for one in known.steps
+        step_run.id: {**_step_facts(run, step_run), "state": step_run.state.value, "verified": step_run.verified}
+        for step_run in run.steps
     }
     return {
-        "inputs": dict(known.inputs),
+        "inputs": dict(run.inputs),
         "incident": incident,
         "steps": steps,
-        "run": {"id": known.id, "environment": known.environment, "by": known.by.id},
+        "run": {"id": run.id, "environment": run.environment, "by": run.by.id},
     }
 
 
@@ -44,22 +45,22 @@ def incident_variables(incident: Incident | None) -> dict[str, Any]:
     }
 
 
-def step_environment(parts: Parts, known: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
+def step_environment(parts: Parts, run: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
     """Where a step acts, and whose rules hold for it: where its namespace lies, where its runbook says, or the run's.
 
     The namespace comes first: nobody gets round the rules of production by a run in staging.
     """
     given = (parameters or {}).get("namespace")
-    known_places = [one.namespaces for one in parts.team.services.values()]
-    lies_in = {where for places in known_places for where, name in places.items() if given and name == given}
-    said = next((one.get("environment") for one in known.book["steps"] if one["id"] == step_id), None)
-    asked = str(said or known.environment)
-    return asked if not lies_in or asked in lies_in else min(lies_in)
+    known_places = [service.namespaces for service in parts.team.services.values()]
+    lies_in = {place for places in known_places for place, name in places.items() if given and name == given}
+    declared = next((s.get("environment") for s in run.book["steps"] if s["id"] == step_id), None)
+    requested = str(declared or run.environment)
+    return requested if not lies_in or requested in lies_in else min(lies_in)
 
 
 def action_context(
     parts: Parts,
-    known: Run,
+    run: Run,
     step_id: str,
     parameters: Mapping[str, Any] | None,
     foreseen: Mapping[str, Any] | None = None,
@@ -68,9 +69,9 @@ def action_context(
     undoing: bool = False,
 ) -> Context:
     """What the action of a step is given; its key is the same however often it is tried, and it `began` only once."""
-    key = f"{known.id}/{step_id}/undo" if undoing else f"{known.id}/{step_id}"
-    where = step_environment(parts, known, step_id, parameters)
-    return Context(parts, key, where, known.incident_id, known.by, foreseen or {}, began=began or parts.clock.now())
+    key = f"{run.id}/{step_id}/undo" if undoing else f"{run.id}/{step_id}"
+    environment = step_environment(parts, run, step_id, parameters)
+    return Context(parts, key, environment, run.incident_id, run.by, foreseen or {}, began=began or parts.clock.now())
 
 
 def parse_parameters(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,18 +80,22 @@ def parse_parameters(action: Action, parameters: Mapping[str, Any]) -> dict[str,
     return {name: getattr(model, name) for name in action.parameters.model_fields}
 
 
-def step_timeout(each: Step, given: Mapping[str, Any], now: datetime) -> timedelta:
+def step_timeout(step: Step, given: Mapping[str, Any], now: datetime) -> timedelta:
     """How long the action of a step may take with these typed parameters, when it begins now.
 
     What the runbook says; without that ten minutes, and besides as long as the action is told to wait.
     """
-    if each.timeout:
-        return each.timeout
-    told = (given.get(name) for name in WAIT_PARAMETERS)
-    own = (one - now if isinstance(one, datetime) else one for one in told if isinstance(one, timedelta | datetime))
+    if step.timeout:
+        return step.timeout
+    generator = (given.get(name) for name in WAIT_PARAMETERS)
+    own = (
+        value - now if isinstance(value, datetime) else value
+        for value in generator
+        if isinstance(value, timedelta | datetime)
+    )
     return DEFAULT_STEP_TIMEOUT + max((timedelta(), *own))
 
 
-def _step_facts(known: Run, one: StepRun) -> Mapping[str, Any]:
+def _step_facts(run: Run, step_run: StepRun) -> Mapping[str, Any]:
     """The facts that a step gave; those that it foresees in a dry run."""
-    return one.result or (one.rehearsed if known.dry_run else None) or {}
+    return step_run.result or (step_run.rehearsed if run.dry_run else None) or {}

@@ -26,10 +26,10 @@ async def post_timeline_event(parts: Parts, incident_id: str, event: TimelineEve
 
 async def _post_timeline_event(parts: Parts, incident_id: str, event: TimelineEvent) -> dict[str, Any]:
     incident = await parts.store.incidents.get(incident_id)
-    where = await destination(parts, incident)
-    if where is None:
+    target = await destination(parts, incident)
+    if target is None:
         raise Unavailable("channel_pending", incident=incident_id)
-    channel, thread = where
+    channel, thread = target
     return await upsert_message(
         parts, f"{incident_id}/{event.seq}", channel, timeline_message(event, incident, parts.words), thread=thread
     )
@@ -81,8 +81,8 @@ async def update_topic(parts: Parts, incident_id: str) -> None:
         now = topic(incident, parts.words, commander=owner.name if owner else None)
         digest = hashlib.sha256(now.encode()).hexdigest()
         await parts.store.slack_messages.reserve(key, incident.channel)
-        known = await parts.store.slack_messages.get(key)
-        if known is None or known.digest != digest:
+        message = await parts.store.slack_messages.get(key)
+        if message is None or message.digest != digest:
             await parts.slack.call("conversations.setTopic", channel=incident.channel, topic=now)
             await parts.store.slack_messages.mark_sent(key, incident.channel, None, digest)
 

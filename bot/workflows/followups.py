@@ -59,13 +59,13 @@ def due_reminders(followups: Iterable[FollowUp], now: datetime, policy: FollowUp
     Of reminders that were missed, because nobody looked for a while, only the newest one is left.
     """
     due = []
-    for one in followups:
-        if one.state is FollowUpState.DONE:
+    for followup in followups:
+        if followup.state is FollowUpState.DONE:
             continue
-        overdue = one.due is not None and now.date() > one.due
-        number = int((now - one.opened_at) / policy.remind_every) + overdue
+        overdue = followup.due is not None and now.date() > followup.due
+        number = int((now - followup.opened_at) / policy.remind_every) + overdue
         if number > 0:
-            due.append(Reminder(one, number, overdue))
+            due.append(Reminder(followup, number, overdue))
     return due
 
 
@@ -153,9 +153,9 @@ async def _get(parts: Parts, followup_id: str) -> FollowUp:
 
 async def _link(parts: Parts, incident: Incident) -> str | None:
     for which in ("report", "card", "headline"):
-        known = await parts.store.slack_messages.get(f"{incident.id}/{which}")
-        if known and known.ts:
-            return parts.slack.permalink(known.channel, known.ts)
+        message = await parts.store.slack_messages.get(f"{incident.id}/{which}")
+        if message and message.ts:
+            return parts.slack.permalink(message.channel, message.ts)
     return None
 
 

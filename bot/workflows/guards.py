@@ -35,7 +35,7 @@ async def raise_if_frozen(parts: Parts) -> None:
 
 async def run_until_interrupted(work: Awaitable[T], *guards: Awaitable[NoReturn]) -> T:
     """What `work` gives; as soon as one of the guards raises it is cut off, and that is raised."""
-    tasks = [asyncio.ensure_future(one) for one in (work, *guards)]
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in (work, *guards)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(task for task in tasks if task.done()).result()

@@ -25,8 +25,8 @@ async def page_teams(parts: Parts, incident_id: str, trigger: str) -> None:
 
     `occasion` tells this time from others (declared, a changed severity, reopened).
     """
-    found = await durable_step("who", lambda: _teams(parts, incident_id, trigger))
-    for position, team in enumerate(found.value or []):
+    outcome = await durable_step("who", lambda: _teams(parts, incident_id, trigger))
+    for position, team in enumerate(outcome.value or []):
         key = incident_id if position == 0 else f"{incident_id}/{team}"
         await start("page", f"{key}/paging/{trigger}", key, incident_id, team, "", trigger)
 
@@ -58,8 +58,8 @@ async def _send(parts: Parts, key: str, incident_id: str, team: str, text: str) 
     if parts.pagerduty is None:
         raise NotConfigured("pagerduty_off")
     incident = await parts.store.incidents.get(incident_id)
-    known = await parts.store.pages.by_key(key)
-    if not text and (not incident.status.is_open or (known and known.state in ("sent", "acknowledged"))):
+    page = await parts.store.pages.by_key(key)
+    if not text and (not incident.status.is_open or (page and page.state in ("sent", "acknowledged"))):
         return {"skipped": True}
     await parts.store.pages.add(key, incident_id, team, "sending")
     about = f"{incident.id} {incident.severity} · {text or incident.title}"
@@ -72,7 +72,11 @@ async def _send(parts: Parts, key: str, incident_id: str, team: str, text: str) 
         service=_service(parts, team),
         links=[{"href": link, "text": incident.id}] if (link := await _link(parts, incident_id)) else [],
     )
-    return {"who": ", ".join(one["name"] for one in await on_call_contacts(parts, team, remembered=True))}
+    return {
+        "who": ", ".join(
+            on_call_contact["name"] for on_call_contact in await on_call_contacts(parts, team, remembered=True)
+        )
+    }
 
 
 async def _link(parts: Parts, incident_id: str) -> str | None:
@@ -126,8 +130,8 @@ async def sync_page_state(parts: Parts, incident_id: str, *, resolve: bool = Fal
 
 
 def _service(parts: Parts, team: str) -> str | None:
-    known = parts.team.teams.get(team)
-    return known.pagerduty if known else None
+    configured = parts.team.teams.get(team)
+    return configured.pagerduty if configured else None
 
 
 async def on_call_contacts(parts: Parts, team: str, *, remembered: bool = False) -> list[dict[str, str]]:
@@ -135,21 +139,21 @@ async def on_call_contacts(parts: Parts, team: str, *, remembered: bool = False)
 
     With `remembered` only what is in memory already is used, since the page itself must not wait for it.
     """
-    known = parts.team.teams.get(team)
-    found: list[dict[str, str]] = []
-    if parts.pagerduty and known and known.pagerduty:
+    configured = parts.team.teams.get(team)
+    contacts: list[dict[str, str]] = []
+    if parts.pagerduty and configured and configured.pagerduty:
         try:
-            on_call = await parts.on_call.get(known.pagerduty, remembered=remembered)
-            found = [
-                {"name": one.name, "phone": one.phone or "", "email": one.email or ""}
-                for one in on_call
-                if one.level == 1
+            on_call = await parts.on_call.get(configured.pagerduty, remembered=remembered)
+            contacts = [
+                {"name": person.name, "phone": person.phone or "", "email": person.email or ""}
+                for person in on_call
+                if person.level == 1
             ]
         except (Unavailable, Refused):
-            found = []
-    if not found and known and known.contact and not remembered:
-        contact = known.contact
-        found = [{"name": contact.name, "phone": contact.phone or "", "email": contact.email or ""}]
-    if not remembered and parts.team.emergency_contact and not any(one["phone"] for one in found):
-        found.append({"name": parts.team.organisation, "phone": parts.team.emergency_contact, "email": ""})
-    return found
+            contacts = []
+    if not contacts and configured and configured.contact and not remembered:
+        contact = configured.contact
+        contacts = [{"name": contact.name, "phone": contact.phone or "", "email": contact.email or ""}]
+    if not remembered and parts.team.emergency_contact and not any(contact["phone"] for contact in contacts):
+        contacts.append({"name": parts.team.organisation, "phone": parts.team.emergency_contact, "email": ""})
+    return contacts

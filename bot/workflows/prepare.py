@@ -47,62 +47,64 @@ class StepPlan:
         return not (self.skip or self.changes or self.waits)
 
 
-async def plan_step(parts: Parts, run: Run, each: Step) -> tuple[StepPlan, StepRun]:
+async def plan_step(parts: Parts, run: Run, step: Step) -> tuple[StepPlan, StepRun]:
     """Rehearse a step, and keep its parameters, its effects and their digest; ask for the approvals that it needs.
 
     What only looks is performing at once; if that was cut off by a restart it is not rehearsed again, since what its
     rehearsal has set (a deadline) holds. Raises what the rehearsal raises.
     """
     parts.event(run.id).clear()
-    known = await parts.store.runs.refresh(run)
-    stored, action = known.step(each.id), ACTIONS.get(each.uses)
-    if known.cancel_by:
-        raise WrongState("run_cancelled", run=known.id)
-    if stored.began_at and not stored.effects:
-        may_take = step_timeout(each, parse_parameters(action, stored.parameters or {}), parts.clock.now())
-        return StepPlan(seconds=may_take.total_seconds()), stored
-    seen = await expression_names(parts, known, each)
+    current = await parts.store.runs.refresh(run)
+    step_run, action = current.step(step.id), ACTIONS.get(step.uses)
+    if current.cancel_by:
+        raise WrongState("run_cancelled", run=current.id)
+    if step_run.began_at and not step_run.effects:
+        may_take = step_timeout(step, parse_parameters(action, step_run.parameters or {}), parts.clock.now())
+        return StepPlan(seconds=may_take.total_seconds()), step_run
+    names = await expression_names(parts, current, step)
     expressions = Expressions()
-    if each.if_ and not expressions.evaluate(each.if_, seen):
-        await parts.store.runs.set_step(known.id, each.id, state=StepState.SKIPPED)
-        return StepPlan(skip=True), stored
-    parameters = action.read(expressions.render(each.with_, seen))
+    if step.if_ and not expressions.evaluate(step.if_, names):
+        await parts.store.runs.set_step(current.id, step.id, state=StepState.SKIPPED)
+        return StepPlan(skip=True), step_run
+    parameters = action.read(expressions.render(step.with_, names))
     given = parse_parameters(action, parameters)
-    may_take = step_timeout(each, given, parts.clock.now())
+    may_take = step_timeout(step, given, parts.clock.now())
     with dry_run() as recorder:
         facts = await run_until_interrupted(
-            action.execute(action_context(parts, known, each.id, parameters), **given),
-            wait_for_stop(parts, known.id, changes=False),
+            action.execute(action_context(parts, current, step.id, parameters), **given),
+            wait_for_stop(parts, current.id, changes=False),
             Deadline.starting(parts.clock, may_take).passed(),
         )
-    effects = tuple(replace(one, diff=parts.redaction.text(one.diff)) for one in recorder.effects)
-    where, waits = step_environment(parts, known, each.id, parameters), action.waits_for is not None
-    needed = _approvals_needed(parts, where, each, action) if effects or waits else Needed(Risk.READ, 0)
-    todo = StepPlan(
+    effects = tuple(replace(effect, diff=parts.redaction.text(effect.diff)) for effect in recorder.effects)
+    environment, waits = step_environment(parts, current, step.id, parameters), action.waits_for is not None
+    needed = _approvals_needed(parts, environment, step, action) if effects or waits else Needed(Risk.READ, 0)
+    step_plan = StepPlan(
         approvals=needed.approvals,
         changes=bool(effects),
         waits=waits,
-        lock_key=action.lock_key(parameters, environment=where) if effects else None,
+        lock_key=action.lock_key(parameters, environment=environment) if effects else None,
         seconds=may_take.total_seconds(),
     )
     rehearsed = replace(
-        stored,
+        step_run,
         parameters=parameters,
         effects=effects,
-        digest=digest(each.uses, parameters, effects),
+        digest=digest(step.uses, parameters, effects),
         rehearsed=action.result.dump_python(facts, mode="json") if facts is not None else None,
     )
-    return todo, await _save_plan(parts, known, each, todo, needed, rehearsed)
+    return step_plan, await _save_plan(parts, current, step, step_plan, needed, rehearsed)
 
 
-async def _save_plan(parts: Parts, known: Run, each: Step, todo: StepPlan, needed: Needed, step: StepRun) -> StepRun:
+async def _save_plan(
+    parts: Parts, run: Run, step_spec: Step, step_plan: StepPlan, needed: Needed, step: StepRun
+) -> StepRun:
     """Keep a rehearsed step in the state that comes next, and ask whoever must agree, in one transaction.
 
     A dry run waits for nothing: what a look has seen in its rehearsal is what it found.
     """
     now = parts.clock.now()
-    asks, at_once = todo.approvals and not known.dry_run, todo.is_read_only and each.verify is None
-    if known.dry_run and todo.is_read_only:
+    asks, at_once = step_plan.approvals and not run.dry_run, step_plan.is_read_only and step_spec.verify is None
+    if run.dry_run and step_plan.is_read_only:
         kept = replace(step, state=StepState.DONE, began_at=now, ended_at=now, result=step.rehearsed or {})
     else:
         state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
@@ -110,22 +112,22 @@ async def _save_plan(parts: Parts, known: Run, each: Step, todo: StepPlan, neede
     values = {name: getattr(kept, name) for name in PLANNED_COLUMNS}
     if asks:
         until = now + needed.expires
-        approval = Approval(known.id, step.id, step.digest, needed.approvals, needed.role, now, until)
+        approval = Approval(run.id, step.id, step.digest, needed.approvals, needed.role, now, until)
         await parts.store.runs.request_approval(approval, **values)
     else:
-        await parts.store.runs.set_step(known.id, step.id, **values)
+        await parts.store.runs.set_step(run.id, step.id, **values)
     return kept
 
 
-def _approvals_needed(parts: Parts, environment: str, each: Step, action: Action) -> Needed:
-    asked = each.approval
+def _approvals_needed(parts: Parts, environment: str, step: Step, action: Action) -> Needed:
+    approval = step.approval
     at_least = 1 if action.waits_for else None
     return policy_of(parts.team).needed(
         action.name,
         action.risk,
         environment,
         parts.clock.now(),
-        role=asked.role if asked else None,
-        approvals=(asked.count if asked else None) or at_least,
-        expires=asked.expires if asked else None,
+        role=approval.role if approval else None,
+        approvals=(approval.count if approval else None) or at_least,
+        expires=approval.expires if approval else None,
     )

@@ -22,10 +22,10 @@ async def propose(parts: Parts, incident_id: str, runbooks: list[dict[str, str]]
 
 async def _propose(parts: Parts, incident_id: str, runbooks: list[dict[str, str]]) -> None:
     incident = await parts.store.incidents.get(incident_id)
-    where = await destination(parts, incident)
-    if where is None:
+    target = await destination(parts, incident)
+    if target is None:
         raise Unavailable("channel_pending", incident=incident_id)
-    channel, thread = where
+    channel, thread = target
     await upsert_message(
         parts, f"{incident_id}/proposal", channel, proposal(incident, runbooks, parts.words), thread=thread
     )

@@ -18,15 +18,15 @@ REMIND_TIMEOUT = timedelta(minutes=5)
 async def remind_loop(parts: Parts, incident_id: str) -> None:
     """Live as long as the incident has something to be reminded of."""
     while True:
-        told = await durable_step("remind", lambda: _remind(parts, incident_id))
+        outcome = await durable_step("remind", lambda: _remind(parts, incident_id))
         unfiled = await durable_step(
             "remind of follow-ups", lambda: remind_followups(parts, incident_id), REMIND_TIMEOUT
         )
         for due in unfiled.value or []:
             await start("file_followup", f"{due['followup']}/file/{due['number']}", due["followup"])
-        if told.ok and told.value is None:
+        if outcome.ok and outcome.value is None:
             return
-        again = told.value if told.ok else (parts.clock.now() + timedelta(minutes=1)).isoformat()
+        again = outcome.value if outcome.ok else (parts.clock.now() + timedelta(minutes=1)).isoformat()
         await sleep_until(parts, datetime.fromisoformat(again))
 
 
@@ -37,7 +37,11 @@ async def _remind(parts: Parts, incident_id: str) -> str | None:
     due: list[datetime] = [now + REMIND_INTERVAL]
     if incident.status.is_open:
         due.append(await _update_due(parts, incident, now))
-    followups = [one for one in await parts.store.followups.list_by_incident(incident_id) if one.state.value != "done"]
+    followups = [
+        followup
+        for followup in await parts.store.followups.list_by_incident(incident_id)
+        if followup.state.value != "done"
+    ]
     if incident.status is Status.CLOSED and not followups:
         return None
     return min(due).isoformat()

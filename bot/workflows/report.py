@@ -84,8 +84,8 @@ async def compose(parts: Parts, incident_id: str) -> tuple[Report, RenderedRepor
 
 async def update_report_message(parts: Parts, incident_id: str) -> None:
     """Bring the report's message to what is true now, if there is one; its files stay as they are."""
-    known = await parts.store.slack_messages.get(f"{incident_id}/report")
-    if known and known.ts:
+    message = await parts.store.slack_messages.get(f"{incident_id}/report")
+    if message and message.ts:
         await _show(parts, incident_id)
 
 
@@ -163,8 +163,8 @@ async def _charts(
             if (name := chart_name(moment, figure.query)) in names
         ]
         if charts:
-            found = [await parts.store.documents.read(incident_id, chart.name) for chart in charts]
-            return charts, {document.name: document.content for document in found if document}
+            documents = [await parts.store.documents.read(incident_id, chart.name) for chart in charts]
+            return charts, {document.name: document.content for document in documents if document}
     return [], {}
 
 
@@ -185,10 +185,10 @@ async def _links(
                 links.setdefault(event.seq, []).append((name, url))
     taken = {event.facts["snapshot"]: event.seq for event in timeline if event.kind is Kind.SNAPSHOT_TAKEN}
     posts = await parts.store.slack_messages.with_prefix(f"{incident.id}/")
-    for key, known in posts.items():
+    for key, message in posts.items():
         which = key.removeprefix(f"{incident.id}/")
         seq = 1 if which == "card" else int(which) if which.isdigit() else taken.get(key)
-        url = parts.slack.permalink(known.channel, known.ts) if seq and known.ts else None
+        url = parts.slack.permalink(message.channel, message.ts) if seq and message.ts else None
         if seq and url and not any(name == "Slack" for name, _ in links.get(seq, [])):
             links.setdefault(seq, []).append(("Slack", url))
     return links
@@ -203,5 +203,5 @@ def _names(parts: Parts, timeline: Iterable[TimelineEvent]) -> dict[str, str]:
 
 
 async def _channel_url(parts: Parts, incident: Incident) -> str | None:
-    known = await parts.store.slack_messages.get(f"{incident.id}/card")
-    return parts.slack.permalink(known.channel, known.ts) if known and known.ts else None
+    message = await parts.store.slack_messages.get(f"{incident.id}/card")
+    return parts.slack.permalink(message.channel, message.ts) if message and message.ts else None

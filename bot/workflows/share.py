@@ -22,8 +22,8 @@ async def upload_once(
     names and titles; they must therefore tell one key from another. Raises Unavailable and Refused.
     """
     posts = parts.store.slack_messages
-    known = await posts.get(key)
-    if known and known.ts:
+    message = await posts.get(key)
+    if message and message.ts:
         return
     if not await posts.reserve(key, channel) and (ts := await _find_upload(parts, channel, thread, files)):
         await posts.mark_sent(key, channel, ts, None)

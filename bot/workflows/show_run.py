@@ -28,26 +28,26 @@ async def update_run_message(parts: Parts, run_id: str) -> None:
 
 
 async def _update_run_message(parts: Parts, run_id: str) -> None:
-    known = await parts.store.runs.get(run_id)
-    if where := await _run_destination(parts, known):
-        channel, thread = where
-        await upsert_message(parts, _run_message_key(run_id), channel, progress(known, parts.words), thread=thread)
+    run = await parts.store.runs.get(run_id)
+    if target := await _run_destination(parts, run):
+        channel, thread = target
+        await upsert_message(parts, _run_message_key(run_id), channel, progress(run, parts.words), thread=thread)
 
 
 async def update_approval_card(parts: Parts, run_id: str, step_id: str) -> dict[str, Any] | None:
     """Draw what waits for people: what exactly would be done or is asked, by whom, who has said what, until when."""
     async with parts.message_lock(f"{run_id}/{step_id}/approval"):
-        known = await parts.store.runs.get(run_id)
-        asked = await parts.store.runs.approval(run_id, step_id)
-        where = await _run_destination(parts, known)
-        if where is None or asked is None:
+        run = await parts.store.runs.get(run_id)
+        approval = await parts.store.runs.approval(run_id, step_id)
+        target = await _run_destination(parts, run)
+        if target is None or approval is None:
             return None
-        channel, thread = where
-        stored = known.step(step_id)
-        answers = ACTIONS.get(stored.uses).waits_for is WaitsFor.ANSWER
-        card = (question_card if answers else approval_card)(known, stored, asked, parts.words)
+        channel, thread = target
+        step_run = run.step(step_id)
+        answers = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
+        card = (question_card if answers else approval_card)(run, step_run, approval, parts.words)
         posted = await upsert_message(parts, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
-    diff = whole_diff(stored)
+    diff = whole_diff(step_run)
     if diff and not answers:
         name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
         comment, below = parts.words.render_block("approval", "whole_diff"), thread or posted["ts"]
@@ -57,21 +57,21 @@ async def update_approval_card(parts: Parts, run_id: str, step_id: str) -> dict[
     return posted
 
 
-async def post_result(parts: Parts, known: Run, each: Step, stored: StepRun) -> None:
+async def post_result(parts: Parts, run: Run, step: Step, step_run: StepRun) -> None:
     """Put what a reading step has found below the run's message, long output as a file."""
-    title = parts.words.pick(each.title) if each.title else each.uses
-    found = result(stored, title, parts.words)
-    if found is None:
+    title = parts.words.pick(step.title) if step.title else step.uses
+    posted = result(step_run, title, parts.words)
+    if posted is None:
         return
-    run_id, step_id = known.id, each.id
-    message, file = found
+    run_id, step_id = run.id, step.id
+    message, file = posted
     progress_post = await parts.store.slack_messages.get(_run_message_key(run_id))
     if progress_post is None or progress_post.ts is None:
         await update_run_message(parts, run_id)
         progress_post = await parts.store.slack_messages.get(_run_message_key(run_id))
     if progress_post is None or progress_post.ts is None:
         return
-    _, thread = await _run_destination(parts, known) or (None, None)
+    _, thread = await _run_destination(parts, run) or (None, None)
     key, channel, thread = f"{run_id}/{step_id}/result", progress_post.channel, thread or progress_post.ts
     if file is None:
         await upsert_message(parts, key, channel, message, thread=thread)
@@ -84,8 +84,8 @@ def _run_message_key(run_id: str) -> str:
     return f"{run_id}/progress"
 
 
-async def _run_destination(parts: Parts, known: Run) -> tuple[str, str | None] | None:
+async def _run_destination(parts: Parts, run: Run) -> tuple[str, str | None] | None:
     """Where the run is told, as a channel and a thread in it: where it was asked for, or where its incident is told."""
-    if known.channel is None and known.incident_id:
-        return await destination(parts, await parts.store.incidents.get(known.incident_id))
-    return (known.channel, None) if known.channel else None
+    if run.channel is None and run.incident_id:
+        return await destination(parts, await parts.store.incidents.get(run.incident_id))
+    return (run.channel, None) if run.channel else None

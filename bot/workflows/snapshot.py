@@ -49,59 +49,59 @@ async def snapshot(parts: Parts, incident_id: str, moment: str, request: Snapsho
     `moment` is `declared`, `mitigated` or `resolved` (the second time, after reopening, it becomes `resolved-2`), or
     for a `request` whatever names it within the incident. It ends within moments even when Prometheus is silent.
     """
-    asked = request
-    if asked is None:
-        found = await durable_step("what", partial(_resolve_request, parts, incident_id, moment))
-        if not found.ok:
+    request_ = request
+    if request_ is None:
+        outcome = await durable_step("what", partial(_resolve_request, parts, incident_id, moment))
+        if not outcome.ok:
             return
-        asked, moment = found.value
-    taken = await durable_step("take", partial(_take, parts, asked))
+        request_, moment = outcome.value
+    taken = await durable_step("take", partial(_take, parts, request_))
     if not taken.ok:
         if taken.error not in NOT_MEASURABLE:
             await record_failure(parts, incident_id, "snapshot", taken)
         return
     after = Snapshot.from_json(taken.value["after"])
     later = request is None and after.is_temporarily_incomplete
-    drawn = await _show(parts, incident_id, moment, asked, taken.value, later=later, drawn=[])
+    drawn = await _show(parts, incident_id, moment, request_, taken.value, later=later, drawn=[])
     if later:
         id = f"{incident_id}/snapshot/{moment}/again"
-        await start("complete_snapshot", id, incident_id, moment, asked, drawn)
+        await start("complete_snapshot", id, incident_id, moment, request_, drawn)
     else:
-        await durable_step("keep", partial(_save, parts, incident_id, moment, asked, taken.value), TABLE_TIMEOUT)
+        await durable_step("keep", partial(_save, parts, incident_id, moment, request_, taken.value), TABLE_TIMEOUT)
 
 
 async def complete_snapshot(
-    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, drawn: list[str]
+    parts: Parts, incident_id: str, moment: str, request: SnapshotRequest, drawn: list[str]
 ) -> None:
     """Ask again for what Prometheus could not say at the moment itself, and put it where the gap is."""
-    now = datetime.fromisoformat(asked["now"])
+    now = datetime.fromisoformat(request["now"])
     for seconds in COMPLETE_AFTER:
         await sleep_until(parts, now + timedelta(seconds=seconds))
-        taken = await durable_step("take", partial(_take, parts, asked))
+        taken = await durable_step("take", partial(_take, parts, request))
         if not taken.ok:
             continue
         after = Snapshot.from_json(taken.value["after"])
         done = not after.is_temporarily_incomplete or seconds == COMPLETE_AFTER[-1]
         if done or len(after.figures) > len(drawn):
-            drawn = await _show(parts, incident_id, moment, asked, taken.value, later=not done, drawn=drawn)
+            drawn = await _show(parts, incident_id, moment, request, taken.value, later=not done, drawn=drawn)
         if done:
-            await durable_step("keep", partial(_save, parts, incident_id, moment, asked, taken.value), TABLE_TIMEOUT)
+            await durable_step("keep", partial(_save, parts, incident_id, moment, request, taken.value), TABLE_TIMEOUT)
             return
 
 
 async def _show(
-    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any], *, later: bool,
+    parts: Parts, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], *, later: bool,
     drawn: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """Post the table, and the charts of what was not `drawn` before; gives the names of all that are drawn now."""
     figures = [figure["query"] for figure in taken["after"]["figures"]]
     new = [query for query in figures if query not in drawn]
-    said, _ = await asyncio.gather(
-        durable_step("say", partial(_post_table, parts, incident_id, moment, asked, taken, later), TABLE_TIMEOUT),
-        durable_step("draw", partial(_render_charts, parts, incident_id, moment, asked, taken, new)),
+    outcome, _ = await asyncio.gather(
+        durable_step("say", partial(_post_table, parts, incident_id, moment, request, taken, later), TABLE_TIMEOUT),
+        durable_step("draw", partial(_render_charts, parts, incident_id, moment, request, taken, new)),
     )
-    if new and said.ok and said.value:
-        hand_out = partial(_upload_charts, parts, incident_id, moment, asked, taken, new, said.value)
+    if new and outcome.ok and outcome.value:
+        hand_out = partial(_upload_charts, parts, incident_id, moment, request, taken, new, outcome.value)
         await durable_step("charts", hand_out, CHART_UPLOAD_TIMEOUT)
     return figures
 
@@ -149,30 +149,30 @@ def snapshot_request(
     }
 
 
-async def _take(parts: Parts, asked: SnapshotRequest) -> dict[str, Any]:
+async def _take(parts: Parts, request: SnapshotRequest) -> dict[str, Any]:
     """The snapshot, and the one of the second moment, as JSON. Raises BadInput for what cannot be asked for."""
-    after, before = await take_now(parts, asked)
+    after, before = await take_now(parts, request)
     return {"after": after.to_json(), "before": before.to_json() if before else None}
 
 
-async def take_now(parts: Parts, asked: SnapshotRequest) -> tuple[Snapshot, Snapshot | None]:
+async def take_now(parts: Parts, request: SnapshotRequest) -> tuple[Snapshot, Snapshot | None]:
     """What was asked for, and the earlier moment with which it is compared, if one is."""
     if parts.prometheus is None:
         raise NotConfigured("prometheus_off")
     prestart()
-    wanted = board(parts.team, asked["what"], asked["service"])
-    at, start, calm = (datetime.fromisoformat(asked[name]) for name in ("at", "start", "calm_until"))
+    wanted = board(parts.team, request["what"], request["service"])
+    at, start, calm = (datetime.fromisoformat(request[name]) for name in ("at", "start", "calm_until"))
     after = await query_board(parts.prometheus, wanted, at, start=start, calm_until=calm)
-    if asked["before"] is None:
+    if request["before"] is None:
         return after, None
-    earlier = datetime.fromisoformat(asked["before"])
+    earlier = datetime.fromisoformat(request["before"])
     return after, await query_board(parts.prometheus, wanted, earlier, start=earlier - WINDOW, calm_until=calm)
 
 
 def message(
     parts: Parts,
     words: Translations,
-    asked: SnapshotRequest,
+    request: SnapshotRequest,
     after: Snapshot,
     before: Snapshot | None,
     *,
@@ -182,33 +182,33 @@ def message(
     title = board_title(parts, after, words)
     if before is not None:
         return messages.comparison(before, after, words, title=title)
-    return messages.snapshot(after, words, title=title, moment=_trigger(asked), later=later)
+    return messages.snapshot(after, words, title=title, moment=_trigger(request), later=later)
 
 
 def board_title(parts: Parts, snapshot: Snapshot, words: Translations) -> str:
-    known = parts.team.boards.get(snapshot.board) or parts.team.queries.get(snapshot.board)
-    titles: Mapping[str, str] = {str(locale): title for locale, title in known.title.items()} if known else {}
+    titled = parts.team.boards.get(snapshot.board) or parts.team.queries.get(snapshot.board)
+    titles: Mapping[str, str] = {str(locale): title for locale, title in titled.title.items()} if titled else {}
     return titles.get(words.locale, snapshot.board)
 
 
 async def charts(
     parts: Parts,
     words: Translations,
-    asked: SnapshotRequest,
+    request: SnapshotRequest,
     after: Snapshot,
     incident: Incident | None,
     queries: Sequence[str],
 ) -> dict[str, bytes]:
     """A PNG for each of the queries, with the marks of the incident or of the two moments compared."""
-    marks = _marks(asked, incident, words)
+    marks = _marks(request, incident, words)
     figures = [figure for figure in after.figures if figure.query in queries]
     pictures = await render(after, figures, marks, words)
     return {figure.query: picture for figure, picture in zip(figures, pictures, strict=True)}
 
 
-def _marks(asked: SnapshotRequest, incident: Incident | None, words: Translations) -> list[Mark]:
-    if asked["before"]:
-        moments = (datetime.fromisoformat(asked[name]) for name in ("before", "at"))
+def _marks(request: SnapshotRequest, incident: Incident | None, words: Translations) -> list[Mark]:
+    if request["before"]:
+        moments = (datetime.fromisoformat(request[name]) for name in ("before", "at"))
         return [Mark(at, f"{at:%H:%M}") for at in moments]
     if incident is None:
         return []
@@ -216,7 +216,7 @@ def _marks(asked: SnapshotRequest, incident: Incident | None, words: Translation
 
 
 async def _post_table(
-    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any], later: bool
+    parts: Parts, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], later: bool
 ) -> dict[str, Any] | None:
     key = f"{incident_id}/snapshot/{moment}"
     async with parts.message_lock(key):
@@ -224,7 +224,7 @@ async def _post_table(
         if incident.channel is None:
             return None
         return await upsert_message(
-            parts, key, incident.channel, message(parts, parts.words, asked, *_read(taken), later=later)
+            parts, key, incident.channel, message(parts, parts.words, request, *_read(taken), later=later)
         )
 
 
@@ -232,46 +232,53 @@ async def _render_charts(
     parts: Parts,
     incident_id: str,
     moment: str,
-    asked: SnapshotRequest,
+    request: SnapshotRequest,
     taken: Mapping[str, Any],
     queries: Sequence[str],
 ) -> None:
     incident = await parts.store.incidents.get(incident_id)
     after, _ = _read(taken)
-    for query, picture in (await charts(parts, parts.words, asked, after, incident, queries)).items():
+    for query, picture in (await charts(parts, parts.words, request, after, incident, queries)).items():
         document = Document(chart_name(moment, query), "image/png", picture, parts.clock.now())
         await parts.store.documents.write(incident_id, document)
 
 
 async def _upload_charts(
-    parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any], queries: Sequence[str],
-    said: Mapping[str, str],
-) -> None:  # fmt: skip
+    parts: Parts,
+    incident_id: str,
+    moment: str,
+    request: SnapshotRequest,
+    taken: Mapping[str, Any],
+    queries: Sequence[str],
+    posted: Mapping[str, str],
+) -> None:
     """The charts as they were drawn, below the table: on a phone nobody opens a thread at 3 a.m."""
     after, before = _read(taken)
-    titles = chart_titles(parts.words, asked, after, before)
+    titles = chart_titles(parts.words, request, after, before)
     files = []
     for query in queries:
         name = chart_name(moment, query)
         if document := await parts.store.documents.read(incident_id, name):
             files.append((f"{incident_id}-{name.rpartition('/')[2]}", titles[query], document.content))
-    comment = charts_comment(parts, parts.words, asked, after)
+    comment = charts_comment(parts, parts.words, request, after)
     key = f"{incident_id}/snapshot/{moment}/charts/{_digest(*queries)}"
-    await upload_once(parts, key, said["channel"], files, comment)
+    await upload_once(parts, key, posted["channel"], files, comment)
 
 
 def chart_titles(
-    words: Translations, asked: SnapshotRequest, after: Snapshot, before: Snapshot | None
+    words: Translations, request: SnapshotRequest, after: Snapshot, before: Snapshot | None
 ) -> dict[str, str]:
     """What each query's chart is called; within one snapshot no two are called the same."""
-    return messages.chart_titles(after, words, moment=_trigger(asked), before=before.at if before else None)
+    return messages.chart_titles(after, words, moment=_trigger(request), before=before.at if before else None)
 
 
-def charts_comment(parts: Parts, words: Translations, asked: SnapshotRequest, after: Snapshot) -> str:
-    return messages.charts_comment(after, words, title=board_title(parts, after, words), moment=_trigger(asked))
+def charts_comment(parts: Parts, words: Translations, request: SnapshotRequest, after: Snapshot) -> str:
+    return messages.charts_comment(after, words, title=board_title(parts, after, words), moment=_trigger(request))
 
 
-async def _save(parts: Parts, incident_id: str, moment: str, asked: SnapshotRequest, taken: Mapping[str, Any]) -> None:
+async def _save(
+    parts: Parts, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any]
+) -> None:
     """Put the snapshot into the store, and the figures on the timeline as evidence."""
     after, before = _read(taken)
     key = f"{incident_id}/snapshot/{moment}"
@@ -284,12 +291,12 @@ async def _save(parts: Parts, incident_id: str, moment: str, asked: SnapshotRequ
         "service": after.service,
         "of": after.at.isoformat(),
         "figures": [metric_json(figure) for figure in after.figures],
-        "missing": [one.measure.query for one in after.missing],
+        "missing": [missing.measure.query for missing in after.missing],
         "charts": [chart_name(moment, figure.query) for figure in after.figures],
     }
     if before is not None:
         facts |= {"compared_with": before.at.isoformat(), "effect": assess(compare(before, after)).value}
-    by = Person(asked["by"]["id"], asked["by"]["name"]) if asked["by"] else BOT
+    by = Person(request["by"]["id"], request["by"]["name"]) if request["by"] else BOT
     at = parts.clock.now()
     await parts.store.incidents.change(
         incident_id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), cause=key[:160]
@@ -303,8 +310,8 @@ def chart_name(moment: str, query: str) -> str:
     return f"charts/{moment}-{query}.png"
 
 
-def _trigger(asked: SnapshotRequest) -> str:
-    return str(asked["occasion"]) if asked["occasion"] in (*AT_MILESTONES, ASKED) else ASKED
+def _trigger(request: SnapshotRequest) -> str:
+    return str(request["occasion"]) if request["occasion"] in (*AT_MILESTONES, ASKED) else ASKED
 
 
 def _read(taken: Mapping[str, Any]) -> tuple[Snapshot, Snapshot | None]:

@@ -49,8 +49,10 @@ async def cleanup(parts: Parts) -> None:
 
 async def _runs_being_undone(parts: Parts) -> set[str]:
     owed = [work.arguments for work in await parts.store.outbox.pending() if work.workflow == "undo"]
-    begun = await DBOS.list_workflows_async(status="PENDING", name="undo", load_output=False)
-    return {str(arguments[0]) for arguments in [*owed, *(one.input["args"] for one in begun if one.input)]}
+    pending = await DBOS.list_workflows_async(status="PENDING", name="undo", load_output=False)
+    return {
+        str(arguments[0]) for arguments in [*owed, *(workflow.input["args"] for workflow in pending if workflow.input)]
+    }
 
 
 async def _prune_workflows(parts: Parts, before: datetime) -> None:

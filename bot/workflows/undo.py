@@ -31,63 +31,63 @@ def undo_workflow_id(cause: str) -> str:
 
 async def undo_run(parts: Parts, run_id: str, by: dict[str, Any] | None = None) -> None:
     """Undo a run that has ended, when somebody (a Person as JSON) asks for it (as the workflow `undoing`)."""
-    known = await parts.store.runs.get(run_id)
-    await undo_steps(parts, known, Runbook.model_validate(known.book), Person(**by) if by else None)
+    run = await parts.store.runs.get(run_id)
+    await undo_steps(parts, run, Runbook.model_validate(run.book), Person(**by) if by else None)
     await durable_step(TARGETS_RELEASED, partial(_release_targets, parts, run_id))
     await durable_step("show", partial(update_run_message, parts, run_id), IN_THE_END)
 
 
-async def undo_steps(parts: Parts, known: Run, book: Runbook, by: Person | None = None) -> bool:
+async def undo_steps(parts: Parts, run: Run, runbook: Runbook, by: Person | None = None) -> bool:
     """Undo what was done, the last first; the half-done step by what its rehearsal saw.
 
     True when something was undone and nothing that should have been is left. What cannot be undone is said in the
     run's message, with why. A step that the runbook says to `keep` is left as it is.
     """
     worked, undone = True, False
-    for each in reversed(book.steps):
-        if each.keep:
+    for step in reversed(runbook.steps):
+        if step.keep:
             continue
-        undoing_it = partial(_undo_step, parts, known, each, by)
-        outcome = await durable_step(f"{each.id}: undo", undoing_it, each.timeout or DEFAULT_STEP_TIMEOUT)
+        undoing_it = partial(_undo_step, parts, run, step, by)
+        outcome = await durable_step(f"{step.id}: undo", undoing_it, step.timeout or DEFAULT_STEP_TIMEOUT)
         worked, undone = worked and outcome.ok, undone or bool(outcome.value)
         if not outcome.ok:
-            await durable_step(f"{each.id}: not undone", partial(_record_not_undone, parts, known.id, each.id, outcome))
+            await durable_step(f"{step.id}: not undone", partial(_record_not_undone, parts, run.id, step.id, outcome))
         if not outcome.ok or outcome.value:
-            schedule_run_message(parts, known.id)
+            schedule_run_message(parts, run.id)
     return worked and undone
 
 
-async def _undo_step(parts: Parts, run: Run, each: Step, by: Person | None) -> bool:
+async def _undo_step(parts: Parts, run: Run, step: Step, by: Person | None) -> bool:
     """Undo one step, if it changed anything and can be undone. Raises what the undo raises, and WrongState."""
-    known = await parts.store.runs.refresh(run)
-    stored = known.step(each.id)
-    if stored.state is StepState.UNDONE:
+    current = await parts.store.runs.refresh(run)
+    step_run = current.step(step.id)
+    if step_run.state is StepState.UNDONE:
         return True
-    if stored.uses not in ACTIONS or not stored.may_have_changed:
+    if step_run.uses not in ACTIONS or not step_run.may_have_changed:
         return False
-    action = ACTIONS.get(stored.uses)
+    action = ACTIONS.get(step_run.uses)
     if action.undo is None:
         return False
     await raise_if_frozen(parts)
-    where = step_environment(parts, known, each.id, stored.parameters)
-    if target := action.lock_key(dict(stored.parameters or {}), environment=where):
-        await acquire_target(parts, known, each.id, target)
-    facts = stored.result if stored.result is not None else stored.rehearsed
-    asked = action_context(parts, known, each.id, stored.parameters, undoing=True)
-    may_take = step_timeout(each, parse_parameters(action, stored.parameters or {}), parts.clock.now())
+    environment = step_environment(parts, current, step.id, step_run.parameters)
+    if target := action.lock_key(dict(step_run.parameters or {}), environment=environment):
+        await acquire_target(parts, current, step.id, target)
+    facts = step_run.result if step_run.result is not None else step_run.rehearsed
+    context = action_context(parts, current, step.id, step_run.parameters, undoing=True)
+    may_take = step_timeout(step, parse_parameters(action, step_run.parameters or {}), parts.clock.now())
     until = Deadline.starting(parts.clock, may_take)
-    await run_until_interrupted(action.undo(asked, action.result.validate_python(facts)), until.passed())
-    kept = {name: fact for name, fact in stored.facts.items() if name not in (WAITS_FOR, NOT_UNDONE)}
-    now, told = parts.clock.now(), undone(parts, known, stored, by)
-    await parts.store.runs.set_step(known.id, each.id, told, state=StepState.UNDONE, facts=kept, ended_at=now)
+    await run_until_interrupted(action.undo(context, action.result.validate_python(facts)), until.passed())
+    kept = {name: fact for name, fact in step_run.facts.items() if name not in (WAITS_FOR, NOT_UNDONE)}
+    now, entry = parts.clock.now(), undone(parts, current, step_run, by)
+    await parts.store.runs.set_step(current.id, step.id, entry, state=StepState.UNDONE, facts=kept, ended_at=now)
     return True
 
 
 async def _record_not_undone(parts: Parts, run_id: str, step_id: str, outcome: Outcome) -> None:
-    stored = (await parts.store.runs.get(run_id)).step(step_id)
-    if stored.state is not StepState.UNDONE:
+    step_run = (await parts.store.runs.get(run_id)).step(step_id)
+    if step_run.state is not StepState.UNDONE:
         why = {"error": outcome.error, "facts": dict(outcome.facts)}
-        kept = {name: fact for name, fact in stored.facts.items() if name != WAITS_FOR}
+        kept = {name: fact for name, fact in step_run.facts.items() if name != WAITS_FOR}
         await parts.store.runs.set_step(run_id, step_id, facts={**kept, NOT_UNDONE: why})
 
 

@@ -23,7 +23,7 @@ DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
 VERIFY_SAMPLES = 10
 
 
-async def verify_step(parts: Parts, known: Run, each: Step) -> None:
+async def verify_step(parts: Parts, run: Run, step: Step) -> None:
     """Look at the figures until they hold, or until the time is up; then say what the change did to them.
 
     A change of no service (a branch, an issue), or not in production, moves no figures; nobody waits for them unless
@@ -31,48 +31,48 @@ async def verify_step(parts: Parts, known: Run, each: Step) -> None:
     """
     if parts.prometheus is None:
         return
-    began = await durable_step(f"{each.id}: verify", partial(_start_verifying, parts, known, each), QUERY_TIMEOUT)
+    began = await durable_step(f"{step.id}: verify", partial(_start_verifying, parts, run, step), QUERY_TIMEOUT)
     if not began.ok or began.value is None:
         return
     since = datetime.fromisoformat(began.value)
     holding_since: datetime | None = None
     for number in range(VERIFY_SAMPLES * 4):
         looked = await durable_step(
-            f"{each.id}: figures {number}", partial(_sample, parts, known, each, since, holding_since), QUERY_TIMEOUT
+            f"{step.id}: figures {number}", partial(_sample, parts, run, step, since, holding_since), QUERY_TIMEOUT
         )
         if not looked.ok or looked.value["ended"]:
             break
         holding_since = datetime.fromisoformat(looked.value["holding_since"]) if looked.value["holding_since"] else None
         await sleep_until(parts, datetime.fromisoformat(looked.value["again"]))
-    await durable_step(f"{each.id}: verdict", partial(_record_verdict, parts, known, each, since), QUERY_TIMEOUT)
+    await durable_step(f"{step.id}: verdict", partial(_record_verdict, parts, run, step, since), QUERY_TIMEOUT)
 
 
-async def _start_verifying(parts: Parts, known: Run, each: Step) -> str | None:
+async def _start_verifying(parts: Parts, run: Run, step: Step) -> str | None:
     """When it began (ISO 8601); None when there is nothing to measure."""
-    stored = (await parts.store.runs.get(known.id)).step(each.id)
-    elsewhere = step_environment(parts, known, each.id, stored.parameters) != PRODUCTION
-    if each.verify is None and (elsewhere or await _changed_service(parts, known, each) is None):
+    step_run = (await parts.store.runs.get(run.id)).step(step.id)
+    elsewhere = step_environment(parts, run, step.id, step_run.parameters) != PRODUCTION
+    if step.verify is None and (elsewhere or await _changed_service(parts, run, step) is None):
         return None
-    await parts.store.runs.set_step(known.id, each.id, state=StepState.VERIFYING)
-    schedule_run_message(parts, known.id)
+    await parts.store.runs.set_step(run.id, step.id, state=StepState.VERIFYING)
+    schedule_run_message(parts, run.id)
     return parts.clock.now().isoformat()
 
 
 async def _sample(
-    parts: Parts, known: Run, each: Step, since: datetime, holding_since: datetime | None
+    parts: Parts, run: Run, step: Step, since: datetime, holding_since: datetime | None
 ) -> dict[str, Any]:
     now = parts.clock.now()
-    asked = each.verify
-    within = asked.within if asked else DEFAULT_VERIFY_WITHIN
-    over = now - since >= within or await parts.store.runs.cancelled(known.id)
+    verify = step.verify
+    within = verify.within if verify else DEFAULT_VERIFY_WITHIN
+    over = now - since >= within or await parts.store.runs.cancelled(run.id)
     again = min(now + within / VERIFY_SAMPLES, since + within)
-    if asked is None:
+    if verify is None:
         return {"ended": over, "again": (since + within).isoformat(), "holding_since": None}
-    holds = _within_thresholds(await _query_metrics(parts, known, each, now))
+    holds = _within_thresholds(await _query_metrics(parts, run, step, now))
     holding_since = (holding_since or now) if holds else None
-    long_enough = holding_since is not None and now - holding_since >= asked.for_
+    long_enough = holding_since is not None and now - holding_since >= verify.for_
     if over or long_enough:
-        await parts.store.runs.set_step(known.id, each.id, verified=bool(holds and long_enough))
+        await parts.store.runs.set_step(run.id, step.id, verified=bool(holds and long_enough))
     return {
         "ended": over or long_enough,
         "again": again.isoformat(),
@@ -80,34 +80,32 @@ async def _sample(
     }
 
 
-def _within_thresholds(seen: Snapshot) -> bool:
+def _within_thresholds(snapshot: Snapshot) -> bool:
     """A figure without a threshold is for looking at; one that could not be had is not known to be well."""
     well = (Verdict.OK, Verdict.NO_THRESHOLD)
-    return not seen.missing and all(figure.verdict in well for figure in seen.figures)
+    return not snapshot.missing and all(figure.verdict in well for figure in snapshot.figures)
 
 
-async def _record_verdict(parts: Parts, known: Run, each: Step, since: datetime) -> None:
+async def _record_verdict(parts: Parts, run: Run, step: Step, since: datetime) -> None:
     """Compare the figures of before the change with those of now, and keep both as evidence."""
     now = parts.clock.now()
-    before = await _query_metrics(parts, known, each, since)
-    after = await _query_metrics(parts, known, each, now)
+    before = await _query_metrics(parts, run, step, since)
+    after = await _query_metrics(parts, run, step, now)
     for when, snapshot in (("before", before), ("after", after)):
-        await parts.store.snapshots.add(
-            f"{known.id}/{each.id}/{when}", known.incident_id, snapshot.at, snapshot.to_json()
-        )
-    await parts.store.runs.set_step(known.id, each.id, verdict=assess(compare(before, after)))
+        await parts.store.snapshots.add(f"{run.id}/{step.id}/{when}", run.incident_id, snapshot.at, snapshot.to_json())
+    await parts.store.runs.set_step(run.id, step.id, verdict=assess(compare(before, after)))
 
 
-async def _query_metrics(parts: Parts, known: Run, each: Step, at: datetime) -> Snapshot:
+async def _query_metrics(parts: Parts, run: Run, step: Step, at: datetime) -> Snapshot:
     if parts.prometheus is None:
         raise BotError("prometheus_off")
-    service = await _changed_service(parts, known, each) or parts.team.default_service
-    wanted = board(parts.team, each.verify.board if each.verify else None, service)
+    service = await _changed_service(parts, run, step) or parts.team.default_service
+    wanted = board(parts.team, step.verify.board if step.verify else None, service)
     return await query_board(parts.prometheus, wanted, at)
 
 
-async def _changed_service(parts: Parts, known: Run, each: Step) -> str | None:
+async def _changed_service(parts: Parts, run: Run, step: Step) -> str | None:
     """The service that the step changes, by its parameters."""
-    stored = (await parts.store.runs.get(known.id)).step(each.id).parameters or {}
-    named = (str(stored[name]) for name in ("service", "deployment", "release") if stored.get(name))
-    return next((one for one in named if one in parts.team.services), None)
+    parameters = (await parts.store.runs.get(run.id)).step(step.id).parameters or {}
+    named = (str(parameters[name]) for name in ("service", "deployment", "release") if parameters.get(name))
+    return next((name for name in named if name in parts.team.services), None)

@@ -42,5 +42,5 @@ async def score(call: Call) -> Message:
 async def stop(call: Call) -> Message:
     """Undo what the drill has broken, and resolve it."""
     incident = await call.incident()
-    seen = await call.bot.drills.stop(incident, by=await call.person(), cause=call.cause)
-    return scorecard(seen, incident, await call.translations())
+    result = await call.bot.drills.stop(incident, by=await call.person(), cause=call.cause)
+    return scorecard(result, incident, await call.translations())

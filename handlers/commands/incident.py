@@ -145,13 +145,13 @@ async def impact(
     if users is None and services is None and revenue is None and summary is None:
         await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
         return None
-    known = incident.impact
-    named = [call.bot.incidents.check_service(one.strip()) for one in (services or "").split(",") if one.strip()]
+    current = incident.impact
+    named = [call.bot.incidents.check_service(name.strip()) for name in (services or "").split(",") if name.strip()]
     changed = Impact(
-        users=known.users if users is None else users,
-        services=tuple(one for one in named if one) or known.services,
-        revenue=revenue or known.revenue,
-        summary=summary or known.summary,
+        users=current.users if users is None else users,
+        services=tuple(name for name in named if name) or current.services,
+        revenue=revenue or current.revenue,
+        summary=summary or current.summary,
     )
     await call.bot.incidents.set_impact(incident.id, changed, by=await call.person(), cause=call.cause)
     return await _done(call)
@@ -171,12 +171,12 @@ async def cause(
     if primary is None and contributing is None and detection is None and lesson is None:
         await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
         return None
-    known = incident.cause
+    current = incident.cause
     changed = Cause(
-        primary=primary or known.primary,
-        contributing=known.contributing + ((contributing,) if contributing else ()),
-        detection=detection or known.detection,
-        lessons=known.lessons + ((lesson,) if lesson else ()),
+        primary=primary or current.primary,
+        contributing=current.contributing + ((contributing,) if contributing else ()),
+        detection=detection or current.detection,
+        lessons=current.lessons + ((lesson,) if lesson else ()),
     )
     await call.bot.incidents.set_cause(incident.id, changed, by=await call.person(), cause=call.cause)
     return await _done(call)
@@ -200,7 +200,7 @@ async def followup(
 ) -> Message:
     """Something to do afterwards; it becomes a GitHub issue."""
     incident = await call.incident()
-    labels = [one.strip() for one in (label or "").split(",") if one.strip()]
+    labels = [item.strip() for item in (label or "").split(",") if item.strip()]
     made = await call.bot.followups.open(
         incident.id, title, owner=owner, due=due, labels=labels, by=await call.person(), cause=call.cause
     )
@@ -210,5 +210,7 @@ async def followup(
 @INCIDENT.verb("/incident stats 90d")
 async def stats(call: Call, window: Duration | None = None) -> Message:
     """MTTA, MTTR, MTBF and how deployments went, against the targets; drills do not count."""
-    known, asked = call.bot.statistics, window or WINDOW
-    return statistics_message(await known.compute(asked), await known.deployments(asked), await call.translations())
+    statistics, duration = call.bot.statistics, window or WINDOW
+    return statistics_message(
+        await statistics.compute(duration), await statistics.deployments(duration), await call.translations()
+    )

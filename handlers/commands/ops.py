@@ -42,22 +42,20 @@ async def help_(call: Call, action: Rest | None = None) -> Message:
 @OPS.verb("/ops scale xr-engine 10", default=True)
 async def ops(call: Call, line: Rest | None = None) -> Message:
     """One action by itself, by a short word or as `service.verb`."""
-    said = tokenize(line or "").words
-    if not said or said[-1] == "help":
-        return await _help(call, said[:-1])
+    words = tokenize(line or "").words
+    if not words or words[-1] == "help":
+        return await _help(call, words[:-1])
     runs = call.bot.runs
-    asked = read(line or "", call.bot.parts.team, runs.library)
-    where = await from_here(call, environment=asked.environment, dry_run=asked.dry_run)
-    return progress(await start(runs, asked, **where), await call.translations())
+    ops_request = read(line or "", call.bot.parts.team, runs.library)
+    context = await from_here(call, environment=ops_request.environment, dry_run=ops_request.dry_run)
+    return progress(await start(runs, ops_request, **context), await call.translations())
 
 
-async def _help(call: Call, said: Sequence[str]) -> Message:
+async def _help(call: Call, words: Sequence[str]) -> Message:
     shown = await call.translations()
-    if not said:
-        return actions(
-            [(one.name, one.risk.value, one.summary(shown.locale)) for one in ACTIONS.all()], aliases(), shown
-        )
-    if verb := OPS.verbs.get(said[0]):
+    if not words:
+        return actions([(a.name, a.risk.value, a.summary(shown.locale)) for a in ACTIONS.all()], aliases(), shown)
+    if verb := OPS.verbs.get(words[0]):
         return verb_help(OPS.name, verb, shown)
-    action, _ = find(said)
+    action, _ = find(words)
     return action_help(action.summary(shown.locale), action.signature, action.risk.value, shown)

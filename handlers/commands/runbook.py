@@ -46,9 +46,9 @@ async def run(call: Call, line: Rest) -> Message:
         name.replace("-", "_"): unescape_slack(value) for name, value in given.options.items() if name not in OPTIONS
     }
     environment, dry_run = given.options.get("environment"), given.options.get("dry-run") == "true"
-    where = await from_here(call, environment=environment, dry_run=dry_run)
-    begun = await call.bot.runs.start(given.words[0], inputs, **where)
-    return progress(begun, await call.translations())
+    context = await from_here(call, environment=environment, dry_run=dry_run)
+    started = await call.bot.runs.start(given.words[0], inputs, **context)
+    return progress(started, await call.translations())
 
 
 @RUNBOOK.verb("/runbook status")

@@ -24,11 +24,11 @@ class PromqlSignature(Signature):
     def read(self, typed: Tokens, command: str) -> dict[str, Any]:
         if not _PROMQL.search(typed.raw):
             return super().read(typed, command)
-        found = {"what": _OPTION.sub(" ", typed.raw).strip(), **dict(_OPTION.findall(typed.raw))}
+        values = {"what": _OPTION.sub(" ", typed.raw).strip(), **dict(_OPTION.findall(typed.raw))}
         return {
-            parameter.name: self._value(parameter, found[parameter.name], f"{command} {self.name}", self.example)
+            parameter.name: self._value(parameter, values[parameter.name], f"{command} {self.name}", self.example)
             for parameter in self.parameters
-            if parameter.name in found
+            if parameter.name in values
         }
 
 
@@ -62,11 +62,13 @@ async def _answer(
     named = call.named_incident
     incident = await call.incident() if named else await call.bot.incidents.in_channel(call.channel_id or "")
     person, words, snapshots = await call.person(), await call.translations(), call.bot.snapshots
-    asked = await snapshots.ask(incident, by=person, what=what, service=service, window=window, between=between)
+    snapshot_request = await snapshots.ask(
+        incident, by=person, what=what, service=service, window=window, between=between
+    )
     if incident and incident.channel:
-        await snapshots.into_channel(incident, asked, cause=call.cause)
+        await snapshots.into_channel(incident, snapshot_request, cause=call.cause)
         return Message.of(words.render_block("snapshot", "in_channel"))
-    taken = await snapshots.take(asked)
+    taken = await snapshots.take(snapshot_request)
     await call.reply(snapshots.message(taken, words))
-    said = await snapshots.send_charts(taken, person, words, cause=call.cause)
-    return Message.of(said) if said else None
+    text = await snapshots.send_charts(taken, person, words, cause=call.cause)
+    return Message.of(text) if text else None

@@ -39,7 +39,7 @@ def approval(run_id: str = RUN.id, needed: int = 2, asked_at: datetime = NOW) ->
 
 async def decide(store: Store, person: str, run: Run = RUN, told: TimelineEntry | None = None) -> Approval:
     said = Decision(person, ApprovalState.APPROVED, "d" * 12, NOW)
-    return await store.runs.decide(run.id, "a", said, f"{run.id} {person}", told=lambda _: told)
+    return await store.runs.decide(run.id, "a", said, f"{run.id} {person}", entry_for=lambda _: told)
 
 
 async def incident_with(store: Store, run: Run = RUN) -> tuple[Incident, Run]:
@@ -120,7 +120,7 @@ async def test_a_step_an_approval_and_an_end_are_told_once_with_what_they_change
     await decide(store, BRUNO, run, event(incident, "approval", Kind.RUN_APPROVED))
     for _ in range(2):  # as after a crash before it was recorded as done
         await store.runs.set_step(run.id, "a", event(incident, "a"), state=StepState.DONE)
-        await store.runs.end(run.id, RunState.SUCCEEDED, NOW, told=event(incident, "end", Kind.RUN_ENDED))
+        await store.runs.end(run.id, RunState.SUCCEEDED, NOW, entry=event(incident, "end", Kind.RUN_ENDED))
     told = [Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_ENDED]
     assert (await kinds(store, incident))[-4:] == told
 

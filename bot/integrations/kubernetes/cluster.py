@@ -81,15 +81,15 @@ class Cluster:
 
     def plain(self, thing: Any) -> dict[str, Any]:
         """An object of the API as JSON, as kubectl shows it."""
-        found: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
-        return found
+        content: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
+        return content
 
 
 def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
     """A unified diff of two objects in YAML, without what the server keeps for itself; `{}` is none."""
     old, new = (
-        yaml.safe_dump(strip_server_fields(one), sort_keys=True, allow_unicode=True).splitlines() if one else []
-        for one in (before, after)
+        yaml.safe_dump(strip_server_fields(side), sort_keys=True, allow_unicode=True).splitlines() if side else []
+        for side in (before, after)
     )
     return "\n".join(list(difflib.unified_diff(old, new, lineterm="", n=2))[2:])
 
@@ -123,7 +123,7 @@ def _why(body: Any, problem: client.exceptions.ApiException) -> str:
     """The API's message; a disruption budget that forbids an eviction says in its cause what it needs."""
     if not isinstance(body, dict):
         return "?"
-    said = str(body.get("message") or problem.reason or f"HTTP {problem.status}")
+    text = str(body.get("message") or problem.reason or f"HTTP {problem.status}")
     causes = (body.get("details") or {}).get("causes") or []
-    budgets = [str(one.get("message")) for one in causes if one.get("reason") == "DisruptionBudget"]
-    return " ".join([said, *budgets])[:300]
+    budgets = [str(cause.get("message")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
+    return " ".join([text, *budgets])[:300]

@@ -41,24 +41,24 @@ class Deployments:
 
     async def replicas(self, name: str, namespace: str) -> int:
         """How many are wanted."""
-        found = await self._cluster.ask(
+        scale = await self._cluster.ask(
             f"deployment {namespace}/{name}", self._apps.read_namespaced_deployment_scale, name, namespace
         )
-        return int(found.spec.replicas or 0)
+        return int(scale.spec.replicas or 0)
 
     async def scaled_by(self, name: str, namespace: str) -> str | None:
         """The autoscaler that owns the number of replicas, if one does and the bot may see it."""
         autoscaling = client.AutoscalingV2Api(self._cluster.api)
         try:
-            found = await self._cluster.ask(
+            autoscalers = await self._cluster.ask(
                 f"autoscalers of {namespace}", autoscaling.list_namespaced_horizontal_pod_autoscaler, namespace
             )
         except (NotFound, Refused):
             return None
-        for one in found.items:
-            target = one.spec.scale_target_ref
+        for autoscaler in autoscalers.items:
+            target = autoscaler.spec.scale_target_ref
             if target.kind == "Deployment" and target.name == name:
-                return str(one.metadata.name)
+                return str(autoscaler.metadata.name)
         return None
 
     @effect("kubernetes.scale")
@@ -76,8 +76,8 @@ class Deployments:
         return f"-  replicas: {before}\n+  replicas: {replicas}"
 
     async def node_selector(self, name: str, namespace: str) -> dict[str, str]:
-        found = await self._read(name, namespace)
-        return dict(found.spec.template.spec.node_selector or {})
+        deployment = await self._read(name, namespace)
+        return dict(deployment.spec.template.spec.node_selector or {})
 
     @effect("kubernetes.set_node_selector")
     async def set_node_selector(
@@ -90,7 +90,7 @@ class Deployments:
     async def env(self, name: str, namespace: str) -> tuple[str, dict[str, str | None]]:
         """The first container's name, and its variables; None for one that comes from elsewhere (a secret, a field)."""
         container = (await self._read(name, namespace)).spec.template.spec.containers[0]
-        return str(container.name), {one.name: one.value for one in container.env or []}
+        return str(container.name), {variable.name: variable.value for variable in container.env or []}
 
     @effect("kubernetes.set_env")
     async def set_env(
@@ -119,34 +119,36 @@ class Deployments:
 
     async def rollout(self, name: str, namespace: str) -> Rollout:
         """How far it is."""
-        found = await self._read(name, namespace)
-        status, wanted = found.status, int(found.spec.replicas or 0)
+        deployment = await self._read(name, namespace)
+        status, wanted = deployment.status, int(deployment.spec.replicas or 0)
         updated, available = int(status.updated_replicas or 0), int(status.available_replicas or 0)
         total = int(status.replicas or 0)
-        seen = int(status.observed_generation or 0) >= int(found.metadata.generation or 0)
+        observed = int(status.observed_generation or 0) >= int(deployment.metadata.generation or 0)
         stuck = next(
             (
-                one.message
-                for one in status.conditions or []
-                if one.type == "Progressing" and one.status == "False" and one.reason == "ProgressDeadlineExceeded"
+                condition.message
+                for condition in status.conditions or []
+                if condition.type == "Progressing"
+                and condition.status == "False"
+                and condition.reason == "ProgressDeadlineExceeded"
             ),
             None,
         )
-        revision = int((found.metadata.annotations or {}).get(REVISION, 0))
-        done = seen and updated == wanted and total == updated and available == updated
+        revision = int((deployment.metadata.annotations or {}).get(REVISION, 0))
+        done = observed and updated == wanted and total == updated and available == updated
         return Rollout(wanted, updated, available, done, revision, str(stuck) if stuck else None)
 
     async def wait_until_rolled_out(self, name: str, namespace: str) -> Rollout:
         """Wait until the rollout is done. WrongState when it is stuck; the caller sets the deadline."""
         while True:
             try:
-                seen = await self.rollout(name, namespace)
+                rollout = await self.rollout(name, namespace)
             except Unavailable:
-                seen = None
-            if seen and seen.done:
-                return seen
-            if seen and seen.stuck:
-                raise WrongState("rollout_stuck", deployment=name, namespace=namespace, why=seen.stuck)
+                rollout = None
+            if rollout and rollout.done:
+                return rollout
+            if rollout and rollout.stuck:
+                raise WrongState("rollout_stuck", deployment=name, namespace=namespace, why=rollout.stuck)
             await asyncio.sleep(POLL_SECONDS)
 
     @effect("kubernetes.rollout_undo")
@@ -169,14 +171,17 @@ class Deployments:
         return template
 
     async def _replica_sets(self, name: str, namespace: str) -> dict[int, Any]:
-        found = await self._cluster.ask(
+        replica_sets = await self._cluster.ask(
             f"replica sets of {namespace}", self._apps.list_namespaced_replica_set, namespace
         )
         return {
-            int(one.metadata.annotations[REVISION]): one
-            for one in found.items
-            if any(owner.kind == "Deployment" and owner.name == name for owner in one.metadata.owner_references or [])
-            and REVISION in (one.metadata.annotations or {})
+            int(replica_set.metadata.annotations[REVISION]): replica_set
+            for replica_set in replica_sets.items
+            if any(
+                owner.kind == "Deployment" and owner.name == name
+                for owner in replica_set.metadata.owner_references or []
+            )
+            and REVISION in (replica_set.metadata.annotations or {})
         }
 
     async def _read(self, name: str, namespace: str) -> Any:

@@ -45,14 +45,17 @@ class Describer:
 
     async def describe(self, kind: Kind, name: str, namespace: str) -> list[DescribeLine]:
         """The values of variables are not told: they may be secrets. A node has no namespace; its events do."""
-        call, place = self._reading(kind)
+        call, involved = self._reading(kind)
         arguments = (name,) if kind == "node" else (name, namespace)
-        found, events = await asyncio.gather(
-            self._cluster.ask(f"{kind} {place.format(namespace=namespace)}{name}", call, *arguments),
+        thing, events = await asyncio.gather(
+            self._cluster.ask(f"{kind} {involved.format(namespace=namespace)}{name}", call, *arguments),
             self._pods.events("default" if kind == "node" else namespace, name),
         )
-        thing = self._cluster.plain(found)
-        happened = [DescribeLine("event", one.reason, f"×{one.count}", one.message) for one in events[-NEWEST:]]
+        thing = self._cluster.plain(thing)
+        happened = [
+            DescribeLine("event", cluster_event.reason, f"×{cluster_event.count}", cluster_event.message)
+            for cluster_event in events[-NEWEST:]
+        ]
         return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *happened]
 
     def _reading(self, kind: Kind) -> tuple[Callable[..., Any], str]:
@@ -80,18 +83,18 @@ def _fields(kind: Kind, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
 def _containers(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     spec = thing.get("spec") or {}
     pod = (spec.get("template") or {}).get("spec") or spec
-    statuses = {one["name"]: one for one in (thing.get("status") or {}).get("containerStatuses") or ()}
+    statuses = {entry["name"]: entry for entry in (thing.get("status") or {}).get("containerStatuses") or ()}
     for container in pod.get("containers") or ():
         status = statuses.get(container["name"]) or {}
         state, why = "", ""
-        for state, said in (status.get("state") or {}).items():  # noqa: B007 - it has one
-            why = " ".join(str(said[name]) for name in ("reason", "message", "exitCode") if name in said)
+        for state, details in (status.get("state") or {}).items():  # noqa: B007 - it has one
+            why = " ".join(str(details[name]) for name in ("reason", "message", "exitCode") if name in details)
         if status.get("restartCount"):
             why = f"{why} restarts={status['restartCount']}".strip()
         yield DescribeLine("container", container["name"], f"{container['image']} {state}".strip(), why)
 
 
 def _conditions(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
-    for one in (thing.get("status") or {}).get("conditions") or ():
-        why = ": ".join(str(one[name]) for name in ("reason", "message") if one.get(name))
-        yield DescribeLine("condition", one["type"], one["status"], why)
+    for condition in (thing.get("status") or {}).get("conditions") or ():
+        why = ": ".join(str(condition[name]) for name in ("reason", "message") if condition.get(name))
+        yield DescribeLine("condition", condition["type"], condition["status"], why)

@@ -36,9 +36,11 @@ class ExternalSecrets:
         self._cluster = cluster
 
     async def sync_status(self, name: str, namespace: str) -> SyncStatus:
-        found = await self._ask(name, namespace, "get_namespaced_custom_object")
-        status = found.get("status") or {}
-        ready: dict[str, Any] = next((one for one in status.get("conditions") or [] if one.get("type") == "Ready"), {})
+        secret = await self._ask(name, namespace, "get_namespaced_custom_object")
+        status = secret.get("status") or {}
+        ready: dict[str, Any] = next(
+            (condition for condition in status.get("conditions") or [] if condition.get("type") == "Ready"), {}
+        )
         return SyncStatus(
             str(status.get("syncedResourceVersion", "")),
             str(status.get("refreshTime", "")),
@@ -67,18 +69,18 @@ class ExternalSecrets:
         """
         while True:
             try:
-                seen = await self.sync_status(secret, namespace)
+                sync_status = await self.sync_status(secret, namespace)
             except Unavailable:
-                seen = None
-            if seen and seen.version != before and seen.version:
-                if not seen.ready:
-                    raise Refused("secret_not_synced", secret=secret, namespace=namespace, why=seen.why[:300])
-                return seen
+                sync_status = None
+            if sync_status and sync_status.version != before and sync_status.version:
+                if not sync_status.ready:
+                    raise Refused("secret_not_synced", secret=secret, namespace=namespace, why=sync_status.why[:300])
+                return sync_status
             await asyncio.sleep(POLL_SECONDS)
 
     async def _ask(self, name: str, namespace: str, method: str, *body: Any, **how: Any) -> dict[str, Any]:
         call = getattr(client.CustomObjectsApi(self._cluster.api), method)
-        found: dict[str, Any] = await self._cluster.ask(
+        content: dict[str, Any] = await self._cluster.ask(
             f"external secret {namespace}/{name}", call, *KIND, namespace, PLURAL, name, *body, **how
         )
-        return found
+        return content

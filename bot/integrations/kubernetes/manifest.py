@@ -40,7 +40,7 @@ def read(folder: Path, path: str, kinds: Collection[str]) -> list[Manifest]:
     objects = _loaded(path, _text(folder, path))
     if not objects:
         raise BadInput("manifest_wrong", path=path, why="no object")
-    return [_checked(path, one, kinds) for one in objects]
+    return [_checked(path, document, kinds) for document in objects]
 
 
 def _text(folder: Path, path: str) -> str:
@@ -52,8 +52,8 @@ def _text(folder: Path, path: str) -> str:
     if not file.is_relative_to(root) or file.suffix not in (".yaml", ".yml"):
         raise BadInput("manifest_outside", path=path, folder=folder.name)
     if not file.is_file():
-        known = sorted(str(one.relative_to(root)) for one in root.rglob("*.y*ml"))
-        raise BadInput("no_such_manifest", path=path, known=known)
+        manifests = sorted(str(file.relative_to(root)) for file in root.rglob("*.y*ml"))
+        raise BadInput("no_such_manifest", path=path, known=manifests)
     if file.stat().st_size > LARGEST:
         raise BadInput("manifest_wrong", path=path, why=f"more than {LARGEST // 1024} KiB")
     try:
@@ -64,16 +64,16 @@ def _text(folder: Path, path: str) -> str:
 
 def _loaded(path: str, text: str) -> list[Any]:
     try:
-        return [one for one in yaml.safe_load_all(text) if one is not None]
+        return [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as wrong:
         mark = getattr(wrong, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise BadInput("manifest_wrong", path=path, why=f"{where}{getattr(wrong, 'problem', 'not YAML')}") from None
+        position = f"line {mark.line + 1}: " if mark else ""
+        raise BadInput("manifest_wrong", path=path, why=f"{position}{getattr(wrong, 'problem', 'not YAML')}") from None
 
 
-def _checked(path: str, found: Any, kinds: Collection[str]) -> Manifest:
+def _checked(path: str, document: Any, kinds: Collection[str]) -> Manifest:
     try:
-        api, kind, metadata = str(found["apiVersion"]), str(found["kind"]), dict(found["metadata"])
+        api, kind, metadata = str(document["apiVersion"]), str(document["kind"]), dict(document["metadata"])
         name = str(metadata["name"])
     except (KeyError, TypeError, ValueError):
         raise BadInput("manifest_wrong", path=path, why="apiVersion, kind, metadata.name") from None
@@ -81,4 +81,4 @@ def _checked(path: str, found: Any, kinds: Collection[str]) -> Manifest:
         raise BadInput("manifest_kind", path=path, kind=f"{api} {kind}", known=sorted(kinds))
     if "namespace" in metadata:
         raise BadInput("manifest_wrong", path=path, why="metadata.namespace")
-    return Manifest(f"{api} {kind}", name, found)
+    return Manifest(f"{api} {kind}", name, document)

@@ -41,8 +41,8 @@ class Nodes:
 
     async def is_schedulable(self, node: str) -> bool:
         """Whether new pods may come."""
-        found = await self._cluster.ask(f"node {node}", self._v1.read_node, node)
-        return not found.spec.unschedulable
+        current = await self._cluster.ask(f"node {node}", self._v1.read_node, node)
+        return not current.spec.unschedulable
 
     @effect("kubernetes.cordon")
     async def cordon(self, node: str, *, dry_run: bool = False) -> str:
@@ -56,10 +56,10 @@ class Nodes:
 
     async def pods(self, node: str) -> Sequence[NodePod]:
         """What stands on it."""
-        found = await self._cluster.ask(
+        listing = await self._cluster.ask(
             f"pods on {node}", self._v1.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}"
         )
-        return [_node_pod(one) for one in found.items]
+        return [_node_pod(pod) for pod in listing.items]
 
     @effect("kubernetes.drain")
     async def drain(self, node: str, pods: Sequence[str], wait: float = 300.0, *, dry_run: bool = False) -> str:
@@ -69,15 +69,15 @@ class Nodes:
         seconds were not enough; the pods that are gone by then stay gone.
         """
         if dry_run:
-            return "\n".join([await self._try_evict(place) for place in pods])
+            return "\n".join([await self._try_evict(pod) for pod in pods])
         last: Unavailable | None = None
         try:
             async with asyncio.timeout(wait):
-                for place in pods:
-                    while (last := await self._evict_until_gone(place)) is not None:  # noqa: ASYNC110 - only asking tells
+                for pod in pods:
+                    while (last := await self._evict_until_gone(pod)) is not None:  # noqa: ASYNC110 - only asking tells
                         await asyncio.sleep(POLL_SECONDS)
-                for place in pods:
-                    while await self._exists(place):  # noqa: ASYNC110
+                for pod in pods:
+                    while await self._exists(pod):  # noqa: ASYNC110
                         await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             why = last.facts.get("why", "") if last else ""
@@ -96,19 +96,19 @@ class Nodes:
         )
         return f"-  unschedulable: {str(not before).lower()}\n+  unschedulable: {str(bool(unschedulable)).lower()}"
 
-    async def _try_evict(self, place: str) -> str:
+    async def _try_evict(self, pod: str) -> str:
         try:
-            await self._evict(place, dry_run=ALL)
+            await self._evict(pod, dry_run=ALL)
         except NotFound:
-            return f"   {place}"
+            return f"   {pod}"
         except Unavailable as busy:
-            return f"!  {place}: {busy.facts.get('why', '')}"
-        return f"-  {place}"
+            return f"!  {pod}: {busy.facts.get('why', '')}"
+        return f"-  {pod}"
 
-    async def _evict_until_gone(self, place: str) -> Unavailable | None:
+    async def _evict_until_gone(self, pod: str) -> Unavailable | None:
         """Nothing when the pod is on its way out, or what a budget says that must be waited for."""
         try:
-            await self._evict(place)
+            await self._evict(pod)
         except NotFound:
             return None
         except Unavailable as busy:
@@ -117,17 +117,17 @@ class Nodes:
             return busy
         return None
 
-    async def _evict(self, place: str, **how: Any) -> None:
-        namespace, _, name = place.partition("/")
+    async def _evict(self, pod: str, **how: Any) -> None:
+        namespace, _, name = pod.partition("/")
         body = {"metadata": {"name": name, "namespace": namespace}}
         await self._cluster.ask(
-            f"eviction of {place}", self._v1.create_namespaced_pod_eviction, name, namespace, body, **how
+            f"eviction of {pod}", self._v1.create_namespaced_pod_eviction, name, namespace, body, **how
         )
 
-    async def _exists(self, place: str) -> bool:
-        namespace, _, name = place.partition("/")
+    async def _exists(self, pod: str) -> bool:
+        namespace, _, name = pod.partition("/")
         try:
-            await self._cluster.ask(f"pod {place}", self._v1.read_namespaced_pod, name, namespace)
+            await self._cluster.ask(f"pod {pod}", self._v1.read_namespaced_pod, name, namespace)
         except NotFound:
             return False
         return True

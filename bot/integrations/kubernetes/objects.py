@@ -60,11 +60,11 @@ class Objects:
     async def restore(self, kind: str, name: str, namespace: str, content: Mapping[str, Any]) -> None:
         """Let it say exactly this, whether it is there or not."""
         try:
-            found = await self._ask("get", kind, name, namespace, name)
+            current = await self._ask("get", kind, name, namespace, name)
         except NotFound:
             await self._ask("create", kind, name, namespace, dict(content), field_manager=FIELD_MANAGER)
             return
-        version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+        version = {"resourceVersion": current["metadata"]["resourceVersion"]}
         body = {**content, "metadata": {**content["metadata"], **version}}
         await self._ask("replace", kind, name, namespace, name, body, field_manager=FIELD_MANAGER)
 
@@ -85,7 +85,7 @@ class Objects:
         call = getattr(client.CustomObjectsApi(self._cluster.api), f"{verb}_namespaced_custom_object")
         group, version = kind.partition(" ")[0].split("/")
         what = f"{kind.rpartition(' ')[2]} {namespace}/{name}"
-        found: dict[str, Any] = await self._cluster.ask(
+        content: dict[str, Any] = await self._cluster.ask(
             what, call, group, version, namespace, PLURALS[kind], *arguments, **how
         )
-        return found
+        return content

@@ -56,32 +56,32 @@ class Pods:
         return client.CoreV1Api(self._cluster.api)
 
     async def list(self, namespace: str, selector: str | None = None) -> list[Pod]:
-        found = await self._cluster.ask(
+        listing = await self._cluster.ask(
             f"pods of {namespace}", self._v1.list_namespaced_pod, namespace, label_selector=selector
         )
-        return [_pod(one) for one in found.items]
+        return [_pod(pod) for pod in listing.items]
 
     async def top(self, namespace: str) -> Sequence[Usage]:
         """What the pods use, by metrics-server."""
-        found = await self._metrics("pods", namespace)
+        usages = await self._metrics("pods", namespace)
         return [
             Usage(
-                one["metadata"]["name"],
-                sum(_quantity(each["usage"]["cpu"]) for each in one["containers"]),
-                sum(int(_quantity(each["usage"]["memory"])) for each in one["containers"]),
+                usage["metadata"]["name"],
+                sum(_quantity(container["usage"]["cpu"]) for container in usage["containers"]),
+                sum(int(_quantity(container["usage"]["memory"])) for container in usage["containers"]),
             )
-            for one in found
+            for usage in usages
         ]
 
     async def top_nodes(self) -> Sequence[Usage]:
-        found = await self._metrics("nodes", None)
+        usages = await self._metrics("nodes", None)
         return [
             Usage(
-                one["metadata"]["name"],
-                _quantity(one["usage"]["cpu"]),
-                int(_quantity(one["usage"]["memory"])),
+                usage["metadata"]["name"],
+                _quantity(usage["usage"]["cpu"]),
+                int(_quantity(usage["usage"]["memory"])),
             )
-            for one in found
+            for usage in usages
         ]
 
     async def logs(
@@ -118,48 +118,50 @@ class Pods:
     async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
         """The newest last."""
         selector = f"involvedObject.name={about}" if about else None
-        found = await self._cluster.ask(
+        listing = await self._cluster.ask(
             f"events of {namespace}", self._v1.list_namespaced_event, namespace, field_selector=selector
         )
         happened = [
             ClusterEvent(
-                one.last_timestamp or one.event_time or one.metadata.creation_timestamp,
-                str(one.type),
-                str(one.reason),
-                f"{one.involved_object.kind}/{one.involved_object.name}",
-                str(one.message or ""),
-                int(one.count or 1),
+                event.last_timestamp or event.event_time or event.metadata.creation_timestamp,
+                str(event.type),
+                str(event.reason),
+                f"{event.involved_object.kind}/{event.involved_object.name}",
+                str(event.message or ""),
+                int(event.count or 1),
             )
-            for one in found.items
+            for event in listing.items
         ]
-        return sorted(happened, key=lambda one: one.at or datetime.min.replace(tzinfo=UTC))
+        return sorted(happened, key=lambda cluster_event: cluster_event.at or datetime.min.replace(tzinfo=UTC))
 
     async def _metrics(self, plural: str, namespace: str | None) -> Sequence[dict[str, Any]]:
         custom = client.CustomObjectsApi(self._cluster.api)
         group, version = "metrics.k8s.io", "v1beta1"
         if namespace is None:
-            found = await self._cluster.ask(
+            content = await self._cluster.ask(
                 "metrics of nodes", custom.list_cluster_custom_object, group, version, plural
             )
         else:
-            found = await self._cluster.ask(
+            content = await self._cluster.ask(
                 f"metrics of {namespace}", custom.list_namespaced_custom_object, group, version, namespace, plural
             )
-        items: Sequence[dict[str, Any]] = found["items"]
+        items: Sequence[dict[str, Any]] = content["items"]
         return items
 
 
-def _pod(one: Any) -> Pod:
-    statuses = one.status.container_statuses or []
-    waiting = next((each.state.waiting.reason for each in statuses if each.state and each.state.waiting), None)
-    leaving = "Terminating" if one.metadata.deletion_timestamp else None
-    age = (datetime.now(UTC) - one.metadata.creation_timestamp).total_seconds()
+def _pod(pod: Any) -> Pod:
+    statuses = pod.status.container_statuses or []
+    waiting = next(
+        (statuse.state.waiting.reason for statuse in statuses if statuse.state and statuse.state.waiting), None
+    )
+    leaving = "Terminating" if pod.metadata.deletion_timestamp else None
+    age = (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds()
     return Pod(
-        one.metadata.name,
-        leaving or waiting or str(one.status.phase),
-        f"{sum(1 for each in statuses if each.ready)}/{len(one.spec.containers)}",
-        sum(int(each.restart_count) for each in statuses),
-        one.spec.node_name,
+        pod.metadata.name,
+        leaving or waiting or str(pod.status.phase),
+        f"{sum(1 for statuse in statuses if statuse.ready)}/{len(pod.spec.containers)}",
+        sum(int(statuse.restart_count) for statuse in statuses),
+        pod.spec.node_name,
         max(0.0, age),
     )
 

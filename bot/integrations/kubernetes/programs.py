@@ -57,8 +57,8 @@ class Exec:
         if ended is None:
             raise Unavailable("unreachable", service=SERVICE, what=what, why="the connection broke off")
         if ended.get("status") != "Success":
-            said = complaint.decode(errors="replace").strip() or str(ended.get("message", ""))
-            raise Refused("program_failed", what=what, code=_code(ended), why=said[-300:])
+            text = complaint.decode(errors="replace").strip() or str(ended.get("message", ""))
+            raise Refused("program_failed", what=what, code=_code(ended), why=text[-300:])
 
 
 async def _messages(socket: aiohttp.ClientWebSocketResponse, idle: float) -> AsyncIterator[tuple[int, bytes]]:
