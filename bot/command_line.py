@@ -13,12 +13,12 @@ from typing import Annotated
 
 import typer
 
-from bot.assembly import running_bot
+from bot.app import running_bot
 from bot.cli import incident, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.terminal import exit_with, settings_or_exit
 from bot.domain.errors import BotError
-from bot.messages.words import load_translations
+from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
 from bot.settings import Locale, Settings
 from bot.store.migrate import upgrade

@@ -20,13 +20,13 @@ from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route
 
-from bot.assembly import running_bot
+from bot.app import running_bot
 from bot.domain.incident import Milestone
 from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
 from bot.settings import Locale, Settings, load_settings
-from bot.workflows.snapshot import AT_MILESTONES
+from bot.workflows.incidents.snapshot import AT_MILESTONES
 from handlers.server import Server
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.aws import account
@@ -104,7 +104,7 @@ async def play(*, auto: bool, out: Path, port: int, locale: Locale, speed: float
         async with demo_environment(
             sandbox, database, locale=locale, port=free, cluster=Path(folder), bot_config=team
         ) as stage:
-            words = stage.bot.parts.words
+            words = stage.bot.deps.words
             console = f"{stage.url}/console/?lang={locale}"
             if not auto:
                 _say(words.render_block("demo", "welcome", console=console))
@@ -167,7 +167,7 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
 
 
 async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> int:
-    words = stage.bot.parts.words
+    words = stage.bot.deps.words
     longest = PATIENCE + ENOUGH if scenario in exercises() else ENOUGH
     enough = longest * max(1.0, SPEED / stage.sandbox.clock.speed)
     try:
@@ -196,7 +196,7 @@ async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> in
 
 def _start_incident(stage: DemoEnvironment, scenario: str) -> str:
     """Let it begin for a person at the web page; gives what there is to try."""
-    words, world = stage.bot.parts.words, stage.sandbox.world
+    words, world = stage.bot.deps.words, stage.sandbox.world
     if exercise := exercises().get(scenario):
         exercise.prepare(stage.sandbox)
         return words.render_block("demo", "practise", first=exercise.begin, then=exercise.run)
@@ -207,7 +207,7 @@ def _start_incident(stage: DemoEnvironment, scenario: str) -> str:
 
 async def _write_files(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]:
     """Write what came of the incident into `out`; gives what should be there, and whether it is."""
-    store = bot.parts.store
+    store = bot.deps.store
     incident = await store.incidents.get(incident_id)
     written = await bot.reports.render(incident_id)
     report = out / f"{incident_id}.md"

@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from bot.domain.runbook import Runbook
-from bot.domain.spans import format_duration as span_as_written
+from bot.domain.times import format_duration as span_as_written
 from bot.team import TeamFile
 
 # Each is config/<name>.schema.json. That names exist, and that expressions hold, is checked by the bot alone.

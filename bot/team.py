@@ -22,8 +22,8 @@ from pydantic import (
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
-from bot.domain.policy import Risk
-from bot.domain.spans import parse_duration
+from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.times import parse_duration
 from bot.yaml_text import load
 
 PRODUCTION = "production"  # the environment whose figures, rules and rights count
@@ -309,3 +309,17 @@ def load_team(path: Path) -> TeamFile:
             for mistake in mistakes.errors(include_input=False, include_url=False)
         ]
         raise BadInput("team_file_wrong", path=str(path), lines=lines) from mistakes
+
+
+def policy_of(team: TeamFile) -> Policy:
+    """The rules of the team's file, with the roles of its people."""
+    written = team.policy
+    roles = {role for person in team.people for role in person.roles}
+    return Policy(
+        roles={role: frozenset(owner.slack for owner in team.people if role in owner.roles) for role in roles},
+        rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in written.rules],
+        windows=[Window(window.title, window.begins, window.ends) for window in written.freeze_windows],
+        break_glass=frozenset(written.break_glass),
+        cool_down=written.cool_down,
+        expires=written.approval_expires,
+    )

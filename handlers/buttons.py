@@ -43,18 +43,18 @@ async def post_update(call: Call) -> None:
 async def complete_report(call: Call) -> None:
     await call.ack()
     incident = await call.bot.incidents.find(call.value)
-    await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
+    await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
 
 
 async def open_followup(call: Call) -> None:
     await call.ack()
-    team = call.bot.parts.team
-    due = (call.bot.parts.clock.now() + _due_in(call)).date()
+    team = call.bot.deps.team
+    due = (call.bot.deps.clock.now() + _due_in(call)).date()
     await call.open(forms.followup(await call.cached_translations(), team, call.value, due=due))
 
 
 def _due_in(call: Call) -> timedelta:
-    return call.bot.parts.team.followups.due_in
+    return call.bot.deps.team.followups.due_in
 
 
 async def approve(call: Call) -> None:
@@ -78,7 +78,7 @@ async def answer(call: Call) -> None:
     await call.ack()
     run, step, _ = call.value.split("|")
     question = await call.bot.runs.question(run, step)
-    words, services = await call.cached_translations(), list(call.bot.parts.team.services)
+    words, services = await call.cached_translations(), list(call.bot.deps.team.services)
     await call.open(forms.answer(words, call.value, question.text, question.asked, services, question.default))
 
 

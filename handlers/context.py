@@ -12,7 +12,7 @@ from bot.domain.errors import BadInput, Refused
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 from bot.services.bot import Bot
 from bot.tasks import yield_to_requests
 
@@ -64,7 +64,7 @@ class Call:
 
     async def translations(self) -> Translations:
         """The language of the person."""
-        return self.bot.parts.words_for((await self.person()).locale)
+        return self.bot.deps.words_for((await self.person()).locale)
 
     async def cached_translations(self) -> Translations:
         """The same when there is no time to ask for long: a form must open within three seconds."""
@@ -72,12 +72,12 @@ class Call:
             async with asyncio.timeout(ASK_FOR_LANGUAGE):
                 return await self.translations()
         except TimeoutError:
-            return self.bot.parts.words
+            return self.bot.deps.words
 
     async def person(self) -> Person:
         user = self.body.get("user")
         name = self.body.get("user_name") or (user.get("name") if isinstance(user, dict) else "") or ""
-        return await self.bot.parts.slack.person(self.user_id, str(name), self.bot.parts.locale)
+        return await self.bot.deps.slack.person(self.user_id, str(name), self.bot.deps.locale)
 
     async def incident(self) -> Incident:
         """The incident that was named (`incident=INC-…`), or the one of this channel. Raises BadInput."""
@@ -90,7 +90,7 @@ class Call:
 
     async def reply(self, message: Message) -> None:
         """Answer the person alone."""
-        slack = self.bot.parts.slack
+        slack = self.bot.deps.slack
         url = self.body.get("response_url")
         if url:
             await slack.respond(
@@ -104,7 +104,7 @@ class Call:
     async def open(self, view: View) -> None:
         """Open a form. Its trigger lives for three seconds, so this comes before everything slow."""
         try:
-            await self.bot.parts.slack.open_view(self.trigger, view)
+            await self.bot.deps.slack.open_view(self.trigger, view)
         except Refused as problem:
             if problem.facts.get("error") in ("expired_trigger_id", "trigger_expired", "exchanged_trigger_id"):
                 raise Refused("form_expired") from problem

@@ -56,7 +56,7 @@ class SlackDispatcher:
                 async with asyncio.timeout(ACK_TIMEOUT_SECONDS):
                     await call.acknowledged.wait()
             if not call.replayed:
-                self._bot.parts.metrics.ack_seconds.observe(time.perf_counter() - began)
+                self._bot.deps.metrics.ack_seconds.observe(time.perf_counter() - began)
             # Nothing is acknowledged that is not kept. Slack sends an event again; it tells a person at once.
             return ack.response or BoltResponse(status=503)
 
@@ -68,7 +68,7 @@ class SlackDispatcher:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
     async def _handle(self, handler: Handler, call: Call) -> None:
-        deliveries = self._bot.parts.store.deliveries
+        deliveries = self._bot.deps.store.deliveries
         try:
             if not call.replayed:
                 kept = json.dumps(call.body, ensure_ascii=False)
@@ -112,12 +112,12 @@ class SlackDispatcher:
         """It is kept and acknowledged: it is done as soon as that can be."""
         if not call.replayed and not _is_event(call):
             await self._reply_error(call, BotError("database_later"))
-        self._bot.parts.store.deliveries.release(call.cause)
+        self._bot.deps.store.deliveries.release(call.cause)
 
     async def _failed(self, call: Call, problem: BotError) -> None:
         await self._reply_error(call, problem)
         try:
-            await self._bot.parts.store.deliveries.mark_done(call.cause, self._now())
+            await self._bot.deps.store.deliveries.mark_done(call.cause, self._now())
         except Unavailable as away:
             log.warning("a delivery could not be marked as handled after %s: %s", problem, away)
 
@@ -129,7 +129,7 @@ class SlackDispatcher:
             log.warning("an answer could not be given: %s", away)
 
     def _now(self) -> datetime:
-        return self._bot.parts.clock.now()
+        return self._bot.deps.clock.now()
 
 
 def delivery_key(body: dict[str, Any]) -> str:

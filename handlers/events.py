@@ -21,7 +21,7 @@ async def reaction_added(call: Call) -> None:
     incident = await call.bot.incidents.in_channel(channel)
     if incident is None:
         return
-    slack = call.bot.parts.slack
+    slack = call.bot.deps.slack
     history = await slack.read("conversations.history", channel=channel, latest=ts, inclusive="true", limit=1)
     message = next((m for m in history.get("messages") or [] if m.get("ts") == ts), None)
     if message is None:
@@ -42,7 +42,7 @@ async def app_home_opened(call: Call) -> None:
     if call.body["event"].get("tab") not in (None, "home"):
         return
     view = home(await call.bot.home.for_user(call.user_id), await call.translations())
-    await call.bot.parts.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
+    await call.bot.deps.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
 
 
 EVENTS: dict[str, Handler] = {"reaction_added": reaction_added, "app_home_opened": app_home_opened}

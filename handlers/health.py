@@ -12,7 +12,7 @@ from bot.domain.errors import BotError
 from bot.domain.incident import Severity, Status
 from bot.metrics import CONTENT_TYPE
 from bot.services.bot import Bot
-from bot.store.census import count_rows
+from bot.store.maintenance import count_rows
 
 PROBE_TIMEOUT_SECONDS = 2.0  # seconds; who asks waits no longer than that
 
@@ -28,8 +28,8 @@ class Health:
 
     async def readyz(self, request: Request) -> Response:
         """200 when the database answers, the engine runs or stands by, and Slack has said who we are."""
-        parts = self._bot.parts
-        database, slack = await asyncio.gather(_tried(parts.store.database.ready()), _tried(parts.slack.identity()))
+        deps = self._bot.deps
+        database, slack = await asyncio.gather(_tried(deps.store.database.ready()), _tried(deps.slack.identity()))
         engine = "leads" if self._bot.engine.leads else "stands by"
         ready = database == slack == "ok"
         checks = {"database": database, "slack": slack, "engine": engine}
@@ -37,11 +37,11 @@ class Health:
 
     async def metrics(self, request: Request) -> Response:
         """Without the database what this process itself has counted, and `tamv_bot_database_up 0`."""
-        parts, metrics = self._bot.parts, self._bot.parts.metrics
+        deps, metrics = self._bot.deps, self._bot.deps.metrics
         metrics.leads.set(self._bot.engine.leads)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                store_counts = await count_rows(parts.store.database)
+                store_counts = await count_rows(deps.store.database)
         except (BotError, TimeoutError):
             metrics.database_up.set(0)
         else:
@@ -59,7 +59,7 @@ class Health:
 
         async def answer(request: Request) -> Response:
             response = await endpoint(request)
-            self._bot.parts.metrics.webhook(source, response.status_code)
+            self._bot.deps.metrics.webhook(source, response.status_code)
             return response
 
         return answer

@@ -118,8 +118,8 @@ class Server:
 
     async def _recovery_loop(self) -> None:
         # On SQLite there is no other process: whatever another owner accepted was left behind.
-        clock, deliveries = self._bot.parts.clock, self._bot.parts.store.deliveries
-        wait = timedelta() if self._bot.parts.store.database.is_sqlite else CLAIM_TIMEOUT * clock.speed
+        clock, deliveries = self._bot.deps.clock, self._bot.deps.store.deliveries
+        wait = timedelta() if self._bot.deps.store.database.is_sqlite else CLAIM_TIMEOUT * clock.speed
         while True:
             try:
                 now = clock.now()
@@ -154,7 +154,7 @@ async def _connected(socket: AsyncSocketModeHandler) -> None:
 
 
 def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
-    slack = bot.parts.slack
+    slack = bot.deps.slack
 
     async def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:
         # Bolt's own asks Slack before the acknowledgement, which must not wait for Slack.

@@ -12,7 +12,7 @@ from handlers.door import Handler
 
 async def declare_incident(call: Call) -> None:
     await call.ack()
-    words, team = await call.cached_translations(), call.bot.parts.team
+    words, team = await call.cached_translations(), call.bot.deps.team
     await call.open(forms.declare(words, team, severity=Severity.SEV3, service=None, title=_text(call)[:TITLE_LIMIT]))
 
 
@@ -22,7 +22,7 @@ async def add_to_timeline(call: Call) -> None:
     if incident is None:
         raise BadInput("not_in_incident")
     message = call.body["message"]
-    link = call.bot.parts.slack.permalink(call.channel_id or "", message["ts"])
+    link = call.bot.deps.slack.permalink(call.channel_id or "", message["ts"])
     cause = f"pinned:{call.channel_id}:{message['ts']}"
     author = str(message.get("user") or "bot")
     await call.bot.incidents.add_message(incident.id, _text(call), link, author, by=await call.person(), cause=cause)
@@ -33,8 +33,8 @@ async def create_followup(call: Call) -> None:
     incident = await call.bot.incidents.in_channel(call.channel_id or "")
     if incident is None:
         raise BadInput("not_in_incident")
-    team = call.bot.parts.team
-    due = (call.bot.parts.clock.now() + team.followups.due_in).date()
+    team = call.bot.deps.team
+    due = (call.bot.deps.clock.now() + team.followups.due_in).date()
     title = " ".join(_text(call).split())[:TITLE_LIMIT]
     await call.open(forms.followup(await call.cached_translations(), team, incident.id, due=due, title=title))
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from bot.domain.errors import BadInput, BotError, Unavailable
 from bot.integrations.base import retry
-from bot.integrations.github import verify_signature as github_signed
+from bot.integrations.github.github import verify_signature as github_signed
 from bot.integrations.pagerduty import verify_signature as pagerduty_signed
 from bot.services.alerts import Alerts
 from bot.services.bot import Bot
@@ -105,10 +105,10 @@ class Webhooks:
             read(read_json(body))
         except (BadInput, ValueError, RecursionError) as problem:
             return refused(source, 400, str(problem)[:200])
-        parts = self._bot.parts
+        deps = self._bot.deps
         delivery = Delivery(key, source, body.decode("utf-8"))
         try:
-            new = await parts.store.deliveries.accept(delivery, parts.clock.now())
+            new = await deps.store.deliveries.accept(delivery, deps.clock.now())
         except Unavailable:
             return JSONResponse({"error": "the database is away; send it again"}, status_code=503)
         if new:
@@ -123,19 +123,19 @@ class Webhooks:
 
     async def _process(self, delivery: Delivery) -> None:
         """Handle a delivery and mark it; what is refused for too long is taken up by the next look at the inbox."""
-        parts = self._bot.parts
+        deps = self._bot.deps
         try:
             await retry(lambda: self.handle(delivery), WEBHOOK_TIMEOUT)
         except Unavailable as problem:
             log.warning("a webhook of %s waits: %s", delivery.source, problem)
-            parts.store.deliveries.release(delivery.key)
+            deps.store.deliveries.release(delivery.key)
             return
         except BotError as problem:
             log.warning("a webhook of %s came to nothing: %s", delivery.source, problem)
         except Exception:
             log.exception("a webhook of %s broke", delivery.source)
         try:
-            await parts.store.deliveries.mark_done(delivery.key, parts.clock.now())
+            await deps.store.deliveries.mark_done(delivery.key, deps.clock.now())
         except Unavailable as problem:
             log.warning("a webhook of %s could not be marked: %s", delivery.source, problem)
 

@@ -8,16 +8,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
+from bot.deps import Deps
 from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.integrations.alertmanager import Alertmanager
 from bot.integrations.effects import in_dry_run
-from bot.integrations.github import GitHub
+from bot.integrations.github.github import GitHub
 from bot.integrations.helm import Helm
 from bot.integrations.pagerduty import PagerDuty
 from bot.integrations.prometheus import Prometheus
-from bot.parts import Parts
 from bot.team import Service, TeamFile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Context:
     anything was done, however often it is tried; empty in the rehearsal itself.
     """
 
-    parts: Parts
+    deps: Deps
     key: str
     environment: str
     incident_id: str | None = None
@@ -50,59 +50,59 @@ class Context:
 
     @property
     def clock(self) -> Clock:
-        return self.parts.clock
+        return self.deps.clock
 
     @property
     def team(self) -> TeamFile:
-        return self.parts.team
+        return self.deps.team
 
     @property
     def prometheus(self) -> Prometheus:
-        if self.parts.prometheus is None:
+        if self.deps.prometheus is None:
             raise NotConfigured("prometheus_off")
-        return self.parts.prometheus
+        return self.deps.prometheus
 
     @property
     def alertmanager(self) -> Alertmanager:
-        if self.parts.alertmanager is None:
+        if self.deps.alertmanager is None:
             raise NotConfigured("alertmanager_off")
-        return self.parts.alertmanager
+        return self.deps.alertmanager
 
     @property
     def kubernetes(self) -> Kubernetes:
-        if self.parts.kubernetes is None:
+        if self.deps.kubernetes is None:
             raise NotConfigured("kubernetes_off")
-        return self.parts.kubernetes
+        return self.deps.kubernetes
 
     @property
     def helm(self) -> Helm:
-        if self.parts.helm is None:
+        if self.deps.helm is None:
             raise NotConfigured("kubernetes_off")
-        return self.parts.helm
+        return self.deps.helm
 
     @property
     def pagerduty(self) -> PagerDuty:
-        if self.parts.pagerduty is None:
+        if self.deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
-        return self.parts.pagerduty
+        return self.deps.pagerduty
 
     @property
     def github(self) -> GitHub:
-        if self.parts.github is None:
+        if self.deps.github is None:
             raise NotConfigured("github_off")
-        return self.parts.github
+        return self.deps.github
 
     @property
     def aws(self) -> Aws:
-        if self.parts.aws is None:
+        if self.deps.aws is None:
             raise NotConfigured("aws_off")
-        return self.parts.aws
+        return self.deps.aws
 
     @property
     def vault(self) -> Vault:
-        if self.parts.vault is None:
+        if self.deps.vault is None:
             raise NotConfigured("vault_off")
-        return self.parts.vault
+        return self.deps.vault
 
     def service(self, name: str) -> Service:
         """A service of the team's file. Raises BadInput with the nearest name."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from bot.actions.registry import Action, Registry
-from bot.domain.spans import format_duration as span_as_written
+from bot.domain.times import format_duration as span_as_written
 
 HEAD = """# The actions
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action
@@ -14,7 +14,10 @@ from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, WaitsFor
 from bot.domain.runbook import Input, InputType
+from bot.domain.times import DailyWindow
 from bot.team import Duration
+
+Question = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,6 @@ class Answered:
 
     answer: Any
     by: str | None
-
-
-Question = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 @action("flow.wait", risk=Risk.READ)
@@ -99,10 +99,40 @@ async def ask(
 async def _decision(ctx: Context) -> list[tuple[str, str | None]]:
     """Who agreed, and with which words."""
     run_id, _, step_id = ctx.key.partition("/")
-    approval = None if ctx.dry_run else await ctx.parts.store.runs.approval(run_id, step_id)
+    approval = None if ctx.dry_run else await ctx.deps.store.runs.approval(run_id, step_id)
     agreed = (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
     return (
         [(decision.person, decision.reason) for decision in approval.decisions if decision.verdict in agreed]
         if approval
         else []
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When it opens and when it closes."""
+
+    begins: datetime
+    ends: datetime
+
+
+@action("flow.next_window", risk=Risk.READ, example="/ops flow.next_window 02:00 04:00 notice=24h")
+async def next_window(ctx: Context, opens: time, closes: time, notice: Duration = timedelta(hours=24)) -> Window:
+    """When the next maintenance window is (UTC) that leaves so much time to tell people before.
+
+    es: Cuándo es la próxima ventana de mantenimiento (UTC) que deja ese tiempo para avisar antes.
+    """
+    return Window(*DailyWindow(opens, closes).next(ctx.clock.now() + notice))
+
+
+@action("flow.window", risk=Risk.READ)
+async def window(ctx: Context, begins: AwareDatetime, ends: AwareDatetime) -> Window:
+    """Go on only inside a maintenance window: waits until it opens, stops when it is over.
+
+    es: Sigue solo dentro de una ventana de mantenimiento: espera a que abra y para cuando se acaba.
+    """
+    if not ctx.dry_run and (left := (begins - ctx.clock.now()).total_seconds()) > 0:
+        await ctx.clock.sleep(left)
+    if ctx.clock.now() >= ends:
+        raise WrongState("window_over", ends=ends.isoformat(timespec="minutes"))
+    return Window(begins, ends)

@@ -14,8 +14,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.policy import Risk
-from bot.integrations.helm import Revision, origin, rollback_candidates
-from bot.integrations.helm_manifest import deployment_in
+from bot.integrations.helm import Revision, deployment_in, origin, rollback_candidates
 from bot.team import PRODUCTION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
@@ -153,7 +152,7 @@ async def _must_be_promotable(ctx: Context, release: str, namespace: str, weight
     now = int(canary.get("weight") or 0)
     if not canary.get("enabled") or now >= weight:
         raise WrongState("no_canary", release=release, weight=now)
-    if ctx.environment == PRODUCTION and since and not await ctx.parts.store.runs.was_watched(release, since):
+    if ctx.environment == PRODUCTION and since and not await ctx.deps.store.runs.was_watched(release, since):
         raise WrongState("canary_not_watched", release=release, service=release, weight=now)
 
 

@@ -69,7 +69,7 @@ def _endpoints(ctx: Context, service: str | None) -> dict[str, HealthCheck]:
 async def _ask(ctx: Context, service: str, endpoint: HealthCheck) -> Health:
     deadline = endpoint.within.total_seconds()
     try:
-        answer = await ctx.parts.http.get(str(endpoint.url), deadline)
+        answer = await ctx.deps.http.get(str(endpoint.url), deadline)
     except Unavailable as silent:
         return Health(service, None, None, "slow" if silent.key == "timed_out" else "silent")
     milliseconds = round(answer.seconds * 1000)

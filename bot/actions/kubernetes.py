@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -295,7 +296,7 @@ async def logs(
     )
     wanted = (pattern or "").lower()
     lines = {
-        pod: [ctx.parts.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
+        pod: [ctx.deps.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
         for pod, text in by_pod.items()
     }
     return Lines(ns, lines, sum(map(len, lines.values())))
@@ -346,3 +347,80 @@ async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOu
     look = ctx.kubernetes.deployments
     rollout = await (look.rollout if ctx.dry_run else look.wait_until_rolled_out)(deployment, namespace)
     return RolledOut(deployment, namespace, rollout.available, rollout.revision, rollout.done)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """`rows` have `part` (field, container, condition, event), `name`, `state`, `why`; the newest event last."""
+
+    kind: str
+    name: str
+    namespace: str
+    rows: list[dict[str, str]]
+
+
+@action(
+    "kubernetes.describe", risk=Risk.READ, example="/ops kubernetes.describe deployment tamv-core service=tamv-core"
+)
+async def describe(
+    ctx: Context,
+    kind: Literal["pod", "deployment", "job", "node"],
+    name: Name,
+    service: str | None = None,
+    namespace: str | None = None,
+) -> Described:
+    """How a pod, a deployment, a job or a node stands: its containers, its conditions, its events.
+
+    es: Cómo está un pod, un deployment, un job o un nodo: sus contenedores, sus condiciones, sus eventos.
+    """
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    rows = [asdict(describe_line) for describe_line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
+    rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
+    return Described(kind, name, "" if kind == "node" else ns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """What was shut down, each with the replicas that it had."""
+
+    services: list[Scaled]
+
+
+@action(
+    "kubernetes.shut_down",
+    risk=Risk.DESTRUCTIVE,
+    target="shutdown/{environment}",
+    example="/ops kubernetes.shut_down",
+)
+async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
+    """Shut services down, all of them when none is named; each one even where another one refuses.
+
+    es: Apaga servicios, todos si no se nombra ninguno; cada uno aunque otro se resista.
+    """
+    running = [
+        name
+        for name, service in ctx.team.services.items()
+        if service.deployment and ctx.environment in service.namespaces
+    ]
+    before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
+    scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
+    if ctx.dry_run:
+        return ShutDown(
+            [await coroutine_type for coroutine_type in scalings]
+        )  # one by one, so that they are shown in order
+    return ShutDown(await gather_all(scalings))
+
+
+@undo(shut_down)
+async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
+    """Give every service the replicas that it had, unless somebody has changed them since."""
+    return ShutDown(await gather_all([restore_replicas(ctx, scaled) for scaled in done.services]))
+
+
+async def gather_all(scalings: Sequence[Awaitable[Scaled]]) -> list[Scaled]:
+    """Try every one before the first failure is raised."""
+    outcomes = await asyncio.gather(*scalings, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [scaled for scaled in outcomes if isinstance(scaled, Scaled)]

@@ -43,7 +43,7 @@ async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: st
     es: Sigue solo si el paso anterior está hecho, y solo elimina en una versión posterior a la que lee lo nuevo.
     """
     done: dict[str, str] = {}
-    for run in await ctx.parts.store.runs.list_by_runbook(runbook):
+    for run in await ctx.deps.store.runs.list_by_runbook(runbook):
         inputs = run.inputs
         real = run.state is RunState.SUCCEEDED and not run.dry_run and run.environment == ctx.environment
         if real and inputs.get("migration") == migration:

@@ -142,15 +142,15 @@ async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
         Duty(name, on_call.name, on_call.level, on_call.until)
         for name, t in teams.items()
         if t.pagerduty
-        for on_call in await ctx.parts.on_call.get(t.pagerduty)
+        for on_call in await ctx.deps.on_call.get(t.pagerduty)
     ]
     return OnCallNow(duties)
 
 
 async def _append_event(ctx: Context, change: Callable[[Incident], Changed]) -> None:
     """The incident's event of this step, once; what follows from it is carried out by the engine."""
-    redacted = ctx.parts.redaction.of
-    await ctx.parts.store.incidents.change(_incident(ctx), lambda now: redacted(change(now)), cause=ctx.key)
+    redacted = ctx.deps.redaction.of
+    await ctx.deps.store.incidents.change(_incident(ctx), lambda now: redacted(change(now)), cause=ctx.key)
 
 
 def _incident(ctx: Context) -> str:
@@ -161,7 +161,7 @@ def _incident(ctx: Context) -> str:
 
 
 def _require_pagerduty(ctx: Context) -> None:
-    if ctx.parts.pagerduty is None:
+    if ctx.deps.pagerduty is None:
         raise NotConfigured("pagerduty_off")
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from bot.actions.boards import board, query_board
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.actions.snapshot import board, query_board
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
 from bot.domain.snapshot import MetricResult, Verdict

@@ -13,7 +13,7 @@ from bot.actions.registry import action
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
 from bot.messages.message import Message
-from bot.post import upsert_message
+from bot.slack_messages import upsert_message
 
 
 class AnnouncementTemplate(StrEnum):
@@ -45,13 +45,13 @@ async def announce(
 
     es: Avisa a los interesados, una vez.
     """
-    incident = await ctx.parts.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
+    incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
 
     @effect("slack.announce")
     async def tell(channel: str, text: str) -> Announced:
-        text = ctx.parts.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
-        stands = await upsert_message(ctx.parts, f"{ctx.key}/announcement", channel, Message.of(text))
+        text = ctx.deps.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
+        stands = await upsert_message(ctx.deps, f"{ctx.key}/announcement", channel, Message.of(text))
         return Announced(stands["channel"], stands["ts"])
 
-    destination = channel or ctx.team.stakeholders_channel or ctx.parts.incident_channel
+    destination = channel or ctx.team.stakeholders_channel or ctx.deps.incident_channel
     return await tell(destination, text) or Announced(destination, "")

@@ -59,11 +59,11 @@ async def search(
     query, ends = slower_than(name, slower_than_ms), ctx.clock.now()
     begins = ends - window
     link = _explore(ctx, query, begins, ends)
-    if ctx.parts.tempo is None:
+    if ctx.deps.tempo is None:
         if link is None:
             raise NotConfigured("tempo_off")
         return Traces(name, slower_than_ms, query, link, [])
-    traces = await ctx.parts.tempo.search(query, begins, ends, limit)
+    traces = await ctx.deps.tempo.search(query, begins, ends, limit)
     hour = timedelta(hours=1)
     slow = [
         SlowTrace(
@@ -83,7 +83,7 @@ def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str 
 
     https://grafana.com/docs/grafana/latest/explore/get-started-with-explore/#generate-explore-urls-from-external-tools
     """
-    if ctx.parts.grafana_url is None:
+    if ctx.deps.grafana_url is None:
         return None
     source = {"type": "tempo", "uid": ctx.team.tempo_datasource}
     pane: dict[str, Any] = {
@@ -92,4 +92,4 @@ def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str 
         "range": {"from": str(round(begins.timestamp() * 1000)), "to": str(round(ends.timestamp() * 1000))},
     }
     panes = json.dumps({"a": pane}, separators=(",", ":"))
-    return f"{ctx.parts.grafana_url.rstrip('/')}/explore?{urlencode({'schemaVersion': 1, 'panes': panes})}"
+    return f"{ctx.deps.grafana_url.rstrip('/')}/explore?{urlencode({'schemaVersion': 1, 'panes': panes})}"

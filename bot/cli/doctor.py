@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.actions.catalogue import ACTIONS
-from bot.assembly import RUNBOOKS, build_deps
+from bot.app import RUNBOOKS, build_deps
+from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.timeline import first_broken_link
 from bot.integrations.prometheus import Prometheus, fill
-from bot.messages.words import load_translations
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.store.migrate import pending
@@ -52,18 +52,18 @@ _SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!
 class Doctor:
     """One round through everything that the bot needs and uses."""
 
-    def __init__(self, parts: Parts, settings: Settings, manifest: Path = MANIFEST) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, settings: Settings, manifest: Path = MANIFEST) -> None:
+        self._deps = deps
         self._settings = settings
         self._manifest = manifest
 
     def files(self) -> list[Finding]:
         """The team's file, which could be read, and the runbooks."""
-        team = Finding(str(self._settings.bot_config), State.GOOD, self._parts.team.organisation)
+        team = Finding(str(self._settings.bot_config), State.GOOD, self._deps.team.organisation)
         try:
-            library = Library.read(RUNBOOKS, ACTIONS, self._parts.team)
+            library = Library.read(RUNBOOKS, ACTIONS, self._deps.team)
         except BotError as problem:
-            return [team, Finding(f"{RUNBOOKS}/", State.WRONG, self._parts.words.error(problem))]
+            return [team, Finding(f"{RUNBOOKS}/", State.WRONG, self._deps.words.error(problem))]
         return [team, self._good(f"{RUNBOOKS}/", "runbooks", count=len(library.runbooks))]
 
     async def findings(self) -> list[Finding]:
@@ -94,7 +94,7 @@ class Doctor:
         if waiting:
             yield self._note("database", "migrations", revisions=waiting)
             return
-        store = self._parts.store
+        store = self._deps.store
         await store.database.ready()
         yield self._good("database", "database", kind=url.partition(":")[0])
         ids = await store.incidents.ids()
@@ -105,7 +105,7 @@ class Doctor:
             yield self._good("timelines", "chains", count=len(ids))
 
     async def _slack(self) -> AsyncIterator[Finding]:
-        slack, name = self._parts.slack, self._parts.incident_channel
+        slack, name = self._deps.slack, self._deps.incident_channel
         identity = await slack.identity()
         yield self._good("Slack", "slack", url=identity.url, user=identity.user_id)
         wanted = set(yaml.safe_load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
@@ -126,7 +126,7 @@ class Doctor:
             yield self._good(name, "channel")
         groups = await slack.read("usergroups.list")
         usergroup_ids = {str(group["id"]) for group in groups.get("usergroups") or []}
-        teams = self._parts.team.teams.items()
+        teams = self._deps.team.teams.items()
         absent = sorted(team for team, its in teams if its.usergroup and its.usergroup not in usergroup_ids)
         if absent:
             yield self._note("teams", "usergroups_missing", teams=absent)
@@ -135,13 +135,13 @@ class Doctor:
             yield self._good("Socket Mode", "socket_mode")
 
     async def _prometheus(self) -> AsyncIterator[Finding]:
-        prometheus = self._parts.prometheus
+        prometheus = self._deps.prometheus
         if prometheus is None:
             yield self._off("Prometheus", "PROMETHEUS_URL")
             return
         yield self._good("Prometheus", "prometheus", version=await prometheus.check())
         for finding in await asyncio.gather(
-            *(self._query(prometheus, name, query.promql) for name, query in self._parts.team.queries.items())
+            *(self._query(prometheus, name, query.promql) for name, query in self._deps.team.queries.items())
         ):
             if finding:
                 yield finding
@@ -150,7 +150,7 @@ class Doctor:
         """Whether a query of the catalogue has data for some service; nothing to be said when it has."""
         subject = f"Prometheus · {name}"
         try:
-            for service, its in self._parts.team.services.items():
+            for service, its in self._deps.team.services.items():
                 namespace = its.namespaces.get(PRODUCTION, "")
                 if await prometheus.query(fill(promql, service=service, namespace=namespace)):
                     return None
@@ -165,12 +165,12 @@ class Doctor:
             yield self._good("Alertmanager", "alertmanager")
 
     async def _pagerduty(self) -> AsyncIterator[Finding]:
-        pagerduty = self._parts.pagerduty
+        pagerduty = self._deps.pagerduty
         if pagerduty is None:
             yield self._off("PagerDuty", "PAGERDUTY_ROUTING_KEY")
             return
         yield self._good("PagerDuty", "pagerduty", account=await pagerduty.check())
-        for team, its in self._parts.team.teams.items():
+        for team, its in self._deps.team.teams.items():
             if its.pagerduty:
                 try:
                     await pagerduty.on_call(its.pagerduty)
@@ -180,7 +180,7 @@ class Doctor:
             yield self._off("PagerDuty → bot", "PAGERDUTY_WEBHOOK_SECRETS")
 
     async def _github(self) -> AsyncIterator[Finding]:
-        github = self._parts.github
+        github = self._deps.github
         if github is None:
             yield self._off("GitHub", "GITHUB_TOKEN")
             return
@@ -204,10 +204,10 @@ class Doctor:
             return self._finding(subject, State.WRONG, "away", why=why, setting=setting)
         if problem.key in ("slack_refused", "refused"):
             return self._finding(subject, State.WRONG, "refused", why=why, setting=setting)
-        return Finding(subject, State.WRONG, self._parts.words.error(problem))
+        return Finding(subject, State.WRONG, self._deps.words.error(problem))
 
     def _finding(self, subject: str, state: State, part: str, **facts: object) -> Finding:
-        return Finding(subject, state, self._parts.words.render_block("doctor", part, **facts))
+        return Finding(subject, state, self._deps.words.render_block("doctor", part, **facts))
 
 
 def run_checks(settings: Settings) -> int:
@@ -231,6 +231,6 @@ def run_checks(settings: Settings) -> int:
 
 
 async def _run_checks(settings: Settings) -> list[Finding]:
-    async with build_deps(settings) as parts:
-        examination = Doctor(parts, settings)
+    async with build_deps(settings) as deps:
+        examination = Doctor(deps, settings)
         return [*examination.files(), *await examination.findings()]

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.cli.terminal import ask
+from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident, Milestone
@@ -22,9 +23,8 @@ from bot.domain.timeline import TimelineEvent
 from bot.messages.incident import timeline_line
 from bot.messages.report import RenderedReport
 from bot.messages.text import as_text
-from bot.messages.words import Translations, format_duration
-from bot.parts import Parts
-from bot.workflows.report import compose
+from bot.messages.translations import Translations, format_duration
+from bot.workflows.reports.report import compose
 
 commands = typer.Typer(help="Incidents: what is open, how one stands, its report.", no_args_is_help=True)
 
@@ -41,30 +41,30 @@ def list_(
 ) -> None:
     """Open incidents, the worst first."""
 
-    async def found(parts: Parts) -> tuple[Parts, list[Incident]]:
-        incidents = parts.store.incidents
-        return parts, await (incidents.recent(limit) if everything else incidents.list_open(limit))
+    async def found(deps: Deps) -> tuple[Deps, list[Incident]]:
+        incidents = deps.store.incidents
+        return deps, await (incidents.recent(limit) if everything else incidents.list_open(limit))
 
-    parts, incidents = ask(found)
+    deps, incidents = ask(found)
     if as_json:
         _print_json([_incident_json(incident) for incident in incidents])
     elif not incidents:
-        typer.echo(parts.words.render_block("terminal", "none_at_all" if everything else "none"))
+        typer.echo(deps.words.render_block("terminal", "none_at_all" if everything else "none"))
     else:
-        Console().print(_listed(incidents, parts.words, _names(parts)))
+        Console().print(_listed(incidents, deps.words, _names(deps)))
 
 
 @commands.command()
 def show(incident: Id, as_json: AsJson = False) -> None:
     """How one stands: its milestones, its whole timeline, its follow-ups."""
-    parts, details = ask(lambda parts: _fetch(parts, incident))
+    deps, details = ask(lambda parts: _fetch(parts, incident))
     if as_json:
         _print_json(_incident_json(details.incident) | {
             "timeline": [_event_json(event) for event in details.timeline],
             "followups": [_followup_json(followup) for followup in details.followups],
         })  # fmt: skip
         return
-    words, names, console = parts.words, _names(parts, details.timeline), Console()
+    words, names, console = deps.words, _names(deps, details.timeline), Console()
     console.print(_listed([details.incident], words, names))
     console.print(_timeline(details, words, names))
     if details.followups:
@@ -79,11 +79,11 @@ def report(
 ) -> None:
     """The report as it would be written now; nothing is sent."""
 
-    async def written(parts: Parts) -> RenderedReport:
+    async def written(deps: Deps) -> RenderedReport:
         with contextlib.suppress(BotError, TimeoutError):
             async with asyncio.timeout(FOR_LINKS):
-                await parts.slack.identity()
-        return (await compose(parts, _id(incident)))[1]
+                await deps.slack.identity()
+        return (await compose(deps, _id(incident)))[1]
 
     text = ask(written)
     if as_json:
@@ -99,9 +99,9 @@ class _IncidentDetails:
     followups: list[FollowUp]
 
 
-async def _fetch(parts: Parts, incident: str) -> tuple[Parts, _IncidentDetails]:
-    store, id = parts.store, _id(incident)
-    return parts, _IncidentDetails(
+async def _fetch(deps: Deps, incident: str) -> tuple[Deps, _IncidentDetails]:
+    store, id = deps.store, _id(incident)
+    return deps, _IncidentDetails(
         await store.incidents.get(id), await store.incidents.timeline(id), await store.followups.list_by_incident(id)
     )
 
@@ -151,8 +151,8 @@ def _table(words: Translations, *columns: str) -> Table:
     return table
 
 
-def _names(parts: Parts, timeline: Sequence[TimelineEvent] = ()) -> dict[str, str]:
-    people = {person.slack: person.name for person in parts.team.people}
+def _names(deps: Deps, timeline: Sequence[TimelineEvent] = ()) -> dict[str, str]:
+    people = {person.slack: person.name for person in deps.team.people}
     return {event.by.id: event.by.name for event in timeline if event.by.name} | people
 
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli.person import person
-from bot.cli.playing import decide, names, pending_approvers, start_and_watch
-from bot.cli.playing import undo as undone
+from bot.cli.runs import decide, names, pending_approvers, start_and_watch
+from bot.cli.runs import undo as undone
 from bot.cli.targets import missing_targets
-from bot.cli.terminal import ask, exit_with, exit_with_error
+from bot.cli.terminal import ask, exit_with, exit_with_error, person
+from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.run import ApprovalState, Run, RunState, StepState, normalize_run_id
 from bot.messages.message import Message
@@ -22,11 +22,10 @@ from bot.messages.run import runs as listed_runs
 from bot.messages.runbook import library as listed
 from bot.messages.runbook import runbook as told
 from bot.messages.text import as_text
-from bot.messages.words import load_translations
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.runbooks.check import check, queries
-from bot.runbooks.drawing import mermaid
+from bot.runbooks.document import mermaid
 from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import read as read_line
@@ -106,7 +105,7 @@ def run(
     given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
     async def begin(bot: Bot, cause: str) -> Run:
-        who = person(bot.parts.team, by)
+        who = person(bot.deps.team, by)
         about = await bot.incidents.find(incident) if incident else None
         return await bot.runs.start(
             name, given, by=who, cause=cause, incident=about, environment=environment, dry_run=dry_run
@@ -119,19 +118,19 @@ def run(
 def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all that are going on.")] = None) -> None:
     """How a run stands, or all that are going on; the database alone is asked."""
 
-    async def found(parts: Parts) -> tuple[Parts, Message, list[str]]:
+    async def found(deps: Deps) -> tuple[Deps, Message, list[str]]:
         if run is None:
-            return parts, listed_runs(await parts.store.runs.list_running(), parts.words), []
-        run_record = await parts.store.runs.get(normalize_run_id(run))
+            return deps, listed_runs(await deps.store.runs.list_running(), deps.words), []
+        run_record = await deps.store.runs.get(normalize_run_id(run))
         waiting = [
-            await pending_approvers(parts, run_record, step.id)
+            await pending_approvers(deps, run_record, step.id)
             for step in run_record.steps
             if step.state is StepState.WAITING
         ]
-        return parts, progress(run_record, parts.words), [how for how in waiting if how]
+        return deps, progress(run_record, deps.words), [how for how in waiting if how]
 
-    parts, message, how = ask(found)
-    _print(_blocks(message.to_dict()), names(parts))
+    deps, message, how = ask(found)
+    _print(_blocks(message.to_dict()), names(deps))
     _print(how)
 
 
@@ -140,7 +139,7 @@ def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Agree to exactly what was shown (the digest names it), and watch the run."""
     verdict = ApprovalState.APPROVED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, verdict)
+        lambda bot, cause: decide(bot, person(bot.deps.team, by), normalize_run_id(run), step, digest, verdict)
     )
 
 
@@ -149,7 +148,7 @@ def reject(run: str, step: str, digest: str, by: As = None) -> None:
     """Say no to exactly what was shown, and watch what becomes of the run; exit 0 when the no was counted."""
     verdict = ApprovalState.REJECTED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.parts.team, by), normalize_run_id(run), step, digest, verdict),
+        lambda bot, cause: decide(bot, person(bot.deps.team, by), normalize_run_id(run), step, digest, verdict),
         tuple(RunState),
     )
 
@@ -159,7 +158,7 @@ def cancel(run: str, by: As = None) -> None:
     """Stop a run at once; what it has done is undone as its runbook says. Exit 0 when it was cancelled."""
     well = (RunState.CANCELLED,)
     start_and_watch(
-        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.parts.team, by), cause=cause), well
+        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.deps.team, by), cause=cause), well
     )
 
 
@@ -180,11 +179,11 @@ def ops(
     """One action by itself, as `/ops` does it, also while Slack is down; exit 0 only when it succeeded."""
 
     async def begin(bot: Bot, cause: str) -> Run:
-        wanted = read_line(_line(line), bot.parts.team, bot.runs.library)
+        wanted = read_line(_line(line), bot.deps.team, bot.runs.library)
         return await start(
             bot.runs,
             wanted,
-            by=person(bot.parts.team, by),
+            by=person(bot.deps.team, by),
             cause=cause,
             incident=await bot.incidents.find(incident) if incident else None,
             environment=wanted.environment or environment,

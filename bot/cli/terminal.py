@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NoReturn, TypeVar
 
 import typer
 
-from bot.assembly import build_deps
-from bot.domain.errors import BotError
+from bot.app import build_deps
+from bot.deps import Deps
+from bot.domain.errors import BotError, NotAllowed
+from bot.domain.people import Person
 from bot.messages.text import as_text
-from bot.messages.words import load_translations
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.settings import Locale, Settings, WrongSettings, load_settings
 from bot.store.migrate import pending
+from bot.team import Owner, TeamFile
 
 T = TypeVar("T")
 
@@ -42,18 +46,40 @@ def exit_with_error(problem: BotError, locale: Locale) -> NoReturn:
     )
 
 
-def ask(question: Callable[[Parts], Awaitable[T]]) -> T:
+def ask(question: Callable[[Deps], Awaitable[T]]) -> T:
     """The answer of the bot's parts, without an engine; a mistake is said in a line, and the exit code is 1."""
     settings = settings_or_exit()
     logging.disable(logging.WARNING)
 
     async def asked() -> T:
-        async with build_deps(settings) as parts:
+        async with build_deps(settings) as deps:
             if missing := await asyncio.to_thread(pending, settings.database_url):
-                exit_with([parts.words.render_block("terminal", "not_migrated", count=len(missing))], code=1)
-            return await question(parts)
+                exit_with([deps.words.render_block("terminal", "not_migrated", count=len(missing))], code=1)
+            return await question(deps)
 
     try:
         return asyncio.run(asked())
     except BotError as problem:
         exit_with_error(problem, settings.locale)
+
+
+def login() -> str:
+    """The user's name; behind sudo that of who called it."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def person(team: TeamFile, name: str | None) -> Person:
+    """The person called `name` (login, GitHub login, Slack id, address or name), or whose login is the user's.
+
+    Raises NotAllowed with whom the file knows.
+    """
+    wanted = name or login()
+    owner = next((owner for owner in team.people if wanted.lower() in _names(owner)), None)
+    if owner is None:
+        names = sorted(owner.login or owner.github or owner.slack for owner in team.people)
+        raise NotAllowed("nobody_known", name=wanted, known=names)
+    return Person(owner.slack, owner.name)
+
+
+def _names(owner: Owner) -> set[str]:
+    return {name.lower() for name in (owner.login, owner.github, owner.slack, owner.email, owner.name) if name}

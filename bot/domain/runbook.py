@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.domain.spans import parse_duration
+from bot.domain.times import parse_duration
 
 Span = Annotated[timedelta, BeforeValidator(parse_duration)]
 LANGUAGES = ("es", "en")

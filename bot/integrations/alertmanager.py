@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 
 from bot.domain.errors import Refused, Unavailable
+from bot.integrations.base import HttpClient
 from bot.integrations.effects import effect
-from bot.integrations.session import HttpClient
 
 SERVICE = "Alertmanager"
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.domain.errors import Unavailable
-from bot.integrations.session import HttpClient
+from bot.integrations.base import HttpClient
 
 SERVICE = "HTTP"
 BODY_LIMIT = 65_536

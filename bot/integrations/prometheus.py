@@ -19,8 +19,7 @@ from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
 from bot.domain.errors import Refused, Unavailable
-from bot.integrations.base import in_thread
-from bot.integrations.failures import connection_error, http_error, invalid_response
+from bot.integrations.base import connection_error, http_error, in_thread, invalid_response
 
 T = TypeVar("T")
 

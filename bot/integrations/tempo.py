@@ -10,8 +10,7 @@ from typing import Any
 import aiohttp
 
 from bot.domain.errors import Unavailable
-from bot.integrations.failures import http_error, invalid_response
-from bot.integrations.session import HttpClient
+from bot.integrations.base import HttpClient, http_error, invalid_response
 
 SERVICE = "Tempo"
 LOOKED_AT = 500  # traces, of which the slowest are given: Tempo itself gives the newest

@@ -5,25 +5,30 @@ https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import hvac
 import requests
 from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded, VaultDown, VaultError
 
+from bot.clock import Clock
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable, WrongState
-from bot.integrations.base import in_thread
+from bot.integrations.base import connection_error, http_error, in_thread, invalid_response
 from bot.integrations.effects import effect
-from bot.integrations.failures import connection_error, http_error, invalid_response
+from bot.tasks import cancel_and_wait
+from bot.team import VaultSecret
 
 T = TypeVar("T")
 
@@ -39,6 +44,11 @@ MAKERS: Mapping[Form, Callable[[], str]] = {
     "base64": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
     "hex": lambda: secrets.token_hex(32),
 }
+
+log = logging.getLogger(__name__)
+CACHE_TTL = timedelta(minutes=5)
+QUERY_TIMEOUT_SECONDS = 1.0  # seconds that somebody who looks waits for the answer
+Place = tuple[str, str]  # a secret of the team's file, an environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +248,53 @@ def _status(error: VaultError) -> int:
         "UnsupportedOperation": 405,
     }
     return names.get(type(error).__name__, 500)
+
+
+if TYPE_CHECKING:
+    from bot.integrations.vault import Vault
+
+
+class SecretAges:
+    """Vault's answers for the secrets of the team's file, fresh for five minutes and kept for when it is away."""
+
+    def __init__(self, vault: Vault, secrets: Mapping[str, VaultSecret], clock: Clock) -> None:
+        self._vault = vault
+        self._secrets = secrets
+        self._clock = clock
+        self._known: dict[Place, datetime] = {}
+        self._fresh_until: datetime | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._asking:
+            await cancel_and_wait([self._asking])
+
+    async def cached(self) -> Mapping[Place, datetime]:
+        """When each was written; what Vault does not say, or has not said yet, is not among them."""
+        if self._asking is None and not (self._fresh_until and self._clock.now() < self._fresh_until):
+            self._asking = asyncio.create_task(self._ask(), name="ages of secrets")
+        if self._asking:
+            await asyncio.wait({self._asking}, timeout=QUERY_TIMEOUT_SECONDS)
+        return dict(self._known)
+
+    async def _ask(self) -> None:
+        try:
+            places = [(name, environment) for name, secret in self._secrets.items() for environment in secret.paths]
+            answered = await asyncio.gather(*(self._ask_for(*secret) for secret in places))
+            if all(answered):
+                self._fresh_until = self._clock.now() + CACHE_TTL
+        finally:
+            self._asking = None
+
+    async def _ask_for(self, name: str, environment: str) -> bool:
+        secret = self._secrets[name]
+        try:
+            written = await self._vault.updated_at(secret.mount, secret.paths[environment])
+        except BotError as problem:
+            log.warning("how old %s in %s is: %s", name, environment, problem)
+            return False
+        self._known[name, environment] = written
+        return True

@@ -6,7 +6,7 @@ import math
 
 from babel.numbers import format_decimal
 
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 
 UNKNOWN = "—"
 THIN_SPACE = "\u202f"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bot.domain.snapshot import MetricResult, Snapshot
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ from slack_sdk.models.blocks import Block
 from bot.domain.drill import PREFIX, Mark, Score
 from bot.domain.incident import Incident
 from bot.domain.runbook import Runbook
-from bot.messages.blocks import context, section
-from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.message import Message, context, section
+from bot.messages.translations import Translations
 
 
 def scenarios(books: Sequence[Runbook], words: Translations) -> Message:

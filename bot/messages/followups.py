@@ -9,7 +9,7 @@ from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.messages.markdown import markdown
 from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 

@@ -20,8 +20,8 @@ from slack_sdk.models.views import View
 
 from bot.domain.incident import TEXT_LIMIT, TITLE_LIMIT, Incident, Severity
 from bot.domain.runbook import Input
-from bot.messages.blocks import fit
-from bot.messages.words import Translations
+from bot.messages.message import fit
+from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 NO_SERVICE = "-"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.messages.blocks import section
-from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.message import Message, section
+from bot.messages.translations import Translations
 from bot.signature import Signature
 
 

@@ -14,9 +14,9 @@ from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.domain.run import Approval, Run
-from bot.messages.blocks import header, section
 from bot.messages.incident import listing
-from bot.messages.words import Translations
+from bot.messages.message import header, section
+from bot.messages.translations import Translations
 
 
 class Waits(Protocol):

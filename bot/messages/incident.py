@@ -9,9 +9,8 @@ from slack_sdk.models.blocks import Block, ButtonElement
 
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.timeline import TimelineEvent
-from bot.messages.blocks import TEXT_LIMIT, actions, button, context, fit, header, section
-from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, header, section
+from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 TOPIC_LIMIT = 250

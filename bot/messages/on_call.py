@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from slack_sdk.models.blocks import Block
 
 from bot.domain.on_call import Rota
-from bot.messages.blocks import context, section
-from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.message import Message, context, section
+from bot.messages.translations import Translations
 
 
 def on_call(rotas: Sequence[Rota], words: Translations, emergency: str | None) -> Message:

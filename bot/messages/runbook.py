@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from slack_sdk.models.blocks import Block
 
 from bot.domain.runbook import Runbook
-from bot.messages.blocks import section
-from bot.messages.message import Message
-from bot.messages.words import Translations
+from bot.messages.message import Message, section
+from bot.messages.translations import Translations
 from bot.signature import Signature
 
 

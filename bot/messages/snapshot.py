@@ -10,10 +10,9 @@ from slack_sdk.models.blocks import Block
 from bot.domain.errors import BotError
 from bot.domain.snapshot import Change, MetricDefinition, MetricResult, Missing, Snapshot, assess, compare
 from bot.messages.amounts import amount, percent
-from bot.messages.blocks import SECTION_LIMIT, TEXT_LIMIT, context, fit, section
 from bot.messages.charts import Mark
-from bot.messages.message import Message
-from bot.messages.words import Mrkdwn, Translations, escape
+from bot.messages.message import SECTION_LIMIT, TEXT_LIMIT, Message, context, fit, section
+from bot.messages.translations import Mrkdwn, Translations, escape
 
 TITLE_LIMIT = 120
 _OWN_WORDS = ("timed_out", "unreachable")  # said without "try again", which is up to nobody here

@@ -8,11 +8,9 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 from slack_sdk.models.blocks import Block
 
-from bot.domain.deployments import Deployments, Share
-from bot.domain.statistics import Month, Statistics
-from bot.messages.blocks import context, section
-from bot.messages.message import Message
-from bot.messages.words import Translations, format_duration
+from bot.domain.statistics import Deployments, Month, Share, Statistics
+from bot.messages.message import Message, context, section
+from bot.messages.translations import Translations, format_duration
 
 MONTHS = 6
 WIDTH = 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bot.runbooks.check import check
 from bot.runbooks.expressions import Expressions
-from bot.runbooks.library import Library
-from bot.runbooks.reading import Mistake, load
+from bot.runbooks.library import Library, Mistake, load
 
 __all__ = ["Expressions", "Library", "Mistake", "check", "load"]

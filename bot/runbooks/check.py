@@ -15,7 +15,7 @@ from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.runbook import LANGUAGES, STANDARD, Runbook, Step
 from bot.runbooks.expressions import Expressions
-from bot.runbooks.reading import Mistake, line_and_column
+from bot.runbooks.library import Mistake, line_and_column
 from bot.team import TeamFile
 from bot.yaml_text import compose
 

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Milestone, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
-from bot.parts import Parts
 from bot.runbooks import Library
 from bot.store.alerts import GroupUpdate
 
@@ -57,8 +57,8 @@ class Notification(BaseModel):
 
 
 class Alerts:
-    def __init__(self, parts: Parts, library: Library, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, library: Library, wake: Callable[[], None]) -> None:
+        self._deps = deps
         self._library = library
         self._wake = wake
 
@@ -74,10 +74,10 @@ class Alerts:
 
     async def handle(self, notification: Notification) -> GroupUpdate:
         """Declare an incident for the group, or tell its open one what began and what ended."""
-        at = self._parts.clock.now()
-        redacted = self._parts.redaction.of
+        at = self._deps.clock.now()
+        redacted = self._deps.redaction.of
         firing = {alert.fingerprint: alert for alert in notification.alerts if alert.status == "firing"}
-        result = await self._parts.store.alerts.update(
+        result = await self._deps.store.alerts.update(
             notification.groupKey[:512],
             list(firing),
             at,
@@ -97,8 +97,8 @@ class Alerts:
 
     async def _drill(self, notification: Notification, firing: list[Alert]) -> str | None:
         """The open drill that these alerts are of: it breaks their service, and they began after it did."""
-        label = self._parts.team.alerts.service_label
-        for drill in await self._parts.store.incidents.open_drills() if firing else ():
+        label = self._deps.team.alerts.service_label
+        for drill in await self._deps.store.incidents.open_drills() if firing else ():
             began = drill.milestones[Milestone.DECLARED]
             if all(
                 {**notification.commonLabels, **alert.labels}.get(label) == drill.service and alert.startsAt >= began
@@ -110,11 +110,11 @@ class Alerts:
     def _declare(
         self, id: str, notification: Notification, firing: list[Alert], before: Incident | None, at: datetime
     ) -> Changed:
-        rules = self._parts.team.alerts
+        rules = self._deps.team.alerts
         first = min(firing, key=lambda alert: alert.startsAt)
         labels = {**first.labels, **notification.commonLabels}
         service = labels.get(rules.service_label)
-        known_service = service if service in self._parts.team.services else None
+        known_service = service if service in self._deps.team.services else None
         severities = [self._severity(alert) for alert in firing]
         summary = notification.commonAnnotations.get("summary") or first.annotations.get("summary") or ""
         name = notification.commonLabels.get("alertname") or first.labels.get("alertname", "alert")
@@ -155,7 +155,7 @@ class Alerts:
         ]
 
     def _severity(self, alert: Alert) -> Severity:
-        rules = self._parts.team.alerts
+        rules = self._deps.team.alerts
         return rules.severity.get(alert.labels.get("severity", ""), rules.default)
 
     def _escalate(self, incident: Incident, began: list[Alert], at: datetime) -> Changed | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.parts import Parts
+from bot.deps import Deps
 from bot.runbooks import Library
 from bot.services.alerts import Alerts
 from bot.services.drills import Drills
@@ -15,23 +15,23 @@ from bot.services.reports import Reports
 from bot.services.runs import Runs
 from bot.services.snapshots import Snapshots
 from bot.services.statistics import Statistics
-from bot.workflows.engine import Engine
+from bot.workflows.engine.engine import Engine
 
 
 class Bot:
     """Handlers get this one value."""
 
-    def __init__(self, parts: Parts, engine: Engine, library: Library) -> None:
-        self.parts = parts
+    def __init__(self, deps: Deps, engine: Engine, library: Library) -> None:
+        self.deps = deps
         self.engine = engine
-        self.incidents = Incidents(parts, engine.notify)
-        self.alerts = Alerts(parts, library, engine.notify)
-        self.paging = Paging(parts, engine.notify)
-        self.pagerduty = PagerDutyEvents(parts, self.incidents, engine.notify)
-        self.followups = FollowUps(parts, engine.notify)
-        self.reports = Reports(parts, engine.notify)
-        self.snapshots = Snapshots(parts, engine.notify)
-        self.statistics = Statistics(parts)
-        self.runs = Runs(parts, library, engine.notify)
-        self.drills = Drills(parts, self.incidents, self.runs)
-        self.home = Home(parts)
+        self.incidents = Incidents(deps, engine.notify)
+        self.alerts = Alerts(deps, library, engine.notify)
+        self.paging = Paging(deps, engine.notify)
+        self.pagerduty = PagerDutyEvents(deps, self.incidents, engine.notify)
+        self.followups = FollowUps(deps, engine.notify)
+        self.reports = Reports(deps, engine.notify)
+        self.snapshots = Snapshots(deps, engine.notify)
+        self.statistics = Statistics(deps)
+        self.runs = Runs(deps, library, engine.notify)
+        self.drills = Drills(deps, self.incidents, self.runs)
+        self.home = Home(deps)

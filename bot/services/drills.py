@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.deps import Deps
 from bot.domain.drill import INJECT, PREFIX, Goal, Score, score, waiting_inject
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.incident import Incident
@@ -16,11 +17,10 @@ from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, Run, RunState
 from bot.domain.runbook import Runbook
 from bot.messages.drill import summary
-from bot.parts import Parts
-from bot.policy import policy_of
 from bot.services.incidents import Incidents
 from bot.services.runs import Runs
-from bot.workflows.follow import destination
+from bot.team import policy_of
+from bot.workflows.incidents.messages import destination
 
 CHANNEL_WITHIN = 60.0  # seconds; after that the run is told where the drill was asked for
 POLL_SECONDS = 1.0  # when another process opens it, or Slack allows none
@@ -29,8 +29,8 @@ POLL_SECONDS = 1.0  # when another process opens it, or Slack allows none
 class Drills:
     """The scenarios are the runbooks whose names begin with `drill-`."""
 
-    def __init__(self, parts: Parts, incidents: Incidents, runs: Runs) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, incidents: Incidents, runs: Runs) -> None:
+        self._deps = deps
         self._incidents = incidents
         self._runs = runs
 
@@ -43,13 +43,13 @@ class Drills:
         Raises NotFound with the nearest scenario, and NotAllowed.
         """
         runbook = self._book(scenario)
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         service = runbook.inputs["service"].default if "service" in runbook.inputs else None
-        title = self._parts.words.render_block("drill", "incident", title=self._parts.words.pick(runbook.title))
-        severity = self._parts.team.drills.severity
+        title = self._deps.words.render_block("drill", "incident", title=self._deps.words.pick(runbook.title))
+        severity = self._deps.team.drills.severity
         incident = await self._incidents.declare(title, severity, by=by, cause=cause, service=service, drill=True)
         incident = await self._opened(incident)
-        target = await destination(self._parts, incident)
+        target = await destination(self._deps, incident)
         asked_from = None if target else channel
         run = await self._runs.start(
             runbook.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from
@@ -66,22 +66,22 @@ class Drills:
 
     async def score(self, incident: Incident, *, ends: bool = False) -> Score:
         """How the drill goes, or went; what is not reached when it `ends` is missed. Raises BadInput for no drill."""
-        runs, targets = await self._own(incident), self._parts.team.targets
+        runs, targets = await self._own(incident), self._deps.team.targets
         goals = {
             Goal.RESPONSE: targets.response,
             Goal.TOLD: targets.stakeholders_told,
             Goal.RTO: targets.rto,
             Goal.RPO: targets.rpo,
         }
-        events = await self._parts.store.incidents.timeline(incident.id)
-        return score(events, runs, goals, self._parts.clock.now(), word=await self._word(runs), ends=ends)
+        events = await self._deps.store.incidents.timeline(incident.id)
+        return score(events, runs, goals, self._deps.clock.now(), word=await self._word(runs), ends=ends)
 
     async def stop(self, incident: Incident, *, by: Person, cause: str) -> Score:
         """Undo what the drill has left broken, put its score on the timeline, and resolve it.
 
         What people did in response stays. Raises NotAllowed.
         """
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         result = await self.score(incident, ends=True)
         for run in await self._own(incident):
             if run.state is RunState.RUNNING:
@@ -89,7 +89,7 @@ class Drills:
             elif run.state in (RunState.FAILED, RunState.CANCELLED):  # what could not be undone then
                 await self._runs.undo(run.id, by=by, cause=f"{cause}/{run.id}")
         if incident.status.is_open:
-            text = summary(result, self._parts.words)
+            text = summary(result, self._deps.words)
             await self._incidents.note(incident.id, text, by=by, cause=f"{cause}/score")
             await self._incidents.resolve(incident.id, by=by, cause=f"{cause}/resolve")
         return result
@@ -108,7 +108,7 @@ class Drills:
         if not incident.drill:
             raise BadInput("not_a_drill", incident=incident.id)
         own = [
-            run for run in await self._parts.store.runs.list_by_incident(incident.id) if run.runbook.startswith(PREFIX)
+            run for run in await self._deps.store.runs.list_by_incident(incident.id) if run.runbook.startswith(PREFIX)
         ]
         if forgotten := next((run for run in own if run.forgotten), None):
             raise NotFound("run_forgotten", run=forgotten.id, incident=incident.id)
@@ -117,16 +117,16 @@ class Drills:
     async def _word(self, runs: Sequence[Run]) -> datetime | None:
         """When somebody first let a fault begin."""
         steps = [(run.id, step.id) for run in runs for step in run.steps if step.id.startswith(INJECT)]
-        approvals = [await self._parts.store.runs.approval(*step) for step in steps]
+        approvals = [await self._deps.store.runs.approval(*step) for step in steps]
         given = (decision for one in approvals if one for decision in one.decisions)
         return min((decision.at for decision in given if decision.verdict is ApprovalState.APPROVED), default=None)
 
     async def _opened(self, incident: Incident) -> Incident:
         """The incident once it is known where it is told, or as it is when that takes too long."""
-        woken = self._parts.event(incident.id)
+        woken = self._deps.event(incident.id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHANNEL_WITHIN):
-                while await destination(self._parts, incident) is None:
+                while await destination(self._deps, incident) is None:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(POLL_SECONDS):
                             await woken.wait()

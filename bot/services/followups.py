@@ -11,11 +11,11 @@ from babel.dates import get_day_names
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.codeowners import GITHUB, find_team
+from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
-from bot.parts import Parts
 
 LABEL_LIMIT = 50  # GitHub's own
 LANGUAGES = ("es", "en")
@@ -46,8 +46,8 @@ class IssueEvent(_Payload):
 class FollowUps:
     """What the title, the owner and the due date may be, and what becomes of a follow-up."""
 
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+        self._deps = deps
         self._wake = wake
 
     async def open(
@@ -67,19 +67,19 @@ class FollowUps:
         incident's service get it. `due` is a day, or as `read_due` understands it; without one the team's file says
         how long there is. Raises BadInput and NotFound.
         """
-        title = self._parts.redaction.text(" ".join(title.split()))
+        title = self._deps.redaction.text(" ".join(title.split()))
         if not title:
             raise BadInput("title_missing")
         if len(title) > TITLE_LIMIT:
             raise BadInput("title_too_long", limit=TITLE_LIMIT, length=len(title))
-        now = self._parts.clock.now()
-        policy = self._parts.team.followups
+        now = self._deps.clock.now()
+        policy = self._deps.team.followups
         day = read_due(due, now.date()) if isinstance(due, str) and due.strip() else due or None
-        incident = await self._parts.store.incidents.get(incident_id)
-        followup, new = await self._parts.store.followups.open(
+        incident = await self._deps.store.incidents.get(incident_id)
+        followup, new = await self._deps.store.followups.open(
             incident.id,
             title,
-            owner=find_team(owner, self._parts.team) if owner and owner.strip() else None,
+            owner=find_team(owner, self._deps.team) if owner and owner.strip() else None,
             due=day if isinstance(day, date) else now.date() + policy.due_in,
             labels=tuple(dict.fromkeys([*policy.labels, *_labels(labels)])),
             by=by,
@@ -115,16 +115,16 @@ class FollowUps:
         news = self.read(event, payload)
         if news is None:
             return None
-        followup = await self._parts.store.followups.by_number(news.issue.number)
+        followup = await self._deps.store.followups.by_number(news.issue.number)
         if followup is None or (followup.url or "").casefold() != news.issue.html_url.casefold():
             return None
         if not await self._apply(followup, news, cause):
             return None
         self._wake()
-        return await self._parts.store.followups.get(followup.id)
+        return await self._deps.store.followups.get(followup.id)
 
     async def _apply(self, followup: FollowUp, news: IssueEvent, cause: str) -> bool:
-        by, at, store = self._person(news.sender.login), self._parts.clock.now(), self._parts.store.followups
+        by, at, store = self._person(news.sender.login), self._deps.clock.now(), self._deps.store.followups
         if news.action == "closed":
             if followup.state is FollowUpState.DONE:
                 return False
@@ -134,7 +134,7 @@ class FollowUps:
         return await store.mark_reopened(followup.id, gone=news.action == "deleted", by=by, at=at, cause=cause)
 
     def _person(self, login: str) -> Person:
-        owner = self._parts.team.person(github=login)
+        owner = self._deps.team.person(github=login)
         return Person(owner.slack, owner.name) if owner else Person(GITHUB + login, login)
 
 

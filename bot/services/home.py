@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bot.deps import Deps
 from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation, Rotations
 from bot.domain.run import Approval, Run
-from bot.parts import Parts
-from bot.policy import policy_of
+from bot.team import policy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Pending:
 
 
 class Home:
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
 
     async def for_user(self, user: str) -> Pending:
         """For a Slack user id."""
-        store = self._parts.store
+        store = self._deps.store
         names = self._names(user)
         followups = await store.followups.not_done()
         return Pending(
@@ -46,7 +46,7 @@ class Home:
 
     async def _rotations(self) -> Rotations | None:
         """None without Vault, or without a secret."""
-        ages, secrets = self._parts.secret_ages, self._parts.team.secrets
+        ages, secrets = self._deps.secret_ages, self._deps.team.secrets
         if ages is None or not secrets:
             return None
         written_at = await ages.cached()
@@ -55,20 +55,20 @@ class Home:
             for name, secret in secrets.items()
             for environment in secret.paths
         ]
-        return Rotations.at(self._parts.clock.now(), planned)
+        return Rotations.at(self._deps.clock.now(), planned)
 
     async def _drill(self) -> NextDrill | None:
-        today, upcoming = self._parts.clock.now().date(), []
-        for planned in self._parts.team.schedules.drills:
-            last = await self._parts.store.runs.last_started([f"{PREFIX}{scenario}" for scenario in planned.scenarios])
+        today, upcoming = self._deps.clock.now().date(), []
+        for planned in self._deps.team.schedules.drills:
+            last = await self._deps.store.runs.last_started([f"{PREFIX}{scenario}" for scenario in planned.scenarios])
             month = due(planned.months, today, last.date() if last else None)
             upcoming.append(NextDrill(planned.title, month, planned.scenarios))
         return min(upcoming, key=lambda drill: drill.month, default=None)
 
     async def _approvals(self, user: str) -> list[tuple[Run, Approval]]:
-        policy, waiting = policy_of(self._parts.team), []
-        for approval in await self._parts.store.runs.waiting():
-            run = await self._parts.store.runs.get(approval.run_id)
+        policy, waiting = policy_of(self._deps.team), []
+        for approval in await self._deps.store.runs.waiting():
+            run = await self._deps.store.runs.get(approval.run_id)
             given = {decision.person for decision in approval.decisions}
             if policy.has(user, approval.role) and user != run.by.id and user not in given and not run.state.ended:
                 waiting.append((run, approval))
@@ -76,7 +76,7 @@ class Home:
 
     def _names(self, user: str) -> set[str]:
         """Everything that owns follow-ups and is this person: the id, the GitHub login, the teams."""
-        team = self._parts.team
+        team = self._deps.team
         owner = team.person(slack=user)
         login = owner.github if owner else None
         teams = {name for name, t in team.teams.items() if user in t.members or (login and login in t.github)}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity, Status
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
-from bot.parts import Parts
 
 
 class Incidents:
     """Everything takes `by`, who asks, and `cause`, the delivery that asks: the same cause again changes nothing."""
 
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+        self._deps = deps
         self._wake = wake
 
     async def declare(
@@ -32,8 +32,8 @@ class Incidents:
         """A new incident. Raises BadInput for a title or a service that cannot be."""
         service = self.check_service(service)
         at = self._now()
-        incident, new = await self._parts.store.incidents.declare(
-            lambda id: self._parts.redaction.of(
+        incident, new = await self._deps.store.incidents.declare(
+            lambda id: self._deps.redaction.of(
                 Incident.declare(id, title, severity, by=by, at=at, service=service, drill=drill)
             ),
             at,
@@ -90,14 +90,14 @@ class Incidents:
 
     async def find(self, id: str) -> Incident:
         """By id, in any case (`inc-2026-0001`). Raises NotFound."""
-        return await self._parts.store.incidents.get(id.strip().upper())
+        return await self._deps.store.incidents.get(id.strip().upper())
 
     async def in_channel(self, channel: str) -> Incident | None:
-        return await self._parts.store.incidents.in_channel(channel)
+        return await self._deps.store.incidents.in_channel(channel)
 
     def check_service(self, service: str | None) -> str | None:
         """The service by its name in the team's file. Raises BadInput with the nearest one."""
-        services = self._parts.team.services
+        services = self._deps.team.services
         if service and service not in services:
             raise BadInput(
                 "unknown_service", service=service, nearest=nearest(service, services), known=sorted(services)
@@ -106,8 +106,8 @@ class Incidents:
 
     async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], cause: str) -> Incident:
         at = self._now()
-        redacted = self._parts.redaction.of
-        incident, event = await self._parts.store.incidents.change(
+        redacted = self._deps.redaction.of
+        incident, event = await self._deps.store.incidents.change(
             id, lambda now: redacted(change(now, at)), cause=cause
         )
         if event:
@@ -115,4 +115,4 @@ class Incidents:
         return incident
 
     def _now(self) -> datetime:
-        return self._parts.clock.now()
+        return self._deps.clock.now()

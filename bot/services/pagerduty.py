@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Severity, with_source
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
-from bot.parts import Parts
 from bot.services.incidents import Incidents
 from bot.store.pages import Page
 
@@ -59,8 +59,8 @@ class Webhook(BaseModel):
 
 
 class PagerDutyEvents:
-    def __init__(self, parts: Parts, incidents: Incidents, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, incidents: Incidents, wake: Callable[[], None]) -> None:
+        self._deps = deps
         self._incidents = incidents
         self._wake = wake
 
@@ -103,7 +103,7 @@ class PagerDutyEvents:
 
     async def _apply(self, event: Event, page: Page) -> None:
         by = self._person(event.agent)
-        at = self._parts.clock.now()
+        at = self._deps.clock.now()
         id, state = page.incident_id, page.state
         change: Callable[[Incident], Changed]
         match event.event_type:
@@ -123,52 +123,52 @@ class PagerDutyEvents:
                 change = lambda now: now.with_event(Kind.ESCALATED, facts, by=by, at=at)  # noqa: E731
         to = ", ".join(filter(None, (reference.summary for reference in event.data.assignees)))
         facts = {"to": to, "team": page.team, "source": SOURCE}
-        redacted = self._parts.redaction.of
-        _, appended = await self._parts.store.incidents.change(
+        redacted = self._deps.redaction.of
+        _, appended = await self._deps.store.incidents.change(
             id, lambda now: redacted(change(now)), cause=f"pagerduty:{event.id}"
         )
         if appended:
-            await self._parts.store.pages.add(page.key, id, page.team, state)
+            await self._deps.store.pages.add(page.key, id, page.team, state)
             self._wake()
 
     async def _page_of(self, pagerduty_id: str, event: Event) -> Page | None:
         """Ours, by what we know, by the dedup key, or by the id that our pages carry in their title."""
-        stored_page = await self._parts.store.pages.by_pagerduty_id(pagerduty_id)
+        stored_page = await self._deps.store.pages.by_pagerduty_id(pagerduty_id)
         if stored_page:
             return stored_page
         keys = [event.data.incident_key, await self._key_of(pagerduty_id), event.data.title.partition(" ")[0]]
         for key in filter(None, keys):
-            page = await self._parts.store.pages.by_key(key)
+            page = await self._deps.store.pages.by_key(key)
             if page:
-                await self._parts.store.pages.set_pagerduty_id(page.key, pagerduty_id)
+                await self._deps.store.pages.set_pagerduty_id(page.key, pagerduty_id)
                 return page
         return None
 
     async def _key_of(self, pagerduty_id: str) -> str | None:
-        if self._parts.pagerduty is None:
+        if self._deps.pagerduty is None:
             return None
         try:
-            key: str | None = await self._parts.pagerduty.key_of(pagerduty_id)
+            key: str | None = await self._deps.pagerduty.key_of(pagerduty_id)
             return key
         except (Unavailable, Refused):
             return None
 
     async def _by_us(self, event: Event) -> bool:
         """What we do over there by REST comes back as done by the user whose address we write from."""
-        if self._parts.pagerduty is None or event.agent is None:
+        if self._deps.pagerduty is None or event.agent is None:
             return False
         try:
-            return event.agent.id == await self._parts.pagerduty.own_user_id()
+            return event.agent.id == await self._deps.pagerduty.own_user_id()
         except (Unavailable, Refused):
             return False
 
     async def _declare(self, event: Event) -> None:
-        at = self._parts.clock.now()
+        at = self._deps.clock.now()
         by = Person("pagerduty", SOURCE)
         severity = Severity.SEV2 if event.data.urgency == "high" else Severity.SEV3
         title = event.data.title or event.data.id
-        incident, new = await self._parts.store.incidents.declare(
-            lambda id: self._parts.redaction.of(
+        incident, new = await self._deps.store.incidents.declare(
+            lambda id: self._deps.redaction.of(
                 Incident.declare(
                     id,
                     title[:TITLE_LIMIT],
@@ -183,12 +183,12 @@ class PagerDutyEvents:
             origin=f"pagerduty/{event.data.id}",
         )
         key = event.data.incident_key or f"{incident.id}/pagerduty"
-        await self._parts.store.pages.add(key, incident.id, SOURCE, "sent", event.data.id)
+        await self._deps.store.pages.add(key, incident.id, SOURCE, "sent", event.data.id)
         if new:
             self._wake()
 
     def _person(self, agent: Reference | None) -> Person:
-        owner = self._parts.team.person(pagerduty=agent.id) if agent else None
+        owner = self._deps.team.person(pagerduty=agent.id) if agent else None
         if owner:
             return Person(owner.slack, owner.name)
         name = (agent.summary if agent else None) or SOURCE

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
-from bot.parts import Parts
 
 
 class Paging:
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+        self._deps = deps
         self._wake = wake
 
     def team(self, name: str) -> str:
         """A team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
-        teams = self._parts.team.teams
+        teams = self._deps.team.teams
         wanted = name.removeprefix("@").lower()
         for candidate, team in teams.items():
             if wanted in (candidate.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
@@ -29,18 +29,18 @@ class Paging:
         for candidate in teams:
             if candidate.lower() == slug:
                 return candidate
-        service = self._parts.team.services.get(name)
+        service = self._deps.team.services.get(name)
         if service and service.owners:
             return service.owners[0]
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
     async def page(self, incident: Incident, team: str, text: str, *, by: Person, cause: str) -> None:
         """Page a team about an incident, now and durably."""
-        if self._parts.pagerduty is None:
+        if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
-        facts = self._parts.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
-        at = self._parts.clock.now()
-        _, event = await self._parts.store.incidents.change(
+        facts = self._deps.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
+        at = self._deps.clock.now()
+        _, event = await self._deps.store.incidents.change(
             incident.id,
             lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
             cause=cause,
@@ -50,10 +50,10 @@ class Paging:
 
     async def resolve(self, incident: Incident, *, by: Person, cause: str) -> None:
         """Resolve the pages of an incident; the incident itself stays open."""
-        if self._parts.pagerduty is None:
+        if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
-        at = self._parts.clock.now()
-        _, event = await self._parts.store.incidents.change(
+        at = self._deps.clock.now()
+        _, event = await self._deps.store.incidents.change(
             incident.id, lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at), cause=cause
         )
         if event:
@@ -62,13 +62,13 @@ class Paging:
     async def rota(self) -> list[Rota]:
         """Who is on call for each team that has a PagerDuty service, with the moment at which that was known."""
         rotas = []
-        for name, team in self._parts.team.teams.items():
+        for name, team in self._deps.team.teams.items():
             if not team.pagerduty:
                 continue
             reach = team.contact
             contact = " · ".join(filter(None, (reach.name, reach.phone, reach.email))) if reach else None
             try:
-                as_of, people = await self._parts.on_call.updated_at(team.pagerduty)
+                as_of, people = await self._deps.on_call.updated_at(team.pagerduty)
                 rotas.append(Rota(name, tuple(people), as_of, None, contact))
             except BotError as problem:
                 rotas.append(Rota(name, (), None, problem, contact))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.incident import Incident
 from bot.domain.people import Person
@@ -16,13 +17,11 @@ from bot.domain.policy import RESPONDER, Risk
 from bot.domain.run import Approval, ApprovalState, Decision, Run, WaitsFor
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
-from bot.parts import Parts
-from bot.policy import policy_of
 from bot.runbooks import Library
-from bot.team import PRODUCTION
-from bot.workflows.begin import read_inputs, start_run
-from bot.workflows.note import approved
-from bot.workflows.undo import undo_workflow_id
+from bot.team import PRODUCTION, policy_of
+from bot.workflows.runs.presentation import approved
+from bot.workflows.runs.start import read_inputs, start_run
+from bot.workflows.runs.undo import undo_workflow_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,8 @@ class Question:
 
 
 class Runs:
-    def __init__(self, parts: Parts, library: Library, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, library: Library, wake: Callable[[], None]) -> None:
+        self._deps = deps
         self.library = library
         self._wake = wake
 
@@ -60,7 +59,7 @@ class Runs:
         if environment and runbook.environment and environment != runbook.environment:
             raise BadInput("wrong_input", input="environment", value=environment, expected=runbook.environment)
         environment = environment or runbook.environment
-        read = read_inputs(self._parts, runbook, inputs, incident)
+        read = read_inputs(self._deps, runbook, inputs, incident)
         return await self._begin(runbook, read, by, cause, incident, channel, environment, dry_run)
 
     async def start_action(
@@ -105,7 +104,7 @@ class Runs:
         dry_run: bool,
     ) -> Run:
         run = await start_run(
-            self._parts,
+            self._deps,
             runbook,
             inputs,
             by=by,
@@ -133,15 +132,15 @@ class Runs:
 
         Raises NotAllowed, and WrongState for a click that is stale, doubled or too late.
         """
-        run = await self._parts.store.runs.get(run_id)
-        approval = await self._parts.store.runs.approval(run_id, step_id)
+        run = await self._deps.store.runs.get(run_id)
+        approval = await self._deps.store.runs.approval(run_id, step_id)
         if approval is None:
             raise NotFound("no_such_approval", run=run_id, step=step_id)
-        policy = policy_of(self._parts.team)
+        policy = policy_of(self._deps.team)
         if verdict is ApprovalState.BROKEN_GLASS:
             if not (reason or "").strip():
                 raise BadInput("reason_missing")
-            incident = await self._parts.store.incidents.get(run.incident_id) if run.incident_id else None
+            incident = await self._deps.store.incidents.get(run.incident_id) if run.incident_id else None
             policy.may_break_glass(by.id, incident.severity if incident else None)
         elif verdict is ApprovalState.REJECTED and by.id == run.by.id:
             pass  # who asked may take it back
@@ -155,7 +154,7 @@ class Runs:
 
     async def question(self, run_id: str, step_id: str) -> Question:
         """What a step asks. Raises NotFound."""
-        step = (await self._parts.store.runs.get(run_id)).step(step_id)
+        step = (await self._deps.store.runs.get(run_id)).step(step_id)
         given = dict(step.parameters or {})
         return Question(
             given["question"], Input(type=given["type"], options=given["options"] or []), given.get("default")
@@ -166,35 +165,35 @@ class Runs:
 
         Raises BadInput for what is not of the question's type, NotAllowed, and WrongState for what comes too late.
         """
-        run, approval = await self._parts.store.runs.get(run_id), await self._parts.store.runs.approval(run_id, step_id)
+        run, approval = await self._deps.store.runs.get(run_id), await self._deps.store.runs.approval(run_id, step_id)
         if approval is None:
             raise NotFound("no_such_approval", run=run_id, step=step_id)
         if by.id != run.by.id:
-            policy_of(self._parts.team).may_decide(by.id, approval.role, asked_by=run.by.id)
+            policy_of(self._deps.team).may_decide(by.id, approval.role, asked_by=run.by.id)
         question = await self.question(run_id, step_id)
-        question.asked.read(question.text, text, self._parts.team.services)
-        answer_text = self._parts.redaction.text(text)
+        question.asked.read(question.text, text, self._deps.team.services)
+        answer_text = self._deps.redaction.text(text)
         decision = Decision(by.id, ApprovalState.APPROVED, digest, self._now(), answer_text)
         return await self._decided(run, step_id, decision, cause)
 
     async def _decided(self, run: Run, step_id: str, decision: Decision, cause: str) -> Approval:
-        parts = self._parts
+        deps = self._deps
         glass = decision.verdict is ApprovalState.BROKEN_GLASS
-        decided = await parts.store.runs.decide(
+        decided = await deps.store.runs.decide(
             run.id,
             step_id,
             decision,
             cause,
-            entry_for=partial(approved, parts, run),
+            entry_for=partial(approved, deps, run),
             announced=self._broken_glass(run, step_id, decision) if glass else None,
         )
-        parts.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox
+        deps.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox
         self._wake()
         return decided
 
     def _broken_glass(self, run: Run, step_id: str, decision: Decision) -> dict[str, Any]:
         """What everybody is told of a change that nobody else has approved."""
-        words = self._parts.words
+        words = self._deps.words
         return {
             "run": run.id,
             "title": words.pick(Runbook.model_validate(run.book).title),
@@ -205,37 +204,37 @@ class Runs:
         }
 
     def _now(self) -> datetime:
-        return self._parts.clock.now()
+        return self._deps.clock.now()
 
     async def cancel(self, run_id: str, *, by: Person, cause: str) -> Run:
         """Stop a run at once; what it has done is undone as its runbook says."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        run = await self._parts.store.runs.cancel(run_id, by, cause)
-        self._parts.notify(run_id)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        run = await self._deps.store.runs.cancel(run_id, by, cause)
+        self._deps.notify(run_id)
         self._wake()
         return run
 
     async def undo(self, run_id: str, *, by: Person, cause: str) -> Run:
         """Undo a run that has ended. Raises NotAllowed, WrongState while it goes on, NotFound long after."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        run = await self._parts.store.runs.get(run_id)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        run = await self._deps.store.runs.get(run_id)
         if not run.state.ended:
             raise WrongState("run_goes_on", run=run_id)
         if run.forgotten:
             raise NotFound("run_forgotten", run=run_id, incident=run.incident_id)
-        await self._parts.store.outbox.enqueue_once(undo_workflow_id(cause), "undo", [run_id, asdict(by)])
+        await self._deps.store.outbox.enqueue_once(undo_workflow_id(cause), "undo", [run_id, asdict(by)])
         self._wake()
         return run
 
     async def freeze(self, reason: str, *, by: Person, cause: str) -> None:
         """Nothing is changed until it is lifted; everybody is told. Raises NotAllowed, WrongState."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        await self._parts.store.kill_switch.freeze(reason, by, self._parts.clock.now(), cause)
-        self._parts.notify()
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        await self._deps.store.kill_switch.freeze(reason, by, self._deps.clock.now(), cause)
+        self._deps.notify()
         self._wake()
 
     async def thaw(self, *, by: Person, cause: str) -> None:
         """Lift it; everybody is told. Raises NotAllowed, WrongState."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        await self._parts.store.kill_switch.thaw(by, self._parts.clock.now(), cause)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        await self._deps.store.kill_switch.thaw(by, self._deps.clock.now(), cause)
         self._wake()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.domain.errors import NotFound, WrongState
 from bot.domain.people import Person
-from bot.domain.run import Approval, ApprovalState, Decision, Run, RunState, StepRun, StepState
+from bot.domain.run import Approval, ApprovalState, Decision, Effect, Run, RunState, StepRun, StepState
+from bot.domain.snapshot import Assessment as Verdict
+from bot.domain.statistics import Attempt
 from bot.store.database import Database
-from bot.store.guards import ANNOUNCE
 from bot.store.incidents import TimelineEntry, append_entry
+from bot.store.locks import ANNOUNCE
 from bot.store.outbox import NOTIFY, enqueue
-from bot.store.run_rows import approval_columns, approvals_of, run_columns, run_of, step_columns, step_of, with_steps
-from bot.store.tables import approvals, decisions, run_steps, runs, targets
+from bot.store.tables import approvals, decisions, incidents, run_steps, runs, targets
 
 RUN = "run"
 
@@ -295,3 +296,130 @@ def _step_changed(run_id: str, step_id: str, values: dict[str, Any]) -> Update:
     if "effects" in plain:
         plain["effects"] = [effect.to_json() for effect in plain["effects"]]
     return update(run_steps).where(run_steps.c.run_id == run_id, run_steps.c.id == step_id).values(**plain)
+
+
+def run_columns(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "incident_id": run.incident_id,
+        "channel": run.channel,
+        "runbook": run.runbook,
+        "book": dict(run.book),
+        "inputs": dict(run.inputs),
+        "environment": run.environment,
+        "dry_run": run.dry_run,
+        "by": asdict(run.by),
+        "state": run.state.value,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+    }
+
+
+def run_of(row: Row[Any], steps: Iterable[StepRun]) -> Run:
+    return Run(
+        id=row.id,
+        runbook=row.runbook,
+        book=row.book,
+        inputs=row.inputs,
+        environment=row.environment,
+        by=Person(**row.by),
+        started_at=row.started_at,
+        incident_id=row.incident_id,
+        channel=row.channel,
+        dry_run=row.dry_run,
+        state=RunState(row.state),
+        ended_at=row.ended_at,
+        cancel_by=_person(row.cancel_by),
+        steps=tuple(steps),
+    )
+
+
+def with_steps(run: Run, rows: Sequence[Row[Any]]) -> Run:
+    """Each row is a step, with the run's `cancel_by`."""
+    return replace(run, cancel_by=_person(rows[0].cancel_by), steps=tuple(step_of(row) for row in rows))
+
+
+def _person(raw: Mapping[str, Any] | None) -> Person | None:
+    return Person(**raw) if raw else None
+
+
+def step_columns(step: StepRun) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "uses": step.uses,
+        "state": step.state.value,
+        "digest": step.digest,
+        "effects": [],
+        "facts": dict(step.facts),
+    }
+
+
+def step_of(row: Row[Any]) -> StepRun:
+    return StepRun(
+        id=row.id,
+        uses=row.uses,
+        state=StepState(row.state),
+        parameters=row.parameters,
+        digest=row.digest,
+        effects=tuple(Effect.from_json(effect) for effect in row.effects),
+        rehearsed=row.rehearsed,
+        result=row.result,
+        verified=row.verified,
+        verdict=Verdict(row.verdict) if row.verdict else None,
+        error=row.error,
+        facts=row.facts,
+        began_at=row.began_at,
+        ended_at=row.ended_at,
+    )
+
+
+def approval_columns(approval: Approval) -> dict[str, Any]:
+    return {
+        "digest": approval.digest,
+        "needed": approval.needed,
+        "role": approval.role,
+        "asked_at": approval.asked_at,
+        "expires_at": approval.expires_at,
+        "state": approval.state.value,
+    }
+
+
+def approvals_of(rows: Iterable[Row[Any]]) -> list[Approval]:
+    """Each row is an approval with one decision about it, or with none (`person` is None); in the order of the rows."""
+    approvals_by_step: dict[tuple[str, str], Approval] = {}
+    for row in rows:
+        key = (row.run_id, row.step_id)
+        approval = approvals_by_step.setdefault(
+            key,
+            Approval(*key, row.digest, row.needed, row.role, row.asked_at, row.expires_at, ApprovalState(row.state)),
+        )
+        if row.person is not None:
+            decision = Decision(row.person, ApprovalState(row.verdict), row.digest, row.at, row.reason)
+            approvals_by_step[key] = replace(approval, decisions=(*approval.decisions, decision))
+    return list(approvals_by_step.values())
+
+
+async def attempts(
+    database: Database, actions: Collection[str], environment: str, since: datetime | None
+) -> list[Attempt]:
+    """What was performed by these actions in ended runs; rehearsals and drills left out. Raises Unavailable."""
+    query = (
+        select(runs.c.id, runs.c.state, run_steps.c.uses, run_steps.c.state)
+        .join(run_steps, run_steps.c.run_id == runs.c.id)
+        .outerjoin(incidents, incidents.c.id == runs.c.incident_id)
+        .where(
+            runs.c.environment == environment,
+            runs.c.dry_run.is_(False),
+            runs.c.ended_at.is_not(None),
+            run_steps.c.uses.in_(actions),
+            run_steps.c.began_at.is_not(None),
+            or_(incidents.c.id.is_(None), incidents.c.drill.is_(False)),
+        )
+    )
+    if since:
+        query = query.where(runs.c.started_at >= since)
+    async with database.read() as connection:
+        return [
+            Attempt(run, RunState(ended), uses, StepState(state))
+            for run, ended, uses, state in await connection.execute(query)
+        ]

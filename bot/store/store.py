@@ -8,12 +8,12 @@ from bot.store.database import Database
 from bot.store.deliveries import Deliveries
 from bot.store.documents import Documents, Snapshots
 from bot.store.followups import FollowUps
-from bot.store.guards import KillSwitch, TargetLocks
 from bot.store.incidents import Incidents
+from bot.store.locks import KillSwitch, TargetLocks
 from bot.store.outbox import Outbox
 from bot.store.pages import Pages
-from bot.store.posts import SlackMessages
 from bot.store.runs import Runs
+from bot.store.slack_messages import SlackMessages
 
 
 class Store:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from bot.workflows.announce import announce
-from bot.workflows.consequences import handle_event
-from bot.workflows.declare import declare
-from bot.workflows.engine import Workflow
-from bot.workflows.followups import file_followup
-from bot.workflows.page import page, page_teams
-from bot.workflows.propose import propose
-from bot.workflows.remind import remind_loop
-from bot.workflows.report import write_report
-from bot.workflows.run import play_runbook
-from bot.workflows.snapshot import complete_snapshot, snapshot
-from bot.workflows.undo import undo_run
+from bot.workflows.engine.engine import Workflow
+from bot.workflows.incidents.declare import declare
+from bot.workflows.incidents.event_handlers import announce, handle_event, propose
+from bot.workflows.incidents.page import page, page_teams
+from bot.workflows.incidents.remind import remind_loop
+from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
+from bot.workflows.reports.followups import file_followup
+from bot.workflows.reports.report import write_report
+from bot.workflows.runs.play import play_runbook
+from bot.workflows.runs.undo import undo_run
 
 WORKFLOWS: dict[str, Workflow] = {
     "follow": handle_event,

@@ -28,7 +28,7 @@ async def declare(
     """Declare an incident; without a title a form opens."""
     if not title:
         words = await call.cached_translations()
-        await call.open(forms.declare(words, call.bot.parts.team, severity=sev or DEFAULT_SEVERITY, service=service))
+        await call.open(forms.declare(words, call.bot.deps.team, severity=sev or DEFAULT_SEVERITY, service=service))
         return None
     incident = await call.bot.incidents.declare(
         title, sev or DEFAULT_SEVERITY, by=await call.person(), cause=call.cause, service=service
@@ -39,7 +39,7 @@ async def declare(
 @INCIDENT.verb("/incident list")
 async def list_(call: Call) -> Message:
     """Open incidents, the worst first."""
-    return listing(await call.bot.parts.store.incidents.list_open(), await call.translations())
+    return listing(await call.bot.deps.store.incidents.list_open(), await call.translations())
 
 
 @INCIDENT.verb("/incident status")
@@ -128,7 +128,7 @@ async def close(call: Call) -> Message:
 async def timeline_(call: Call) -> Message:
     """What has happened so far."""
     incident = await call.incident()
-    return timeline(incident, await call.bot.parts.store.incidents.timeline(incident.id), await call.translations())
+    return timeline(incident, await call.bot.deps.store.incidents.timeline(incident.id), await call.translations())
 
 
 @INCIDENT.verb('/incident impact users=1200 revenue="$4,000" summary="Render lento en toda Europa"')
@@ -143,7 +143,7 @@ async def impact(
     """Whom it hurt; without values a form opens."""
     incident = await call.incident()
     if users is None and services is None and revenue is None and summary is None:
-        await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
+        await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
         return None
     current = incident.impact
     named = [call.bot.incidents.check_service(name.strip()) for name in (services or "").split(",") if name.strip()]
@@ -169,7 +169,7 @@ async def cause(
     """Why it happened; without values a form opens."""
     incident = await call.incident()
     if primary is None and contributing is None and detection is None and lesson is None:
-        await call.open(forms.report(await call.cached_translations(), call.bot.parts.team, incident))
+        await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
         return None
     current = incident.cause
     changed = Cause(

@@ -46,7 +46,7 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
     if not words or words[-1] == "help":
         return await _help(call, words[:-1])
     runs = call.bot.runs
-    ops_request = read(line or "", call.bot.parts.team, runs.library)
+    ops_request = read(line or "", call.bot.deps.team, runs.library)
     context = await from_here(call, environment=ops_request.environment, dry_run=ops_request.dry_run)
     return progress(await start(runs, ops_request, **context), await call.translations())
 

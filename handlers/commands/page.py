@@ -50,4 +50,4 @@ async def resolve(call: Call) -> Message:
 async def oncall(call: Call) -> Message:
     """Who is on call now, by team, and until when."""
     rotas = await call.bot.paging.rota()
-    return on_call(rotas, await call.translations(), call.bot.parts.team.emergency_contact)
+    return on_call(rotas, await call.translations(), call.bot.deps.team.emergency_contact)

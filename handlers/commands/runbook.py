@@ -56,8 +56,8 @@ async def status(call: Call, run: str | None = None) -> Message:
     """How a run stands, or all that are going on."""
     words = await call.translations()
     if run:
-        return progress(await call.bot.parts.store.runs.get(normalize_run_id(run)), words)
-    return runs(await call.bot.parts.store.runs.list_running(), words)
+        return progress(await call.bot.deps.store.runs.get(normalize_run_id(run)), words)
+    return runs(await call.bot.deps.store.runs.list_running(), words)
 
 
 @RUNBOOK.verb("/runbook cancel R-3fa91c")

@@ -54,7 +54,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[DemoEnvironment]:
 
 @pytest.fixture
 def ctx(stage: DemoEnvironment) -> Context:
-    return Context(stage.bot.parts, "R-1/a", "production", began=stage.bot.parts.clock.now())
+    return Context(stage.bot.deps, "R-1/a", "production", began=stage.bot.deps.clock.now())
 
 
 async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.actions.snapshot import board, query_board, validate_board
+from bot.actions.boards import board, query_board, validate_board
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable
 from bot.domain.snapshot import Direction, Verdict
 from bot.integrations.prometheus import Prometheus

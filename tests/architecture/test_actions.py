@@ -9,7 +9,7 @@ import pytest
 from bot.actions.catalogue import ACTIONS
 from bot.actions.document import render
 from bot.actions.registry import Action
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 from tests.architecture.test_templates import LANGUAGES
 from tests.architecture.tree import ROOT, calls
 

@@ -12,7 +12,7 @@ from bot.domain.runbook import Input
 from bot.messages import forms
 from bot.messages.incident import card
 from bot.messages.run import approval_card, progress, proposal, question_card
-from bot.messages.words import load_translations
+from bot.messages.translations import load_translations
 from bot.team import load_team
 from handlers.buttons import BUTTONS
 from handlers.modals import FORMS

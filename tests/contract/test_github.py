@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
-from bot.integrations.github import FOLLOWUP_LABEL, GitHub, Issue, marker, verify_signature
+from bot.integrations.github.github import FOLLOWUP_LABEL, GitHub, Issue, marker, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load
 from sandbox.faults import Faults, FaultsMiddleware

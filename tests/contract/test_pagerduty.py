@@ -17,7 +17,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
-from bot.integrations.pagerduty import OnCall, PagerDuty, verify_signature
+from bot.domain.on_call import OnCall
+from bot.integrations.pagerduty import PagerDuty, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load
 from sandbox.faults import Faults, FaultsMiddleware

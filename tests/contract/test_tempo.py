@@ -14,7 +14,7 @@ import pytest
 
 from bot.domain.errors import BadInput, NotConfigured, Refused, Unavailable
 from bot.integrations.tempo import Tempo, Trace, slower_than
-from bot.messages.run import result
+from bot.messages.run import result_sentence
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.world.deployments import Fault
@@ -134,7 +134,7 @@ async def test_the_action_gives_links_to_grafana(world: World, tmp_path: Path) -
     pane = json.loads(parse_qs(link.query)["panes"][0])["a"]
     assert (link.netloc, link.path) == ("grafana.tamv.world", "/explore")
     assert pane["queries"][0]["query"] == found.traces[0].id
-    said = result("tempo.search", {"slower_than": 500, "link": found.link, "traces": [
+    said = result_sentence("tempo.search", {"slower_than": 500, "link": found.link, "traces": [
         {"milliseconds": 900, "name": "GET <x>", "link": found.traces[0].link}]}, made.words)  # fmt: skip
     assert "900 ms" in said and "GET &lt;x&gt;" in said
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from bot.assembly import running_bot
+from bot.app import running_bot
 from bot.command_line import cli
 from bot.settings import Settings, load_settings
 from handlers.listening import listen

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.domain.deployments import Attempt, Deployments, compute_deployments
 from bot.domain.run import RunState, StepState
+from bot.domain.statistics import Attempt, Deployments, compute_deployments
 
 DONE, UNDONE = StepState.DONE, StepState.UNDONE
 

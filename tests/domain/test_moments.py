@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.domain.errors import BadInput
-from bot.domain.moments import parse_time
+from bot.domain.times import parse_time
 
 NOW = datetime(2026, 1, 7, 2, 14, 30, 250_000, tzinfo=UTC)
 NAMED = {"declared": NOW - timedelta(minutes=9)}

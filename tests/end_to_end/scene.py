@@ -62,7 +62,7 @@ class Scene:
         """Wait until the bot has nothing left to do but to wait for a moment to come."""
 
         async def done() -> bool:
-            store = self.bot.parts.store
+            store = self.bot.deps.store
             if not self.bot.engine.leads:
                 return False
             if await store.deliveries.count_pending() or await store.outbox.pending():
@@ -115,7 +115,7 @@ class Scene:
 
     async def record(self, channel: Channel) -> Incident:
         """The incident of a channel as the bot has it."""
-        incident = await self.bot.parts.store.incidents.in_channel(channel.id)
+        incident = await self.bot.deps.store.incidents.in_channel(channel.id)
         assert incident
         return incident
 

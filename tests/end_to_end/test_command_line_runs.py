@@ -215,7 +215,7 @@ async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path)
             done = await tamv_bot("ops", "scale", "xr-engine", "5", *ANA, env=environment(settings))
             assert done.code == 0, done.err
             assert stage.bot.engine.leads
-            (run,) = await stage.bot.parts.store.runs.recent()
+            (run,) = await stage.bot.deps.store.runs.recent()
             assert run.state is RunState.SUCCEEDED
             undone = await tamv_bot("runbook", "undo", run.id, *ANA, env=environment(settings))
             assert undone.code == 0, undone.err

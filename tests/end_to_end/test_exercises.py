@@ -36,10 +36,10 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
 async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     told: list[str] = []
     incident_id = await practise(play.sandbox, name, say=told.append, language="es")
-    incident = await play.bot.parts.store.incidents.get(incident_id)
+    incident = await play.bot.deps.store.incidents.get(incident_id)
     assert incident.status is Status.RESOLVED
     assert incident.drill is exercises()[name].is_drill
-    (run,) = await play.bot.parts.store.runs.list_by_incident(incident_id)
+    (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
     assert run.state == exercises()[name].ends
     assert any("pulsa" in line for line in told) is bool(exercises()[name].approvers)
     assert any("RTO" in line for line in told) is incident.drill
@@ -49,8 +49,8 @@ async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
 async def test_what_goes_wrong_by_itself_is_mended_by_a_run(tmp_path: Path, name: str) -> None:
     async with playing(tmp_path, speed=BRISK, alerts=True) as play:
         incident_id = await respond(play.sandbox, name, say=lambda _: None)
-        incident = await play.bot.parts.store.incidents.get(incident_id)
-        (run,) = await play.bot.parts.store.runs.list_by_incident(incident_id)
+        incident = await play.bot.deps.store.incidents.get(incident_id)
+        (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
         assert (incident.status, run.state) == (Status.RESOLVED, RunState.SUCCEEDED), story(run)
 
 

@@ -24,13 +24,13 @@ IS_TEN = {"id": "then", "if": "{{ steps.q.answer == 10 }}", "uses": "flow.wait",
 
 async def begin(stage: Scene, *steps: dict[str, Any], cause: str = "c", **more: Any) -> Run:
     book = Runbook.model_validate({"name": "asks", "title": {"es": "Pregunta", "en": "Ask"}, "steps": steps})
-    made = Runs(stage.bot.parts, Library({"asks": book}), stage.bot.engine.notify)
+    made = Runs(stage.bot.deps, Library({"asks": book}), stage.bot.engine.notify)
     return await made.start("asks", {}, by=ANA, cause=cause, channel=f"#{TEAM}", **more)
 
 
 async def ended(stage: Scene, run: Run) -> Run:
     async def look() -> Run | None:
-        now = await stage.bot.parts.store.runs.get(run.id)
+        now = await stage.bot.deps.store.runs.get(run.id)
         return now if now.state.ended else None
 
     found: Run = await stage.until(look)
@@ -61,7 +61,7 @@ async def test_a_choice_is_made_from_its_options_and_by_who_may(stage: Scene) ->
     given = {"question": "¿Qué criterio?", "type": "choice", "options": ["seguridad", "datos"]}
     run = await begin(stage, {"id": "q", "uses": "flow.ask", "with": given})
     await asked(stage, run)
-    approval = await stage.bot.parts.store.runs.approval(run.id, "q")
+    approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     answer = stage.bot.runs.answer
     with pytest.raises(NotAllowed):
@@ -81,7 +81,7 @@ async def test_a_choice_is_made_from_its_options_and_by_who_may(stage: Scene) ->
 async def test_an_answer_holds_no_secret(stage: Scene) -> None:
     run = await begin(stage, {"id": "q", "uses": "flow.ask", "with": {"question": "¿Qué pasó?"}})
     await asked(stage, run)
-    approval = await stage.bot.parts.store.runs.approval(run.id, "q")
+    approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     text = "usé password=hunter2hunter2"
     await stage.bot.runs.answer(run.id, "q", approval.digest, text, by=ANA, cause="a")
@@ -106,7 +106,7 @@ async def test_a_dry_run_asks_nobody_and_goes_on_with_the_default(stage: Scene) 
     steps = ({"id": "q", "uses": "flow.ask", "with": HOW_MANY}, IS_TEN)
     done = await ended(stage, await begin(stage, *steps, dry_run=True))
     assert (done.state, done.step("then").state) == (RunState.SUCCEEDED, StepState.DONE)
-    assert await stage.bot.parts.store.runs.approval(done.id, "q") is None
+    assert await stage.bot.deps.store.runs.approval(done.id, "q") is None
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ async def test_a_dry_run_asks_nobody_and_goes_on_with_the_default(stage: Scene) 
 async def test_a_question_that_cannot_be_is_not_asked(stage: Scene, wrong: dict[str, Any]) -> None:
     done = await ended(stage, await begin(stage, {"id": "q", "uses": "flow.ask", "with": {"question": "?"} | wrong}))
     assert (done.state, done.step("q").state) == (RunState.FAILED, StepState.FAILED)
-    assert await stage.bot.parts.store.runs.approval(done.id, "q") is None
+    assert await stage.bot.deps.store.runs.approval(done.id, "q") is None
 
 
 def _buttons(message: Message) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from sandbox.world.scenario import load
 async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
     sandbox = Sandbox(clock=Clock(speed=120))
     async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
-        slack, runs = sandbox.slack, stage.bot.parts.store.runs
+        slack, runs = sandbox.slack, stage.bot.deps.store.runs
         sandbox.world.play(load("render-latency"))
 
         def offered() -> tuple[Any, Any] | None:
@@ -47,4 +47,4 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         assert (run.state, run.dry_run) == (RunState.SUCCEEDED, True)
         scale = run.step("scale")
         assert scale.effects[0].facts["replicas"] == 10 and scale.result is None
-        assert await stage.bot.parts.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]
+        assert await stage.bot.deps.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]

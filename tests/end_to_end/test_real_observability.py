@@ -132,7 +132,7 @@ def _prometheus_config(scraped: str, alertmanager_url: str, folder: Path) -> dic
 @pytest.mark.real("alertmanager")
 async def test_from_the_real_alert_to_the_report(observed: Observed) -> None:
     stage, slack = observed.stage, observed.stage.sandbox.slack
-    store, ana, bruno = stage.bot.parts.store, slack.person("ana"), slack.person("bruno")
+    store, ana, bruno = stage.bot.deps.store, slack.person("ana"), slack.person("bruno")
 
     await observed.said(slack.channel("tamv-incidents"), "INC-")
     (incident,) = await store.incidents.recent()

@@ -18,7 +18,7 @@ def shared(stage: Stage, channel: str) -> list[str]:
 
 async def test_the_whole_way(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        store, ana = stage.bot.parts.store, stage.sandbox.slack.person("ana")
+        store, ana = stage.bot.deps.store, stage.sandbox.slack.person("ana")
         channel = await stage.incident()
         for typed in (
             "/incident ack",

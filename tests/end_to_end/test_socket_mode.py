@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.assembly import running_bot
+from bot.app import running_bot
 from bot.demo import sandbox_settings
 from handlers.server import Server
 from sandbox.server import Sandbox
@@ -74,11 +74,11 @@ async def test_an_envelope_that_comes_twice_has_one_effect(stage: Scene) -> None
         await stage.slack.deliveries.redeliver(reply.delivery, retry=number)
     await stage.opened()
     await stage.quiet()
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
 
 
 async def test_another_workspaces_envelope_does_nothing(stage: Scene) -> None:
     await stage.answer("/incident list")
     reply = await stage.person("ana").forging(team_id="T0OTHER").run("/incident declare De otros")
     assert reply.error is not None and not [one for one in reply.messages if "INC-" in words(one)]
-    assert await stage.bot.parts.store.incidents.count() == 0
+    assert await stage.bot.deps.store.incidents.count() == 0

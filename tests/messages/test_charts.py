@@ -15,7 +15,7 @@ from PIL import Image
 from bot.domain.snapshot import Direction, MetricDefinition, MetricResult, Series, Snapshot, build_result
 from bot.messages.charts import Mark, render
 from bot.messages.plot import draw
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 
 AT = datetime(2026, 1, 7, 2, 14, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from bot.domain.snapshot import Direction, MetricResult, Series
-from bot.messages.layout import runs, side_by_side, worst_first, y_range
+from bot.messages.plot import runs, side_by_side, worst_first, y_range
 
 AT = datetime(2026, 1, 7, 2, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from bot.domain.snapshot import Direction, MetricDefinition, MetricResult, Missi
 from bot.messages.amounts import amount, percent
 from bot.messages.message import Message
 from bot.messages.snapshot import chart_titles, comparison, marks, snapshot
-from bot.messages.words import Translations
+from bot.messages.translations import Translations
 from tests.contract.webapi import block_kit_problems, needs_contracts
 
 AT = datetime(2026, 1, 7, 2, 14, 30, tzinfo=UTC)

@@ -6,13 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from bot.domain import deployments
-from bot.domain.deployments import Attempt, Deployments
+from bot.domain import statistics as deployments
 from bot.domain.incident import Severity
 from bot.domain.run import RunState, StepState
-from bot.domain.statistics import Record, compute
+from bot.domain.statistics import Attempt, Deployments, Record, compute
 from bot.messages.statistics import statistics
-from bot.messages.words import load_translations
+from bot.messages.translations import load_translations
 from tests.domain.test_statistics import START, TARGETS, record
 
 WORDS = load_translations()

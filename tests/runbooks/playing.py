@@ -116,7 +116,7 @@ class Play(Scene):
 
     async def _asks(self, run: Run) -> bool:
         """Whether a step of the run waits for somebody who approves it."""
-        waiting = [one.step_id for one in await self.bot.parts.store.runs.waiting() if one.run_id == run.id]
+        waiting = [one.step_id for one in await self.bot.deps.store.runs.waiting() if one.run_id == run.id]
         uses = {one["id"]: one["uses"] for one in run.book["steps"]}
         return any(ACTIONS.get(uses[step]).waits_for is not WaitsFor.ANSWER for step in waiting)
 
@@ -167,7 +167,7 @@ class Play(Scene):
 
     async def known(self, run: Run | str) -> Run:
         """The run as it is now."""
-        return await self.bot.parts.store.runs.get(run if isinstance(run, str) else run.id)
+        return await self.bot.deps.store.runs.get(run if isinstance(run, str) else run.id)
 
     async def ended(self, run: Run, seconds: float = LONG) -> Run:
         """The run once it is over, whatever came of it. AssertionError with how far it has come."""

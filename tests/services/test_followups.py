@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
+from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import Incident, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind, first_broken_link
-from bot.integrations.on_call import OnCallCache
+from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
-from bot.messages.words import load_translations
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.services.followups import FollowUps, read_due
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import FollowUpPolicy, load_team
-from bot.workflows.followups import due_reminders, quarter
+from bot.workflows.reports.followups import due_reminders, quarter
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = Path(os.environ.get("CONTRACTS_DIR") or ROOT.parent / "shared/contracts")
@@ -51,13 +51,13 @@ class StillClock:
 
 @dataclass
 class Here:
-    parts: Parts
+    deps: Deps
     followups: FollowUps
     incident: Incident
     woken: list[bool] = field(default_factory=list)
 
     async def kinds(self) -> list[Kind]:
-        return [event.kind for event in await self.parts.store.incidents.timeline(self.incident.id)]
+        return [event.kind for event in await self.deps.store.incidents.timeline(self.incident.id)]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
     upgrade(url)
     store = Store(Database(url), "test")
     clock = StillClock()
-    parts = Parts(
+    deps = Deps(
         clock=clock,
         team=load_team(ROOT / "config/tamv.yaml"),
         store=store,
@@ -82,14 +82,14 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         origin="test",
     )
     woken: list[bool] = []
-    yield Here(parts, FollowUps(parts, lambda: woken.append(True)), incident, woken)
+    yield Here(deps, FollowUps(deps, lambda: woken.append(True)), incident, woken)
     await store.database.close()
 
 
 async def filed(here: Here) -> FollowUp:
     """A follow-up that has become issue 41."""
     made = await here.followups.open(here.incident.id, "Alertar de la memoria", by=ANA, cause="open")
-    await here.parts.store.followups.mark_filed(made.id, 41, URL, "ana-torres", at=NOW, cause="filed")
+    await here.deps.store.followups.mark_filed(made.id, 41, URL, "ana-torres", at=NOW, cause="filed")
     return made
 
 
@@ -139,9 +139,9 @@ async def test_what_cannot_be_is_said_and_nothing_is_kept(here: Here, wrong: dic
     with pytest.raises(BadInput) as mistake:
         await here.followups.open(here.incident.id, **{"title": "Una"} | wrong, by=ANA, cause="c1")
     assert mistake.value.key == key
-    for words in here.parts.words_by_locale.values():
+    for words in here.deps.words_by_locale.values():
         assert words.error(mistake.value)
-    assert await here.parts.store.followups.list_by_incident(here.incident.id) == []
+    assert await here.deps.store.followups.list_by_incident(here.incident.id) == []
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_a_closed_issue_is_done_and_told_once(here: Here) -> None:
     assert changed and (changed.state, changed.done_at) == (FollowUpState.DONE, NOW)
     assert await here.followups.github("issues", told("closed"), "delivery-1") is None
     assert await here.followups.github("issues", told("closed"), "delivery-2") is None
-    timeline = await here.parts.store.incidents.timeline(here.incident.id)
+    timeline = await here.deps.store.incidents.timeline(here.incident.id)
     (event,) = [one for one in timeline if one.kind is Kind.FOLLOWUP_DONE]
     assert (event.by, event.facts["number"], event.facts["url"]) == (ANA, 41, URL)
     assert event.facts["followup"] == made.id
@@ -181,7 +181,7 @@ async def test_an_issue_opened_again_is_open_again(here: Here) -> None:
     await here.followups.github("issues", told("closed", login="stranger"), "d1")
     changed = await here.followups.github("issues", told("reopened"), "d2")
     assert changed and (changed.id, changed.state, changed.done_at) == (made.id, FollowUpState.FILED, None)
-    event = await here.parts.store.incidents.newest(here.incident.id, Kind.FOLLOWUP_DONE)
+    event = await here.deps.store.incidents.newest(here.incident.id, Kind.FOLLOWUP_DONE)
     assert event and event.by == Person("github:stranger", "stranger")
 
 

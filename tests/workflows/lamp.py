@@ -91,7 +91,7 @@ def registered() -> Iterator[Lamp]:
 
 def runs(stage: DemoEnvironment, *steps: dict[str, Any], **more: Any) -> Runs:
     book = Runbook.model_validate({"name": "dim", "title": {"es": "Bajar", "en": "Dim"}, "steps": steps, **more})
-    return Runs(stage.bot.parts, Library({"dim": book}), stage.bot.engine.notify)
+    return Runs(stage.bot.deps, Library({"dim": book}), stage.bot.engine.notify)
 
 
 async def until(true: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
@@ -103,7 +103,7 @@ async def until(true: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
 
 async def ended(stage: DemoEnvironment, run: Run) -> Run:
     async def look() -> Run | None:
-        now = await stage.bot.parts.store.runs.get(run.id)
+        now = await stage.bot.deps.store.runs.get(run.id)
         return now if now.state.ended else None
 
     found: Run = await until(look)
@@ -112,7 +112,7 @@ async def ended(stage: DemoEnvironment, run: Run) -> Run:
 
 async def asked(stage: DemoEnvironment, run: Run, step: str = "a") -> str:
     async def look() -> str | None:
-        known = await stage.bot.parts.store.runs.approval(run.id, step)
+        known = await stage.bot.deps.store.runs.approval(run.id, step)
         return known.digest if known else None
 
     return str(await until(look))

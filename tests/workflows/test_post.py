@@ -9,19 +9,19 @@ import pytest
 from bot.demo import demo_environment
 from bot.domain.errors import Unavailable
 from bot.messages.message import Message
-from bot.post import upsert_message
+from bot.slack_messages import upsert_message
 from sandbox.server import Sandbox
 
 
 @pytest.mark.parametrize("threaded", [False, True], ids=["channel", "thread"])
 async def test_an_answer_that_got_lost_makes_no_second_message(threaded: bool, tmp_path: Path) -> None:
     async with demo_environment(Sandbox(), f"sqlite:///{tmp_path}/bot.db", prometheus_url=None) as stage:
-        parts, faults = stage.bot.parts, stage.sandbox.faults
-        root = await upsert_message(parts, "root", "#tamv-incidents", Message.of("the run"))
+        deps, faults = stage.bot.deps, stage.sandbox.faults
+        root = await upsert_message(deps, "root", "#tamv-incidents", Message.of("the run"))
         thread = root["ts"] if threaded else None
         faults.add("slack", "drop_after", "*chat.postMessage")
         with pytest.raises(Unavailable):
-            await upsert_message(parts, "found", root["channel"], Message.of("what it found"), thread=thread)
-        again = await upsert_message(parts, "found", root["channel"], Message.of("what it found"), thread=thread)
+            await upsert_message(deps, "found", root["channel"], Message.of("what it found"), thread=thread)
+        again = await upsert_message(deps, "found", root["channel"], Message.of("what it found"), thread=thread)
         messages = stage.sandbox.slack.channel("tamv-incidents").messages.values()
         assert [one.ts for one in messages if one.text == "what it found"] == [again["ts"]]

@@ -15,16 +15,16 @@ from typing import Any, Literal
 import pytest
 
 from bot.clock import WallClock
+from bot.deps import Deps
 from bot.domain.errors import Refused, Unavailable
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.integrations.github import GitHub
-from bot.integrations.on_call import OnCallCache
+from bot.integrations.github.github import GitHub
+from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
-from bot.messages.words import load_translations
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.services.followups import FollowUps
 from bot.services.reports import Reports
 from bot.store.database import Database
@@ -32,9 +32,9 @@ from bot.store.documents import Document
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import load_team
-from bot.workflows.engine import Engine, Workflow, start
-from bot.workflows.followups import file_followup, remind_followups
-from bot.workflows.report import write_report
+from bot.workflows.engine.engine import Engine, Workflow, start
+from bot.workflows.reports.followups import file_followup, remind_followups
+from bot.workflows.reports.report import write_report
 from sandbox.github.backend import TOKEN
 from sandbox.server import Sandbox
 from tests.domain.story import after, snapshot
@@ -45,9 +45,9 @@ ANA = Person("U0ANA00001", "Ana Torres")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-async def follow(parts: Parts, incident_id: str, seq: int) -> None:
+async def follow(deps: Deps, incident_id: str, seq: int) -> None:
     """What follows from an event, as far as it is looked at here."""
-    event = await parts.store.incidents.event(incident_id, seq)
+    event = await deps.store.incidents.event(incident_id, seq)
     if event.kind is Kind.FOLLOWUP_OPENED and event.facts["due"]:
         await start("file_followup", f"{event.facts['followup']}/file", event.facts["followup"])
 
@@ -89,7 +89,7 @@ class Tracker:
 
 @dataclass
 class Here:
-    parts: Parts
+    deps: Deps
     engine: Engine
     sandbox: Sandbox
     incident: Incident
@@ -106,11 +106,11 @@ class Here:
         return found
 
     async def events(self, kind: Kind) -> list[TimelineEvent]:
-        return [one for one in await self.parts.store.incidents.timeline(self.incident.id) if one.kind is kind]
+        return [one for one in await self.deps.store.incidents.timeline(self.incident.id) if one.kind is kind]
 
     async def followup(self, state: FollowUpState) -> FollowUp | None:
         return next(
-            (one for one in await self.parts.store.followups.list_by_incident(self.incident.id) if one.state is state),
+            (one for one in await self.deps.store.followups.list_by_incident(self.incident.id) if one.state is state),
             None,
         )
 
@@ -138,7 +138,7 @@ async def place(
             tracker: Any = github
             if github == "sandbox":
                 tracker = GitHub(TOKEN, "tamv/tamv-platform", f"{address}/github/api", seconds_between_writes=0)
-            parts = Parts(
+            deps = Deps(
                 clock=clock,
                 team=load_team(ROOT / "config/tamv.yaml"),
                 store=store,
@@ -158,17 +158,17 @@ async def place(
             incident, _ = await store.incidents.change(
                 incident.id, lambda now: now.opened_in(channel, "inc-2026-0001", by=BOT, at=NOW)
             )
-            engine = Engine(parts, WORKFLOWS, url)
+            engine = Engine(deps, WORKFLOWS, url)
             await engine.start()
             try:
-                yield Here(parts, engine, sandbox, incident)
+                yield Here(deps, engine, sandbox, incident)
             finally:
                 await engine.stop()
                 await store.database.close()
 
 
 async def report_written(here: Here, cause: str, times: int) -> None:
-    await Reports(here.parts, here.engine.notify).enqueue(here.incident.id, cause=cause)
+    await Reports(here.deps, here.engine.notify).enqueue(here.incident.id, cause=cause)
     await here.until(lambda: _count(here, times))
 
 
@@ -179,29 +179,29 @@ async def _count(here: Here, times: int) -> bool:
 async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         await report_written(here, "c1", 1)
-        document = await here.parts.store.documents.read(here.incident.id, f"{here.incident.id}.md")
+        document = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.md")
         assert document and document.content.decode().startswith(f"# {here.incident.id} · Render lento")
-        page = await here.parts.store.documents.read(here.incident.id, f"{here.incident.id}.html")
+        page = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.html")
         assert page and b'<html lang="es">' in page.content
         assert here.shared() == [[f"{here.incident.id}.md", f"{here.incident.id}.html"]]
         assert sum("Informe de INC" in text for text in here.said()) == 1
         # asked for twice by one delivery, and once more with nothing new to tell
-        reports = Reports(here.parts, here.engine.notify)
+        reports = Reports(here.deps, here.engine.notify)
         await reports.enqueue(here.incident.id, cause="c2")
         await reports.enqueue(here.incident.id, cause="c2")
-        change = here.parts.store.incidents.change
+        change = here.deps.store.incidents.change
         await change(here.incident.id, lambda now: now.note("Más", by=ANA, at=NOW))
         await report_written(here, "c3", 2)
         assert len(here.shared()) == 2
         assert sum("Informe de INC" in text for text in here.said()) == 1
         written = await reports.render(here.incident.id.lower())
-        newest = await here.parts.store.documents.read(here.incident.id, f"{here.incident.id}.md")
+        newest = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.md")
         assert newest and written.markdown == newest.content.decode()
 
 
 async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
-        store, id = here.parts.store, here.incident.id
+        store, id = here.deps.store, here.incident.id
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
             await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
             chart = Document(f"charts/{moment}-latency_p95.png", "image/png", moment.encode(), NOW)
@@ -210,7 +210,7 @@ async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
             await store.incidents.change(
                 id, partial(Incident.with_event, kind=Kind.SNAPSHOT_TAKEN, facts=facts, by=BOT, at=NOW)
             )
-        written = await Reports(here.parts, here.engine.notify).render(id)
+        written = await Reports(here.deps, here.engine.notify).render(id)
         assert "| Latencia p95 | \\> 500 ms | 180 ms | 812 ms 🔴 | 812 ms | 190 ms ✅ | mejor |" in written.markdown
         assert "(charts/resolved-latency_p95.png)" in written.markdown
         assert "charts/declared" not in written.markdown  # the last one's window holds all of it
@@ -219,11 +219,11 @@ async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
 
 async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
     async with place(tmp_path, prometheus=object()) as here:
-        store, id = here.parts.store, here.incident.id
+        store, id = here.deps.store, here.incident.id
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
             await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
         await store.incidents.change(id, lambda now: now.resolve(by=ANA, at=NOW))
-        await Reports(here.parts, here.engine.notify).enqueue(id, cause="resolved")
+        await Reports(here.deps, here.engine.notify).enqueue(id, cause="resolved")
         await asyncio.sleep(0.5)  # the snapshot takes its time
         assert await store.documents.names(id) == []
         facts = {"snapshot": f"{id}/snapshot/resolved", "title": "Render 4D"}
@@ -235,10 +235,10 @@ async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
 
 async def test_reminders_are_sent_once_and_name_what_has_no_issue(tmp_path: Path) -> None:
     async with place(tmp_path, None) as here:
-        late = replace(here.parts, clock=StillClock(datetime.now(UTC) + timedelta(days=15)))
+        late = replace(here.deps, clock=StillClock(datetime.now(UTC) + timedelta(days=15)))
         await _open(here, "Alertar de la memoria", owner="SRETeam")
         await here.until(lambda: _said(here, "GitHub no está configurado"))
-        (followup,) = await here.parts.store.followups.list_by_incident(here.incident.id)
+        (followup,) = await here.deps.store.followups.list_by_incident(here.incident.id)
         for _ in range(2):
             assert await remind_followups(late, here.incident.id) == [{"followup": followup.id, "number": 3}]
         (text,) = [text for text in here.said() if "sigue sin hacerse" in text]
@@ -272,8 +272,8 @@ async def test_the_issue_in_the_sandboxs_github(tmp_path: Path) -> None:
     async with place(tmp_path, "sandbox") as here:
         await _open(here, "Alertar de la memoria | `x` <!channel>", owner="SRETeam", due="2026-12-31")
         done = await here.until(lambda: here.followup(FollowUpState.FILED))
-        assert here.parts.github
-        issue = await here.parts.github.issue(done.number)
+        assert here.deps.github
+        issue = await here.deps.github.issue(done.number)
         assert (issue.url, issue.assignees, issue.state) == (done.url, ("ana-torres",), "open")
         assert done.url and done.url.endswith(f"/issues/{done.number}")
         await file_again(here, done.id)
@@ -282,7 +282,7 @@ async def test_the_issue_in_the_sandboxs_github(tmp_path: Path) -> None:
 
 async def file_again(here: Here, followup_id: str) -> None:
     """What a reminder does for one without an issue; here it has one already."""
-    await here.parts.store.outbox.enqueue_once(f"{followup_id}/file/1", "file_followup", [followup_id])
+    await here.deps.store.outbox.enqueue_once(f"{followup_id}/file/1", "file_followup", [followup_id])
     here.engine.notify()
     await report_written(here, "after it", 1)  # owed later, so that one is done when this is
 
@@ -308,10 +308,10 @@ async def test_while_github_is_away_the_channel_knows_and_it_is_tried_again(tmp_
     away = Unavailable("unreachable", service="GitHub", what="create", why="HTTP 503", retry_after=0.05)
     tracker = Tracker([away] * 12)
     async with place(tmp_path, tracker) as here:
-        made, _ = await here.parts.store.followups.open(
+        made, _ = await here.deps.store.followups.open(
             here.incident.id, "Una", owner="SRETeam", due=None, labels=(), by=ANA, at=NOW, cause="c1"
         )
-        await here.parts.store.outbox.enqueue_once("test/file", "file_followup", [made.id, 0.2])
+        await here.deps.store.outbox.enqueue_once("test/file", "file_followup", [made.id, 0.2])
         here.engine.notify()
         await here.until(lambda: here.followup(FollowUpState.FILED))
         assert await _said(here, "*Una* todavía no está en GitHub")
@@ -340,7 +340,7 @@ async def test_a_path_is_whoever_owns_it(tmp_path: Path) -> None:
 
 
 async def _open(here: Here, title: str, **facts: Any) -> None:
-    await FollowUps(here.parts, here.engine.notify).open(here.incident.id, title, by=ANA, cause=title, **facts)
+    await FollowUps(here.deps, here.engine.notify).open(here.incident.id, title, by=ANA, cause=title, **facts)
 
 
 async def _said(here: Here, words: str) -> bool:

@@ -149,7 +149,7 @@ async def test_the_incidents_timeline_and_report_know_what_was_changed_and_who_a
     await ended(stage, run)
 
     async def told() -> dict[Kind, Any]:
-        events = await stage.bot.parts.store.incidents.timeline(incident.id)
+        events = await stage.bot.deps.store.incidents.timeline(incident.id)
         found = {event.kind: event.facts for event in events}
         return found if Kind.RUN_ENDED in found else {}
 

@@ -123,7 +123,7 @@ async def test_an_undo_does_not_go_over_somebody_elses_change_and_says_so(stage:
     lamp.value = 7
     await made.undo(run.id, by=BRUNO, cause="u1")
     await says(stage, run, "no se deshizo: ", "desk")
-    assert (lamp.value, (await stage.bot.parts.store.runs.get(run.id)).step("a").state) == (7, StepState.DONE)
+    assert (lamp.value, (await stage.bot.deps.store.runs.get(run.id)).step("a").state) == (7, StepState.DONE)
     lamp.value = 10
     await made.undo(run.id, by=BRUNO, cause="u2")  # what was refused can be asked for again
     await says(stage, run, "↩️")
@@ -142,7 +142,7 @@ async def test_the_half_done_step_is_undone_on_demand_and_the_timeline_says_by_w
     await made.undo(run.id, by=BRUNO, cause="u")
 
     async def undone() -> Any:
-        timeline = await stage.bot.parts.store.incidents.timeline(incident.id)
+        timeline = await stage.bot.deps.store.incidents.timeline(incident.id)
         return next((event for event in timeline if event.kind is Kind.RUN_UNDONE), None)
 
     assert (await until(undone)).by.id == BRUNO.id
@@ -222,7 +222,7 @@ async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_nam
 ) -> None:
     """At once: it goes on with the target of the one that failed, without waiting until that has settled."""
     incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, cause="declared")
-    made = Runs(stage.bot.parts, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}), stage.bot.engine.notify)
+    made = Runs(stage.bot.deps, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}), stage.bot.engine.notify)
     run = await made.start("dim", {"to": "5"}, by=ANA, cause="c", incident=incident)
     failed = await ended(stage, run)
     assert (failed.state, failed.step("a").state) == (RunState.FAILED, StepState.DONE)
@@ -230,7 +230,7 @@ async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_nam
 
     async def begun() -> Run | None:
         return next(
-            (one for one in await stage.bot.parts.store.runs.list_by_incident(incident.id) if one.id == other), None
+            (one for one in await stage.bot.deps.store.runs.list_by_incident(incident.id) if one.id == other), None
         )
 
     followed = await ended(stage, await until(begun))
@@ -243,7 +243,7 @@ async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_nam
 async def test_nothing_follows_what_a_person_stopped_or_only_looked_at(
     stage: DemoEnvironment, lamp: Lamp, how: str
 ) -> None:
-    made = Runs(stage.bot.parts, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}), stage.bot.engine.notify)
+    made = Runs(stage.bot.deps, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}), stage.bot.engine.notify)
     lamp.slow.clear()
     run = await made.start("dim", {"to": "5"}, by=ANA, cause="c", channel="#tamv-incidents", dry_run=how == "dry")
     if how == "cancelled":
@@ -251,7 +251,7 @@ async def test_nothing_follows_what_a_person_stopped_or_only_looked_at(
         await made.cancel(run.id, by=ANA, cause="stop")
     await ended(stage, run)
     lamp.slow.set()
-    assert [one.runbook for one in await stage.bot.parts.store.runs.list_running()] == []
+    assert [one.runbook for one in await stage.bot.deps.store.runs.list_running()] == []
     assert lamp.done == ([5] if how == "cancelled" else [])
 
 

@@ -18,7 +18,7 @@ from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.policy import Risk
 from bot.domain.run import Run, RunState, StepState
 from bot.domain.runbook import Step
-from bot.workflows.filling import WAIT_PARAMETERS, step_timeout
+from bot.workflows.runs.step import WAIT_PARAMETERS, step_timeout
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
 
@@ -99,7 +99,7 @@ async def test_a_freeze_stops_a_change_in_the_middle_at_once(stage: DemoEnvironm
     run = await begin(made)
     await until(lambda: _true(lamp.done == [10]))
     if by == "another replica":
-        await stage.bot.parts.store.kill_switch.freeze("Buen Fin", ANA, stage.bot.parts.clock.now(), "f")
+        await stage.bot.deps.store.kill_switch.freeze("Buen Fin", ANA, stage.bot.deps.clock.now(), "f")
     else:
         await made.freeze("Buen Fin", by=ANA, cause="f")
     async with asyncio.timeout(AT_ONCE):
@@ -116,7 +116,7 @@ async def test_another_replicas_cancellation_stops_a_step_in_the_middle_at_once(
     lamp.slow.clear()
     run = await begin(runs(stage, step, **STOP))
     await _reached(stage, run, StepState.PERFORMING)
-    await stage.bot.parts.store.runs.cancel(run.id, BRUNO, "c")
+    await stage.bot.deps.store.runs.cancel(run.id, BRUNO, "c")
     async with asyncio.timeout(AT_ONCE):
         done = await ended(stage, run)
     assert (done.state, done.step("a").state) == (RunState.CANCELLED, StepState.CANCELLED)
@@ -199,7 +199,7 @@ async def test_what_a_restart_cuts_off_keeps_its_deadline(
 
 async def _reached(stage: DemoEnvironment, run: Run, state: StepState) -> Run:
     async def look() -> Run | None:
-        known = await stage.bot.parts.store.runs.get(run.id)
+        known = await stage.bot.deps.store.runs.get(run.id)
         return known if known.step("a").state is state else None
 
     found: Run = await until(look)
