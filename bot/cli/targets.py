@@ -12,7 +12,7 @@ from bot.deps import Deps
 from bot.domain.errors import NotConfigured, NotFound
 from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Mistake
-from bot.runbooks.library import line_and_column
+from bot.runbooks.check import line_and_column
 from bot.team import PRODUCTION
 from bot.yaml_text import compose
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.workflows.engine.engine import Workflow
+from bot.workflows.engine.durable import Workflow
 from bot.workflows.incidents.declare import declare
 from bot.workflows.incidents.event_handlers import announce, handle_event, propose
 from bot.workflows.incidents.page import page, page_teams

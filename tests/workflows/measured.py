@@ -23,7 +23,8 @@ from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import TeamFile, load_team
-from bot.workflows.engine.engine import Engine, Workflow
+from bot.workflows.engine.durable import Workflow
+from bot.workflows.engine.engine import Engine
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from sandbox.clock import Clock
 from sandbox.server import Sandbox

@@ -20,7 +20,8 @@ from bot.messages.translations import load_translations
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
-from bot.workflows.engine.engine import Engine, Workflow, durable_step, sleep_until, start
+from bot.workflows.engine.durable import Workflow, durable_step, sleep_until, start
+from bot.workflows.engine.engine import Engine
 from sandbox.clock import Clock
 from tests.real.parts import require
 from tests.real.postgresql import postgresql

@@ -32,7 +32,8 @@ from bot.store.documents import Document
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import load_team
-from bot.workflows.engine.engine import Engine, Workflow, start
+from bot.workflows.engine.durable import Workflow, start
+from bot.workflows.engine.engine import Engine
 from bot.workflows.reports.followups import file_followup, remind_followups
 from bot.workflows.reports.report import write_report
 from sandbox.github.backend import TOKEN

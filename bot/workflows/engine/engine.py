@@ -1,9 +1,4 @@
-"""The engine of durable workflows: DBOS, fed by the outbox.
-
-A workflow is a plain async function `(parts, *arguments)` whose arguments are JSON. Between its steps it must be
-deterministic: what it learns about the world it learns in a `step`. What it reads from the store between them may not
-be there: it then raises Unavailable, and the workflow goes on by a replay, as after a crash.
-"""
+"""The engine of durable workflows: DBOS, fed by the outbox."""
 
 from __future__ import annotations
 
@@ -12,121 +7,29 @@ import contextlib
 import logging
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
 from sqlalchemy import make_url
 
 from bot.deps import Deps
-from bot.domain.errors import BotError, Unavailable
-from bot.integrations.base import in_thread, retry
-from bot.metrics import Metrics
+from bot.domain.errors import Unavailable
+from bot.integrations.base import in_thread
 from bot.store.outbox import NOTIFY
 from bot.tasks import cancel_and_wait
 from bot.workflows.engine.cleanup import cleanup_loop
+from bot.workflows.engine.durable import Running, Workflow, current, registered
 from bot.workflows.engine.leader import Leadership
 
 log = logging.getLogger(__name__)
 
-Workflow = Callable[..., Coroutine[Any, Any, Any]]
-
 # Bump it ONLY together with a plan for the workflows in flight: they are recovered by this name alone.
 WORKFLOW_VERSION = "workflows-1"
 OUTBOX_POLL_SECONDS = 0.2
-SHORTEST_SLEEP = 0.001
 RECOVERY_INTERVAL_SECONDS = 5.0
 MIGRATION_TIMEOUT_SECONDS = 120.0
-
-_registered: dict[str, Workflow] = {}
-_current: ContextVar[tuple[str, Metrics | None]] = ContextVar("workflow")  # whose step it is, and who counts it
-# Set while the process of the workflow leads: without the leadership no step begins.
-_is_leader: ContextVar[asyncio.Event] = ContextVar("held")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a step came to: its value, or the mistake that ended it. Plain JSON, so that a replay sees the same."""
-
-    value: Any = None
-    error: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None
-
-
-async def durable_step(
-    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
-) -> Outcome:
-    """Do something outside, once it is recorded as done never again; until then at least once.
-
-    `do` gives plain JSON, or an Outcome (see `attempt`), and may be called again after a crash, so a second time must
-    do no harm. While it raises Unavailable it is tried again for `patience` (None: until it works). Never raises: look
-    at the outcome.
-    """
-
-    async def recorded() -> dict[str, Any]:  # DBOS logs the arguments of a step that is cut off: this has none
-        came_to = await run_with_retries(name, call, give_up_after)
-        return {"value": came_to.value} if came_to.ok else {"error": came_to.error, "facts": dict(came_to.facts)}
-
-    envelope = await DBOS.run_step_async({"name": name}, recorded)
-    return Outcome(**envelope)
-
-
-async def run_with_retries(
-    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
-) -> Outcome:
-    """A part of a step, as patient as it should be: what a `step` does before its outcome is recorded.
-
-    Recording costs more than most steps do. So a step may be made of several attempts, of which each can be made again
-    after a crash; then its `do` gives an Outcome.
-    """
-    workflow, metrics = _current.get(("", None))
-
-    async def waiting(problem: Unavailable) -> None:
-        log.warning("step %s of %s waits: %s", name, DBOS.workflow_id, problem)
-        if metrics:
-            metrics.step_waits(workflow, name)
-
-    def counted(error: str) -> None:
-        if metrics:
-            metrics.step_failed(workflow, name, error)
-
-    async def led() -> Any:
-        await _is_leader.get().wait()
-        return await call()
-
-    try:
-        outcome = await retry(led, give_up_after, on_retry=waiting)
-        return outcome if isinstance(outcome, Outcome) else Outcome(outcome)
-    except BotError as problem:
-        counted(problem.key)
-        log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
-        return Outcome(error=problem.key, facts=_to_json_facts(problem.facts))
-    except Exception:
-        counted("unexpected")
-        reference = uuid.uuid4().hex[:8]
-        log.exception("step %s of %s broke, reference %s", name, DBOS.workflow_id, reference)
-        return Outcome(error="unexpected", facts={"reference": reference})
-
-
-async def sleep_until(deps: Deps, moment: datetime) -> None:
-    """Wait for a moment of the bot's clock; a restart does not start the wait anew."""
-    seconds = (moment - deps.clock.now()).total_seconds() / deps.clock.speed
-    # DBOS does not record a sleep of no time: replayed after the moment, every later step would be off by one.
-    await DBOS.sleep_async(max(SHORTEST_SLEEP, seconds))
-
-
-async def start(name: str, workflow_id: str, *arguments: Any) -> None:
-    """Start another workflow from inside one, unless it has been started before."""
-    with SetWorkflowID(workflow_id):
-        await DBOS.start_workflow_async(_registered[name], *arguments)
 
 
 class Engine:
@@ -228,18 +131,17 @@ class Engine:
         }
         self._dbos = DBOS(config=config)
         for name, workflow in self._workflows.items():
-            _registered[name] = self._register(name, workflow)
+            registered[name] = self._register(name, workflow)
         DBOS.launch()
 
     def _register(self, name: str, workflow: Workflow) -> Workflow:
         deps = self._deps
 
         async def run(*arguments: Any) -> Any:
-            _is_leader.set(self._leadership.is_leader)
             if task := asyncio.current_task():
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
-            _current.set((name, deps.metrics))
+            current.set(Running(name, deps.metrics, self._leadership.is_leader))
             try:
                 value = await workflow(deps, *arguments)
             except Unavailable as problem:
@@ -254,8 +156,8 @@ class Engine:
             return value
 
         run.__name__ = run.__qualname__ = name
-        registered: Workflow = DBOS.workflow(name=name, max_recovery_attempts=1_000_000)(run)
-        return registered
+        wrapped: Workflow = DBOS.workflow(name=name, max_recovery_attempts=1_000_000)(run)
+        return wrapped
 
     def _replay(self, workflow_id: str) -> None:
         self._interrupted.add(workflow_id)
@@ -263,14 +165,14 @@ class Engine:
 
     async def _dispatch_outbox(self) -> None:
         """What this version does not know is left to a newer one, which is being rolled out."""
-        runnable = {NOTIFY, *_registered}
+        runnable = {NOTIFY, *registered}
         while owed := [work for work in await self._deps.store.outbox.pending() if work.workflow in runnable]:
             for work in owed:
                 if work.workflow == NOTIFY:
                     self._deps.notify(*work.arguments)
                     continue
                 with SetWorkflowID(work.workflow_id):
-                    await DBOS.start_workflow_async(_registered[work.workflow], *work.arguments)
+                    await DBOS.start_workflow_async(registered[work.workflow], *work.arguments)
             await self._deps.store.outbox.mark_dispatched([work.id for work in owed])
 
     async def _recover_workflows(self) -> None:
@@ -308,7 +210,7 @@ def _destroy(dbos: DBOS | None) -> None:
         # A thread that is recording a step would try again while the database is away, and keep the process alive.
         dbos._sys_db_field._retry_connection_errors = False
     DBOS.destroy(destroy_registry=True)
-    _registered.clear()
+    registered.clear()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
 
 
@@ -324,8 +226,3 @@ def _system_database(url: str) -> str:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     return f"sqlite:///{path}"
-
-
-def _to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    plain = (str, int, float, bool, type(None), list, dict)
-    return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

@@ -13,7 +13,7 @@ from bot.domain.errors import BotError, Refused
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
 from bot.messages.incident import links
-from bot.workflows.engine.engine import durable_step, start
+from bot.workflows.engine.durable import durable_step, start
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, record_failure, update_card, update_headline, update_topic
 
 CHANNEL_NAME_LIMIT = 80

@@ -15,7 +15,7 @@ from bot.messages.message import Message
 from bot.messages.run import proposal
 from bot.slack_messages import upsert_message
 from bot.store.pages import Page
-from bot.workflows.engine.engine import durable_step, start
+from bot.workflows.engine.durable import durable_step, start
 from bot.workflows.incidents.messages import destination, post_timeline_event, update_incident_messages
 from bot.workflows.incidents.page import sync_page_state
 from bot.workflows.reports.report import update_report_message

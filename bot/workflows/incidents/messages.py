@@ -13,7 +13,7 @@ from bot.domain.people import BOT
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.incident import card, timeline_message, topic
 from bot.slack_messages import upsert_message
-from bot.workflows.engine.engine import Outcome, durable_step
+from bot.workflows.engine.durable import Outcome, durable_step
 
 # A message that is a day late helps nobody.
 MESSAGE_TIMEOUT = timedelta(hours=24)

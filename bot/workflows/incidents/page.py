@@ -9,7 +9,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.domain.incident import Status
 from bot.domain.timeline import Kind
-from bot.workflows.engine.engine import Outcome, durable_step, start
+from bot.workflows.engine.durable import Outcome, durable_step, start
 from bot.workflows.incidents.messages import append_event
 
 PAGE_ALARM_AFTER = timedelta(seconds=20)

@@ -8,7 +8,7 @@ from bot.deps import Deps
 from bot.domain.incident import Incident, Status
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
-from bot.workflows.engine.engine import durable_step, sleep_until, start
+from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.reports.followups import remind_followups
 
 REMIND_INTERVAL = timedelta(hours=24)

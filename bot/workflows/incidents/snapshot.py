@@ -27,7 +27,7 @@ from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.documents import Document
-from bot.workflows.engine.engine import durable_step, sleep_until, start
+from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.incidents.messages import record_failure
 
 TABLE_TIMEOUT = timedelta(hours=24)

@@ -18,7 +18,7 @@ from bot.messages.followups import filing_failed, issue_body, reminder
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
 from bot.team import FollowUpPolicy
-from bot.workflows.engine.engine import Outcome, durable_step
+from bot.workflows.engine.durable import Outcome, durable_step
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
 
 FILING_ALARM_AFTER = 60.0  # seconds

@@ -19,7 +19,7 @@ from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.messages.report import RenderedReport, ReportContext, summary, write
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.documents import Document
-from bot.workflows.engine.engine import durable_step
+from bot.workflows.engine.durable import durable_step
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, append_event, record_failure
 from bot.workflows.incidents.snapshot import AT_MILESTONES, chart_name
 

@@ -11,7 +11,7 @@ from bot.domain.errors import WrongState
 from bot.domain.run import Approval, ApprovalState, Run
 from bot.domain.runbook import Step
 from bot.message_refresher import REFRESH_TIMEOUT
-from bot.workflows.engine.engine import Outcome, run_with_retries
+from bot.workflows.engine.durable import Outcome, run_with_retries
 from bot.workflows.runs.interrupts import STOP_POLL_SECONDS
 from bot.workflows.runs.presentation import update_approval_card
 

@@ -9,12 +9,17 @@ from typing import Any
 from bot.actions.context import Context
 from bot.actions.registry import Action
 from bot.deps import Deps
+from bot.domain.errors import Unavailable
 from bot.domain.incident import Incident
 from bot.domain.run import Run, StepRun
 from bot.domain.runbook import Step
+from bot.workflows.runs.interrupts import raise_if_frozen
+from bot.workflows.runs.presentation import schedule_run_message
 
 DEFAULT_STEP_TIMEOUT = timedelta(minutes=10)
 WAIT_PARAMETERS = ("duration", "within", "wait", "ends")  # parameters by which actions are told how long to wait
+TARGET_POLL_SECONDS = 1.0
+WAITS_FOR = "waits_for"  # the fact of a step that says which run holds its target
 
 
 async def expression_names(deps: Deps, run: Run, step: Step) -> dict[str, Any]:
@@ -99,3 +104,25 @@ def step_timeout(step: Step, given: Mapping[str, Any], now: datetime) -> timedel
 def _step_facts(run: Run, step_run: StepRun) -> Mapping[str, Any]:
     """The facts that a step gave; those that it foresees in a dry run."""
     return step_run.result or (step_run.rehearsed if run.dry_run else None) or {}
+
+
+async def acquire_target(deps: Deps, run: Run, step_id: str, target: str) -> None:
+    """Take what the step changes, or say in the run's message who has it.
+
+    Raises Unavailable while another run has it or it still cools down, and WrongState when everything is frozen.
+    """
+    await raise_if_frozen(deps)
+    holder = await deps.store.locks.acquire(target, run.id, deps.clock.now())
+    if holder is None:
+        return
+    facts = {
+        "target": target.rpartition("/")[2],
+        "run": holder.run_id,
+        "by": (await deps.store.runs.get(holder.run_id)).by.id,
+        "until": holder.until.timestamp() if holder.until else None,
+    }
+    before = (await deps.store.runs.refresh(run)).step(step_id).facts
+    if before.get(WAITS_FOR) != facts:
+        await deps.store.runs.set_step(run.id, step_id, facts={**before, WAITS_FOR: facts})
+        schedule_run_message(deps, run.id)
+    raise Unavailable("target_busy", retry_after=TARGET_POLL_SECONDS, **facts)

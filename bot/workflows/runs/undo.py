@@ -12,12 +12,13 @@ from bot.domain.people import Person
 from bot.domain.run import Run, StepState
 from bot.domain.runbook import Runbook, Step
 from bot.team import policy_of
-from bot.workflows.engine.engine import Outcome, durable_step
+from bot.workflows.engine.durable import Outcome, durable_step
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
-from bot.workflows.runs.play import WAITS_FOR, acquire_target
 from bot.workflows.runs.presentation import schedule_run_message, undone, update_run_message
 from bot.workflows.runs.step import (
     DEFAULT_STEP_TIMEOUT,
+    WAITS_FOR,
+    acquire_target,
     action_context,
     parse_parameters,
     step_environment,
