@@ -22,8 +22,8 @@ from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
 from bot.settings import Locale, Settings
 from bot.store.migrate import upgrade
-from handlers.listening import listen
-from handlers.server import Server
+from handlers.app import Server
+from handlers.http_server import listen
 
 cli = typer.Typer(
     help="TAMV's incident bot.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -55,18 +55,18 @@ def demo(
     scenario: Annotated[str, typer.Option(help="What goes wrong.")] = "render-latency",
 ) -> None:
     """The whole product with no account: the sandbox, the bot and a web page that looks like Slack."""
-    from bot import demo  # the sandbox comes with it, which `serve` does without
+    from demo import play  # the sandbox comes with it, which `serve` does without
 
     logging.disable(logging.WARNING)  # the story is what is to be seen
     words = load_translations()[lang]
-    if scenario not in demo.scenarios():
-        exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=demo.scenarios())])
-    if demo.lacks_helm(scenario):
+    if scenario not in play.scenarios():
+        exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=play.scenarios())])
+    if play.lacks_helm(scenario):
         exit_with([words.render_block("demo", "no_helm", scenario=scenario)])
-    speed = speed or (demo.SPEED if auto else demo.PERSONS_SPEED)
+    speed = speed or (play.SPEED if auto else play.PERSONS_SPEED)
     code = 0
     try:
-        code = asyncio.run(demo.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
+        code = asyncio.run(play.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
     except KeyboardInterrupt:
         code = 130 if auto else 0
     except OSError as problem:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from playwright.async_api import Browser, async_playwright
 
-from bot.demo import demo_environment
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.responder import respond
 from sandbox.server import Sandbox

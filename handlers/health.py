@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,8 +15,6 @@ from bot.services.bot import Bot
 from bot.store.maintenance import count_rows
 
 PROBE_TIMEOUT_SECONDS = 2.0  # seconds; who asks waits no longer than that
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Health:
@@ -53,16 +51,6 @@ class Health:
                     count = store_counts.incidents.get((status.value, severity.value), 0)
                     metrics.incidents.labels(status.value, severity.value).set(count)
         return Response(metrics.text(), media_type=CONTENT_TYPE)
-
-    def counted(self, source: str, endpoint: Endpoint) -> Endpoint:
-        """The endpoint of a webhook, with its answers counted."""
-
-        async def answer(request: Request) -> Response:
-            response = await endpoint(request)
-            self._bot.deps.metrics.webhook(source, response.status_code)
-            return response
-
-        return answer
 
 
 async def _tried(check: Awaitable[object]) -> str:

@@ -28,3 +28,14 @@ class FollowUp:
     number: int | None = None
     url: str | None = None
     done_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssueEvent:
+    """What GitHub reports of an issue: `action` is closed, reopened or deleted, by the user `login`."""
+
+    action: str
+    number: int
+    url: str
+    reason: str | None
+    login: str

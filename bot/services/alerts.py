@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from bot.deps import Deps
-from bot.domain.errors import BadInput
+from bot.domain.alert import Alert, Notification
 from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Milestone, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
@@ -28,57 +25,19 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # before it there were no alerts: G
 SETTLE = timedelta(minutes=15)  # a rule's window of 5 min, and two of Alertmanager's usual group intervals
 
 
-class Alert(BaseModel):
-    """One alert of a webhook. Keys that newer versions add are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    status: Literal["firing", "resolved"]
-    labels: dict[str, str]
-    annotations: dict[str, str] = Field(default_factory=dict)
-    startsAt: AwareDatetime
-    generatorURL: str = ""
-    fingerprint: str = Field(min_length=1, max_length=64)
-
-
-class Notification(BaseModel):
-    """Alertmanager's webhook, version 4 (its documentation: "webhook_config")."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    version: Literal["4"]
-    groupKey: str = Field(min_length=1)
-    status: Literal["firing", "resolved"]
-    groupLabels: dict[str, str] = Field(default_factory=dict)
-    commonLabels: dict[str, str] = Field(default_factory=dict)
-    commonAnnotations: dict[str, str] = Field(default_factory=dict)
-    alerts: list[Alert] = Field(min_length=1)
-    truncatedAlerts: int = 0
-
-
 class Alerts:
     def __init__(self, deps: Deps, library: Library, wake: Callable[[], None]) -> None:
         self._deps = deps
         self._library = library
         self._wake = wake
 
-    @staticmethod
-    def read(body: Any) -> Notification:
-        """The notification in a webhook's JSON. Raises BadInput that names the first thing that is wrong."""
-        try:
-            return Notification.model_validate(body)
-        except ValidationError as mistakes:
-            first = mistakes.errors(include_input=False, include_url=False)[0]
-            location = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None
-
     async def handle(self, notification: Notification) -> GroupUpdate:
         """Declare an incident for the group, or tell its open one what began and what ended."""
         at = self._deps.clock.now()
         redacted = self._deps.redaction.of
-        firing = {alert.fingerprint: alert for alert in notification.alerts if alert.status == "firing"}
+        firing = notification.firing
         result = await self._deps.store.alerts.update(
-            notification.groupKey[:512],
+            notification.group_key[:512],
             list(firing),
             at,
             on_new=lambda id, before: redacted(self._declare(id, notification, list(firing.values()), before, at)),
@@ -101,7 +60,7 @@ class Alerts:
         for drill in await self._deps.store.incidents.open_drills() if firing else ():
             began = drill.milestones[Milestone.DECLARED]
             if all(
-                {**notification.commonLabels, **alert.labels}.get(label) == drill.service and alert.startsAt >= began
+                {**notification.common_labels, **alert.labels}.get(label) == drill.service and alert.started_at >= began
                 for alert in firing
             ):
                 return drill.id
@@ -111,21 +70,21 @@ class Alerts:
         self, id: str, notification: Notification, firing: list[Alert], before: Incident | None, at: datetime
     ) -> Changed:
         rules = self._deps.team.alerts
-        first = min(firing, key=lambda alert: alert.startsAt)
-        labels = {**first.labels, **notification.commonLabels}
+        first = min(firing, key=lambda alert: alert.started_at)
+        labels = {**first.labels, **notification.common_labels}
         service = labels.get(rules.service_label)
         known_service = service if service in self._deps.team.services else None
         severities = [self._severity(alert) for alert in firing]
-        summary = notification.commonAnnotations.get("summary") or first.annotations.get("summary") or ""
-        name = notification.commonLabels.get("alertname") or first.labels.get("alertname", "alert")
+        summary = notification.common_annotations.get("summary") or first.annotations.get("summary") or ""
+        name = notification.common_labels.get("alertname") or first.name
         title = f"{name}: {summary}" if summary else f"{name} {service or ''}".strip()
-        again = before.id if before and first.startsAt <= _resolved_at(before) else None
+        again = before.id if before and first.started_at <= _resolved_at(before) else None
         suffix = f" (↩ {again})" if again else ""
         facts = {
             "alert": name,
             "labels": labels,
-            "alerts": len(firing) + notification.truncatedAlerts,
-            "link": first.generatorURL,
+            "alerts": len(firing) + notification.truncated,
+            "link": first.link,
             "runbook": first.annotations.get("runbook_url"),
             "before": again,
             "runbooks": self._proposed(firing),
@@ -137,7 +96,7 @@ class Alerts:
             by=ALERTMANAGER,
             at=at,
             service=known_service,
-            detected=first.startsAt if first.startsAt > EARLIEST and not again else None,
+            detected=first.started_at if first.started_at > EARLIEST and not again else None,
             source="alertmanager",
             facts=facts,
         )
@@ -178,15 +137,13 @@ class Alerts:
     ) -> Changed:
         summary = next((firing[fingerprint].annotations.get("summary", "") for fingerprint in sorted(began)), "")
         changed = began or ended
-        names = {
-            alert.labels.get("alertname", "alert") for alert in notification.alerts if alert.fingerprint in changed
-        }
+        names = {alert.name for alert in notification.alerts if alert.fingerprint in changed}
         facts = {
-            "name": ", ".join(sorted(names)) or _name(notification),
+            "name": ", ".join(sorted(names)) or notification.name,
             "summary": summary,
             "began": len(began),
             "ended": len(ended),
-            "firing": len(firing) + notification.truncatedAlerts,
+            "firing": len(firing) + notification.truncated,
         }
         kind = Kind.ALERT_FIRING if began else Kind.ALERT_RESOLVED
         return incident.with_event(kind, facts, by=ALERTMANAGER, at=at)
@@ -204,12 +161,4 @@ def _resolved_at(incident: Incident) -> datetime:
 def _is_settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
     """Whether what still fires is no more than the rest of an incident that was resolved just now."""
     over = _resolved_at(incident)
-    return at - over < SETTLE and all(alert.startsAt <= over for alert in firing)
-
-
-def _name(notification: Notification) -> str:
-    return (
-        notification.commonLabels.get("alertname")
-        or notification.groupLabels.get("alertname")
-        or notification.alerts[0].labels.get("alertname", "alert")
-    )
+    return at - over < SETTLE and all(alert.started_at <= over for alert in firing)

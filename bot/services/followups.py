@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from babel.dates import get_day_names
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.codeowners import GITHUB, find_team
 from bot.deps import Deps
 from bot.domain.errors import BadInput
-from bot.domain.followup import FollowUp, FollowUpState
+from bot.domain.followup import FollowUp, FollowUpState, IssueEvent
 from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
 
 LABEL_LIMIT = 50  # GitHub's own
 LANGUAGES = ("es", "en")
-
-
-class _Payload(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Issue(_Payload):
-    number: int
-    html_url: str
-    state_reason: str | None = None
-
-
-class _Sender(_Payload):
-    login: str
-
-
-class IssueEvent(_Payload):
-    """GitHub's webhook `issues`, as far as it matters here (GitHub Docs, "Webhook events and payloads")."""
-
-    action: str
-    issue: _Issue
-    sender: _Sender
 
 
 class FollowUps:
@@ -90,48 +67,25 @@ class FollowUps:
             self._wake()
         return followup
 
-    @staticmethod
-    def read(event: str, payload: Any) -> IssueEvent | None:
-        """What GitHub tells of an issue that was closed, opened again or deleted; None for anything else.
-
-        Raises BadInput when the payload is not what GitHub sends.
-        """
-        if not isinstance(payload, dict):
-            raise BadInput("webhook_wrong", where="body", why="is no object")
-        if event != "issues" or payload.get("action") not in ("closed", "reopened", "deleted"):
+    async def handle(self, event: IssueEvent, cause: str) -> FollowUp | None:
+        """Carry over what happened to an issue of ours; gives the follow-up that changed."""
+        followup = await self._deps.store.followups.by_number(event.number)
+        if followup is None or (followup.url or "").casefold() != event.url.casefold():
             return None
-        try:
-            return IssueEvent.model_validate(payload)
-        except ValidationError as mistakes:
-            first = mistakes.errors(include_input=False, include_url=False)[0]
-            location = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None
-
-    async def github(self, event: str, payload: Mapping[str, Any], cause: str) -> FollowUp | None:
-        """Take what GitHub tells: an issue of ours closed, opened again or deleted. Anything else is let pass.
-
-        Gives the follow-up that changed. Raises BadInput when the payload is not what GitHub sends.
-        """
-        news = self.read(event, payload)
-        if news is None:
-            return None
-        followup = await self._deps.store.followups.by_number(news.issue.number)
-        if followup is None or (followup.url or "").casefold() != news.issue.html_url.casefold():
-            return None
-        if not await self._apply(followup, news, cause):
+        if not await self._apply(followup, event, cause):
             return None
         self._wake()
         return await self._deps.store.followups.get(followup.id)
 
-    async def _apply(self, followup: FollowUp, news: IssueEvent, cause: str) -> bool:
-        by, at, store = self._person(news.sender.login), self._deps.clock.now(), self._deps.store.followups
-        if news.action == "closed":
+    async def _apply(self, followup: FollowUp, event: IssueEvent, cause: str) -> bool:
+        by, at, store = self._person(event.login), self._deps.clock.now(), self._deps.store.followups
+        if event.action == "closed":
             if followup.state is FollowUpState.DONE:
                 return False
-            return await store.mark_done(followup.id, {"reason": news.issue.state_reason}, by=by, at=at, cause=cause)
-        if news.action == "reopened" and followup.state is not FollowUpState.DONE:
+            return await store.mark_done(followup.id, {"reason": event.reason}, by=by, at=at, cause=cause)
+        if event.action == "reopened" and followup.state is not FollowUpState.DONE:
             return False
-        return await store.mark_reopened(followup.id, gone=news.action == "deleted", by=by, at=at, cause=cause)
+        return await store.mark_reopened(followup.id, gone=event.action == "deleted", by=by, at=at, cause=cause)
 
     def _person(self, login: str) -> Person:
         owner = self._deps.team.person(github=login)

@@ -11,9 +11,9 @@ import yaml
 
 from bot.actions import kubernetes as k
 from bot.actions.context import Context
-from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.integrations.effects import dry_run
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import Rule
 from sandbox.server import Sandbox

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Incident, Severity, Status
 from bot.domain.people import Person
 from bot.messages.run import result_sentence
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.pagerduty.records import Incident as Page
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor

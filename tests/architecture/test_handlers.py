@@ -14,8 +14,8 @@ from bot.messages.incident import card
 from bot.messages.run import approval_card, progress, proposal, question_card
 from bot.messages.translations import load_translations
 from bot.team import load_team
-from handlers.buttons import BUTTONS
-from handlers.modals import FORMS
+from handlers.slack.buttons import BUTTONS
+from handlers.slack.forms import FORMS
 from tests.architecture.tree import ROOT
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
-from bot.demo import demo_environment
+from demo.environment import demo_environment
 from sandbox.server import Sandbox
 from tests.console.page import PHONE, Pages, is_wider, message, picture, type_command
 

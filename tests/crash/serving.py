@@ -17,8 +17,8 @@ from pathlib import Path
 from bot.app import running_bot
 from bot.command_line import cli
 from bot.settings import Settings, load_settings
-from handlers.listening import listen
-from handlers.server import Server
+from handlers.app import Server
+from handlers.http_server import listen
 from sandbox.clock import Clock
 
 _forks = multiprocessing.get_context("forkserver")

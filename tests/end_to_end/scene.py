@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import aiohttp
 from dbos import DBOS
 
-from bot.demo import demo_environment
 from bot.domain.incident import Incident
 from bot.services.bot import Bot
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.backend import Slack

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.demo import demo_environment, sandbox_settings
 from bot.settings import Settings
+from demo.environment import demo_environment, sandbox_settings
 from sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[2]

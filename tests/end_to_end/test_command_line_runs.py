@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo import demo_environment, sandbox_settings
 from bot.domain.run import Run, RunState
 from bot.store.database import Database
 from bot.store.store import Store
+from demo.environment import demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.kubernetes.resources.apps import DEPLOYMENT
 from sandbox.server import Sandbox

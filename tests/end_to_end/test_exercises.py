@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bot.actions.catalogue import ACTIONS
-from bot.demo import scenarios
 from bot.domain.incident import Status
 from bot.domain.run import RunState
 from bot.runbooks import Library
 from bot.team import load_team
+from demo.play import scenarios
 from sandbox.exercise import Exercise, exercises, practise
 from sandbox.responder import Missed, respond
 from tests.architecture.tree import ROOT

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bot.domain.incident import Milestone, Role, Status
 from bot.domain.timeline import Kind
-from handlers.commands import COMMANDS
+from handlers.slack.commands import COMMANDS
 from sandbox.slack.state import Channel
 from tests.end_to_end.scene import TEAM, Scene, words
 

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot.demo import DemoEnvironment, demo_environment
 from bot.metrics import CONTENT_TYPE, Metrics
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.real.parts import installed, require
 

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from bot.demo import demo_environment
 from bot.domain.run import RunState
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.world.scenario import load

@@ -19,8 +19,8 @@ import yaml
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.timeline import Kind
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bot.demo import demo_environment as on_one_stage
 from bot.services.bot import Bot
-from handlers.commands.snapshot import SNAPSHOT
+from demo.environment import demo_environment as on_one_stage
+from handlers.slack.commands.snapshot import SNAPSHOT
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
 from sandbox.world.scenario import load as load_scenario

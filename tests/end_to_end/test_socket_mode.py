@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.app import running_bot
-from bot.demo import sandbox_settings
-from handlers.server import Server
+from demo.environment import sandbox_settings
+from handlers.app import Server
 from sandbox.server import Sandbox
 from tests.end_to_end.scene import Scene, outgoing_problems, words
 

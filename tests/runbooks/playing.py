@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from bot.actions.catalogue import ACTIONS
-from bot.demo import demo_environment
 from bot.domain.run import Run, StepState, WaitsFor
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.seed import write_charts

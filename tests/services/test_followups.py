@@ -22,17 +22,20 @@ from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
 from bot.messages.translations import load_translations
 from bot.services.followups import FollowUps, read_due
+from bot.settings import load_settings
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import FollowUpPolicy, load_team
 from bot.workflows.reports.followups import due_reminders, quarter
+from handlers.sources.github import GitHub
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = Path(os.environ.get("CONTRACTS_DIR") or ROOT.parent / "shared/contracts")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a Tuesday
 ANA = Person("U0ANA00001", "Ana Torres")
 URL = "https://github.com/tamv/tamv-platform/issues/41"
+GITHUB = GitHub(load_settings(slack_bot_token="xoxb-1", slack_signing_secret="s", github_webhook_secret="g"))
 
 
 @dataclass
@@ -162,12 +165,18 @@ def test_due_dates_as_people_write_them(typed: str, day: date) -> None:
     assert read_due(typed, NOW.date()) == day
 
 
+async def handle(here: Here, event: str, payload: dict[str, Any], key: str) -> FollowUp | None:
+    """What the webhook does with a body of GitHub's."""
+    issue = GITHUB.read(event, payload)
+    return await here.followups.handle(issue, key) if issue else None
+
+
 async def test_a_closed_issue_is_done_and_told_once(here: Here) -> None:
     made = await filed(here)
-    changed = await here.followups.github("issues", told("closed"), "delivery-1")
+    changed = await handle(here, "issues", told("closed"), "delivery-1")
     assert changed and (changed.state, changed.done_at) == (FollowUpState.DONE, NOW)
-    assert await here.followups.github("issues", told("closed"), "delivery-1") is None
-    assert await here.followups.github("issues", told("closed"), "delivery-2") is None
+    assert await handle(here, "issues", told("closed"), "delivery-1") is None
+    assert await handle(here, "issues", told("closed"), "delivery-2") is None
     timeline = await here.deps.store.incidents.timeline(here.incident.id)
     (event,) = [one for one in timeline if one.kind is Kind.FOLLOWUP_DONE]
     assert (event.by, event.facts["number"], event.facts["url"]) == (ANA, 41, URL)
@@ -177,9 +186,9 @@ async def test_a_closed_issue_is_done_and_told_once(here: Here) -> None:
 
 async def test_an_issue_opened_again_is_open_again(here: Here) -> None:
     made = await filed(here)
-    assert await here.followups.github("issues", told("reopened"), "d0") is None  # it was never done
-    await here.followups.github("issues", told("closed", login="stranger"), "d1")
-    changed = await here.followups.github("issues", told("reopened"), "d2")
+    assert await handle(here, "issues", told("reopened"), "d0") is None  # it was never done
+    await handle(here, "issues", told("closed", login="stranger"), "d1")
+    changed = await handle(here, "issues", told("reopened"), "d2")
     assert changed and (changed.id, changed.state, changed.done_at) == (made.id, FollowUpState.FILED, None)
     event = await here.deps.store.incidents.newest(here.incident.id, Kind.FOLLOWUP_DONE)
     assert event and event.by == Person("github:stranger", "stranger")
@@ -187,7 +196,7 @@ async def test_an_issue_opened_again_is_open_again(here: Here) -> None:
 
 async def test_a_deleted_issue_waits_to_be_filed_again(here: Here) -> None:
     await filed(here)
-    changed = await here.followups.github("issues", told("deleted"), "d1")
+    changed = await handle(here, "issues", told("deleted"), "d1")
     assert changed and (changed.state, changed.number, changed.url) == (FollowUpState.OPEN, None, None)
 
 
@@ -204,13 +213,13 @@ async def test_a_deleted_issue_waits_to_be_filed_again(here: Here) -> None:
 async def test_everything_else_is_let_pass(here: Here, event: str, payload: dict[str, Any]) -> None:
     await filed(here)
     before = await here.kinds()
-    assert await here.followups.github(event, payload, "d1") is None
+    assert await handle(here, event, payload, "d1") is None
     assert await here.kinds() == before
 
 
 async def test_a_payload_that_is_not_githubs_is_refused(here: Here) -> None:
     with pytest.raises(BadInput) as mistake:
-        await here.followups.github("issues", {"action": "closed", "issue": {"number": "x"}}, "d1")
+        await handle(here, "issues", {"action": "closed", "issue": {"number": "x"}}, "d1")
     assert mistake.value.key == "webhook_wrong" and mistake.value.facts["where"] == "issue.number"
 
 
@@ -222,7 +231,7 @@ async def test_githubs_recorded_payloads_are_understood(here: Here) -> None:
     closed = [one for one in examples if one.get("action") in ("closed", "reopened", "deleted")]
     assert closed
     for position, payload in enumerate(closed):
-        assert await here.followups.github("issues", payload, f"d{position}") is None  # none of them is ours
+        assert await handle(here, "issues", payload, f"d{position}") is None  # none of them is ours
 
 
 POLICY = FollowUpPolicy(owner="SRETeam")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo import DemoEnvironment, demo_environment
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.workflows.lamp import Lamp, registered
 from tests.workflows.measured import JumpingClock

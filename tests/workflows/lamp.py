@@ -11,7 +11,6 @@ from dbos import DBOS
 
 from bot.actions.context import Context
 from bot.actions.registry import ACTIONS
-from bot.demo import DemoEnvironment
 from bot.domain.errors import Refused, WrongState
 from bot.domain.people import Person
 from bot.domain.policy import Risk
@@ -20,6 +19,7 @@ from bot.domain.runbook import Runbook
 from bot.integrations.effects import effect
 from bot.runbooks import Library
 from bot.services.runs import Runs
+from demo.environment import DemoEnvironment
 from sandbox.slack.state import Message
 
 ANA = Person("U0ANA00001", "Ana Torres")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo import demo_environment
 from bot.domain.errors import Unavailable
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
+from demo.environment import demo_environment
 from sandbox.server import Sandbox
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bot.demo import DemoEnvironment
 from bot.domain.errors import NotAllowed, WrongState
 from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, RunState, StepState
 from bot.domain.timeline import Kind
+from demo.environment import DemoEnvironment
 from tests.workflows.lamp import ANA, BRUNO, CARLA, EMMA, Lamp, asked, begin, ended, runs, until
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.errors import NotAllowed
 from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, Run, RunState, StepState, on_failure_key, run_id
@@ -15,6 +14,7 @@ from bot.domain.runbook import Runbook
 from bot.domain.timeline import Kind
 from bot.runbooks import Library
 from bot.services.runs import Runs
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, EMMA, Lamp, asked, begin, buttons, ended, message, over, runs, says, until
 from tests.workflows.measured import JumpingClock

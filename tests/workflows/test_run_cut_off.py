@@ -14,11 +14,11 @@ import pytest
 
 from bot.actions.context import Context
 from bot.actions.registry import ACTIONS
-from bot.demo import DemoEnvironment, demo_environment
 from bot.domain.policy import Risk
 from bot.domain.run import Run, RunState, StepState
 from bot.domain.runbook import Step
 from bot.workflows.runs.step import WAIT_PARAMETERS, step_timeout
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
 

@@ -9,7 +9,6 @@ import pytest
 from dbos import DBOS
 
 from bot.cli.doctor import Doctor, State
-from bot.demo import DemoEnvironment, demo_environment, sandbox_settings
 from bot.deps import Deps
 from bot.domain.errors import NotFound
 from bot.domain.incident import Severity
@@ -17,6 +16,7 @@ from bot.domain.run import Run, RunState, StepRun, StepState
 from bot.domain.timeline import Kind
 from bot.store.deliveries import Delivery
 from bot.workflows.engine.cleanup import cleanup
+from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, asked, begin, ended, over, runs, says, until

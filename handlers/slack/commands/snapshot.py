@@ -9,8 +9,8 @@ from typing import Any
 from bot.messages.message import Message
 from bot.signature import Rest, Signature, Tokens
 from bot.team import Duration
-from handlers.commands.group import Command
-from handlers.context import Call
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
 
 SNAPSHOT = Command("snapshot")
 

@@ -1,4 +1,4 @@
-"""`tamv-bot demo`: the sandbox and the bot on one port, and a scripted responder who plays an incident to its end."""
+"""`tamv-bot demo`: a scenario played by a person in the console, or by a scripted responder to its end."""
 
 from __future__ import annotations
 
@@ -8,39 +8,24 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from starlette.applications import Starlette
-from starlette.responses import RedirectResponse
-from starlette.routing import Mount, Route
 
-from bot.app import running_bot
 from bot.domain.incident import Milestone
 from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
-from bot.settings import Locale, Settings, load_settings
+from bot.settings import Locale
 from bot.workflows.incidents.snapshot import AT_MILESTONES
-from handlers.server import Server
-from sandbox.alertmanager.backend import WEBHOOK_TOKEN
-from sandbox.aws import account
+from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.exercise import PATIENCE, exercises, practise
-from sandbox.github.backend import TOKEN as GITHUB_TOKEN
-from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_SECRET
 from sandbox.kubernetes.seed import write_charts
-from sandbox.pagerduty.backend import API_TOKEN as PAGERDUTY_TOKEN
-from sandbox.pagerduty.backend import BOT as PAGERDUTY_BOT
-from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
 from sandbox.responder import Missed, respond
-from sandbox.server import Sandbox, serving
-from sandbox.vault.backend import BOT_TOKEN as VAULT_TOKEN
+from sandbox.server import Sandbox
 from sandbox.world.scenario import load as load_scenario
 from sandbox.world.scenario import names as scenario_names
 
@@ -48,44 +33,6 @@ ENOUGH = 120.0  # seconds after which a scenario played at SPEED is given up; on
 SPEED = 90.0  # seconds of the world in one of ours
 PERSONS_SPEED = 10.0  # the same while a person responds
 TO_OPEN_THE_PAGE = 5.0  # seconds until it begins
-
-
-@dataclass(frozen=True)
-class DemoEnvironment:
-    """A sandbox and a bot that serve on one address and know each other."""
-
-    url: str
-    sandbox: Sandbox
-    bot: Bot
-
-
-@asynccontextmanager
-async def demo_environment(
-    sandbox: Sandbox,
-    database: str,
-    *,
-    locale: str = "es",
-    port: int = 0,
-    cluster: Path | None = None,
-    **settings: object,
-) -> AsyncIterator[DemoEnvironment]:
-    """The bot on `database` in this sandbox, both on one port of the loopback interface; `settings` go over its own."""
-    front = Starlette(lifespan=sandbox.lifespan)
-    async with serving(front, port) as url:
-        sandbox.slack.base_url = f"{url}/slack"
-        sandbox.slack.bot_url = url
-        sandbox.slack.subscriptions = {"app_home_opened", "reaction_added"}  # as app.yaml says
-        if cluster:
-            kubeconfig = cluster / "kubeconfig"
-            kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"))
-            settings["kubeconfig"] = str(kubeconfig)
-        given = sandbox_settings(url, sandbox, database, locale, **settings)
-        async with running_bot(given, sandbox.clock) as bot:
-            server = Server(bot, given)
-            front.routes.extend([*server.routes(), Route("/", _to_console), Mount("/", app=sandbox.app)])
-            async with server.recovering_deliveries():
-                sandbox.send_webhooks_to(url)
-                yield DemoEnvironment(url, sandbox, bot)
 
 
 async def play(*, auto: bool, out: Path, port: int, locale: Locale, speed: float, scenario: str) -> int:
@@ -129,41 +76,6 @@ def _team_with_charts(team: Path, folder: Path) -> Path:
     written = folder / "tamv.yaml"
     written.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
     return written
-
-
-def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "es", **settings: object) -> Settings:
-    """The settings that point every client at the sandbox; there is nothing else that the bot could tell it by."""
-    credentials = sandbox.slack.credentials
-    ours: dict[str, object] = {
-        "_env_file": None,
-        "slack_bot_token": credentials.bot_token,
-        "slack_signing_secret": credentials.signing_secret,
-        "slack_api_url": f"{url}/slack/api/",
-        "database_url": database,
-        "locale": locale,
-        "prometheus_url": f"{url}/prometheus",
-        "alertmanager_url": f"{url}/alertmanager",
-        "alertmanager_webhook_token": WEBHOOK_TOKEN,
-        "aws_region": account.REGION,
-        "aws_endpoint_url": f"{url}/aws/",
-        "aws_access_key_id": account.KEY_ID,
-        "aws_secret_access_key": account.SECRET_KEY,
-        "vault_addr": f"{url}/vault",
-        "vault_token": VAULT_TOKEN,
-        "tempo_url": f"{url}/tempo",
-        "health_gateway_url": f"{url}/health",
-        "pagerduty_api_token": PAGERDUTY_TOKEN,
-        "pagerduty_routing_key": sandbox.pagerduty.routing_key("equipo-SRE-TAMV"),
-        "pagerduty_from": PAGERDUTY_BOT.email,
-        "pagerduty_api_url": f"{url}/pagerduty/api",
-        "pagerduty_events_url": f"{url}/pagerduty/events",
-        "pagerduty_webhook_secrets": [PAGERDUTY_SECRET],
-        "github_token": GITHUB_TOKEN,
-        "github_repository": sandbox.company.github.repository,
-        "github_api_url": f"{url}/github/api",
-        "github_webhook_secret": GITHUB_SECRET,
-    }
-    return load_settings(**ours | settings)
 
 
 async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> int:
@@ -284,10 +196,6 @@ def _moment(at: datetime) -> str:
 def scenarios() -> list[str]:
     """What can go wrong, by name."""
     return [*scenario_names(), *exercises()]
-
-
-async def _to_console(request: object) -> RedirectResponse:
-    return RedirectResponse("/console/")
 
 
 def _say(line: str) -> None:

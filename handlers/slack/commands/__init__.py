@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from handlers.commands.drill import DRILL
-from handlers.commands.group import Command
-from handlers.commands.incident import INCIDENT
-from handlers.commands.ops import OPS
-from handlers.commands.page import ON_CALL, PAGE
-from handlers.commands.runbook import RUNBOOK
-from handlers.commands.snapshot import SNAPSHOT
-from handlers.context import Call
+from handlers.slack.commands.drill import DRILL
+from handlers.slack.commands.group import Command
+from handlers.slack.commands.incident import INCIDENT
+from handlers.slack.commands.ops import OPS
+from handlers.slack.commands.page import ON_CALL, PAGE
+from handlers.slack.commands.runbook import RUNBOOK
+from handlers.slack.commands.snapshot import SNAPSHOT
+from handlers.slack.context import Call
 
 COMMANDS: dict[str, Command] = {
     command.name: command for command in (INCIDENT, RUNBOOK, OPS, SNAPSHOT, PAGE, ON_CALL, DRILL)

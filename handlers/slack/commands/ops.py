@@ -12,9 +12,9 @@ from bot.messages.runbook import action as action_help
 from bot.messages.runbook import actions
 from bot.services.ops import aliases, find, read, start
 from bot.signature import Rest, tokenize
-from handlers.commands.group import Command
-from handlers.commands.runbook import from_here
-from handlers.context import Call
+from handlers.slack.commands.group import Command
+from handlers.slack.commands.runbook import from_here
+from handlers.slack.context import Call
 
 OPS = Command("ops")
 

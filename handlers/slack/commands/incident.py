@@ -14,8 +14,8 @@ from bot.messages.statistics import statistics as statistics_message
 from bot.services.statistics import WINDOW
 from bot.signature import Mention, Rest
 from bot.team import Duration
-from handlers.commands.group import Command
-from handlers.context import Call
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
 
 INCIDENT = Command("incident")
 DEFAULT_SEVERITY = Severity.SEV3

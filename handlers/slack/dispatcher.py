@@ -20,7 +20,7 @@ from bot.domain.errors import BotError, Unavailable
 from bot.messages.message import Message
 from bot.services.bot import Bot
 from bot.store.deliveries import Delivery
-from handlers.context import Call
+from handlers.slack.context import Call
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bot.messages.drill import scenarios, scorecard
 from bot.messages.message import Message
-from handlers.commands.group import Command
-from handlers.context import Call
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
 
 DRILL = Command("drill")
 

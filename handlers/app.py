@@ -27,13 +27,13 @@ from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.store.deliveries import Delivery
 from bot.tasks import cancel_and_wait
-from handlers import register
 from handlers.body import read_body, refused, reject_nul
-from handlers.door import SOURCE as SLACK
-from handlers.door import SlackDispatcher
 from handlers.health import Health
-from handlers.payloads import validate_payload
-from handlers.webhooks import Secrets, Webhooks
+from handlers.slack import register
+from handlers.slack.dispatcher import SOURCE as SLACK
+from handlers.slack.dispatcher import SlackDispatcher
+from handlers.slack.payloads import validate_payload
+from handlers.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -51,24 +51,14 @@ class Server:
     def __init__(self, bot: Bot, settings: Settings) -> None:
         self._bot = bot
         self.slack_app = _slack_app(bot, settings)
-        self._door: SlackDispatcher = register(self.slack_app, bot)
-        self._webhooks = Webhooks(
-            bot,
-            Secrets(
-                settings.alertmanager_webhook_token,
-                settings.pagerduty_webhook_secrets,
-                settings.github_webhook_secret,
-            ),
-        )
+        self._dispatcher: SlackDispatcher = register(self.slack_app, bot)
+        self._webhooks = Webhooks(bot, settings)
 
     def routes(self) -> list[BaseRoute]:
-        health, webhooks = Health(self._bot), self._webhooks
-        counted = health.counted
+        health = Health(self._bot)
         return [
             Route("/slack/events", self._slack, methods=["POST"]),
-            Route("/webhooks/alertmanager", counted("alertmanager", webhooks.alertmanager), methods=["POST"]),
-            Route("/webhooks/pagerduty", counted("pagerduty", webhooks.pagerduty), methods=["POST"]),
-            Route("/webhooks/github", counted("github", webhooks.github), methods=["POST"]),
+            *self._webhooks.routes(),
             Route("/healthz", health.livez),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
@@ -85,7 +75,7 @@ class Server:
             yield
         finally:
             await cancel_and_wait([attendant])
-            await self._door.drain()
+            await self._dispatcher.drain()
             await self._webhooks.drain()
 
     @asynccontextmanager

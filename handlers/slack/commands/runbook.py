@@ -12,8 +12,8 @@ from bot.messages.run import progress, runs
 from bot.messages.runbook import library, runbook
 from bot.services.ops import OPTIONS
 from bot.signature import Rest, tokenize, unescape_slack
-from handlers.commands.group import Command
-from handlers.context import Call
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
 
 RUNBOOK = Command("runbook")
 

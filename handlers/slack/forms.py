@@ -8,8 +8,8 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Impact, Severity
 from bot.domain.run import ApprovalState
 from bot.messages.forms import NO_SERVICE
-from handlers.context import Call
-from handlers.door import Handler
+from handlers.slack.context import Call
+from handlers.slack.dispatcher import Handler
 
 
 async def declare(call: Call) -> None:

@@ -7,8 +7,8 @@ from bot.domain.incident import Severity
 from bot.messages.message import Message
 from bot.messages.on_call import on_call
 from bot.signature import Rest, unescape_slack
-from handlers.commands.group import Command
-from handlers.context import Call
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
 
 PAGE = Command("page")
 ON_CALL = Command("oncall")

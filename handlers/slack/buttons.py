@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from bot.domain.run import ApprovalState
 from bot.messages import forms
-from handlers.context import Call
-from handlers.door import Handler
+from handlers.slack.context import Call
+from handlers.slack.dispatcher import Handler
 
 
 async def acknowledge(call: Call) -> None:

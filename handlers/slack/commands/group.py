@@ -11,7 +11,7 @@ from bot.domain.nearest import nearest
 from bot.messages.help import command_help, verb_help
 from bot.messages.message import Message
 from bot.signature import Signature, Tokens, tokenize
-from handlers.context import Call
+from handlers.slack.context import Call
 
 Verb = Callable[..., Awaitable[Message | None]]
 
