@@ -1,4 +1,4 @@
-"""`python -m bot.messages.chart_process`: draws the charts that `bot.messages.charts` asks for, and nothing else.
+"""`python -m bot.messages.chart_worker`: draws the charts that `bot.messages.charts` asks for, and nothing else.
 
 On stdin a line of JSON for each snapshot: `snapshot`, the `queries` whose charts are wanted, `marks` (`[ISO 8601,
 text]`) and `locale`. On stdout a line of JSON, `sizes` or what the `problem` was, and behind it the PNGs.

@@ -1,6 +1,6 @@
 """Charts: one picture a figure, to be read on a phone, on Slack's light and dark backgrounds alike.
 
-They are drawn in a process of their own (`bot.messages.chart_process`): drawing holds Python's lock, and for as long as
+They are drawn in a process of their own (`bot.messages.chart_worker`): drawing holds Python's lock, and for as long as
 a storm's charts take an acknowledgement would wait for it. Where nothing is drawn, nothing of matplotlib is in memory.
 """
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
 IDLE_SECONDS = 300  # seconds without a chart
-COMMAND = (sys.executable, "-m", "bot.messages.chart_process")
+COMMAND = (sys.executable, "-m", "bot.messages.chart_worker")
 
 
 @dataclass(frozen=True, slots=True)

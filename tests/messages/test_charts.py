@@ -203,4 +203,4 @@ async def test_what_cannot_be_drawn_is_said_and_the_next_chart_is_drawn(es: Tran
 
 def drawing_processes() -> list[psutil.Process]:
     children = psutil.Process().children()
-    return [one for one in children if one.is_running() and "bot.messages.chart_process" in one.cmdline()]
+    return [one for one in children if one.is_running() and "bot.messages.chart_worker" in one.cmdline()]
