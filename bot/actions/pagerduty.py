@@ -150,7 +150,7 @@ async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
 async def _append_event(ctx: Context, change: Callable[[Incident], Changed]) -> None:
     """The incident's event of this step, once; what follows from it is carried out by the engine."""
     redacted = ctx.deps.redaction.of
-    await ctx.deps.store.incidents.change(_incident(ctx), lambda now: redacted(change(now)), cause=ctx.key)
+    await ctx.deps.store.incidents.change(_incident(ctx), lambda now: redacted(change(now)), idempotency_key=ctx.key)
 
 
 def _incident(ctx: Context) -> str:

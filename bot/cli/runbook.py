@@ -15,7 +15,7 @@ from bot.cli.targets import missing_targets
 from bot.cli.terminal import ask, exit_with, exit_with_error, person
 from bot.deps import Deps
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunState, StepState, normalize_run_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepState, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as listed_runs
@@ -104,12 +104,15 @@ def run(
     """Run one and say how it goes, also while Slack is down; exit 0 only when it succeeded."""
     given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
-    async def begin(bot: Bot, cause: str) -> Run:
-        who = person(bot.deps.team, by)
-        about = await bot.incidents.find(incident) if incident else None
-        return await bot.runs.start(
-            name, given, by=who, cause=cause, incident=about, environment=environment, dry_run=dry_run
+    async def begin(bot: Bot, idempotency_key: str) -> Run:
+        request = RunRequest(
+            by=person(bot.deps.team, by),
+            idempotency_key=idempotency_key,
+            incident=await bot.incidents.find(incident) if incident else None,
+            environment=environment,
+            dry_run=dry_run,
         )
+        return await bot.runs.start(name, given, request)
 
     start_and_watch(begin)
 
@@ -158,7 +161,8 @@ def cancel(run: str, by: As = None) -> None:
     """Stop a run at once; what it has done is undone as its runbook says. Exit 0 when it was cancelled."""
     well = (RunState.CANCELLED,)
     start_and_watch(
-        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.deps.team, by), cause=cause), well
+        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.deps.team, by), idempotency_key=cause),
+        well,
     )
 
 
@@ -178,17 +182,16 @@ def ops(
 ) -> None:
     """One action by itself, as `/ops` does it, also while Slack is down; exit 0 only when it succeeded."""
 
-    async def begin(bot: Bot, cause: str) -> Run:
+    async def begin(bot: Bot, idempotency_key: str) -> Run:
         wanted = read_line(_line(line), bot.deps.team, bot.runs.library)
-        return await start(
-            bot.runs,
-            wanted,
+        request = RunRequest(
             by=person(bot.deps.team, by),
-            cause=cause,
+            idempotency_key=idempotency_key,
             incident=await bot.incidents.find(incident) if incident else None,
             environment=wanted.environment or environment,
             dry_run=dry_run or wanted.dry_run,
         )
+        return await start(bot.runs, wanted, request)
 
     start_and_watch(begin)
 

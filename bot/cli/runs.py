@@ -35,8 +35,8 @@ SUCCEEDED = (RunState.SUCCEEDED,)
 def start_and_watch(begin: Begin, well: Collection[RunState] = SUCCEEDED) -> NoReturn:
     """Begin a run (with the cause that names this call), print how it goes; exit 0 only when it ended in `well`."""
 
-    async def played(bot: Bot, cause: str) -> bool:
-        run = await _watch(bot, await begin(bot, cause), _has_ended)
+    async def played(bot: Bot, idempotency_key: str) -> bool:
+        run = await _watch(bot, await begin(bot, idempotency_key), _has_ended)
         typer.echo(as_text(bot.deps.words.render_block("terminal", "ended", run=run), names(bot.deps)))
         return run.state in well
 
@@ -46,9 +46,11 @@ def start_and_watch(begin: Begin, well: Collection[RunState] = SUCCEEDED) -> NoR
 def undo(run_id: str, by: str | None) -> NoReturn:
     """Have a run undone, print how that goes; exit 0 only when nothing is left that should have been undone."""
 
-    async def undone(bot: Bot, cause: str) -> bool:
-        run = await bot.runs.undo(run_id, by=person(bot.deps.team, by), cause=cause)
-        run = await _watch(bot, run, lambda run: bot.engine.has_completed(undo_workflow_id(cause), TARGETS_RELEASED))
+    async def undone(bot: Bot, idempotency_key: str) -> bool:
+        run = await bot.runs.undo(run_id, by=person(bot.deps.team, by), idempotency_key=idempotency_key)
+        run = await _watch(
+            bot, run, lambda run: bot.engine.has_completed(undo_workflow_id(idempotency_key), TARGETS_RELEASED)
+        )
         left = [step.id for step in run.steps if NOT_UNDONE in step.facts]
         typer.echo(bot.deps.words.render_block("terminal", "undone", run=run, left=left))
         return not left
@@ -58,7 +60,7 @@ def undo(run_id: str, by: str | None) -> NoReturn:
 
 async def decide(bot: Bot, by: Person, run_id: str, step_id: str, digest: str, verdict: ApprovalState) -> Run:
     """Say yes or no to exactly these parameters, under the same policy as a button."""
-    await bot.runs.decide(run_id, step_id, digest, verdict, by=by, cause=_cause())
+    await bot.runs.decide(run_id, step_id, digest, verdict, by=by, idempotency_key=_cause())
     return await bot.deps.store.runs.get(run_id)
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from bot.domain.errors import NotFound
+from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.snapshot import Assessment as Verdict
 
@@ -119,9 +120,24 @@ class Run:
         return next(step for step in self.steps if step.id == id)
 
 
-def run_id(cause: str) -> str:
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Who asks for a run, from where, and for which incident.
+
+    The same `idempotency_key` again finds the run that was started first. `environment` None leaves it to the runbook.
+    """
+
+    by: Person
+    idempotency_key: str
+    incident: Incident | None = None
+    channel: str | None = None
+    environment: str | None = None
+    dry_run: bool = False
+
+
+def run_id(idempotency_key: str) -> str:
     """The id of the run that this call begins: the same call again finds the same run."""
-    return f"R-{hashlib.sha256(cause.encode()).hexdigest()[:6]}"
+    return f"R-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:6]}"
 
 
 def normalize_run_id(written: str) -> str:

@@ -9,7 +9,6 @@ one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from bot.deps import Deps
@@ -26,17 +25,16 @@ SETTLE = timedelta(minutes=15)  # a rule's window of 5 min, and two of Alertmana
 
 
 class Alerts:
-    def __init__(self, deps: Deps, library: Library, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps, library: Library) -> None:
         self._deps = deps
         self._library = library
-        self._wake = wake
 
     async def handle(self, notification: Notification) -> GroupUpdate:
         """Declare an incident for the group, or tell its open one what began and what ended."""
         at = self._deps.clock.now()
         redacted = self._deps.redaction.of
         firing = notification.firing
-        result = await self._deps.store.alerts.update(
+        return await self._deps.store.alerts.update(
             notification.group_key[:512],
             list(firing),
             at,
@@ -50,9 +48,6 @@ class Alerts:
             is_settling=lambda incident: _is_settling(incident, list(firing.values()), at),
             drill=await self._drill(notification, list(firing.values())),
         )
-        if result.declared or result.event:
-            self._wake()
-        return result
 
     async def _drill(self, notification: Notification, firing: list[Alert]) -> str | None:
         """The open drill that these alerts are of: it breaks their service, and they began after it did."""

@@ -24,14 +24,14 @@ class Bot:
     def __init__(self, deps: Deps, engine: Engine, library: Library) -> None:
         self.deps = deps
         self.engine = engine
-        self.incidents = Incidents(deps, engine.notify)
-        self.alerts = Alerts(deps, library, engine.notify)
-        self.paging = Paging(deps, engine.notify)
-        self.pagerduty = PagerDutyEvents(deps, self.incidents, engine.notify)
-        self.followups = FollowUps(deps, engine.notify)
-        self.reports = Reports(deps, engine.notify)
-        self.snapshots = Snapshots(deps, engine.notify)
+        self.incidents = Incidents(deps)
+        self.alerts = Alerts(deps, library)
+        self.paging = Paging(deps)
+        self.pagerduty = PagerDutyEvents(deps, self.incidents)
+        self.followups = FollowUps(deps)
+        self.reports = Reports(deps)
+        self.snapshots = Snapshots(deps)
         self.statistics = Statistics(deps)
-        self.runs = Runs(deps, library, engine.notify)
+        self.runs = Runs(deps, library)
         self.drills = Drills(deps, self.incidents, self.runs)
         self.home = Home(deps)

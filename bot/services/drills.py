@@ -14,7 +14,7 @@ from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.policy import Risk
-from bot.domain.run import ApprovalState, Run, RunState
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState
 from bot.domain.runbook import Runbook
 from bot.messages.drill import summary
 from bot.services.incidents import Incidents
@@ -37,7 +37,9 @@ class Drills:
     def scenarios(self) -> Sequence[Runbook]:
         return [runbook for name, runbook in sorted(self._runs.library.runbooks.items()) if name.startswith(PREFIX)]
 
-    async def start(self, scenario: str, *, by: Person, cause: str, channel: str | None = None) -> tuple[Incident, Run]:
+    async def start(
+        self, scenario: str, *, by: Person, idempotency_key: str, channel: str | None = None
+    ) -> tuple[Incident, Run]:
         """Declare the drill and run its runbook in the drill's channel; nothing is broken before `inject`.
 
         Raises NotFound with the nearest scenario, and NotAllowed.
@@ -47,20 +49,21 @@ class Drills:
         service = runbook.inputs["service"].default if "service" in runbook.inputs else None
         title = self._deps.words.render_block("drill", "incident", title=self._deps.words.pick(runbook.title))
         severity = self._deps.team.drills.severity
-        incident = await self._incidents.declare(title, severity, by=by, cause=cause, service=service, drill=True)
+        incident = await self._incidents.declare(
+            title, severity, by=by, idempotency_key=idempotency_key, service=service, drill=True
+        )
         incident = await self._opened(incident)
         target = await destination(self._deps, incident)
         asked_from = None if target else channel
-        run = await self._runs.start(
-            runbook.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from
-        )
+        request = RunRequest(by, f"{idempotency_key}/run", incident=incident, channel=asked_from)
+        run = await self._runs.start(runbook.name, {}, request)
         return incident, run
 
-    async def inject(self, incident: Incident, *, by: Person, cause: str) -> Run:
+    async def inject(self, incident: Incident, *, by: Person, idempotency_key: str) -> Run:
         """Let the next fault begin. Raises WrongState when none waits."""
         for run in await self._own(incident):
             if step := waiting_inject(run):
-                await self._runs.answer(run.id, step.id, step.digest, "true", by=by, cause=cause)
+                await self._runs.answer(run.id, step.id, step.digest, "true", by=by, idempotency_key=idempotency_key)
                 return run
         raise WrongState("nothing_to_inject", incident=incident.id)
 
@@ -76,7 +79,7 @@ class Drills:
         events = await self._deps.store.incidents.timeline(incident.id)
         return score(events, runs, goals, self._deps.clock.now(), word=await self._word(runs), ends=ends)
 
-    async def stop(self, incident: Incident, *, by: Person, cause: str) -> Score:
+    async def stop(self, incident: Incident, *, by: Person, idempotency_key: str) -> Score:
         """Undo what the drill has left broken, put its score on the timeline, and resolve it.
 
         What people did in response stays. Raises NotAllowed.
@@ -85,13 +88,13 @@ class Drills:
         result = await self.score(incident, ends=True)
         for run in await self._own(incident):
             if run.state is RunState.RUNNING:
-                await self._runs.cancel(run.id, by=by, cause=f"{cause}/{run.id}")
+                await self._runs.cancel(run.id, by=by, idempotency_key=f"{idempotency_key}/{run.id}")
             elif run.state in (RunState.FAILED, RunState.CANCELLED):  # what could not be undone then
-                await self._runs.undo(run.id, by=by, cause=f"{cause}/{run.id}")
+                await self._runs.undo(run.id, by=by, idempotency_key=f"{idempotency_key}/{run.id}")
         if incident.status.is_open:
             text = summary(result, self._deps.words)
-            await self._incidents.note(incident.id, text, by=by, cause=f"{cause}/score")
-            await self._incidents.resolve(incident.id, by=by, cause=f"{cause}/resolve")
+            await self._incidents.note(incident.id, text, by=by, idempotency_key=f"{idempotency_key}/score")
+            await self._incidents.resolve(incident.id, by=by, idempotency_key=f"{idempotency_key}/resolve")
         return result
 
     def _book(self, scenario: str) -> Runbook:

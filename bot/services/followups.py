@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Literal
 
@@ -23,9 +23,8 @@ LANGUAGES = ("es", "en")
 class FollowUps:
     """What the title, the owner and the due date may be, and what becomes of a follow-up."""
 
-    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._wake = wake
 
     async def open(
         self,
@@ -36,7 +35,7 @@ class FollowUps:
         due: str | date | None = None,
         labels: Sequence[str] = (),
         by: Person,
-        cause: str,
+        idempotency_key: str,
     ) -> FollowUp:
         """A new follow-up; the same `cause` again finds the first one. It becomes an issue afterwards.
 
@@ -53,7 +52,7 @@ class FollowUps:
         policy = self._deps.team.followups
         day = read_due(due, now.date()) if isinstance(due, str) and due.strip() else due or None
         incident = await self._deps.store.incidents.get(incident_id)
-        followup, new = await self._deps.store.followups.open(
+        followup, _ = await self._deps.store.followups.open(
             incident.id,
             title,
             owner=find_team(owner, self._deps.team) if owner and owner.strip() else None,
@@ -61,31 +60,32 @@ class FollowUps:
             labels=tuple(dict.fromkeys([*policy.labels, *_labels(labels)])),
             by=by,
             at=now,
-            cause=cause,
+            idempotency_key=idempotency_key,
         )
-        if new:
-            self._wake()
         return followup
 
-    async def handle(self, event: IssueEvent, cause: str) -> FollowUp | None:
+    async def handle(self, event: IssueEvent, idempotency_key: str) -> FollowUp | None:
         """Carry over what happened to an issue of ours; gives the follow-up that changed."""
         followup = await self._deps.store.followups.by_number(event.number)
         if followup is None or (followup.url or "").casefold() != event.url.casefold():
             return None
-        if not await self._apply(followup, event, cause):
+        if not await self._apply(followup, event, idempotency_key):
             return None
-        self._wake()
         return await self._deps.store.followups.get(followup.id)
 
-    async def _apply(self, followup: FollowUp, event: IssueEvent, cause: str) -> bool:
+    async def _apply(self, followup: FollowUp, event: IssueEvent, idempotency_key: str) -> bool:
         by, at, store = self._person(event.login), self._deps.clock.now(), self._deps.store.followups
         if event.action == "closed":
             if followup.state is FollowUpState.DONE:
                 return False
-            return await store.mark_done(followup.id, {"reason": event.reason}, by=by, at=at, cause=cause)
+            return await store.mark_done(
+                followup.id, {"reason": event.reason}, by=by, at=at, idempotency_key=idempotency_key
+            )
         if event.action == "reopened" and followup.state is not FollowUpState.DONE:
             return False
-        return await store.mark_reopened(followup.id, gone=event.action == "deleted", by=by, at=at, cause=cause)
+        return await store.mark_reopened(
+            followup.id, gone=event.action == "deleted", by=by, at=at, idempotency_key=idempotency_key
+        )
 
     def _person(self, login: str) -> Person:
         owner = self._deps.team.person(github=login)

@@ -15,9 +15,8 @@ from bot.domain.people import Person
 class Incidents:
     """Everything takes `by`, who asks, and `cause`, the delivery that asks: the same cause again changes nothing."""
 
-    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._wake = wake
 
     async def declare(
         self,
@@ -25,68 +24,68 @@ class Incidents:
         severity: Severity,
         *,
         by: Person,
-        cause: str,
+        idempotency_key: str,
         service: str | None = None,
         drill: bool = False,
     ) -> Incident:
         """A new incident. Raises BadInput for a title or a service that cannot be."""
         service = self.check_service(service)
         at = self._now()
-        incident, new = await self._deps.store.incidents.declare(
+        incident, _ = await self._deps.store.incidents.declare(
             lambda id: self._deps.redaction.of(
                 Incident.declare(id, title, severity, by=by, at=at, service=service, drill=drill)
             ),
             at,
-            origin=cause,
+            idempotency_key=idempotency_key,
         )
-        if new:
-            self._wake()
         return incident
 
-    async def acknowledge(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), cause)
+    async def acknowledge(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), idempotency_key)
 
-    async def take_command(self, id: str, *, by: Person, cause: str) -> Incident:
+    async def take_command(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
         """Become the commander, and acknowledge when nobody has."""
-        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, cause=f"{cause}/command")
+        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, idempotency_key=f"{idempotency_key}/command")
         if incident.status is Status.DECLARED:
-            incident = await self.acknowledge(id, by=by, cause=f"{cause}/acknowledge")
+            incident = await self.acknowledge(id, by=by, idempotency_key=f"{idempotency_key}/acknowledge")
         return incident
 
-    async def assign(self, id: str, role: Role, to: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), cause)
+    async def assign(self, id: str, role: Role, to: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), idempotency_key)
 
-    async def set_severity(self, id: str, severity: Severity, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), cause)
+    async def set_severity(self, id: str, severity: Severity, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), idempotency_key)
 
-    async def update(self, id: str, text: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.update(text, by=by, at=at), cause)
+    async def update(self, id: str, text: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.update(text, by=by, at=at), idempotency_key)
 
-    async def note(self, id: str, text: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.note(text, by=by, at=at), cause)
+    async def note(self, id: str, text: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.note(text, by=by, at=at), idempotency_key)
 
     async def add_message(
-        self, id: str, text: str, link: str | None, author: str, *, by: Person, cause: str
+        self, id: str, text: str, link: str | None, author: str, *, by: Person, idempotency_key: str
     ) -> Incident:
-        return await self._change(id, lambda now, at: now.add_message(text, link, author, by=by, at=at), cause)
+        return await self._change(
+            id, lambda now, at: now.add_message(text, link, author, by=by, at=at), idempotency_key
+        )
 
-    async def mitigate(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), cause)
+    async def mitigate(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), idempotency_key)
 
-    async def resolve(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.resolve(by=by, at=at), cause)
+    async def resolve(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.resolve(by=by, at=at), idempotency_key)
 
-    async def reopen(self, id: str, reason: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), cause)
+    async def reopen(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), idempotency_key)
 
-    async def close(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.close(by=by, at=at), cause)
+    async def close(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.close(by=by, at=at), idempotency_key)
 
-    async def set_impact(self, id: str, impact: Impact, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), cause)
+    async def set_impact(self, id: str, impact: Impact, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), idempotency_key)
 
-    async def set_cause(self, id: str, why: Cause, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_cause(why, by=by, at=at), cause)
+    async def set_cause(self, id: str, why: Cause, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_cause(why, by=by, at=at), idempotency_key)
 
     async def find(self, id: str) -> Incident:
         """By id, in any case (`inc-2026-0001`). Raises NotFound."""
@@ -104,14 +103,12 @@ class Incidents:
             )
         return service or None
 
-    async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], cause: str) -> Incident:
+    async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], idempotency_key: str) -> Incident:
         at = self._now()
         redacted = self._deps.redaction.of
-        incident, event = await self._deps.store.incidents.change(
-            id, lambda now: redacted(change(now, at)), cause=cause
+        incident, _ = await self._deps.store.incidents.change(
+            id, lambda now: redacted(change(now, at)), idempotency_key=idempotency_key
         )
-        if event:
-            self._wake()
         return incident
 
     def _now(self) -> datetime:

@@ -13,7 +13,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.domain.run import Run
+from bot.domain.run import Run, RunRequest
 from bot.runbooks import Library
 from bot.services.runs import Runs
 from bot.signature import Tokens, tokenize, unescape_slack
@@ -67,11 +67,10 @@ def find(words: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
     raise BadInput("unknown_verb", command="/ops", verb=first, nearest=near)
 
 
-async def start(runs: Runs, ops_request: OpsRequest, **where: Any) -> Run:
-    """The run of what was asked for; `where` and the errors are those of `Runs.start`."""
-    return await (runs.start if ops_request.is_runbook else runs.start_action)(
-        ops_request.name, ops_request.given, **where
-    )
+async def start(runs: Runs, ops_request: OpsRequest, request: RunRequest) -> Run:
+    """The run of what was typed. Raises as `Runs.start` does."""
+    start_one = runs.start if ops_request.is_runbook else runs.start_action
+    return await start_one(ops_request.name, ops_request.given, request)
 
 
 def read(line: str, team: TeamFile, library: Library) -> OpsRequest:

@@ -17,10 +17,9 @@ SOURCE = "PagerDuty"
 
 
 class PagerDutyEvents:
-    def __init__(self, deps: Deps, incidents: Incidents, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps, incidents: Incidents) -> None:
         self._deps = deps
         self._incidents = incidents
-        self._wake = wake
 
     async def handle(self, event: PageEvent) -> None:
         """Carry the event over, once for its id, however often and under whatever delivery it comes.
@@ -63,11 +62,10 @@ class PagerDutyEvents:
         facts = {"to": to, "team": page.team, "source": SOURCE}
         redacted = self._deps.redaction.of
         _, appended = await self._deps.store.incidents.change(
-            id, lambda now: redacted(change(now)), cause=f"pagerduty:{event.id}"
+            id, lambda now: redacted(change(now)), idempotency_key=f"pagerduty:{event.id}"
         )
         if appended:
             await self._deps.store.pages.add(page.key, id, page.team, state)
-            self._wake()
 
     async def _page_of(self, event: PageEvent) -> Page | None:
         """Ours, by what we know, by the dedup key, or by the id that our pages carry in their title."""
@@ -105,7 +103,7 @@ class PagerDutyEvents:
         by = Person("pagerduty", SOURCE)
         severity = Severity.SEV2 if event.urgency == "high" else Severity.SEV3
         title = event.title or event.incident_id
-        incident, new = await self._deps.store.incidents.declare(
+        incident, _ = await self._deps.store.incidents.declare(
             lambda id: self._deps.redaction.of(
                 Incident.declare(
                     id,
@@ -118,12 +116,10 @@ class PagerDutyEvents:
                 )
             ),
             at,
-            origin=f"pagerduty/{event.incident_id}",
+            idempotency_key=f"pagerduty/{event.incident_id}",
         )
         key = event.dedup_key or f"{incident.id}/pagerduty"
         await self._deps.store.pages.add(key, incident.id, SOURCE, "sent", event.incident_id)
-        if new:
-            self._wake()
 
     def _person(self, agent: PagerDutyAgent | None) -> Person:
         owner = self._deps.team.person(pagerduty=agent.id) if agent else None

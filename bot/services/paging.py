@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Incident
@@ -14,9 +12,8 @@ from bot.domain.timeline import Kind
 
 
 class Paging:
-    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._wake = wake
 
     def team(self, name: str) -> str:
         """A team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
@@ -34,30 +31,30 @@ class Paging:
             return service.owners[0]
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
-    async def page(self, incident: Incident, team: str, text: str, *, by: Person, cause: str) -> None:
+    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
         """Page a team about an incident, now and durably."""
         if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
-        facts = self._deps.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
+        facts = self._deps.redaction.of(
+            {"team": team, "text": text, "key": f"{incident.id}/{team}/{idempotency_key[:16]}"}
+        )
         at = self._deps.clock.now()
-        _, event = await self._deps.store.incidents.change(
+        await self._deps.store.incidents.change(
             incident.id,
             lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
-            cause=cause,
+            idempotency_key=idempotency_key,
         )
-        if event:
-            self._wake()
 
-    async def resolve(self, incident: Incident, *, by: Person, cause: str) -> None:
+    async def resolve(self, incident: Incident, *, by: Person, idempotency_key: str) -> None:
         """Resolve the pages of an incident; the incident itself stays open."""
         if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
         at = self._deps.clock.now()
-        _, event = await self._deps.store.incidents.change(
-            incident.id, lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at), cause=cause
+        await self._deps.store.incidents.change(
+            incident.id,
+            lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at),
+            idempotency_key=idempotency_key,
         )
-        if event:
-            self._wake()
 
     async def rota(self) -> list[Rota]:
         """Who is on call for each team that has a PagerDuty service, with the moment at which that was known."""

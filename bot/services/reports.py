@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 from bot.deps import Deps
 from bot.messages.report import RenderedReport
@@ -11,16 +10,14 @@ from bot.workflows.reports.report import compose
 
 
 class Reports:
-    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._wake = wake
 
-    async def enqueue(self, incident_id: str, *, cause: str) -> None:
+    async def enqueue(self, incident_id: str, *, idempotency_key: str) -> None:
         """Have the report written and shown in the incident's channel; the same `cause` again does nothing."""
         incident = await self._deps.store.incidents.get(incident_id)
-        key = hashlib.sha256(cause.encode()).hexdigest()[:16]
+        key = hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]
         await self._deps.store.outbox.enqueue_once(f"{incident.id}/report/{key}", "write_report", [incident.id])
-        self._wake()
 
     async def render(self, incident_id: str) -> RenderedReport:
         """The report as it would be written now; nothing is kept or sent. Raises NotFound."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -11,14 +11,13 @@ from typing import Any
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
-from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.policy import RESPONDER, Risk
-from bot.domain.run import Approval, ApprovalState, Decision, Run, WaitsFor
+from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, WaitsFor
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
 from bot.runbooks import Library
-from bot.team import PRODUCTION, policy_of
+from bot.team import policy_of
 from bot.workflows.runs.presentation import approved
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.undo import undo_workflow_id
@@ -34,88 +33,38 @@ class Question:
 
 
 class Runs:
-    def __init__(self, deps: Deps, library: Library, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps, library: Library) -> None:
         self._deps = deps
         self.library = library
-        self._wake = wake
 
-    async def start(
-        self,
-        name: str,
-        inputs: Mapping[str, str],
-        *,
-        by: Person,
-        cause: str,
-        incident: Incident | None = None,
-        channel: str | None = None,
-        environment: str | None = None,
-        dry_run: bool = False,
-    ) -> Run:
-        """A run of a runbook with its own copy of it; the same `cause` finds the first one.
+    async def start(self, name: str, inputs: Mapping[str, str], request: RunRequest) -> Run:
+        """Start a runbook.
 
         Raises NotFound for an unknown runbook, BadInput for inputs that cannot be, NotAllowed for a person who may not.
         """
         runbook = self.library.resolve(name)
-        if environment and runbook.environment and environment != runbook.environment:
-            raise BadInput("wrong_input", input="environment", value=environment, expected=runbook.environment)
-        environment = environment or runbook.environment
-        read = read_inputs(self._deps, runbook, inputs, incident)
-        return await self._begin(runbook, read, by, cause, incident, channel, environment, dry_run)
+        if request.environment and runbook.environment and request.environment != runbook.environment:
+            expected = runbook.environment
+            raise BadInput("wrong_input", input="environment", value=request.environment, expected=expected)
+        inputs = read_inputs(self._deps, runbook, inputs, request.incident)
+        return await start_run(self._deps, runbook, inputs, request)
 
-    async def start_action(
-        self,
-        name: str,
-        parameters: Mapping[str, Any],
-        *,
-        by: Person,
-        cause: str,
-        incident: Incident | None = None,
-        channel: str | None = None,
-        environment: str | None = None,
-        dry_run: bool = False,
-    ) -> Run:
-        """One action by itself: a runbook of one step, under the same policy."""
-        action = ACTIONS.get(name)
-        checked = action.read(dict(parameters))
+    async def start_action(self, name: str, parameters: Mapping[str, Any], request: RunRequest) -> Run:
+        """Start one action by itself: a runbook of one step, under the same policy."""
+        checked = ACTIONS.get(name).read(dict(parameters))
+        step = {
+            "id": "it",
+            "uses": name,
+            "with": {parameter: f"{{{{ inputs.{parameter} }}}}" for parameter in checked},
+        }
         runbook = Runbook.model_validate(
             {
                 "name": name.replace(".", "-").replace("_", "-"),
                 "title": {"es": name, "en": name},
-                "steps": [
-                    {
-                        "id": "it",
-                        "uses": name,
-                        "with": {parameter: f"{{{{ inputs.{parameter} }}}}" for parameter in checked},
-                    }
-                ],
+                "steps": [step],
             }
         )
-        return await self._begin(runbook, checked, by, cause, incident, channel, environment, dry_run)
-
-    async def _begin(
-        self,
-        runbook: Runbook,
-        inputs: Mapping[str, Any],
-        by: Person,
-        cause: str,
-        incident: Incident | None,
-        channel: str | None,
-        environment: str | None,
-        dry_run: bool,
-    ) -> Run:
-        run = await start_run(
-            self._deps,
-            runbook,
-            inputs,
-            by=by,
-            cause=cause,
-            incident=incident,
-            channel=channel,
-            environment=environment or PRODUCTION,
-            dry_run=dry_run,
-        )
-        self._wake()
-        return run
+        return await start_run(self._deps, runbook, checked, request)
 
     async def decide(
         self,
@@ -125,7 +74,7 @@ class Runs:
         verdict: ApprovalState,
         *,
         by: Person,
-        cause: str,
+        idempotency_key: str,
         reason: str | None = None,
     ) -> Approval:
         """Approve, reject or break the glass, for exactly the parameters of `digest`.
@@ -150,7 +99,7 @@ class Runs:
             policy.may_decide(by.id, approval.role, asked_by=run.by.id)
         if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
-        return await self._decided(run, step_id, Decision(by.id, verdict, digest, self._now(), reason), cause)
+        return await self._decided(run, step_id, Decision(by.id, verdict, digest, self._now(), reason), idempotency_key)
 
     async def question(self, run_id: str, step_id: str) -> Question:
         """What a step asks. Raises NotFound."""
@@ -160,7 +109,9 @@ class Runs:
             given["question"], Input(type=given["type"], options=given["options"] or []), given.get("default")
         )
 
-    async def answer(self, run_id: str, step_id: str, digest: str, text: str, *, by: Person, cause: str) -> Approval:
+    async def answer(
+        self, run_id: str, step_id: str, digest: str, text: str, *, by: Person, idempotency_key: str
+    ) -> Approval:
         """Answer what a step asks. Who asked for the run may do so too.
 
         Raises BadInput for what is not of the question's type, NotAllowed, and WrongState for what comes too late.
@@ -174,21 +125,20 @@ class Runs:
         question.asked.read(question.text, text, self._deps.team.services)
         answer_text = self._deps.redaction.text(text)
         decision = Decision(by.id, ApprovalState.APPROVED, digest, self._now(), answer_text)
-        return await self._decided(run, step_id, decision, cause)
+        return await self._decided(run, step_id, decision, idempotency_key)
 
-    async def _decided(self, run: Run, step_id: str, decision: Decision, cause: str) -> Approval:
+    async def _decided(self, run: Run, step_id: str, decision: Decision, idempotency_key: str) -> Approval:
         deps = self._deps
         glass = decision.verdict is ApprovalState.BROKEN_GLASS
         decided = await deps.store.runs.decide(
             run.id,
             step_id,
             decision,
-            cause,
+            idempotency_key,
             entry_for=partial(approved, deps, run),
             announced=self._broken_glass(run, step_id, decision) if glass else None,
         )
         deps.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox
-        self._wake()
         return decided
 
     def _broken_glass(self, run: Run, step_id: str, decision: Decision) -> dict[str, Any]:
@@ -206,15 +156,14 @@ class Runs:
     def _now(self) -> datetime:
         return self._deps.clock.now()
 
-    async def cancel(self, run_id: str, *, by: Person, cause: str) -> Run:
+    async def cancel(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
         """Stop a run at once; what it has done is undone as its runbook says."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
-        run = await self._deps.store.runs.cancel(run_id, by, cause)
+        run = await self._deps.store.runs.cancel(run_id, by, idempotency_key)
         self._deps.notify(run_id)
-        self._wake()
         return run
 
-    async def undo(self, run_id: str, *, by: Person, cause: str) -> Run:
+    async def undo(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
         """Undo a run that has ended. Raises NotAllowed, WrongState while it goes on, NotFound long after."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         run = await self._deps.store.runs.get(run_id)
@@ -222,19 +171,16 @@ class Runs:
             raise WrongState("run_goes_on", run=run_id)
         if run.forgotten:
             raise NotFound("run_forgotten", run=run_id, incident=run.incident_id)
-        await self._deps.store.outbox.enqueue_once(undo_workflow_id(cause), "undo", [run_id, asdict(by)])
-        self._wake()
+        await self._deps.store.outbox.enqueue_once(undo_workflow_id(idempotency_key), "undo", [run_id, asdict(by)])
         return run
 
-    async def freeze(self, reason: str, *, by: Person, cause: str) -> None:
+    async def freeze(self, reason: str, *, by: Person, idempotency_key: str) -> None:
         """Nothing is changed until it is lifted; everybody is told. Raises NotAllowed, WrongState."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
-        await self._deps.store.kill_switch.freeze(reason, by, self._deps.clock.now(), cause)
+        await self._deps.store.kill_switch.freeze(reason, by, self._deps.clock.now(), idempotency_key)
         self._deps.notify()
-        self._wake()
 
-    async def thaw(self, *, by: Person, cause: str) -> None:
+    async def thaw(self, *, by: Person, idempotency_key: str) -> None:
         """Lift it; everybody is told. Raises NotAllowed, WrongState."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
-        await self._deps.store.kill_switch.thaw(by, self._deps.clock.now(), cause)
-        self._wake()
+        await self._deps.store.kill_switch.thaw(by, self._deps.clock.now(), idempotency_key)

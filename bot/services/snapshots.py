@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,9 +40,8 @@ class Taken:
 class Snapshots:
     """Everything raises Off without Prometheus, and BadInput, NotFound or Refused for what cannot be asked."""
 
-    def __init__(self, deps: Deps, wake: Callable[[], None]) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._wake = wake
 
     async def ask(
         self,
@@ -73,12 +71,11 @@ class Snapshots:
         await validate_board(prometheus, self._deps.team, board(self._deps.team, what, request["service"]), at)
         return request
 
-    async def into_channel(self, incident: Incident, request: SnapshotRequest, *, cause: str) -> None:
+    async def into_channel(self, incident: Incident, request: SnapshotRequest, *, idempotency_key: str) -> None:
         """Take it durably and post it where the incident is handled; the same cause again does nothing."""
-        name = f"asked-{hashlib.sha256(cause.encode()).hexdigest()[:10]}"
+        name = f"asked-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:10]}"
         id = f"{incident.id}/snapshot/{name}"
         await self._deps.store.outbox.enqueue_once(id, "snapshot", [incident.id, name, request])
-        self._wake()
 
     async def take(self, request: SnapshotRequest) -> Taken:
         """Take it now."""
@@ -87,13 +84,13 @@ class Snapshots:
     def message(self, taken: Taken, words: Translations) -> Message:
         return message(self._deps, words, taken.asked, taken.after, taken.before)
 
-    async def send_charts(self, taken: Taken, to: Person, words: Translations, *, cause: str) -> str:
+    async def send_charts(self, taken: Taken, to: Person, words: Translations, *, idempotency_key: str) -> str:
         """The charts, behind the table, in the person's direct messages; a sentence that says what became of it."""
         if not taken.after.figures:
             return ""
         try:
             table = self.message(taken, words)
-            posted = await upsert_message(self._deps, f"{cause}/snapshot"[:160], to.id, table)
+            posted = await upsert_message(self._deps, f"{idempotency_key}/snapshot"[:160], to.id, table)
             titles = chart_titles(words, taken.asked, taken.after, taken.before)
             pictures = await charts(self._deps, words, taken.asked, taken.after, None, list(titles))
             files = [
@@ -102,7 +99,12 @@ class Snapshots:
             ]
             comment = charts_comment(self._deps, words, taken.asked, taken.after)
             await upload_once(
-                self._deps, f"{cause}/snapshot/charts"[:160], posted["channel"], files, comment, thread=posted["ts"]
+                self._deps,
+                f"{idempotency_key}/snapshot/charts"[:160],
+                posted["channel"],
+                files,
+                comment,
+                thread=posted["ts"],
             )
         except BotError as problem:
             return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))

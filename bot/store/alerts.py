@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.incident import Changed, Incident
 from bot.domain.timeline import TimelineEvent
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.incidents import change_within, declare_within, get_within
 from bot.store.tables import alert_groups
 
@@ -51,8 +50,7 @@ class AlertGroups:
         what follows if they are worse. All in one transaction, one group at a time.
         """
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(alert_groups).values(key=key, firing=[], seen_at=at)
+            statement = dialect_insert(connection, alert_groups).values(key=key, firing=[], seen_at=at)
             await connection.execute(statement.on_conflict_do_nothing())
             group = (
                 await connection.execute(select(alert_groups).where(alert_groups.c.key == key).with_for_update())
@@ -66,13 +64,15 @@ class AlertGroups:
                 began, ended = set(firing) - set(group.firing), set(group.firing) - set(firing)
                 if began or ended:
                     incident, event = await change_within(
-                        connection, open_incident.id, lambda now: on_change(now, began, ended), cause=None
+                        connection, open_incident.id, lambda now: on_change(now, began, ended), idempotency_key=None
                     )
                     if worse := on_escalation(incident, began):
-                        incident, _ = await change_within(connection, open_incident.id, lambda _: worse, cause=None)
+                        incident, _ = await change_within(
+                            connection, open_incident.id, lambda _: worse, idempotency_key=None
+                        )
                     group_update = GroupUpdate(incident, event=event)
             elif firing:
-                new = await declare_within(connection, lambda id: on_new(id, open_incident), at, origin=None)
+                new = await declare_within(connection, lambda id: on_new(id, open_incident), at, idempotency_key=None)
                 group_update = GroupUpdate(new, declared=True)
             belongs = group_update.incident.id if group_update.incident else group.incident_id
             await connection.execute(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-from sqlalchemy import URL, CursorResult, Executable, event, make_url, text
+from sqlalchemy import URL, CursorResult, Executable, Table, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,6 +23,7 @@ from bot.domain.errors import Unavailable
 BUSY_SECONDS = 2  # of the three that Slack waits for
 IDLE_SECONDS = 1.0  # after which a connection is asked whether it is still alive, before it is used
 USED_AT = "used_at"
+ENQUEUED = "enqueued"
 
 BUSY_TIMEOUT_MS = 20
 RETRY_PAUSE_SECONDS = 0.02  # seconds
@@ -33,6 +35,16 @@ SQLITE_PRAGMAS = (
     f"busy_timeout={BUSY_TIMEOUT_MS}",
     "secure_delete=ON",  # what the inbox has handled leaves nothing in the file
 )
+
+
+def mark_enqueued(connection: AsyncConnection) -> None:
+    """Have `Database.on_enqueued` called once the transaction is committed."""
+    connection.info[ENQUEUED] = True
+
+
+def dialect_insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, in the dialect of the connection."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 class Database:
@@ -47,6 +59,7 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+        self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
         self._engine = sqlite_engine(parsed) if self.is_sqlite else _postgresql(parsed)
         # On SQLite each connection begins its transactions by itself.
         self._reading = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -63,8 +76,11 @@ class Database:
                     connection = await connection.execution_options(**{SQLITE_WRITES: True})
                 async with asyncio.timeout(BUSY_SECONDS):
                     await retry_while_locked(connection.begin)
+                connection.info.pop(ENQUEUED, None)  # left by a transaction that was rolled back
                 yield connection
                 await connection.commit()
+                if connection.info.pop(ENQUEUED, None):
+                    self.on_enqueued()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

@@ -30,13 +30,15 @@ class FollowUps:
         labels: tuple[str, ...],
         by: Person,
         at: datetime,
-        cause: str,
+        idempotency_key: str,
     ) -> tuple[FollowUp, bool]:
         """A new follow-up with its timeline event, and whether it is new; the same `cause` finds the first one."""
         async with self._database.write() as connection:
             # The incident's row is the lock that keeps the numbers of its follow-ups apart.
             await connection.execute(select(incidents.c.id).where(incidents.c.id == incident_id).with_for_update())
-            row = (await connection.execute(select(followups).where(followups.c.cause == cause))).one_or_none()
+            row = (
+                await connection.execute(select(followups).where(followups.c.cause == idempotency_key))
+            ).one_or_none()
             if row:
                 return _followup(row), False
             count = select(func.count()).select_from(followups).where(followups.c.incident_id == incident_id)
@@ -47,7 +49,7 @@ class FollowUps:
             def opened(incident: Incident) -> Any:
                 return incident.with_event(Kind.FOLLOWUP_OPENED, facts, by=by, at=at)
 
-            await change_within(connection, incident_id, opened, cause=f"{cause}/followup")
+            await change_within(connection, incident_id, opened, idempotency_key=f"{idempotency_key}/followup")
             await connection.execute(
                 insert(followups).values(
                     id=made.id,
@@ -57,7 +59,7 @@ class FollowUps:
                     due=facts["due"],
                     labels=list(labels),
                     state=made.state.value,
-                    cause=cause,
+                    cause=idempotency_key,
                     opened_at=at,
                 )
             )
@@ -77,7 +79,7 @@ class FollowUps:
         *,
         not_assignable: str | None = None,
         at: datetime,
-        cause: str,
+        idempotency_key: str,
     ) -> bool:
         """It has become this issue, and whom GitHub let it be assigned to, or not."""
         values = {"number": number, "url": url, "state": FollowUpState.FILED.value, "done_at": None}
@@ -88,20 +90,28 @@ class FollowUps:
             {"assignee": assignee, "not_assignable": not_assignable},
             by=BOT,
             at=at,
-            cause=cause,
+            idempotency_key=idempotency_key,
         )
 
-    async def mark_done(self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, cause: str) -> bool:
+    async def mark_done(
+        self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, idempotency_key: str
+    ) -> bool:
         """Its issue was closed."""
         values = {"state": FollowUpState.DONE.value, "done_at": at}
-        return await self._change_state(id, Kind.FOLLOWUP_DONE, values, facts, by=by, at=at, cause=cause)
+        return await self._change_state(
+            id, Kind.FOLLOWUP_DONE, values, facts, by=by, at=at, idempotency_key=idempotency_key
+        )
 
-    async def mark_reopened(self, id: str, *, gone: bool = False, by: Person, at: datetime, cause: str) -> bool:
+    async def mark_reopened(
+        self, id: str, *, gone: bool = False, by: Person, at: datetime, idempotency_key: str
+    ) -> bool:
         """Its issue was opened again, or is `gone`: then it waits to become another one."""
         values: dict[str, Any] = {"state": FollowUpState.FILED.value, "done_at": None}
         if gone:
             values |= {"state": FollowUpState.OPEN.value, "number": None, "url": None}
-        return await self._change_state(id, Kind.FOLLOWUP_REOPENED, values, {"gone": gone}, by=by, at=at, cause=cause)
+        return await self._change_state(
+            id, Kind.FOLLOWUP_REOPENED, values, {"gone": gone}, by=by, at=at, idempotency_key=idempotency_key
+        )
 
     async def get(self, id: str) -> FollowUp | None:
         rows = await self._where(followups.c.id == id)
@@ -127,7 +137,7 @@ class FollowUps:
         *,
         by: Person,
         at: datetime,
-        cause: str,
+        idempotency_key: str,
     ) -> bool:
         """Change it and append the event that tells it, in one transaction; False when the cause was here before."""
         async with self._database.write() as connection:
@@ -135,7 +145,10 @@ class FollowUps:
             about = {"followup": id, "title": row.title, "number": row.number, "url": row.url}
             about |= {name: value for name, value in values.items() if name in about and value is not None} | facts
             _, event = await change_within(
-                connection, row.incident_id, lambda now: now.with_event(kind, about, by=by, at=at), cause=cause
+                connection,
+                row.incident_id,
+                lambda now: now.with_event(kind, about, by=by, at=at),
+                idempotency_key=idempotency_key,
             )
             if event is None:
                 return False

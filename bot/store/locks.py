@@ -88,17 +88,17 @@ class KillSwitch:
             row = (await connection.execute(query.limit(1))).one_or_none()
         return Freeze(row.reason, Person(**row.by), row.since) if row else None
 
-    async def freeze(self, reason: str, by: Person, at: datetime, cause: str) -> None:
+    async def freeze(self, reason: str, by: Person, at: datetime, idempotency_key: str) -> None:
         """Freeze, and owe that everybody is told. Raises WrongState when it is frozen already."""
         if await self.frozen():
             raise WrongState("already_frozen")
         async with self._database.write() as connection:
             await connection.execute(insert(freezes).values(reason=reason, by=asdict(by), since=at))
             facts = {"reason": reason, "by": asdict(by)}
-            await enqueue(connection, f"{cause}/announce", ANNOUNCE, [cause, "frozen", facts])
-            await enqueue(connection, f"{cause}/wake", NOTIFY, [])  # whoever changes something stops
+            await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "frozen", facts])
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # whoever changes something stops
 
-    async def thaw(self, by: Person, at: datetime, cause: str) -> None:
+    async def thaw(self, by: Person, at: datetime, idempotency_key: str) -> None:
         """Thaw, and owe that everybody is told. Raises WrongState when it is not frozen."""
         frozen = await self.frozen()
         if frozen is None:
@@ -106,4 +106,4 @@ class KillSwitch:
         async with self._database.write() as connection:
             await connection.execute(update(freezes).where(freezes.c.until.is_(None)).values(until=at))
             facts = {"reason": frozen.reason, "by": asdict(by)}
-            await enqueue(connection, f"{cause}/announce", ANNOUNCE, [cause, "thawed", facts])
+            await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "thawed", facts])

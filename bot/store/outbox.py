@@ -1,4 +1,4 @@
-"""Durable work that committed transactions owe: written with the change, taken by the engine afterwards."""
+"""The outbox: workflows to be started, saved with the change that asks for them, dispatched by the engine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert, mark_enqueued
 from bot.store.tables import outbox
 
 NOTIFY = "wake"  # no workflow: who waits for news of its one argument, or of anything when it has none, looks again
@@ -27,8 +26,9 @@ class OutboxEntry:
 
 
 async def enqueue(connection: AsyncConnection, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
-    """Owe a workflow, inside the caller's transaction."""
+    """Enqueue a workflow in the caller's transaction; once that is committed, the database's listeners are notified."""
     await connection.execute(insert(outbox).values(workflow_id=workflow_id, workflow=workflow, arguments=arguments))
+    mark_enqueued(connection)
 
 
 class Outbox:
@@ -38,14 +38,16 @@ class Outbox:
         self._database = database
 
     async def enqueue_once(self, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
-        """Owe a workflow in a transaction of its own; asked for twice under one id it is owed once."""
+        """Enqueue a workflow in a transaction of its own; a second time under one id does nothing."""
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(outbox).values(workflow_id=workflow_id, workflow=workflow, arguments=arguments)
+            statement = dialect_insert(connection, outbox).values(
+                workflow_id=workflow_id, workflow=workflow, arguments=arguments
+            )
             await connection.execute(statement.on_conflict_do_nothing())
+            mark_enqueued(connection)
 
     async def pending(self, limit: int = 200) -> list[OutboxEntry]:
-        """What is still owed, oldest first."""
+        """What is not dispatched yet, oldest first."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(outbox).order_by(outbox.c.id).limit(limit))
             return [OutboxEntry(row.id, row.workflow_id, row.workflow, row.arguments) for row in rows]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.tables import pages
 
 
@@ -30,8 +29,7 @@ class Pages:
     async def add(self, key: str, incident_id: str, team: str, state: str, pagerduty_id: str | None = None) -> None:
         """Note a page, or what has become of it. What is known of `pagerduty_id` is not forgotten by None."""
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(pages).values(
+            statement = dialect_insert(connection, pages).values(
                 key=key, incident_id=incident_id, team=team, state=state, pagerduty_id=pagerduty_id
             )
             change = {"state": state} | ({"pagerduty_id": pagerduty_id} if pagerduty_id else {})

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Update, and_, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.domain.errors import NotFound, WrongState
@@ -17,7 +16,7 @@ from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Decision, Effect, Run, RunState, StepRun, StepState
 from bot.domain.snapshot import Assessment as Verdict
 from bot.domain.statistics import Attempt
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.incidents import TimelineEntry, append_entry
 from bot.store.locks import ANNOUNCE
 from bot.store.outbox import NOTIFY, enqueue
@@ -30,20 +29,21 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def start(self, run: Run, origin: str, entry: TimelineEntry | None = None) -> tuple[Run, bool]:
+    async def start(self, run: Run, idempotency_key: str, entry: TimelineEntry | None = None) -> tuple[Run, bool]:
         """Keep a new run with its steps, tell the timeline, owe its workflow; the same `origin` finds the first one."""
         async with self._database.write() as connection:
             if entry:  # first: two runs that refer to one incident already would wait for each other to lock it
                 await append_entry(connection, entry)
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             made = await connection.execute(
-                dialect.insert(runs)
-                .values(run_columns(run) | {"origin": origin})
+                dialect_insert(connection, runs)
+                .values(run_columns(run) | {"origin": idempotency_key})
                 .on_conflict_do_nothing()
                 .returning(runs.c.id)
             )
             if made.first() is None:
-                existing = (await connection.execute(select(runs.c.id).where(runs.c.origin == origin))).scalar_one()
+                existing = (
+                    await connection.execute(select(runs.c.id).where(runs.c.origin == idempotency_key))
+                ).scalar_one()
                 return await _load(connection, existing), False
             steps = [{"run_id": run.id, "position": at, **step_columns(step)} for at, step in enumerate(run.steps)]
             await connection.execute(insert(run_steps), steps)
@@ -130,7 +130,7 @@ class Runs:
             if entry:
                 await append_entry(connection, entry)
 
-    async def cancel(self, run_id: str, by: Person, cause: str) -> Run:
+    async def cancel(self, run_id: str, by: Person, idempotency_key: str) -> Run:
         """Ask a run to stop, and wake it. Raises NotFound, WrongState when it has ended."""
         async with self._database.write() as connection:
             run = await _load(connection, run_id)
@@ -138,7 +138,7 @@ class Runs:
                 raise WrongState("run_ended", run=run_id, state=run.state.value)
             if run.cancel_by is None:
                 await connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_by=asdict(by)))
-            await enqueue(connection, f"{cause}/wake", NOTIFY, [run_id])
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
             return run
 
     async def cancelled(self, run_id: str) -> bool:
@@ -152,9 +152,10 @@ class Runs:
         Asking again for the same digest changes nothing about what was decided, for another it begins anew.
         """
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             columns = approval_columns(approval)
-            statement = dialect.insert(approvals).values(run_id=approval.run_id, step_id=approval.step_id, **columns)
+            statement = dialect_insert(connection, approvals).values(
+                run_id=approval.run_id, step_id=approval.step_id, **columns
+            )
             await connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=[approvals.c.run_id, approvals.c.step_id],
@@ -181,7 +182,7 @@ class Runs:
         run_id: str,
         step_id: str,
         decision: Decision,
-        cause: str,
+        idempotency_key: str,
         *,
         entry_for: Callable[[Approval], TimelineEntry | None],
         announced: Mapping[str, Any] | None = None,
@@ -216,7 +217,7 @@ class Runs:
             )
             state = approval.after(decision)
             await self._settle(connection, approval, state)
-            await enqueue(connection, f"{cause}/wake", NOTIFY, [run_id])
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
             decided = replace(approval, state=state, decisions=(*approval.decisions, decision))
             if state.agreed and (event := entry_for(decided)):
                 await append_entry(connection, event)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.tables import posts
 
 
@@ -35,8 +34,7 @@ class SlackMessages:
     async def reserve(self, key: str, channel: str) -> bool:
         """Say that the message is about to be sent. False when that was said before."""
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(posts).values(key=key, channel=channel)
+            statement = dialect_insert(connection, posts).values(key=key, channel=channel)
             made = await connection.execute(statement.on_conflict_do_nothing().returning(posts.c.key))
             return made.first() is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from bot.domain.run import ApprovalState
+from bot.domain.run import ApprovalState, RunRequest
 from bot.messages import forms
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
@@ -12,27 +12,27 @@ from handlers.slack.dispatcher import Handler
 
 async def acknowledge(call: Call) -> None:
     await call.ack()
-    await call.bot.incidents.acknowledge(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.acknowledge(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def take_command(call: Call) -> None:
     await call.ack()
-    await call.bot.incidents.take_command(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.take_command(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def mitigate(call: Call) -> None:
     await call.ack()
-    await call.bot.incidents.mitigate(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.mitigate(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def resolve(call: Call) -> None:
     await call.ack()
-    await call.bot.incidents.resolve(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.resolve(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def close_incident(call: Call) -> None:
     await call.ack()
-    await call.bot.incidents.close(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.close(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def post_update(call: Call) -> None:
@@ -84,12 +84,12 @@ async def answer(call: Call) -> None:
 
 async def cancel_run(call: Call) -> None:
     await call.ack()
-    await call.bot.runs.cancel(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.runs.cancel(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def undo_run(call: Call) -> None:
     await call.ack()
-    await call.bot.runs.undo(call.value, by=await call.person(), cause=call.cause)
+    await call.bot.runs.undo(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def run_proposed(call: Call) -> None:
@@ -105,12 +105,13 @@ async def rehearse_proposed(call: Call) -> None:
 async def _run(call: Call, *, dry_run: bool) -> None:
     id, name = call.value.split("|")
     incident = await call.bot.incidents.find(id)
-    await call.bot.runs.start(name, {}, by=await call.person(), cause=call.cause, incident=incident, dry_run=dry_run)
+    request = RunRequest(await call.person(), call.idempotency_key, incident=incident, dry_run=dry_run)
+    await call.bot.runs.start(name, {}, request)
 
 
 async def _decide(call: Call, verdict: ApprovalState) -> None:
     run, step, digest = call.value.split("|")
-    await call.bot.runs.decide(run, step, digest, verdict, by=await call.person(), cause=call.cause)
+    await call.bot.runs.decide(run, step, digest, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 BUTTONS: dict[str, Handler] = {

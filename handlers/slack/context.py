@@ -22,10 +22,12 @@ ASK_FOR_LANGUAGE = 0.8
 class Call:
     """What a handler gets. `cause` names the delivery, so that the same one again has no second effect."""
 
-    def __init__(self, bot: Bot, body: dict[str, Any], ack: AsyncAck, cause: str, *, replayed: bool = False) -> None:
+    def __init__(
+        self, bot: Bot, body: dict[str, Any], ack: AsyncAck, idempotency_key: str, *, replayed: bool = False
+    ) -> None:
         self.bot = bot
         self.body = body
-        self.cause = cause
+        self.idempotency_key = idempotency_key
         self.replayed = replayed
         self.rejected = False
         self.named_incident: str | None = None

@@ -72,7 +72,7 @@ class SlackDispatcher:
         try:
             if not call.replayed:
                 kept = json.dumps(call.body, ensure_ascii=False)
-                if not await deliveries.accept(Delivery(call.cause, SOURCE, kept), self._now()):
+                if not await deliveries.accept(Delivery(call.idempotency_key, SOURCE, kept), self._now()):
                     await call.ack()
                     return
         except BotError as problem:
@@ -81,9 +81,9 @@ class SlackDispatcher:
         try:
             await handler(call)
             if call.rejected:
-                await deliveries.discard(call.cause)
+                await deliveries.discard(call.idempotency_key)
             else:
-                await deliveries.mark_done(call.cause, self._now())
+                await deliveries.mark_done(call.idempotency_key, self._now())
         except Unavailable as problem:
             if _can_wait(call, problem):
                 await self._defer(call)
@@ -112,12 +112,12 @@ class SlackDispatcher:
         """It is kept and acknowledged: it is done as soon as that can be."""
         if not call.replayed and not _is_event(call):
             await self._reply_error(call, BotError("database_later"))
-        self._bot.deps.store.deliveries.release(call.cause)
+        self._bot.deps.store.deliveries.release(call.idempotency_key)
 
     async def _failed(self, call: Call, problem: BotError) -> None:
         await self._reply_error(call, problem)
         try:
-            await self._bot.deps.store.deliveries.mark_done(call.cause, self._now())
+            await self._bot.deps.store.deliveries.mark_done(call.idempotency_key, self._now())
         except Unavailable as away:
             log.warning("a delivery could not be marked as handled after %s: %s", problem, away)
 

@@ -35,7 +35,7 @@ async def reaction_added(call: Call) -> None:
         slack.permalink(channel, ts),
         str(message.get("user") or "bot"),
         by=await call.person(),
-        cause=f"pinned:{channel}:{ts}",
+        idempotency_key=f"pinned:{channel}:{ts}",
     )
 
 
@@ -66,7 +66,9 @@ async def add_to_timeline(call: Call) -> None:
     link = call.bot.deps.slack.permalink(call.channel_id or "", message["ts"])
     cause = f"pinned:{call.channel_id}:{message['ts']}"
     author = str(message.get("user") or "bot")
-    await call.bot.incidents.add_message(incident.id, _text(call), link, author, by=await call.person(), cause=cause)
+    await call.bot.incidents.add_message(
+        incident.id, _text(call), link, author, by=await call.person(), idempotency_key=cause
+    )
 
 
 async def create_followup(call: Call) -> None:

@@ -20,7 +20,11 @@ async def declare(call: Call) -> None:
     await call.ack()
     service = given["service"] if given["service"] != NO_SERVICE else None
     await call.bot.incidents.declare(
-        given["title"], Severity(given["severity"]), by=await call.person(), cause=_form(call), service=service
+        given["title"],
+        Severity(given["severity"]),
+        by=await call.person(),
+        idempotency_key=_form(call),
+        service=service,
     )
 
 
@@ -30,7 +34,7 @@ async def update(call: Call) -> None:
         await _field_errors(call, "text", BadInput("text_missing"))
         return
     await call.ack()
-    await call.bot.incidents.update(_about(call), text, by=await call.person(), cause=_form(call))
+    await call.bot.incidents.update(_about(call), text, by=await call.person(), idempotency_key=_form(call))
 
 
 async def report(call: Call) -> None:
@@ -48,10 +52,10 @@ async def report(call: Call) -> None:
     )
     incident = await call.bot.incidents.find(id)
     if impact != incident.impact:
-        await call.bot.incidents.set_impact(id, impact, by=person, cause=f"{_form(call)}/impact")
+        await call.bot.incidents.set_impact(id, impact, by=person, idempotency_key=f"{_form(call)}/impact")
     if why != incident.cause:
-        await call.bot.incidents.set_cause(id, why, by=person, cause=f"{_form(call)}/cause")
-    await call.bot.reports.enqueue(id, cause=call.cause)
+        await call.bot.incidents.set_cause(id, why, by=person, idempotency_key=f"{_form(call)}/cause")
+    await call.bot.reports.enqueue(id, idempotency_key=call.idempotency_key)
 
 
 async def followup(call: Call) -> None:
@@ -67,7 +71,7 @@ async def followup(call: Call) -> None:
         due=given["due"],
         labels=[label.strip() for label in (given["labels"] or "").split(",") if label.strip()],
         by=await call.person(),
-        cause=_form(call),
+        idempotency_key=_form(call),
     )
 
 
@@ -79,14 +83,16 @@ async def break_glass(call: Call) -> None:
     await call.ack()
     run, step, digest = _about(call).split("|")
     verdict = ApprovalState.BROKEN_GLASS
-    await call.bot.runs.decide(run, step, digest, verdict, by=await call.person(), cause=_form(call), reason=reason)
+    await call.bot.runs.decide(
+        run, step, digest, verdict, by=await call.person(), idempotency_key=_form(call), reason=reason
+    )
 
 
 async def answer(call: Call) -> None:
     text = (_values(call)["answer"] or "").strip()
     run, step, digest = _about(call).split("|")
     try:
-        await call.bot.runs.answer(run, step, digest, text, by=await call.person(), cause=_form(call))
+        await call.bot.runs.answer(run, step, digest, text, by=await call.person(), idempotency_key=_form(call))
     except BadInput as wrong:
         await _field_errors(call, "answer", wrong)
         return

@@ -36,7 +36,7 @@ async def until(true: Callable[[], Any], seconds: float = 15) -> Any:
 
 async def incident(stage: DemoEnvironment) -> Incident:
     declared = await stage.bot.incidents.declare(
-        "Render <lento>", Severity.SEV1, by=ANA, cause="declared", service="xr-engine"
+        "Render <lento>", Severity.SEV1, by=ANA, idempotency_key="declared", service="xr-engine"
     )
     await until(lambda: declared.id in pages(stage))
     return declared

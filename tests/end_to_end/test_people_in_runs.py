@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import BadInput, NotAllowed, WrongState
 from bot.domain.people import Person
-from bot.domain.run import ApprovalState, Run, RunState, StepState
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepState
 from bot.domain.runbook import Runbook
 from bot.runbooks import Library
 from bot.services.runs import Runs
@@ -22,10 +22,10 @@ HOW_MANY = {"question": "¿Cuántas réplicas?", "type": "integer", "default": "
 IS_TEN = {"id": "then", "if": "{{ steps.q.answer == 10 }}", "uses": "flow.wait", "with": {"duration": "1s"}}
 
 
-async def begin(stage: Scene, *steps: dict[str, Any], cause: str = "c", **more: Any) -> Run:
+async def begin(stage: Scene, *steps: dict[str, Any], idempotency_key: str = "c", **more: Any) -> Run:
     book = Runbook.model_validate({"name": "asks", "title": {"es": "Pregunta", "en": "Ask"}, "steps": steps})
-    made = Runs(stage.bot.deps, Library({"asks": book}), stage.bot.engine.notify)
-    return await made.start("asks", {}, by=ANA, cause=cause, channel=f"#{TEAM}", **more)
+    made = Runs(stage.bot.deps, Library({"asks": book}))
+    return await made.start("asks", {}, RunRequest(ANA, idempotency_key, channel=f"#{TEAM}", **more))
 
 
 async def ended(stage: Scene, run: Run) -> Run:
@@ -65,16 +65,18 @@ async def test_a_choice_is_made_from_its_options_and_by_who_may(stage: Scene) ->
     assert approval
     answer = stage.bot.runs.answer
     with pytest.raises(NotAllowed):
-        await answer(run.id, "q", approval.digest, "datos", by=EMMA, cause="emma")
+        await answer(run.id, "q", approval.digest, "datos", by=EMMA, idempotency_key="emma")
     with pytest.raises(BadInput) as other:
-        await answer(run.id, "q", approval.digest, "otro", by=BRUNO, cause="other")
+        await answer(run.id, "q", approval.digest, "otro", by=BRUNO, idempotency_key="other")
     assert other.value.facts["expected"] == "seguridad | datos"
     with pytest.raises(BadInput) as silent:
-        await stage.bot.runs.decide(run.id, "q", approval.digest, ApprovalState.APPROVED, by=BRUNO, cause="yes")
+        await stage.bot.runs.decide(
+            run.id, "q", approval.digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes"
+        )
     assert silent.value.key == "answer_missing"
     with pytest.raises(WrongState):
-        await answer(run.id, "q", "0" * 12, "datos", by=BRUNO, cause="stale")
-    await answer(run.id, "q", approval.digest, "datos", by=BRUNO, cause="bruno")
+        await answer(run.id, "q", "0" * 12, "datos", by=BRUNO, idempotency_key="stale")
+    await answer(run.id, "q", approval.digest, "datos", by=BRUNO, idempotency_key="bruno")
     assert (await ended(stage, run)).step("q").result == {"answer": "datos", "by": BRUNO.id}
 
 
@@ -84,7 +86,7 @@ async def test_an_answer_holds_no_secret(stage: Scene) -> None:
     approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     text = "usé password=hunter2hunter2"
-    await stage.bot.runs.answer(run.id, "q", approval.digest, text, by=ANA, cause="a")
+    await stage.bot.runs.answer(run.id, "q", approval.digest, text, by=ANA, idempotency_key="a")
     assert "hunter2" not in str((await ended(stage, run)).step("q").result)
 
 
@@ -97,7 +99,7 @@ async def test_go_on_only_when_somebody_else_agrees(stage: Scene) -> None:
     await stage.person("bruno").press(card, "approve")
     done = await ended(stage, run)
     assert (done.state, done.step("q").result) == (RunState.SUCCEEDED, {"by": [BRUNO.id]})
-    refused = await begin(stage, go, cause="again")
+    refused = await begin(stage, go, idempotency_key="again")
     await stage.person("bruno").press(await asked(stage, refused), "reject")
     assert (await ended(stage, refused)).state is RunState.FAILED
 

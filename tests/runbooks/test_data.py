@@ -96,7 +96,7 @@ async def test_a_restored_database_is_checked_announced_and_taken_in_its_window(
         await soon.reached(run, "switch", StepState.WAITING)
         asked = await soon.bot.deps.store.runs.approval(run.id, "switch")
         assert asked
-        await soon.bot.runs.answer(run.id, "switch", asked.digest, "true", by=run.by, cause="it is in Vault")
+        await soon.bot.runs.answer(run.id, "switch", asked.digest, "true", by=run.by, idempotency_key="it is in Vault")
         done = await soon.ended(run)
     assert done.state is RunState.SUCCEEDED, story(done)
     told, opened, agreed = (done.step(name) for name in ("announce", "window", "agree"))

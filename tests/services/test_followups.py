@@ -82,17 +82,18 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
     incident, _ = await store.incidents.declare(
         lambda id: Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine"),
         NOW,
-        origin="test",
+        idempotency_key="test",
     )
     woken: list[bool] = []
-    yield Here(deps, FollowUps(deps, lambda: woken.append(True)), incident, woken)
+    store.database.on_enqueued = lambda: woken.append(True)
+    yield Here(deps, FollowUps(deps), incident, woken)
     await store.database.close()
 
 
 async def filed(here: Here) -> FollowUp:
     """A follow-up that has become issue 41."""
-    made = await here.followups.open(here.incident.id, "Alertar de la memoria", by=ANA, cause="open")
-    await here.deps.store.followups.mark_filed(made.id, 41, URL, "ana-torres", at=NOW, cause="filed")
+    made = await here.followups.open(here.incident.id, "Alertar de la memoria", by=ANA, idempotency_key="open")
+    await here.deps.store.followups.mark_filed(made.id, 41, URL, "ana-torres", at=NOW, idempotency_key="filed")
     return made
 
 
@@ -101,7 +102,7 @@ def told(action: str, *, number: int = 41, url: str = URL, login: str = "ana-tor
 
 
 async def test_what_is_not_said_comes_from_the_teams_file(here: Here) -> None:
-    made = await here.followups.open(here.incident.id, "  Alertar  de la memoria ", by=ANA, cause="c1")
+    made = await here.followups.open(here.incident.id, "  Alertar  de la memoria ", by=ANA, idempotency_key="c1")
     assert made.title == "Alertar de la memoria"
     assert made.due == date(2026, 12, 8)
     assert made.labels == ("incident-followup",)
@@ -112,17 +113,23 @@ async def test_what_is_not_said_comes_from_the_teams_file(here: Here) -> None:
 
 async def test_what_is_said(here: Here) -> None:
     made = await here.followups.open(
-        here.incident.id, "Bajar límites", owner="@sreteam", due="2w", labels=["monitoring, gpu"], by=ANA, cause="c1"
+        here.incident.id,
+        "Bajar límites",
+        owner="@sreteam",
+        due="2w",
+        labels=["monitoring, gpu"],
+        by=ANA,
+        idempotency_key="c1",
     )
     assert (made.owner, made.due) == ("SRETeam", date(2026, 12, 8))
     assert made.labels == ("incident-followup", "monitoring", "gpu")
-    path = await here.followups.open(here.incident.id, "Carta", owner="/charts/xr-engine", by=ANA, cause="c2")
+    path = await here.followups.open(here.incident.id, "Carta", owner="/charts/xr-engine", by=ANA, idempotency_key="c2")
     assert (path.id, path.owner) == (f"{here.incident.id}/F2", "charts/xr-engine")
 
 
 async def test_the_same_request_twice_is_one_follow_up(here: Here) -> None:
-    first = await here.followups.open(here.incident.id, "Una", by=ANA, cause="c1")
-    again = await here.followups.open(here.incident.id, "Una", by=ANA, cause="c1")
+    first = await here.followups.open(here.incident.id, "Una", by=ANA, idempotency_key="c1")
+    again = await here.followups.open(here.incident.id, "Una", by=ANA, idempotency_key="c1")
     assert first == again and here.woken == [True]
     assert (await here.kinds()).count(Kind.FOLLOWUP_OPENED) == 1
 
@@ -140,7 +147,7 @@ async def test_the_same_request_twice_is_one_follow_up(here: Here) -> None:
 )
 async def test_what_cannot_be_is_said_and_nothing_is_kept(here: Here, wrong: dict[str, Any], key: str) -> None:
     with pytest.raises(BadInput) as mistake:
-        await here.followups.open(here.incident.id, **{"title": "Una"} | wrong, by=ANA, cause="c1")
+        await here.followups.open(here.incident.id, **{"title": "Una"} | wrong, by=ANA, idempotency_key="c1")
     assert mistake.value.key == key
     for words in here.deps.words_by_locale.values():
         assert words.error(mistake.value)

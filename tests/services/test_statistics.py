@@ -24,7 +24,7 @@ async def happened(incidents: Incidents, start: datetime, minutes: float, *, dri
             id, "x", Severity.SEV1, by=BY, at=start + timedelta(seconds=20), detected=start, drill=drill
         ),
         start,
-        origin=f"{start}{drill}",
+        idempotency_key=f"{start}{drill}",
     )
     half, end = start + timedelta(minutes=minutes / 2), start + timedelta(minutes=minutes)
     await incidents.change(incident.id, lambda now: now.acknowledge(by=BY, at=half))
@@ -82,7 +82,7 @@ async def test_deployments_are_ended_runs_that_changed_production(here: Here) ->
     await deployed(here, "R-5", RunState.SUCCEEDED, environment="staging")
     await deployed(here, "R-6", RunState.SUCCEEDED, days_ago=100)
     drill, _ = await here.deps.store.incidents.declare(
-        lambda id: Incident.declare(id, "x", Severity.SEV3, by=BY, at=NOW, drill=True), NOW, origin="drill"
+        lambda id: Incident.declare(id, "x", Severity.SEV3, by=BY, at=NOW, drill=True), NOW, idempotency_key="drill"
     )
     await deployed(here, "R-7", RunState.FAILED, incident=drill.id)
     seen = await Statistics(here.deps).deployments()

@@ -58,7 +58,7 @@ def without_title(id: str) -> Changed:
 
 
 async def declare(store: Store, origin: str | None = None) -> str:
-    incident, _ = await store.incidents.declare(render_is_slow, NOW, origin=origin)
+    incident, _ = await store.incidents.declare(render_is_slow, NOW, idempotency_key=origin)
     return incident.id
 
 
@@ -67,7 +67,7 @@ async def declare_many(store: Store, replica: str) -> list[str]:
 
     async def in_vain() -> None:
         with pytest.raises(BadInput):
-            await store.incidents.declare(without_title, NOW, origin=None)
+            await store.incidents.declare(without_title, NOW, idempotency_key=None)
 
     own = [declare(store, f"{replica}/{number}") for number in range(20)]
     told = [declare(store, f"told/{number % 5}") for number in range(10)]
@@ -97,7 +97,7 @@ async def test_numbers_have_no_gaps_over_three_processes(database_url: str, stor
 
 async def test_each_year_counts_for_itself(store: Store) -> None:
     for year in (2026, 2027, 2026):
-        await store.incidents.declare(render_is_slow, NOW.replace(year=year), origin=None)
+        await store.incidents.declare(render_is_slow, NOW.replace(year=year), idempotency_key=None)
     assert list(await store.incidents.ids()) == ["INC-2026-0001", "INC-2026-0002", "INC-2027-0001"]
 
 
@@ -107,7 +107,7 @@ async def test_the_chain_holds_under_concurrent_changes(store: Store) -> None:
     async def note(number: int) -> None:
         # Each cause comes twice at the same moment.
         await store.incidents.change(
-            id, lambda now: now.note(f"nota {number // 2}", by=ANA, at=NOW), cause=f"note/{number // 2}"
+            id, lambda now: now.note(f"nota {number // 2}", by=ANA, at=NOW), idempotency_key=f"note/{number // 2}"
         )
 
     await asyncio.gather(*(note(number) for number in range(60)))
@@ -122,9 +122,9 @@ async def test_the_chain_holds_under_concurrent_changes(store: Store) -> None:
 
 async def test_a_change_that_cannot_be_leaves_nothing(store: Store) -> None:
     id = await declare(store)
-    await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), cause="one")
+    await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), idempotency_key="one")
     with pytest.raises(WrongState):
-        await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), cause="two")
+        await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), idempotency_key="two")
     assert len(await store.incidents.timeline(id)) == 2
     assert len(await store.outbox.pending()) == 2
 

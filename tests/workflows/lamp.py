@@ -14,7 +14,7 @@ from bot.actions.registry import ACTIONS
 from bot.domain.errors import Refused, WrongState
 from bot.domain.people import Person
 from bot.domain.policy import Risk
-from bot.domain.run import Run
+from bot.domain.run import Run, RunRequest
 from bot.domain.runbook import Runbook
 from bot.integrations.effects import effect
 from bot.runbooks import Library
@@ -91,7 +91,7 @@ def registered() -> Iterator[Lamp]:
 
 def runs(stage: DemoEnvironment, *steps: dict[str, Any], **more: Any) -> Runs:
     book = Runbook.model_validate({"name": "dim", "title": {"es": "Bajar", "en": "Dim"}, "steps": steps, **more})
-    return Runs(stage.bot.deps, Library({"dim": book}), stage.bot.engine.notify)
+    return Runs(stage.bot.deps, Library({"dim": book}))
 
 
 async def until(true: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
@@ -118,8 +118,8 @@ async def asked(stage: DemoEnvironment, run: Run, step: str = "a") -> str:
     return str(await until(look))
 
 
-async def begin(made: Runs, by: Person = ANA, cause: str = "c", **more: Any) -> Run:
-    return await made.start("dim", {}, by=by, cause=cause, channel="#tamv-incidents", **more)
+async def begin(made: Runs, by: Person = ANA, idempotency_key: str = "c", **more: Any) -> Run:
+    return await made.start("dim", {}, RunRequest(by, idempotency_key, channel="#tamv-incidents", **more))
 
 
 async def over(workflow_id: str) -> None:

@@ -137,7 +137,7 @@ async def place(
                     detected=now - timedelta(minutes=15),
                 ),
                 now,
-                origin="test",
+                idempotency_key="test",
             )  # fmt: skip
             if channel:
                 incident, _ = await store.incidents.change(
@@ -146,7 +146,7 @@ async def place(
             engine = Engine(deps, WORKFLOWS, url)
             await engine.start()
             try:
-                yield Here(deps, engine, sandbox, incident, Snapshots(deps, engine.notify))
+                yield Here(deps, engine, sandbox, incident, Snapshots(deps))
             finally:
                 await engine.stop()
                 await store.database.close()

@@ -154,7 +154,7 @@ async def place(
             incident, _ = await store.incidents.declare(
                 lambda id: Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine"),
                 NOW,
-                origin="test",
+                idempotency_key="test",
             )
             incident, _ = await store.incidents.change(
                 incident.id, lambda now: now.opened_in(channel, "inc-2026-0001", by=BOT, at=NOW)
@@ -168,8 +168,8 @@ async def place(
                 await store.database.close()
 
 
-async def report_written(here: Here, cause: str, times: int) -> None:
-    await Reports(here.deps, here.engine.notify).enqueue(here.incident.id, cause=cause)
+async def report_written(here: Here, idempotency_key: str, times: int) -> None:
+    await Reports(here.deps).enqueue(here.incident.id, idempotency_key=idempotency_key)
     await here.until(lambda: _count(here, times))
 
 
@@ -187,9 +187,9 @@ async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> N
         assert here.shared() == [[f"{here.incident.id}.md", f"{here.incident.id}.html"]]
         assert sum("Informe de INC" in text for text in here.said()) == 1
         # asked for twice by one delivery, and once more with nothing new to tell
-        reports = Reports(here.deps, here.engine.notify)
-        await reports.enqueue(here.incident.id, cause="c2")
-        await reports.enqueue(here.incident.id, cause="c2")
+        reports = Reports(here.deps)
+        await reports.enqueue(here.incident.id, idempotency_key="c2")
+        await reports.enqueue(here.incident.id, idempotency_key="c2")
         change = here.deps.store.incidents.change
         await change(here.incident.id, lambda now: now.note("Más", by=ANA, at=NOW))
         await report_written(here, "c3", 2)
@@ -211,7 +211,7 @@ async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
             await store.incidents.change(
                 id, partial(Incident.with_event, kind=Kind.SNAPSHOT_TAKEN, facts=facts, by=BOT, at=NOW)
             )
-        written = await Reports(here.deps, here.engine.notify).render(id)
+        written = await Reports(here.deps).render(id)
         assert "| Latencia p95 | \\> 500 ms | 180 ms | 812 ms 🔴 | 812 ms | 190 ms ✅ | mejor |" in written.markdown
         assert "(charts/resolved-latency_p95.png)" in written.markdown
         assert "charts/declared" not in written.markdown  # the last one's window holds all of it
@@ -224,7 +224,7 @@ async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
             await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
         await store.incidents.change(id, lambda now: now.resolve(by=ANA, at=NOW))
-        await Reports(here.deps, here.engine.notify).enqueue(id, cause="resolved")
+        await Reports(here.deps).enqueue(id, idempotency_key="resolved")
         await asyncio.sleep(0.5)  # the snapshot takes its time
         assert await store.documents.names(id) == []
         facts = {"snapshot": f"{id}/snapshot/resolved", "title": "Render 4D"}
@@ -310,7 +310,7 @@ async def test_while_github_is_away_the_channel_knows_and_it_is_tried_again(tmp_
     tracker = Tracker([away] * 12)
     async with place(tmp_path, tracker) as here:
         made, _ = await here.deps.store.followups.open(
-            here.incident.id, "Una", owner="SRETeam", due=None, labels=(), by=ANA, at=NOW, cause="c1"
+            here.incident.id, "Una", owner="SRETeam", due=None, labels=(), by=ANA, at=NOW, idempotency_key="c1"
         )
         await here.deps.store.outbox.enqueue_once("test/file", "file_followup", [made.id, 0.2])
         here.engine.notify()
@@ -341,7 +341,7 @@ async def test_a_path_is_whoever_owns_it(tmp_path: Path) -> None:
 
 
 async def _open(here: Here, title: str, **facts: Any) -> None:
-    await FollowUps(here.deps, here.engine.notify).open(here.incident.id, title, by=ANA, cause=title, **facts)
+    await FollowUps(here.deps).open(here.incident.id, title, by=ANA, idempotency_key=title, **facts)
 
 
 async def _said(here: Here, words: str) -> bool:

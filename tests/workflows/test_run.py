@@ -44,16 +44,16 @@ async def test_somebody_else_approves_these_very_parameters(stage: DemoEnvironme
     assert lamp.done == []
     for person, key in ((ANA, "own_request"), (EMMA, "role_missing")):
         with pytest.raises(NotAllowed) as refused:
-            await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=person, cause=f"no-{person.id}")
+            await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=person, idempotency_key=f"no-{person.id}")
         assert refused.value.key == key
     with pytest.raises(WrongState) as other:
-        await made.decide(run.id, "a", "0" * 12, ApprovalState.APPROVED, by=BRUNO, cause="stale")
+        await made.decide(run.id, "a", "0" * 12, ApprovalState.APPROVED, by=BRUNO, idempotency_key="stale")
     assert other.value.key == "other_parameters"
-    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, cause="yes")
+    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     assert lamp.done == [10]
     with pytest.raises(WrongState) as late:
-        await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=CARLA, cause="late")
+        await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=CARLA, idempotency_key="late")
     assert late.value.key == "already_decided"
 
 
@@ -61,18 +61,18 @@ async def test_the_destructive_needs_two_and_one_person_counts_once(stage: DemoE
     made = runs(stage, {"id": "a", "uses": "lamp.smash", "with": {"to": 0}})
     run = await begin(made)
     digest = await asked(stage, run)
-    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, cause="one")
+    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="one")
     with pytest.raises(WrongState) as doubled:
-        await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, cause="one more")
+        await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="one more")
     assert doubled.value.key == "decided_before" and lamp.done == []
-    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=CARLA, cause="two")
+    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=CARLA, idempotency_key="two")
     assert (await ended(stage, run)).state is RunState.SUCCEEDED and lamp.done == [0]
 
 
 async def test_rejected_nothing_is_done(stage: DemoEnvironment, lamp: Lamp) -> None:
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made)
-    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.REJECTED, by=BRUNO, cause="no")
+    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.REJECTED, by=BRUNO, idempotency_key="no")
     done = await ended(stage, run)
     assert (done.state, done.step("a").error, lamp.done) == (RunState.FAILED, "rejected", [])
 
@@ -113,7 +113,7 @@ async def test_cancelled_in_the_middle_of_a_step_it_stops_at_once(stage: DemoEnv
     )
     run = await begin(made)
     await until(lambda: _true(lamp.done == [5]))
-    await made.cancel(run.id, by=BRUNO, cause="stop")
+    await made.cancel(run.id, by=BRUNO, idempotency_key="stop")
     lamp_free = asyncio.get_running_loop().call_later(2, lamp.slow.set)
     done = await ended(stage, run)
     lamp_free.cancel()
@@ -123,11 +123,11 @@ async def test_cancelled_in_the_middle_of_a_step_it_stops_at_once(stage: DemoEnv
 
 async def test_frozen_nothing_is_changed(stage: DemoEnvironment, lamp: Lamp) -> None:
     made = runs(stage, {"id": "a", "uses": "lamp.dim", "with": {"to": 5}})
-    await made.freeze("Buen Fin", by=ANA, cause="f")
+    await made.freeze("Buen Fin", by=ANA, idempotency_key="f")
     run = await ended(stage, await begin(made))
     assert run.step("a").error == "frozen" and lamp.done == []
-    await made.thaw(by=ANA, cause="t")
-    assert (await ended(stage, await begin(made, cause="again"))).state is RunState.SUCCEEDED
+    await made.thaw(by=ANA, idempotency_key="t")
+    assert (await ended(stage, await begin(made, idempotency_key="again"))).state is RunState.SUCCEEDED
 
 
 async def test_who_is_no_responder_changes_nothing(stage: DemoEnvironment, lamp: Lamp) -> None:
@@ -142,10 +142,10 @@ async def _true(value: bool) -> bool:
 async def test_the_incidents_timeline_and_report_know_what_was_changed_and_who_agreed(
     stage: DemoEnvironment, lamp: Lamp
 ) -> None:
-    incident = await stage.bot.incidents.declare("Lento", Severity.SEV2, by=ANA, cause="declared")
+    incident = await stage.bot.incidents.declare("Lento", Severity.SEV2, by=ANA, idempotency_key="declared")
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made, incident=incident)
-    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.APPROVED, by=BRUNO, cause="yes")
+    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
     await ended(stage, run)
 
     async def told() -> dict[Kind, Any]:

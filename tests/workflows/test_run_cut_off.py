@@ -101,7 +101,7 @@ async def test_a_freeze_stops_a_change_in_the_middle_at_once(stage: DemoEnvironm
     if by == "another replica":
         await stage.bot.deps.store.kill_switch.freeze("Buen Fin", ANA, stage.bot.deps.clock.now(), "f")
     else:
-        await made.freeze("Buen Fin", by=ANA, cause="f")
+        await made.freeze("Buen Fin", by=ANA, idempotency_key="f")
     async with asyncio.timeout(AT_ONCE):
         done = await ended(stage, run)
     assert (done.state, done.step("a").error) == (RunState.FAILED, "frozen")

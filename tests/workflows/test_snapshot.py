@@ -180,7 +180,7 @@ async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path
     async with place(tmp_path) as here:
         asked = await here.snapshots.ask(here.incident, by=ANA, what="error_rate", window=timedelta(minutes=30))
         for _ in range(2):
-            await here.snapshots.into_channel(here.incident, asked, cause="slack:1")
+            await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:1")
         (event,) = await here.taken()
         (table,) = here.tables()
         assert "Tasa de errores" in str(table.blocks)
@@ -188,7 +188,7 @@ async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path
         assert (event.by.id, event.by.name) == (ANA.id, ANA.name)
         assert event.facts["board"] == "error_rate"
         assert len(here.shared()[0]) == 1
-        await here.snapshots.into_channel(here.incident, asked, cause="slack:2")
+        await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:2")
         await here.taken(2)
         assert len(here.tables()) == 2
 
@@ -196,7 +196,7 @@ async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path
 async def test_two_moments_are_compared_in_the_channel(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         asked = await here.snapshots.ask(here.incident, by=ANA, between=("ahora", "-40m"))
-        await here.snapshots.into_channel(here.incident, asked, cause="slack:1")
+        await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:1")
         (event,) = await here.taken()
         (table,) = here.tables()
         assert "🔴 Empeoró" in str(table.blocks)
@@ -228,13 +228,13 @@ async def test_elsewhere_the_person_gets_the_table_and_the_charts_in_their_langu
         asked = await here.snapshots.ask(None, by=EMMA, what="xr-engine")
         taken = await here.snapshots.take(asked)
         assert "Latency p95" in here.snapshots.message(taken, words).text
-        said = await here.snapshots.send_charts(taken, EMMA, words, cause="slack:9")
+        said = await here.snapshots.send_charts(taken, EMMA, words, idempotency_key="slack:9")
         assert said == words.render_block("snapshot", "charts_sent")
         direct = next(one for one in here.sandbox.slack.channels.values() if one.im_user == EMMA.id)
         assert [len(names) for names in here.shared(direct.id)] == [4]
         assert all("as asked" in file.title for file in here.sandbox.slack.files.values())
         assert here.tables() == []
-        again = await here.snapshots.send_charts(taken, EMMA, words, cause="slack:9")
+        again = await here.snapshots.send_charts(taken, EMMA, words, idempotency_key="slack:9")
         assert again == said
         assert len(direct.messages) == 2
         assert [len(names) for names in here.shared(direct.id)] == [4]
@@ -245,7 +245,7 @@ async def test_charts_that_cannot_be_sent_are_said_to_be_missing(tmp_path: Path)
         asked = await here.snapshots.ask(None, by=ANA, what="xr-engine")
         taken = await here.snapshots.take(asked)
         here.sandbox.faults.add("slack", "error", "files.*", error="missing_scope", times=None)
-        said = await here.snapshots.send_charts(taken, ANA, here.deps.words, cause="slack:9")
+        said = await here.snapshots.send_charts(taken, ANA, here.deps.words, idempotency_key="slack:9")
         assert said.startswith("Las gráficas no salieron")
         assert "missing_scope" in said
 
@@ -256,7 +256,7 @@ async def test_what_slack_is_sent_is_what_slack_publishes(tmp_path: Path) -> Non
         await here.owe("declared")
         await here.taken()
         asked = await here.snapshots.ask(here.incident, by=ANA, between=("-40m", "now"))
-        await here.snapshots.into_channel(here.incident, asked, cause="slack:1")
+        await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:1")
         await here.taken(2)
         calls = here.sandbox.slack.calls
         assert {"chat.postMessage", "files.completeUploadExternal"} <= {call.method for call in calls}

@@ -56,13 +56,13 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     stage: DemoEnvironment, lamp: Lamp, database_url: str
 ) -> None:
     deps, made = stage.bot.deps, runs(stage, DIM)
-    over = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
-    told = await begin(made, cause="told", incident=over)
+    over = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
+    told = await begin(made, idempotency_key="told", incident=over)
     await settled(stage, told)
     days_pass(stage, 1)  # what it has changed settles
-    alone = await begin(runs(stage, {**DIM, "with": {"to": 5}}), cause="alone")
+    alone = await begin(runs(stage, {**DIM, "with": {"to": 5}}), idempotency_key="alone")
     await settled(stage, alone)
-    await stage.bot.incidents.resolve(over.id, by=ANA, cause="resolved")
+    await stage.bot.incidents.resolve(over.id, by=ANA, idempotency_key="resolved")
     await until(lambda: _kinds(deps, over.id, Kind.REPORT_WRITTEN))
     timeline = await deps.store.incidents.timeline(over.id)
     report = await stage.bot.reports.render(over.id)
@@ -91,19 +91,19 @@ async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stay
     stage: DemoEnvironment, lamp: Lamp
 ) -> None:
     deps = stage.bot.deps
-    still_open = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
-    of_it = await begin(runs(stage, DIM), cause="of it", incident=still_open)
+    still_open = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
+    of_it = await begin(runs(stage, DIM), idempotency_key="of it", incident=still_open)
     await settled(stage, of_it)
     agreed = {"id": "a", "uses": "lamp.break", "with": {"to": 3}, "approval": {"expires": "900d"}}
-    waits = await begin(runs(stage, agreed), cause="waits")
+    waits = await begin(runs(stage, agreed), idempotency_key="waits")
     await asked(stage, waits)
     days_pass(stage, 1)
-    back = await begin(made := runs(stage, {**DIM, "with": {"to": 7}, "timeout": "900d"}), cause="back")
+    back = await begin(made := runs(stage, {**DIM, "with": {"to": 7}, "timeout": "900d"}), idempotency_key="back")
     await settled(stage, back)
     lamp.slow.clear()
-    await made.undo(back.id, by=BRUNO, cause="undo")
+    await made.undo(back.id, by=BRUNO, idempotency_key="undo")
     await until(lambda: _true(lamp.value == 10))
-    goes_on = await begin(runs(stage, {**DIM, "with": {"to": 4}, "timeout": "900d"}), cause="goes on")
+    goes_on = await begin(runs(stage, {**DIM, "with": {"to": 4}, "timeout": "900d"}), idempotency_key="goes on")
     await says(stage, goes_on, "somebody is changing desk")
 
     days_pass(stage, 500)
@@ -121,10 +121,10 @@ async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(
     stage: DemoEnvironment, lamp: Lamp
 ) -> None:
     made = runs(stage, DIM)
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
     run = await begin(made, incident=incident)
     await settled(stage, run)
-    await stage.bot.incidents.resolve(incident.id, by=ANA, cause="resolved")
+    await stage.bot.incidents.resolve(incident.id, by=ANA, idempotency_key="resolved")
     days_pass(stage, 401)
     await cleanup(stage.bot.deps)
     reply = await stage.sandbox.slack.person("emma").run(f"/runbook status {run.id}", "tamv-incidents")
@@ -132,7 +132,7 @@ async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(
     assert run.id in said and "succeeded" in said and f"<@{ANA.id}>" in said
     assert f"the timeline and in the report of {incident.id}" in said
     with pytest.raises(NotFound, match="run_forgotten"):
-        await made.undo(run.id, by=BRUNO, cause="undo")
+        await made.undo(run.id, by=BRUNO, idempotency_key="undo")
     assert lamp.value == 10
 
 

@@ -56,6 +56,7 @@ class Engine:
 
     async def start(self) -> None:
         """Begin to compete for the leadership; returns at once."""
+        self._deps.store.database.on_enqueued = self.notify
         self._tasks.append(asyncio.create_task(self._run(), name="engine"))
 
     async def stop(self) -> None:

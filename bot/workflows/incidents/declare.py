@@ -67,7 +67,7 @@ async def open_channel(deps: Deps, incident_id: str) -> str:
     await deps.store.incidents.change(
         incident_id,
         lambda now: now.opened_in(channel, name, by=BOT, at=at),
-        cause=f"{incident_id}/channel",
+        idempotency_key=f"{incident_id}/channel",
     )
     deps.event(incident_id).set()
     return channel

@@ -99,7 +99,7 @@ async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
             labels=tuple(policy.labels),
             by=BOT,
             at=now,
-            cause=f"{incident_id}/usual/{number}",
+            idempotency_key=f"{incident_id}/usual/{number}",
         )
 
 

@@ -93,17 +93,19 @@ async def record_failure(deps: Deps, incident_id: str, what: str, outcome: Outco
     facts = {"what": deps.words.label(f"trouble.{what}"), "why": deps.words.error(error)}
     await durable_step(
         f"trouble:{what}",
-        lambda: append_event(deps, incident_id, Kind.TROUBLE, facts, cause=f"{incident_id}/trouble/{what}"),
+        lambda: append_event(deps, incident_id, Kind.TROUBLE, facts, idempotency_key=f"{incident_id}/trouble/{what}"),
     )
 
 
-async def append_event(deps: Deps, incident_id: str, kind: Kind, facts: dict[str, Any], *, cause: str) -> None:
+async def append_event(
+    deps: Deps, incident_id: str, kind: Kind, facts: dict[str, Any], *, idempotency_key: str
+) -> None:
     """Append an event of the bot's own, once for each `cause`."""
     at = deps.clock.now()
     await deps.store.incidents.change(
         incident_id,
         lambda incident: incident.with_event(kind, deps.redaction.of(facts), by=BOT, at=at),
-        cause=cause,
+        idempotency_key=idempotency_key,
     )
 
 

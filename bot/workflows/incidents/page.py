@@ -89,7 +89,7 @@ async def _sent(deps: Deps, key: str, incident_id: str, team: str, value: dict[s
         return
     await deps.store.pages.add(key, incident_id, team, "sent")
     facts = {"team": team, "key": key, "who": value.get("who") or ""}
-    await append_event(deps, incident_id, Kind.PAGED, facts, cause=f"{key}/paged/{trigger}")
+    await append_event(deps, incident_id, Kind.PAGED, facts, idempotency_key=f"{key}/paged/{trigger}")
 
 
 async def _failed(deps: Deps, key: str, incident_id: str, team: str, outcome: Outcome, trigger: str) -> None:
@@ -102,7 +102,7 @@ async def _failed(deps: Deps, key: str, incident_id: str, team: str, outcome: Ou
         "reach": await on_call_contacts(deps, team),
         "again": outcome.error not in NOT_RETRIABLE,
     }
-    await append_event(deps, incident_id, Kind.PAGE_FAILED, facts, cause=f"{key}/page-failed/{trigger}")
+    await append_event(deps, incident_id, Kind.PAGE_FAILED, facts, idempotency_key=f"{key}/page-failed/{trigger}")
 
 
 async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False) -> None:

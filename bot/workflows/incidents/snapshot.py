@@ -296,7 +296,7 @@ async def _save(deps: Deps, incident_id: str, moment: str, request: SnapshotRequ
     by = Person(request["by"]["id"], request["by"]["name"]) if request["by"] else BOT
     at = deps.clock.now()
     await deps.store.incidents.change(
-        incident_id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), cause=key[:160]
+        incident_id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), idempotency_key=key[:160]
     )
 
 

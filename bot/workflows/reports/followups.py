@@ -139,7 +139,7 @@ async def _file(deps: Deps, followup_id: str) -> dict[str, Any]:
         assigned,
         not_assignable=who.login if assigned is None else None,
         at=deps.clock.now(),
-        cause=f"{followup.id}/filed/{issue.number}",
+        idempotency_key=f"{followup.id}/filed/{issue.number}",
     )
     return {"number": issue.number}
 

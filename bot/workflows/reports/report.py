@@ -49,7 +49,14 @@ async def write_report(deps: Deps, incident_id: str) -> None:
     facts = {"markdown": f"{incident_id}.md", "html": f"{incident_id}.html", "up_to": written.value["up_to"]}
     await durable_step(
         "note",
-        partial(append_event, deps, incident_id, Kind.REPORT_WRITTEN, facts, cause=f"{incident_id}/report/{digest}"),
+        partial(
+            append_event,
+            deps,
+            incident_id,
+            Kind.REPORT_WRITTEN,
+            facts,
+            idempotency_key=f"{incident_id}/report/{digest}",
+        ),
         MESSAGE_TIMEOUT,
     )
 

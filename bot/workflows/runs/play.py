@@ -18,7 +18,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import Needed, Risk
-from bot.domain.run import Approval, Run, RunState, StepRun, StepState, digest, on_failure_key
+from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Snapshot, Verdict, assess, compare
 from bot.integrations.effects import dry_run
@@ -94,16 +94,14 @@ async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
     """
     given = {name: str(run.inputs[name]) for name in runbook.inputs if run.inputs.get(name) is not None}
     incident = await deps.store.incidents.get(run.incident_id) if run.incident_id else None
-    started = await start_run(
-        deps,
-        runbook,
-        read_inputs(deps, runbook, given, incident),
+    request = RunRequest(
         by=run.by,
-        cause=on_failure_key(run.id),
+        idempotency_key=on_failure_key(run.id),
         incident=incident,
         channel=run.channel,
         environment=run.environment,
     )
+    started = await start_run(deps, runbook, read_inputs(deps, runbook, given, incident), request)
     await deps.store.locks.transfer(run.id, started.id)
 
 

@@ -99,12 +99,7 @@ def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person
     if run.incident_id is None:
         return None
     everything = {"run": run.id, "runbook": run.runbook} | facts
-    at = deps.clock.now()
-    return TimelineEntry(
-        run.incident_id,
-        lambda incident: incident.with_event(kind, everything, by=by or run.by, at=at),
-        cause=f"{run.id}/{what}",
-    )
+    return TimelineEntry(run.incident_id, kind, everything, by or run.by, deps.clock.now(), f"{run.id}/{what}")
 
 
 def started(deps: Deps, run: Run) -> TimelineEntry | None:

@@ -1,4 +1,4 @@
-"""A run is begun: its inputs are read, and it is kept with its own copy of the runbook."""
+"""Start a run: read its inputs, save it with its own copy of the runbook."""
 
 from __future__ import annotations
 
@@ -10,45 +10,37 @@ from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
-from bot.domain.people import Person
 from bot.domain.policy import Risk
-from bot.domain.run import Run, StepRun, run_id
+from bot.domain.run import Run, RunRequest, StepRun, run_id
 from bot.domain.runbook import Runbook
 from bot.runbooks import Expressions
-from bot.team import policy_of
+from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.presentation import started
 from bot.workflows.runs.step import incident_variables
 
 
-async def start_run(
-    deps: Deps,
-    runbook: Runbook,
-    inputs: Mapping[str, Any],
-    *,
-    by: Person,
-    cause: str,
-    incident: Incident | None = None,
-    channel: str | None = None,
-    environment: str,
-    dry_run: bool = False,
-) -> Run:
-    """Keep a new run and owe its workflow. Raises NotAllowed for who may not change anything."""
-    if not dry_run:
-        policy_of(deps.team).may_run(by.id, max(_risks(runbook), key=list(Risk).index))
+async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], request: RunRequest) -> Run:
+    """Save a new run with its own copy of the runbook, and enqueue its workflow.
+
+    Raises NotAllowed for a person who may not run actions of its risk.
+    """
+    if not request.dry_run:
+        policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
+    incident = request.incident
     run = Run(
-        id=run_id(cause),
+        id=run_id(request.idempotency_key),
         runbook=runbook.name,
         book=runbook.to_json(),
         inputs=inputs,
-        environment=environment,
-        by=by,
+        environment=request.environment or runbook.environment or PRODUCTION,
+        by=request.by,
         started_at=deps.clock.now(),
         incident_id=incident.id if incident else None,
-        channel=(incident.channel if incident else None) or channel,
-        dry_run=dry_run,
+        channel=(incident.channel if incident else None) or request.channel,
+        dry_run=request.dry_run,
         steps=tuple(StepRun(step.id, step.uses) for step in runbook.steps),
     )
-    return (await deps.store.runs.start(run, cause, started(deps, run)))[0]
+    return (await deps.store.runs.start(run, request.idempotency_key, started(deps, run)))[0]
 
 
 def _risks(runbook: Runbook) -> Iterator[Risk]:

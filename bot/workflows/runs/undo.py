@@ -30,9 +30,9 @@ NOT_UNDONE = "not_undone"
 TARGETS_RELEASED = "let go"  # the step by which all that could be undone is
 
 
-def undo_workflow_id(cause: str) -> str:
+def undo_workflow_id(idempotency_key: str) -> str:
     """The id of the workflow by which a call has a run undone."""
-    return f"{cause}/undo"
+    return f"{idempotency_key}/undo"
 
 
 async def undo_run(deps: Deps, run_id: str, by: dict[str, Any] | None = None) -> None:

@@ -20,14 +20,18 @@ async def list_(call: Call) -> Message:
 async def start(call: Call, scenario: str) -> Message:
     """Open a drill; nothing is broken yet."""
     person = await call.person()
-    incident, _ = await call.bot.drills.start(scenario, by=person, cause=call.cause, channel=call.channel_id)
+    incident, _ = await call.bot.drills.start(
+        scenario, by=person, idempotency_key=call.idempotency_key, channel=call.channel_id
+    )
     return Message.of((await call.translations()).render_block("drill", "started", incident=incident))
 
 
 @DRILL.verb("/drill inject")
 async def inject(call: Call) -> Message:
     """Let the next fault begin."""
-    run = await call.bot.drills.inject(await call.incident(), by=await call.person(), cause=call.cause)
+    run = await call.bot.drills.inject(
+        await call.incident(), by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return Message.of((await call.translations()).render_block("drill", "injected", run=run))
 
 
@@ -42,5 +46,5 @@ async def score(call: Call) -> Message:
 async def stop(call: Call) -> Message:
     """Undo what the drill has broken, and resolve it."""
     incident = await call.incident()
-    result = await call.bot.drills.stop(incident, by=await call.person(), cause=call.cause)
+    result = await call.bot.drills.stop(incident, by=await call.person(), idempotency_key=call.idempotency_key)
     return scorecard(result, incident, await call.translations())

@@ -31,7 +31,7 @@ async def declare(
         await call.open(forms.declare(words, call.bot.deps.team, severity=sev or DEFAULT_SEVERITY, service=service))
         return None
     incident = await call.bot.incidents.declare(
-        title, sev or DEFAULT_SEVERITY, by=await call.person(), cause=call.cause, service=service
+        title, sev or DEFAULT_SEVERITY, by=await call.person(), idempotency_key=call.idempotency_key, service=service
     )
     return Message.of((await call.translations()).render_block("replies", "declared", incident=incident))
 
@@ -53,7 +53,9 @@ async def status(call: Call) -> Message:
 async def severity(call: Call, level: Severity) -> Message:
     """Change the severity."""
     incident = await call.incident()
-    await call.bot.incidents.set_severity(incident.id, level, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.set_severity(
+        incident.id, level, by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return await _done(call)
 
 
@@ -61,7 +63,9 @@ async def severity(call: Call, level: Severity) -> Message:
 async def role(call: Call, role: Role, person: Mention) -> Message:
     """Give somebody a role."""
     incident = await call.incident()
-    await call.bot.incidents.assign(incident.id, role, person, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.assign(
+        incident.id, role, person, by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return await _done(call)
 
 
@@ -69,7 +73,7 @@ async def role(call: Call, role: Role, person: Mention) -> Message:
 async def ack(call: Call) -> Message:
     """Say that somebody is on it."""
     incident = await call.incident()
-    await call.bot.incidents.acknowledge(incident.id, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -80,7 +84,7 @@ async def update(call: Call, text: Rest | None = None) -> Message | None:
         await call.open(forms.update(await call.cached_translations(), (await call.incident()).id))
         return None
     incident = await call.incident()
-    await call.bot.incidents.update(incident.id, text, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.update(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -88,7 +92,7 @@ async def update(call: Call, text: Rest | None = None) -> Message | None:
 async def note(call: Call, text: Rest) -> Message:
     """Put a sentence on the timeline."""
     incident = await call.incident()
-    await call.bot.incidents.note(incident.id, text, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.note(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -96,7 +100,7 @@ async def note(call: Call, text: Rest) -> Message:
 async def mitigate(call: Call) -> Message:
     """Users no longer feel it."""
     incident = await call.incident()
-    await call.bot.incidents.mitigate(incident.id, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.mitigate(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -104,7 +108,7 @@ async def mitigate(call: Call) -> Message:
 async def resolve(call: Call) -> Message:
     """It is over: the page is resolved and the report written."""
     incident = await call.incident()
-    await call.bot.incidents.resolve(incident.id, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.resolve(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -112,7 +116,7 @@ async def resolve(call: Call) -> Message:
 async def reopen(call: Call, reason: Rest) -> Message:
     """It came back."""
     incident = await call.incident()
-    await call.bot.incidents.reopen(incident.id, reason, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.reopen(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -120,7 +124,7 @@ async def reopen(call: Call, reason: Rest) -> Message:
 async def close(call: Call) -> Message:
     """The paperwork is done."""
     incident = await call.incident()
-    await call.bot.incidents.close(incident.id, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
 
 
@@ -153,7 +157,9 @@ async def impact(
         revenue=revenue or current.revenue,
         summary=summary or current.summary,
     )
-    await call.bot.incidents.set_impact(incident.id, changed, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.set_impact(
+        incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return await _done(call)
 
 
@@ -178,7 +184,9 @@ async def cause(
         detection=detection or current.detection,
         lessons=current.lessons + ((lesson,) if lesson else ()),
     )
-    await call.bot.incidents.set_cause(incident.id, changed, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.set_cause(
+        incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return await _done(call)
 
 
@@ -190,7 +198,7 @@ async def _done(call: Call) -> Message:
 async def report(call: Call) -> Message:
     """Write the report with what is known now."""
     incident = await call.incident()
-    await call.bot.reports.enqueue(incident.id, cause=call.cause)
+    await call.bot.reports.enqueue(incident.id, idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "reporting", incident=incident))
 
 
@@ -202,7 +210,13 @@ async def followup(
     incident = await call.incident()
     labels = [item.strip() for item in (label or "").split(",") if item.strip()]
     made = await call.bot.followups.open(
-        incident.id, title, owner=owner, due=due, labels=labels, by=await call.person(), cause=call.cause
+        incident.id,
+        title,
+        owner=owner,
+        due=due,
+        labels=labels,
+        by=await call.person(),
+        idempotency_key=call.idempotency_key,
     )
     return Message.of((await call.translations()).render_block("replies", "followup", followup=made))
 

@@ -13,7 +13,7 @@ from bot.messages.runbook import actions
 from bot.services.ops import aliases, find, read, start
 from bot.signature import Rest, tokenize
 from handlers.slack.commands.group import Command
-from handlers.slack.commands.runbook import from_here
+from handlers.slack.commands.runbook import run_request
 from handlers.slack.context import Call
 
 OPS = Command("ops")
@@ -22,14 +22,14 @@ OPS = Command("ops")
 @OPS.verb("/ops freeze Buen Fin: nadie toca producción")
 async def freeze(call: Call, reason: Rest) -> Message:
     """The kill switch: nothing is changed until it is lifted."""
-    await call.bot.runs.freeze(reason, by=await call.person(), cause=call.cause)
+    await call.bot.runs.freeze(reason, by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("runbook", "frozen", reason=reason))
 
 
 @OPS.verb("/ops thaw")
 async def thaw(call: Call) -> Message:
     """Lift the kill switch."""
-    await call.bot.runs.thaw(by=await call.person(), cause=call.cause)
+    await call.bot.runs.thaw(by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("runbook", "thawed"))
 
 
@@ -47,8 +47,8 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
         return await _help(call, words[:-1])
     runs = call.bot.runs
     ops_request = read(line or "", call.bot.deps.team, runs.library)
-    context = await from_here(call, environment=ops_request.environment, dry_run=ops_request.dry_run)
-    return progress(await start(runs, ops_request, **context), await call.translations())
+    request = await run_request(call, environment=ops_request.environment, dry_run=ops_request.dry_run)
+    return progress(await start(runs, ops_request, request), await call.translations())
 
 
 async def _help(call: Call, words: Sequence[str]) -> Message:

@@ -24,9 +24,9 @@ async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity
         if not text:
             raise BadInput("text_missing")
         incident = await call.bot.incidents.declare(
-            unescape_slack(text), sev or Severity.SEV2, by=person, cause=f"{call.cause}/declare"
+            unescape_slack(text), sev or Severity.SEV2, by=person, idempotency_key=f"{call.idempotency_key}/declare"
         )
-    await call.bot.paging.page(incident, name, text or incident.title, by=person, cause=call.cause)
+    await call.bot.paging.page(incident, name, text or incident.title, by=person, idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "paging", team=name, incident=incident))
 
 
@@ -34,7 +34,7 @@ async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity
 async def ack(call: Call) -> Message:
     """Acknowledge the page of this incident."""
     incident = await call.incident()
-    await call.bot.incidents.acknowledge(incident.id, by=await call.person(), cause=call.cause)
+    await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "done"))
 
 
@@ -42,7 +42,7 @@ async def ack(call: Call) -> Message:
 async def resolve(call: Call) -> Message:
     """Resolve the page of this incident; the incident itself stays open."""
     incident = await call.incident()
-    await call.bot.paging.resolve(incident, by=await call.person(), cause=call.cause)
+    await call.bot.paging.resolve(incident, by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "done"))
 
 

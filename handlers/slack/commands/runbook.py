@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bot.actions.catalogue import ACTIONS
 from bot.domain.errors import BadInput
-from bot.domain.run import normalize_run_id
+from bot.domain.run import RunRequest, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress, runs
 from bot.messages.runbook import library, runbook
@@ -46,8 +44,8 @@ async def run(call: Call, line: Rest) -> Message:
         name.replace("-", "_"): unescape_slack(value) for name, value in given.options.items() if name not in OPTIONS
     }
     environment, dry_run = given.options.get("environment"), given.options.get("dry-run") == "true"
-    context = await from_here(call, environment=environment, dry_run=dry_run)
-    started = await call.bot.runs.start(given.words[0], inputs, **context)
+    request = await run_request(call, environment=environment, dry_run=dry_run)
+    started = await call.bot.runs.start(given.words[0], inputs, request)
     return progress(started, await call.translations())
 
 
@@ -63,24 +61,28 @@ async def status(call: Call, run: str | None = None) -> Message:
 @RUNBOOK.verb("/runbook cancel R-3fa91c")
 async def cancel(call: Call, run: str) -> Message:
     """Stop a run at once."""
-    stopped = await call.bot.runs.cancel(normalize_run_id(run), by=await call.person(), cause=call.cause)
+    stopped = await call.bot.runs.cancel(
+        normalize_run_id(run), by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return progress(stopped, await call.translations())
 
 
 @RUNBOOK.verb("/runbook undo R-3fa91c")
 async def undo(call: Call, run: str) -> Message:
     """Undo what a run has done."""
-    undone = await call.bot.runs.undo(normalize_run_id(run), by=await call.person(), cause=call.cause)
+    undone = await call.bot.runs.undo(
+        normalize_run_id(run), by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return progress(undone, await call.translations())
 
 
-async def from_here(call: Call, *, environment: str | None, dry_run: bool) -> dict[str, Any]:
-    """What a run that is asked for by this call is told beside its inputs."""
-    return {
-        "by": await call.person(),
-        "cause": call.cause,
-        "incident": await call.bot.incidents.in_channel(call.channel_id or ""),
-        "channel": call.channel_id,
-        "environment": environment,
-        "dry_run": dry_run,
-    }
+async def run_request(call: Call, *, environment: str | None, dry_run: bool) -> RunRequest:
+    """The request for a run that this call makes, for the incident of its channel if there is one."""
+    return RunRequest(
+        by=await call.person(),
+        idempotency_key=call.idempotency_key,
+        incident=await call.bot.incidents.in_channel(call.channel_id or ""),
+        channel=call.channel_id,
+        environment=environment,
+        dry_run=dry_run,
+    )

@@ -66,9 +66,9 @@ async def _answer(
         incident, by=person, what=what, service=service, window=window, between=between
     )
     if incident and incident.channel:
-        await snapshots.into_channel(incident, snapshot_request, cause=call.cause)
+        await snapshots.into_channel(incident, snapshot_request, idempotency_key=call.idempotency_key)
         return Message.of(words.render_block("snapshot", "in_channel"))
     taken = await snapshots.take(snapshot_request)
     await call.reply(snapshots.message(taken, words))
-    text = await snapshots.send_charts(taken, person, words, cause=call.cause)
+    text = await snapshots.send_charts(taken, person, words, idempotency_key=call.idempotency_key)
     return Message.of(text) if text else None
