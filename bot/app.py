@@ -19,6 +19,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.integrations.alertmanager import Alertmanager
 from bot.integrations.github.github import GitHub
+from bot.integrations.github.session import App
 from bot.integrations.helm import Helm
 from bot.integrations.http import Http
 from bot.integrations.pagerduty import OnCallCache, PagerDuty
@@ -178,8 +179,7 @@ def _github(settings: Settings) -> GitHub | None:
         token.get_secret_value() if token else None,
         settings.github_repository,
         str(settings.github_api_url).rstrip("/"),
-        app_id=settings.github_app_id,
-        private_key=key.get_secret_value() if key else None,
+        app=App(settings.github_app_id, key.get_secret_value()) if settings.github_app_id and key else None,
     )
 
 

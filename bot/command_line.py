@@ -16,11 +16,11 @@ import typer
 from bot.app import running_bot
 from bot.cli import incident, runbook
 from bot.cli.doctor import run_checks
-from bot.cli.terminal import exit_with, settings_or_exit
+from bot.cli.terminal import Language, exit_with, settings_or_exit
 from bot.domain.errors import BotError
 from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
-from bot.settings import Locale, Settings
+from bot.settings import Settings
 from bot.store.migrate import upgrade
 from handlers.app import Server
 from handlers.http_server import listen
@@ -50,7 +50,7 @@ def demo(
     auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end and exit.")] = False,
     out: Annotated[Path, typer.Option(help="Where --auto leaves the report.")] = Path("out"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the web page; 0 takes a free one.")] = 8080,
-    lang: Annotated[Locale, typer.Option(help="The team's language.")] = "es",
+    lang: Language = "es",
     speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Seconds of the world in one of ours.")] = None,
     scenario: Annotated[str, typer.Option(help="What goes wrong.")] = "render-latency",
 ) -> None:

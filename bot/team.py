@@ -24,12 +24,12 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.policy import Policy, Risk, Rule, Window
 from bot.domain.times import parse_duration
+from bot.domain.translated import Translated
 from bot.yaml_text import load
 
 PRODUCTION = "production"  # the environment whose figures, rules and rights count
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Words = dict[Literal["es", "en"], str]
 
 
 class _Part(BaseModel):
@@ -115,7 +115,7 @@ class Team(_Part):
 class UsualFollowUp(_Part):
     """Something that is to be done after every incident of a severity."""
 
-    title: Words
+    title: Translated
     owner: str | None = None
     due_in: Duration | None = None
 
@@ -123,7 +123,7 @@ class UsualFollowUp(_Part):
 class SeverityPolicy(_Part):
     """What a severity means for people."""
 
-    title: Words
+    title: Translated
     page: list[str] = Field(default_factory=list, description="teams that are paged when one is declared")
     invite: list[str] = Field(default_factory=list, description="teams that are invited to the channel")
     update_every: Duration | None = Field(None, description="how often an update is due")
@@ -133,7 +133,7 @@ class SeverityPolicy(_Part):
 class Query(_Part):
     """One figure of the catalogue. `$service` and `$namespace` are filled in, quoted for PromQL."""
 
-    title: Words
+    title: Translated
     promql: str
     unit: Literal["ms", "s", "%", "fps", "req/s", "count", "bytes", "cores", ""] = ""
     threshold: float | None = None
@@ -141,7 +141,7 @@ class Query(_Part):
 
 
 class Board(_Part):
-    title: Words
+    title: Translated
     queries: list[str]
 
 
@@ -220,7 +220,7 @@ class DrillPolicy(_Part):
 class PlannedDrill(_Part):
     """A drill that is held every year."""
 
-    title: Words
+    title: Translated
     months: list[Annotated[int, Field(ge=1, le=12)]] = Field(min_length=1)
     scenarios: list[str] = Field(default_factory=list, description="what `/drill start` may be given; one is enough")
 

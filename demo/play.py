@@ -18,7 +18,6 @@ from bot.domain.incident import Milestone
 from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
-from bot.settings import Locale
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
@@ -35,7 +34,7 @@ PERSONS_SPEED = 10.0  # the same while a person responds
 TO_OPEN_THE_PAGE = 5.0  # seconds until it begins
 
 
-async def play(*, auto: bool, out: Path, port: int, locale: Locale, speed: float, scenario: str) -> int:
+async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, scenario: str) -> int:
     """Serve the demo; with `auto` play it and give 0 only if all of it came about.
 
     Raises OSError when the port is taken or `out` cannot be written to.

@@ -85,10 +85,7 @@ class Pruned:
 
 @action("aws.rds_status", risk=Risk.READ, example="/ops rds_status tamv-prod-postgres")
 async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatus:
-    """How a database stands, and its newest snapshot.
-
-    es: Cómo está una base de datos, y su última copia.
-    """
+    """How a database stands, and its newest snapshot."""
     there = await _require_exists(ctx, _database(ctx, database))
     newest = await ctx.aws.newest_snapshot(there.name)
     return DatabaseStatus(
@@ -108,10 +105,7 @@ async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatu
     "aws.rds_snapshot", risk=Risk.CHANGE, target="database/{database}", example="/ops rds_snapshot tamv-prod-postgres"
 )
 async def rds_snapshot(ctx: Context, database: str | None = None, within: Duration = timedelta(hours=1)) -> Snapshotted:
-    """Take a snapshot of a database and wait until it is complete.
-
-    es: Saca una copia de una base de datos y espera a que esté completa.
-    """
+    """Take a snapshot of a database and wait until it is complete."""
     name = (await _require_exists(ctx, _database(ctx, database))).name
     snapshot = f"{name}-{re.sub('[^a-z0-9]+', '-', ctx.key.lower())}"[:200].strip("-")
     await ctx.aws.make_snapshot(name, snapshot, ctx.key)
@@ -141,10 +135,7 @@ async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
 async def rds_restore(
     ctx: Context, snapshot: Identifier, into: Identifier, within: Duration = timedelta(hours=3)
 ) -> Restored:
-    """Restore a snapshot into a new instance and wait for it; never over one that exists.
-
-    es: Restaura una copia en una instancia nueva y la espera; nunca encima de una que existe.
-    """
+    """Restore a snapshot into a new instance and wait for it; never over one that exists."""
     current = await ctx.aws.snapshot(snapshot)
     if current is None:
         raise NotFound("no_such_snapshot", snapshot=snapshot)
@@ -177,10 +168,7 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
 
 @action("aws.rds_protect", risk=Risk.CHANGE, target="database/{database}")
 async def rds_protect(ctx: Context, database: Identifier) -> Protected:
-    """Let nobody delete an instance by mistake; RDS refuses it from then on, an undo's too.
-
-    es: Que nadie borre una instancia por error; desde entonces RDS lo rechaza, también al deshacer.
-    """
+    """Let nobody delete an instance by mistake; RDS refuses it from then on, an undo's too."""
     there = await _require_exists(ctx, database)
     await ctx.aws.protect(there.name)
     return Protected(there.name)
@@ -190,10 +178,7 @@ async def rds_protect(ctx: Context, database: Identifier) -> Protected:
 async def rds_failover(
     ctx: Context, database: str | None = None, within: Duration = timedelta(minutes=15)
 ) -> FailedOver:
-    """Let the standby in the other zone take over; connections break for a minute or two.
-
-    es: La réplica de la otra zona toma el relevo; las conexiones se cortan un minuto o dos.
-    """
+    """Let the standby in the other zone take over; connections break for a minute or two."""
     there = await _require_exists(ctx, _database(ctx, database))
     if not there.multi_az or there.zone is None:
         raise WrongState("not_multi_az", name=there.name)
@@ -214,10 +199,7 @@ async def rds_failover(
     "aws.s3_prune", risk=Risk.DESTRUCTIVE, target="backups/{backups}", example="/ops s3_prune database older_than=30d"
 )
 async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(days=30)) -> Pruned:
-    """Delete backups of more than an age; the newest stay whatever their age, and all while the last one failed.
-
-    es: Borra las copias que pasan de una edad; las más nuevas quedan siempre, y todas si la última falló.
-    """
+    """Delete backups of more than an age; the newest stay whatever their age, and all while the last one failed."""
     target = backups_of(ctx, backups)
     foreseen = ctx.planned.get("cutoff")
     cutoff = datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() - older_than

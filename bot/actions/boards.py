@@ -13,10 +13,10 @@ from functools import partial
 from bot.domain.errors import BadInput, BotError, NotFound, Unavailable
 from bot.domain.nearest import nearest
 from bot.domain.snapshot import Direction, MetricDefinition, Missing, Series, Snapshot, build_result
+from bot.domain.translated import Translated
 from bot.integrations.base import retry
 from bot.integrations.prometheus import Line, Prometheus, fill
 from bot.team import PRODUCTION, Query, TeamFile
-from bot.team import Words as Titles
 
 WINDOW = timedelta(hours=1)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=60)
@@ -148,7 +148,7 @@ def _filled(promql: str, team: TeamFile, service: str | None) -> str:
     return fill(promql, service=service, namespace=namespace)
 
 
-def _title(titles: Titles) -> dict[str, str]:
+def _title(titles: Translated) -> dict[str, str]:
     return {str(locale): text for locale, text in titles.items()}
 
 

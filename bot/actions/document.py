@@ -36,12 +36,12 @@ def _overview(actions: Registry) -> str:
     rows = ["| action | what | risk | can be undone |", "|---|---|---|---|"]
     for action in actions.all():
         link = f"[`{action.name}`](#{action.name.replace('.', '')})"
-        rows.append(f"| {link} | {cell(action.summary())} | {action.risk} | {'yes' if action.undo else '-'} |")
+        rows.append(f"| {link} | {cell(action.summary)} | {action.risk} | {'yes' if action.undo else '-'} |")
     return "\n".join(rows) + "\n"
 
 
 def _action_section(action: Action) -> str:
-    lines = [f"### {action.name}\n", f"{action.summary()}\n", f"- Risk: {action.risk}"]
+    lines = [f"### {action.name}\n", f"{action.summary}\n", f"- Risk: {action.risk}"]
     if action.undo:
         lines.append(f"- Undo: {(action.undo.__doc__ or '').strip().partition(chr(10))[0]}")
     if action.target:

@@ -47,10 +47,7 @@ class Answered:
 
 @action("flow.wait", risk=Risk.READ)
 async def wait(ctx: Context, duration: Duration) -> Waited:
-    """Let time pass.
-
-    es: Deja pasar un tiempo.
-    """
+    """Let time pass."""
     if not ctx.dry_run:
         await ctx.clock.sleep((ctx.began + duration - ctx.clock.now()).total_seconds())
     return Waited(timedelta.total_seconds(duration))
@@ -58,10 +55,7 @@ async def wait(ctx: Context, duration: Duration) -> Waited:
 
 @action("flow.check", risk=Risk.READ)
 async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
-    """Go on only if a condition holds.
-
-    es: Sigue solo si se cumple una condición.
-    """
+    """Go on only if a condition holds."""
     if not that:
         raise WrongState("condition_failed", why=otherwise)
     return Checked(that)
@@ -69,10 +63,7 @@ async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
 
 @action("flow.approve", risk=Risk.READ, waits_for=WaitsFor.APPROVAL)
 async def approve(ctx: Context, question: Question) -> Approved:
-    """Go on only when somebody else agrees; the step's `approval` says who, how many and until when.
-
-    es: Sigue solo si otra persona está de acuerdo; el `approval` del paso dice quién, cuántas y hasta cuándo.
-    """
+    """Go on only when somebody else agrees; the step's `approval` says who, how many and until when."""
     return Approved([person for person, _ in await _decision(ctx)])
 
 
@@ -84,10 +75,7 @@ async def ask(
     options: list[str] | None = None,
     default: str | None = None,
 ) -> Answered:
-    """Ask the people in the channel; the answer comes by a form and has a type.
-
-    es: Pregunta a la gente del canal; la respuesta llega por un formulario y tiene un tipo.
-    """
+    """Ask the people in the channel; the answer comes by a form and has a type."""
     if (type == "choice") != bool(options):
         raise BadInput("choice_without_options")
     spec = Input(type=type, options=options or [])
@@ -118,19 +106,13 @@ class Window:
 
 @action("flow.next_window", risk=Risk.READ, example="/ops flow.next_window 02:00 04:00 notice=24h")
 async def next_window(ctx: Context, opens: time, closes: time, notice: Duration = timedelta(hours=24)) -> Window:
-    """When the next maintenance window is (UTC) that leaves so much time to tell people before.
-
-    es: Cuándo es la próxima ventana de mantenimiento (UTC) que deja ese tiempo para avisar antes.
-    """
+    """When the next maintenance window is (UTC) that leaves so much time to tell people before."""
     return Window(*DailyWindow(opens, closes).next(ctx.clock.now() + notice))
 
 
 @action("flow.window", risk=Risk.READ)
 async def window(ctx: Context, begins: AwareDatetime, ends: AwareDatetime) -> Window:
-    """Go on only inside a maintenance window: waits until it opens, stops when it is over.
-
-    es: Sigue solo dentro de una ventana de mantenimiento: espera a que abra y para cuando se acaba.
-    """
+    """Go on only inside a maintenance window: waits until it opens, stops when it is over."""
     if not ctx.dry_run and (left := (begins - ctx.clock.now()).total_seconds()) > 0:
         await ctx.clock.sleep(left)
     if ctx.clock.now() >= ends:

@@ -15,6 +15,7 @@ from bot.domain.errors import NotFound, WrongState
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
 from bot.integrations.github.code import Pull
+from bot.integrations.github.github import IssueDraft
 from bot.integrations.github.workflows import WorkflowRun
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
@@ -105,15 +106,12 @@ class Status:
 
 @action("github.create_issue", risk=Risk.CHANGE, example="/ops github.create_issue 'Alertar antes' labels=monitoring")
 async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> IssueCreated:
-    """File an issue; labels are separated by commas.
-
-    es: Abre un issue; las etiquetas van separadas por comas.
-    """
+    """File an issue; labels are separated by commas."""
     github, wanted = ctx.github, [label.strip() for label in labels.split(",") if label.strip()]
 
     @effect("github.create_issue")
     async def file(title: str, labels: list[str]) -> IssueCreated:
-        made = await github.create_issue(ctx.key, title, body, labels=labels)
+        made = await github.create_issue(ctx.key, IssueDraft(title, body, tuple(labels)))
         return IssueCreated(made.number, made.url)
 
     return await file(title, wanted) or IssueCreated(0, "")
@@ -129,10 +127,7 @@ async def close_issue(ctx: Context, done: IssueCreated) -> IssueCreated:
 
 @action("github.create_branch", risk=Risk.CHANGE, target="branch/{branch}", example="/ops create_branch hotfix/lento")
 async def create_branch(ctx: Context, branch: Branch, base: Branch | None = None) -> Branched:
-    """A branch from the newest commit of another one (of the default one).
-
-    es: Una rama desde el último commit de otra (de la principal).
-    """
+    """A branch from the newest commit of another one (of the default one)."""
     code, there, begins = ctx.github.code, await ctx.github.code.head(branch), await ctx.github.code.head(base)
     if begins is None:
         raise NotFound("no_such_branch", branch=base)
@@ -159,10 +154,7 @@ async def delete_branch(ctx: Context, done: Branched) -> Branched:
 async def open_pull_request(
     ctx: Context, branch: Branch, title: Title, body: str = "", base: Branch | None = None, draft: bool = False
 ) -> PullRequestOpened:
-    """Propose a branch for merging.
-
-    es: Propone unir una rama.
-    """
+    """Propose a branch for merging."""
     code, into = ctx.github.code, await ctx.github.code.head(base)
     if into is None:
         raise NotFound("no_such_branch", branch=base)
@@ -186,10 +178,7 @@ async def close_pull_request(ctx: Context, done: PullRequestOpened) -> PullReque
 
 @action("github.request_review", risk=Risk.CHANGE)
 async def request_review(ctx: Context, number: Number, reviewers: str = "") -> ReviewRequested:
-    """Ask for a review: the people named (separated by commas), or else the owners of what is changed.
-
-    es: Pide revisión a las personas nombradas (separadas por comas) o, si no, a los dueños de lo que cambia.
-    """
+    """Ask for a review: the people named (separated by commas), or else the owners of what is changed."""
     pull = await ctx.github.code.pull(number)
     handles = [reviewer.strip() for reviewer in reviewers.split(",") if reviewer.strip()] or await _owners(ctx, pull)
     people = [handle.removeprefix("@") for handle in handles if "/" not in handle]
@@ -202,10 +191,7 @@ async def request_review(ctx: Context, number: Number, reviewers: str = "") -> R
 
 @action("github.merge", risk=Risk.DISRUPTIVE, target="pull/{number}", example="/ops github.merge 42")
 async def merge(ctx: Context, number: Number) -> Merged:
-    """Squash and merge, when the checks are green and an owner of every changed file has approved.
-
-    es: Une (squash) cuando las comprobaciones están en verde y ha aprobado un dueño de cada archivo cambiado.
-    """
+    """Squash and merge, when the checks are green and an owner of every changed file has approved."""
     pull = await ctx.github.code.pull(number)
     if not pull.merged:
         if pull.sha != ctx.planned.get("sha", pull.sha):  # what was approved is another commit
@@ -232,10 +218,7 @@ async def dispatch_workflow(
     inputs: dict[str, str] | None = None,
     within: Duration = timedelta(minutes=30),
 ) -> Dispatched:
-    """Start a workflow with its inputs, and wait until it has succeeded.
-
-    es: Lanza un workflow con sus entradas y espera a que termine bien.
-    """
+    """Start a workflow with its inputs, and wait until it has succeeded."""
     workflows, head = ctx.github.workflows, await ctx.github.code.head(branch)
     if head is None:
         raise NotFound("no_such_branch", branch=branch)
@@ -267,10 +250,7 @@ async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
 
 @action("github.workflow_status", risk=Risk.READ, example="/ops workflow_status cd_canary.yml")
 async def workflow_status(ctx: Context, workflow: Workflow, branch: Branch | None = None) -> Status:
-    """How the newest run of a workflow went.
-
-    es: Cómo fue la última ejecución de un workflow.
-    """
+    """How the newest run of a workflow went."""
     return Status(workflow, await ctx.github.workflows.newest_run(workflow, branch))
 
 
@@ -323,11 +303,7 @@ async def wait_for_approval(
     within: Duration = timedelta(minutes=30),
     remind_every: Duration = timedelta(minutes=10),
 ) -> Ready:
-    """Wait until a pull request may be merged: green and approved by owners, who are reminded; or give up.
-
-    es: Espera a que un pull request se pueda unir: en verde y aprobado por sus dueños, a quienes se lo recuerda; o
-    se rinde.
-    """
+    """Wait until a pull request may be merged: green and approved by owners, who are reminded; or give up."""
     until, reminders = _until(ctx, within), 0
     while True:
         pull, now = await ctx.github.code.pull(number), ctx.clock.now()
@@ -355,10 +331,7 @@ async def wait_for_build(
     workflow: Workflow = "ci.yml",
     within: Duration = timedelta(minutes=30),
 ) -> Built:
-    """Wait until the image of a merged pull request is built; its tag is PREFIX-YYYYMMDD-SHA.
-
-    es: Espera a que esté construida la imagen de un pull request unido; su tag es PREFIJO-AAAAMMDD-SHA.
-    """
+    """Wait until the image of a merged pull request is built; its tag is PREFIX-YYYYMMDD-SHA."""
     until, pull = _until(ctx, within), await ctx.github.code.pull(number)
     if ctx.dry_run:
         return Built("", "", until, "")

@@ -52,10 +52,7 @@ class Upgraded:
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
 async def history(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
-    """The revisions of a release, with chart, app version and status.
-
-    es: Las revisiones de un release, con chart, versión y estado.
-    """
+    """The revisions of a release, with chart, app version and status."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     return _release_facts(ctx, release, ns, revisions, await _last_good(ctx, release, ns, revisions))
@@ -63,10 +60,7 @@ async def history(ctx: Context, release: Name, namespace: str | None = None) -> 
 
 @action("helm.status", risk=Risk.READ)
 async def status(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
-    """The present revision of a release.
-
-    es: La revisión actual de un release.
-    """
+    """The present revision of a release."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     return _release_facts(ctx, release, ns, revisions[-1:], await _last_good(ctx, release, ns, revisions))
@@ -76,10 +70,7 @@ async def status(ctx: Context, release: Name, namespace: str | None = None) -> R
 async def upgrade(
     ctx: Context, release: Name, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
 ) -> Upgraded:
-    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back what does not start.
-
-    es: Instala o actualiza con un tag de imagen y los valores del release; espera, y vuelve atrás si no arranca.
-    """
+    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back what does not start."""
     return await _upgraded(ctx, release, namespace, {"image.tag": tag, **(values or {})})
 
 
@@ -87,10 +78,7 @@ async def upgrade(
 async def canary(
     ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
-    """Give a share of the traffic to a new version.
-
-    es: Da a una versión nueva una parte del tráfico.
-    """
+    """Give a share of the traffic to a new version."""
     return await _upgraded(ctx, release, namespace, {"image.tag": tag, CANARY_ON: "true", CANARY_WEIGHT: str(weight)})
 
 
@@ -98,10 +86,7 @@ async def canary(
 async def promote(
     ctx: Context, release: Name, weight: Literal[50, 100] = 100, namespace: str | None = None
 ) -> Upgraded:
-    """Give the canary more of the traffic. Only after a canary, which in production was watched.
-
-    es: Da al canary más tráfico. Solo después de un canary, y en producción uno que se vigiló.
-    """
+    """Give the canary more of the traffic. Only after a canary, which in production was watched."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
@@ -113,11 +98,7 @@ async def promote(
 async def rollback(
     ctx: Context, release: Name, revision: Annotated[int, Field(ge=1)] | None = None, namespace: str | None = None
 ) -> Upgraded:
-    """Back to the last revision that was good (never a failed one), and wait for it; a cut-off command is mended so.
-
-    es: Vuelve a la última revisión buena (nunca a una fallida) y la espera; así se arregla también un comando
-    cortado.
-    """
+    """Back to the last revision that was good (never a failed one), and wait for it; a cut-off command is mended so."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     good = await _last_good(ctx, release, ns, revisions) if revision is None else None

@@ -38,10 +38,7 @@ class Checked:
 async def check(
     ctx: Context, service: str | None = None, within: Duration = timedelta(0), required: bool = True
 ) -> Checked:
-    """Ask the health endpoints of a service, or of all; with `within`, until they are well.
-
-    es: Pregunta a los endpoints de salud de un servicio, o de todos; con `within`, hasta que estén bien.
-    """
+    """Ask the health endpoints of a service, or of all; with `within`, until they are well."""
     endpoints = _endpoints(ctx, service)
     until = ctx.began + within
     while True:

@@ -99,10 +99,7 @@ class Lines:
 async def scale(
     ctx: Context, deployment: Name, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
 ) -> Scaled:
-    """Set how many replicas a deployment runs; tells when an autoscaler owns the number.
-
-    es: Pone cuántas réplicas tiene un deployment; dice si un autoescalador manda sobre ese número.
-    """
+    """Set how many replicas a deployment runs; tells when an autoscaler owns the number."""
     ns = _allowed(ctx, deployment, namespace)
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
@@ -131,10 +128,7 @@ async def restore_replicas(ctx: Context, done: Scaled) -> Scaled:
 async def set_node_selector(
     ctx: Context, deployment: Name, selector: dict[str, str], namespace: Name | None = None
 ) -> Selected:
-    """Move the pods to nodes with these labels.
-
-    es: Mueve los pods a nodos con estas etiquetas.
-    """
+    """Move the pods to nodes with these labels."""
     ns = _allowed(ctx, deployment, namespace)
     current = await ctx.kubernetes.deployments.node_selector(deployment, ns)
     now: dict[str, str | None] = {name: current.get(name) for name in selector}
@@ -162,10 +156,7 @@ async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
 async def set_env(
     ctx: Context, deployment: Name, variables: dict[str, str], namespace: Name | None = None
 ) -> Environment:
-    """Set environment variables; names that hold secrets are refused.
-
-    es: Pone variables de entorno; se rechazan los nombres que guardan secretos.
-    """
+    """Set environment variables; names that hold secrets are refused."""
     ns = _allowed(ctx, deployment, namespace)
     refuse_secrets(variables)
     container, current = await ctx.kubernetes.deployments.env(deployment, ns)
@@ -192,10 +183,7 @@ async def restore_env(ctx: Context, done: Environment) -> Environment:
 
 @action("kubernetes.restart", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops restart xr-engine")
 async def restart(ctx: Context, deployment: Name, namespace: Name | None = None) -> Restarted:
-    """A rolling restart, waited for.
-
-    es: Reinicio progresivo, con espera.
-    """
+    """A rolling restart, waited for."""
     ns = _allowed(ctx, deployment, namespace)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
     await ctx.kubernetes.deployments.restart(deployment, ns, at)
@@ -207,10 +195,7 @@ async def restart(ctx: Context, deployment: Name, namespace: Name | None = None)
 async def rollout_status(
     ctx: Context, deployment: Name, namespace: Name | None = None, wait: bool = False
 ) -> RolledOut:
-    """How far a rollout is; with `wait`, when it is done.
-
-    es: Por dónde va un despliegue; con `wait`, cuándo ha terminado.
-    """
+    """How far a rollout is; with `wait`, when it is done."""
     ns = ctx.namespace(deployment, namespace)
     if wait and not ctx.dry_run:
         return await _rolled_out(ctx, deployment, ns)
@@ -222,10 +207,7 @@ async def rollout_status(
 async def rollout_undo(
     ctx: Context, deployment: Name, revision: int | None = None, namespace: Name | None = None
 ) -> Restored:
-    """Go back to the revision before, or to a given one.
-
-    es: Vuelve a la revisión anterior, o a la que se diga.
-    """
+    """Go back to the revision before, or to a given one."""
     ns = _allowed(ctx, deployment, namespace)
     now = (await ctx.kubernetes.deployments.rollout(deployment, ns)).revision
     earlier = [number for number in await ctx.kubernetes.deployments.revisions(deployment, ns) if number < now]
@@ -240,10 +222,7 @@ async def rollout_undo(
 
 @action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
 async def pods(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """The pods of a service.
-
-    es: Los pods de un servicio.
-    """
+    """The pods of a service."""
     ns = ctx.namespace(service, namespace)
     return Table(ns, [asdict(pod) for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")])
 
@@ -256,10 +235,7 @@ async def top_pods(
     namespace: Name | None = None,
     most: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> Table:
-    """What uses the most CPU or memory.
-
-    es: Qué usa más CPU o memoria.
-    """
+    """What uses the most CPU or memory."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     used = sorted(await ctx.kubernetes.pods.top(ns), key=lambda usage: getattr(usage, by), reverse=True)
     return Table(ns, [asdict(usage) for usage in used[:most]])
@@ -267,10 +243,7 @@ async def top_pods(
 
 @action("kubernetes.top_nodes", risk=Risk.READ)
 async def top_nodes(ctx: Context) -> Table:
-    """What the nodes use.
-
-    es: Cuánto usan los nodos.
-    """
+    """What the nodes use."""
     return Table("-", [asdict(usage) for usage in await ctx.kubernetes.pods.top_nodes()])
 
 
@@ -285,10 +258,7 @@ async def logs(
     previous: bool = False,
     namespace: Name | None = None,
 ) -> Lines:
-    """The newest lines of all pods of a service, with secrets taken out.
-
-    es: Las últimas líneas de todos los pods de un servicio, sin secretos.
-    """
+    """The newest lines of all pods of a service, with secrets taken out."""
     ns = ctx.namespace(service, namespace)
     names = [pod.name for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")]
     by_pod = await ctx.kubernetes.pods.logs(
@@ -304,10 +274,7 @@ async def logs(
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
 async def events(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """What the cluster says has happened in the service's namespace, the newest last.
-
-    es: Lo que el clúster dice que ha pasado en el namespace del servicio, lo último al final.
-    """
+    """What the cluster says has happened in the service's namespace, the newest last."""
     ns = ctx.namespace(service, namespace)
     happened = [
         cluster_event for cluster_event in await ctx.kubernetes.pods.events(ns) if service in cluster_event.about
@@ -369,10 +336,7 @@ async def describe(
     service: str | None = None,
     namespace: str | None = None,
 ) -> Described:
-    """How a pod, a deployment, a job or a node stands: its containers, its conditions, its events.
-
-    es: Cómo está un pod, un deployment, un job o un nodo: sus contenedores, sus condiciones, sus eventos.
-    """
+    """How a pod, a deployment, a job or a node stands: its containers, its conditions, its events."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     rows = [asdict(describe_line) for describe_line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
     rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
@@ -393,10 +357,7 @@ class ShutDown:
     example="/ops kubernetes.shut_down",
 )
 async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
-    """Shut services down, all of them when none is named; each one even where another one refuses.
-
-    es: Apaga servicios, todos si no se nombra ninguno; cada uno aunque otro se resista.
-    """
+    """Shut services down, all of them when none is named; each one even where another one refuses."""
     running = [
         name
         for name, service in ctx.team.services.items()

@@ -65,9 +65,6 @@ async def run_job(
 ) -> Ran:
     """Run a job once, a CronJob's or that of a manifest in the repository; waits for its end and reads its log.
 
-    es: Ejecuta un job una vez, el de un CronJob o el de un manifiesto del repositorio; espera al final y lee su
-    log.
-
     `variables` and the image's `tag` go over those of its first container. It is removed when the run is cancelled.
     """
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
@@ -168,10 +165,7 @@ class Dumped:
     example="/ops kubernetes.exec_dump database service=tamv-core",
 )
 async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> Dumped:
-    """Dump the database that a service uses into its backups: streamed from a pod, checked, and read back.
-
-    es: Vuelca la base que usa un servicio en sus copias: en flujo desde un pod, comprobado y leído de vuelta.
-    """
+    """Dump the database that a service uses into its backups: streamed from a pod, checked, and read back."""
     target = backups_of(ctx, backups)
     if target.environment != ctx.environment:
         raise BadInput("no_such_environment", environment=ctx.environment, known=[target.environment])

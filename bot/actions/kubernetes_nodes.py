@@ -30,10 +30,7 @@ class Cordoned:
 
 @action("kubernetes.cordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.cordon gpu-node-2")
 async def cordon(ctx: Context, node: Node) -> Cordoned:
-    """Let no new pod come to a node; those that stand there stay.
-
-    es: Ningún pod nuevo llega a un nodo; los que están se quedan.
-    """
+    """Let no new pod come to a node; those that stand there stay."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.cordon(node)
     return Cordoned(node, before, False, [])
@@ -41,10 +38,7 @@ async def cordon(ctx: Context, node: Node) -> Cordoned:
 
 @action("kubernetes.uncordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.uncordon gpu-node-2")
 async def uncordon(ctx: Context, node: Node) -> Cordoned:
-    """Let new pods come to a node again.
-
-    es: Deja que lleguen otra vez pods nuevos a un nodo.
-    """
+    """Let new pods come to a node again."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.uncordon(node)
     return Cordoned(node, before, True, [])
@@ -55,9 +49,6 @@ async def drain(
     ctx: Context, node: Node, delete_emptydir: bool = False, wait: Duration = timedelta(minutes=5)
 ) -> Cordoned:
     """Close a node and evict its pods, as disruption budgets allow; pods of daemon sets stay.
-
-    es: Cierra un nodo y desaloja sus pods, como permitan los presupuestos de interrupción; los de daemon sets se
-    quedan.
 
     A pod with data in an emptyDir loses them: such pods are only evicted with `delete_emptydir`.
     """

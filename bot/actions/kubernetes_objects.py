@@ -55,10 +55,7 @@ class Applied:
 async def apply(
     ctx: Context, manifest: ManifestPath, service: str | None = None, namespace: str | None = None
 ) -> Applied:
-    """Let what a manifest of the repository says become so, in the namespace of a service.
-
-    es: Hace que sea así lo que dice un manifiesto del repositorio, en el namespace de un servicio.
-    """
+    """Let what a manifest of the repository says become so, in the namespace of a service."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     changed = []
     for wanted in manifests(ctx, manifest, PLURALS):
@@ -81,10 +78,7 @@ async def apply(
 async def delete(
     ctx: Context, manifest: ManifestPath, service: str | None = None, namespace: str | None = None
 ) -> Applied:
-    """Delete the objects that a manifest of the repository names, in the namespace of a service.
-
-    es: Borra los objetos que nombra un manifiesto del repositorio, en el namespace de un servicio.
-    """
+    """Delete the objects that a manifest of the repository names, in the namespace of a service."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     changed = []
     for named in reversed(manifests(ctx, manifest, PLURALS)):
@@ -164,10 +158,7 @@ async def refresh_external_secret(
     wait: Duration = timedelta(minutes=2),
     namespace: str | None = None,
 ) -> Refreshed:
-    """Let External Secrets read a secret from Vault again, and wait until it says that it has.
-
-    es: External Secrets lee otra vez un secreto de Vault; espera hasta que diga que lo ha hecho.
-    """
+    """Let External Secrets read a secret from Vault again, and wait until it says that it has."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     secrets = ctx.kubernetes.external_secrets
     now = await secrets.sync_status(secret, ns)

@@ -38,10 +38,7 @@ class Reviewed:
 
 @action("migration.gate", risk=Risk.READ)
 async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: str = "database-migration") -> Passed:
-    """Go on only when the step before was done, and drop only in a later release than the one that reads the new.
-
-    es: Sigue solo si el paso anterior está hecho, y solo elimina en una versión posterior a la que lee lo nuevo.
-    """
+    """Go on only when the step before was done, and drop only in a later release than the one that reads the new."""
     done: dict[str, str] = {}
     for run in await ctx.deps.store.runs.list_by_runbook(runbook):
         inputs = run.inputs
@@ -57,10 +54,7 @@ async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: st
 
 @action("migration.review", risk=Risk.READ)
 async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = False) -> Reviewed:
-    """Refuse a plan that mixes what destroys with anything else, or destroys before its step.
-
-    es: Rechaza un plan que mezcla lo destructivo con otra cosa, o que destruye antes de su paso.
-    """
+    """Refuse a plan that mixes what destroys with anything else, or destroys before its step."""
     if cut:
         raise WrongState("migration_plan_cut", lines=len(sql))
     statements = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines

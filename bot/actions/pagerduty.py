@@ -21,6 +21,7 @@ from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.timeline import Kind
 from bot.integrations.effects import effect
+from bot.integrations.pagerduty import PageAlert
 from bot.team import Team
 
 Text = Annotated[str, Field(min_length=1, max_length=900)]
@@ -56,10 +57,7 @@ class OnCallNow:
 
 @action("pagerduty.page", risk=Risk.CHANGE, example="/ops pagerduty.page SRETeam 'El render no responde'")
 async def page(ctx: Context, team: str, text: Text) -> Paged:
-    """Page a team about this incident, or about the text alone where there is none.
-
-    es: Avisa a un equipo de este incidente, o solo con el texto donde no hay incidente.
-    """
+    """Page a team about this incident, or about the text alone where there is none."""
     pagerduty, service = ctx.pagerduty, _team(ctx, team).pagerduty
     incident = ctx.incident_id
     key = f"{incident}/{team}/{ctx.key}" if incident else ctx.key
@@ -68,7 +66,7 @@ async def page(ctx: Context, team: str, text: Text) -> Paged:
     async def ring(team: str, text: str) -> bool:
         if incident is None:
             about = f"{ctx.team.organisation} · {text}"
-            await pagerduty.trigger(key, about, "error", ctx.team.organisation, service=service)
+            await pagerduty.trigger(key, PageAlert(about, "error", ctx.team.organisation), service=service)
             return True
         facts = {"team": team, "text": text, "key": key}
         await _append_event(ctx, lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=ctx.by, at=ctx.clock.now()))
@@ -80,10 +78,7 @@ async def page(ctx: Context, team: str, text: Text) -> Paged:
 
 @action("pagerduty.acknowledge", risk=Risk.CHANGE)
 async def acknowledge(ctx: Context) -> IncidentNote:
-    """Acknowledge this incident, and with it its pages.
-
-    es: Reconoce este incidente, y con él sus avisos.
-    """
+    """Acknowledge this incident, and with it its pages."""
 
     @effect("pagerduty.acknowledge")
     async def say(incident: str) -> None:
@@ -100,10 +95,7 @@ async def acknowledge(ctx: Context) -> IncidentNote:
 
 @action("pagerduty.resolve", risk=Risk.CHANGE)
 async def resolve(ctx: Context) -> IncidentNote:
-    """Resolve the pages of this incident; the incident itself stays open.
-
-    es: Cierra los avisos de este incidente; el incidente sigue abierto.
-    """
+    """Resolve the pages of this incident; the incident itself stays open."""
 
     @effect("pagerduty.resolve")
     async def say(incident: str) -> None:
@@ -116,10 +108,7 @@ async def resolve(ctx: Context) -> IncidentNote:
 
 @action("pagerduty.note", risk=Risk.CHANGE, example="/ops pagerduty.note 'Escalado a 10 réplicas'")
 async def note(ctx: Context, text: Text) -> IncidentNote:
-    """Note something on the timeline and at PagerDuty.
-
-    es: Anota algo en la línea de tiempo y en PagerDuty.
-    """
+    """Note something on the timeline and at PagerDuty."""
 
     @effect("pagerduty.note")
     async def say(text: str) -> None:
@@ -132,10 +121,7 @@ async def note(ctx: Context, text: Text) -> IncidentNote:
 
 @action("pagerduty.oncall", risk=Risk.READ)
 async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
-    """Who is on call now, and until when.
-
-    es: Quién está de guardia ahora, y hasta cuándo.
-    """
+    """Who is on call now, and until when."""
     _require_pagerduty(ctx)
     teams = {team: _team(ctx, team)} if team else ctx.team.teams
     duties = [

@@ -37,19 +37,13 @@ class Watched:
 
 @action("prometheus.query", risk=Risk.READ, example="/ops prometheus.query latency_p95 service=xr-engine")
 async def query(ctx: Context, query: str, service: str | None = None) -> Figures:
-    """The value of a query of the catalogue.
-
-    es: El valor de una consulta del catálogo.
-    """
+    """The value of a query of the catalogue."""
     return await _figures(ctx, query, service)
 
 
 @action("prometheus.snapshot", risk=Risk.READ, example="/ops prometheus.snapshot render service=xr-engine")
 async def snapshot(ctx: Context, board: str | None = None, service: str | None = None) -> Figures:
-    """The figures of a board.
-
-    es: Las cifras de un tablero.
-    """
+    """The figures of a board."""
     return await _figures(ctx, board, service)
 
 
@@ -61,10 +55,7 @@ async def watch(
     service: str | None = None,
     every: Duration = timedelta(seconds=30),
 ) -> Watched:
-    """Figures that must stay within their thresholds for a time; says which broke, when, by how much.
-
-    es: Cifras que deben seguir dentro de sus umbrales un tiempo; dice cuál se salió, cuándo y cuánto.
-    """
+    """Figures that must stay within their thresholds for a time; says which broke, when, by how much."""
     began, looks = ctx.began, 0
     while True:
         figures = await _figures(ctx, board, service)
@@ -91,10 +82,7 @@ async def wait_until(
     holding: Duration = timedelta(0),
     every: Duration = timedelta(seconds=15),
 ) -> Watched:
-    """Wait until the figures are back within their thresholds, and have held for a time; or give up.
-
-    es: Espera a que las cifras vuelvan a su sitio y aguanten un tiempo; o se rinde.
-    """
+    """Wait until the figures are back within their thresholds, and have held for a time; or give up."""
     began, looks = ctx.began, 0
     since: datetime | None = None
     while True:

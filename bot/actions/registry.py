@@ -46,11 +46,10 @@ class Action:
             else None
         )
 
-    def summary(self, locale: str = "en") -> str:
-        """What it does, in a sentence: the first paragraph of its docstring, in Spanish the one after `es:`."""
-        paragraphs = [" ".join(paragraph.split()) for paragraph in (self.execute.__doc__ or "").split("\n\n")]
-        text = next((paragraph for paragraph in paragraphs if paragraph.startswith(f"{locale}: ")), paragraphs[0])
-        return text.removeprefix(f"{locale}: ")
+    @property
+    def summary(self) -> str:
+        """What it does, in a sentence of English: the first paragraph of its docstring."""
+        return " ".join((self.execute.__doc__ or "").split("\n\n")[0].split())
 
     def read(self, given: dict[str, Any]) -> dict[str, Any]:
         """The parameters as plain JSON, checked. Raises BadInput that names the first one that is wrong."""

@@ -41,10 +41,7 @@ async def announce(
     begins: AwareDatetime | None = None,
     channel: Annotated[str, Field(pattern=r"^(#[a-z0-9_-]{1,80}|[CG][A-Z0-9]{2,})$")] | None = None,
 ) -> Announced:
-    """Tell the stakeholders, once.
-
-    es: Avisa a los interesados, una vez.
-    """
+    """Tell the stakeholders, once."""
     incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
 
     @effect("slack.announce")

@@ -48,10 +48,7 @@ async def search(
     window: Duration = timedelta(hours=1),
     limit: Annotated[int, Field(ge=1, le=50)] = 5,
 ) -> Traces:
-    """The slowest requests of a service, with links.
-
-    es: Las peticiones más lentas de un servicio, con enlaces.
-    """
+    """The slowest requests of a service, with links."""
     name = service or ctx.team.default_service
     if name is None:
         raise BadInput("service_needed", services=sorted(ctx.team.services))

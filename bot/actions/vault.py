@@ -39,10 +39,7 @@ class VersionRestored:
     "vault.rotate", risk=Risk.DESTRUCTIVE, target="secret/{environment}/{name}", example="/ops vault.rotate jwt-secret"
 )
 async def rotate(ctx: Context, name: str) -> Rotated:
-    """Make a secret anew; the version before is kept, and everything else in it stays.
-
-    es: Genera de nuevo un secreto; queda la versión anterior, y lo demás que hay en él no cambia.
-    """
+    """Make a secret anew; the version before is kept, and everything else in it stays."""
     secret, path = _secret(ctx, name)
     secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
     before = int(ctx.planned.get("before", secret_version.version))
@@ -76,10 +73,7 @@ async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
 async def restore_version(
     ctx: Context, name: str, version: Annotated[int, Field(ge=1)], over: Annotated[int, Field(ge=1)]
 ) -> VersionRestored:
-    """Let a secret hold again what an earlier version held, if nobody has changed it since the version `over`.
-
-    es: Un secreto vuelve a contener lo de una versión anterior, si nadie lo ha cambiado desde la versión `over`.
-    """
+    """Let a secret hold again what an earlier version held, if nobody has changed it since the version `over`."""
     secret, path = _secret(ctx, name)
     secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
     done = secret_version.version > over and await ctx.vault.matches_version(secret.mount, path, version)

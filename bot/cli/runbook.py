@@ -12,10 +12,10 @@ from bot.actions.catalogue import ACTIONS
 from bot.cli.runs import decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undone
 from bot.cli.targets import missing_targets
-from bot.cli.terminal import ask, exit_with, exit_with_error, person
+from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person
 from bot.deps import Deps
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepState, normalize_run_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as listed_runs
@@ -30,7 +30,6 @@ from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import read as read_line
 from bot.services.ops import start
-from bot.settings import Locale
 from bot.signature import tokenize
 from bot.team import PRODUCTION, TeamFile, load_team
 
@@ -39,7 +38,6 @@ single = typer.Typer()
 
 Folder = Annotated[Path, typer.Option("--folder", help="Where the runbooks are.", exists=True, file_okay=False)]
 Team = Annotated[Path, typer.Option("--team", envvar="BOT_CONFIG", help="The team's file.")]
-Language = Annotated[Locale, typer.Option("--lang", envvar="LOCALE", help="The language.")]
 As = Annotated[str | None, typer.Option("--as", help="Who asks, as the team's file knows them; else the user here.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Where = Annotated[str, typer.Option("--environment", help="production, staging …")]
@@ -142,7 +140,7 @@ def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Agree to exactly what was shown (the digest names it), and watch the run."""
     verdict = ApprovalState.APPROVED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.deps.team, by), normalize_run_id(run), step, digest, verdict)
+        lambda bot, cause: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict)
     )
 
 
@@ -151,7 +149,9 @@ def reject(run: str, step: str, digest: str, by: As = None) -> None:
     """Say no to exactly what was shown, and watch what becomes of the run; exit 0 when the no was counted."""
     verdict = ApprovalState.REJECTED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.deps.team, by), normalize_run_id(run), step, digest, verdict),
+        lambda bot, cause: decide(
+            bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict
+        ),
         tuple(RunState),
     )
 
@@ -209,14 +209,14 @@ def _quoted(word: str) -> str:
     return f"{key}={sign}{value}{sign}" if equals and " " not in key else f"{sign}{word}{sign}"
 
 
-def _library(folder: Path, team: Path, lang: Locale) -> Library:
+def _library(folder: Path, team: Path, lang: str) -> Library:
     try:
         return Library.read(folder, ACTIONS, _team(team, lang))
     except BotError as problem:
         exit_with_error(problem, lang)
 
 
-def _team(path: Path, lang: Locale) -> TeamFile:
+def _team(path: Path, lang: str) -> TeamFile:
     try:
         return load_team(path)
     except BotError as problem:

@@ -18,7 +18,7 @@ from bot.cli.terminal import exit_with_error, login, person, settings_or_exit
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.people import Person
-from bot.domain.run import ApprovalState, Run, RunState, StepState
+from bot.domain.run import ApprovalState, Run, RunState, StepRef, StepState
 from bot.domain.runbook import Runbook
 from bot.messages.run import lines, result_text
 from bot.messages.text import as_text
@@ -58,10 +58,10 @@ def undo(run_id: str, by: str | None) -> NoReturn:
     _exit(undone)
 
 
-async def decide(bot: Bot, by: Person, run_id: str, step_id: str, digest: str, verdict: ApprovalState) -> Run:
-    """Say yes or no to exactly these parameters, under the same policy as a button."""
-    await bot.runs.decide(run_id, step_id, digest, verdict, by=by, idempotency_key=_cause())
-    return await bot.deps.store.runs.get(run_id)
+async def decide(bot: Bot, by: Person, step: StepRef, verdict: ApprovalState) -> Run:
+    """Approve or reject exactly these parameters, under the same policy as a button."""
+    await bot.runs.decide(step, verdict, by=by, idempotency_key=_cause())
+    return await bot.deps.store.runs.get(step.run_id)
 
 
 async def pending_approvers(deps: Deps, run: Run, step_id: str) -> str | None:

@@ -7,7 +7,7 @@ import getpass
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -17,11 +17,20 @@ from bot.domain.errors import BotError, NotAllowed
 from bot.domain.people import Person
 from bot.messages.text import as_text
 from bot.messages.translations import load_translations
-from bot.settings import Locale, Settings, WrongSettings, load_settings
+from bot.settings import Settings, WrongSettings, languages, load_settings
 from bot.store.migrate import pending
 from bot.team import Owner, TeamFile
 
 T = TypeVar("T")
+
+
+def _spoken(value: str) -> str:
+    if value not in languages():
+        raise typer.BadParameter(f"must be one of {', '.join(languages())}")
+    return value
+
+
+Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="The language.", callback=_spoken)]
 
 
 def settings_or_exit() -> Settings:
@@ -38,7 +47,7 @@ def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
     raise typer.Exit(code)
 
 
-def exit_with_error(problem: BotError, locale: Locale) -> NoReturn:
+def exit_with_error(problem: BotError, locale: str) -> NoReturn:
     """Say what was wrong, a line for each mistake of a runbook; exit code 1."""
     mistakes = problem.facts.get("mistakes")
     exit_with(

@@ -77,6 +77,21 @@ Changed = tuple["Incident", TimelineEvent]
 
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """What makes an incident. `detected` is when its alert began, if there is one; `facts` go into the event."""
+
+    title: str
+    severity: Severity
+    by: Person
+    at: datetime
+    service: str | None = None
+    detected: datetime | None = None
+    source: str = "slack"
+    drill: bool = False
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """One incident as it is now. Times are UTC; people are Slack user ids where they have one."""
 
@@ -105,22 +120,9 @@ class Incident:
         return self.id
 
     @classmethod
-    def declare(
-        cls,
-        id: str,
-        title: str,
-        severity: Severity,
-        *,
-        by: Person,
-        at: datetime,
-        service: str | None = None,
-        detected: datetime | None = None,
-        source: str = "slack",
-        drill: bool = False,
-        facts: Mapping[str, object] | None = None,
-    ) -> Changed:
-        """A new incident. `detected` is when the alert began, if an alert told of it."""
-        title = " ".join(title.split())
+    def declare(cls, id: str, declaration: Declaration) -> Changed:
+        """A new incident, and the event that declares it. Raises BadInput for a title that is empty or too long."""
+        title, at, service = " ".join(declaration.title.split()), declaration.at, declaration.service
         if not title:
             raise BadInput("title_missing")
         if len(title) > TITLE_LIMIT:
@@ -128,23 +130,23 @@ class Incident:
         incident = cls(
             id=id,
             title=title,
-            severity=severity,
-            declared_by=by,
+            severity=declaration.severity,
+            declared_by=declaration.by,
             service=service,
-            source=source,
-            drill=drill,
-            milestones={Milestone.DETECTED: min(detected or at, at), Milestone.DECLARED: at},
+            source=declaration.source,
+            drill=declaration.drill,
+            milestones={Milestone.DETECTED: min(declaration.detected or at, at), Milestone.DECLARED: at},
             impact=Impact(services=(service,) if service else ()),
             updated_at=at,
         )
         facts = {
             "title": title,
-            "severity": severity.value,
+            "severity": declaration.severity.value,
             "service": service,
-            "source": source,
-            **(facts or {}),
+            "source": declaration.source,
+            **declaration.facts,
         }
-        return incident, TimelineEvent(Kind.DECLARED, at, by, facts)
+        return incident, TimelineEvent(Kind.DECLARED, at, declaration.by, facts)
 
     def opened_in(self, channel: str, name: str, *, by: Person, at: datetime) -> Changed:
         return replace(self, channel=channel), TimelineEvent(

@@ -121,6 +121,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRef:
+    """A step of a run, with the digest of exactly what it would do; a button carries it as `run|step|digest`."""
+
+    run_id: str
+    step_id: str
+    digest: str
+
+    @classmethod
+    def parse(cls, value: str) -> StepRef:
+        """Raises ValueError for what no button of ours carries."""
+        run_id, step_id, digest = value.split("|")
+        return cls(run_id, step_id, digest)
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """Who asks for a run, from where, and for which incident.
 

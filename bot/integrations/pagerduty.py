@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -110,6 +110,18 @@ with warnings.catch_warnings():
     import pdpyras
 
 
+@dataclass(frozen=True, slots=True)
+class PageAlert:
+    """What a page says. `severity` is critical, error, warning or info; `links` have `href` and `text`."""
+
+    summary: str
+    severity: str
+    source: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    links: Sequence[Mapping[str, str]] = ()
+    component: str | None = None
+
+
 class PagerDuty:
     """One PagerDuty account. `timeout` in seconds holds for each method as a whole.
 
@@ -134,22 +146,11 @@ class PagerDuty:
         self._user_id: str | None = None
         self._routing_keys: dict[str, str] = {}
 
-    async def trigger(
-        self,
-        dedup_key: str,
-        summary: str,
-        severity: str,
-        source: str,
-        details: Mapping[str, Any] | None = None,
-        links: Sequence[Mapping[str, str]] = (),
-        component: str | None = None,
-        *,
-        service: str | None = None,
-    ) -> None:
-        """Page, or add to the open page with this key. `severity` is critical, error, warning or info.
+    async def trigger(self, dedup_key: str, alert: PageAlert, *, service: str | None = None) -> None:
+        """Page, or add to the open page with this key.
 
-        `links` have `href` and `text`. `service` (name or id) is who is paged when it is not the routing key's own;
-        while the REST API cannot say how to reach it, the routing key's own is paged: better they than nobody.
+        `service` (name or id) is who is paged when it is not the routing key's own; while the REST API cannot say how
+        to reach it, the routing key's own is paged: better they than nobody.
         """
 
         def send(call: _Calls) -> None:
@@ -160,13 +161,13 @@ class PagerDuty:
                     raise
                 routing_key = self._routing_key
             call.events(routing_key).trigger(
-                summary[:SUMMARY_LIMIT],
-                source,
+                alert.summary[:SUMMARY_LIMIT],
+                alert.source,
                 dedup_key=dedup_key,
-                severity=severity,
-                payload={"component": component} if component else None,
-                custom_details=dict(details) if details else None,
-                links=[dict(link) for link in links],
+                severity=alert.severity,
+                payload={"component": alert.component} if alert.component else None,
+                custom_details=dict(alert.details),
+                links=[dict(link) for link in alert.links],
             )
 
         await self._do("trigger", send, writes=True)

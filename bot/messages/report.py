@@ -19,7 +19,8 @@ from bot.domain.incident import Status
 from bot.domain.report import Report
 from bot.messages.markdown import Markdown, markdown
 from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, section
-from bot.messages.translations import TEMPLATES, Translations
+from bot.messages.translations import Translations
+from bot.settings import TEMPLATES
 
 _ANCHOR = re.compile(r'<a id="([a-z0-9-]+)"></a>')
 _BOXES = {"[ ] ": "☐ ", "[x] ": "☑ "}

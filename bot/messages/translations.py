@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,9 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, StrictUnde
 
 from bot.domain.errors import BotError
 from bot.domain.people import Person
+from bot.domain.translated import ONLY
+from bot.settings import TEMPLATES
 from bot.yaml_text import load
-
-TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
 class Mrkdwn(str):
@@ -56,6 +56,8 @@ class Translations:
         self.locale = locale
         folder = root / locale
         self._labels: Mapping[str, Any] = load((folder / "labels.yaml").read_text(encoding="utf-8"))
+        actions = folder / "actions.yaml"
+        self._actions: Mapping[str, str] = load(actions.read_text(encoding="utf-8")) if actions.is_file() else {}
         self._environment = Environment(  # noqa: S701 - mrkdwn is no HTML; `finalize` escapes what Slack needs
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
@@ -93,8 +95,8 @@ class Translations:
         return "".join(template.blocks[part](template.new_context(facts))).strip()
 
     def pick(self, translated: Mapping[Any, str]) -> str:
-        """The text in this language out of a team's `{es: …, en: …}`, or in whichever there is."""
-        return translated.get(self.locale) or next(iter(translated.values()), "")
+        """A text of the team's in this language, or in whichever there is."""
+        return translated.get(self.locale) or translated.get(ONLY) or next(iter(translated.values()), "")
 
     def label(self, key: str, **facts: Any) -> str:
         """A label by its dotted key (`buttons.acknowledge`), filled with `facts`; KeyError when there is none."""
@@ -104,6 +106,10 @@ class Translations:
         if not facts:
             return str(value)
         return self._pattern(str(value)).render(facts)
+
+    def action(self, name: str, summary: str) -> str:
+        """What an action does, in a sentence; its English `summary` where this language has none."""
+        return self._actions.get(name, summary)
 
     def error(self, problem: BotError) -> str:
         """What happened, what it means and what to do next, for a person."""
@@ -163,11 +169,7 @@ def quote(text: object) -> str:
     return Mrkdwn("\n".join(f"> {escape(line)}" for line in str(text).splitlines() or [""]))
 
 
-def load_translations(locales: Iterable[str] = ("es", "en"), root: Path = TEMPLATES) -> dict[str, Translations]:
-    """Every language by its name, read once: they never change."""
-    return {locale: _words(locale, root) for locale in locales}
-
-
 @cache
-def _words(locale: str, root: Path) -> Translations:
-    return Translations(locale, root)
+def load_translations(root: Path = TEMPLATES) -> dict[str, Translations]:
+    """Every language by its name, read once. A language is a folder with `labels.yaml`, `messages/` and `reports/`."""
+    return {labels.parent.name: Translations(labels.parent.name, root) for labels in sorted(root.glob("*/labels.yaml"))}

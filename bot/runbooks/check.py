@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from bot.actions.registry import Action, Registry
 from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
-from bot.domain.runbook import LANGUAGES, STANDARD, Approval, Input, Runbook, Step, Trigger, Verify
+from bot.domain.runbook import STANDARD, Approval, Input, Runbook, Step, Trigger, Verify
 from bot.runbooks.expressions import Expressions
 from bot.team import TeamFile
 from bot.yaml_text import compose
@@ -155,18 +155,20 @@ def queries(path: Path, team: TeamFile) -> list[Mistake]:
 
 
 def _check_languages(runbook: Runbook) -> Wrong:
-    """The title is in every language; so is whatever else is written in one of them."""
-    texts: list[tuple[Place, str, Mapping[Any, str]]] = [
+    """Whatever is written at all is written in every language of the title."""
+    texts: list[tuple[Place, str, Mapping[str, str]]] = [
         (("description",), "description", runbook.description),
         *((("inputs", name, "description"), f"description of `{name}`", spec.description)
           for name, spec in runbook.inputs.items()),
         *((("steps", number, "title"), f"title of `{step.id}`", step.title)
           for number, step in enumerate(runbook.steps)),
     ]  # fmt: skip
-    for path, what, text in [(("title",), "title", runbook.title), *((w, n, t) for w, n, t in texts if t)]:
-        for language in LANGUAGES:
+    if not any(runbook.title.values()):
+        yield ("title",), "the title is missing"
+    for path, what, text in [(("title",), "title", runbook.title), *(named for named in texts if named[2])]:
+        for language in runbook.title:
             if not text.get(language, "").strip():
-                yield path, f"the {what} in `{language}` is missing"
+                yield path, f"the {what} in `{language}` is missing" if language else f"the {what} is missing"
 
 
 def _check_triggers(runbook: Runbook, team: TeamFile) -> Wrong:

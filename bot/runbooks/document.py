@@ -111,12 +111,6 @@ def _english(text: Mapping[Any, str]) -> str:
     return str(text.get("en") or text.get("es") or "")
 
 
-if __name__ == "__main__":
-    from bot.actions.catalogue import ACTIONS
-
-    sys.stdout.write(render(Path("runbooks"), ACTIONS))
-
-
 def mermaid(runbook: Runbook, of: Callable[[Mapping[Any, str]], str]) -> str:
     """The steps in their order, what each depends on, who is asked, which figures must hold; `of` picks a language."""
     lines = ["flowchart TD", f'    begin(["{_text(runbook.name)}"])']
@@ -160,3 +154,9 @@ def _text(text: str) -> str:
     """Text that Mermaid takes as it is, whatever it holds."""
     short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     return short.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
+
+
+if __name__ == "__main__":
+    from bot.actions.catalogue import ACTIONS
+
+    sys.stdout.write(render(Path("runbooks"), ACTIONS))

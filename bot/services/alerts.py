@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from bot.deps import Deps
 from bot.domain.alert import Alert, Notification
-from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Milestone, Severity
+from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.runbooks import Library
@@ -86,14 +86,16 @@ class Alerts:
         }
         return Incident.declare(
             id,
-            _truncate(title, TITLE_LIMIT - len(suffix)) + suffix,
-            min(severities),
-            by=ALERTMANAGER,
-            at=at,
-            service=known_service,
-            detected=first.started_at if first.started_at > EARLIEST and not again else None,
-            source="alertmanager",
-            facts=facts,
+            Declaration(
+                _truncate(title, TITLE_LIMIT - len(suffix)) + suffix,
+                min(severities),
+                by=ALERTMANAGER,
+                at=at,
+                service=known_service,
+                detected=first.started_at if first.started_at > EARLIEST and not again else None,
+                source="alertmanager",
+                facts=facts,
+            ),
         )
 
     def _proposed(self, firing: list[Alert]) -> list[dict[str, str]]:

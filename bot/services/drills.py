@@ -14,7 +14,7 @@ from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.policy import Risk
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef
 from bot.domain.runbook import Runbook
 from bot.messages.drill import summary
 from bot.services.incidents import Incidents
@@ -63,7 +63,8 @@ class Drills:
         """Let the next fault begin. Raises WrongState when none waits."""
         for run in await self._own(incident):
             if step := waiting_inject(run):
-                await self._runs.answer(run.id, step.id, step.digest, "true", by=by, idempotency_key=idempotency_key)
+                ref = StepRef(run.id, step.id, step.digest)
+                await self._runs.answer(ref, "true", by=by, idempotency_key=idempotency_key)
                 return run
         raise WrongState("nothing_to_inject", incident=incident.id)
 

@@ -12,12 +12,12 @@ from babel.dates import get_day_names
 from bot.codeowners import GITHUB, find_team
 from bot.deps import Deps
 from bot.domain.errors import BadInput
-from bot.domain.followup import FollowUp, FollowUpState, IssueEvent
+from bot.domain.followup import FollowUp, FollowUpDraft, FollowUpState, IssueEvent
 from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
+from bot.settings import languages
 
 LABEL_LIMIT = 50  # GitHub's own
-LANGUAGES = ("es", "en")
 
 
 class FollowUps:
@@ -52,17 +52,13 @@ class FollowUps:
         policy = self._deps.team.followups
         day = read_due(due, now.date()) if isinstance(due, str) and due.strip() else due or None
         incident = await self._deps.store.incidents.get(incident_id)
-        followup, _ = await self._deps.store.followups.open(
-            incident.id,
+        draft = FollowUpDraft(
             title,
             owner=find_team(owner, self._deps.team) if owner and owner.strip() else None,
             due=day if isinstance(day, date) else now.date() + policy.due_in,
             labels=tuple(dict.fromkeys([*policy.labels, *_labels(labels)])),
-            by=by,
-            at=now,
-            idempotency_key=idempotency_key,
         )
-        return followup
+        return await self._deps.store.followups.open(incident.id, draft, by=by, at=now, idempotency_key=idempotency_key)
 
     async def handle(self, event: IssueEvent, idempotency_key: str) -> FollowUp | None:
         """Carry over what happened to an issue of ours; gives the follow-up that changed."""
@@ -93,7 +89,7 @@ class FollowUps:
 
 
 def read_due(text: str, today: date) -> date:
-    """`2026-01-31`, `14d`, `2w`, or a day of the week in Spanish or English: the next one after today.
+    """`2026-01-31`, `14d`, `2w`, or a day of the week in any language of the bot: the next one after today.
 
     Raises BadInput for anything else, and for a day that is over.
     """
@@ -115,7 +111,7 @@ def _weekdays() -> dict[str, int]:
     widths: tuple[Literal["wide", "abbreviated"], ...] = ("wide", "abbreviated")
     return {
         name.casefold(): number
-        for locale in LANGUAGES
+        for locale in languages()
         for width in widths
         for number, name in get_day_names(width, locale=locale).items()
     }

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.deps import Deps
 from bot.domain.errors import BadInput
-from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity, Status
+from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, Role, Severity, Status
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
 
@@ -33,7 +33,7 @@ class Incidents:
         at = self._now()
         incident, _ = await self._deps.store.incidents.declare(
             lambda id: self._deps.redaction.of(
-                Incident.declare(id, title, severity, by=by, at=at, service=service, drill=drill)
+                Incident.declare(id, Declaration(title, severity, by=by, at=at, service=service, drill=drill))
             ),
             at,
             idempotency_key=idempotency_key,

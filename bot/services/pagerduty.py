@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bot.deps import Deps
 from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
-from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Severity, with_source
+from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Severity, with_source
 from bot.domain.on_call import PageEvent, PagerDutyAgent
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
@@ -107,12 +107,14 @@ class PagerDutyEvents:
             lambda id: self._deps.redaction.of(
                 Incident.declare(
                     id,
-                    title[:TITLE_LIMIT],
-                    severity,
-                    by=by,
-                    at=at,
-                    source="pagerduty",
-                    facts={"link": event.url, "pagerduty": event.incident_id},
+                    Declaration(
+                        title[:TITLE_LIMIT],
+                        severity,
+                        by=by,
+                        at=at,
+                        source="pagerduty",
+                        facts={"link": event.url, "pagerduty": event.incident_id},
+                    ),
                 )
             ),
             at,

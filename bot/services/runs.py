@@ -13,7 +13,7 @@ from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.people import Person
 from bot.domain.policy import RESPONDER, Risk
-from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, WaitsFor
+from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, StepRef, WaitsFor
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
 from bot.runbooks import Library
@@ -60,31 +60,20 @@ class Runs:
         runbook = Runbook.model_validate(
             {
                 "name": name.replace(".", "-").replace("_", "-"),
-                "title": {"es": name, "en": name},
+                "title": name,
                 "steps": [step],
             }
         )
         return await start_run(self._deps, runbook, checked, request)
 
     async def decide(
-        self,
-        run_id: str,
-        step_id: str,
-        digest: str,
-        verdict: ApprovalState,
-        *,
-        by: Person,
-        idempotency_key: str,
-        reason: str | None = None,
+        self, step: StepRef, verdict: ApprovalState, *, by: Person, idempotency_key: str, reason: str | None = None
     ) -> Approval:
-        """Approve, reject or break the glass, for exactly the parameters of `digest`.
+        """Approve, reject or break the glass, for exactly the parameters of the step's digest.
 
         Raises NotAllowed, and WrongState for a click that is stale, doubled or too late.
         """
-        run = await self._deps.store.runs.get(run_id)
-        approval = await self._deps.store.runs.approval(run_id, step_id)
-        if approval is None:
-            raise NotFound("no_such_approval", run=run_id, step=step_id)
+        run, approval = await self._approval(step)
         policy = policy_of(self._deps.team)
         if verdict is ApprovalState.BROKEN_GLASS:
             if not (reason or "").strip():
@@ -97,35 +86,39 @@ class Runs:
             policy.may_decide(by.id, RESPONDER, asked_by=run.by.id)
         else:
             policy.may_decide(by.id, approval.role, asked_by=run.by.id)
-        if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step_id).uses).waits_for is WaitsFor.ANSWER:
+        if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step.step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
-        return await self._decided(run, step_id, Decision(by.id, verdict, digest, self._now(), reason), idempotency_key)
+        decision = Decision(by.id, verdict, step.digest, self._now(), reason)
+        return await self._decided(run, step.step_id, decision, idempotency_key)
 
-    async def question(self, run_id: str, step_id: str) -> Question:
+    async def question(self, step: StepRef) -> Question:
         """What a step asks. Raises NotFound."""
-        step = (await self._deps.store.runs.get(run_id)).step(step_id)
-        given = dict(step.parameters or {})
+        run = await self._deps.store.runs.get(step.run_id)
+        given = dict(run.step(step.step_id).parameters or {})
         return Question(
             given["question"], Input(type=given["type"], options=given["options"] or []), given.get("default")
         )
 
-    async def answer(
-        self, run_id: str, step_id: str, digest: str, text: str, *, by: Person, idempotency_key: str
-    ) -> Approval:
+    async def answer(self, step: StepRef, text: str, *, by: Person, idempotency_key: str) -> Approval:
         """Answer what a step asks. Who asked for the run may do so too.
 
         Raises BadInput for what is not of the question's type, NotAllowed, and WrongState for what comes too late.
         """
-        run, approval = await self._deps.store.runs.get(run_id), await self._deps.store.runs.approval(run_id, step_id)
-        if approval is None:
-            raise NotFound("no_such_approval", run=run_id, step=step_id)
+        run, approval = await self._approval(step)
         if by.id != run.by.id:
             policy_of(self._deps.team).may_decide(by.id, approval.role, asked_by=run.by.id)
-        question = await self.question(run_id, step_id)
+        question = await self.question(step)
         question.asked.read(question.text, text, self._deps.team.services)
         answer_text = self._deps.redaction.text(text)
-        decision = Decision(by.id, ApprovalState.APPROVED, digest, self._now(), answer_text)
-        return await self._decided(run, step_id, decision, idempotency_key)
+        decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text)
+        return await self._decided(run, step.step_id, decision, idempotency_key)
+
+    async def _approval(self, step: StepRef) -> tuple[Run, Approval]:
+        run = await self._deps.store.runs.get(step.run_id)
+        approval = await self._deps.store.runs.approval(step.run_id, step.step_id)
+        if approval is None:
+            raise NotFound("no_such_approval", run=step.run_id, step=step.step_id)
+        return run, approval
 
     async def _decided(self, run: Run, step_id: str, decision: Decision, idempotency_key: str) -> Approval:
         deps = self._deps

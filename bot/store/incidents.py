@@ -213,13 +213,14 @@ async def change_within(
     return after, event
 
 
-async def append_entry(connection: AsyncConnection, entry: TimelineEntry) -> None:
-    """Append an event in the transaction of the change that it tells of."""
+async def append_entry(connection: AsyncConnection, entry: TimelineEntry) -> bool:
+    """Append an event in the transaction of the change that it tells of; False when it was there before."""
 
     def with_entry(incident: Incident) -> Changed:
         return incident.with_event(entry.kind, entry.facts, by=entry.by, at=entry.at)
 
-    await change_within(connection, entry.incident_id, with_entry, idempotency_key=entry.idempotency_key)
+    _, event = await change_within(connection, entry.incident_id, with_entry, idempotency_key=entry.idempotency_key)
+    return event is not None
 
 
 async def _append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from bot.domain.run import ApprovalState, RunRequest
+from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.messages import forms
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
@@ -76,8 +76,7 @@ async def break_glass(call: Call) -> None:
 async def answer(call: Call) -> None:
     """What a run asks is answered in a form of the question's type."""
     await call.ack()
-    run, step, _ = call.value.split("|")
-    question = await call.bot.runs.question(run, step)
+    question = await call.bot.runs.question(StepRef.parse(call.value))
     words, services = await call.cached_translations(), list(call.bot.deps.team.services)
     await call.open(forms.answer(words, call.value, question.text, question.asked, services, question.default))
 
@@ -110,8 +109,8 @@ async def _run(call: Call, *, dry_run: bool) -> None:
 
 
 async def _decide(call: Call, verdict: ApprovalState) -> None:
-    run, step, digest = call.value.split("|")
-    await call.bot.runs.decide(run, step, digest, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
+    step = StepRef.parse(call.value)
+    await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 BUTTONS: dict[str, Handler] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Impact, Severity
-from bot.domain.run import ApprovalState
+from bot.domain.run import ApprovalState, StepRef
 from bot.messages.forms import NO_SERVICE
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
@@ -81,18 +81,15 @@ async def break_glass(call: Call) -> None:
         await _field_errors(call, "reason", BadInput("reason_missing"))
         return
     await call.ack()
-    run, step, digest = _about(call).split("|")
-    verdict = ApprovalState.BROKEN_GLASS
-    await call.bot.runs.decide(
-        run, step, digest, verdict, by=await call.person(), idempotency_key=_form(call), reason=reason
-    )
+    step, verdict = StepRef.parse(_about(call)), ApprovalState.BROKEN_GLASS
+    await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=_form(call), reason=reason)
 
 
 async def answer(call: Call) -> None:
     text = (_values(call)["answer"] or "").strip()
-    run, step, digest = _about(call).split("|")
+    step = StepRef.parse(_about(call))
     try:
-        await call.bot.runs.answer(run, step, digest, text, by=await call.person(), idempotency_key=_form(call))
+        await call.bot.runs.answer(step, text, by=await call.person(), idempotency_key=_form(call))
     except BadInput as wrong:
         await _field_errors(call, "answer", wrong)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from bot.domain.incident import Incident, Severity, Status
+from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
 from bot.domain.run import Approval, Effect, Run, RunState, StepRun, StepState
 from bot.domain.runbook import Input
@@ -21,7 +21,9 @@ from tests.architecture.tree import ROOT
 
 def _incident() -> Incident:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    incident, _ = Incident.declare("INC-2026-0001", "Slow", Severity.SEV2, by=Person("U1", "Ana"), at=moment)
+    incident, _ = Incident.declare(
+        "INC-2026-0001", Declaration("Slow", Severity.SEV2, by=Person("U1", "Ana"), at=moment)
+    )
     return incident
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from bot.domain.followup import FollowUp, FollowUpState
-from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity
+from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, Role, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Direction, MetricResult, Series, Snapshot
 from bot.domain.timeline import GENESIS, Kind, TimelineEvent
@@ -33,15 +33,17 @@ class Story:
     def begin(cls, title: str = "HighLatency: p95 por encima de 500 ms", *, drill: bool = False) -> Story:
         incident, event = Incident.declare(
             "INC-2026-0001",
-            title,
-            Severity.SEV2,
-            by=ALERTMANAGER,
-            at=after(0.5),
-            service="xr-engine",
-            detected=BEGAN,
-            source="alertmanager",
-            drill=drill,
-            facts={"alert": "HighLatency", "link": "https://prometheus.tamv.world/graph?g0.expr=latency"},
+            Declaration(
+                title,
+                Severity.SEV2,
+                by=ALERTMANAGER,
+                at=after(0.5),
+                service="xr-engine",
+                detected=BEGAN,
+                source="alertmanager",
+                drill=drill,
+                facts={"alert": "HighLatency", "link": "https://prometheus.tamv.world/graph?g0.expr=latency"},
+            ),
         )
         story = cls(incident)
         story._append(event)

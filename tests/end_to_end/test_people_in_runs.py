@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import BadInput, NotAllowed, WrongState
 from bot.domain.people import Person
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepState
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState
 from bot.domain.runbook import Runbook
 from bot.runbooks import Library
 from bot.services.runs import Runs
@@ -64,19 +64,18 @@ async def test_a_choice_is_made_from_its_options_and_by_who_may(stage: Scene) ->
     approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     answer = stage.bot.runs.answer
+    shown = StepRef(run.id, "q", approval.digest)
     with pytest.raises(NotAllowed):
-        await answer(run.id, "q", approval.digest, "datos", by=EMMA, idempotency_key="emma")
+        await answer(shown, "datos", by=EMMA, idempotency_key="emma")
     with pytest.raises(BadInput) as other:
-        await answer(run.id, "q", approval.digest, "otro", by=BRUNO, idempotency_key="other")
+        await answer(shown, "otro", by=BRUNO, idempotency_key="other")
     assert other.value.facts["expected"] == "seguridad | datos"
     with pytest.raises(BadInput) as silent:
-        await stage.bot.runs.decide(
-            run.id, "q", approval.digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes"
-        )
+        await stage.bot.runs.decide(shown, ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
     assert silent.value.key == "answer_missing"
     with pytest.raises(WrongState):
-        await answer(run.id, "q", "0" * 12, "datos", by=BRUNO, idempotency_key="stale")
-    await answer(run.id, "q", approval.digest, "datos", by=BRUNO, idempotency_key="bruno")
+        await answer(StepRef(run.id, "q", "0" * 12), "datos", by=BRUNO, idempotency_key="stale")
+    await answer(shown, "datos", by=BRUNO, idempotency_key="bruno")
     assert (await ended(stage, run)).step("q").result == {"answer": "datos", "by": BRUNO.id}
 
 
@@ -86,7 +85,7 @@ async def test_an_answer_holds_no_secret(stage: Scene) -> None:
     approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     text = "usé password=hunter2hunter2"
-    await stage.bot.runs.answer(run.id, "q", approval.digest, text, by=ANA, idempotency_key="a")
+    await stage.bot.runs.answer(StepRef(run.id, "q", approval.digest), text, by=ANA, idempotency_key="a")
     assert "hunter2" not in str((await ended(stage, run)).step("q").result)
 
 

@@ -16,7 +16,8 @@ from bot.domain.timeline import Kind
 from bot.messages.followups import issue_body
 from bot.messages.markdown import Markdown, escape, link, plain
 from bot.messages.report import RenderedReport, ReportContext, summary, write
-from bot.messages.translations import TEMPLATES, load_translations
+from bot.messages.translations import load_translations
+from bot.settings import TEMPLATES
 from bot.team import TeamFile, load_team
 from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, resolved, snapshot
 

@@ -183,5 +183,5 @@ def test_parameters_are_checked_by_the_functions_types(registry: Registry) -> No
         with pytest.raises(BadInput) as refused:
             scale.read(wrong)
         assert refused.value.key == key
-    assert scale.undo and scale.summary() == "Set how many there are."
+    assert scale.undo and scale.summary == "Set how many there are."
     assert scale.result.validate_python({"before": 1, "after": 2}) == Scaled(1, 2)

@@ -14,8 +14,8 @@ import pytest
 
 from bot.deps import Deps
 from bot.domain.errors import BadInput
-from bot.domain.followup import FollowUp, FollowUpState
-from bot.domain.incident import Incident, Severity
+from bot.domain.followup import FiledIssue, FollowUp, FollowUpState
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind, first_broken_link
 from bot.integrations.pagerduty import OnCallCache
@@ -80,7 +80,9 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         on_call=OnCallCache(None, clock),
     )
     incident, _ = await store.incidents.declare(
-        lambda id: Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine"),
+        lambda id: Incident.declare(
+            id, Declaration("Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine")
+        ),
         NOW,
         idempotency_key="test",
     )
@@ -93,7 +95,9 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 async def filed(here: Here) -> FollowUp:
     """A follow-up that has become issue 41."""
     made = await here.followups.open(here.incident.id, "Alertar de la memoria", by=ANA, idempotency_key="open")
-    await here.deps.store.followups.mark_filed(made.id, 41, URL, "ana-torres", at=NOW, idempotency_key="filed")
+    await here.deps.store.followups.mark_filed(
+        made.id, FiledIssue(41, URL, "ana-torres"), at=NOW, idempotency_key="filed"
+    )
     return made
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.domain.incident import Incident, Severity
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import Person
 from bot.domain.run import Run, RunState, StepRun, StepState
 from bot.services.statistics import Statistics
@@ -21,7 +21,7 @@ async def happened(incidents: Incidents, start: datetime, minutes: float, *, dri
     """An incident from its detection to its resolution, acknowledged in the middle."""
     incident, _ = await incidents.declare(
         lambda id: Incident.declare(
-            id, "x", Severity.SEV1, by=BY, at=start + timedelta(seconds=20), detected=start, drill=drill
+            id, Declaration("x", Severity.SEV1, by=BY, at=start + timedelta(seconds=20), detected=start, drill=drill)
         ),
         start,
         idempotency_key=f"{start}{drill}",
@@ -82,7 +82,9 @@ async def test_deployments_are_ended_runs_that_changed_production(here: Here) ->
     await deployed(here, "R-5", RunState.SUCCEEDED, environment="staging")
     await deployed(here, "R-6", RunState.SUCCEEDED, days_ago=100)
     drill, _ = await here.deps.store.incidents.declare(
-        lambda id: Incident.declare(id, "x", Severity.SEV3, by=BY, at=NOW, drill=True), NOW, idempotency_key="drill"
+        lambda id: Incident.declare(id, Declaration("x", Severity.SEV3, by=BY, at=NOW, drill=True)),
+        NOW,
+        idempotency_key="drill",
     )
     await deployed(here, "R-7", RunState.FAILED, incident=drill.id)
     seen = await Statistics(here.deps).deployments()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import BadInput, WrongState
-from bot.domain.incident import Changed, Incident, Severity
+from bot.domain.incident import Changed, Declaration, Incident, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import first_broken_link
 from bot.store.database import Database
@@ -50,11 +50,11 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 def render_is_slow(id: str) -> Changed:
-    return Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW)
+    return Incident.declare(id, Declaration("Render lento", Severity.SEV2, by=ANA, at=NOW))
 
 
 def without_title(id: str) -> Changed:
-    return Incident.declare(id, " ", Severity.SEV2, by=ANA, at=NOW)
+    return Incident.declare(id, Declaration(" ", Severity.SEV2, by=ANA, at=NOW))
 
 
 async def declare(store: Store, origin: str | None = None) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.domain.errors import NotFound, WrongState
-from bot.domain.incident import Incident, Severity
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Decision, Run, RunState, StepRun, StepState
 from bot.domain.timeline import Kind, first_broken_link
@@ -44,7 +44,9 @@ async def decide(store: Store, person: str, run: Run = RUN, told: TimelineEntry 
 
 async def incident_with(store: Store, run: Run = RUN) -> tuple[Incident, Run]:
     incident, _ = await store.incidents.declare(
-        lambda id: Incident.declare(id, "Oscuro", Severity.SEV2, by=BY, at=NOW), NOW, idempotency_key="test"
+        lambda id: Incident.declare(id, Declaration("Oscuro", Severity.SEV2, by=BY, at=NOW)),
+        NOW,
+        idempotency_key="test",
     )
     return incident, replace(run, incident_id=incident.id)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.deps import Deps
-from bot.domain.incident import Incident, Severity
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.integrations.pagerduty import OnCallCache
@@ -131,14 +131,11 @@ async def place(
                 prometheus=Prometheus(f"{address}/prometheus", timeout=1) if prometheus else None,
             )
             now = clock.now()
+            began = now - timedelta(minutes=15)
+            slow = Declaration("Render lento", Severity.SEV2, by=ANA, at=now, service="xr-engine", detected=began)
             incident, _ = await store.incidents.declare(
-                lambda id: Incident.declare(
-                    id, "Render lento", Severity.SEV2, by=ANA, at=now, service="xr-engine",
-                    detected=now - timedelta(minutes=15),
-                ),
-                now,
-                idempotency_key="test",
-            )  # fmt: skip
+                lambda id: Incident.declare(id, slow), now, idempotency_key="test"
+            )
             if channel:
                 incident, _ = await store.incidents.change(
                     incident.id, lambda known: known.opened_in(opened, "inc-2026-0001", by=BOT, at=now)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,11 @@ import pytest
 from bot.clock import WallClock
 from bot.deps import Deps
 from bot.domain.errors import Refused, Unavailable
-from bot.domain.followup import FollowUp, FollowUpState
-from bot.domain.incident import Incident, Severity
+from bot.domain.followup import FollowUp, FollowUpDraft, FollowUpState
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.integrations.github.github import GitHub
+from bot.integrations.github.github import GitHub, IssueDraft
 from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
 from bot.messages.translations import load_translations
@@ -77,12 +77,13 @@ class Tracker:
     async def codeowners(self) -> str | None:
         return self.file
 
-    async def create_issue(self, key: str, title: str, body: str, *, assignees: list[str], **facts: Any) -> Issue:
+    async def create_issue(self, key: str, draft: IssueDraft, *, since: datetime | None = None) -> Issue:
         self.tries += 1
         if self.troubles:
             raise self.troubles.pop(0)
-        facts |= {"title": title, "body": body}
-        known = self.made.setdefault(key, facts | {"assignees": [one for one in assignees if one in self.assignable]})
+        facts = asdict(draft)
+        assigned = [login for login in draft.assignees if login in self.assignable]
+        known = self.made.setdefault(key, facts | {"assignees": assigned})
         number = list(self.made).index(key) + 41
         url = f"https://github.com/tamv/tamv-platform/issues/{number}"
         return Issue(number, url, tuple(known["assignees"]))
@@ -152,7 +153,9 @@ async def place(
                 prometheus=prometheus,
             )
             incident, _ = await store.incidents.declare(
-                lambda id: Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine"),
+                lambda id: Incident.declare(
+                    id, Declaration("Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine")
+                ),
                 NOW,
                 idempotency_key="test",
             )
@@ -261,10 +264,11 @@ async def test_a_follow_up_becomes_an_issue_by_its_owners(tmp_path: Path) -> Non
         done = await here.until(lambda: here.followup(FollowUpState.FILED))
         assert (done.owner, done.number, done.due) == ("DevTeam", 41, done.due)
         (made,) = tracker.made.values()
-        assert made["labels"] == ["incident-followup", "monitoring"]
+        assert made["labels"] == ("incident-followup", "monitoring")
         assert made["assignees"] == ["carla-mendez"]
         assert "@tamv/DevTeam" in made["body"] and "Render lento" in made["body"]
-        assert isinstance(made["milestone_due"], date) and made["milestone_title"].startswith(str(done.due.year))
+        title, due = made["milestone"]
+        assert isinstance(due, date) and title.startswith(str(done.due.year))
         (event,) = await here.events(Kind.FOLLOWUP_FILED)
         assert (event.facts["assignee"], event.facts["number"]) == ("carla-mendez", 41)
 
@@ -309,9 +313,8 @@ async def test_while_github_is_away_the_channel_knows_and_it_is_tried_again(tmp_
     away = Unavailable("unreachable", service="GitHub", what="create", why="HTTP 503", retry_after=0.05)
     tracker = Tracker([away] * 12)
     async with place(tmp_path, tracker) as here:
-        made, _ = await here.deps.store.followups.open(
-            here.incident.id, "Una", owner="SRETeam", due=None, labels=(), by=ANA, at=NOW, idempotency_key="c1"
-        )
+        draft = FollowUpDraft("Una", owner="SRETeam")
+        made = await here.deps.store.followups.open(here.incident.id, draft, by=ANA, at=NOW, idempotency_key="c1")
         await here.deps.store.outbox.enqueue_once("test/file", "file_followup", [made.id, 0.2])
         here.engine.notify()
         await here.until(lambda: here.followup(FollowUpState.FILED))

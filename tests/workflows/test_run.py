@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain.errors import NotAllowed, WrongState
 from bot.domain.incident import Severity
-from bot.domain.run import ApprovalState, RunState, StepState
+from bot.domain.run import ApprovalState, RunState, StepRef, StepState
 from bot.domain.timeline import Kind
 from demo.environment import DemoEnvironment
 from tests.workflows.lamp import ANA, BRUNO, CARLA, EMMA, Lamp, asked, begin, ended, runs, until
@@ -44,16 +44,18 @@ async def test_somebody_else_approves_these_very_parameters(stage: DemoEnvironme
     assert lamp.done == []
     for person, key in ((ANA, "own_request"), (EMMA, "role_missing")):
         with pytest.raises(NotAllowed) as refused:
-            await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=person, idempotency_key=f"no-{person.id}")
+            await made.decide(
+                StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=person, idempotency_key=f"no-{person.id}"
+            )
         assert refused.value.key == key
     with pytest.raises(WrongState) as other:
-        await made.decide(run.id, "a", "0" * 12, ApprovalState.APPROVED, by=BRUNO, idempotency_key="stale")
+        await made.decide(StepRef(run.id, "a", "0" * 12), ApprovalState.APPROVED, by=BRUNO, idempotency_key="stale")
     assert other.value.key == "other_parameters"
-    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
+    await made.decide(StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     assert lamp.done == [10]
     with pytest.raises(WrongState) as late:
-        await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=CARLA, idempotency_key="late")
+        await made.decide(StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=CARLA, idempotency_key="late")
     assert late.value.key == "already_decided"
 
 
@@ -61,18 +63,20 @@ async def test_the_destructive_needs_two_and_one_person_counts_once(stage: DemoE
     made = runs(stage, {"id": "a", "uses": "lamp.smash", "with": {"to": 0}})
     run = await begin(made)
     digest = await asked(stage, run)
-    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="one")
+    await made.decide(StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=BRUNO, idempotency_key="one")
     with pytest.raises(WrongState) as doubled:
-        await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=BRUNO, idempotency_key="one more")
+        await made.decide(StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=BRUNO, idempotency_key="one more")
     assert doubled.value.key == "decided_before" and lamp.done == []
-    await made.decide(run.id, "a", digest, ApprovalState.APPROVED, by=CARLA, idempotency_key="two")
+    await made.decide(StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=CARLA, idempotency_key="two")
     assert (await ended(stage, run)).state is RunState.SUCCEEDED and lamp.done == [0]
 
 
 async def test_rejected_nothing_is_done(stage: DemoEnvironment, lamp: Lamp) -> None:
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made)
-    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.REJECTED, by=BRUNO, idempotency_key="no")
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.REJECTED, by=BRUNO, idempotency_key="no"
+    )
     done = await ended(stage, run)
     assert (done.state, done.step("a").error, lamp.done) == (RunState.FAILED, "rejected", [])
 
@@ -145,7 +149,9 @@ async def test_the_incidents_timeline_and_report_know_what_was_changed_and_who_a
     incident = await stage.bot.incidents.declare("Lento", Severity.SEV2, by=ANA, idempotency_key="declared")
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made, incident=incident)
-    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes"
+    )
     await ended(stage, run)
 
     async def told() -> dict[Kind, Any]:

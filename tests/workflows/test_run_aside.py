@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain.errors import NotAllowed
 from bot.domain.incident import Severity
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepState, on_failure_key, run_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
 from bot.domain.timeline import Kind
 from bot.runbooks import Library
@@ -92,7 +92,7 @@ async def test_a_broken_glass_is_told_to_everybody_and_stands_in_the_report(stag
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made, incident=incident)
     digest, glass = await asked(stage, run), ApprovalState.BROKEN_GLASS
-    await made.decide(run.id, "a", digest, glass, by=ANA, idempotency_key="b", reason="Nadie contesta")
+    await made.decide(StepRef(run.id, "a", digest), glass, by=ANA, idempotency_key="b", reason="Nadie contesta")
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     await _told(stage, "Sin aprobación", f"<@{ANA.id}>", run.id, incident.id, "Nadie contesta", "lamp.set")
     assert "Nadie contesta" in (await stage.bot.reports.render(incident.id)).markdown
@@ -201,7 +201,9 @@ async def test_without_a_channel_of_the_incident_its_run_is_told_in_the_headline
     read = {"id": "read", "uses": "migration.review", "with": plan}
     made = runs(stage, read, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await made.start("dim", {}, RunRequest(ANA, "c", incident=incident))
-    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.APPROVED, by=BRUNO, idempotency_key="d")
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.APPROVED, by=BRUNO, idempotency_key="d"
+    )
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     await over(run.id)
     progress, card = (next(one for one in messages if sign in one.all_text()) for sign in ("📒", f"{run.id}/a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from itertools import islice
@@ -19,6 +20,7 @@ from bot.domain.errors import Refused
 from bot.integrations.github.code import Code
 from bot.integrations.github.session import (
     SERVICE,
+    App,
     Session,
     ThreadContext,
     exists_already,
@@ -42,6 +44,17 @@ NOON = time_of_day(12, tzinfo=UTC)  # a due date is a day on the Pacific coast: 
 SLOW_CLOCK = timedelta(hours=1)
 
 
+@dataclass(frozen=True, slots=True)
+class IssueDraft:
+    """An issue to be filed. `milestone` is a title and the day when it is due; it is made if it is missing."""
+
+    title: str
+    body: str
+    labels: tuple[str, ...] = ()
+    milestone: tuple[str, date | None] | None = None
+    assignees: tuple[str, ...] = ()
+
+
 class GitHub:
     """One repository, by a token or as a GitHub App. `timeout` in seconds holds for each method as a whole.
 
@@ -55,8 +68,7 @@ class GitHub:
         api_url: str = "https://api.github.com",
         timeout: float = 20.0,
         *,
-        app_id: str | None = None,
-        private_key: str | None = None,
+        app: App | None = None,
         seconds_between_writes: float = 0.25,
     ) -> None:
         self._session = Session(
@@ -64,8 +76,7 @@ class GitHub:
             repository,
             api_url,
             timeout,
-            app_id=app_id,
-            private_key=private_key,
+            app=app,
             seconds_between_writes=seconds_between_writes,
         )
         self.code = Code(self._session)
@@ -74,18 +85,13 @@ class GitHub:
     async def create_issue(
         self,
         key: str,
-        title: str,
-        body: str,
+        draft: IssueDraft,
         *,
         since: datetime | None = None,
-        labels: Sequence[str] = (),
-        milestone_title: str | None = None,
-        milestone_due: date | None = None,
-        assignees: Sequence[str] = (),
     ) -> Issue:
         """File an issue once: a second time with the same `key` finds the first one, changed or closed as it may be.
 
-        It is looked for among the issues with FOLLOWUP_LABEL, which it gets besides `labels`, not by search, whose
+        It is looked for among the issues with FOLLOWUP_LABEL, which it gets besides its own, not by search, whose
         index is behind; `since` (when what it is about began) makes that quick. Labels and milestone are made if
         missing.
         """
@@ -94,13 +100,13 @@ class GitHub:
         def file(work: ThreadContext) -> Issue:
             made = _marked(work.repository, last_line, since) or self._create(
                 work,
-                " ".join(title.split())[:TITLE_LIMIT],
-                f"{body.rstrip()[: BODY_LIMIT - len(last_line) - 2]}\n\n{last_line}",
-                _labels(work, (FOLLOWUP_LABEL, *labels)),
-                _milestone(work, milestone_title, milestone_due) if milestone_title else None,
-                assignees,
+                " ".join(draft.title.split())[:TITLE_LIMIT],
+                f"{draft.body.rstrip()[: BODY_LIMIT - len(last_line) - 2]}\n\n{last_line}",
+                _labels(work, (FOLLOWUP_LABEL, *draft.labels)),
+                _milestone(work, *draft.milestone) if draft.milestone else None,
+                draft.assignees,
             )
-            return _issue(made, assignees)
+            return _issue(made, draft.assignees)
 
         return await self._session.call("create the issue", file, writes=True)
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -29,6 +29,18 @@ SERVICE = "GitHub"
 GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
 # What PyGithub and our reading raise over an answer that is not GitHub's.
 MALFORMED = (BadAttributeException, AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A GitHub App. Its private key is PEM; one from an environment variable may have `\\n` for line breaks."""
+
+    id: str
+    private_key: str = field(repr=False)
+
+    @property
+    def pem(self) -> str:
+        return self.private_key.replace("\\n", "\n")
 
 
 @dataclass(frozen=True)
@@ -63,12 +75,11 @@ class Session:
         api_url: str,
         timeout: float,
         *,
-        app_id: str | None = None,
-        private_key: str | None = None,
+        app: App | None = None,
         seconds_between_writes: float = 0.25,
     ) -> None:
         self._token = token
-        self._app = (app_id, private_key.replace("\\n", "\n")) if app_id and private_key else None
+        self._app = app
         self._repository = repository
         self._timeout = timeout
         self._client: dict[str, Any] = {
@@ -94,7 +105,7 @@ class Session:
             if self._token or self._app is None:
                 self._login = str(work.client.get_user().login)
             else:
-                integration = github.GithubIntegration(auth=AppAuth(*self._app), **self._client)
+                integration = github.GithubIntegration(auth=AppAuth(self._app.id, self._app.pem), **self._client)
                 self._login = f"{integration.get_app().slug}[bot]"
         return self._login
 
@@ -124,7 +135,7 @@ class Session:
             return Token(self._token)
         if self._app is None:
             raise NotConfigured("github_off")
-        app = AppAuth(*self._app)
+        app = AppAuth(self._app.id, self._app.pem)
         try:
             app.create_jwt()
         except Exception as error:  # each kind of broken key has its own, of three libraries

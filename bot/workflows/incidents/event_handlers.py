@@ -9,6 +9,7 @@ from typing import Any
 
 from bot.deps import Deps
 from bot.domain.errors import Unavailable
+from bot.domain.followup import FollowUpDraft
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.message import Message
@@ -93,10 +94,12 @@ async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
     for number, usual in enumerate(deps.team.severities[incident.severity].followups):
         await deps.store.followups.open(
             incident_id,
-            f"{deps.words.pick(usual.title)} ({incident_id})",
-            owner=usual.owner or policy.owner,
-            due=now.date() + (usual.due_in or policy.due_in),
-            labels=tuple(policy.labels),
+            FollowUpDraft(
+                f"{deps.words.pick(usual.title)} ({incident_id})",
+                owner=usual.owner or policy.owner,
+                due=now.date() + (usual.due_in or policy.due_in),
+                labels=tuple(policy.labels),
+            ),
             by=BOT,
             at=now,
             idempotency_key=f"{incident_id}/usual/{number}",

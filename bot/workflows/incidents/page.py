@@ -9,6 +9,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.domain.incident import Status
 from bot.domain.timeline import Kind
+from bot.integrations.pagerduty import PageAlert
 from bot.workflows.engine.durable import Outcome, durable_step, start
 from bot.workflows.incidents.messages import append_event
 
@@ -64,13 +65,15 @@ async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) ->
     await deps.store.pages.add(key, incident_id, team, "sending")
     about = f"{incident.id} {incident.severity} · {text or incident.title}"
     await deps.pagerduty.trigger(
-        dedup_key=key,
-        summary=about[:1024],
-        severity=URGENCY[incident.severity],
-        source=incident.service or deps.team.organisation,
-        details={"incident": incident.id, "severity": incident.severity.value, "team": team, "text": text},
+        key,
+        PageAlert(
+            summary=about[:1024],
+            severity=URGENCY[incident.severity],
+            source=incident.service or deps.team.organisation,
+            details={"incident": incident.id, "severity": incident.severity.value, "team": team, "text": text},
+            links=[{"href": link, "text": incident.id}] if (link := await _link(deps, incident_id)) else [],
+        ),
         service=_service(deps, team),
-        links=[{"href": link, "text": incident.id}] if (link := await _link(deps, incident_id)) else [],
     )
     return {
         "who": ", ".join(

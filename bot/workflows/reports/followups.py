@@ -12,8 +12,9 @@ from typing import Any
 from bot.codeowners import assignee, default_owner, is_path
 from bot.deps import Deps
 from bot.domain.errors import BotError, Refused, Unavailable
-from bot.domain.followup import FollowUp, FollowUpState
+from bot.domain.followup import FiledIssue, FollowUp, FollowUpState
 from bot.domain.incident import Incident
+from bot.integrations.github.github import IssueDraft
 from bot.messages.followups import filing_failed, issue_body, reminder
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
@@ -117,30 +118,24 @@ async def _file(deps: Deps, followup_id: str) -> dict[str, Any]:
         return {"refused": "github_off", "facts": {}}
     incident = await deps.store.incidents.get(followup.incident_id)
     who = assignee(followup.owner or deps.team.followups.owner, deps.team)
-    name, end = quarter(followup.due) if followup.due else (None, None)
     try:
         issue = await deps.github.create_issue(
             followup.id,
-            followup.title,
-            issue_body(followup, incident, deps.team, deps.words, who, link=await _link(deps, incident)),
+            IssueDraft(
+                followup.title,
+                issue_body(followup, incident, deps.team, deps.words, who, link=await _link(deps, incident)),
+                labels=followup.labels,
+                milestone=quarter(followup.due) if followup.due else None,
+                assignees=(who.login,) if who.login else (),
+            ),
             since=followup.opened_at,
-            labels=list(followup.labels),
-            milestone_title=name,
-            milestone_due=end,
-            assignees=[who.login] if who.login else [],
         )
     except Refused as problem:
         return {"refused": problem.key, "facts": {name: str(value) for name, value in problem.facts.items()}}
     assigned = who.login if who.login in issue.assignees else None
-    await deps.store.followups.mark_filed(
-        followup.id,
-        issue.number,
-        issue.url,
-        assigned,
-        not_assignable=who.login if assigned is None else None,
-        at=deps.clock.now(),
-        idempotency_key=f"{followup.id}/filed/{issue.number}",
-    )
+    filed = FiledIssue(issue.number, issue.url, assigned, not_assignable=who.login if assigned is None else None)
+    key = f"{followup.id}/filed/{issue.number}"
+    await deps.store.followups.mark_filed(followup.id, filed, at=deps.clock.now(), idempotency_key=key)
     return {"number": issue.number}
 
 

@@ -17,7 +17,7 @@ from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
-from bot.domain.policy import Needed, Risk
+from bot.domain.policy import Asked, Needed, Risk
 from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Snapshot, Verdict, assess, compare
@@ -230,9 +230,10 @@ class StepPlay:
         parameters = action.read(expressions.render(step.with_, names))
         arguments = parse_parameters(action, parameters)
         timeout = step_timeout(step, arguments, deps.clock.now())
+        unplanned = replace(step_run, parameters=parameters, rehearsed=None, began_at=None)
         with dry_run() as recorder:
             facts = await run_until_interrupted(
-                action.execute(action_context(deps, run, step.id, parameters), **arguments),
+                action.execute(action_context(deps, run, unplanned), **arguments),
                 wait_for_stop(deps, run.id, changes=False),
                 Deadline.starting(deps.clock, timeout).passed(),
             )
@@ -256,17 +257,11 @@ class StepPlay:
         return plan, await self._save_plan(plan, needed, planned)
 
     def _approvals_needed(self, environment: str) -> Needed:
-        approval = self._step.approval
-        at_least = 1 if self._action.waits_for else None
-        return policy_of(self._deps.team).needed(
-            self._action.name,
-            self._action.risk,
-            environment,
-            self._deps.clock.now(),
-            role=approval.role if approval else None,
-            approvals=(approval.count if approval else None) or at_least,
-            expires=approval.expires if approval else None,
-        )
+        approval, action = self._step.approval, self._action
+        at_least = 1 if action.waits_for else 0
+        asked = Asked((approval and approval.count) or at_least, approval.role, approval.expires) if approval else None
+        policy, now = policy_of(self._deps.team), self._deps.clock.now()
+        return policy.needed(action.name, action.risk, environment, now, asked or Asked(at_least))
 
     async def _save_plan(self, plan: StepPlan, needed: Needed, planned: StepRun) -> StepRun:
         """Save the planned step in the state that comes next, and request its approvals, in one transaction.
@@ -368,9 +363,7 @@ class StepPlay:
     async def _run_action(self, plan: StepPlan, step_run: StepRun, deadline: Deadline) -> Any:
         """The facts that the action gives, as plain JSON."""
         deps, run, action = self._deps, self._run, self._action
-        context = action_context(
-            deps, run, self._step.id, step_run.parameters, step_run.rehearsed, began=step_run.began_at
-        )
+        context = action_context(deps, run, step_run)
         loop = asyncio.get_running_loop()
         progress = loop.call_later(SHOW_PROGRESS_AFTER_SECONDS, schedule_run_message, deps, run.id)
         try:
@@ -386,7 +379,7 @@ class StepPlay:
     async def _report_remaining(self, run: Run, step_run: StepRun) -> None:
         """Find out by a dry run what the interrupted step has still to do, and show it in the run's message."""
         remaining: list[dict[str, Any]] | None = None  # not known
-        context = action_context(self._deps, run, self._step.id, step_run.parameters, step_run.rehearsed)
+        context = action_context(self._deps, run, replace(step_run, began_at=None))
         with contextlib.suppress(BotError), dry_run() as recorder:
             await self._action.execute(context, **parse_parameters(self._action, step_run.parameters or {}))
             remaining = [effect.to_json() for effect in recorder.effects]

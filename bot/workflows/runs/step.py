@@ -63,20 +63,17 @@ def step_environment(deps: Deps, run: Run, step_id: str, parameters: Mapping[str
     return requested if not lies_in or requested in lies_in else min(lies_in)
 
 
-def action_context(
-    deps: Deps,
-    run: Run,
-    step_id: str,
-    parameters: Mapping[str, Any] | None,
-    foreseen: Mapping[str, Any] | None = None,
-    *,
-    began: datetime | None = None,
-    undoing: bool = False,
-) -> Context:
-    """What the action of a step is given; its key is the same however often it is tried, and it `began` only once."""
-    key = f"{run.id}/{step_id}/undo" if undoing else f"{run.id}/{step_id}"
-    environment = step_environment(deps, run, step_id, parameters)
-    return Context(deps, key, environment, run.incident_id, run.by, foreseen or {}, began=began or deps.clock.now())
+def action_context(deps: Deps, run: Run, step_run: StepRun, *, undoing: bool = False) -> Context:
+    """What the action of a step is given. Its key is the same however often it is tried."""
+    return Context(
+        deps,
+        key=f"{run.id}/{step_run.id}/undo" if undoing else f"{run.id}/{step_run.id}",
+        environment=step_environment(deps, run, step_run.id, step_run.parameters),
+        incident_id=run.incident_id,
+        by=run.by,
+        planned={} if undoing else step_run.rehearsed or {},
+        began=step_run.began_at if step_run.began_at and not undoing else deps.clock.now(),
+    )
 
 
 def parse_parameters(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> boo
     if target := action.lock_key(dict(step_run.parameters or {}), environment=environment):
         await acquire_target(deps, current, step.id, target)
     facts = step_run.result if step_run.result is not None else step_run.rehearsed
-    context = action_context(deps, current, step.id, step_run.parameters, undoing=True)
+    context = action_context(deps, current, step_run, undoing=True)
     may_take = step_timeout(step, parse_parameters(action, step_run.parameters or {}), deps.clock.now())
     until = Deadline.starting(deps.clock, may_take)
     await run_until_interrupted(action.undo(context, action.result.validate_python(facts)), until.passed())

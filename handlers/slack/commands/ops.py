@@ -54,8 +54,10 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
 async def _help(call: Call, words: Sequence[str]) -> Message:
     shown = await call.translations()
     if not words:
-        return actions([(a.name, a.risk.value, a.summary(shown.locale)) for a in ACTIONS.all()], aliases(), shown)
+        return actions(
+            [(a.name, a.risk.value, shown.action(a.name, a.summary)) for a in ACTIONS.all()], aliases(), shown
+        )
     if verb := OPS.verbs.get(words[0]):
         return verb_help(OPS.name, verb, shown)
     action, _ = find(words)
-    return action_help(action.summary(shown.locale), action.signature, action.risk.value, shown)
+    return action_help(shown.action(action.name, action.summary), action.signature, action.risk.value, shown)
