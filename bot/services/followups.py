@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
@@ -20,6 +21,16 @@ from bot.settings import languages
 LABEL_LIMIT = 50  # GitHub's own
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUpRequest:
+    """A follow-up as a person asks for it: everything but the title may be left out."""
+
+    title: str
+    owner: str | None = None
+    due: str | date | None = None
+    labels: Sequence[str] = ()
+
+
 class FollowUps:
     """What the title, the owner and the due date may be, and what becomes of a follow-up."""
 
@@ -29,11 +40,8 @@ class FollowUps:
     async def open(
         self,
         incident_id: str,
-        title: str,
+        request: FollowUpRequest,
         *,
-        owner: str | None = None,
-        due: str | date | None = None,
-        labels: Sequence[str] = (),
         by: Person,
         idempotency_key: str,
     ) -> FollowUp:
@@ -43,7 +51,8 @@ class FollowUps:
         incident's service get it. `due` is a day, or as `read_due` understands it; without one the team's file says
         how long there is. Raises BadInput and NotFound.
         """
-        title = self._deps.redaction.text(" ".join(title.split()))
+        title = self._deps.redaction.text(" ".join(request.title.split()))
+        owner, due = request.owner, request.due
         if not title:
             raise BadInput("title_missing")
         if len(title) > TITLE_LIMIT:
@@ -56,7 +65,7 @@ class FollowUps:
             title,
             owner=find_team(owner, self._deps.team) if owner and owner.strip() else None,
             due=day if isinstance(day, date) else now.date() + policy.due_in,
-            labels=tuple(dict.fromkeys([*policy.labels, *_labels(labels)])),
+            labels=tuple(dict.fromkeys([*policy.labels, *_labels(request.labels)])),
         )
         return await self._deps.store.followups.open(incident.id, draft, by=by, at=now, idempotency_key=idempotency_key)
 

@@ -8,6 +8,7 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Impact, Severity
 from bot.domain.run import ApprovalState, StepRef
 from bot.messages.forms import NO_SERVICE
+from bot.services.followups import FollowUpRequest
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 
@@ -66,10 +67,12 @@ async def followup(call: Call) -> None:
     await call.ack()
     await call.bot.followups.open(
         _about(call),
-        given["title"],
-        owner=given["owner"],
-        due=given["due"],
-        labels=[label.strip() for label in (given["labels"] or "").split(",") if label.strip()],
+        FollowUpRequest(
+            given["title"],
+            owner=given["owner"],
+            due=given["due"],
+            labels=[label.strip() for label in (given["labels"] or "").split(",") if label.strip()],
+        ),
         by=await call.person(),
         idempotency_key=_form(call),
     )

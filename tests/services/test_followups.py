@@ -21,7 +21,7 @@ from bot.domain.timeline import Kind, first_broken_link
 from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
 from bot.messages.translations import load_translations
-from bot.services.followups import FollowUps, read_due
+from bot.services.followups import FollowUpRequest, FollowUps, read_due
 from bot.settings import load_settings
 from bot.store.database import Database
 from bot.store.migrate import upgrade
@@ -94,7 +94,9 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
 
 async def filed(here: Here) -> FollowUp:
     """A follow-up that has become issue 41."""
-    made = await here.followups.open(here.incident.id, "Alertar de la memoria", by=ANA, idempotency_key="open")
+    made = await here.followups.open(
+        here.incident.id, FollowUpRequest("Alertar de la memoria"), by=ANA, idempotency_key="open"
+    )
     await here.deps.store.followups.mark_filed(
         made.id, FiledIssue(41, URL, "ana-torres"), at=NOW, idempotency_key="filed"
     )
@@ -106,7 +108,9 @@ def told(action: str, *, number: int = 41, url: str = URL, login: str = "ana-tor
 
 
 async def test_what_is_not_said_comes_from_the_teams_file(here: Here) -> None:
-    made = await here.followups.open(here.incident.id, "  Alertar  de la memoria ", by=ANA, idempotency_key="c1")
+    made = await here.followups.open(
+        here.incident.id, FollowUpRequest("  Alertar  de la memoria "), by=ANA, idempotency_key="c1"
+    )
     assert made.title == "Alertar de la memoria"
     assert made.due == date(2026, 12, 8)
     assert made.labels == ("incident-followup",)
@@ -118,22 +122,21 @@ async def test_what_is_not_said_comes_from_the_teams_file(here: Here) -> None:
 async def test_what_is_said(here: Here) -> None:
     made = await here.followups.open(
         here.incident.id,
-        "Bajar límites",
-        owner="@sreteam",
-        due="2w",
-        labels=["monitoring, gpu"],
+        FollowUpRequest("Bajar límites", owner="@sreteam", due="2w", labels=["monitoring, gpu"]),
         by=ANA,
         idempotency_key="c1",
     )
     assert (made.owner, made.due) == ("SRETeam", date(2026, 12, 8))
     assert made.labels == ("incident-followup", "monitoring", "gpu")
-    path = await here.followups.open(here.incident.id, "Carta", owner="/charts/xr-engine", by=ANA, idempotency_key="c2")
+    path = await here.followups.open(
+        here.incident.id, FollowUpRequest("Carta", owner="/charts/xr-engine"), by=ANA, idempotency_key="c2"
+    )
     assert (path.id, path.owner) == (f"{here.incident.id}/F2", "charts/xr-engine")
 
 
 async def test_the_same_request_twice_is_one_follow_up(here: Here) -> None:
-    first = await here.followups.open(here.incident.id, "Una", by=ANA, idempotency_key="c1")
-    again = await here.followups.open(here.incident.id, "Una", by=ANA, idempotency_key="c1")
+    first = await here.followups.open(here.incident.id, FollowUpRequest("Una"), by=ANA, idempotency_key="c1")
+    again = await here.followups.open(here.incident.id, FollowUpRequest("Una"), by=ANA, idempotency_key="c1")
     assert first == again and here.woken == [True]
     assert (await here.kinds()).count(Kind.FOLLOWUP_OPENED) == 1
 
@@ -151,7 +154,9 @@ async def test_the_same_request_twice_is_one_follow_up(here: Here) -> None:
 )
 async def test_what_cannot_be_is_said_and_nothing_is_kept(here: Here, wrong: dict[str, Any], key: str) -> None:
     with pytest.raises(BadInput) as mistake:
-        await here.followups.open(here.incident.id, **{"title": "Una"} | wrong, by=ANA, idempotency_key="c1")
+        await here.followups.open(
+            here.incident.id, FollowUpRequest(**{"title": "Una"} | wrong), by=ANA, idempotency_key="c1"
+        )
     assert mistake.value.key == key
     for words in here.deps.words_by_locale.values():
         assert words.error(mistake.value)

@@ -25,7 +25,7 @@ from bot.integrations.github.github import GitHub, IssueDraft
 from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
 from bot.messages.translations import load_translations
-from bot.services.followups import FollowUps
+from bot.services.followups import FollowUpRequest, FollowUps
 from bot.services.reports import Reports
 from bot.store.database import Database
 from bot.store.documents import Document
@@ -344,7 +344,7 @@ async def test_a_path_is_whoever_owns_it(tmp_path: Path) -> None:
 
 
 async def _open(here: Here, title: str, **facts: Any) -> None:
-    await FollowUps(here.deps).open(here.incident.id, title, by=ANA, idempotency_key=title, **facts)
+    await FollowUps(here.deps).open(here.incident.id, FollowUpRequest(title, **facts), by=ANA, idempotency_key=title)
 
 
 async def _said(here: Here, words: str) -> bool:

@@ -11,6 +11,7 @@ from bot.messages import forms
 from bot.messages.incident import card, listing, timeline
 from bot.messages.message import Message
 from bot.messages.statistics import statistics as statistics_message
+from bot.services.followups import FollowUpRequest
 from bot.services.statistics import WINDOW
 from bot.signature import Mention, Rest
 from bot.team import Duration
@@ -211,10 +212,7 @@ async def followup(
     labels = [item.strip() for item in (label or "").split(",") if item.strip()]
     made = await call.bot.followups.open(
         incident.id,
-        title,
-        owner=owner,
-        due=due,
-        labels=labels,
+        FollowUpRequest(title, owner=owner, due=due, labels=labels),
         by=await call.person(),
         idempotency_key=call.idempotency_key,
     )
