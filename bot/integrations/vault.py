@@ -19,16 +19,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import hvac
-import requests
-from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded, VaultDown, VaultError
-
 from bot.clock import Clock
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.base import connection_error, http_error, in_thread, invalid_response
 from bot.integrations.effects import effect
+from bot.lazy import LazyModule
 from bot.tasks import cancel_and_wait
 from bot.team import VaultSecret
+
+if TYPE_CHECKING:
+    import hvac
+    import requests
+else:
+    hvac, requests = LazyModule("hvac"), LazyModule("requests")
+
 
 T = TypeVar("T")
 
@@ -159,7 +163,7 @@ class Vault:
         metadata = self._metadata(client, mount, path)
         try:
             secret = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
-        except InvalidPath as missing:
+        except hvac.exceptions.InvalidPath as missing:
             raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
         if entry not in secret["data"]["data"]:
             raise NotFound("no_such_secret", path=f"{mount}/{path} {entry}")
@@ -169,7 +173,7 @@ class Vault:
     def _metadata(client: hvac.Client, mount: str, path: str) -> dict[str, Any]:
         try:
             metadata: dict[str, Any] = client.secrets.kv.v2.read_secret_metadata(path, mount_point=mount)["data"]
-        except InvalidPath as missing:
+        except hvac.exceptions.InvalidPath as missing:
             raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
         return metadata
 
@@ -200,7 +204,7 @@ class Vault:
             with self._translate_errors(what, writes=writes, path=path):
                 try:
                     return action(self._client())
-                except Forbidden:
+                except hvac.exceptions.Forbidden:
                     if self._role is None or self._ends is None:
                         raise
                     self._token = None  # it was revoked before its time
@@ -212,20 +216,20 @@ class Vault:
     def _translate_errors(self, what: str, *, writes: bool, path: str) -> Iterator[None]:
         try:
             yield
-        except VaultError as error:
+        except hvac.exceptions.VaultError as error:
             raise self._refusal(what, error, writes=writes, path=path) from None  # its text may hold an address
         except requests.RequestException as error:
             raise connection_error(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
         except (KeyError, TypeError, ValueError, AttributeError):
             raise invalid_response(SERVICE, what, writes=writes) from None
 
-    def _refusal(self, what: str, error: VaultError, *, writes: bool, path: str) -> BotError:
+    def _refusal(self, what: str, error: hvac.exceptions.VaultError, *, writes: bool, path: str) -> BotError:
         why = "; ".join(str(reason) for reason in error.errors or ()).replace(self._token or "\0", "***")
         if OTHER_VERSION in why:
             return WrongState("changed_since", name=path)
-        if isinstance(error, RateLimitExceeded):
+        if isinstance(error, hvac.exceptions.RateLimitExceeded):
             return Unavailable("rate_limited", service=SERVICE, what=what, status=429, retry_after=5.0)
-        if isinstance(error, VaultDown):
+        if isinstance(error, hvac.exceptions.VaultDown):
             return Unavailable("unreachable", service=SERVICE, what=what, status=503, why=why or "sealed")
         return http_error(SERVICE, what, _status(error), why, writes=writes)
 
@@ -239,7 +243,7 @@ def _digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:32]
 
 
-def _status(error: VaultError) -> int:
+def _status(error: hvac.exceptions.VaultError) -> int:
     names = {
         "InvalidRequest": 400,
         "Unauthorized": 401,

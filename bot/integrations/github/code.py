@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from github.GithubException import GithubException, UnknownObjectException
-from github.PullRequest import PullRequest
+from typing import TYPE_CHECKING
 
 from bot.domain.errors import Refused, WrongState
 from bot.integrations.effects import effect
 from bot.integrations.github.session import SERVICE, Session, ThreadContext, error_message
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import github
+    from github.PullRequest import PullRequest
+else:
+    github = LazyModule("github")
+
 
 # A check that ended like this keeps nothing from being merged.
 # https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks
@@ -63,7 +69,7 @@ class Code:
             name = branch or work.repository.complete().default_branch
             try:
                 return name, work.repository.get_branch(name).commit.sha
-            except UnknownObjectException:
+            except github.UnknownObjectException:
                 return None
 
         return await self._session.call("read the branch", look)
@@ -76,7 +82,7 @@ class Code:
             work.before_writing()
             try:
                 work.repository.create_git_ref(f"refs/heads/{name}", sha)
-            except GithubException as error:
+            except github.GithubException as error:
                 if "already exists" not in error_message(error.data):
                     raise
                 if work.repository.get_branch(name).commit.sha != sha:
@@ -93,7 +99,7 @@ class Code:
                 git_ref = work.repository.get_git_ref(
                     f"heads/{name}"
                 ).complete()  # only its answer knows where to delete
-            except UnknownObjectException:
+            except github.UnknownObjectException:
                 return
             work.before_writing()
             git_ref.delete()

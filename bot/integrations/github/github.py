@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from itertools import islice
-from typing import Any
-
-from github.Deployment import Deployment as GithubDeployment
-from github.GithubException import BadAttributeException, GithubException, UnknownObjectException
-from github.GithubObject import NotSet
-from github.Issue import Issue as GithubIssue
-from github.Milestone import Milestone
-from github.Repository import Repository
+from typing import TYPE_CHECKING, Any
 
 from bot.domain.errors import Refused
 from bot.integrations.github.code import Code
@@ -33,6 +26,17 @@ from bot.integrations.github.session import Issue as Issue
 from bot.integrations.github.session import marker as marker
 from bot.integrations.github.session import verify_signature as verify_signature
 from bot.integrations.github.workflows import Workflows
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import github
+    from github.Deployment import Deployment as GithubDeployment
+    from github.Issue import Issue as GithubIssue
+    from github.Milestone import Milestone
+    from github.Repository import Repository
+else:
+    github = LazyModule("github")
+
 
 FOLLOWUP_LABEL = "incident-followup"
 COLOURS = {FOLLOWUP_LABEL: "b60205"}
@@ -132,7 +136,7 @@ class GitHub:
             for path in CODEOWNERS_PLACES:
                 try:
                     files = work.repository.get_contents(path)
-                except UnknownObjectException:
+                except github.UnknownObjectException:
                     continue
                 if isinstance(files, list):
                     raise ValueError("a folder")
@@ -204,7 +208,7 @@ class GitHub:
             work.before_writing()
             try:
                 return work.repository.create_issue(title, body, labels=labels, assignees=wanted, **optional)
-            except GithubException as error:
+            except github.GithubException as error:
                 wrong = invalid_assignees(error.data)
                 if not wanted or wrong is None:
                     raise
@@ -213,7 +217,7 @@ class GitHub:
 
 def _marked(repository: Repository, last_line: str, since: datetime | None) -> GithubIssue | None:
     """The issue that ends with this line. Text of people stands before it, so that theirs cannot pass for it."""
-    after = since.astimezone(UTC) - SLOW_CLOCK if since else NotSet
+    after = since.astimezone(UTC) - SLOW_CLOCK if since else github.GithubObject.NotSet
     for issue in repository.get_issues(state="all", labels=[FOLLOWUP_LABEL], since=after):
         if (issue.body or "").rstrip().endswith(last_line):
             return issue
@@ -224,7 +228,7 @@ def _payload(deployment: GithubDeployment) -> Any:
     """An object or a text; PyGithub knows of objects only."""
     try:
         return deployment.payload
-    except BadAttributeException as error:
+    except github.BadAttributeException as error:
         return error.actual_value
 
 
@@ -244,7 +248,7 @@ def _labels(work: ThreadContext, names: Sequence[str]) -> list[str]:
             work.before_writing()
             try:
                 work.repository.create_label(name, COLOURS.get(name, COLOUR))
-            except GithubException as error:
+            except github.GithubException as error:
                 if not exists_already(error.data):  # somebody was quicker
                     raise
     return wanted
@@ -262,8 +266,10 @@ def _milestone(work: ThreadContext, title: str, due: date | None) -> Milestone:
     if milestone is None:
         work.before_writing()
         try:
-            return work.repository.create_milestone(title, due_on=datetime.combine(due, NOON) if due else NotSet)
-        except GithubException as error:
+            return work.repository.create_milestone(
+                title, due_on=datetime.combine(due, NOON) if due else github.GithubObject.NotSet
+            )
+        except github.GithubException as error:
             milestone = there() if exists_already(error.data) else None  # somebody was quicker
             if milestone is None:
                 raise

@@ -12,23 +12,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
-
-import github
-import requests
-from github.Auth import AppAuth, Auth, Token
-from github.GithubException import BadAttributeException, GithubException, IncompletableObject
-from github.Repository import Repository
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.integrations.base import connection_error, http_error, in_thread, invalid_response, parse_retry_after
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import github
+    import requests
+    from github.Auth import Auth
+    from github.Repository import Repository
+else:
+    github, requests = LazyModule("github"), LazyModule("requests")
+
 
 T = TypeVar("T")
 
 SERVICE = "GitHub"
 GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
-# What PyGithub and our reading raise over an answer that is not GitHub's.
-MALFORMED = (BadAttributeException, AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
+# What PyGithub and our reading raise over an answer that is not GitHub's, besides its own BadAttributeException.
+MALFORMED = (AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ class Session:
             if self._token or self._app is None:
                 self._login = str(work.client.get_user().login)
             else:
-                integration = github.GithubIntegration(auth=AppAuth(self._app.id, self._app.pem), **self._client)
+                integration = github.GithubIntegration(
+                    auth=github.Auth.AppAuth(self._app.id, self._app.pem), **self._client
+                )
                 self._login = f"{integration.get_app().slug}[bot]"
         return self._login
 
@@ -132,10 +138,10 @@ class Session:
 
     def _auth(self) -> Auth:
         if self._token:
-            return Token(self._token)
+            return github.Auth.Token(self._token)
         if self._app is None:
             raise NotConfigured("github_off")
-        app = AppAuth(self._app.id, self._app.pem)
+        app = github.Auth.AppAuth(self._app.id, self._app.pem)
         try:
             app.create_jwt()
         except Exception as error:  # each kind of broken key has its own, of three libraries
@@ -149,16 +155,16 @@ class Session:
     def _translate_errors(self, what: str, *, writes: bool) -> Iterator[None]:
         try:
             yield
-        except IncompletableObject as error:
+        except github.IncompletableObject as error:
             raise invalid_response(SERVICE, what, writes=writes) from error
-        except GithubException as error:
+        except github.GithubException as error:
             raise self._refusal(what, error, writes=writes) from error
         except requests.RequestException as error:
             raise connection_error(SERVICE, what, error, seconds=self._timeout, writes=writes) from error
-        except MALFORMED as error:
+        except (github.BadAttributeException, *MALFORMED) as error:
             raise invalid_response(SERVICE, what, writes=writes) from error
 
-    def _refusal(self, what: str, error: GithubException, *, writes: bool) -> BotError:
+    def _refusal(self, what: str, error: github.GithubException, *, writes: bool) -> BotError:
         """https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit"""
         why = error_message(error.data).replace(self._token or "\0", "***")
         headers = {name.lower(): str(value) for name, value in (error.headers or {}).items()}

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-
-from github.WorkflowRun import WorkflowRun as GithubRun
+from typing import TYPE_CHECKING
 
 from bot.integrations.effects import effect
 from bot.integrations.github.session import Session, ThreadContext
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import github.WorkflowRun as github_run
+else:
+    github_run = LazyModule("github.WorkflowRun")
+
 
 DISPATCHED = "workflow_dispatch"
 
@@ -74,7 +80,7 @@ class Workflows:
             made = work.repository.get_workflow(workflow).create_dispatch(
                 branch, dict(inputs), throw=True, return_run_details=True
             )
-            if not isinstance(made, GithubRun):
+            if not isinstance(made, github_run.WorkflowRun):
                 raise ValueError("no run")
             return made.id
 
@@ -94,7 +100,7 @@ class Workflows:
         await self._session.call("cancel the workflow's run", cancel, writes=True)
 
 
-def _run(raw: GithubRun) -> WorkflowRun:
+def _run(raw: github_run.WorkflowRun) -> WorkflowRun:
     if not isinstance(raw.id, int) or not raw.status:
         raise ValueError("no run")
     return WorkflowRun(

@@ -7,14 +7,24 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import yaml
-from kubernetes.aio import client, config
 from pydantic import ValidationError
 
 from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from kubernetes.aio import client as client
+    from kubernetes.aio import config
+    from kubernetes.aio import stream as stream
+    from kubernetes.utils import quantity as quantity
+else:  # these are for the modules beside this one, too
+    client, config = LazyModule("kubernetes.aio.client"), LazyModule("kubernetes.aio.config")
+    stream, quantity = LazyModule("kubernetes.aio.stream"), LazyModule("kubernetes.utils.quantity")
+
 
 SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"

@@ -8,11 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client
-from kubernetes.aio.stream import WsApiClient
 
 from bot.domain.errors import NotFound, Refused, Unavailable
-from bot.integrations.kubernetes.cluster import SERVICE, Cluster
+from bot.integrations.kubernetes.cluster import SERVICE, Cluster, client, stream
 
 STDOUT, STDERR, STATUS = 1, 2, 3
 KEPT = 2_000  # bytes of what it complains of
@@ -73,7 +71,7 @@ class Exec:
         what = f"{command[0]} in {namespace}/{pod}"
         complaint, ended = b"", None
         try:
-            async with WsApiClient(self._cluster.api.configuration) as sockets:  # type: ignore[no-untyped-call]
+            async with stream.WsApiClient(self._cluster.api.configuration) as sockets:  # type: ignore[no-untyped-call]
                 main: Any = client.CoreV1Api(sockets)
                 opened = await main.connect_get_namespaced_pod_exec_without_preload_content(
                     pod, namespace, command=list(command), container=container,

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes.aio import client
-
 from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
 
 POLL_SECONDS = 1.0  # seconds
 MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes.aio import client
-
 from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client
 
 POLL_SECONDS = 1.0  # seconds
 MIRROR = "kubernetes.io/config.mirror"  # of a pod that the kubelet runs by itself

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes.aio import client
 
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff, strip_server_fields
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff, strip_server_fields
 
 # What may be applied and deleted, with its plural: what a drill or a runbook has a use for, and nothing that holds a
 # secret or gives rights. The Role in deploy/kubernetes names the same.

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from kubernetes.aio import client
-from kubernetes.utils.quantity import parse_quantity
-
-from bot.integrations.kubernetes.cluster import Cluster
+from bot.integrations.kubernetes.cluster import Cluster, client, quantity
 
 Kind = Literal["pod", "deployment", "job", "node"]
 FIELDS: Mapping[Kind, Sequence[str]] = {
@@ -183,7 +180,7 @@ def _pod(pod: Any) -> Pod:
 
 def _quantity(text: str) -> float:
     """`250m` cores, `512Mi` bytes, as a number."""
-    return float(parse_quantity(text))  # type: ignore[no-untyped-call]
+    return float(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)

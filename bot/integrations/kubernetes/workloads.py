@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kubernetes.aio import client
-
 from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
 
 POLL_SECONDS = 1.0
 REVISION = "deployment.kubernetes.io/revision"
