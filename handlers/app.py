@@ -154,6 +154,7 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
 
     with _without_warnings("slack_bolt.AsyncApp"):  # that a token is not used, which is what `authorize` is for
         app = AsyncApp(
+            name="tamv-bot",  # else Bolt reads the whole call stack to find one, for a quarter of a second
             client=slack.client,
             signing_secret=settings.slack_signing_secret.get_secret_value(),
             authorize=authorize,

@@ -50,7 +50,11 @@ class Mistake:
 
 def load(path: Path) -> Runbook:
     """One runbook. Raises BadInput with a Mistake for everything that is wrong with its form."""
-    text = path.read_text(encoding="utf-8")
+    return _load(path, path.read_text(encoding="utf-8"))
+
+
+@cache
+def _load(path: Path, text: str) -> Runbook:
     try:
         root = compose(text)
         raw = load_yaml(text)
