@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from bot.settings import Settings
-from demo.environment import demo_environment, sandbox_settings
+from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -185,9 +185,9 @@ async def test_a_database_without_tables_is_named(world: World) -> None:
     assert "No open incidents" in (await world.run("incident", "list")).out
 
 
-async def declared(stage: Any) -> None:
+async def declared(stage: DemoEnvironment) -> None:
     """An incident with its channel."""
     await stage.sandbox.slack.person("ana").run("/incident declare Render lento <!channel> sev=SEV2 service=xr-engine")
     async with asyncio.timeout(20):
-        while not [one for one in await stage.bot.parts.store.incidents.open() if one.channel]:  # noqa: ASYNC110
+        while not [one for one in await stage.bot.deps.store.incidents.list_open() if one.channel]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
