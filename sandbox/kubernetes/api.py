@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from sandbox.kubernetes import operations, shapes, streams
+from sandbox.kubernetes import operations, shapes
 from sandbox.kubernetes.access import ACCESS_REVIEW, Account, check_access, review_access
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.call import Call, parse_path
+from sandbox.kubernetes.containers import LogLine, Logs, ProgramExit, Programs
 from sandbox.kubernetes.errors import (
     PathNotFound,
     StatusError,
@@ -23,8 +28,11 @@ from sandbox.kubernetes.errors import (
     success,
 )
 from sandbox.kubernetes.kinds import Kind
-from sandbox.kubernetes.objects import Object
+from sandbox.kubernetes.objects import Object, is_terminating, key_of, name_of, parse_time, status_of
+from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.resources.policy import evict
+from sandbox.kubernetes.state import Store
+from sandbox.world import World
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -176,7 +184,7 @@ class Api:
         return shapes.table(call.target.kind, items, metadata, self._kubernetes.now(), include)
 
     async def _watch(self, request: Request, call: Call) -> Response:
-        lines = streams.watch(self._store, call, lambda obj: self._shown(call, obj))
+        lines = operations.watch(self._store, call, lambda obj: self._shown(call, obj))
         await anext(lines)  # so that a version that is too old is refused with 410 instead of 200
         request.scope["state"]["endless"] = True
         return StreamingResponse(lines, media_type="application/json")
@@ -190,7 +198,7 @@ class Api:
 
     def _log(self, call: Call) -> Response:
         kubernetes = self._kubernetes
-        stream = streams.LogStream(call, self._store, kubernetes.logs, kubernetes.world)
+        stream = LogStream(call, self._store, kubernetes.logs, kubernetes.world)
         lines = stream.open(operations.get(self._store, call.target), kubernetes.now())
         return StreamingResponse(lines, media_type="text/plain")
 
@@ -205,11 +213,11 @@ class Api:
             check_access(account, "create", target.kind, target.namespace, target.name, "exec")
             pod = operations.get(self._store, target)
             name = websocket.query_params.get("container") or pod["spec"]["containers"][0]["name"]
-            streams.check_started(pod, streams.find_container(pod, name))
+            _check_started(pod, _find_container(pod, name))
         except (StatusError, PathNotFound) as error:
             await websocket.send_denial_response(_error_response(error))
             return
-        await streams.execute(websocket, pod, self._kubernetes.programs)
+        await _execute(websocket, pod, self._kubernetes.programs)
 
     def _account(self, headers: Headers) -> Account:
         return self._kubernetes.accounts.account(headers.get("authorization", ""), headers.get("impersonate-user", ""))
@@ -240,3 +248,119 @@ def _error_response(error: StatusError | PathNotFound) -> Response:
     if isinstance(error, PathNotFound):
         return PlainTextResponse("404 page not found\n", 404)
     return JSONResponse(error.status(), error.code)
+
+
+# --- logs and exec
+# The protocol of exec: binary frames whose first byte is the channel (0 stdin, 1 stdout, 2 stderr, 3 the Status at the
+# end; v5 adds 255, the close of another). It is not documented beyond the names in
+# k8s.io/apimachinery/pkg/util/remotecommand.
+
+LOG_POLL_SECONDS = 0.1
+LIVE_PHASES = ("Running", "Pending")
+EXEC_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+STATUS_CHANNEL = 3
+
+
+class LogStream:
+    """One request for a log."""
+
+    def __init__(self, call: Call, store: Store, logs: Logs, world: World) -> None:
+        self._call = call
+        self._store = store
+        self._logs = logs
+        self._world = world
+
+    def open(self, pod: Object, now: datetime) -> AsyncIterator[bytes]:
+        """Return the lines. Raises StatusError 400 if there can be none."""
+        query = self._call.query
+        container = _find_container(pod, query.get("container") or "")
+        if query.get("previous") == "true":
+            return self._formatted(self._tail(list(self._logs.previous(pod))))
+        _check_started(pod, container)
+        lines = self._tail(list(self._logs.lines(pod, container, self._since(now), now)))
+        if query.get("follow") == "true":
+            return self._followed(pod, container, lines, now)
+        return self._formatted(lines)
+
+    def _since(self, now: datetime) -> datetime | None:
+        query = self._call.query
+        if seconds := query.get("sinceSeconds"):
+            if not seconds.isdigit() or int(seconds) < 1:
+                raise bad_request(f"sinceSeconds: Invalid value: {seconds}: must be greater than 0")
+            return now - timedelta(seconds=int(seconds))
+        return parse_time(query["sinceTime"]) if query.get("sinceTime") else None
+
+    def _tail(self, lines: list[LogLine]) -> list[LogLine]:
+        tail = self._call.query.get("tailLines")
+        return lines if tail is None else list(deque(lines, int(tail)))
+
+    async def _formatted(self, lines: list[LogLine]) -> AsyncIterator[bytes]:
+        limit = int(self._call.query.get("limitBytes") or 0)
+        timestamps = self._call.query.get("timestamps") == "true"
+        text = "".join(line.format(timestamps=timestamps) for line in lines).encode()
+        yield text[:limit] if limit else text
+
+    async def _followed(self, pod: Object, container: str, lines: list[LogLine], now: datetime) -> AsyncIterator[bytes]:
+        async for chunk in self._formatted(lines):
+            yield chunk
+        shown_until = now
+        while True:
+            await asyncio.sleep(LOG_POLL_SECONDS)
+            self._world.advance()
+            latest = self._store.get(POD, *key_of(pod))
+            until = datetime.fromtimestamp(self._world.at / 1000, now.tzinfo)
+            lines = list(self._logs.lines(latest or pod, container, shown_until, until))
+            async for chunk in self._formatted([line for line in lines if line.at > shown_until]):
+                if chunk:
+                    yield chunk
+            shown_until = until
+            if latest is None or is_terminating(latest) or status_of(latest).get("phase") not in LIVE_PHASES:
+                return
+
+
+def _find_container(pod: Object, name: str) -> str:
+    """Return the container of that name, or the only one. Raises StatusError 400 if there is none or several."""
+    names = [container["name"] for container in pod["spec"]["containers"]]
+    if name and name not in names:
+        raise bad_request(f"container {name} is not valid for pod {name_of(pod)}")
+    if not name and len(names) > 1:
+        raise bad_request(
+            f"a container name must be specified for pod {name_of(pod)}, choose one of: [{' '.join(names)}]"
+        )
+    return name or str(names[0])
+
+
+def _check_started(pod: Object, container: str) -> None:
+    """Raise StatusError 400 if a container has not started."""
+    for status in status_of(pod).get("containerStatuses") or [{"name": container, "state": {"waiting": {}}}]:
+        if status["name"] == container and "waiting" in status["state"]:
+            why = status["state"]["waiting"].get("reason", "PodInitializing")
+            raise bad_request(f'container "{container}" in pod "{name_of(pod)}" is waiting to start: {why}')
+
+
+async def _execute(websocket: WebSocket, pod: Object, programs: Programs) -> None:
+    """Run the command of an exec request, and send its output and its exit over the websocket."""
+    offered = websocket.scope.get("subprotocols") or []
+    await websocket.accept(next((protocol for protocol in EXEC_PROTOCOLS if protocol in offered), None))
+    exit = ProgramExit()
+    command = websocket.query_params.getlist("command")
+    wanted = {1: websocket.query_params.get("stdout"), 2: websocket.query_params.get("stderr")}
+    try:
+        async for channel, chunk in programs.run(command, pod, exit):
+            if wanted[channel] in ("1", "true", "True"):
+                await websocket.send_bytes(bytes([channel]) + chunk)
+        await websocket.send_bytes(bytes([STATUS_CHANNEL]) + json.dumps(_exit_status(exit)).encode())
+        await websocket.close()
+    except WebSocketDisconnect:
+        return
+
+
+def _exit_status(exit: ProgramExit) -> Object:
+    if exit.missing:
+        message = f'exec: "{exit.missing}": executable file not found in $PATH: unknown'
+        return StatusError(500, "InternalError", message, {"causes": [{"message": message}]}).status()
+    if not exit.code:
+        return {"metadata": {}, "status": "Success"}
+    message = f"command terminated with non-zero exit code: exit code {exit.code}"
+    causes = [{"reason": "ExitCode", "message": str(exit.code)}]
+    return StatusError(500, "NonZeroExitCode", message, {"causes": causes}).status()

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from sandbox.kubernetes import access, controllers
 from sandbox.kubernetes.access import ADMIN, Accounts
@@ -25,6 +26,7 @@ from sandbox.kubernetes.resources import (
     nodes,
     pods,
     policy,
+    stateful_sets,
 )
 from sandbox.kubernetes.seed import Seed
 from sandbox.kubernetes.state import Store, Writer
@@ -38,6 +40,7 @@ KINDS: tuple[Kind, ...] = (
     *basic.KINDS,
     *controllers.KINDS,
     *deployments.KINDS,
+    *stateful_sets.KINDS,
     *daemon_sets.KINDS,
     *batch.KINDS,
     *policy.KINDS,
@@ -63,7 +66,7 @@ class Kubernetes:
         self.store = Store()
         self.writer = Writer(self.store, self.now)
         self.behaviours = Behaviours()
-        self.programs = Programs(self.store)
+        self.programs = Programs(partial(self.store.get, basic.SECRET))
         self.accounts = Accounts()
         self.vault: dict[str, dict[str, str]] = {}
         self.calls: deque[Call] = deque(maxlen=MAX_CALLS)

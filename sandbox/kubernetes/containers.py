@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -12,8 +12,6 @@ from typing import Literal
 
 from sandbox.kubernetes.errors import bad_request
 from sandbox.kubernetes.objects import Object, labels_of, name_of, namespace_of, parse_time, status_of
-from sandbox.kubernetes.resources.basic import SECRET
-from sandbox.kubernetes.state import Store
 from sandbox.world import World
 from sandbox.world.effects import P95_OVER_MEDIAN
 from sandbox.world.metrics import BUCKETS, STATUSES, PodSource
@@ -32,7 +30,7 @@ CHUNK = 64 * 1024
 SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash", "ash")
 
 
-# --- behaviour: what a real cluster learns by running an image, and the sandbox is told
+# --- behaviour: what a real cluster learns by running an image, and tests and exercises set here
 
 
 @dataclass(frozen=True)
@@ -221,12 +219,15 @@ class ProgramExit:
 
 
 class Programs:
-    """Plays a few programs. `commands` have been run so far; `dump` is what the next pg_dump does."""
+    """Plays a few programs. `commands` have been run so far; `dump` is what the next pg_dump does.
 
-    def __init__(self, store: Store) -> None:
+    `secret` returns the Secret of a namespace and a name, which may be part of a container's environment.
+    """
+
+    def __init__(self, secret: Callable[[str, str], Object | None]) -> None:
         self.dump = Dump()
         self.commands: list[list[str]] = []
-        self._store = store
+        self._secret = secret
 
     async def run(self, command: Sequence[str], pod: Object, exit: ProgramExit) -> AsyncIterator[tuple[int, bytes]]:
         """Yield what a command writes, as (stream, bytes), and fill in `exit` at the end."""
@@ -268,8 +269,8 @@ class Programs:
         container = pod["spec"]["containers"][0]
         names = {variable["name"] for variable in container.get("env") or ()}
         for source in container.get("envFrom") or ():
-            secret = (source.get("secretRef") or {}).get("name", "")
-            names |= set((self._store.get(SECRET, namespace_of(pod), secret) or {}).get("data") or ())
+            secret = self._secret(namespace_of(pod), (source.get("secretRef") or {}).get("name", ""))
+            names |= set((secret or {}).get("data") or ())
         return names
 
 

@@ -1,14 +1,17 @@
-"""What each verb does with the objects, in earnest or as a dry run; `streams.py` has those that go on for long."""
+"""What each verb does with the objects: reading and watching; writing, in earnest or as a dry run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from sandbox.kubernetes import managed_fields
 from sandbox.kubernetes.call import Call, Target
 from sandbox.kubernetes.errors import (
+    StatusError,
     bad_request,
     conflict,
     internal_error,
@@ -23,9 +26,11 @@ from sandbox.kubernetes.objects import Object, deep_copy, name_of, timestamp
 from sandbox.kubernetes.patches import json_merge_patch, json_patch, strategic_merge
 from sandbox.kubernetes.resources.basic import NAMESPACE
 from sandbox.kubernetes.schemas import check_applied, decode, json_type
-from sandbox.kubernetes.shapes import scale_of
-from sandbox.kubernetes.state import Store, WriteOptions, Writer
+from sandbox.kubernetes.shapes import bookmark, scale_of
+from sandbox.kubernetes.state import Change, Store, WriteOptions, Writer
 
+BOOKMARK_SECONDS = 10.0  # real ones
+MAX_WATCH_SECONDS = 1800.0
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -58,6 +63,63 @@ def list_objects(store: Store, call: Call) -> tuple[list[Object], Object]:
         metadata["continue"] = str(begin + len(page))
         metadata["remainingItemCount"] = len(selected) - begin - len(page)
     return page, metadata
+
+
+async def watch(store: Store, call: Call, show: Callable[[Object], Object]) -> AsyncIterator[bytes]:
+    """Yield the events of a watch, one JSON document a line, until `timeoutSeconds` are over; first an empty line.
+
+    `show` turns an object into what the call wants of it. Raises StatusError 410 if the watch starts too far back.
+    """
+    kind, is_selected = call.target.kind, call.selector()
+    version = call.integer("resourceVersion")
+    wants_initial_events = call.query.get("sendInitialEvents") == "true"
+    sends_initial_events = wants_initial_events or (not version and "sendInitialEvents" not in call.query)
+    wants_bookmarks = call.query.get("allowWatchBookmarks") in ("1", "true")
+    if not sends_initial_events:
+        store.changes_since(kind, version)
+    watcher = store.watch(kind)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + float(call.query.get("timeoutSeconds") or MAX_WATCH_SECONDS)
+    try:
+        yield b""
+        if sends_initial_events:
+            version = store.version
+            for obj in store.all(kind, call.target.namespace):
+                if is_selected(obj):
+                    yield _event("ADDED", show(obj))
+            if wants_bookmarks and wants_initial_events:
+                yield _event("BOOKMARK", bookmark(kind, version, {"k8s.io/initial-events-end": "true"}))
+        while (left := end - loop.time()) > 0:
+            try:
+                changes = store.changes_since(kind, version)
+            except StatusError as error:
+                yield _event("ERROR", error.status())
+                return
+            for change in changes:
+                version = change.version
+                if event := _event_type(change, is_selected):
+                    yield _event(event, show(change.object))
+            try:
+                async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
+                    await watcher.wait()
+            except TimeoutError:
+                version = max(version, store.version) if not store.changes_since(kind, version) else version
+                if wants_bookmarks:
+                    yield _event("BOOKMARK", bookmark(kind, version))
+    finally:
+        watcher.close()
+
+
+def _event_type(change: Change, is_selected: Callable[[Object], bool]) -> str | None:
+    """Return the type of a change as a watch with selectors sees it: what is selected no more is deleted."""
+    was_selected = change.before is not None and is_selected(change.before)
+    if change.type != "DELETED" and is_selected(change.object):
+        return "MODIFIED" if was_selected else "ADDED"
+    return "DELETED" if was_selected else None
+
+
+def _event(type: str, obj: Object) -> bytes:
+    return json.dumps({"type": type, "object": obj}, separators=(",", ":")).encode() + b"\n"
 
 
 # --- writing

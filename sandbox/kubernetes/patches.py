@@ -128,7 +128,7 @@ def _merge_lists(field: str, present: list[Any], patch: list[Any], new_first: bo
 def _reorder(field: str, items: list[Any], before: list[Any], order: list[Any]) -> list[Any]:
     """Sort the elements that `order` names by it, and merge the others in by their positions in `before`.
 
-    Of an element that is named and one that is not, the one that was first before comes first; a new one comes first.
+    A named element comes before one that is not named, unless that was before it.
     """
     key = merge_key(field, order)
     if key is None and field not in SETS:
@@ -138,9 +138,8 @@ def _reorder(field: str, items: list[Any], before: list[Any], order: list[Any]) 
         indices = (index for index, other in enumerate(among) if _is_same(item, other, key))
         return next(indices, None)
 
-    named = sorted(
-        (item for item in items if position(item, order) is not None), key=lambda item: position(item, order) or 0
-    )
+    named = [item for item in items if position(item, order) is not None]
+    named.sort(key=lambda item: position(item, order) or 0)
     others = [item for item in items if position(item, order) is None]
     result = []
     while named and others:

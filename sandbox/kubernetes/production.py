@@ -216,11 +216,7 @@ class Traffic:
     def _apply_policies(self) -> None:
         specs = [policy["spec"] for policy in self._store.all(NETWORK_POLICY, NAMESPACE)]
         for name, deployment in self._world.deployments.items():
-            selecting = [
-                policy["spec"]
-                for policy in policies
-                if selector_matches(policy["spec"].get("podSelector"), {"app": name})
-            ]
+            selecting = [spec for spec in specs if selector_matches(spec.get("podSelector"), {"app": name})]
             self._set_fault(name, "isolated", None if _admits_traffic(selecting) else ISOLATED)
             has_storage = not deployment.service.storage or _reaches_storage(selecting)
             self._set_fault(name, "storage", None if has_storage else WITHOUT_STORAGE)

@@ -100,10 +100,8 @@ def _value(field: Field, raw: Raw) -> Any:
         case "quantity":
             return _bytes(dict(_fields(_bytes(raw))).get(1, b"0")).decode()
         case "port":
-            int_or_string = dict(_fields(_bytes(raw)))
-            return (
-                _bytes(int_or_string.get(3, b"")).decode() if int_or_string.get(1) else _number(int_or_string.get(2, 0))
-            )
+            is_string, number, text = map(dict(_fields(_bytes(raw))).get, (1, 2, 3))
+            return _bytes(text or b"").decode() if is_string else _number(number or 0)
         case message:
             return _message(message, _bytes(raw))
 

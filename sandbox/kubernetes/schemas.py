@@ -13,7 +13,7 @@ from sandbox.kubernetes.errors import decoding_failed, internal_error, invalid, 
 from sandbox.kubernetes.kinds import Cause, Kind
 from sandbox.kubernetes.objects import Object, labels_of, name_of
 
-MODEL_NAMES = {("", "Event"): "CoreV1Event", ("events.k8s.io", "Event"): "EventsV1Event"}
+MODEL_NAMES = {("", "Event"): "CoreV1Event"}
 LIST_TYPE = re.compile(r"list\[(.+)\]", re.IGNORECASE)
 MAP_TYPE = re.compile(r"dict\((?:str|string), (.+)\)|dict\[str, (.+)\]", re.IGNORECASE)
 VERSION_PREFIX = re.compile(r"^V\d+((alpha|beta)\d+)?")
@@ -133,10 +133,10 @@ def model(name: str) -> Any:
 
 def field_types(name: str) -> dict[str, str] | None:
     """Return the types of a model's JSON fields; None for what is no model (a plain or free value)."""
-    found = model(name)
-    if found is None or not hasattr(found, "attribute_map"):
+    cls = model(name)
+    if cls is None or not hasattr(cls, "attribute_map"):
         return None
-    return {found.attribute_map[attribute]: type for attribute, type in found.openapi_types.items()}
+    return {cls.attribute_map[attribute]: type for attribute, type in cls.openapi_types.items()}
 
 
 def field_descriptions(name: str) -> dict[str, str]:

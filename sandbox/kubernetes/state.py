@@ -31,7 +31,7 @@ from sandbox.kubernetes.objects import (
 )
 from sandbox.kubernetes.schemas import validate
 
-MAX_CHANGES = 2000  # of one kind, that a watch may start before
+MAX_CHANGES = 2000  # of a kind that are remembered for watches
 PRESERVED_METADATA = (
     "uid",
     "creationTimestamp",

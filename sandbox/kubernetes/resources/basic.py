@@ -1,6 +1,6 @@
-"""Kinds that only are stored: namespaces, services, configuration, networking, leases, definitions of custom resources.
+"""Kinds that are only stored: namespaces, configuration, networking, leases, definitions of custom resources.
 
-Their controllers look after all other kinds: one collects garbage, one serves the kinds that are defined.
+The controllers here look after all kinds: one collects garbage, one serves the kinds that are defined.
 """
 
 from __future__ import annotations

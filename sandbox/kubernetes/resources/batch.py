@@ -348,7 +348,7 @@ class CronJobs:
         self._cluster.writer.set_status(CRON_JOB, cron_job, status)
 
     def _due(self, cron_job: Object) -> str | None:
-        """Return the last time of the schedule that has come since the last one; else reconcile again at the next."""
+        """Return the latest scheduled time that has come; None, and reconcile again then, if the next is to come."""
         last = status_of(cron_job).get("lastScheduleTime") or cron_job["metadata"]["creationTimestamp"]
         schedule, now = Schedule(cron_job["spec"]["schedule"]), self._cluster.now()
         due = schedule.next_after(parse_time(last))

@@ -1,4 +1,4 @@
-"""The other workloads of apps/v1: DaemonSets, and StatefulSets, which nothing runs yet."""
+"""DaemonSets: one pod on each node that it may run on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sandbox.kubernetes.kinds import (
     container_columns,
     count_column,
     format_pairs,
-    path_column,
     selector_column,
 )
 from sandbox.kubernetes.objects import (
@@ -30,7 +29,6 @@ from sandbox.kubernetes.objects import (
     owner_reference,
     uid_of,
 )
-from sandbox.kubernetes.resources.deployments import ready_replicas_cell
 from sandbox.kubernetes.resources.nodes import NODE, why_unschedulable
 from sandbox.kubernetes.resources.pods import POD, active_pods, default_pod_template, workload_rules
 from sandbox.kubernetes.state import Change
@@ -40,14 +38,6 @@ TOLERATIONS = [
     {"key": f"node.kubernetes.io/{taint}", "operator": "Exists"}
     for taint in ("not-ready", "unreachable", "unschedulable")
 ]
-
-
-def _default_stateful_set(stateful_set: Object) -> None:
-    spec = stateful_set.setdefault("spec", {})
-    spec.setdefault("replicas", 1)
-    spec.setdefault("podManagementPolicy", "OrderedReady")
-    spec.setdefault("updateStrategy", {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
-    default_pod_template(spec)
 
 
 def _default_daemon_set(daemon_set: Object) -> None:
@@ -61,18 +51,6 @@ def _node_selector_cell(daemon_set: Object) -> str:
     return format_pairs(daemon_set["spec"]["template"]["spec"].get("nodeSelector"))
 
 
-STATEFUL_SET = Kind(
-    "apps",
-    "v1",
-    "statefulsets",
-    "StatefulSet",
-    ("sts",),
-    subresources=("scale", "status"),
-    categories=("all",),
-    columns=(computed_column("Ready", ready_replicas_cell), AGE, *container_columns("spec.template.spec")),
-    default=_default_stateful_set,
-    validate=workload_rules,
-)
 DAEMON_SET = Kind(
     "apps",
     "v1",
@@ -95,20 +73,10 @@ DAEMON_SET = Kind(
     default=_default_daemon_set,
     validate=workload_rules,
 )
-CONTROLLER_REVISION = Kind(
-    "apps",
-    "v1",
-    "controllerrevisions",
-    "ControllerRevision",
-    columns=(path_column("Revision", "revision", type="integer"), AGE),
-)
-
-KINDS = (STATEFUL_SET, DAEMON_SET, CONTROLLER_REVISION)
+KINDS = (DAEMON_SET,)
 
 
 class DaemonSets:
-    """Keeps one pod on each node that it may run on."""
-
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._created = 0

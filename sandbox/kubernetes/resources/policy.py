@@ -24,9 +24,9 @@ from sandbox.kubernetes.objects import (
     timestamp,
     uid_of,
 )
-from sandbox.kubernetes.resources.daemon_sets import STATEFUL_SET
 from sandbox.kubernetes.resources.deployments import REPLICA_SET
 from sandbox.kubernetes.resources.pods import POD
+from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.kubernetes.state import Change, Store, Writer
 
 SCALABLE = {"ReplicaSet": REPLICA_SET, "StatefulSet": STATEFUL_SET}
