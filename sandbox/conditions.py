@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sandbox.kubernetes.behaviour import Behaviour
-from sandbox.kubernetes.programs import Dump
+from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.server import Sandbox
 from sandbox.world.scenario import Image, Strict
 

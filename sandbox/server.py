@@ -29,8 +29,8 @@ from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_WEBHOOK_SECRET
 from sandbox.github.backend import GitHub
 from sandbox.github.routes import routes as github_routes
+from sandbox.kubernetes.api import routes as kubernetes_routes
 from sandbox.kubernetes.backend import Kubernetes
-from sandbox.kubernetes.routes import routes as kubernetes_routes
 from sandbox.late import Late
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_WEBHOOK_SECRET
 from sandbox.pagerduty.backend import PagerDuty

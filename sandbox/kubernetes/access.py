@@ -1,5 +1,6 @@
-"""Who may do what: bearer tokens, the accounts they stand for, and the rules of those.
+"""Authentication and authorization: bearer tokens, their accounts, the rules of these, and the kinds of RBAC.
 
+Accounts are set up by who uses the sandbox; Roles and their bindings are only stored.
 https://kubernetes.io/docs/reference/access-authn-authz/rbac/
 """
 
@@ -8,13 +9,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sandbox.kubernetes.kinds import Kind
-from sandbox.kubernetes.objects import Object
-from sandbox.kubernetes.problems import forbidden, unauthorized
-from sandbox.kubernetes.resources.others import ACCESS_REVIEW
+from sandbox.kubernetes.errors import forbidden, unauthorized
+from sandbox.kubernetes.kinds import AGE, Kind, computed_column
+from sandbox.kubernetes.objects import Object, at_path
 
 ADMIN = "sandbox-admin"
 ALL = "*"
+
+RBAC = "rbac.authorization.k8s.io"
+_ROLE_COLUMN = computed_column(
+    "Role", lambda binding: f"{at_path(binding, ['roleRef', 'kind'])}/{at_path(binding, ['roleRef', 'name'])}"
+)
+ROLE = Kind(RBAC, "v1", "roles", "Role", columns=(AGE,), has_generation=False)
+CLUSTER_ROLE = Kind(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False, columns=(AGE,), has_generation=False)
+ROLE_BINDING = Kind(RBAC, "v1", "rolebindings", "RoleBinding", columns=(_ROLE_COLUMN, AGE), has_generation=False)
+CLUSTER_ROLE_BINDING = Kind(
+    RBAC,
+    "v1",
+    "clusterrolebindings",
+    "ClusterRoleBinding",
+    namespaced=False,
+    columns=(_ROLE_COLUMN, AGE),
+    has_generation=False,
+)
+ACCESS_REVIEW = Kind(
+    "authorization.k8s.io",
+    "v1",
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+    namespaced=False,
+    verbs=("create",),
+    has_generation=False,
+)
+
+KINDS = (ROLE, CLUSTER_ROLE, ROLE_BINDING, CLUSTER_ROLE_BINDING, ACCESS_REVIEW)
 
 
 @dataclass(frozen=True)
@@ -28,12 +56,12 @@ class Rule:
 
     def allows(self, verb: str, group: str, resource: str, namespace: str) -> bool:
         pairs = ((self.verbs, verb), (self.groups, group), (self.resources, resource), (self.namespaces, namespace))
-        return all(ALL in allowed or asked in allowed for allowed, asked in pairs)
+        return all(ALL in allowed or value in allowed for allowed, value in pairs)
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user name, what it may do, and what it has been allowed so far: verb, group, resource, namespace."""
+    """A user name, its rules, and what has been allowed so far: verb, group, resource, namespace."""
 
     name: str
     rules: Sequence[Rule]
@@ -47,7 +75,7 @@ class Accounts:
     """The accounts by their tokens.
 
     kubectl and helm send no token over plain HTTP (client-go's clientcmd reads it for TLS only), so a request without
-    one is `anonymous`: the admin, as behind `kubectl proxy`. What they do send is whom they impersonate.
+    one is by `anonymous`: the admin, as behind `kubectl proxy`. What they do send is whom they impersonate.
     """
 
     def __init__(self) -> None:
@@ -60,22 +88,22 @@ class Accounts:
         return self._by_token[token]
 
     def account(self, authorization: str, impersonated: str = "") -> Account:
-        """Whose request it is by its headers `Authorization` and `Impersonate-User`.
+        """Return the account of a request by its headers `Authorization` and `Impersonate-User`.
 
-        Problem 401 for a token that nobody has. One who is unknown may do nothing.
+        An unknown impersonated user may do nothing. Raises StatusError 401 for an unknown token.
         """
         scheme, _, token = authorization.partition(" ")
-        found = self._by_token.get(token.strip()) if authorization else self.anonymous
-        if found is None or (authorization and scheme.lower() != "bearer"):
+        account = self._by_token.get(token.strip()) if authorization else self.anonymous
+        if account is None or (authorization and scheme.lower() != "bearer"):
             raise unauthorized()
         if not impersonated:
-            return found
-        known = {account.name: account for account in self._by_token.values()}
-        return known.get(impersonated, Account(impersonated, []))
+            return account
+        by_name = {account.name: account for account in self._by_token.values()}
+        return by_name.get(impersonated, Account(impersonated, []))
 
 
-def check(account: Account, verb: str, kind: Kind, namespace: str, name: str, subresource: str = "") -> None:
-    """Problem 403 when no rule of the account allows it. Whoever has a token may ask what it may do."""
+def check_access(account: Account, verb: str, kind: Kind, namespace: str, name: str, subresource: str = "") -> None:
+    """Raise StatusError 403 if no rule of the account allows it. Access reviews are open to every account."""
     resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
     if kind is ACCESS_REVIEW:
         return
@@ -84,10 +112,17 @@ def check(account: Account, verb: str, kind: Kind, namespace: str, name: str, su
     account.used.add((verb, kind.group, resource, namespace))
 
 
-def review(account: Account, asked: Object) -> Object:
-    """A SelfSubjectAccessReview, answered."""
-    what = (asked.get("spec") or {}).get("resourceAttributes") or {}
-    resource = "/".join(part for part in (what.get("resource", ""), what.get("subresource", "")) if part)
-    allowed = account.may(what.get("verb", ""), what.get("group", ""), resource, what.get("namespace", ""))
-    head = {"kind": ACCESS_REVIEW.name, "apiVersion": ACCESS_REVIEW.api_version, "metadata": {}}
-    return {**head, "spec": asked.get("spec") or {}, "status": {"allowed": allowed}}
+def review_access(account: Account, review: Object) -> Object:
+    """Answer a SelfSubjectAccessReview."""
+    attributes = (review.get("spec") or {}).get("resourceAttributes") or {}
+    resource = "/".join(part for part in (attributes.get("resource", ""), attributes.get("subresource", "")) if part)
+    allowed = account.may(
+        attributes.get("verb", ""), attributes.get("group", ""), resource, attributes.get("namespace", "")
+    )
+    return {
+        "kind": ACCESS_REVIEW.name,
+        "apiVersion": ACCESS_REVIEW.api_version,
+        "metadata": {},
+        "spec": review.get("spec") or {},
+        "status": {"allowed": allowed},
+    }

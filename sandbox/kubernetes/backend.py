@@ -1,4 +1,4 @@
-"""The cluster: its objects and controllers on the world's time, and what may be asked of it."""
+"""The cluster: its kinds, its objects and controllers on the world's time, and what may be changed from outside."""
 
 from __future__ import annotations
 
@@ -7,114 +7,130 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
+from sandbox.kubernetes import access, controllers
 from sandbox.kubernetes.access import ADMIN, Accounts
-from sandbox.kubernetes.behaviour import Behaviours
 from sandbox.kubernetes.call import Call
-from sandbox.kubernetes.controllers.autoscalers import Autoscalers
-from sandbox.kubernetes.controllers.budgets import Budgets
-from sandbox.kubernetes.controllers.collector import Collector
-from sandbox.kubernetes.controllers.cron_jobs import CronJobs
-from sandbox.kubernetes.controllers.daemon_sets import DaemonSets
-from sandbox.kubernetes.controllers.definitions import Definitions
-from sandbox.kubernetes.controllers.deployments import Deployments
-from sandbox.kubernetes.controllers.external_secrets import ExternalSecrets, Read
-from sandbox.kubernetes.controllers.jobs import Jobs
-from sandbox.kubernetes.controllers.kubelet import Kubelet
-from sandbox.kubernetes.controllers.nodes import Nodes
-from sandbox.kubernetes.controllers.queue import Cluster
-from sandbox.kubernetes.controllers.replica_sets import ReplicaSets
-from sandbox.kubernetes.controllers.scheduler import Scheduler
-from sandbox.kubernetes.kinds import Kind
-from sandbox.kubernetes.logs import Logs
-from sandbox.kubernetes.production import Production
-from sandbox.kubernetes.programs import Programs
-from sandbox.kubernetes.resources import apps, batch, main, others
+from sandbox.kubernetes.containers import Behaviours, Logs, Programs
+from sandbox.kubernetes.controllers import Cluster, Controller
+from sandbox.kubernetes.kinds import Kind, Kinds
+from sandbox.kubernetes.production import Production, Traffic
+from sandbox.kubernetes.resources import (
+    autoscaling,
+    basic,
+    batch,
+    daemon_sets,
+    deployments,
+    external_secrets,
+    nodes,
+    pods,
+    policy,
+    stateful_sets,
+)
 from sandbox.kubernetes.seed import Seed
-from sandbox.kubernetes.store import Store
-from sandbox.kubernetes.traffic import Traffic
-from sandbox.kubernetes.usage import Usage
-from sandbox.kubernetes.writes import Writer
+from sandbox.kubernetes.state import Store, Writer
 from sandbox.world import World
 
-KINDS: tuple[Kind, ...] = (*main.KINDS, *apps.KINDS, *batch.KINDS, *others.KINDS)
-LAST_CALLS = 1000
-LONGEST_NAP = 0.2  # real seconds; the clock's speed may change, and the world be moved from another thread
+# The kinds that are served from the start, in the order of discovery. To add a family: a module in `resources` with its
+# kinds (their defaults, rules and columns) and their controllers, a line here and a line in `_controllers` below.
+KINDS: tuple[Kind, ...] = (
+    *pods.KINDS,
+    *nodes.KINDS,
+    *basic.KINDS,
+    *controllers.KINDS,
+    *deployments.KINDS,
+    *stateful_sets.KINDS,
+    *daemon_sets.KINDS,
+    *batch.KINDS,
+    *policy.KINDS,
+    *autoscaling.KINDS,
+    *access.KINDS,
+    *external_secrets.KINDS,
+)
+MAX_CALLS = 1000
+MAX_SLEEP_SECONDS = 0.2  # real ones; the clock's speed may change, and the world be moved from another thread
 
 
 class Kubernetes:
     """One cluster. Its time is the world's: what is due happens when the world comes to that moment.
 
-    What may be changed by who tries something out: `behaviours` of images, `programs` that exec runs, `accounts`, and
+    What may be changed to try something out: `behaviours` of images, `programs` that exec runs, `accounts`, and
     `vault`, the keys and values that External Secrets reads, by path, unless they are read by `read_secret`.
     `calls` has the last requests that were allowed and were not for reading, dry runs too.
     """
 
-    def __init__(self, world: World, read_secret: Read | None = None) -> None:
+    def __init__(self, world: World, read_secret: external_secrets.ReadSecret | None = None) -> None:
         self.world = world
-        self.kinds = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
+        self.kinds: Kinds = {kind.key: kind for kind in KINDS}
         self.store = Store()
         self.writer = Writer(self.store, self.now)
         self.behaviours = Behaviours()
-        self.programs = Programs(self.store)
+        self.programs = Programs(partial(self.store.get, basic.SECRET))
         self.accounts = Accounts()
         self.vault: dict[str, dict[str, str]] = {}
-        self.calls: deque[Call] = deque(maxlen=LAST_CALLS)
+        self.calls: deque[Call] = deque(maxlen=MAX_CALLS)
         self.logs = Logs(world, self.behaviours)
-        self.cluster = Cluster(self.store, self.writer, self.now, self.after)
-        usage = Usage(self.store, world)
-        self.store.computed |= {others.POD_METRICS: usage.pods, others.NODE_METRICS: usage.nodes}
+        self.cluster = Cluster(self.store, self.writer, self.now, self.call_after)
+        usage = autoscaling.ResourceUsage(self.store, world)
+        self.store.computed |= {
+            autoscaling.POD_METRICS: usage.pod_metrics,
+            autoscaling.NODE_METRICS: usage.node_metrics,
+        }
         world.advance()
-        self.cluster.run(
-            [
-                Deployments(self.cluster),
-                ReplicaSets(self.cluster),
-                DaemonSets(self.cluster),
-                Jobs(self.cluster),
-                CronJobs(self.cluster),
-                Scheduler(self.cluster),
-                Kubelet(self.cluster, self.behaviours),
-                Nodes(self.cluster),
-                Budgets(self.cluster),
-                Autoscalers(self.cluster, usage.cpu),
-                ExternalSecrets(self.cluster, read_secret or self.vault.get),
-                Definitions(self.cluster, self.kinds),
-                Collector(self.cluster, self.kinds),
-            ]
-        )
+        self.cluster.start(self._controllers(usage, read_secret or self.vault.get))
         seed = Seed(self.store, world, self.now())
-        seed.plant()
-        self.vault |= seed.vault()
-        Production(world, self.cluster).watch()
-        Traffic(world, self.store, self.behaviours).watch()
+        seed.create()
+        self.vault |= seed.secret_store()
+        Production(world, self.cluster).start()
+        Traffic(world, self.store, self.behaviours).start()
         self.cluster.settle()
 
+    def _controllers(
+        self, usage: autoscaling.ResourceUsage, read_secret: external_secrets.ReadSecret
+    ) -> list[Controller]:
+        return [
+            deployments.Deployments(self.cluster),
+            deployments.ReplicaSets(self.cluster),
+            daemon_sets.DaemonSets(self.cluster),
+            batch.Jobs(self.cluster),
+            batch.CronJobs(self.cluster),
+            nodes.Scheduler(self.cluster),
+            nodes.Kubelet(self.cluster, self.behaviours),
+            nodes.NodeLifecycle(self.cluster),
+            policy.DisruptionBudgets(self.cluster),
+            autoscaling.Autoscalers(self.cluster, usage.cpu),
+            external_secrets.ExternalSecrets(self.cluster, read_secret),
+            basic.Definitions(self.cluster, self.kinds),
+            basic.GarbageCollector(self.cluster, self.kinds),
+        ]
+
     def now(self) -> datetime:
-        """The moment that the world has come to."""
+        """Return the moment that the world has come to."""
         return datetime.fromtimestamp(self.world.at / 1000, UTC)
 
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
-        """Call `do` in so many seconds of the world."""
-        self.world.after(round(seconds * 1000), do)
+    def call_after(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function in so many seconds of the world."""
+        self.world.after(round(seconds * 1000), function)
 
     def advance(self) -> None:
-        """Come up to the clock's time."""
+        """Catch up with the clock."""
         self.world.advance()
         self.cluster.settle()
 
     async def run(self) -> None:
-        """Let what is due happen while nobody asks, for those who watch. Runs until it is cancelled."""
+        """Let what is due happen between requests, for those who watch. Runs until it is cancelled."""
         while True:
             try:
                 self.advance()
             except Exception:
                 logging.getLogger(__name__).exception("a controller failed; the others go on")
             due = self.world.due
-            left = LONGEST_NAP if due is None else (due / 1000 - self.world.clock.now().timestamp())
-            await asyncio.sleep(min(max(left / self.world.clock.speed, 0.001), LONGEST_NAP))
+            left = MAX_SLEEP_SECONDS if due is None else due / 1000 - self.world.clock.now().timestamp()
+            await asyncio.sleep(min(max(left / self.world.clock.speed, 0.001), MAX_SLEEP_SECONDS))
 
     def kubeconfig(self, url: str, token: str = ADMIN, namespace: str = "tamv-prod") -> str:
-        """A kubeconfig for the API at `url`, as YAML."""
+        """Return a kubeconfig for the API at `url`, as YAML."""
         return (
             "apiVersion: v1\nkind: Config\ncurrent-context: sandbox\n"
             f"clusters:\n- name: sandbox\n  cluster: {{server: {url}}}\n"

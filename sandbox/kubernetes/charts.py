@@ -1,4 +1,4 @@
-"""The Helm chart of TAMV's services, and its releases as Helm keeps them: a Secret for each revision."""
+"""The Helm chart of TAMV's services, and its releases as Helm stores them: a Secret for each revision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C where there is on
 
 
 def values(service: Service, replicas: int, secrets: str = "") -> Object:
-    """The values of a service's chart, without the tag."""
+    """Return the values of a service's chart, without the tag."""
     return {
         "image": {"repository": f"{REGISTRY}/{service.name}"},
         "replicas": replicas,
@@ -41,7 +41,7 @@ def values(service: Service, replicas: int, secrets: str = "") -> Object:
 
 
 def write(service: Service, replicas: int, folder: Path, secrets: str = "") -> Path:
-    """The chart of a service, for `helm upgrade --install SERVICE FOLDER/SERVICE`; gives its folder."""
+    """Write the chart of a service, for `helm upgrade --install SERVICE FOLDER/SERVICE`, and return its folder."""
     chart = folder / service.name
     (chart / "templates").mkdir(parents=True, exist_ok=True)
     for file in sorted((CHART / "templates").iterdir()):
@@ -59,7 +59,7 @@ def _merged(service: Service, replicas: int, secrets: str) -> Object:
 
 
 def manifests(name: str, chart_values: Object, tag: str) -> list[Object]:
-    """What the chart renders without a canary: the Service and the Deployment."""
+    """Render the chart without a canary: the Service and the Deployment."""
     labels = {"app": name}
     container: Object = {
         "name": name,
@@ -77,15 +77,15 @@ def manifests(name: str, chart_values: Object, tag: str) -> list[Object]:
         spec["nodeSelector"] = chart_values["nodeSelector"]
     if chart_values["gpu"]:
         spec["tolerations"] = [GPU_TOLERATION]
-    chosen = {**labels, "track": "stable"}
+    pod_labels = {**labels, "track": "stable"}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name, "labels": labels},
         "spec": {
             "replicas": chart_values["replicas"],
-            "selector": {"matchLabels": chosen},
-            "template": {"metadata": {"labels": chosen}, "spec": spec},
+            "selector": {"matchLabels": pod_labels},
+            "template": {"metadata": {"labels": pod_labels}, "spec": spec},
         },
     }
     service = {
@@ -101,7 +101,7 @@ def manifests(name: str, chart_values: Object, tag: str) -> list[Object]:
 
 
 def installed(name: str, namespace: str, manifest: Object) -> Object:
-    """A manifest as Helm installs it, with the release that it belongs to."""
+    """Return a manifest as Helm installs it, with the release that it belongs to."""
     metadata = {
         **manifest["metadata"],
         "namespace": namespace,
@@ -121,25 +121,25 @@ def revision(
     at: datetime,
     first: datetime,
 ) -> Object:
-    """The Secret in which Helm keeps one revision of a release."""
-    described = {"failed": f'Upgrade "{name}" failed: context deadline exceeded', "superseded": "Upgrade complete"}
-    told = "Install complete" if number == 1 else described.get(status, "Upgrade complete")
+    """Build the Secret in which Helm keeps one revision of a release."""
+    failure = f'Upgrade "{name}" failed: context deadline exceeded'
+    description = "Install complete" if number == 1 else failure if status == "failed" else "Upgrade complete"
     release = {
         "name": name,
         "info": {
             "first_deployed": first.isoformat(),
             "last_deployed": at.isoformat(),
-            "description": told,
+            "description": description,
             "status": status,
         },
         "chart": _chart(name, chart_values, tag),
         "config": {"image": {"tag": tag}},
-        "manifest": _text(name, manifests(name, chart_values, tag)),
+        "manifest": _rendered(name, manifests(name, chart_values, tag)),
         "version": number,
         "namespace": namespace,
         "apply_method": "ssa",
     }
-    packed = base64.b64encode(gzip.compress(json.dumps(release).encode(), mtime=0))
+    encoded = base64.b64encode(gzip.compress(json.dumps(release).encode(), mtime=0))
     labels = {
         "name": name,
         "owner": "helm",
@@ -150,7 +150,7 @@ def revision(
     return {
         "metadata": {"name": f"sh.helm.release.v1.{name}.v{number}", "namespace": namespace, "labels": labels},
         "type": "helm.sh/release.v1",
-        "data": {"release": base64.b64encode(packed).decode()},
+        "data": {"release": base64.b64encode(encoded).decode()},
     }
 
 
@@ -167,13 +167,12 @@ def _chart(name: str, chart_values: Object, tag: str) -> Mapping[str, Any]:
 
 @cache
 def _file(name: str) -> Object:
-    found: Object = yaml.safe_load((CHART / name).read_text("utf-8"))
-    return found
+    content: Object = yaml.safe_load((CHART / name).read_text("utf-8"))
+    return content
 
 
-def _text(name: str, objects: Sequence[Object]) -> str:
-    sources = {"Service": "service", "Deployment": "deployment"}
+def _rendered(name: str, objects: Sequence[Object]) -> str:
     return "".join(
-        f"---\n# Source: {name}/templates/{sources[one['kind']]}.yaml\n{yaml.dump(one, Dumper=DUMPER, sort_keys=False)}"
-        for one in objects
+        f"---\n# Source: {name}/templates/{obj['kind'].lower()}.yaml\n{yaml.dump(obj, Dumper=DUMPER, sort_keys=False)}"
+        for obj in objects
     )

@@ -1,4 +1,4 @@
-"""The three ways of a patch: JSON Patch (RFC 6902), JSON Merge Patch (RFC 7386) and Kubernetes' strategic merge.
+"""Patches: JSON Patch (RFC 6902), JSON Merge Patch (RFC 7386) and Kubernetes' strategic merge patch.
 
 https://github.com/kubernetes/community/blob/main/contributors/devel/sig-api-machinery/strategic-merge-patch.md
 """
@@ -6,21 +6,54 @@ https://github.com/kubernetes/community/blob/main/contributors/devel/sig-api-mac
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.kubernetes.merge_keys import SETS, merge_key
+from sandbox.kubernetes.errors import bad_request, invalid_json_patch
 from sandbox.kubernetes.objects import Object
-from sandbox.kubernetes.problems import bad_request, in_error
 
+# The fields that identify an element of a list when lists are merged. The API carries them in its types, as
+# `x-kubernetes-patch-merge-key` and `x-kubernetes-list-map-keys`; here they go by the name of the list, because no two
+# of the kinds that are served disagree.
+MERGE_KEYS: Mapping[str, str] = {
+    "addresses": "type",
+    "conditions": "type",
+    "containers": "name",
+    "env": "name",
+    "ephemeralContainers": "name",
+    "hostAliases": "ip",
+    "imagePullSecrets": "name",
+    "initContainers": "name",
+    "ownerReferences": "uid",
+    "secrets": "name",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeDevices": "devicePath",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+PORT_KEYS = ("containerPort", "port")  # of a container, of a Service
+SETS = ("finalizers",)  # lists of plain values without order
+
+# Directives of strategic merge patches
 ORDER = "$setElementOrder/"
 DELETE = "$deleteFromPrimitiveList/"
 RETAIN = "$retainKeys"
 PATCH = "$patch"
 
 
-def merged(target: Any, patch: Any) -> Any:
-    """`target` after a JSON Merge Patch."""
+def merge_key(field: str, items: Sequence[Any]) -> str | None:
+    """Return the field that identifies an element of the list `field`; None for a list that is replaced as a whole."""
+    if not items or not all(isinstance(item, dict) for item in items):
+        return None
+    candidates = PORT_KEYS if field == "ports" else (MERGE_KEYS[field],) if field in MERGE_KEYS else ()
+    return next((key for key in candidates if all(key in item or PATCH in item for item in items)), None)
+
+
+# --- JSON Merge Patch
+
+
+def json_merge_patch(target: Any, patch: Any) -> Any:
+    """Return `target` after a JSON Merge Patch."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     result = dict(target) if isinstance(target, dict) else {}
@@ -28,14 +61,17 @@ def merged(target: Any, patch: Any) -> Any:
         if value is None:
             result.pop(field, None)
         else:
-            result[field] = merged(result.get(field), value)
+            result[field] = json_merge_patch(result.get(field), value)
     return result
 
 
-def strategically_merged(target: Object, patch: Object, *, new_first: bool = True) -> Object:
-    """`target` after a strategic merge patch: lists of named elements are merged by name, with the directives.
+# --- strategic merge patch
 
-    Server-side apply merges in the same way, but what is new comes last (not `new_first`).
+
+def strategic_merge(target: Object, patch: Object, *, new_first: bool = True) -> Object:
+    """Return `target` after a strategic merge patch: lists with merge keys are merged by them, and directives obeyed.
+
+    Server-side apply merges in the same way, but puts new elements last (not `new_first`).
     """
     match patch.get(PATCH):
         case "replace":
@@ -46,16 +82,16 @@ def strategically_merged(target: Object, patch: Object, *, new_first: bool = Tru
     for field, value in patch.items():
         if field.startswith(DELETE):
             kept = field.removeprefix(DELETE)
-            result[kept] = [one for one in result.get(kept) or [] if one not in value]
+            result[kept] = [item for item in result.get(kept) or [] if item not in value]
         elif field.startswith(ORDER) or field in (RETAIN, PATCH):
             continue
         elif value is None:
             result.pop(field, None)
         elif isinstance(value, dict):
             inner = result.get(field)
-            result[field] = strategically_merged(inner if isinstance(inner, dict) else {}, value, new_first=new_first)
+            result[field] = strategic_merge(inner if isinstance(inner, dict) else {}, value, new_first=new_first)
         elif isinstance(value, list):
-            result[field] = _list(field, result.get(field) or [], value, new_first)
+            result[field] = _merge_lists(field, result.get(field) or [], value, new_first)
         else:
             result[field] = value
     listed = {field: value for field, value in patch.items() if isinstance(value, list) and not field.startswith("$")}
@@ -63,69 +99,80 @@ def strategically_merged(target: Object, patch: Object, *, new_first: bool = Tru
     orders |= {field.removeprefix(ORDER): order for field, order in patch.items() if field.startswith(ORDER)}
     for field, order in orders.items():
         if field in result:
-            result[field] = _ordered(field, result[field], target.get(field) or [], order)
+            result[field] = _reorder(field, result[field], target.get(field) or [], order)
     if RETAIN in patch:
         result = {field: value for field, value in result.items() if field in patch[RETAIN]}
     return result
 
 
-def _list(field: str, present: list[Any], patch: list[Any], new_first: bool) -> list[Any]:
-    if any(isinstance(one, dict) and one.get(PATCH) == "replace" for one in patch):
-        return [copy.deepcopy(one) for one in patch if PATCH not in one]
+def _merge_lists(field: str, present: list[Any], patch: list[Any], new_first: bool) -> list[Any]:
+    if any(isinstance(item, dict) and item.get(PATCH) == "replace" for item in patch):
+        return [copy.deepcopy(item) for item in patch if PATCH not in item]
     if field in SETS:
         return list(dict.fromkeys([*present, *patch]))
     key = merge_key(field, patch)
     if key is None:
         return copy.deepcopy(patch)
     result = list(present)
-    for one in patch:
-        at = next((index for index, old in enumerate(result) if old.get(key) == one.get(key)), None)
-        if one.get(PATCH) == "delete":
+    for item in patch:
+        at = next((index for index, old in enumerate(result) if old.get(key) == item.get(key)), None)
+        if item.get(PATCH) == "delete":
             result = result[:at] + result[at + 1 :] if at is not None else result
         elif at is None:
-            result.append(strategically_merged({}, one, new_first=new_first))
+            result.append(strategic_merge({}, item, new_first=new_first))
         else:
-            result[at] = strategically_merged(result[at], one, new_first=new_first)
+            result[at] = strategic_merge(result[at], item, new_first=new_first)
     return result
 
 
-def _ordered(field: str, items: list[Any], before: list[Any], order: list[Any]) -> list[Any]:
-    """The elements that `order` names in that order, the others as they stood in `before`.
+def _reorder(field: str, items: list[Any], before: list[Any], order: list[Any]) -> list[Any]:
+    """Sort the elements that `order` names by it, and merge the others in by their positions in `before`.
 
-    Of one that is named and one that is not, the first is the one that stood first; a new one is always the first.
+    A named element comes before one that is not named, unless that was before it.
     """
     key = merge_key(field, order)
     if key is None and field not in SETS:
         return items
 
-    def place(item: Any, among: list[Any]) -> int | None:
-        found = (index for index, one in enumerate(among) if (one.get(key) == item.get(key) if key else one == item))
-        return next(found, None)
+    def position(item: Any, among: list[Any]) -> int | None:
+        indices = (index for index, other in enumerate(among) if _is_same(item, other, key))
+        return next(indices, None)
 
-    named = sorted((one for one in items if place(one, order) is not None), key=lambda one: place(one, order) or 0)
-    others = [one for one in items if place(one, order) is None]
+    named = [item for item in items if position(item, order) is not None]
+    named.sort(key=lambda item: position(item, order) or 0)
+    others = [item for item in items if position(item, order) is None]
     result = []
     while named and others:
-        mine, theirs = place(named[0], before), place(others[0], before)
-        first = others if mine is not None and theirs is not None and theirs < mine else named
-        result.append(first.pop(0))
+        named_before, other_before = position(named[0], before), position(others[0], before)
+        other_first = named_before is not None and other_before is not None and other_before < named_before
+        result.append((others if other_first else named).pop(0))
     return [*result, *named, *others]
 
 
-def json_patched(document: Any, operations: Sequence[Any]) -> Any:
-    """`document` after a JSON Patch. Problem 400 for what is no operation, 422 for one that cannot be done."""
+def _is_same(item: Any, other: Any, key: str | None) -> bool:
+    return bool(item.get(key) == other.get(key) if key else item == other)
+
+
+# --- JSON Patch
+
+
+def json_patch(document: Any, operations: Sequence[Any]) -> Any:
+    """Return `document` after a JSON Patch.
+
+    Raises StatusError 400 for what is no operation, 422 for an operation that cannot be applied.
+    """
     document = copy.deepcopy(document)
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
             raise bad_request(f"error decoding patch: {operation!r} is not an operation")
         try:
-            document = _operated(document, operation)
-        except (KeyError, IndexError, TypeError, ValueError) as wrong:
-            raise in_error() from wrong
+            document = _apply_operation(document, operation)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise invalid_json_patch() from error
     return document
 
 
-def _operated(document: Any, operation: Object) -> Any:
+def _apply_operation(document: Any, operation: Object) -> Any:
     path = _pointer(operation["path"])
     match operation.get("op"):
         case "add":
@@ -134,19 +181,19 @@ def _operated(document: Any, operation: Object) -> Any:
             _get(document, path)
             return _set(document, path, copy.deepcopy(operation["value"]), insert=False)
         case "remove":
-            return _removed(document, path)
+            return _remove(document, path)
         case "test":
             if _get(document, path) != operation.get("value"):
-                raise in_error()
+                raise invalid_json_patch()
             return document
         case "copy":
             return _set(document, path, copy.deepcopy(_get(document, _pointer(operation["from"]))), insert=True)
         case "move":
             source = _pointer(operation["from"])
             value = _get(document, source)
-            return _set(_removed(document, source), path, value, insert=True)
+            return _set(_remove(document, source), path, value, insert=True)
         case _:
-            raise in_error()
+            raise invalid_json_patch()
 
 
 def _pointer(text: str) -> list[str]:
@@ -176,7 +223,7 @@ def _set(document: Any, path: Sequence[str], value: Any, *, insert: bool) -> Any
     return document
 
 
-def _removed(document: Any, path: Sequence[str]) -> Any:
+def _remove(document: Any, path: Sequence[str]) -> Any:
     parent, last = _get(document, path[:-1]), path[-1]
     parent.pop(int(last) if isinstance(parent, list) else last)
     return document

@@ -1,85 +1,87 @@
-"""The world's production and the cluster's namespace tamv-prod are the same thing, told from two sides.
+"""The world's production and the cluster's namespace tamv-prod are the same thing, seen from two sides.
 
-What is asked of the API becomes pods, and these carry the world's load; what happens in the world (a scenario scales,
-a node is lost, a container is killed) happens to the API's objects.
+What the API is asked for becomes pods, and these carry the world's load; what happens in the world (a scenario scales,
+a node is lost, a container is killed) happens to the API's objects. Network policies and load tests act on the traffic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
 
-from sandbox.kubernetes.controllers.queue import Cluster
+from sandbox.kubernetes.containers import Behaviour, Behaviours
+from sandbox.kubernetes.controllers import Cluster
 from sandbox.kubernetes.kinds import Kind
-from sandbox.kubernetes.machines import conditions, gpu_node
 from sandbox.kubernetes.objects import (
     Object,
     annotations_of,
-    copied,
+    deep_copy,
     is_terminating,
     is_true,
     labels_of,
     name_of,
     namespace_of,
+    selector_matches,
     status_of,
     timestamp,
 )
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
-from sandbox.kubernetes.resources.main import NODE
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY
+from sandbox.kubernetes.resources.batch import JOB
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.kubernetes.resources.nodes import NODE, gpu_node, node_conditions
 from sandbox.kubernetes.resources.pods import POD
-from sandbox.kubernetes.store import Change
-from sandbox.kubernetes.writes import Options
+from sandbox.kubernetes.state import Change, Store, WriteOptions
 from sandbox.world import World
 from sandbox.world.cluster import Placed
-from sandbox.world.deployments import Template
+from sandbox.world.deployments import Fault, Template
 from sandbox.world.services import GPU_NODES, NAMESPACE
 
-RESTARTED = "kubectl.kubernetes.io/restartedAt"
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
 class Production:
-    """Listens to the store from `watch` on; to the world it is the cluster that runs its pods."""
+    """Keeps both sides equal from `start` on. To the world it is the cluster that runs its pods."""
 
     def __init__(self, world: World, cluster: Cluster) -> None:
         self._world = world
         self._cluster = cluster
 
-    def watch(self) -> None:
+    def start(self) -> None:
         self._world.cluster = self
-        self._cluster.store.listeners.append(self._changed)
+        self._cluster.store.listeners.append(self._on_change)
 
     # --- from the API to the world
 
-    def _changed(self, kind: Kind, change: Change) -> None:
+    def _on_change(self, kind: Kind, change: Change) -> None:
         if kind is NODE:
-            self._node_changed(change)
+            self._on_node_change(change)
         if namespace_of(change.object) != NAMESPACE:
             return
         service = labels_of(change.object).get("app", "")
         if service not in self._world.deployments:
             return
         if kind is POD:
-            self._world.place(service, self._placed(service))
+            self._world.place(service, self._placed_pods(service))
         elif kind is DEPLOYMENT and name_of(change.object) == service:
             deployment = self._world.deployments[service]
-            gone = change.type == "DELETED"
-            deployment.replicas = 0 if gone else change.object["spec"]["replicas"]
-            deployment.template = template_of(change.object["spec"]["template"])
+            deployment.replicas = 0 if change.type == "DELETED" else change.object["spec"]["replicas"]
+            deployment.template = _world_template(change.object["spec"]["template"])
 
-    def _placed(self, service: str) -> list[Placed]:
+    def _placed_pods(self, service: str) -> list[Placed]:
         return [
-            Placed(name_of(pod), pod["spec"]["nodeName"], template_of(pod), _serves(pod))
+            Placed(name_of(pod), pod["spec"]["nodeName"], _world_template(pod), _serves(pod))
             for pod in self._cluster.store.all(POD, NAMESPACE)
             if labels_of(pod).get("app") == service and pod["spec"].get("nodeName")
-        ]  # fmt: skip
+        ]
 
-    def _node_changed(self, change: Change) -> None:
-        """A GPU node that is deleted, or stops being ready, is lost to the world; one that is ready again is back."""
+    def _on_node_change(self, change: Change) -> None:
+        """Take a GPU node from the world while it is deleted or not ready."""
         name = name_of(change.object)
-        there = change.type != "DELETED" and is_true(change.object, "Ready")
-        if not there and name in self._world.nodes:
+        is_ready = change.type != "DELETED" and is_true(change.object, "Ready")
+        if not is_ready and name in self._world.nodes:
             self._world.lose_node(name)
-        elif there and name not in self._world.nodes and any(name == node.name for node in GPU_NODES):
+        elif is_ready and name not in self._world.nodes and any(name == node.name for node in GPU_NODES):
             self._world.return_node(name)
 
     # --- from the world to the API
@@ -88,54 +90,55 @@ class Production:
         def change(deployment: Object) -> None:
             deployment["spec"]["replicas"] = replicas
 
-        self._change(service, change, "kubectl-scale")
+        self._change_deployment(service, change, "kubectl-scale")
 
     def roll_out(self, service: str, template: Template) -> None:
         def change(deployment: Object) -> None:
-            fill(deployment["spec"]["template"], template)
+            apply_world_template(deployment["spec"]["template"], template)
 
-        self._change(service, change, "kubectl-edit")
+        self._change_deployment(service, change, "kubectl-edit")
 
     def lose_node(self, node: str) -> None:
-        found = self._cluster.store.get(NODE, "", node)
-        if found is not None and is_true(found, "Ready"):
-            status = {**status_of(found), "conditions": conditions(False, self._cluster.now())}
-            self._cluster.store.put(NODE, {**found, "status": status})
+        present = self._cluster.store.get(NODE, "", node)
+        if present is not None and is_true(present, "Ready"):
+            self._set_node_ready(present, False)
             self._cluster.settle()
 
     def return_node(self, node: str) -> None:
-        found = self._cluster.store.get(NODE, "", node)
-        if found is None:
+        present = self._cluster.store.get(NODE, "", node)
+        if present is None:
             self._cluster.writer.create(NODE, gpu_node(self._world.nodes[node], self._cluster.now()))
-        elif not is_true(found, "Ready"):
-            status = {**status_of(found), "conditions": conditions(True, self._cluster.now())}
-            self._cluster.store.put(NODE, {**found, "status": status})
+        elif not is_true(present, "Ready"):
+            self._set_node_ready(present, True)
         self._cluster.settle()
 
     def container_killed(self, service: str, pod: str) -> None:
-        found = self._cluster.store.get(POD, NAMESPACE, pod)
-        if found is None:
+        present = self._cluster.store.get(POD, NAMESPACE, pod)
+        if present is None:
             return
-        now = self._cluster.now()
-        killed = copied(found)
-        for status in killed["status"].get("containerStatuses") or ():
-            began = status["state"].get("running", {}).get("startedAt", timestamp(now))
-            status["restartCount"] += 1
-            status["lastState"] = {
-                "terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": began, "finishedAt": timestamp(now)}
-            }
-            status["state"] = {"running": {"startedAt": timestamp(now)}}
+        now = timestamp(self._cluster.now())
+        killed = deep_copy(present)
+        for container in killed["status"].get("containerStatuses") or ():
+            started = container["state"].get("running", {}).get("startedAt", now)
+            terminated = {"exitCode": 137, "reason": "OOMKilled", "startedAt": started, "finishedAt": now}
+            container["restartCount"] += 1
+            container["lastState"] = {"terminated": terminated}
+            container["state"] = {"running": {"startedAt": now}}
         self._cluster.store.put(POD, killed)
-        told = f"Memory cgroup out of memory: Killed process in container {service}"
-        self._cluster.event(found, "OOMKilling", told, source="kubelet", warning=True)
+        message = f"Memory cgroup out of memory: Killed process in container {service}"
+        self._cluster.record_event(present, "OOMKilling", message, source="kubelet", warning=True)
 
-    def _change(self, service: str, change: Callable[[Object], None], manager: str) -> None:
+    def _set_node_ready(self, node: Object, ready: bool) -> None:
+        status = {**status_of(node), "conditions": node_conditions(ready, self._cluster.now())}
+        self._cluster.store.put(NODE, {**node, "status": status})
+
+    def _change_deployment(self, service: str, change: Callable[[Object], None], manager: str) -> None:
         before = self._cluster.store.get(DEPLOYMENT, NAMESPACE, service)
         if before is None:
             return
-        after = copied(before)
+        after = deep_copy(before)
         change(after)
-        self._cluster.writer.replace(DEPLOYMENT, before, after, Options(manager=manager))
+        self._cluster.writer.replace(DEPLOYMENT, before, after, WriteOptions(field_manager=manager))
         self._cluster.settle()
 
 
@@ -143,29 +146,141 @@ def _serves(pod: Object) -> bool:
     return is_true(pod, "Ready") and not is_terminating(pod)
 
 
-def template_of(pod: Object) -> Template:
-    """What the world must know of a pod, or of a pod template."""
+def _world_template(pod: Object) -> Template:
+    """Return what the world needs of a pod, or of a pod template."""
     container = pod["spec"]["containers"][0]
-    env = {one["name"]: one.get("value", "") for one in container.get("env") or () if "valueFrom" not in one}
-    restarted = annotations_of(pod).get(RESTARTED)
-    at = int(datetime.fromisoformat(restarted).timestamp() * 1000) if restarted else 0
-    return Template(tag_of(container["image"]), env, dict(pod["spec"].get("nodeSelector") or {}), at)
+    env = {
+        variable["name"]: variable.get("value", "")
+        for variable in container.get("env") or ()
+        if "valueFrom" not in variable
+    }
+    restarted_at = annotations_of(pod).get(RESTARTED_AT)
+    restarted = int(datetime.fromisoformat(restarted_at).timestamp() * 1000) if restarted_at else 0
+    tag = container["image"].rpartition("/")[2].partition(":")[2] or "latest"
+    return Template(tag, env, dict(pod["spec"].get("nodeSelector") or {}), restarted)
 
 
-def fill(pod: Object, template: Template) -> None:
-    """Make a pod template of the API say what the world's says."""
+def apply_world_template(pod: Object, template: Template) -> None:
+    """Change a pod template of the API so that it equals the world's."""
     container = pod["spec"]["containers"][0]
     container["image"] = f"{container['image'].rpartition(':')[0]}:{template.version}"
-    others = [one for one in container.get("env") or () if "valueFrom" in one]
-    container["env"] = [*others, *({"name": name, "value": value} for name, value in sorted(template.env.items()))]
+    references = [variable for variable in container.get("env") or () if "valueFrom" in variable]
+    container["env"] = [*references, *({"name": name, "value": value} for name, value in sorted(template.env.items()))]
     pod["spec"]["nodeSelector"] = dict(template.node_selector)
-    for owner, empty in ((container, "env"), (pod["spec"], "nodeSelector")):
-        if not owner[empty]:
-            del owner[empty]
+    for parent, field in ((container, "env"), (pod["spec"], "nodeSelector")):
+        if not parent[field]:
+            del parent[field]
     if template.restarted:
         at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=template.restarted)
-        pod["metadata"].setdefault("annotations", {})[RESTARTED] = at.isoformat().replace("+00:00", "Z")
+        pod["metadata"].setdefault("annotations", {})[RESTARTED_AT] = at.isoformat().replace("+00:00", "Z")
 
 
-def tag_of(image: str) -> str:
-    return image.rpartition("/")[2].partition(":")[2] or "latest"
+# --- traffic
+
+STORAGE_ADDRESS = ip_address("52.216.0.1")  # one of S3's
+HTTPS_PORT = 443
+ISOLATED = Fault(errors=1.0)
+WITHOUT_STORAGE = Fault(latency=1.9, errors=0.07)  # textures come late, from the nearest cache, or not at all
+
+LOAD_TEST_IMAGE = "load-test"  # users, duration and target are in its environment
+MAX_ERROR_RATIO, MAX_P95_SECONDS = 0.02, 0.5
+THRESHOLDS_FAILED = 99  # k6's exit code
+NORMAL_USERS = 1000  # a load test of so many users doubles the load
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600}
+
+
+class Traffic:
+    """Cuts the traffic of the world's services by network policies, and adds that of load tests, from `start` on."""
+
+    def __init__(self, world: World, store: Store, behaviours: Behaviours) -> None:
+        self._world = world
+        self._store = store
+        self._behaviours = behaviours
+        self._load_before: dict[str, float] = {}  # of the services that are being tested
+
+    def start(self) -> None:
+        self._store.listeners.append(self._on_change)
+
+    def _on_change(self, kind: Kind, change: Change) -> None:
+        if namespace_of(change.object) != NAMESPACE:
+            return
+        if kind is NETWORK_POLICY:
+            self._apply_policies()
+        elif kind is JOB and (test := _load_test(change.object["spec"]["template"])):
+            image, environment = test
+            self._behaviours.set(image, Behaviour(run=_test_seconds(environment)))
+        elif kind is POD and (test := _load_test(change.object)):
+            is_running = change.type != "DELETED" and status_of(change.object).get("phase") == "Running"
+            self._apply_load_test(*test, is_running)
+
+    def _apply_policies(self) -> None:
+        specs = [policy["spec"] for policy in self._store.all(NETWORK_POLICY, NAMESPACE)]
+        for name, deployment in self._world.deployments.items():
+            selecting = [spec for spec in specs if selector_matches(spec.get("podSelector"), {"app": name})]
+            self._set_fault(name, "isolated", None if _admits_traffic(selecting) else ISOLATED)
+            has_storage = not deployment.service.storage or _reaches_storage(selecting)
+            self._set_fault(name, "storage", None if has_storage else WITHOUT_STORAGE)
+
+    def _set_fault(self, service: str, name: str, fault: Fault | None) -> None:
+        if fault and name not in self._world.deployments[service].faults:
+            self._world.inject(service, name, fault)
+        elif not fault and name in self._world.deployments[service].faults:
+            self._world.clear(service, name)
+
+    def _apply_load_test(self, image: str, environment: dict[str, str], is_running: bool) -> None:
+        service = environment.get("TARGET", "tamv-core")
+        if service not in self._world.deployments:
+            return
+        if is_running and service not in self._load_before:
+            load = self._load_before[service] = self._world.deployments[service].load
+            self._world.set_load(load + int(environment.get("VUS", "1")) / NORMAL_USERS, service)
+            run = _test_seconds(environment)
+            self._world.after(round(run * 1000) - 1000, lambda: self._check_thresholds(image, service, run))
+        elif not is_running and service in self._load_before:
+            self._world.set_load(self._load_before.pop(service), service)
+
+    def _check_thresholds(self, image: str, service: str, run: float) -> None:
+        """Let a load test fail if its users are badly served at its end, as k6's thresholds do."""
+        figures = self._world.figures(service)
+        has_failed = figures.errors > MAX_ERROR_RATIO or figures.p95 > MAX_P95_SECONDS
+        self._behaviours.set(image, Behaviour(run=run, exit_code=THRESHOLDS_FAILED if has_failed else 0))
+
+
+def _admits_traffic(specs: Iterable[Object]) -> bool:
+    """Return True if some policy for ingress has a rule, or there is no such policy."""
+    ingress = [spec for spec in specs if "Ingress" in spec["policyTypes"]]
+    return not ingress or any(spec.get("ingress") for spec in ingress)
+
+
+def _reaches_storage(specs: Iterable[Object]) -> bool:
+    """Return True if the storage outside of the cluster can be reached."""
+    egress = [spec for spec in specs if "Egress" in spec["policyTypes"]]
+    return not egress or any(_allows_storage(rule) for spec in egress for rule in spec.get("egress") or ())
+
+
+def _allows_storage(rule: Object) -> bool:
+    ports = [port.get("port") for port in rule.get("ports") or ()]
+    if ports and HTTPS_PORT not in ports:
+        return False
+    blocks = [peer["ipBlock"] for peer in rule.get("to") or () if "ipBlock" in peer]
+    return not rule.get("to") or any(_contains_storage(block) for block in blocks)
+
+
+def _contains_storage(block: Object) -> bool:
+    is_excepted = any(STORAGE_ADDRESS in ip_network(cidr) for cidr in block.get("except") or ())
+    return STORAGE_ADDRESS in ip_network(block["cidr"]) and not is_excepted
+
+
+def _load_test(pod: Object) -> tuple[str, dict[str, str]] | None:
+    """Return the image and the environment of a load test, None if the pod (or pod template) is none."""
+    container = pod["spec"]["containers"][0]
+    image = str(container["image"])
+    if image.rpartition("/")[2].partition(":")[0] != LOAD_TEST_IMAGE:
+        return None
+    return image, {variable["name"]: variable.get("value", "") for variable in container.get("env") or ()}
+
+
+def _test_seconds(environment: dict[str, str]) -> float:
+    """Return how long a load test runs: `90s`, `15m`, `1h` as k6 writes them."""
+    text = environment.get("DURATION", "30s")
+    return float(text[:-1]) * SECONDS_PER_UNIT[text[-1]]

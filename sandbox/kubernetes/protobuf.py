@@ -1,7 +1,7 @@
-"""Kubernetes' protobuf bodies as JSON objects. Helm and kubectl send them for a few kinds that they know by type.
+"""Decoder of Kubernetes' protobuf bodies. Helm and kubectl send them for a few kinds that they have types for.
 
-An envelope: four magic bytes, then `runtime.Unknown` with the type (field 1) and the object's bytes (field 2). Which
-field has which number stands in protobuf.yaml.
+An envelope is four magic bytes, then `runtime.Unknown` with the type (field 1) and the object's bytes (field 2). The
+field numbers of the messages are in protobuf.yaml.
 https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
 """
 
@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from sandbox.kubernetes.errors import StatusError, bad_request
 from sandbox.kubernetes.objects import Object, timestamp
-from sandbox.kubernetes.problems import Problem
 
 MESSAGES = Path(__file__).with_suffix(".yaml")
 MAGIC = b"k8s\x00"
@@ -29,53 +29,53 @@ Raw: TypeAlias = int | bytes
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a message: its JSON name ("^" for one whose fields stand in the message around it) and type."""
+    """A field of a message: its JSON name ("^" for a message whose fields are inlined in this one) and type."""
 
     name: str
     type: str
-    many: bool
-    map: bool
+    is_repeated: bool
+    is_map: bool
 
 
 @cache
 def messages() -> Mapping[str, Mapping[int, Field]]:
-    """The known messages by name, their fields by number."""
-    known = yaml.safe_load(MESSAGES.read_text("utf-8"))
-    return {name: {number: _field(text) for number, text in fields.items()} for name, fields in known.items()}
+    """Return the messages of protobuf.yaml by name, their fields by number."""
+    loaded = yaml.safe_load(MESSAGES.read_text("utf-8"))
+    return {name: {number: _parse_field(text) for number, text in fields.items()} for name, fields in loaded.items()}
 
 
-def _field(text: str) -> Field:
-    name, _, kind = text.partition(" ")
-    return Field(name.rstrip("*%"), kind or "text", name.endswith("*"), name.endswith("%"))
+def _parse_field(text: str) -> Field:
+    name, _, type = text.partition(" ")
+    return Field(name.rstrip("*%"), type or "text", name.endswith("*"), name.endswith("%"))
 
 
-def decoded(body: bytes) -> Object:
-    """The object in an envelope. Problem 415 for what is not known here."""
+def decode(body: bytes) -> Object:
+    """Return the object in an envelope. Raises StatusError 415 for a kind or a field that is not in protobuf.yaml."""
     if not body.startswith(MAGIC):
-        raise Problem(400, "BadRequest", "the body of the request is not a protobuf envelope")
+        raise bad_request("the body of the request is not a protobuf envelope")
     envelope = dict(_fields(body[len(MAGIC) :]))
     type_meta = dict(_fields(_bytes(envelope[1])))
     kind = _bytes(type_meta[2]).decode()
     if kind not in messages():
-        raise _unknown(kind)
+        raise _unsupported(kind)
     api_version = _bytes(type_meta.get(1, b"")).decode()
     return {"apiVersion": api_version, "kind": kind, **_message(kind, _bytes(envelope.get(2, b"")))}
 
 
-def _message(kind: str, raw: bytes) -> Object:
-    known, result = messages()[kind], Object()
+def _message(name: str, raw: bytes) -> Object:
+    fields, result = messages()[name], Object()
     for number, value in _fields(raw):
-        if not known:
+        if not fields:
             return {}
-        field = known.get(number)
+        field = fields.get(number)
         if field is None:
-            raise _unknown(f"{kind}, field {number},")
+            raise _unsupported(f"{name}, field {number},")
         if field.name == "^":
             result |= _message(field.type, _bytes(value))
-        elif field.map:
+        elif field.is_map:
             entry = dict(_fields(_bytes(value)))
             result.setdefault(field.name, {})[_bytes(entry.get(1, b"")).decode()] = _value(field, entry.get(2, b""))
-        elif field.many:
+        elif field.is_repeated:
             result.setdefault(field.name, []).append(_value(field, value))
         else:
             result[field.name] = _value(field, value)
@@ -100,28 +100,28 @@ def _value(field: Field, raw: Raw) -> Any:
         case "quantity":
             return _bytes(dict(_fields(_bytes(raw))).get(1, b"0")).decode()
         case "port":
-            either = dict(_fields(_bytes(raw)))
-            return _bytes(either.get(3, b"")).decode() if either.get(1) else _number(either.get(2, 0))
+            is_string, number, text = map(dict(_fields(_bytes(raw))).get, (1, 2, 3))
+            return _bytes(text or b"").decode() if is_string else _number(number or 0)
         case message:
             return _message(message, _bytes(raw))
 
 
 def _fields(raw: bytes) -> Iterator[tuple[int, Raw]]:
-    """Field numbers and raw values, in order. https://protobuf.dev/programming-guides/encoding/"""
-    at = 0
+    """Yield field numbers and raw values, in order. https://protobuf.dev/programming-guides/encoding/"""
+    position = 0
 
     def varint() -> int:
-        nonlocal at
+        nonlocal position
         number = shift = 0
         while True:
-            byte = raw[at]
-            at += 1
+            byte = raw[position]
+            position += 1
             number |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 return number
 
-    while at < len(raw):
+    while position < len(raw):
         tag = varint()
         match tag & 7:
             case 0:
@@ -133,8 +133,8 @@ def _fields(raw: bytes) -> Iterator[tuple[int, Raw]]:
                 length = varint()
             case _:
                 length = 4
-        yield tag >> 3, raw[at : at + length]
-        at += length
+        yield tag >> 3, raw[position : position + length]
+        position += length
 
 
 def _bytes(raw: Raw) -> bytes:
@@ -142,9 +142,10 @@ def _bytes(raw: Raw) -> bytes:
 
 
 def _number(raw: Raw) -> int:
-    """A varint, of which negative numbers take all 64 bits."""
+    """Return a varint as a signed number; negative ones take all 64 bits."""
     return raw - (1 << 64) if isinstance(raw, int) and raw >= 1 << 63 else int(raw)
 
 
-def _unknown(what: str) -> Problem:
-    return Problem(415, "UnsupportedMediaType", f"the sandbox does not read a {what} as protobuf; send it as JSON")
+def _unsupported(message: str) -> StatusError:
+    text = f"the sandbox does not read a {message} as protobuf; send it as JSON"
+    return StatusError(415, "UnsupportedMediaType", text)

@@ -18,8 +18,7 @@ from bot.domain.errors import BadInput, Refused, WrongState
 from bot.integrations.aws import Aws, Objects, clients
 from bot.integrations.kubernetes.exec import SCRIPT
 from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
-from sandbox.kubernetes.behaviour import Behaviour
-from sandbox.kubernetes.programs import Dump
+from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor, in_cluster, parts
 from tests.real.parts import program

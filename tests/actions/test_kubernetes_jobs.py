@@ -13,7 +13,7 @@ import pytest
 from bot.domain.errors import BadInput, Refused, WrongState
 from bot.store.migrate import upgrade
 from sandbox.kubernetes.backend import Kubernetes as Backend
-from sandbox.kubernetes.behaviour import Behaviour
+from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import Object
 from sandbox.kubernetes.resources.batch import JOB
 from tests.actions.acting import ROOT, Actor, in_cluster, parts

@@ -11,9 +11,10 @@ import pytest
 
 from bot.domain.errors import BadInput, NotFound, WrongState
 from sandbox.kubernetes.backend import Kubernetes as Backend
-from sandbox.kubernetes.objects import Object, copied
-from sandbox.kubernetes.resources.others import AUTOSCALER, NETWORK_POLICY
-from sandbox.kubernetes.writes import Options
+from sandbox.kubernetes.objects import Object, deep_copy
+from sandbox.kubernetes.resources.autoscaling import AUTOSCALER
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY
+from sandbox.kubernetes.state import WriteOptions
 from tests.actions.acting import ROOT, Actor, in_cluster, parts
 
 PROD = "tamv-prod"
@@ -109,9 +110,9 @@ async def test_an_undo_and_an_approval_are_for_what_was_seen(cluster: Cluster) -
     done = await cluster.actor.perform("kubernetes.apply", manifest="closed.yaml")
     found = cluster.found("closed")
     assert found
-    theirs = copied(found)
+    theirs = deep_copy(found)
     theirs["spec"]["egress"] = [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
-    cluster.backend.writer.replace(NETWORK_POLICY, found, theirs, Options(manager="somebody"))
+    cluster.backend.writer.replace(NETWORK_POLICY, found, theirs, WriteOptions(field_manager="somebody"))
     with pytest.raises(WrongState) as changed:
         await cluster.actor.undo("kubernetes.apply", done)
     assert changed.value.key == "changed_since" and cluster.found("closed")

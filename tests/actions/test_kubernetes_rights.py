@@ -20,7 +20,7 @@ from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
 from sandbox.kubernetes.access import Account, Rule
-from sandbox.kubernetes.resources.others import NETWORK_POLICY
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.server import Sandbox
 from sandbox.world.services import NAMESPACE, SERVICES
 from tests.actions.acting import ROOT, Actor, parts

@@ -12,10 +12,10 @@ import pytest
 from bot.actions.kubernetes_jobs import Ran
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from sandbox.kubernetes.backend import Kubernetes as Backend
-from sandbox.kubernetes.behaviour import Behaviour
-from sandbox.kubernetes.objects import copied
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
-from sandbox.kubernetes.resources.main import NODE
+from sandbox.kubernetes.containers import Behaviour
+from sandbox.kubernetes.objects import deep_copy
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor, in_cluster, parts
@@ -75,7 +75,7 @@ async def test_a_node_that_was_closed_before_stays_closed_after_the_undo(cluster
 async def test_data_in_an_empty_dir_are_only_lost_when_somebody_says_so(cluster: Cluster) -> None:
     before = cluster.backend.store.get(DEPLOYMENT, PROD, "xr-engine")
     assert before is not None
-    after = copied(before)
+    after = deep_copy(before)
     after["spec"]["template"]["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
     cluster.backend.writer.replace(DEPLOYMENT, before, after)
     cluster.backend.cluster.settle()

@@ -16,7 +16,7 @@ from bot.integrations.kubernetes.kubernetes import Kubernetes
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
 from sandbox.kubernetes.backend import Kubernetes as Backend
-from sandbox.kubernetes.behaviour import Behaviour
+from sandbox.kubernetes.containers import Behaviour
 from sandbox.server import Sandbox
 from sandbox.world.services import SERVICES
 from tests.real import helm as real

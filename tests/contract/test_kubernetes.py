@@ -17,11 +17,11 @@ from bot.integrations.kubernetes.kubernetes import Kubernetes
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import ADMIN, Rule
 from sandbox.kubernetes.backend import Kubernetes as Backend
-from sandbox.kubernetes.behaviour import Behaviour
-from sandbox.kubernetes.programs import Dump
-from sandbox.kubernetes.resources.main import NODE, SECRET
-from sandbox.kubernetes.resources.others import DISRUPTION_BUDGET
+from sandbox.kubernetes.containers import Behaviour, Dump
+from sandbox.kubernetes.resources.basic import SECRET
+from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
+from sandbox.kubernetes.resources.policy import DISRUPTION_BUDGET
 from sandbox.server import Sandbox
 
 PROD = "tamv-prod"

@@ -22,9 +22,9 @@ from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refus
 from bot.integrations.vault import Vault
 from sandbox.clock import Clock
 from sandbox.faults import Faults, FaultsMiddleware
-from sandbox.kubernetes.objects import copied
-from sandbox.kubernetes.resources.main import SECRET
-from sandbox.kubernetes.resources.others import EXTERNAL_SECRET
+from sandbox.kubernetes.objects import deep_copy
+from sandbox.kubernetes.resources.basic import SECRET
+from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
 from sandbox.server import Sandbox, serving
 from sandbox.vault.backend import BOT_ROLE, BOT_TOKEN, GUEST_TOKEN, LEASE, ROOT_TOKEN, SERVICE_ACCOUNT_TOKEN
 from sandbox.vault.backend import Vault as Store
@@ -302,7 +302,7 @@ async def test_what_is_made_anew_comes_into_the_cluster_when_it_is_synced(tmp_pa
         await rotated(Actor(parts(tmp_path, sandbox.clock, vault=client)))
         external = cluster.store.get(EXTERNAL_SECRET, "tamv-prod", "tamv-core-secrets")
         assert external is not None
-        asked = copied(external)
+        asked = deep_copy(external)
         asked["metadata"].setdefault("annotations", {})["force-sync"] = "1"
         cluster.writer.replace(EXTERNAL_SECRET, external, asked)
         cluster.advance()

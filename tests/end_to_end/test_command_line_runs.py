@@ -14,7 +14,7 @@ from bot.store.database import Database
 from bot.store.store import Store
 from demo.environment import demo_environment, sandbox_settings
 from sandbox.clock import Clock
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
 from tests.end_to_end.test_command_line import Ran, environment, tamv_bot

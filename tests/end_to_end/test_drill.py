@@ -10,7 +10,7 @@ import pytest
 from bot.domain.drill import Goal
 from bot.domain.incident import Status
 from bot.domain.run import Run, RunState, StepState
-from sandbox.kubernetes.resources.main import NODE
+from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.slack.state import Channel
 from tests.end_to_end.scene import TEAM
 from tests.runbooks.playing import LONG, Play, playing, story

@@ -14,8 +14,7 @@ from bot.domain.run import Run, RunState, StepRef, StepState
 from bot.domain.times import DailyWindow
 from bot.runbooks import load
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION
-from sandbox.kubernetes.behaviour import Behaviour
-from sandbox.kubernetes.programs import Dump
+from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
 from tests.end_to_end.scene import TEAM, words

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bot.domain.run import Run, RunState, StepState
 from sandbox.aws.backend import PRODUCTION
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.batch import JOB
-from sandbox.kubernetes.resources.main import NODE
-from sandbox.kubernetes.resources.others import NETWORK_POLICY
+from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.world.services import NAMESPACE
 from tests.runbooks.playing import Play, story
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bot.domain.run import RunState, StepState
 from sandbox.aws.backend import PRODUCTION
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
-from sandbox.kubernetes.resources.others import NETWORK_POLICY
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.world.services import NAMESPACE
 from tests.end_to_end.scene import TEAM, words
 from tests.runbooks.playing import Play, story

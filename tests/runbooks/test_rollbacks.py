@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from bot.domain.run import RunState, StepState
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.world.deployments import Fault, Version
 from tests.runbooks.playing import Play, story
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from sandbox.kubernetes.api import routes
 from sandbox.kubernetes.backend import Kubernetes
-from sandbox.kubernetes.routes import routes
 from tests.sandbox.serving import served
 
 

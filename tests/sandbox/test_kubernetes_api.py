@@ -16,12 +16,10 @@ from kubernetes.aio.stream import WsApiClient
 
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import ADMIN, Rule
-from sandbox.kubernetes.behaviour import Behaviour
+from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.objects import is_true
-from sandbox.kubernetes.programs import Dump
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
-from sandbox.kubernetes.resources.batch import JOB
-from sandbox.kubernetes.schedule import Schedule
+from sandbox.kubernetes.resources.batch import JOB, Schedule
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 
 PROD = "tamv-prod"
@@ -101,7 +99,7 @@ async def test_a_watch_from_too_long_ago_is_gone(served: Served) -> None:
     async with client.ApiClient(await served.configuration()) as api:
         main: Any = client.CoreV1Api(api)
         version = (await main.list_namespaced_pod(PROD)).metadata.resource_version
-        served.kubernetes.store.forget()
+        served.kubernetes.store.compact()
         with pytest.raises(client.ApiException) as refused:
             await main.list_namespaced_pod(PROD, watch=True, resource_version=version, timeout_seconds=2)
         assert (refused.value.status, status(refused.value)["reason"]) == (410, "Expired")
@@ -229,7 +227,7 @@ async def test_a_rollout_that_does_not_come_on_exceeds_its_deadline(served: Serv
 )
 def test_cron_schedules(schedule: str, due: str) -> None:
     after = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
-    assert Schedule(schedule).after(after) == datetime.fromisoformat(f"{due}:00+00:00")
+    assert Schedule(schedule).next_after(after) == datetime.fromisoformat(f"{due}:00+00:00")
 
 
 @pytest.mark.parametrize("schedule", ["", "* * * *", "61 * * * *", "a * * * *", "5-2 * * * *"])

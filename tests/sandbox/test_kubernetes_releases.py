@@ -13,7 +13,7 @@ from sandbox.clock import Clock
 from sandbox.kubernetes import charts
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.objects import Object
-from sandbox.kubernetes.resources.apps import DEPLOYMENT
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.world import World
 from sandbox.world.deployments import Version
 from sandbox.world.services import SERVICES, Service

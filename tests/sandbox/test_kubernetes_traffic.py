@@ -9,10 +9,9 @@ import pytest
 import yaml
 
 from sandbox.kubernetes.backend import Kubernetes
-from sandbox.kubernetes.deletion import delete
 from sandbox.kubernetes.objects import Object
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.batch import JOB
-from sandbox.kubernetes.resources.others import NETWORK_POLICY
 from tests.architecture.tree import ROOT
 from tests.sandbox.hand_clock import HandClock
 
@@ -43,7 +42,7 @@ def test_without_storage_rendering_suffers_and_nothing_else(kubernetes: Kubernet
     forward(kubernetes, clock, 120)
     assert world.figures("xr-engine").errors > 0.02 > before["xr-engine"].errors
     assert world.figures("tamv-core").errors == pytest.approx(before["tamv-core"].errors)
-    delete(kubernetes.writer, NETWORK_POLICY, made)
+    kubernetes.writer.delete(NETWORK_POLICY, made)
     forward(kubernetes, clock, 180)
     assert world.figures("xr-engine").errors < 0.01
 

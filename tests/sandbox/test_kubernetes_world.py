@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from sandbox.kubernetes.backend import Kubernetes
-from sandbox.kubernetes.objects import Object, copied, is_true, labels_of, name_of
-from sandbox.kubernetes.resources.apps import DEPLOYMENT, REPLICA_SET
-from sandbox.kubernetes.resources.main import EVENT, NODE, SECRET
-from sandbox.kubernetes.resources.others import AUTOSCALER, EXTERNAL_SECRET, NODE_METRICS, POD_METRICS
+from sandbox.kubernetes.controllers import EVENT
+from sandbox.kubernetes.objects import Object, deep_copy, is_true, labels_of, name_of
+from sandbox.kubernetes.resources.autoscaling import AUTOSCALER, NODE_METRICS, POD_METRICS
+from sandbox.kubernetes.resources.basic import SECRET
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT, REPLICA_SET
+from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
+from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.world import World
 from sandbox.world.deployments import Version
@@ -32,7 +35,7 @@ def deployment(kubernetes: Kubernetes, name: str = "xr-engine") -> Object:
 def change(kubernetes: Kubernetes, name: str, **spec: Any) -> None:
     """Change fields of a deployment's spec, as a request would."""
     before = deployment(kubernetes, name)
-    after = copied(before)
+    after = deep_copy(before)
     after["spec"] |= spec
     kubernetes.writer.replace(DEPLOYMENT, before, after)
     kubernetes.cluster.settle()
@@ -83,7 +86,7 @@ def test_the_three_steps_of_the_manual_bring_the_figures_back(
 ) -> None:
     burn(kubernetes, clock)
     assert seen(world).p95 > 0.5
-    template = copied(deployment(kubernetes))["spec"]["template"]
+    template = deep_copy(deployment(kubernetes))["spec"]["template"]
     template["spec"]["nodeSelector"] = {"node-type": "gpu-high-memory"}
     off = [{"name": name, "value": "false"} for name in ("EXPERIMENTAL_FEATURES", "ADVANCED_RENDERING")]
     template["spec"]["containers"][0]["env"] = off
@@ -231,7 +234,7 @@ def test_an_external_secret_is_read_again_when_asked(kubernetes: Kubernetes, clo
     kubernetes.vault[f"{PROD}/auth"]["jwt-secret"] = "fresh"
     forward(kubernetes, clock, 60)
     assert stored() != "fresh", "it is only read each hour"
-    asked = copied(external())
+    asked = deep_copy(external())
     asked["metadata"].setdefault("annotations", {})["force-sync"] = "1"
     kubernetes.writer.replace(EXTERNAL_SECRET, external(), asked)
     kubernetes.cluster.settle()

@@ -1,1 +1,1 @@
-"""The kinds that the API serves, a file for each group of theirs."""
+"""The kinds that the API serves, with their controllers: one file for each family."""
