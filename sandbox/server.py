@@ -19,7 +19,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.config import load as load_route
-from sandbox.alertmanager.feed import feed
 from sandbox.alertmanager.routes import routes as alertmanager_routes
 from sandbox.clock import Clock
 from sandbox.company import Company, load
@@ -35,8 +34,8 @@ from sandbox.late import Late
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_WEBHOOK_SECRET
 from sandbox.pagerduty.backend import PagerDuty
 from sandbox.pagerduty.routes import routes as pagerduty_routes
-from sandbox.prometheus.backend import Prometheus
-from sandbox.prometheus.routes import routes as prometheus_routes
+from sandbox.prometheus.api import routes as prometheus_routes
+from sandbox.prometheus.backend import Prometheus, send_alerts
 from sandbox.prometheus.rules import Rules
 from sandbox.slack.backend import Slack
 from sandbox.slack.routes import routes as slack_routes
@@ -156,7 +155,7 @@ class Sandbox:
         """Evaluate the alert rules from when there is a world; a world that nobody looks at has no alerts."""
         while "world" not in vars(self):  # noqa: ASYNC110 - anybody may be the first to look, from any thread
             await asyncio.sleep(0.2)
-        await feed(self.prometheus, self.alertmanager)
+        await send_alerts(self.prometheus, self.alertmanager)
 
     async def _run_cluster(self) -> None:
         """Let the controllers act in time, from when there is a cluster."""

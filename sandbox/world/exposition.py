@@ -3,7 +3,7 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from sandbox.prometheus.numbers import go_float
+from sandbox.prometheus.literals import go_float
 from sandbox.prometheus.tsdb import NAME, Labels
 from sandbox.world.metrics import METADATA
 from sandbox.world.world import World

@@ -288,7 +288,7 @@ class World:
         for each in self.sources():
             each.record(self._at)
         if self._at % 3_600_000 == 0:
-            self.tsdb.forget(self._at - RETENTION)
+            self.tsdb.drop_before(self._at - RETENTION)
 
     # --- deployments
 

@@ -10,12 +10,12 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from starlette.applications import Starlette
 
+from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus
 from sandbox.prometheus.engine import parse
-from sandbox.prometheus.errors import QueryError
-from sandbox.prometheus.routes import routes
 from sandbox.prometheus.rules import Rules
 from sandbox.prometheus.tsdb import Tsdb
+from sandbox.prometheus.values import QueryError
 from sandbox.server import RULES
 from sandbox.world import World
 from sandbox.world.metrics import METADATA
