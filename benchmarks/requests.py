@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
-from sandbox.alertmanager.notification import group_key
+from sandbox.alertmanager.shapes import group_key
 from sandbox.company import Company, load
 from sandbox.slack.state import Credentials
 

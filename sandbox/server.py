@@ -17,9 +17,9 @@ from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sandbox.alertmanager.api import routes as alertmanager_routes
 from sandbox.alertmanager.backend import Alertmanager
-from sandbox.alertmanager.config import load as load_route
-from sandbox.alertmanager.routes import routes as alertmanager_routes
+from sandbox.alertmanager.state import load_route as load_route
 from sandbox.clock import Clock
 from sandbox.company import Company, load
 from sandbox.console.routes import routes as console_routes

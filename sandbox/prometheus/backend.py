@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sandbox.alertmanager.alerts import Alert
 from sandbox.alertmanager.backend import Alertmanager
+from sandbox.alertmanager.state import Alert
 from sandbox.clock import Clock
 from sandbox.prometheus.rules import INTERVAL, Rules
 from sandbox.prometheus.rules import Alert as RuleAlert

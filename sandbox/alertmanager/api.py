@@ -1,5 +1,7 @@
 """Alertmanager's API, version 2."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from functools import wraps
 
@@ -8,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox.alertmanager.alerts import Alert
 from sandbox.alertmanager.backend import RESOLVE_TIMEOUT, Alertmanager
-from sandbox.alertmanager.matchers import Matcher, fit, matcher
 from sandbox.alertmanager.shapes import PostedAlert, PostedSilence, alert_json, date_time, silence_json
+from sandbox.alertmanager.state import Alert, Matcher, fits_all, parse_matcher
 
 ALERTS = TypeAdapter(list[PostedAlert])
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -22,84 +23,84 @@ def routes(backend: Alertmanager) -> list[BaseRoute]:
     started = backend.clock.now()
     receiver = backend.route.receiver
 
-    @_refusing
+    @_with_errors
     async def post_alerts(request: Request) -> Response:
         now = backend.clock.now()
         posted = ALERTS.validate_json(await request.body())
-        taken = [
+        alerts = [
             Alert(
-                labels=each.checked_labels(),
-                annotations=each.annotations,
-                starts_at=each.starts_at or each.ends_at or now,
-                ends_at=each.ends_at or now + RESOLVE_TIMEOUT,
+                labels=alert.checked_labels(),
+                annotations=alert.annotations,
+                starts_at=alert.starts_at or alert.ends_at or now,
+                ends_at=alert.ends_at or now + RESOLVE_TIMEOUT,
                 updated_at=now,
-                generator_url=each.generator_url,
+                generator_url=alert.generator_url,
             )
-            for each in posted
+            for alert in posted
         ]
-        backend.receive(taken)
+        backend.receive(alerts)
         return Response(status_code=200)
 
-    @_refusing
+    @_with_errors
     async def get_alerts(request: Request) -> Response:
-        now, wanted = backend.clock.now(), _filter(request)
-        found = []
+        now, matchers = backend.clock.now(), _filter(request)
+        alerts = []
         for alert in backend.alerts.values():
             silenced_by = backend.silences.silencing(alert.labels, now)
             shown = _flag(request, "silenced") if silenced_by else _flag(request, "active")
-            if shown and not alert.is_resolved(now) and fit(wanted, alert.labels):
-                found.append(alert_json(alert, silenced_by, receiver))
-        return JSONResponse(sorted(found, key=lambda each: each["fingerprint"]))
+            if shown and not alert.is_resolved(now) and fits_all(matchers, alert.labels):
+                alerts.append(alert_json(alert, silenced_by, receiver))
+        return JSONResponse(sorted(alerts, key=lambda alert: alert["fingerprint"]))
 
-    @_refusing
+    @_with_errors
     async def get_groups(request: Request) -> Response:
-        now, wanted = backend.clock.now(), _filter(request)
-        told = []
+        now, matchers = backend.clock.now(), _filter(request)
+        groups = []
         for group in backend.groups.values():
-            alerts = [a for a in group.alerts.values() if not a.is_resolved(now) and fit(wanted, a.labels)]
+            alerts = [a for a in group.alerts.values() if not a.is_resolved(now) and fits_all(matchers, a.labels)]
             shown = [alert_json(a, backend.silences.silencing(a.labels, now), receiver) for a in alerts]
             if shown:
-                described = {"labels": dict(group.labels), "routeLabels": {}, "receiver": {"name": receiver}}
-                told.append({**described, "alerts": shown})
-        return JSONResponse(told)
+                head = {"labels": dict(group.labels), "routeLabels": {}, "receiver": {"name": receiver}}
+                groups.append({**head, "alerts": shown})
+        return JSONResponse(groups)
 
-    @_refusing
+    @_with_errors
     async def post_silence(request: Request) -> Response:
-        given = PostedSilence.model_validate_json(await request.body())
+        posted = PostedSilence.model_validate_json(await request.body())
         try:
-            made = backend.silences.put(
-                [each.matcher() for each in given.matchers],
-                given.starts_at,
-                given.ends_at,
-                given.created_by,
-                given.comment,
+            silence = backend.silences.put(
+                [posted_matcher.matcher() for posted_matcher in posted.matchers],
+                posted.starts_at,
+                posted.ends_at,
+                posted.created_by,
+                posted.comment,
                 backend.clock.now(),
-                given.id or None,
+                posted.id or None,
             )
         except KeyError:
             return JSONResponse("silence not found", 404)
-        return JSONResponse({"silenceID": made.id})
+        return JSONResponse({"silenceID": silence.id})
 
-    @_refusing
+    @_with_errors
     async def get_silences(request: Request) -> Response:
-        now, wanted = backend.clock.now(), _filter(request)
-        found = [
+        now, matchers = backend.clock.now(), _filter(request)
+        silences = [
             silence_json(silence, now)
             for silence in backend.silences
-            if _flag(request, silence.state(now)) and fit(wanted, {each.name: each.value for each in silence.matchers})
+            if _flag(request, silence.state(now)) and fits_all(matchers, {m.name: m.value for m in silence.matchers})
         ]
-        return JSONResponse(found)
+        return JSONResponse(silences)
 
-    @_refusing
-    async def silence(request: Request) -> Response:
+    @_with_errors
+    async def one_silence(request: Request) -> Response:
         now = backend.clock.now()
-        found = backend.silences.get(request.path_params["id"])
-        if found is None:
+        silence = backend.silences.get(request.path_params["id"])
+        if silence is None:
             return JSONResponse("silence not found", 404)
         if request.method == "GET":
-            return JSONResponse(silence_json(found, now))
-        if found.state(now) != "expired":
-            backend.silences.expire(found.id, now)
+            return JSONResponse(silence_json(silence, now))
+        if silence.state(now) != "expired":
+            backend.silences.expire(silence.id, now)
         return Response(status_code=200)
 
     async def status(_: Request) -> Response:
@@ -119,7 +120,7 @@ def routes(backend: Alertmanager) -> list[BaseRoute]:
         Route("/api/v2/alerts/groups", get_groups),
         Route("/api/v2/silences", post_silence, methods=["POST"]),
         Route("/api/v2/silences", get_silences),
-        Route("/api/v2/silence/{id}", silence, methods=["GET", "DELETE"]),
+        Route("/api/v2/silence/{id}", one_silence, methods=["GET", "DELETE"]),
         Route("/api/v2/status", status),
         Route("/api/v2/receivers", receivers),
         Route("/-/ready", ready),
@@ -127,15 +128,15 @@ def routes(backend: Alertmanager) -> list[BaseRoute]:
     ]
 
 
-def _refusing(endpoint: Endpoint) -> Endpoint:
-    """Answer with the reason where the request makes no sense.
+def _with_errors(endpoint: Endpoint) -> Endpoint:
+    """Answer invalid requests as a real Alertmanager does.
 
-    As a real one does: 422 where something required is missing, 400 for what cannot be read, both as go-swagger
-    words it, and 400 with a JSON string for what Alertmanager itself does not accept.
+    422 for a missing required field and 400 for an unreadable one, both in go-swagger's words; 400 with a JSON string
+    for what Alertmanager itself rejects.
     """
 
     @wraps(endpoint)
-    async def refusing(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
         except ValidationError as error:
@@ -146,11 +147,11 @@ def _refusing(endpoint: Endpoint) -> Endpoint:
         except ValueError as error:
             return JSONResponse(str(error), 400)
 
-    return refusing
+    return answer
 
 
 def _filter(request: Request) -> list[Matcher]:
-    return [matcher(text) for text in request.query_params.getlist("filter")]
+    return [parse_matcher(text) for text in request.query_params.getlist("filter")]
 
 
 def _flag(request: Request, name: str) -> bool:
