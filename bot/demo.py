@@ -28,8 +28,8 @@ from bot.services.bot import Bot
 from bot.settings import Locale, Settings, load_settings
 from bot.workflows.snapshot import AT_MILESTONES
 from handlers.server import Server
+from sandbox import aws
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
-from sandbox.aws import account
 from sandbox.clock import Clock
 from sandbox.exercise import PATIENCE, exercises, practise
 from sandbox.github.backend import TOKEN as GITHUB_TOKEN
@@ -40,9 +40,8 @@ from sandbox.pagerduty.backend import BOT as PAGERDUTY_BOT
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
 from sandbox.responder import Missed, respond
 from sandbox.server import Sandbox, serving
-from sandbox.vault.backend import BOT_TOKEN as VAULT_TOKEN
-from sandbox.world.scenario import load as load_scenario
-from sandbox.world.scenario import names as scenario_names
+from sandbox.vault import BOT_TOKEN as VAULT_TOKEN
+from sandbox.world.scenario import load_scenario, scenario_names
 
 ENOUGH = 120.0  # seconds after which a scenario played at SPEED is given up; on two idle cores it takes half a minute
 SPEED = 90.0  # seconds of the world in one of ours
@@ -142,10 +141,10 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
         "prometheus_url": f"{url}/prometheus",
         "alertmanager_url": f"{url}/alertmanager",
         "alertmanager_webhook_token": WEBHOOK_TOKEN,
-        "aws_region": account.REGION,
+        "aws_region": aws.REGION,
         "aws_endpoint_url": f"{url}/aws/",
-        "aws_access_key_id": account.KEY_ID,
-        "aws_secret_access_key": account.SECRET_KEY,
+        "aws_access_key_id": aws.KEY_ID,
+        "aws_secret_access_key": aws.SECRET_KEY,
         "vault_addr": f"{url}/vault",
         "vault_token": VAULT_TOKEN,
         "tempo_url": f"{url}/tempo",

@@ -63,8 +63,7 @@ class Exercise(BaseModel):
 
     def prepare(self, sandbox: Sandbox) -> None:
         """Make it as it is before anybody types."""
-        for action in self.world:
-            action.act(sandbox.world)
+        sandbox.world.act(self.world)
         for condition in self.sandbox:
             condition.act(sandbox)
 

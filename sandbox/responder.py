@@ -18,7 +18,7 @@ from sandbox.pagerduty.records import Incident as Page
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message
-from sandbox.world.scenario import load
+from sandbox.world.scenario import load_scenario
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ async def respond(sandbox: Sandbox, scenario: str, *, say: Callable[[str], None]
     Raises Missed when a sign of the bot's work does not come in time.
     """
     story = Story(sandbox.clock, scenario, language, say)
-    played = load(scenario)
+    played = load_scenario(scenario)
     story.tell("begins", title=getattr(played.title, language), story=getattr(played.story, language))
     sandbox.world.play(played)
     response = await _declared(sandbox, story)

@@ -40,14 +40,14 @@ from sandbox.prometheus.rules import Rules
 from sandbox.slack.backend import Slack
 from sandbox.slack.routes import routes as slack_routes
 from sandbox.slack.state import Credentials
-from sandbox.tempo.backend import Tempo
-from sandbox.tempo.routes import routes as tempo_routes
-from sandbox.vault.backend import Vault
-from sandbox.vault.routes import routes as vault_routes
-from sandbox.world.health import routes as health_routes
+from sandbox.tempo import Tempo
+from sandbox.tempo import routes as tempo_routes
+from sandbox.vault import Vault
+from sandbox.vault import routes as vault_routes
+from sandbox.world.api import health_routes
+from sandbox.world.api import routes as world_routes
 from sandbox.world.metrics import METADATA
-from sandbox.world.routes import routes as world_routes
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from sandbox.world.world import World
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Sandbox:
         return Aws(self.clock)
 
     def _aws_routes(self) -> list[BaseRoute]:
-        from sandbox.aws.routes import routes
+        from sandbox.aws.backend import routes
 
         return routes(self.aws)
 

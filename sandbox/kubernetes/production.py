@@ -30,8 +30,7 @@ from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.store import Change
 from sandbox.kubernetes.writes import Options
 from sandbox.world import World
-from sandbox.world.cluster import Placed
-from sandbox.world.deployments import Template
+from sandbox.world.deployments import Placed, Template
 from sandbox.world.services import GPU_NODES, NAMESPACE
 
 RESTARTED = "kubectl.kubernetes.io/restartedAt"

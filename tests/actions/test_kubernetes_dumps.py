@@ -18,7 +18,7 @@ from bot.domain.errors import BadInput, Refused, WrongState
 from bot.integrations.aws import Aws, clients
 from bot.integrations.aws_objects import Objects
 from bot.integrations.kubernetes.dumps import SCRIPT
-from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
+from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.kubernetes.behaviour import Behaviour
 from sandbox.kubernetes.programs import Dump
 from sandbox.server import Sandbox

@@ -22,7 +22,7 @@ from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.state import Channel
 from sandbox.slack.state import Message as Said
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from tests.architecture.tree import ROOT
 from tests.crash.outside import Outside, until
 from tests.crash.processes import EVENTS, BotProcess, environment

@@ -10,14 +10,14 @@ from bot.demo import staged
 from bot.domain.run import RunState
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
-from sandbox.world.scenario import load
+from sandbox.world.scenario import load_scenario
 
 
 async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
     sandbox = Sandbox(clock=Clock(speed=120))
     async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
         slack, runs = sandbox.slack, stage.bot.parts.store.runs
-        sandbox.world.play(load("render-latency"))
+        sandbox.world.play(load_scenario("render-latency"))
 
         def offered() -> tuple[Any, Any] | None:
             for channel in slack.channels.values():

@@ -25,8 +25,8 @@ from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving
 from sandbox.slack.state import Channel, Message
-from sandbox.world.routes import routes as world_routes
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.api import routes as world_routes
+from sandbox.world.scenario import load_scenario
 from tests.real.alertmanager import alertmanager
 from tests.real.parts import require
 from tests.real.past import past

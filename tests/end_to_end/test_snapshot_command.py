@@ -17,7 +17,7 @@ from bot.services.bot import Bot
 from handlers.commands.snapshot import SNAPSHOT
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from tests.workflows.measured import JumpingClock
 
 

@@ -9,9 +9,8 @@ from starlette.applications import Starlette
 
 from sandbox.prometheus.tsdb import NAME
 from sandbox.world import World
-from sandbox.world.exposition import exposition
+from sandbox.world.api import exposition, routes
 from sandbox.world.metrics import METADATA
-from sandbox.world.routes import routes
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.serving import served
 
