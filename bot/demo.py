@@ -35,9 +35,9 @@ from sandbox.exercise import PATIENCE, exercises, practise
 from sandbox.github.backend import TOKEN as GITHUB_TOKEN
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_SECRET
 from sandbox.kubernetes.seed import write_charts
-from sandbox.pagerduty.backend import API_TOKEN as PAGERDUTY_TOKEN
-from sandbox.pagerduty.backend import BOT as PAGERDUTY_BOT
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
+from sandbox.pagerduty.state import API_TOKEN as PAGERDUTY_TOKEN
+from sandbox.pagerduty.state import BOT as PAGERDUTY_BOT
 from sandbox.responder import Missed, respond
 from sandbox.server import Sandbox, serving
 from sandbox.vault import BOT_TOKEN as VAULT_TOKEN

@@ -14,7 +14,7 @@ import yaml
 
 from sandbox.clock import Clock
 from sandbox.github.records import Issue
-from sandbox.pagerduty.records import Incident as Page
+from sandbox.pagerduty.state import Incident as Page
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message

@@ -31,9 +31,9 @@ from sandbox.github.routes import routes as github_routes
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.routes import routes as kubernetes_routes
 from sandbox.late import Late
+from sandbox.pagerduty.api import routes as pagerduty_routes
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_WEBHOOK_SECRET
 from sandbox.pagerduty.backend import PagerDuty
-from sandbox.pagerduty.routes import routes as pagerduty_routes
 from sandbox.prometheus.api import routes as prometheus_routes
 from sandbox.prometheus.backend import Prometheus, send_alerts
 from sandbox.prometheus.rules import Rules

@@ -21,9 +21,9 @@ from bot.integrations.pagerduty import OnCall, PagerDuty, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load
 from sandbox.faults import Faults, FaultsMiddleware
-from sandbox.pagerduty.backend import API_TOKEN, BOT
+from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import PagerDuty as Account
-from sandbox.pagerduty.routes import routes
+from sandbox.pagerduty.state import API_TOKEN, BOT
 from sandbox.server import serving
 from tests.contract.webapi import CONTRACTS
 

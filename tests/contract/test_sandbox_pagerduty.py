@@ -16,9 +16,9 @@ from starlette.routing import Mount
 from sandbox.clock import Clock
 from sandbox.company import load
 from sandbox.pagerduty import shapes
-from sandbox.pagerduty.backend import API_TOKEN, BOT, USER_TOKEN, PagerDuty
-from sandbox.pagerduty.routes import routes
-from sandbox.pagerduty.webhooks import signature
+from sandbox.pagerduty.api import routes
+from sandbox.pagerduty.backend import PagerDuty, signature
+from sandbox.pagerduty.state import API_TOKEN, BOT, USER_TOKEN
 from sandbox.server import serving
 from tests.contract.webapi import CONTRACTS
 from tests.sandbox.receiver import Receiver

@@ -13,8 +13,9 @@ from starlette.routing import Mount
 
 from sandbox.clock import Clock
 from sandbox.company import load
-from sandbox.pagerduty.backend import API_TOKEN, USER_TOKEN, PagerDuty
-from sandbox.pagerduty.routes import routes
+from sandbox.pagerduty.api import routes
+from sandbox.pagerduty.backend import PagerDuty
+from sandbox.pagerduty.state import API_TOKEN, USER_TOKEN
 from sandbox.server import serving
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)

@@ -17,10 +17,9 @@ from starlette.routing import Mount
 from sandbox.clock import Clock
 from sandbox.company import load
 from sandbox.pagerduty import shapes
-from sandbox.pagerduty.backend import API_TOKEN, BOT, PagerDuty
-from sandbox.pagerduty.records import Incident
-from sandbox.pagerduty.routes import routes
-from sandbox.pagerduty.webhooks import Deliverer
+from sandbox.pagerduty.api import routes
+from sandbox.pagerduty.backend import Deliverer, PagerDuty
+from sandbox.pagerduty.state import API_TOKEN, BOT, Incident
 from sandbox.server import serving
 from tests.sandbox.receiver import Receiver
 
