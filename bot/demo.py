@@ -32,8 +32,8 @@ from sandbox import aws
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
 from sandbox.exercise import PATIENCE, exercises, practise
-from sandbox.github.backend import TOKEN as GITHUB_TOKEN
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_SECRET
+from sandbox.github.state import TOKEN as GITHUB_TOKEN
 from sandbox.kubernetes.seed import write_charts
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
 from sandbox.pagerduty.state import API_TOKEN as PAGERDUTY_TOKEN

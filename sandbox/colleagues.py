@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from sandbox.github.actions import CANARY
+from sandbox.github.state import CANARY
 from sandbox.server import Sandbox
 from sandbox.world.scenario import Strict
 
@@ -47,14 +47,14 @@ class Colleagues(Strict):
             await asyncio.gather(working, return_exceptions=True)
 
     async def _work(self, sandbox: Sandbox) -> None:
-        code, actions = sandbox.github.code, sandbox.github.actions
-        pull = await _once(lambda: next((one for one in code.pulls.values() if one.team_reviewers), None))
+        code = sandbox.github.code
+        pull = await _once(lambda: next((one for one in sandbox.github.pulls.values() if one.team_reviewers), None))
         code.check(self.branch, "tests", "success")
         if self.reviewer is None:
             return
         await sandbox.github.person(self.reviewer).approve(pull)
         canary = await _once(
-            lambda: next((one for one in actions.runs.values() if one.workflow.path == CANARY), None)
+            lambda: next((one for one in sandbox.github.runs.values() if one.workflow.path == CANARY), None)
         )  # fmt: skip
         await _once(lambda: canary.status == "completed")
         sandbox.world.set_version(self.service, canary.inputs["image_tag"])

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sandbox.clock import Clock
-from sandbox.github.records import Issue
+from sandbox.github.state import Issue
 from sandbox.pagerduty.state import Incident as Page
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
@@ -222,7 +222,7 @@ class Response:
         return next((page for page in pages if page.key == self.incident and page.status == status), None)
 
     def _issue(self, title: str) -> Issue | None:
-        return next((issue for issue in self.sandbox.github.tracker.issues.values() if issue.title == title), None)
+        return next((issue for issue in self.sandbox.github.issues.values() if issue.title == title), None)
 
 
 def _holding(channel: Channel, text: str) -> Message | None:

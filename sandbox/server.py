@@ -25,9 +25,9 @@ from sandbox.company import Company, load
 from sandbox.console.routes import routes as console_routes
 from sandbox.console.strip import Scenario, Strip
 from sandbox.faults import Faults, FaultsMiddleware
+from sandbox.github.api import routes as github_routes
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_WEBHOOK_SECRET
 from sandbox.github.backend import GitHub
-from sandbox.github.routes import routes as github_routes
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.routes import routes as kubernetes_routes
 from sandbox.late import Late

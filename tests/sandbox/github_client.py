@@ -13,9 +13,9 @@ from starlette.routing import Mount
 
 from sandbox.clock import Clock
 from sandbox.company import load
-from sandbox.github.backend import TOKEN, GitHub
-from sandbox.github.routes import routes
-from sandbox.github.webhooks import Deliverer
+from sandbox.github.api import routes
+from sandbox.github.backend import Deliverer, GitHub
+from sandbox.github.state import TOKEN
 from sandbox.server import serving
 from tests.contract.github_contract import OPENAPI, check_answer
 

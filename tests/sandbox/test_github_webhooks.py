@@ -11,8 +11,7 @@ import pytest
 
 from sandbox.clock import Clock
 from sandbox.company import load
-from sandbox.github.backend import GitHub
-from sandbox.github.webhooks import Deliverer
+from sandbox.github.backend import Deliverer, GitHub
 from tests.sandbox.github_story import everything
 from tests.sandbox.receiver import Received, Receiver
 

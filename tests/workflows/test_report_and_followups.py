@@ -35,7 +35,7 @@ from bot.team import load_team
 from bot.workflows.engine import Engine, Workflow, start
 from bot.workflows.followups import file_followup, remind_followups
 from bot.workflows.report import write_report
-from sandbox.github.backend import TOKEN
+from sandbox.github.state import TOKEN
 from sandbox.server import Sandbox
 from tests.domain.story import after, snapshot
 from tests.services.test_followups import StillClock

@@ -1,52 +1,92 @@
-"""The API of who one is and what there is: user, limits, app, organisation, repository, teams, assignees."""
+"""GitHub over HTTP: users, limits, the app, the organisation and its teams; all routes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from sandbox.github import shapes
 from sandbox.github.backend import APP_ID, INSTALLATION_ID, GitHub
-from sandbox.github.endpoint import Call, Page, paged, route
-from sandbox.github.links import WEB
-from sandbox.github.records import NOT_FOUND, Problem, Team
-
-REPO = "/repos/{owner}/{repo}"
+from sandbox.github.code_api import code_routes
+from sandbox.github.endpoint import REPO, Call, Page, error_response, paginate, route
+from sandbox.github.issues_api import issues_routes
+from sandbox.github.state import NOT_FOUND, WEB, Problem, Team
 
 
 def routes(github: GitHub) -> list[BaseRoute]:
+    """Return the routes, without a prefix: the REST API under `/api`, and `/state` for tests."""
+
+    async def state(_: Request) -> Response:
+        return JSONResponse(_state_json(github))
+
+    async def not_found(_: Request) -> Response:
+        return error_response(github, Problem(404, NOT_FOUND))
+
     return [
-        route(github, "GET", "/user", user),
-        route(github, "GET", "/users/{login}", one_user),
-        route(github, "GET", "/rate_limit", rate_limit, counted=False),
-        route(github, "GET", "/app", app),
-        route(github, "POST", "/app/installations/{id}/access_tokens", access_token, status=201),
-        route(github, "GET", f"{REPO}/installation", installation),
-        route(github, "GET", "/orgs/{org}", organization),
-        route(github, "GET", "/orgs/{org}/teams/{slug}", team),
-        route(github, "GET", "/orgs/{org}/teams/{slug}/members", members),
-        route(github, "GET", REPO, repository),
-        route(github, "GET", f"{REPO}/assignees", assignees),
-        route(github, "GET", f"{REPO}/assignees/{{login}}", assignee),
+        route(github, "GET", "/user", get_authenticated_user),
+        route(github, "GET", "/users/{login}", get_user),
+        route(github, "GET", "/rate_limit", get_rate_limit, counted=False),
+        route(github, "GET", "/app", get_app),
+        route(github, "POST", "/app/installations/{id}/access_tokens", create_access_token, status=201),
+        route(github, "GET", f"{REPO}/installation", get_installation),
+        route(github, "GET", "/orgs/{org}", get_organization),
+        route(github, "GET", "/orgs/{org}/teams/{slug}", get_team),
+        route(github, "GET", "/orgs/{org}/teams/{slug}/members", list_members),
+        route(github, "GET", REPO, get_repository),
+        route(github, "GET", f"{REPO}/assignees", list_assignees),
+        route(github, "GET", f"{REPO}/assignees/{{login}}", check_assignee),
+        *issues_routes(github),
+        *code_routes(github),
+        Route("/state", state),
+        Route("/{path:path}", not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
     ]
 
 
-def user(call: Call) -> dict[str, Any]:
+def _state_json(github: GitHub) -> dict[str, Any]:
+    links = github.web_links
+    return {
+        "issues": [
+            shapes.issue_json(github, issue, links) | {"comment_texts": [comment.body for comment in issue.comments]}
+            for issue in github.issues.values()
+        ],
+        "labels": [shapes.label_json(label, links) for label in github.labels.values()],
+        "milestones": [shapes.milestone_json(github, m, links) for m in github.milestones.values()],
+        "pulls": [shapes.pull_json(github, pull, links) for pull in github.pulls.values()],
+        "deployments": [shapes.deployment_json(github, d, links) for d in github.deployments.values()],
+        "runs": [shapes.run_json(github, run, links) for run in github.runs.values()],
+        "hooks": [shapes.hook_json(github, hook) for hook in github.hooks],
+        "deliveries": [
+            {
+                "guid": delivery.guid,
+                "event": delivery.event,
+                "action": delivery.payload.get("action"),
+                "answer": delivery.answer,
+                "redelivery": delivery.redelivery,
+            }
+            for delivery in github.deliverer.log
+        ],
+        "requests": len(github.requests),
+    }
+
+
+def get_authenticated_user(call: Call) -> dict[str, Any]:
     return _full_user(call, call.login)
 
 
-def one_user(call: Call) -> dict[str, Any]:
+def get_user(call: Call) -> dict[str, Any]:
     return _full_user(call, call.github.user(call.path["login"]).login)
 
 
-def rate_limit(call: Call) -> dict[str, Any]:
+def get_rate_limit(call: Call) -> dict[str, Any]:
     rate = call.github.rate()
     search = {**rate, "limit": 30, "used": 0, "remaining": 30}
     return {"resources": {"core": rate, "search": search}, "rate": rate}
 
 
-def app(call: Call) -> dict[str, Any]:
+def get_app(call: Call) -> dict[str, Any]:
     return {
         "id": int(APP_ID),
         "slug": "tamv-bot",
@@ -63,7 +103,7 @@ def app(call: Call) -> dict[str, Any]:
     }
 
 
-def installation(call: Call) -> dict[str, Any]:
+def get_installation(call: Call) -> dict[str, Any]:
     return {
         "id": INSTALLATION_ID,
         "app_id": int(APP_ID),
@@ -75,7 +115,7 @@ def installation(call: Call) -> dict[str, Any]:
     }
 
 
-def access_token(call: Call) -> dict[str, Any]:
+def create_access_token(call: Call) -> dict[str, Any]:
     if call.path["id"] != str(INSTALLATION_ID):
         raise Problem(404, NOT_FOUND)
     token, expires = call.github.sign_in_app()
@@ -87,7 +127,7 @@ def access_token(call: Call) -> dict[str, Any]:
     }
 
 
-def organization(call: Call) -> dict[str, Any]:
+def get_organization(call: Call) -> dict[str, Any]:
     _check_org(call)
     created = shapes.timestamp(call.github.created_at)
     return shapes.organization_json(call.github, call.links) | {
@@ -106,26 +146,26 @@ def organization(call: Call) -> dict[str, Any]:
     }
 
 
-def team(call: Call) -> dict[str, Any]:
-    found = _team(call)
+def get_team(call: Call) -> dict[str, Any]:
+    team = _team_in_path(call)
     created = shapes.timestamp(call.github.created_at)
-    return shapes.team_json(call.github, found, call.links) | {
+    return shapes.team_json(call.github, team, call.links) | {
         "type": "organization",
         "organization_id": call.github.organization.id,
         "created_at": created,
         "updated_at": created,
-        "members_count": len(found.members),
+        "members_count": len(team.members),
         "repos_count": 1,
-        "organization": organization(call),
+        "organization": get_organization(call),
     }
 
 
-def members(call: Call) -> Page:
-    users = [call.github.users[login] for login in _team(call).members]
-    return paged(call, users, lambda user: shapes.user_json(user, call.links))
+def list_members(call: Call) -> Page:
+    users = [call.github.users[login] for login in _team_in_path(call).members]
+    return paginate(call, users, lambda user: shapes.user_json(user, call.links))
 
 
-def repository(call: Call) -> dict[str, Any]:
+def get_repository(call: Call) -> dict[str, Any]:
     return shapes.repository_json(call.github, call.links) | {
         "permissions": {"admin": False, "maintain": False, "push": True, "triage": True, "pull": True},
         "allow_squash_merge": True,
@@ -138,13 +178,13 @@ def repository(call: Call) -> dict[str, Any]:
     }
 
 
-def assignees(call: Call) -> Page:
+def list_assignees(call: Call) -> Page:
     users = [user for login, user in call.github.users.items() if login in call.github.assignable]
-    return paged(call, users, lambda user: shapes.user_json(user, call.links))
+    return paginate(call, users, lambda user: shapes.user_json(user, call.links))
 
 
-def assignee(call: Call) -> None:
-    """No content if the user can be assigned."""
+def check_assignee(call: Call) -> None:
+    """Answer no content if the user can be assigned, else 404."""
     if call.path["login"] not in call.github.assignable:
         raise Problem(404, NOT_FOUND)
 
@@ -170,7 +210,7 @@ def _full_user(call: Call, login: str) -> dict[str, Any]:
     }
 
 
-def _team(call: Call) -> Team:
+def _team_in_path(call: Call) -> Team:
     _check_org(call)
     slug = call.path["slug"].lower()
     if slug not in call.github.teams:
