@@ -18,6 +18,7 @@ from sandbox.colleagues import Colleagues
 from sandbox.conditions import Condition
 from sandbox.responder import SOON, Missed, Response, Story, sign
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message
 from sandbox.world.scenario import Action, Text
 
@@ -85,7 +86,7 @@ async def practise(sandbox: Sandbox, name: str, *, say: Callable[[str], None], l
     exercise.prepare(sandbox)
     slack = sandbox.slack
     before = set(slack.channels)
-    ana = slack.person("ana")
+    ana = Person(slack, "ana")
     await ana.run(exercise.begin)
 
     def furnished() -> Channel | None:
@@ -94,7 +95,7 @@ async def practise(sandbox: Sandbox, name: str, *, say: Callable[[str], None], l
     channel = await sign(story, "typed", furnished, 2 * SOON, who="Ana", what=exercise.begin)
     story.tell("typed", who="Ana", what=exercise.begin)
     incident = channel.name[:13].upper()
-    practice = Practice(sandbox, story, incident, channel, ana, slack.person("bruno"), exercise)
+    practice = Practice(sandbox, story, incident, channel, ana, Person(slack, "bruno"), exercise)
     async with exercise.github.at_work(sandbox) if exercise.github else nullcontext():
         await practice.run()
     await practice.end()
@@ -221,7 +222,7 @@ class Practice(Response):
         for handle in handles:
             if not (text := words()):
                 return
-            person = self.sandbox.slack.person(handle)
+            person = Person(self.sandbox.slack, handle)
             if person.id not in self.channel.members:
                 await person.join(self.channel.name)
             await person.press(card, action, value)

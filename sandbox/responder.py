@@ -96,7 +96,7 @@ async def _declared(sandbox: Sandbox, story: Story) -> Response:
         return next((one for one in slack.channels.values() if one.name.startswith(incident.lower())), None)
 
     channel = await sign(story, "opened", opened)
-    return Response(sandbox, story, incident, channel, slack.person("ana"), slack.person("bruno"))
+    return Response(sandbox, story, incident, channel, Person(slack, "ana"), Person(slack, "bruno"))
 
 
 @dataclass(frozen=True)

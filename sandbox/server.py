@@ -37,8 +37,8 @@ from sandbox.pagerduty.backend import PagerDuty
 from sandbox.prometheus.api import routes as prometheus_routes
 from sandbox.prometheus.backend import Prometheus, send_alerts
 from sandbox.prometheus.rules import Rules
+from sandbox.slack.api import routes as slack_routes
 from sandbox.slack.backend import Slack
-from sandbox.slack.routes import routes as slack_routes
 from sandbox.slack.state import Credentials
 from sandbox.tempo import Tempo
 from sandbox.tempo import routes as tempo_routes

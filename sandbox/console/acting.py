@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from sandbox.slack.errors import SlackError
-from sandbox.slack.person import Person
-from sandbox.slack.replies import Reply
-from sandbox.slack.state import JSON, Message, View
-from sandbox.slack.submission import fill_in
+from sandbox.slack.person import Person, Reply, fill_in
+from sandbox.slack.state import JSON, Message, SlackError, View
 
 HOME_SECONDS = 3.0
 

@@ -120,7 +120,7 @@ def _person(slack: Slack, handle: object) -> Person:
     """Somebody of the company; the bot and Slackbot act by themselves."""
     for each in slack.company.people:
         if each.handle == handle:
-            return slack.person(each.slack)
+            return Person(slack, each.slack)
     raise NotPossible("unknown_person", 404)
 
 

@@ -43,7 +43,7 @@ class Scene:
         return self.sandbox.slack
 
     def person(self, handle: str) -> Person:
-        return self.slack.person(handle)
+        return Person(self.slack, handle)
 
     # waiting
 

@@ -10,6 +10,7 @@ from bot.demo import staged
 from bot.domain.run import RunState
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from sandbox.world.scenario import load_scenario
 
 
@@ -29,13 +30,13 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         channel, message = await slack.wait_for(offered, 30)
         sandbox.clock.speed = 1
         assert "render-latency" in message.all_text()
-        await slack.person("emma").join(channel.name)
-        await slack.person("emma").press(message, "run_proposed", value="INC-2026-0001|render-latency")
+        await Person(slack, "emma").join(channel.name)
+        await Person(slack, "emma").press(message, "run_proposed", value="INC-2026-0001|render-latency")
         refused = await slack.wait_for(
-            lambda: next((one for one in channel.visible_to(slack.person("emma").id) if one.ephemeral_to), None), 10
+            lambda: next((one for one in channel.visible_to(Person(slack, "emma").id) if one.ephemeral_to), None), 10
         )
         assert "responders" in refused.all_text()  # in her language, and it says who can
-        await slack.person("emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
+        await Person(slack, "emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
 
         async def ended() -> Any:
             found = await runs.of("INC-2026-0001")

@@ -24,6 +24,7 @@ from bot.domain.timeline import Kind
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving
+from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message
 from sandbox.world.api import routes as world_routes
 from sandbox.world.scenario import load_scenario
@@ -132,7 +133,7 @@ def _prometheus_config(scraped: str, alertmanager_url: str, folder: Path) -> dic
 @pytest.mark.real("alertmanager")
 async def test_from_the_real_alert_to_the_report(observed: Observed) -> None:
     stage, slack = observed.stage, observed.stage.sandbox.slack
-    store, ana, bruno = stage.bot.parts.store, slack.person("ana"), slack.person("bruno")
+    store, ana, bruno = stage.bot.parts.store, Person(slack, "ana"), Person(slack, "bruno")
 
     await observed.said(slack.channel("tamv-incidents"), "INC-")
     (incident,) = await store.incidents.recent()

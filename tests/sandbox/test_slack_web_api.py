@@ -9,10 +9,10 @@ import pytest
 
 from sandbox.company import load
 from sandbox.faults import Faults
-from sandbox.slack.arguments import Arguments
+from sandbox.slack.api import APP_LEVEL, METHODS, WebAPI
 from sandbox.slack.backend import Slack
-from sandbox.slack.errors import SlackError
-from sandbox.slack.web_api import APP_LEVEL, METHODS, WebAPI
+from sandbox.slack.endpoint import Arguments
+from sandbox.slack.state import SlackError
 from tests.sandbox.slack_workspace import Workspace, workspace
 
 HOME = "C0INCIDENT"
