@@ -22,7 +22,7 @@ from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.state import load_route as load_route
 from sandbox.clock import Clock
 from sandbox.company import Company, load
-from sandbox.console.routes import routes as console_routes
+from sandbox.console.api import routes as console_routes
 from sandbox.console.strip import Scenario, Strip
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.github.api import routes as github_routes

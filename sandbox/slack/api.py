@@ -185,13 +185,13 @@ async def _arguments(request: Request) -> dict[str, Any]:
 # Users, user groups, the bot and the app.
 
 
-def test_api(_slack: Slack, arguments: Arguments) -> JSON:
+def api_test(_slack: Slack, arguments: Arguments) -> JSON:
     if "error" in arguments:
         raise SlackError(arguments.text("error"), args=arguments.recorded())
     return {"args": arguments.recorded()}
 
 
-def test_auth(slack: Slack, _arguments: Arguments) -> JSON:
+def auth_test(slack: Slack, _arguments: Arguments) -> JSON:
     workspace = slack.company.workspace
     return {
         "url": f"{permalink_base(slack)}/",
@@ -254,9 +254,9 @@ def list_usergroup_users(slack: Slack, arguments: Arguments) -> JSON:
 
 
 METHODS: dict[str, Method] = {
-    "api.test": test_api,
+    "api.test": api_test,
     "apps.connections.open": open_connection,
-    "auth.test": test_auth,
+    "auth.test": auth_test,
     "bots.info": get_bot,
     "usergroups.list": list_usergroups,
     "usergroups.users.list": list_usergroup_users,

@@ -1,4 +1,4 @@
-"""Slack's mrkdwn as the elements of a rich_text block, so that the page has one renderer for both.
+"""Texts parsed for the page, which never parses HTML: mrkdwn as rich_text elements, Markdown as a tree.
 
 https://docs.slack.dev/messaging/formatting-message-text
 https://docs.slack.dev/reference/block-kit/blocks/rich-text-block
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
 
 from sandbox.slack.state import JSON
 
@@ -15,6 +19,7 @@ _FENCE = re.compile(r"```\n?(.*?)\n?```", re.DOTALL)
 _QUOTE = re.compile(r"^(?:>|&gt;) ?")
 _LONG_QUOTE = re.compile(r"^(?:>|&gt;){3} ?")
 _STYLES = {"*": "bold", "_": "italic", "~": "strike"}
+
 _INLINE = re.compile(
     r"<(?P<reference>[^<>\n]+)>"
     r"|`(?P<code>[^`\n]+)`"
@@ -25,29 +30,34 @@ _INLINE = re.compile(
 )
 _SAFE_LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _DATE = re.compile(r"date\^(?P<timestamp>-?\d+)\^(?P<format>[^^]+)(?:\^(?P<url>.+))?")
-
+_ANCHOR = re.compile(r'<a (?:id|name)="(?P<id>[\w.-]+)">')
+_TEXT_NODES = ("text", "code_inline", "code_block", "fence")
+_HTML = ("html_inline", "html_block")
 Style = Mapping[str, bool]
 
 
-def parse(text: str, *, verbatim: bool = False) -> list[JSON]:
-    """`text` as rich_text sections, quotes and preformatted parts.
+# mrkdwn.
+
+
+def parse_mrkdwn(text: str, *, verbatim: bool = False) -> list[JSON]:
+    """Parse mrkdwn into rich_text sections, quotes and preformatted parts.
 
     With `verbatim` a bare address, @here, @channel and @everyone stay text, as in Slack.
     """
-    found: list[JSON] = []
+    parts: list[JSON] = []
     end = 0
     for fence in _FENCE.finditer(text):
-        found += _lines(text[end : fence.start()].removesuffix("\n"), verbatim)
+        parts += _lines(text[end : fence.start()].removesuffix("\n"), verbatim)
         if fence[1]:
-            found.append({"type": "rich_text_preformatted", "elements": [_text(fence[1], {})]})
+            parts.append({"type": "rich_text_preformatted", "elements": [_text(fence[1], {})]})
         end = fence.end()
     rest = text[end:].removeprefix("\n") if end else text
-    found += _lines(rest, verbatim)
-    return found
+    parts += _lines(rest, verbatim)
+    return parts
 
 
 def _lines(text: str, verbatim: bool) -> Iterator[JSON]:
-    """Runs of quoted and of other lines."""
+    """Yield runs of quoted and of other lines."""
     if not text:
         return
     run: list[str] = []
@@ -84,7 +94,7 @@ def _inline(text: str, style: Style, verbatim: bool) -> Iterator[JSON]:
 
 
 def _element(match: re.Match[str], style: Style, verbatim: bool) -> list[JSON] | None:
-    """What the match stands for; None when it is only text."""
+    """Return the elements of a match; None when it is only text."""
     if match["reference"]:
         return [_reference(match["reference"], style)]
     if match["code"]:
@@ -101,7 +111,7 @@ def _element(match: re.Match[str], style: Style, verbatim: bool) -> list[JSON] |
 
 
 def _reference(inside: str, style: Style) -> JSON:
-    """`<…>`: a person, channel, group, broadcast, date or link; anything else is shown as it stands."""
+    """Parse `<…>`: a person, channel, group, broadcast, date or link; anything else is text."""
     target, _, label = inside.partition("|")
     element: JSON | None = None
     if target.startswith("@"):
@@ -139,5 +149,44 @@ def _styled(element: JSON, style: Style) -> JSON:
 
 
 def unescape(text: str) -> str:
-    """The three characters that Slack escapes, as they are."""
+    """Unescape the three characters that Slack escapes."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+# Markdown.
+
+
+def parse_markdown(text: str, *, document: bool = False) -> list[JSON]:
+    """Parse Markdown into nodes with `type` (markdown-it's names) and `text`, `children`, `href`, `level`, `align` if any.
+
+    HTML is text. In a `document` it is left out, except anchors (`<a id="…">`), which are `anchor` nodes.
+    """
+    return [_node(child) for child in SyntaxTreeNode(_parser(document).parse(text)).children]
+
+
+@cache
+def _parser(document: bool) -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": document}).enable(["table", "strikethrough"])
+
+
+def _node(node: SyntaxTreeNode) -> JSON:
+    if node.type in _HTML:
+        anchor = _ANCHOR.search(node.content)
+        return {"type": "anchor", "id": anchor["id"]} if anchor else {"type": "nothing"}
+    result: JSON = {"type": "inline" if node.hidden else node.type}  # the paragraphs of a tight list are hidden
+    if node.type in _TEXT_NODES:
+        result["text"] = node.content
+    elif node.type == "heading":
+        result["level"] = int(node.tag[1])
+    elif node.type == "link":
+        result["href"] = str(node.attrs.get("href", ""))
+    elif node.type == "image":
+        result |= {"src": str(node.attrs.get("src", "")), "text": node.content}
+        return result
+    elif node.type == "ordered_list":
+        result["start"] = int(node.attrs.get("start", 1))
+    elif node.type in ("th", "td") and "style" in node.attrs:
+        result["align"] = str(node.attrs["style"]).partition("text-align:")[2]
+    if node.children:
+        result["children"] = [_node(child) for child in node.children]
+    return result
