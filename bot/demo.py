@@ -31,14 +31,14 @@ from handlers.server import Server
 from sandbox import aws
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
-from sandbox.exercise import PATIENCE, exercises, practise
+from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_SECRET
 from sandbox.github.state import TOKEN as GITHUB_TOKEN
 from sandbox.kubernetes.seed import write_charts
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
 from sandbox.pagerduty.state import API_TOKEN as PAGERDUTY_TOKEN
 from sandbox.pagerduty.state import BOT as PAGERDUTY_BOT
-from sandbox.responder import Missed, respond
+from sandbox.responder import SignMissing, respond
 from sandbox.server import Sandbox, serving
 from sandbox.vault import BOT_TOKEN as VAULT_TOKEN
 from sandbox.world.scenario import load_scenario, scenario_names
@@ -113,7 +113,7 @@ async def play(*, auto: bool, out: Path, port: int, locale: Locale, speed: float
 
 def lacks_helm(scenario: str) -> bool:
     """Whether it needs helm, which is neither on PATH nor where HELM says."""
-    exercise = exercises().get(scenario)
+    exercise = load_exercises().get(scenario)
     return bool(exercise and exercise.helm) and not shutil.which(os.environ.get("HELM") or "helm")
 
 
@@ -165,15 +165,15 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
 
 async def _played(stage: Stage, scenario: str, out: Path) -> int:
     words = stage.bot.parts.words
-    longest = PATIENCE + ENOUGH if scenario in exercises() else ENOUGH
+    longest = RUN_TIMEOUT + ENOUGH if scenario in load_exercises() else ENOUGH
     enough = longest * max(1.0, SPEED / stage.sandbox.clock.speed)
     try:
-        played = (practise if scenario in exercises() else respond)(
+        played = (play_exercise if scenario in load_exercises() else respond)(
             stage.sandbox, scenario, say=_say, language=words.locale
         )
         async with asyncio.timeout(enough):
             incident_id = await played
-    except Missed as missed:
+    except SignMissing as missed:
         _say(str(missed))
         return 1
     except TimeoutError:
@@ -181,7 +181,7 @@ async def _played(stage: Stage, scenario: str, out: Path) -> int:
         return 1
     there = await _leave(stage.bot, incident_id, out)
     # An exercise wakes nobody and may end badly on purpose, which the people who play it have looked at.
-    exercise = exercises().get(scenario)
+    exercise = load_exercises().get(scenario)
     asked = ("asked",) if exercise and exercise.approvers else ()
     demanded = ("status", "runs_ended", *asked) if exercise else tuple(what for what in there if what != "asked")
     wrong = [what for what in demanded if not there[what]]
@@ -194,7 +194,7 @@ async def _played(stage: Stage, scenario: str, out: Path) -> int:
 def _begun(stage: Stage, scenario: str) -> str:
     """Let it begin for a person at the web page; gives what there is to try."""
     words, world = stage.bot.parts.words, stage.sandbox.world
-    if exercise := exercises().get(scenario):
+    if exercise := load_exercises().get(scenario):
         exercise.prepare(stage.sandbox)
         return words.part("demo", "practise", first=exercise.begin, then=exercise.run)
     if world.scenario is None:  # nobody has pressed the page's button
@@ -275,7 +275,7 @@ def _moment(at: datetime) -> str:
 
 def scenarios() -> list[str]:
     """What can go wrong, by name."""
-    return [*scenario_names(), *exercises()]
+    return [*scenario_names(), *load_exercises()]
 
 
 async def _to_console(request: object) -> RedirectResponse:

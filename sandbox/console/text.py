@@ -157,7 +157,7 @@ def unescape(text: str) -> str:
 
 
 def parse_markdown(text: str, *, document: bool = False) -> list[JSON]:
-    """Parse Markdown into nodes with `type` (markdown-it's names) and `text`, `children`, `href`, `level`, `align` if any.
+    """Parse Markdown into nodes with `type` (markdown-it's), `text`, `children`, `href`, `level`, `align` if any.
 
     HTML is text. In a `document` it is left out, except anchors (`<a id="…">`), which are `anchor` nodes.
     """

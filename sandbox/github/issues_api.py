@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.routing import BaseRoute
 
@@ -324,7 +324,3 @@ def _meets(github: GitHub, issue: Issue, name: str, value: str) -> bool:
             return issue.milestone is not None and github.milestones[issue.milestone].title == value
         case _:
             return True
-
-
-if TYPE_CHECKING:
-    from sandbox.github.backend import GitHub
