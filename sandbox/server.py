@@ -21,7 +21,7 @@ from sandbox.alertmanager.api import routes as alertmanager_routes
 from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.state import load_route as load_route
 from sandbox.clock import Clock
-from sandbox.company import Company, load
+from sandbox.company import Company, load_company
 from sandbox.console.api import routes as console_routes
 from sandbox.console.strip import Scenario, Strip
 from sandbox.faults import Faults, FaultsMiddleware
@@ -70,7 +70,7 @@ class Sandbox:
         credentials: Credentials | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.company = company or load()
+        self.company = company or load_company()
         self.clock = clock or Clock()
         self.faults = Faults()
         self.slack = Slack(self.company, credentials=credentials or Credentials(), bot_url=bot_url)

@@ -18,7 +18,7 @@ from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongSta
 from bot.integrations.github import GitHub
 from bot.messages.run import result
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.github.api import routes
 from sandbox.github.backend import GitHub as Host
@@ -65,7 +65,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = Clock(speed=50)
-    host, faults = Host(load(), clock), Faults()
+    host, faults = Host(load_company(), clock), Faults()
     app = Starlette(
         routes=[Mount("/github", routes=routes(host))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],

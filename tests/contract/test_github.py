@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from bot.domain.errors import BotError, Off, Refused, Unavailable
 from bot.integrations.github import FOLLOWUP_LABEL, GitHub, Issue, marker, verify_signature
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.github.api import routes
 from sandbox.github.backend import APP_ID
@@ -68,7 +68,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    host, faults = Host(load(), Clock(), index_delay=3600), Faults()
+    host, faults = Host(load_company(), Clock(), index_delay=3600), Faults()
     app = Starlette(
         routes=[Mount("/github", routes=routes(host))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],

@@ -19,7 +19,7 @@ from starlette.routing import Mount
 from bot.domain.errors import BotError, Off, Refused, Unavailable
 from bot.integrations.pagerduty import OnCall, PagerDuty, verify_signature
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import PagerDuty as Account
@@ -62,7 +62,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    account, faults = Account(load(), Clock(MONDAY)), Faults()
+    account, faults = Account(load_company(), Clock(MONDAY)), Faults()
     app = Starlette(
         routes=[Mount("/pagerduty", routes=routes(account))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],

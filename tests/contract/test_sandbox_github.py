@@ -13,7 +13,7 @@ from github.Auth import Token
 from openapi_core.validation.response.exceptions import InvalidData
 
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.github.backend import GitHub
 from sandbox.github.state import TOKEN
 from tests.contract.github_contract import (
@@ -33,7 +33,7 @@ EXAMPLES = CONTRACTS / "github" / "webhook-examples"
 
 async def webhooks() -> list[tuple[str, Any]]:
     """The events and payloads of a story with everything in it."""
-    backend = GitHub(load(), Clock())
+    backend = GitHub(load_company(), Clock())
     async with Receiver().serving() as receiver:
         backend.add_hook(receiver.url, "secret")
         await everything(backend)

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.pagerduty import shapes
 from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import PagerDuty, signature
@@ -35,7 +35,7 @@ needs_recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"{RECORDED} i
 
 @pytest.fixture
 async def pagerduty() -> AsyncIterator[PagerDuty]:
-    backend = PagerDuty(load(), Clock())
+    backend = PagerDuty(load_company(), Clock())
     yield backend
     await backend.aclose()
 

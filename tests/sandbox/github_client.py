@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.github.api import routes
 from sandbox.github.backend import Deliverer, GitHub
 from sandbox.github.state import TOKEN
@@ -58,7 +58,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def serving_github(index_delay: float = 0.0) -> AsyncIterator[Client]:
-    backend = GitHub(load(), Clock(), deliverer=Deliverer(timeout=0.3), index_delay=index_delay)
+    backend = GitHub(load_company(), Clock(), deliverer=Deliverer(timeout=0.3), index_delay=index_delay)
     app = Starlette(routes=[Mount("/github", routes=routes(backend))])
     async with serving(app) as base, aiohttp.ClientSession() as http:
         yield Client(http, base, backend)

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.pagerduty import shapes
 from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import Deliverer, PagerDuty
@@ -33,7 +33,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def pagerduty() -> AsyncIterator[PagerDuty]:
     clock = Clock()
-    backend = PagerDuty(load(), clock, Deliverer(clock, timeout=0.3, retry_delays=(0.01, 0.01)))
+    backend = PagerDuty(load_company(), clock, Deliverer(clock, timeout=0.3, retry_delays=(0.01, 0.01)))
     yield backend
     await backend.aclose()
 
