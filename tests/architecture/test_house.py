@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture.tree import ROOT, files, python, syntax
 
-LONGEST = 400
+LONGEST = 800
 VAGUE = {"manager", "managers", "util", "utils", "helper", "helpers", "core"}
 LOCKS = tuple(name for name in files() if name.startswith("requirements/"))
 PICTURES = (".png", ".ico", ".woff2")
