@@ -81,9 +81,6 @@ class PagerDuty:
     def service(self, id_or_name: str) -> PagerDutyService:
         return _find_one(self.services, id_or_name, "id", "name")
 
-    def escalation_policy(self, id_or_name: str) -> EscalationPolicy:
-        return _find_one(self.escalation_policies, id_or_name, "id", "name")
-
 
 @dataclass(frozen=True)
 class GitHub:
@@ -106,9 +103,6 @@ class Company:
     def person(self, key: str) -> Person:
         """Return the person by handle, e-mail, or Slack, GitHub or PagerDuty id. Raises KeyError."""
         return _find_one(self.people, key, "handle", "slack", "github", "pagerduty", "email")
-
-    def channel(self, id_or_name: str) -> Channel:
-        return _find_one(self.channels, id_or_name.removeprefix("#"), "id", "name")
 
     def usergroup(self, key: str) -> UserGroup:
         """Return the user group by id, handle (`sre-team`) or name (`SRETeam`). Raises KeyError."""

@@ -208,17 +208,9 @@ def routes(tempo: Tempo) -> list[BaseRoute]:
         result = tempo.trace(request.path_params["id"].rjust(32, "0"))
         return JSONResponse(_trace_json(result)) if result else PlainTextResponse("trace not found", 404)
 
-    async def ready(_: Request) -> Response:
-        return PlainTextResponse("ready\n")
-
-    async def echo(_: Request) -> Response:
-        return PlainTextResponse("echo")
-
     return [
         Route("/api/search", search),
         Route("/api/traces/{id}", trace),
-        Route("/ready", ready),
-        Route("/api/echo", echo),
     ]
 
 

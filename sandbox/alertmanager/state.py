@@ -35,10 +35,6 @@ class Alert:
     updated_at: datetime
     generator_url: str = ""
 
-    @property
-    def name(self) -> str:
-        return self.labels.get("alertname", "")
-
     def is_resolved(self, now: datetime) -> bool:
         return self.ends_at <= now
 

@@ -36,7 +36,6 @@ def routes(github: GitHub) -> list[BaseRoute]:
         route(github, "GET", "/orgs/{org}/teams/{slug}", get_team),
         route(github, "GET", "/orgs/{org}/teams/{slug}/members", list_members),
         route(github, "GET", REPO, get_repository),
-        route(github, "GET", f"{REPO}/assignees", list_assignees),
         route(github, "GET", f"{REPO}/assignees/{{login}}", check_assignee),
         *issues_routes(github),
         *code_routes(github),
@@ -176,11 +175,6 @@ def get_repository(call: Call) -> dict[str, Any]:
         "subscribers_count": 0,
         "organization": shapes.user_json(call.github.organization, call.links),
     }
-
-
-def list_assignees(call: Call) -> Page:
-    users = [user for login, user in call.github.users.items() if login in call.github.assignable]
-    return paginate(call, users, lambda user: shapes.user_json(user, call.links))
 
 
 def check_assignee(call: Call) -> None:

@@ -54,7 +54,6 @@ def code_routes(github: GitHub) -> list[BaseRoute]:
         route(github, "POST", f"{PULL}/reviews", create_review),
         route(github, "GET", f"{REPO}/deployments", list_deployments),
         route(github, "POST", f"{REPO}/deployments", create_deployment, status=201),
-        route(github, "GET", DEPLOYMENT, get_deployment),
         route(github, "GET", f"{DEPLOYMENT}/statuses", list_deployment_statuses),
         route(github, "POST", f"{DEPLOYMENT}/statuses", create_deployment_status, status=201),
         route(github, "GET", f"{REPO}/actions/workflows", list_workflows),
@@ -278,11 +277,6 @@ def list_deployments(call: Call) -> Page:
         and query.get("sha", deployment.sha) == deployment.sha
     ]
     return paginate(call, fitting, lambda d: shapes.deployment_json(call.github, d, call.links))
-
-
-def get_deployment(call: Call) -> dict[str, Any]:
-    deployment = call.github.deployment(call.path["id"])
-    return shapes.deployment_json(call.github, deployment, call.links)
 
 
 def create_deployment(call: Call) -> dict[str, Any]:

@@ -75,7 +75,6 @@ def routes(pagerduty: PagerDuty) -> list[BaseRoute]:
         write("POST", "/incidents/{id}/notes", create_note),
         get("/incidents/{id}/alerts", list_alerts),
         get("/incidents/{id}/log_entries", list_log_entries),
-        get("/log_entries", list_all_log_entries),
         subscriptions("GET", "", list_subscriptions),
         subscriptions("POST", "", create_subscription, 201),
         subscriptions("GET", "/{id}", get_subscription),
@@ -569,12 +568,6 @@ def list_log_entries(call: Call) -> dict[str, Any]:
     incident = _incident_in_path(call)
     newest_first = reversed(incident.log)
     return _paginate(call, "log_entries", newest_first, lambda e: shapes.log_entry_json(call.pagerduty, incident, e))
-
-
-def list_all_log_entries(call: Call) -> dict[str, Any]:
-    entries = [(i, entry) for i in call.pagerduty.incidents.values() for entry in i.log]
-    entries.sort(key=lambda pair: pair[1].at, reverse=True)
-    return _paginate(call, "log_entries", entries, lambda pair: shapes.log_entry_json(call.pagerduty, pair[0], pair[1]))
 
 
 def _incident_in_path(call: Call) -> Incident:

@@ -239,10 +239,6 @@ def last_over_time(window: Window) -> Column:
     return window.values[np.maximum(window.last - 1, 0)], window.counts > 0
 
 
-def first_over_time(window: Window) -> Column:
-    return window.values[np.minimum(window.first, len(window.values) - 1)], window.counts > 0
-
-
 def stddev_over_time(window: Window) -> Column:
     return _per_window(window, lambda values: float(np.std(values)))
 
@@ -473,9 +469,8 @@ OVER_RANGES: dict[str, Callable[[Window], Column]] = {
     "stddev_over_time": stddev_over_time,
     "stdvar_over_time": stdvar_over_time,
     "last_over_time": last_over_time,
-    "first_over_time": first_over_time,
 }
-KEEP_NAME = ("last_over_time", "first_over_time")
+KEEP_NAME = ("last_over_time",)
 
 ELEMENTWISE: dict[str, Callable[[Floats], Floats]] = {
     "abs": np.abs,

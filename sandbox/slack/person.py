@@ -92,10 +92,6 @@ class Person:
     async def join(self, channel: str) -> None:
         self.slack.join(self.slack.channel(channel), self.user)
 
-    async def invite(self, channel: str, user: str) -> None:
-        """Add a user (or the bot) to a channel that this person is in."""
-        self.slack.join(self._joined(channel), self.slack.user(user), self.user)
-
     # Buttons, menus and shortcuts.
 
     async def press(self, surface: Message | View, action_id: str, value: str | None = None) -> Reply:
