@@ -54,7 +54,7 @@ async def in_a_storm() -> list[Figure]:
             by_the_clock(here, storm_post, rate=RATE, count=POSTS),
         )
         opened = await until(lambda: _opened(here), 60)
-        in_flight = len(await store.runs.going_on())
+        in_flight = len(await store.runs.list_running())
     note = (
         f"{len(commands.milliseconds)} requests in {seconds:g} s; the storm made {opened} of {GROUPS} incidents; "
         f"{in_flight} runs in flight"
@@ -73,7 +73,7 @@ async def _begun(here: Place, store: Store) -> None:
         await here.send(here.workspace.command("/runbook run watch"))
 
     async def under_way() -> bool:
-        going_on = await store.runs.going_on()
+        going_on = await store.runs.list_running()
         return len(going_on) == IN_FLIGHT and all(run.steps[0].state is StepState.PERFORMING for run in going_on)
 
     await until(under_way, 60, every=0.5)

@@ -19,8 +19,8 @@ import psutil
 from pydantic import SecretStr
 
 from benchmarks.requests import Request, Workspace
-from bot.demo import sandbox_settings
 from bot.settings import Settings
+from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
 from tests.real.processes import free_port
 

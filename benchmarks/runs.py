@@ -130,7 +130,7 @@ async def _waiting(here: Place, store: Store) -> tuple[float, float]:
         await here.send(here.workspace.command(f"/runbook run scale replicas={6 + number % 4}"))
 
     async def all_wait() -> bool:
-        going_on = await store.runs.going_on()
+        going_on = await store.runs.list_running()
         return len(going_on) == WAITING and all(run.steps[0].state is StepState.WAITING for run in going_on)
 
     await until(all_wait, 180, every=0.5)
@@ -152,11 +152,11 @@ async def _asked(here: Place, store: Store, incident: Incident, replicas: int) -
 
 async def _begun(here: Place, store: Store, incident: Incident, line: str) -> Run:
     """The run that the command begins."""
-    known = {run.id for run in await store.runs.of(incident.id)}
+    known = {run.id for run in await store.runs.list_by_incident(incident.id)}
     await here.send(here.workspace.command(line, incident.channel))
 
     async def begun() -> Run | None:
-        return next((run for run in await store.runs.of(incident.id) if run.id not in known), None)
+        return next((run for run in await store.runs.list_by_incident(incident.id) if run.id not in known), None)
 
     return await until(begun)
 

@@ -37,7 +37,7 @@ def owners(codeowners: str, path: str) -> list[str]:
     return [name for _, name in max(as_file, as_folder, key=lambda line: line[1] or 0)[0]]
 
 
-def route(
+def default_owner(
     team: TeamFile, codeowners: str, *, path: str | None = None, labels: Sequence[str] = (), service: str | None = None
 ) -> str:
     """The owner, in the bot's words, of work that nobody was named for.
@@ -48,8 +48,8 @@ def route(
     deployed = team.services.get(service or "")
     for candidate in _paths(codeowners, path, labels, deployed.chart if deployed else None):
         for handle in owners(codeowners, candidate):
-            if (found := _by_handle(handle, team)) is not None:
-                return found
+            if (owner := _by_handle(handle, team)) is not None:
+                return owner
     if path and (below := _service_below(team, path)):
         return below
     if deployed and deployed.owners:
@@ -57,7 +57,7 @@ def route(
     return team.followups.owner
 
 
-def named(text: str, team: TeamFile) -> str:
+def find_team(text: str, team: TeamFile) -> str:
     """The owner that a person means: a team's name, a Slack user id, `github:<login>`, or a path as typed.
 
     Understands a team by any of its names, a Slack mention, a person of the team's file by name, a GitHub login of
@@ -68,41 +68,41 @@ def named(text: str, team: TeamFile) -> str:
     if mentioned := _MENTION.fullmatch(text):
         return mentioned[1] or mentioned[2]
     if group := _USERGROUP.fullmatch(text):
-        text = next((name for name, one in team.teams.items() if one.usergroup == group[1]), text)
-    if (found := _by_handle(text, team)) is not None:
-        return found
+        text = next((name for name, t in team.teams.items() if t.usergroup == group[1]), text)
+    if (owner := _by_handle(text, team)) is not None:
+        return owner
     wanted = text.removeprefix("@").casefold()
     for person in team.people:
         if person.name.casefold() == wanted:
             return person.slack
     if is_path(text):
         return text.strip("/")
-    known = [*team.teams, *(person.name for person in team.people), *_logins(team)]
-    raise BadInput("unknown_owner", owner=text, nearest=nearest(wanted, known), known=list(team.teams))
+    names = [*team.teams, *(person.name for person in team.people), *_logins(team)]
+    raise BadInput("unknown_owner", owner=text, nearest=nearest(wanted, names), known=list(team.teams))
 
 
 def logins(handle: str, team: TeamFile) -> frozenset[str]:
     """Who may speak for a handle of the file, by GitHub login in lower case: a team's people, or the one it names."""
-    known = _by_handle(handle, team)
-    if known in team.teams:
-        found = team.teams[known].github
-    elif known is None:
-        found = [handle.removeprefix("@")]
+    name = _by_handle(handle, team)
+    if name in team.teams:
+        handles = team.teams[name].github
+    elif name is None:
+        handles = [handle.removeprefix("@")]
     else:
-        found = [assignee(known, team).login or ""]
-    return frozenset(login.casefold() for login in found if login)
+        handles = [assignee(name, team).login or ""]
+    return frozenset(login.casefold() for login in handles if login)
 
 
-def spoken_to(handles: Sequence[str], team: TeamFile) -> tuple[list[str], list[str]]:
+def slack_mentions(handles: Sequence[str], team: TeamFile) -> tuple[list[str], list[str]]:
     """The user groups and people that Slack knows handles of the file by; a handle that it does not know, as it is."""
     groups, people = [], []
     for handle in handles:
-        known = _by_handle(handle, team)
-        group = team.teams[known].usergroup if known in team.teams else None
+        name = _by_handle(handle, team)
+        group = team.teams[name].usergroup if name in team.teams else None
         if group:
             groups.append(group)
         else:
-            people.append(known or handle)
+            people.append(name or handle)
     return groups, people
 
 

@@ -13,17 +13,17 @@ from typing import Annotated
 
 import typer
 
-from bot.assembly import running
+from bot.app import running_bot
 from bot.cli import incident, runbook
-from bot.cli.doctor import examine
-from bot.cli.terminal import settings_or_exit, stop
+from bot.cli.doctor import run_checks
+from bot.cli.terminal import Language, exit_with, settings_or_exit
 from bot.domain.errors import BotError
-from bot.messages.words import load_words
+from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
-from bot.settings import Locale, Settings
+from bot.settings import Settings
 from bot.store.migrate import upgrade
-from handlers.listening import listening
-from handlers.server import Server
+from handlers.app import Server
+from handlers.http_server import listen
 
 cli = typer.Typer(
     help="TAMV's incident bot.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -42,7 +42,7 @@ def serve() -> None:
     try:
         asyncio.run(_serve(settings))
     except BotError as problem:
-        stop([load_words()[settings.locale].error(problem)])
+        exit_with([load_translations()[settings.locale].error(problem)])
 
 
 @cli.command()
@@ -50,36 +50,36 @@ def demo(
     auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end and exit.")] = False,
     out: Annotated[Path, typer.Option(help="Where --auto leaves the report.")] = Path("out"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the web page; 0 takes a free one.")] = 8080,
-    lang: Annotated[Locale, typer.Option(help="The team's language.")] = "es",
+    lang: Language = "es",
     speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Seconds of the world in one of ours.")] = None,
     scenario: Annotated[str, typer.Option(help="What goes wrong.")] = "render-latency",
 ) -> None:
     """The whole product with no account: the sandbox, the bot and a web page that looks like Slack."""
-    from bot import demo  # the sandbox comes with it, which `serve` does without
+    from demo import play  # the sandbox comes with it, which `serve` does without
 
     logging.disable(logging.WARNING)  # the story is what is to be seen
-    words = load_words()[lang]
-    if scenario not in demo.scenarios():
-        stop([words.part("demo", "no_scenario", scenario=scenario, known=demo.scenarios())])
-    if demo.lacks_helm(scenario):
-        stop([words.part("demo", "no_helm", scenario=scenario)])
-    speed = speed or (demo.SPEED if auto else demo.PERSONS_SPEED)
+    words = load_translations()[lang]
+    if scenario not in play.scenarios():
+        exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=play.scenarios())])
+    if play.lacks_helm(scenario):
+        exit_with([words.render_block("demo", "no_helm", scenario=scenario)])
+    speed = speed or (play.SPEED if auto else play.PERSONS_SPEED)
     code = 0
     try:
-        code = asyncio.run(demo.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
+        code = asyncio.run(play.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
     except KeyboardInterrupt:
         code = 130 if auto else 0
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
-            stop([words.part("demo", "port_taken", port=port)])
-        stop([words.part("demo", "not_written", out=out, why=problem.strerror or problem)])
+            exit_with([words.render_block("demo", "port_taken", port=port)])
+        exit_with([words.render_block("demo", "not_written", out=out, why=problem.strerror or problem)])
     raise typer.Exit(code)
 
 
 @cli.command()
 def doctor() -> None:
     """Try every integration, reading only, and say what is missing; exit 1 if something needed is."""
-    raise typer.Exit(examine(settings_or_exit()))
+    raise typer.Exit(run_checks(settings_or_exit()))
 
 
 @database.command("upgrade")
@@ -89,7 +89,7 @@ def database_upgrade() -> None:
     try:
         upgrade(settings.database_url)
     except BotError as problem:
-        stop([load_words()[settings.locale].error(problem)], code=1)
+        exit_with([load_translations()[settings.locale].error(problem)], code=1)
 
 
 async def _serve(settings: Settings) -> None:
@@ -99,12 +99,12 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(settings) as bot:
+    async with running_bot(settings) as bot:
         server = Server(bot, settings)
         async with (
-            server.attending(),
+            server.recovering_deliveries(),
             server.socket_mode(settings),
-            listening(server.app(), settings.host, settings.port),
+            listen(server.app(), settings.host, settings.port),
         ):
             gc.freeze()  # what is there for good is not looked through again, for a fifth of a second each time
             await stop.wait()

@@ -56,9 +56,9 @@ class Redaction:
     """Takes out what looks like a secret, and the secrets that this process itself was given."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {form for secret in secrets if len(secret) >= SHORTEST for form in (secret, quote(secret, safe=""))}
-        longest_first = sorted(known, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if known else None
+        forms = {form for secret in secrets if len(secret) >= SHORTEST for form in (secret, quote(secret, safe=""))}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def text(self, text: str) -> str:
         """The text with *** in the place of each secret."""
@@ -109,6 +109,6 @@ def log_without_secrets(redaction: Redaction, stream: TextIO | None = None) -> N
     dbos.handlers[:], dbos.propagate = [handler], False  # or it would bring one of its own
 
 
-def _hide(found: re.Match[str]) -> str:
-    before, *after = found.groups() or ("",)
+def _hide(match: re.Match[str]) -> str:
+    before, *after = match.groups() or ("",)
     return f"{before}{HIDDEN}{''.join(after)}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.domain.errors import BotError
 
-Locale = Literal["es", "en"]
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def _blank_is_unset(value: object) -> object:
@@ -34,6 +34,11 @@ Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
 
 
+def languages() -> list[str]:
+    """The languages that the bot speaks: the folders of `templates/` that have labels."""
+    return sorted(labels.parent.name for labels in TEMPLATES.glob("*/labels.yaml"))
+
+
 class WrongSettings(BotError):
     """The environment cannot be used; `lines` says why, a line for each mistake."""
 
@@ -53,7 +58,7 @@ class Settings(BaseSettings):
     slack_api_url: AnyHttpUrl = AnyHttpUrl("https://slack.com/api/")
     incident_channel: str = "#tamv-incidents"
     bot_config: Path = Path("config/tamv.yaml")
-    locale: Locale = "es"
+    locale: str = "es"
     database_url: str = "sqlite:///tamv-bot.db"
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=0, le=65535)
@@ -92,6 +97,13 @@ class Settings(BaseSettings):
     github_repository: Text = None
     github_webhook_secret: Secret = None
     github_api_url: AnyHttpUrl = AnyHttpUrl("https://api.github.com")
+
+    @field_validator("locale")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        if value not in languages():
+            raise ValueError(f"must be one of {', '.join(languages())}")
+        return value
 
     @field_validator("database_url")
     @classmethod

@@ -43,7 +43,7 @@ _ENTITY = re.compile(r"<(?:([@#!])([^|<>]+)(?:\|([^<>]*))?|([a-zA-Z][a-zA-Z0-9+.
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class Tokens:
     """What was typed after the verb: words in order, `key=value` pairs, `--flags`, and all of it as it stood."""
 
     words: tuple[str, ...]
@@ -105,40 +105,40 @@ class Signature:
         """What has the command's own name is called by it alone: `/page`, not `/page page`."""
         return command if command == f"/{self.name}" else f"{command} {self.name}"
 
-    def read(self, typed: Typed, command: str) -> dict[str, Any]:
+    def read(self, typed: Tokens, command: str) -> dict[str, Any]:
         """The arguments of the function. Raises BadInput that says what was wrong, the nearest right, an example."""
         usage, example = self._called(command), self.example
         by_name = {parameter.name.replace("_", "-"): parameter for parameter in self.parameters}
         if len(self.parameters) == 1 and self.parameters[0].rest:
-            found = {self.parameters[0].name: readable(typed.raw)} if typed.raw else {}
+            values = {self.parameters[0].name: unescape_slack(typed.raw)} if typed.raw else {}
         else:
-            found = self._by_position(typed, usage, example)
+            values = self._by_position(typed, usage, example)
             for option, value in typed.options.items():
                 parameter = by_name.get(option.replace("_", "-"))
                 if parameter is None:
                     near = nearest(option, by_name)
                     raise BadInput("unknown_option", usage=usage, option=option, nearest=near, example=example)
-                found[parameter.name] = value
+                values[parameter.name] = value
         return {
-            parameter.name: self._value(parameter, found[parameter.name], usage, example)
+            parameter.name: self._value(parameter, values[parameter.name], usage, example)
             for parameter in self.parameters
-            if parameter.name in found or self._must(parameter, command, example)
+            if parameter.name in values or self._require(parameter, command, example)
         }
 
-    def _by_position(self, typed: Typed, usage: str, example: str) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def _by_position(self, typed: Tokens, usage: str, example: str) -> dict[str, str]:
+        values: dict[str, str] = {}
         words = list(typed.words)
         named = {option.replace("-", "_") for option in typed.options}
         for parameter in self.parameters:
             if not parameter.positional or not words or parameter.name in named:
                 continue
-            found[parameter.name] = " ".join(words) if parameter.rest else words[0]
+            values[parameter.name] = " ".join(words) if parameter.rest else words[0]
             del words[: len(words) if parameter.rest else 1]
         if words:
             raise BadInput("too_many_words", word=words[0], usage=usage, example=example)
-        return found
+        return values
 
-    def _must(self, parameter: Parameter, command: str, example: str) -> bool:
+    def _require(self, parameter: Parameter, command: str, example: str) -> bool:
         if parameter.required:
             raise BadInput("argument_missing", argument=parameter.name, usage=self.usage(command), example=example)
         return False
@@ -150,9 +150,9 @@ class Signature:
                 facts = {"argument": parameter.name, "value": value, "expected": "@", "nearest": None}
                 raise BadInput("bad_value", usage=usage, example=example, **facts)
             return mentioned[1]
-        value = readable(value)
+        value = unescape_slack(value)
         try:
-            return parameter.adapter.validate_python(_in_case(value, parameter.choices))
+            return parameter.adapter.validate_python(_match_case(value, parameter.choices))
         except ValidationError as problem:
             raise BadInput(
                 "bad_value",
@@ -165,7 +165,7 @@ class Signature:
             ) from None
 
 
-def typed(text: str) -> Typed:
+def tokenize(text: str) -> Tokens:
     """Split what stands behind a verb. Smart quotes and long dashes are put right first."""
     text = _DASHES.sub("--", text.translate(_SMART)).strip()
     words: list[str] = []
@@ -179,10 +179,10 @@ def typed(text: str) -> Typed:
             options[token["word"][2:]] = "true"
         else:
             words.append(token["word"])
-    return Typed(tuple(words), options, text)
+    return Tokens(tuple(words), options, text)
 
 
-def readable(text: str) -> str:
+def unescape_slack(text: str) -> str:
     """What a person typed, out of Slack's transport form: mentions and links as they looked, no escapes."""
 
     def shown(entity: re.Match[str]) -> str:
@@ -200,7 +200,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) >= 2 and text[0] in "\"'" and text[-1] == text[0] else text
 
 
-def _in_case(value: str, choices: Sequence[str]) -> str:
+def _match_case(value: str, choices: Sequence[str]) -> str:
     return next((choice for choice in choices if choice.lower() == value.lower()), value)
 
 

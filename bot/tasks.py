@@ -11,17 +11,17 @@ from weakref import WeakKeyDictionary
 
 log = logging.getLogger(__name__)
 
-SAY_AGAIN = 5.0  # seconds, in which what runs can end in order
-TIMES = 3
+CANCEL_RETRY_SECONDS = 5.0  # seconds, in which what runs can end in order
+CANCEL_ATTEMPTS = 3
 
 
-async def cut_off(tasks: Collection[asyncio.Task[Any]], *, again: float = SAY_AGAIN) -> None:
+async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]], *, again: float = CANCEL_RETRY_SECONDS) -> None:
     """Cancel them and wait until they have ended, those too that are added to a set meanwhile.
 
     One may miss it (a library's asyncio.wait_for on Python 3.11 does, at a bad moment), so it is said again after
     `again` seconds. One that does not end at all is left behind and named in the log.
     """
-    for _ in range(TIMES):
+    for _ in range(CANCEL_ATTEMPTS):
         alive = {task for task in tasks if not task.done()}
         if not alive:
             return
@@ -33,17 +33,17 @@ async def cut_off(tasks: Collection[asyncio.Task[Any]], *, again: float = SAY_AG
             log.error("%s does not end", task.get_name())
 
 
-async def turn() -> None:
+async def yield_to_requests() -> None:
     """Wait for a turn, first come, first served: one of them goes on in each round of the event loop.
 
     For what nobody waits for at this very moment. When all that a storm has brought goes on in one round, the round
     takes a fifth of a second, and an acknowledgement needs several rounds.
     """
     loop = asyncio.get_running_loop()
-    await _turns.setdefault(loop, _Turns()).next(loop)
+    await _queues.setdefault(loop, _FairQueue()).next(loop)
 
 
-class _Turns:
+class _FairQueue:
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -63,4 +63,4 @@ class _Turns:
             loop.call_soon(self._give, loop)
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _FairQueue] = WeakKeyDictionary()

@@ -22,14 +22,14 @@ from pydantic import (
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
-from bot.domain.policy import Risk
-from bot.domain.spans import span
-from bot.yaml_text import value_of
+from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.times import parse_duration
+from bot.domain.translated import Translated
+from bot.yaml_text import load
 
 PRODUCTION = "production"  # the environment whose figures, rules and rights count
 
-Duration = Annotated[timedelta, BeforeValidator(span)]
-Words = dict[Literal["es", "en"], str]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
 class _Part(BaseModel):
@@ -115,7 +115,7 @@ class Team(_Part):
 class UsualFollowUp(_Part):
     """Something that is to be done after every incident of a severity."""
 
-    title: Words
+    title: Translated
     owner: str | None = None
     due_in: Duration | None = None
 
@@ -123,7 +123,7 @@ class UsualFollowUp(_Part):
 class SeverityPolicy(_Part):
     """What a severity means for people."""
 
-    title: Words
+    title: Translated
     page: list[str] = Field(default_factory=list, description="teams that are paged when one is declared")
     invite: list[str] = Field(default_factory=list, description="teams that are invited to the channel")
     update_every: Duration | None = Field(None, description="how often an update is due")
@@ -133,7 +133,7 @@ class SeverityPolicy(_Part):
 class Query(_Part):
     """One figure of the catalogue. `$service` and `$namespace` are filled in, quoted for PromQL."""
 
-    title: Words
+    title: Translated
     promql: str
     unit: Literal["ms", "s", "%", "fps", "req/s", "count", "bytes", "cores", ""] = ""
     threshold: float | None = None
@@ -141,7 +141,7 @@ class Query(_Part):
 
 
 class Board(_Part):
-    title: Words
+    title: Translated
     queries: list[str]
 
 
@@ -220,7 +220,7 @@ class DrillPolicy(_Part):
 class PlannedDrill(_Part):
     """A drill that is held every year."""
 
-    title: Words
+    title: Translated
     months: list[Annotated[int, Field(ge=1, le=12)]] = Field(min_length=1)
     scenarios: list[str] = Field(default_factory=list, description="what `/drill start` may be given; one is enough")
 
@@ -277,8 +277,8 @@ class TeamFile(_Part):
 
     def person(self, **by: str) -> Owner | None:
         """The one person whose name in some place is this: `slack=`, `github=`, `pagerduty=` or `email=`."""
-        ((place, name),) = by.items()
-        return next((one for one in self.people if getattr(one, place) == name), None)
+        ((system, name),) = by.items()
+        return next((owner for owner in self.people if getattr(owner, system) == name), None)
 
 
 class FollowUpPolicy(_Part):
@@ -296,7 +296,7 @@ TeamFile.model_rebuild()
 def load_team(path: Path) -> TeamFile:
     """Read and check the team's file. Raises BadInput with a line for each mistake."""
     try:
-        raw = value_of(path.read_text(encoding="utf-8"))
+        raw = load(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise BadInput("team_file_unreadable", path=str(path), why=problem.strerror) from problem
     except yaml.YAMLError as problem:
@@ -309,3 +309,17 @@ def load_team(path: Path) -> TeamFile:
             for mistake in mistakes.errors(include_input=False, include_url=False)
         ]
         raise BadInput("team_file_wrong", path=str(path), lines=lines) from mistakes
+
+
+def policy_of(team: TeamFile) -> Policy:
+    """The rules of the team's file, with the roles of its people."""
+    written = team.policy
+    roles = {role for person in team.people for role in person.roles}
+    return Policy(
+        roles={role: frozenset(owner.slack for owner in team.people if role in owner.roles) for role in roles},
+        rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in written.rules],
+        windows=[Window(window.title, window.begins, window.ends) for window in written.freeze_windows],
+        break_glass=frozenset(written.break_glass),
+        cool_down=written.cool_down,
+        expires=written.approval_expires,
+    )

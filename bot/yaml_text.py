@@ -9,11 +9,11 @@ import yaml
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def value_of(text: str) -> Any:
+def load(text: str) -> Any:
     """What the text says, as plain values. Raises yaml.YAMLError."""
     return yaml.load(text, LOADER)  # noqa: S506 - it is a safe loader
 
 
-def nodes_of(text: str) -> yaml.Node | None:
+def compose(text: str) -> yaml.Node | None:
     """What the text says, with the line and column of each part. Raises yaml.YAMLError."""
     return yaml.compose(text, LOADER)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from playwright.async_api import Browser, async_playwright
 
-from bot.demo import staged
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.responder import respond
 from sandbox.server import Sandbox
@@ -47,7 +47,7 @@ async def _pictures(browser: Browser, language: str) -> None:
     sandbox = Sandbox(clock=Clock(speed=30.0))
     with tempfile.TemporaryDirectory() as folder:
         database, cluster = f"sqlite:///{folder}/demo.db", Path(folder)
-        async with staged(sandbox, database, locale=language, cluster=cluster) as stage:
+        async with demo_environment(sandbox, database, locale=language, cluster=cluster) as stage:
             incident = await respond(sandbox, "render-latency", say=print, language=language)
             channel = (await stage.bot.incidents.find(incident)).channel
             console = f"{stage.url}/console/?as=ana&lang={language}#/{channel}"

@@ -34,11 +34,11 @@ async def read_body(request: Request) -> bytes:
 def read_json(body: bytes) -> Any:
     """The JSON of a body. ValueError or RecursionError when it is none, or none that can be kept."""
     value = json.loads(body)
-    must_be_storable(value)
+    reject_nul(value)
     return value
 
 
-def must_be_storable(value: Any) -> None:
+def reject_nul(value: Any) -> None:
     """ValueError for what no database takes: NUL, and halves of surrogate pairs."""
     kept = json.dumps(value, ensure_ascii=False)
     kept.encode("utf-8")

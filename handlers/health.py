@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -12,63 +12,51 @@ from bot.domain.errors import BotError
 from bot.domain.incident import Severity, Status
 from bot.metrics import CONTENT_TYPE
 from bot.services.bot import Bot
-from bot.store.census import census
+from bot.store.maintenance import count_rows
 
-PATIENCE = 2.0  # seconds; who asks waits no longer than that
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+PROBE_TIMEOUT_SECONDS = 2.0  # seconds; who asks waits no longer than that
 
 
 class Health:
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
 
-    async def alive(self, request: Request) -> Response:
+    async def livez(self, request: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def ready(self, request: Request) -> Response:
+    async def readyz(self, request: Request) -> Response:
         """200 when the database answers, the engine runs or stands by, and Slack has said who we are."""
-        parts = self._bot.parts
-        database, slack = await asyncio.gather(_tried(parts.store.database.ready()), _tried(parts.slack.identity()))
+        deps = self._bot.deps
+        database, slack = await asyncio.gather(_tried(deps.store.database.ready()), _tried(deps.slack.identity()))
         engine = "leads" if self._bot.engine.leads else "stands by"
         ready = database == slack == "ok"
-        found = {"database": database, "slack": slack, "engine": engine}
-        return JSONResponse(found, status_code=200 if ready else 503)
+        checks = {"database": database, "slack": slack, "engine": engine}
+        return JSONResponse(checks, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Without the database what this process itself has counted, and `tamv_bot_database_up 0`."""
-        parts, metrics = self._bot.parts, self._bot.parts.metrics
+        deps, metrics = self._bot.deps, self._bot.deps.metrics
         metrics.leads.set(self._bot.engine.leads)
         try:
-            async with asyncio.timeout(PATIENCE):
-                seen = await census(parts.store.database)
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                store_counts = await count_rows(deps.store.database)
         except (BotError, TimeoutError):
             metrics.database_up.set(0)
         else:
             metrics.database_up.set(1)
-            metrics.outbox.set(seen.outbox)
-            metrics.deliveries_waiting.set(seen.deliveries_waiting)
+            metrics.outbox.set(store_counts.outbox)
+            metrics.deliveries_waiting.set(store_counts.deliveries_waiting)
             for status in Status:
                 for severity in Severity:
-                    count = seen.incidents.get((status.value, severity.value), 0)
+                    count = store_counts.incidents.get((status.value, severity.value), 0)
                     metrics.incidents.labels(status.value, severity.value).set(count)
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    def counted(self, source: str, endpoint: Endpoint) -> Endpoint:
-        """The endpoint of a webhook, with its answers counted."""
 
-        async def answer(request: Request) -> Response:
-            response = await endpoint(request)
-            self._bot.parts.metrics.webhook(source, response.status_code)
-            return response
-
-        return answer
-
-
-async def _tried(asked: Awaitable[object]) -> str:
+async def _tried(check: Awaitable[object]) -> str:
     try:
-        async with asyncio.timeout(PATIENCE):
-            await asked
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            await check
     except BotError as problem:
         return problem.key
     except TimeoutError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.codeowners import Assignee, assignee, named, owners, route
+from bot.codeowners import Assignee, assignee, default_owner, find_team, owners
 from bot.domain.errors import BadInput
 from bot.team import TeamFile, load_team
 
@@ -58,27 +58,29 @@ def test_an_empty_file_owns_nothing() -> None:
 
 
 def test_a_path_is_routed_by_the_file(team: TeamFile) -> None:
-    assert route(team, team.codeowners, path="security/rules.yaml") == "SecurityTeam"
-    assert route(team, "/charts/* @tamv/DevTeam", path="charts/xr-engine") == "DevTeam"
-    assert route(team, "/charts/* @stranger @carla-mendez", path="charts/xr-engine") == "U0CARLA003"
+    assert default_owner(team, team.codeowners, path="security/rules.yaml") == "SecurityTeam"
+    assert default_owner(team, "/charts/* @tamv/DevTeam", path="charts/xr-engine") == "DevTeam"
+    assert default_owner(team, "/charts/* @stranger @carla-mendez", path="charts/xr-engine") == "U0CARLA003"
 
 
 def test_a_service_is_routed_by_its_chart_and_then_by_its_own_team(team: TeamFile) -> None:
-    assert route(team, "* @AITeam\n/charts/xr-engine/ @DevTeam", service="xr-engine") == "DevTeam"
-    assert route(team, "* @AITeam\n/charts/xr-engine @DevTeam", service="xr-engine") == "DevTeam"
-    assert route(team, team.codeowners, service="isabella-ai") == "SRETeam"  # /charts/* comes before its own team
-    assert route(team, "", service="isabella-ai") == "AITeam"
-    assert route(team, "", path="charts/isabella-ai/values.yaml") == "AITeam"
-    assert route(team, "/charts/xr-engine @stranger\n", service="xr-engine") == "SRETeam"
+    assert default_owner(team, "* @AITeam\n/charts/xr-engine/ @DevTeam", service="xr-engine") == "DevTeam"
+    assert default_owner(team, "* @AITeam\n/charts/xr-engine @DevTeam", service="xr-engine") == "DevTeam"
+    assert (
+        default_owner(team, team.codeowners, service="isabella-ai") == "SRETeam"
+    )  # /charts/* comes before its own team
+    assert default_owner(team, "", service="isabella-ai") == "AITeam"
+    assert default_owner(team, "", path="charts/isabella-ai/values.yaml") == "AITeam"
+    assert default_owner(team, "/charts/xr-engine @stranger\n", service="xr-engine") == "SRETeam"
 
 
 def test_a_label_counts_as_a_folder_only_when_the_file_has_it(team: TeamFile) -> None:
-    assert route(team, team.codeowners, labels=["monitoring", "docs"], service="xr-engine") == "ProductTeam"
-    assert route(team, "* @ProductTeam", labels=["monitoring"]) == "SRETeam"
+    assert default_owner(team, team.codeowners, labels=["monitoring", "docs"], service="xr-engine") == "ProductTeam"
+    assert default_owner(team, "* @ProductTeam", labels=["monitoring"]) == "SRETeam"
 
 
 def test_what_nobody_owns_goes_to_the_team_of_last_resort(team: TeamFile) -> None:
-    assert route(team, "", service=None) == team.followups.owner == "SRETeam"
+    assert default_owner(team, "", service=None) == team.followups.owner == "SRETeam"
 
 
 @pytest.mark.parametrize(
@@ -99,19 +101,19 @@ def test_what_nobody_owns_goes_to_the_team_of_last_resort(team: TeamFile) -> Non
     ],
 )
 def test_the_ways_to_name_an_owner(team: TeamFile, typed: str, meant: str) -> None:
-    assert named(typed, team) == meant
+    assert find_team(typed, team) == meant
 
 
 def test_a_login_that_belongs_to_a_team_and_to_no_person(team: TeamFile) -> None:
     alone = team.model_copy(update={"people": []})
-    assert named("@Ana-Torres", alone) == "github:ana-torres"
+    assert find_team("@Ana-Torres", alone) == "github:ana-torres"
     assert assignee("github:ana-torres", alone) == Assignee(login="ana-torres")
 
 
 @pytest.mark.parametrize(("typed", "nearest"), [("SREtem", "SRETeam"), ("Bruno Dias", "bruno-diaz"), ("zzzz", None)])
 def test_a_wrong_owner_is_answered_with_the_nearest(team: TeamFile, typed: str, nearest: str | None) -> None:
     with pytest.raises(BadInput) as mistake:
-        named(typed, team)
+        find_team(typed, team)
     assert mistake.value.key == "unknown_owner"
     assert mistake.value.facts["nearest"] == nearest
     assert "SRETeam" in str(mistake.value.facts["known"])

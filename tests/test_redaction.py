@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.domain.incident import Impact, Incident, Severity
+from bot.domain.incident import Declaration, Impact, Incident, Severity
 from bot.domain.people import Person
 from bot.redaction import Redaction, log_without_secrets
 
@@ -88,7 +88,8 @@ def test_the_secrets_of_the_settings_are_known_by_value_also_in_an_address() -> 
 def test_values_are_cleaned_however_deep_and_keep_their_types() -> None:
     at = datetime(2026, 1, 7, tzinfo=UTC)
     incident, event = Incident.declare(
-        "INC-2026-0001", f"login {JWT}", Severity.SEV2, by=Person("U1", "Ana"), at=at, facts={"labels": {"a": [JWT]}}
+        "INC-2026-0001",
+        Declaration(f"login {JWT}", Severity.SEV2, by=Person("U1", "Ana"), at=at, facts={"labels": {"a": [JWT]}}),
     )
     clean, told = Redaction().of((incident, event))
     assert clean.title == "login ***" and clean.severity is Severity.SEV2

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.signature import Mention, Rest, Signature, readable, typed
+from bot.signature import Mention, Rest, Signature, tokenize, unescape_slack
 
 
 class Level(StrEnum):
@@ -56,7 +56,7 @@ SCALE = Signature.of(scale, example="/i scale xr-engine 10")
     ],
 )  # fmt: skip
 def test_a_line_is_read(signature: Signature, line: str, read: dict[str, Any]) -> None:
-    assert signature.read(typed(line), "/i") == read
+    assert signature.read(tokenize(line), "/i") == read
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_says_what_would_be_right(
     signature: Signature, line: str, key: str, facts: dict[str, Any]
 ) -> None:
     with pytest.raises(BadInput) as wrong:
-        signature.read(typed(line), "/i")
+        signature.read(tokenize(line), "/i")
     assert wrong.value.key == key
     assert {name: wrong.value.facts[name] for name in facts} == facts
     assert wrong.value.facts["example"] == signature.example
@@ -104,7 +104,7 @@ def test_usage_says_what_must_and_what_may_be_given() -> None:
     ],
 )
 def test_what_slack_sends_becomes_what_the_person_saw(slack: str, seen: str) -> None:
-    assert readable(slack) == seen
+    assert unescape_slack(slack) == seen
 
 
 def test_the_nearest_word_and_none_when_nothing_is_near() -> None:
@@ -115,5 +115,5 @@ def test_the_nearest_word_and_none_when_nothing_is_near() -> None:
 @pytest.mark.parametrize("line", ["a" * 100_000, '"' * 5_000, "a=" * 5_000, "<@" * 5_000, "'\"" * 5_000, "— " * 5_000])
 def test_nothing_that_is_typed_takes_long(line: str) -> None:
     """Reading is linear: a test that hangs here has found a regular expression that is not."""
-    typed(line)
-    readable(line)
+    tokenize(line)
+    unescape_slack(line)

@@ -7,7 +7,7 @@ import threading
 import time
 
 from bot.integrations.base import in_thread
-from bot.tasks import cut_off, turn
+from bot.tasks import cancel_and_wait, yield_to_requests
 
 DEADLINE = 10.0
 
@@ -46,7 +46,7 @@ async def test_one_that_misses_it_is_told_again() -> None:
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
     async with asyncio.timeout(DEADLINE):
-        await cut_off([task], again=0.01)
+        await cancel_and_wait([task], again=0.01)
     assert task.cancelled() and missed == 2
 
 
@@ -60,22 +60,22 @@ async def test_one_takes_its_turn_in_each_round_of_the_loop_first_come_first_ser
             await asyncio.sleep(0)
 
     async def wait(number: int) -> None:
-        await turn()
+        await yield_to_requests()
         went[number] = rounds
 
     counting = asyncio.create_task(count())
     await asyncio.gather(*(wait(number) for number in range(20)))
-    await cut_off([counting])
+    await cancel_and_wait([counting])
     assert list(went) == list(range(20))
     assert len(set(went.values())) == 20
 
 
 async def test_who_is_cut_off_while_waiting_takes_nobody_elses_turn() -> None:
-    first, second, third = [asyncio.create_task(turn()) for _ in range(3)]
+    first, second, third = [asyncio.create_task(yield_to_requests()) for _ in range(3)]
     await asyncio.sleep(0)
     first.cancel()
     second.cancel()
     async with asyncio.timeout(1):
         await third
-        await turn()
+        await yield_to_requests()
     assert first.cancelled() and second.cancelled()

@@ -41,10 +41,7 @@ async def silence(
     service: str | None = None,
     reason: str = "",
 ) -> Silenced:
-    """Silence an alert for a time.
-
-    es: Silencia una alerta durante un tiempo.
-    """
+    """Silence an alert for a time."""
     labels = {"alertname": alert}
     if service is not None:
         ctx.service(service)
@@ -57,7 +54,7 @@ async def silence(
 
 
 @undo(silence)
-async def unsilence_again(ctx: Context, done: Silenced) -> Expired:
+async def expire_silence(ctx: Context, done: Silenced) -> Expired:
     """End the silence."""
     if done.id:
         await ctx.alertmanager.expire(done.id)
@@ -66,9 +63,6 @@ async def unsilence_again(ctx: Context, done: Silenced) -> Expired:
 
 @action("alertmanager.unsilence", risk=Risk.CHANGE, example="/ops alertmanager.unsilence 8f0c…")
 async def unsilence(ctx: Context, id: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{8,64}$")]) -> Expired:
-    """End a silence by its id.
-
-    es: Quita un silencio por su id.
-    """
+    """End a silence by its id."""
     await ctx.alertmanager.expire(id)
     return Expired(id)

@@ -18,9 +18,9 @@ from bot.domain.policy import Risk
 from bot.team import Backups, Duration
 
 if TYPE_CHECKING:
-    from bot.integrations.aws import Database, Stored
+    from bot.integrations.aws import Database, StoredObject
 
-LOOK_EVERY = 15.0  # seconds of the world
+POLL_SECONDS = 15.0  # seconds of the world
 BROKEN = re.compile(r"fail|incompatible|inaccessible|full|restore-error")
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$")]
@@ -85,11 +85,8 @@ class Pruned:
 
 @action("aws.rds_status", risk=Risk.READ, example="/ops rds_status tamv-prod-postgres")
 async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatus:
-    """How a database stands, and its newest snapshot.
-
-    es: Cómo está una base de datos, y su última copia.
-    """
-    there = await _there(ctx, _database(ctx, database))
+    """How a database stands, and its newest snapshot."""
+    there = await _require_exists(ctx, _database(ctx, database))
     newest = await ctx.aws.newest_snapshot(there.name)
     return DatabaseStatus(
         there.name,
@@ -108,14 +105,11 @@ async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatu
     "aws.rds_snapshot", risk=Risk.CHANGE, target="database/{database}", example="/ops rds_snapshot tamv-prod-postgres"
 )
 async def rds_snapshot(ctx: Context, database: str | None = None, within: Duration = timedelta(hours=1)) -> Snapshotted:
-    """Take a snapshot of a database and wait until it is complete.
-
-    es: Saca una copia de una base de datos y espera a que esté completa.
-    """
-    name = (await _there(ctx, _database(ctx, database))).name
+    """Take a snapshot of a database and wait until it is complete."""
+    name = (await _require_exists(ctx, _database(ctx, database))).name
     snapshot = f"{name}-{re.sub('[^a-z0-9]+', '-', ctx.key.lower())}"[:200].strip("-")
     await ctx.aws.make_snapshot(name, snapshot, ctx.key)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Snapshotted(name, snapshot, "")
 
     async def complete() -> str | None:
@@ -141,22 +135,19 @@ async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
 async def rds_restore(
     ctx: Context, snapshot: Identifier, into: Identifier, within: Duration = timedelta(hours=3)
 ) -> Restored:
-    """Restore a snapshot into a new instance and wait for it; never over one that exists.
-
-    es: Restaura una copia en una instancia nueva y la espera; nunca encima de una que existe.
-    """
-    known = await ctx.aws.snapshot(snapshot)
-    if known is None:
+    """Restore a snapshot into a new instance and wait for it; never over one that exists."""
+    current = await ctx.aws.snapshot(snapshot)
+    if current is None:
         raise NotFound("no_such_snapshot", snapshot=snapshot)
-    like = _database(ctx, known.database)
-    if known.status != "available":
-        raise WrongState("database_state", name=snapshot, state=known.status)
+    like = _database(ctx, current.database)
+    if current.status != "available":
+        raise WrongState("database_state", name=snapshot, state=current.status)
     there = await ctx.aws.database(into)
     if into in ctx.team.databases or (there and there.made_by != ctx.key):
         raise WrongState("database_exists", name=into)
     if there is None:
         await ctx.aws.restore(snapshot, into, like, ctx.key)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return Restored(snapshot, into, "", ctx.key)
 
     async def ready() -> str | None:
@@ -177,11 +168,8 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
 
 @action("aws.rds_protect", risk=Risk.CHANGE, target="database/{database}")
 async def rds_protect(ctx: Context, database: Identifier) -> Protected:
-    """Let nobody delete an instance by mistake; RDS refuses it from then on, an undo's too.
-
-    es: Que nadie borre una instancia por error; desde entonces RDS lo rechaza, también al deshacer.
-    """
-    there = await _there(ctx, database)
+    """Let nobody delete an instance by mistake; RDS refuses it from then on, an undo's too."""
+    there = await _require_exists(ctx, database)
     await ctx.aws.protect(there.name)
     return Protected(there.name)
 
@@ -190,21 +178,18 @@ async def rds_protect(ctx: Context, database: Identifier) -> Protected:
 async def rds_failover(
     ctx: Context, database: str | None = None, within: Duration = timedelta(minutes=15)
 ) -> FailedOver:
-    """Let the standby in the other zone take over; connections break for a minute or two.
-
-    es: La réplica de la otra zona toma el relevo; las conexiones se cortan un minuto o dos.
-    """
-    there = await _there(ctx, _database(ctx, database))
+    """Let the standby in the other zone take over; connections break for a minute or two."""
+    there = await _require_exists(ctx, _database(ctx, database))
     if not there.multi_az or there.zone is None:
         raise WrongState("not_multi_az", name=there.name)
-    before = str(ctx.foreseen.get("before", there.zone))
+    before = str(ctx.planned.get("before", there.zone))
     if there.zone == before:
         await ctx.aws.fail_over(there.name, before)
-    if ctx.rehearsing:
+    if ctx.dry_run:
         return FailedOver(there.name, before, before)
 
     async def elsewhere() -> str | None:
-        now = await _there(ctx, there.name)
+        now = await _require_exists(ctx, there.name)
         return now.zone if now.zone != before and _settled(now.name, now.status) else None
 
     return FailedOver(there.name, before, await _wait(ctx, there.name, within, elsewhere))
@@ -214,52 +199,49 @@ async def rds_failover(
     "aws.s3_prune", risk=Risk.DESTRUCTIVE, target="backups/{backups}", example="/ops s3_prune database older_than=30d"
 )
 async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(days=30)) -> Pruned:
-    """Delete backups of more than an age; the newest stay whatever their age, and all while the last one failed.
-
-    es: Borra las copias que pasan de una edad; las más nuevas quedan siempre, y todas si la última falló.
-    """
-    place = backups_of(ctx, backups)
-    foreseen = ctx.foreseen.get("cutoff")
+    """Delete backups of more than an age; the newest stay whatever their age, and all while the last one failed."""
+    target = backups_of(ctx, backups)
+    foreseen = ctx.planned.get("cutoff")
     cutoff = datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() - older_than
-    stored = await ctx.aws.stored(place.bucket, place.prefix)
-    _fresh(ctx, backups, place, stored)
-    doomed = [one for one in stored[place.keep :] if one.modified < cutoff]
-    size, kept = sum(one.size for one in doomed), len(stored) - len(doomed)
+    stored_objects = await ctx.aws.stored(target.bucket, target.prefix)
+    _fresh(ctx, backups, target, stored_objects)
+    doomed = [stored_object for stored_object in stored_objects[target.keep :] if stored_object.modified < cutoff]
+    size, kept = sum(stored_object.size for stored_object in doomed), len(stored_objects) - len(doomed)
     if doomed:
-        await ctx.aws.prune(place.bucket, place.prefix, len(doomed), size, kept, doomed)
+        await ctx.aws.prune(target.bucket, target.prefix, len(doomed), size, kept, doomed)
     return Pruned(backups, len(doomed), size, kept, cutoff)
 
 
-def _fresh(ctx: Context, name: str, place: Backups, stored: list[Stored]) -> None:
+def _fresh(ctx: Context, name: str, backups: Backups, stored_objects: list[StoredObject]) -> None:
     """Raises WrongState when the newest backup is too old or empty: it failed, and the old ones are all there is."""
-    newest = stored[0] if stored else None
-    if newest is None or not newest.size or ctx.clock.now() - newest.modified > place.fresh:
+    newest = stored_objects[0] if stored_objects else None
+    if newest is None or not newest.size or ctx.clock.now() - newest.modified > backups.fresh:
         raise WrongState("backup_missing", name=name, newest=newest.modified.isoformat() if newest else None)
 
 
 def _database(ctx: Context, name: str | None) -> str:
     """A database of the team's file; the first of this environment without a name. Raises BadInput."""
-    known = ctx.team.databases
+    databases = ctx.team.databases
     if name is None:
-        name = next((one for one, environment in known.items() if environment == ctx.environment), None)
-    if name is None or name not in known:
-        raise BadInput("unknown_database", name=name, nearest=nearest(name or "", known), known=sorted(known))
+        name = next((database for database, environment in databases.items() if environment == ctx.environment), None)
+    if name is None or name not in databases:
+        raise BadInput("unknown_database", name=name, nearest=nearest(name or "", databases), known=sorted(databases))
     return name
 
 
 def backups_of(ctx: Context, name: str) -> Backups:
     """Backups of the team's file. Raises BadInput."""
-    known = ctx.team.backups
-    if name not in known:
-        raise BadInput("unknown_backups", name=name, nearest=nearest(name, known), known=sorted(known))
-    return known[name]
+    configured = ctx.team.backups
+    if name not in configured:
+        raise BadInput("unknown_backups", name=name, nearest=nearest(name, configured), known=sorted(configured))
+    return configured[name]
 
 
-async def _there(ctx: Context, name: str) -> Database:
-    found = await ctx.aws.database(name)
-    if found is None:
+async def _require_exists(ctx: Context, name: str) -> Database:
+    database = await ctx.aws.database(name)
+    if database is None:
         raise NotFound("no_such_database", name=name)
-    return found
+    return database
 
 
 def _settled(name: str, status: str) -> str | None:
@@ -271,8 +253,8 @@ def _settled(name: str, status: str) -> str | None:
 
 async def _wait(ctx: Context, name: str, within: timedelta, look: Callable[[], Awaitable[str | None]]) -> str:
     until = ctx.began + within
-    while (found := await look()) is None:
+    while (outcome := await look()) is None:
         if ctx.clock.now() >= until:
             raise WrongState("database_slow", name=name, seconds=within.total_seconds())
-        await ctx.clock.sleep(LOOK_EVERY)
-    return found
+        await ctx.clock.sleep(POLL_SECONDS)
+    return outcome

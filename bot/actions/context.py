@@ -8,16 +8,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
-from bot.domain.errors import BadInput, Off
+from bot.deps import Deps
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.integrations.alertmanager import Alertmanager
-from bot.integrations.effects import rehearsing
-from bot.integrations.github import GitHub
+from bot.integrations.effects import in_dry_run
+from bot.integrations.github.github import GitHub
 from bot.integrations.helm import Helm
 from bot.integrations.pagerduty import PagerDuty
 from bot.integrations.prometheus import Prometheus
-from bot.parts import Parts
 from bot.team import Service, TeamFile
 
 if TYPE_CHECKING:
@@ -35,87 +35,87 @@ class Context:
     anything was done, however often it is tried; empty in the rehearsal itself.
     """
 
-    parts: Parts
+    deps: Deps
     key: str
     environment: str
     incident_id: str | None = None
     by: Person = BOT
-    foreseen: Mapping[str, Any] = field(default_factory=dict)
+    planned: Mapping[str, Any] = field(default_factory=dict)
     began: datetime = field(kw_only=True)
 
     @property
-    def rehearsing(self) -> bool:
+    def dry_run(self) -> bool:
         """Whether this is a rehearsal: effects are noted and not made, and waiting is left out."""
-        return rehearsing()
+        return in_dry_run()
 
     @property
     def clock(self) -> Clock:
-        return self.parts.clock
+        return self.deps.clock
 
     @property
     def team(self) -> TeamFile:
-        return self.parts.team
+        return self.deps.team
 
     @property
     def prometheus(self) -> Prometheus:
-        if self.parts.prometheus is None:
-            raise Off("prometheus_off")
-        return self.parts.prometheus
+        if self.deps.prometheus is None:
+            raise NotConfigured("prometheus_off")
+        return self.deps.prometheus
 
     @property
     def alertmanager(self) -> Alertmanager:
-        if self.parts.alertmanager is None:
-            raise Off("alertmanager_off")
-        return self.parts.alertmanager
+        if self.deps.alertmanager is None:
+            raise NotConfigured("alertmanager_off")
+        return self.deps.alertmanager
 
     @property
     def kubernetes(self) -> Kubernetes:
-        if self.parts.kubernetes is None:
-            raise Off("kubernetes_off")
-        return self.parts.kubernetes
+        if self.deps.kubernetes is None:
+            raise NotConfigured("kubernetes_off")
+        return self.deps.kubernetes
 
     @property
     def helm(self) -> Helm:
-        if self.parts.helm is None:
-            raise Off("kubernetes_off")
-        return self.parts.helm
+        if self.deps.helm is None:
+            raise NotConfigured("kubernetes_off")
+        return self.deps.helm
 
     @property
     def pagerduty(self) -> PagerDuty:
-        if self.parts.pagerduty is None:
-            raise Off("pagerduty_off")
-        return self.parts.pagerduty
+        if self.deps.pagerduty is None:
+            raise NotConfigured("pagerduty_off")
+        return self.deps.pagerduty
 
     @property
     def github(self) -> GitHub:
-        if self.parts.github is None:
-            raise Off("github_off")
-        return self.parts.github
+        if self.deps.github is None:
+            raise NotConfigured("github_off")
+        return self.deps.github
 
     @property
     def aws(self) -> Aws:
-        if self.parts.aws is None:
-            raise Off("aws_off")
-        return self.parts.aws
+        if self.deps.aws is None:
+            raise NotConfigured("aws_off")
+        return self.deps.aws
 
     @property
     def vault(self) -> Vault:
-        if self.parts.vault is None:
-            raise Off("vault_off")
-        return self.parts.vault
+        if self.deps.vault is None:
+            raise NotConfigured("vault_off")
+        return self.deps.vault
 
     def service(self, name: str) -> Service:
         """A service of the team's file. Raises BadInput with the nearest name."""
-        known = self.team.services
-        if name not in known:
-            raise BadInput("unknown_service", service=name, nearest=nearest(name, known), known=sorted(known))
-        return known[name]
+        services = self.team.services
+        if name not in services:
+            raise BadInput("unknown_service", service=name, nearest=nearest(name, services), known=sorted(services))
+        return services[name]
 
     def namespace(self, service: str, given: str | None = None) -> str:
         """Where the service runs in this run's environment; a `given` one must be one of the team's file."""
         namespaces = self.service(service).namespaces
         if given is not None:
-            allowed = {one for each in self.team.services.values() for one in each.namespaces.values()}
+            allowed = {namespace for each in self.team.services.values() for namespace in each.namespaces.values()}
             if given not in allowed:
                 raise BadInput("namespace_not_allowed", namespace=given, known=sorted(allowed))
             return given

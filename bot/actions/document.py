@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from bot.actions.registry import Action, Registry
-from bot.domain.spans import written as span_as_written
+from bot.domain.times import format_duration as span_as_written
 
 HEAD = """# The actions
 
@@ -20,15 +20,15 @@ person, *destructive* by two others. Before anything is changed it is rehearsed,
 WAITS = {"approval": "somebody's approval, whatever the policy says", "answer": "somebody's answer, by a form"}
 
 
-def written(actions: Registry) -> str:
+def render(actions: Registry) -> str:
     """The whole document: an overview, then a part for each service."""
     services: dict[str, list[Action]] = {}
     for action in actions.all():
         services.setdefault(action.name.partition(".")[0], []).append(action)
     parts = [HEAD, _overview(actions)]
-    for service, some in services.items():
+    for service, group in services.items():
         parts.append(f"## {service}\n")
-        parts += [_one(action) for action in some]
+        parts += [_action_section(action) for action in group]
     return "\n".join(parts)
 
 
@@ -36,12 +36,12 @@ def _overview(actions: Registry) -> str:
     rows = ["| action | what | risk | can be undone |", "|---|---|---|---|"]
     for action in actions.all():
         link = f"[`{action.name}`](#{action.name.replace('.', '')})"
-        rows.append(f"| {link} | {cell(action.about())} | {action.risk} | {'yes' if action.undo else '-'} |")
+        rows.append(f"| {link} | {cell(action.summary)} | {action.risk} | {'yes' if action.undo else '-'} |")
     return "\n".join(rows) + "\n"
 
 
-def _one(action: Action) -> str:
-    lines = [f"### {action.name}\n", f"{action.about()}\n", f"- Risk: {action.risk}"]
+def _action_section(action: Action) -> str:
+    lines = [f"### {action.name}\n", f"{action.summary}\n", f"- Risk: {action.risk}"]
     if action.undo:
         lines.append(f"- Undo: {(action.undo.__doc__ or '').strip().partition(chr(10))[0]}")
     if action.target:
@@ -71,8 +71,8 @@ def _resolved(described: dict[str, Any], schema: dict[str, Any]) -> dict[str, An
 
 def _type(described: dict[str, Any], schema: dict[str, Any]) -> str:
     if "anyOf" in described:
-        kinds = [_resolved(one, schema) for one in described["anyOf"] if one.get("type") != "null"]
-        return " or ".join(_type(one, schema) for one in kinds)
+        kinds = [_resolved(option, schema) for option in described["anyOf"] if option.get("type") != "null"]
+        return " or ".join(_type(option, schema) for option in kinds)
     if "enum" in described:
         return ", ".join(f"`{value}`" for value in described["enum"])
     if described.get("format") == "duration":
@@ -104,4 +104,4 @@ def cell(text: str) -> str:
 if __name__ == "__main__":
     from bot.actions.catalogue import ACTIONS
 
-    sys.stdout.write(written(ACTIONS))
+    sys.stdout.write(render(ACTIONS))

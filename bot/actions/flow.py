@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action
@@ -14,7 +14,10 @@ from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, WaitsFor
 from bot.domain.runbook import Input, InputType
+from bot.domain.times import DailyWindow
 from bot.team import Duration
+
+Question = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +45,17 @@ class Answered:
     by: str | None
 
 
-Question = Annotated[str, Field(min_length=1, max_length=1000)]
-
-
 @action("flow.wait", risk=Risk.READ)
 async def wait(ctx: Context, duration: Duration) -> Waited:
-    """Let time pass.
-
-    es: Deja pasar un tiempo.
-    """
-    if not ctx.rehearsing:
+    """Let time pass."""
+    if not ctx.dry_run:
         await ctx.clock.sleep((ctx.began + duration - ctx.clock.now()).total_seconds())
     return Waited(timedelta.total_seconds(duration))
 
 
 @action("flow.check", risk=Risk.READ)
 async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
-    """Go on only if a condition holds.
-
-    es: Sigue solo si se cumple una condición.
-    """
+    """Go on only if a condition holds."""
     if not that:
         raise WrongState("condition_failed", why=otherwise)
     return Checked(that)
@@ -69,11 +63,8 @@ async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
 
 @action("flow.approve", risk=Risk.READ, waits_for=WaitsFor.APPROVAL)
 async def approve(ctx: Context, question: Question) -> Approved:
-    """Go on only when somebody else agrees; the step's `approval` says who, how many and until when.
-
-    es: Sigue solo si otra persona está de acuerdo; el `approval` del paso dice quién, cuántas y hasta cuándo.
-    """
-    return Approved([person for person, _ in await _said(ctx)])
+    """Go on only when somebody else agrees; the step's `approval` says who, how many and until when."""
+    return Approved([person for person, _ in await _decision(ctx)])
 
 
 @action("flow.ask", risk=Risk.READ, waits_for=WaitsFor.ANSWER)
@@ -84,21 +75,46 @@ async def ask(
     options: list[str] | None = None,
     default: str | None = None,
 ) -> Answered:
-    """Ask the people in the channel; the answer comes by a form and has a type.
-
-    es: Pregunta a la gente del canal; la respuesta llega por un formulario y tiene un tipo.
-    """
+    """Ask the people in the channel; the answer comes by a form and has a type."""
     if (type == "choice") != bool(options):
         raise BadInput("choice_without_options")
-    asked = Input(type=type, options=options or [])
-    given = await _said(ctx)
+    spec = Input(type=type, options=options or [])
+    given = await _decision(ctx)
     person, text = given[-1] if given else (None, default)
-    return Answered(asked.read(question, text, ctx.team.services) if text is not None else None, person)
+    return Answered(spec.read(question, text, ctx.team.services) if text is not None else None, person)
 
 
-async def _said(ctx: Context) -> list[tuple[str, str | None]]:
+async def _decision(ctx: Context) -> list[tuple[str, str | None]]:
     """Who agreed, and with which words."""
     run_id, _, step_id = ctx.key.partition("/")
-    known = None if ctx.rehearsing else await ctx.parts.store.runs.approval(run_id, step_id)
+    approval = None if ctx.dry_run else await ctx.deps.store.runs.approval(run_id, step_id)
     agreed = (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
-    return [(one.person, one.reason) for one in known.decisions if one.verdict in agreed] if known else []
+    return (
+        [(decision.person, decision.reason) for decision in approval.decisions if decision.verdict in agreed]
+        if approval
+        else []
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When it opens and when it closes."""
+
+    begins: datetime
+    ends: datetime
+
+
+@action("flow.next_window", risk=Risk.READ, example="/ops flow.next_window 02:00 04:00 notice=24h")
+async def next_window(ctx: Context, opens: time, closes: time, notice: Duration = timedelta(hours=24)) -> Window:
+    """When the next maintenance window is (UTC) that leaves so much time to tell people before."""
+    return Window(*DailyWindow(opens, closes).next(ctx.clock.now() + notice))
+
+
+@action("flow.window", risk=Risk.READ)
+async def window(ctx: Context, begins: AwareDatetime, ends: AwareDatetime) -> Window:
+    """Go on only inside a maintenance window: waits until it opens, stops when it is over."""
+    if not ctx.dry_run and (left := (begins - ctx.clock.now()).total_seconds()) > 0:
+        await ctx.clock.sleep(left)
+    if ctx.clock.now() >= ends:
+        raise WrongState("window_over", ends=ends.isoformat(timespec="minutes"))
+    return Window(begins, ends)

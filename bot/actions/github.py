@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
-from bot.codeowners import logins, owners
+from bot.codeowners import logins, owners, slack_mentions
 from bot.domain.errors import NotFound, WrongState
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
-from bot.integrations.github_code import Pull
-from bot.integrations.github_workflows import WorkflowRun
+from bot.integrations.github.code import Pull
+from bot.integrations.github.github import IssueDraft
+from bot.integrations.github.workflows import WorkflowRun
+from bot.messages.message import Message
+from bot.slack_messages import upsert_message
 from bot.team import Duration
 
-LOOK_EVERY = 10.0  # seconds of the world between two looks at a workflow's run
+POLL_SECONDS = 10.0  # seconds of the world between two looks at a workflow's run
+
+Number = Annotated[int, Field(ge=1)]
+Title = Annotated[str, Field(min_length=1, max_length=250)]
+Workflow = Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
+SHORT = 7  # hexadecimal digits of a commit in an image's tag, as Git shortens it
+Prefix = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,40}$")]
 
 
 def _well_formed(name: str) -> str:
@@ -29,13 +38,10 @@ def _well_formed(name: str) -> str:
 
 
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"), AfterValidator(_well_formed)]
-Number = Annotated[int, Field(ge=1)]
-Title = Annotated[str, Field(min_length=1, max_length=250)]
-Workflow = Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
+class IssueCreated:
     """0 and no address in a rehearsal."""
 
     number: int
@@ -53,7 +59,7 @@ class Branched:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposed:
+class PullRequestOpened:
     """A pull request; number 0 in a rehearsal. `made` is False when it was there before."""
 
     number: int
@@ -64,7 +70,7 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReviewRequested:
     number: int
     reviewers: list[str]
     teams: list[str]
@@ -99,23 +105,20 @@ class Status:
 
 
 @action("github.create_issue", risk=Risk.CHANGE, example="/ops github.create_issue 'Alertar antes' labels=monitoring")
-async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> Filed:
-    """File an issue; labels are separated by commas.
-
-    es: Abre un issue; las etiquetas van separadas por comas.
-    """
+async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> IssueCreated:
+    """File an issue; labels are separated by commas."""
     github, wanted = ctx.github, [label.strip() for label in labels.split(",") if label.strip()]
 
     @effect("github.create_issue")
-    async def file(title: str, labels: list[str]) -> Filed:
-        made = await github.create_issue(ctx.key, title, body, labels=labels)
-        return Filed(made.number, made.url)
+    async def file(title: str, labels: list[str]) -> IssueCreated:
+        made = await github.create_issue(ctx.key, IssueDraft(title, body, tuple(labels)))
+        return IssueCreated(made.number, made.url)
 
-    return await file(title, wanted) or Filed(0, "")
+    return await file(title, wanted) or IssueCreated(0, "")
 
 
 @undo(create_issue)
-async def close_issue(ctx: Context, done: Filed) -> Filed:
+async def close_issue(ctx: Context, done: IssueCreated) -> IssueCreated:
     """Close it."""
     if done.number:
         await ctx.github.close_issue(done.number)
@@ -124,16 +127,13 @@ async def close_issue(ctx: Context, done: Filed) -> Filed:
 
 @action("github.create_branch", risk=Risk.CHANGE, target="branch/{branch}", example="/ops create_branch hotfix/lento")
 async def create_branch(ctx: Context, branch: Branch, base: Branch | None = None) -> Branched:
-    """A branch from the newest commit of another one (of the default one).
-
-    es: Una rama desde el último commit de otra (de la principal).
-    """
+    """A branch from the newest commit of another one (of the default one)."""
     code, there, begins = ctx.github.code, await ctx.github.code.head(branch), await ctx.github.code.head(base)
     if begins is None:
         raise NotFound("no_such_branch", branch=base)
-    if there and not ctx.foreseen.get("made"):
+    if there and not ctx.planned.get("made"):
         return Branched(branch, begins[0], there[1], made=False)
-    sha = str(ctx.foreseen.get("sha", begins[1]))
+    sha = str(ctx.planned.get("sha", begins[1]))
     if there is None:
         await code.create_branch(branch, begins[0], sha)
     return Branched(branch, begins[0], sha, made=True)
@@ -153,24 +153,21 @@ async def delete_branch(ctx: Context, done: Branched) -> Branched:
 @action("github.open_pull_request", risk=Risk.CHANGE, target="branch/{branch}")
 async def open_pull_request(
     ctx: Context, branch: Branch, title: Title, body: str = "", base: Branch | None = None, draft: bool = False
-) -> Proposed:
-    """Propose a branch for merging.
-
-    es: Propone unir una rama.
-    """
+) -> PullRequestOpened:
+    """Propose a branch for merging."""
     code, into = ctx.github.code, await ctx.github.code.head(base)
     if into is None:
         raise NotFound("no_such_branch", branch=base)
     there = await code.open_pull(branch, into[0])
-    if there and not ctx.foreseen.get("made"):
-        return Proposed(there, (await code.pull(there)).url, branch, into[0], made=False)
+    if there and not ctx.planned.get("made"):
+        return PullRequestOpened(there, (await code.pull(there)).url, branch, into[0], made=False)
     about = "\n\n".join(filter(None, [body.strip(), ctx.incident_id, f"tamv-bot {ctx.key}"]))
     number = await code.open_pull_request(title, branch, into[0], about, draft)
-    return Proposed(number or 0, (await code.pull(number)).url if number else "", branch, into[0], made=True)
+    return PullRequestOpened(number or 0, (await code.pull(number)).url if number else "", branch, into[0], made=True)
 
 
 @undo(open_pull_request)
-async def close_pull_request(ctx: Context, done: Proposed) -> Proposed:
+async def close_pull_request(ctx: Context, done: PullRequestOpened) -> PullRequestOpened:
     """Close it, unless it is merged."""
     code = ctx.github.code
     number = done.number or await code.open_pull(done.branch, done.base)
@@ -180,30 +177,24 @@ async def close_pull_request(ctx: Context, done: Proposed) -> Proposed:
 
 
 @action("github.request_review", risk=Risk.CHANGE)
-async def request_review(ctx: Context, number: Number, reviewers: str = "") -> Asked:
-    """Ask for a review: the people named (separated by commas), or else the owners of what is changed.
-
-    es: Pide revisión a las personas nombradas (separadas por comas) o, si no, a los dueños de lo que cambia.
-    """
+async def request_review(ctx: Context, number: Number, reviewers: str = "") -> ReviewRequested:
+    """Ask for a review: the people named (separated by commas), or else the owners of what is changed."""
     pull = await ctx.github.code.pull(number)
-    handles = [one.strip() for one in reviewers.split(",") if one.strip()] or await _owners(ctx, pull)
-    people = [one.removeprefix("@") for one in handles if "/" not in one]
-    teams = [one.partition("/")[2].lower() for one in handles if "/" in one]
-    people = [one for one in people if one.casefold() != pull.author.casefold()]
+    handles = [reviewer.strip() for reviewer in reviewers.split(",") if reviewer.strip()] or await _owners(ctx, pull)
+    people = [handle.removeprefix("@") for handle in handles if "/" not in handle]
+    teams = [handle.partition("/")[2].lower() for handle in handles if "/" in handle]
+    people = [person for person in people if person.casefold() != pull.author.casefold()]
     if people or teams:
         await ctx.github.code.request_review(number, people, teams)
-    return Asked(number, people, teams)
+    return ReviewRequested(number, people, teams)
 
 
 @action("github.merge", risk=Risk.DISRUPTIVE, target="pull/{number}", example="/ops github.merge 42")
 async def merge(ctx: Context, number: Number) -> Merged:
-    """Squash and merge, when the checks are green and an owner of every changed file has approved.
-
-    es: Une (squash) cuando las comprobaciones están en verde y ha aprobado un dueño de cada archivo cambiado.
-    """
+    """Squash and merge, when the checks are green and an owner of every changed file has approved."""
     pull = await ctx.github.code.pull(number)
     if not pull.merged:
-        if pull.sha != ctx.foreseen.get("sha", pull.sha):  # what was approved is another commit
+        if pull.sha != ctx.planned.get("sha", pull.sha):  # what was approved is another commit
             raise WrongState("changed_since", name=pull.branch)
         await mergeable(ctx, pull)
         await ctx.github.code.merge(number, pull.title, pull.sha, pull.base)
@@ -211,12 +202,12 @@ async def merge(ctx: Context, number: Number) -> Merged:
 
 
 @undo(merge)
-async def revert(ctx: Context, done: Merged) -> Filed:
+async def revert(ctx: Context, done: Merged) -> IssueCreated:
     """Open a pull request that takes it back; people review and merge it."""
     if not (await ctx.github.code.pull(done.number)).merged:
-        return Filed(0, "")
+        return IssueCreated(0, "")
     number = await ctx.github.code.revert(done.number) or 0
-    return Filed(number, (await ctx.github.code.pull(number)).url if number else "")
+    return IssueCreated(number, (await ctx.github.code.pull(number)).url if number else "")
 
 
 @action("github.dispatch_workflow", risk=Risk.DISRUPTIVE, target="workflow/{workflow}")
@@ -227,26 +218,23 @@ async def dispatch_workflow(
     inputs: dict[str, str] | None = None,
     within: Duration = timedelta(minutes=30),
 ) -> Dispatched:
-    """Start a workflow with its inputs, and wait until it has succeeded.
-
-    es: Lanza un workflow con sus entradas y espera a que termine bien.
-    """
-    workflows, found = ctx.github.workflows, await ctx.github.code.head(branch)
-    if found is None:
+    """Start a workflow with its inputs, and wait until it has succeeded."""
+    workflows, head = ctx.github.workflows, await ctx.github.code.head(branch)
+    if head is None:
         raise NotFound("no_such_branch", branch=branch)
     newest = await workflows.newest_run(workflow)
-    after = int(ctx.foreseen.get("after", newest.id if newest else 0))
-    id = await workflows.dispatch(workflow, found[0], inputs or {}, after)
+    after = int(ctx.planned.get("after", newest.id if newest else 0))
+    id = await workflows.dispatch(workflow, head[0], inputs or {}, after)
     if not id:
-        return Dispatched(workflow, found[0], after, 0, "", None)
+        return Dispatched(workflow, head[0], after, 0, "", None)
     until = ctx.began + within
     while (run := await workflows.run(id)).status != "completed":
         if ctx.clock.now() >= until:
             raise WrongState("workflow_slow", workflow=workflow, url=run.url, seconds=within.total_seconds())
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
     if run.conclusion != "success":
         raise WrongState("workflow_failed", workflow=workflow, url=run.url, conclusion=run.conclusion)
-    return Dispatched(workflow, found[0], after, id, run.url, run.conclusion)
+    return Dispatched(workflow, head[0], after, id, run.url, run.conclusion)
 
 
 @undo(dispatch_workflow)
@@ -262,10 +250,7 @@ async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
 
 @action("github.workflow_status", risk=Risk.READ, example="/ops workflow_status cd_canary.yml")
 async def workflow_status(ctx: Context, workflow: Workflow, branch: Branch | None = None) -> Status:
-    """How the newest run of a workflow went.
-
-    es: Cómo fue la última ejecución de un workflow.
-    """
+    """How the newest run of a workflow went."""
     return Status(workflow, await ctx.github.workflows.newest_run(workflow, branch))
 
 
@@ -289,3 +274,96 @@ async def mergeable(ctx: Context, pull: Pull) -> None:
 async def _owners(ctx: Context, pull: Pull) -> list[str]:
     text = await ctx.github.codeowners() or ""
     return list(dict.fromkeys(handle for path in pull.files for handle in owners(text, path)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A pull request that may be merged; `until` is when it would have been given up. `reminders` counts them."""
+
+    number: int
+    until: datetime
+    approved_by: list[str]
+    reminders: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The image of a merged pull request by its tag (empty in a rehearsal), and the run that built it."""
+
+    tag: str
+    sha: str
+    until: datetime
+    url: str
+
+
+@action("github.wait_for_approval", risk=Risk.READ, example="/ops wait_for_approval 42 within=30m")
+async def wait_for_approval(
+    ctx: Context,
+    number: Number,
+    within: Duration = timedelta(minutes=30),
+    remind_every: Duration = timedelta(minutes=10),
+) -> Ready:
+    """Wait until a pull request may be merged: green and approved by owners, who are reminded; or give up."""
+    until, reminders = _until(ctx, within), 0
+    while True:
+        pull, now = await ctx.github.code.pull(number), ctx.clock.now()
+        try:
+            if not pull.merged:
+                await mergeable(ctx, pull)
+            return Ready(number, until, sorted(pull.approved_by), reminders)
+        except WrongState as missing:
+            if ctx.dry_run:
+                return Ready(number, until, [], 0)
+            if now >= until or not pull.is_open:
+                raise
+            due = int((now - (until - within)) / remind_every)
+            if due > reminders:
+                await _remind(ctx, missing, due, until - now)
+            reminders = max(reminders, due)
+        await ctx.clock.sleep(POLL_SECONDS)
+
+
+@action("github.wait_for_build", risk=Risk.READ, example="/ops wait_for_build 42 prefix=hotfix")
+async def wait_for_build(
+    ctx: Context,
+    number: Number,
+    prefix: Prefix,
+    workflow: Workflow = "ci.yml",
+    within: Duration = timedelta(minutes=30),
+) -> Built:
+    """Wait until the image of a merged pull request is built; its tag is PREFIX-YYYYMMDD-SHA."""
+    until, pull = _until(ctx, within), await ctx.github.code.pull(number)
+    if ctx.dry_run:
+        return Built("", "", until, "")
+    if pull.merged_as is None or pull.merged_at is None:
+        raise WrongState("not_merged", number=number, url=pull.url)
+    tag = f"{prefix}-{pull.merged_at:%Y%m%d}-{pull.merged_as[:SHORT]}"
+    while True:
+        run = await ctx.github.workflows.run_for(workflow, pull.merged_as)
+        if run and run.status == "completed":
+            break
+        if ctx.clock.now() >= until:
+            url = run.url if run else pull.url
+            raise WrongState("workflow_slow", workflow=workflow, url=url, seconds=within.total_seconds())
+        await ctx.clock.sleep(POLL_SECONDS)
+    if run.conclusion != "success":
+        raise WrongState("workflow_failed", workflow=workflow, url=run.url, conclusion=run.conclusion)
+    return Built(tag, pull.merged_as, until, run.url)
+
+
+def _until(ctx: Context, within: timedelta) -> datetime:
+    """The deadline. The rehearsal has set it: a crash in between gives nobody more time."""
+    foreseen = ctx.planned.get("until")
+    return datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() + within
+
+
+async def _remind(ctx: Context, missing: WrongState, count: int, left: timedelta) -> None:
+    """Tell the channel what is missing, and those by name who can give it."""
+    incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
+    channel = (incident.channel if incident else None) or ctx.deps.incident_channel
+    owners = missing.facts.get("owners")
+    groups, people = slack_mentions(owners if isinstance(owners, list) else [], ctx.team)
+    text = ctx.deps.words.render_block(
+        "review", "reminder", groups=groups, people=people, left=left, why=ctx.deps.words.error(missing)
+    )
+    await upsert_message(ctx.deps, f"{ctx.key}/reminder/{count}", channel, Message.of(text))

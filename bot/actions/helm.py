@@ -14,8 +14,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.policy import Risk
-from bot.integrations.helm import Revision, candidates, origin
-from bot.integrations.helm_manifest import deployment_in
+from bot.integrations.helm import Revision, deployment_in, origin, rollback_candidates
 from bot.team import PRODUCTION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
@@ -53,34 +52,25 @@ class Upgraded:
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
 async def history(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
-    """The revisions of a release, with chart, app version and status.
-
-    es: Las revisiones de un release, con chart, versión y estado.
-    """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    return _told(ctx, release, where, known, await _good(ctx, release, where, known))
+    """The revisions of a release, with chart, app version and status."""
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    return _release_facts(ctx, release, ns, revisions, await _last_good(ctx, release, ns, revisions))
 
 
 @action("helm.status", risk=Risk.READ)
 async def status(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
-    """The present revision of a release.
-
-    es: La revisión actual de un release.
-    """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    return _told(ctx, release, where, known[-1:], await _good(ctx, release, where, known))
+    """The present revision of a release."""
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    return _release_facts(ctx, release, ns, revisions[-1:], await _last_good(ctx, release, ns, revisions))
 
 
 @action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=2.1.0")
 async def upgrade(
     ctx: Context, release: Name, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
 ) -> Upgraded:
-    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back what does not start.
-
-    es: Instala o actualiza con un tag de imagen y los valores del release; espera, y vuelve atrás si no arranca.
-    """
+    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back what does not start."""
     return await _upgraded(ctx, release, namespace, {"image.tag": tag, **(values or {})})
 
 
@@ -88,10 +78,7 @@ async def upgrade(
 async def canary(
     ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
-    """Give a share of the traffic to a new version.
-
-    es: Da a una versión nueva una parte del tráfico.
-    """
+    """Give a share of the traffic to a new version."""
     return await _upgraded(ctx, release, namespace, {"image.tag": tag, CANARY_ON: "true", CANARY_WEIGHT: str(weight)})
 
 
@@ -99,14 +86,11 @@ async def canary(
 async def promote(
     ctx: Context, release: Name, weight: Literal[50, 100] = 100, namespace: str | None = None
 ) -> Upgraded:
-    """Give the canary more of the traffic. Only after a canary, which in production was watched.
-
-    es: Da al canary más tráfico. Solo después de un canary, y en producción uno que se vigiló.
-    """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    if not known or known[-1].description != ctx.key:  # else it was done before a crash
-        await _must_be_promotable(ctx, release, where, weight, known[-1].updated if known else None)
+    """Give the canary more of the traffic. Only after a canary, which in production was watched."""
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
+        await _must_be_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
     return await _upgraded(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
 
 
@@ -114,34 +98,30 @@ async def promote(
 async def rollback(
     ctx: Context, release: Name, revision: Annotated[int, Field(ge=1)] | None = None, namespace: str | None = None
 ) -> Upgraded:
-    """Back to the last revision that was good (never a failed one), and wait for it; a cut-off command is mended so.
-
-    es: Vuelve a la última revisión buena (nunca a una fallida) y la espera; así se arregla también un comando
-    cortado.
-    """
-    where = ctx.namespace(release, namespace)
-    known = await ctx.helm.history(release, where)
-    good = await _good(ctx, release, where, known) if revision is None else None
+    """Back to the last revision that was good (never a failed one), and wait for it; a cut-off command is mended so."""
+    ns = ctx.namespace(release, namespace)
+    revisions = await ctx.helm.history(release, ns)
+    good = await _last_good(ctx, release, ns, revisions) if revision is None else None
     to = good[0] if good else revision
-    if to is None or to not in {one.number for one in known}:
-        raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
-    await ctx.helm.rollback(release, where, to)
-    after = (await ctx.helm.history(release, where))[-1].number
-    return Upgraded(release, where, known[-1].number, after, {})
+    if to is None or to not in {r.number for r in revisions}:
+        raise WrongState("nothing_to_go_back_to", release=release, known=[r.number for r in revisions])
+    await ctx.helm.rollback(release, ns, to)
+    after = (await ctx.helm.history(release, ns))[-1].number
+    return Upgraded(release, ns, revisions[-1].number, after, {})
 
 
 @undo(upgrade)
 @undo(canary)
 @undo(promote)
 @undo(rollback)
-async def go_back(ctx: Context, done: Upgraded) -> Upgraded:
+async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
     """Back to the revision before, unless somebody has changed the release since."""
-    known = await ctx.helm.history(done.release, done.namespace)
-    now = known[-1]
-    stands = origin(now, known)
-    if done.before == 0 or stands == _origin(done.before, known):
+    revisions = await ctx.helm.history(done.release, done.namespace)
+    now = revisions[-1]
+    stands = origin(now, revisions)
+    if done.before == 0 or stands == _origin(done.before, revisions):
         return Upgraded(done.release, done.namespace, now.number, now.number, {})
-    if done.after != done.before and stands != _origin(done.after, known) and not now.pending:
+    if done.after != done.before and stands != _origin(done.after, revisions) and not now.pending:
         raise WrongState("changed_since", name=done.release)
     await ctx.helm.rollback(done.release, done.namespace, done.before)
     return Upgraded(done.release, done.namespace, now.number, now.number + 1, {})
@@ -153,29 +133,29 @@ async def _must_be_promotable(ctx: Context, release: str, namespace: str, weight
     now = int(canary.get("weight") or 0)
     if not canary.get("enabled") or now >= weight:
         raise WrongState("no_canary", release=release, weight=now)
-    if ctx.environment == PRODUCTION and since and not await ctx.parts.store.runs.watched(release, since):
+    if ctx.environment == PRODUCTION and since and not await ctx.deps.store.runs.was_watched(release, since):
         raise WrongState("canary_not_watched", release=release, service=release, weight=now)
 
 
 async def _upgraded(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:
-    where = ctx.namespace(release, namespace)
+    ns = ctx.namespace(release, namespace)
     chart = ctx.service(release).chart
     if chart is None:
         raise BadInput("no_chart", service=release)
-    known = await ctx.helm.history(release, where)
-    before = known[-1] if known else None
+    revisions = await ctx.helm.history(release, ns)
+    before = revisions[-1] if revisions else None
     if before and before.description == ctx.key:
-        return Upgraded(release, where, before.number - 1, before.number, values)  # it was done before a crash
+        return Upgraded(release, ns, before.number - 1, before.number, values)  # it was done before a crash
     if before and before.pending:
-        await _mend(ctx, release, where, known)
-    kept, taken_back = await _by_hand(ctx, release, where) if before else ({}, [])
+        await _repair_pending(ctx, release, ns, revisions)
+    kept, taken_back = await _manual_changes(ctx, release, ns) if before else ({}, [])
     given = kept | values
-    await ctx.helm.upgrade(release, where, chart, given, ctx.key, taken_back)
-    after = (await ctx.helm.history(release, where))[-1].number
-    return Upgraded(release, where, before.number if before else 0, after, given)
+    await ctx.helm.upgrade(release, ns, chart, given, ctx.key, taken_back)
+    after = (await ctx.helm.history(release, ns))[-1].number
+    return Upgraded(release, ns, before.number if before else 0, after, given)
 
 
-async def _by_hand(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
+async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
     """What was changed in the cluster since the release was installed: values that keep it, and what will be undone.
 
     The number of replicas is kept: somebody has scaled for the load of this moment, which a new version meets too.
@@ -194,50 +174,52 @@ async def _by_hand(ctx: Context, release: str, namespace: str) -> tuple[dict[str
         return {}, []
     scaled = installed.replicas is not None and installed.replicas != replicas
     kept = {service.replicas_value: str(replicas)} if scaled else {}
-    return kept, _other(env, installed.env) + _other(selector, installed.node_selector)
+    return kept, _differences(env, installed.env) + _differences(selector, installed.node_selector)
 
 
-def _other(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
+def _differences(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
     """`name=value` for each that stands otherwise than it was installed."""
     return [f"{name}={live.get(name)}" for name, value in sorted(installed.items()) if live.get(name) != value]
 
 
-async def _mend(ctx: Context, release: str, namespace: str, known: list[Revision]) -> None:
-    good = await _good(ctx, release, namespace, known)
+async def _repair_pending(ctx: Context, release: str, namespace: str, revisions: list[Revision]) -> None:
+    good = await _last_good(ctx, release, namespace, revisions)
     if good is None:
-        raise WrongState("nothing_to_go_back_to", release=release, known=[one.number for one in known])
+        raise WrongState("nothing_to_go_back_to", release=release, known=[revision.number for revision in revisions])
     await ctx.helm.rollback(release, namespace, good[0])
 
 
-async def _good(ctx: Context, release: str, namespace: str, known: list[Revision]) -> tuple[int, str | None] | None:
+async def _last_good(
+    ctx: Context, release: str, namespace: str, revisions: list[Revision]
+) -> tuple[int, str | None] | None:
     """The last revision that was good for all of the traffic, with its image's tag."""
-    for one in candidates(known):
-        values = await ctx.helm.values(release, namespace, one.number)
+    for revision in rollback_candidates(revisions):
+        values = await ctx.helm.values(release, namespace, revision.number)
         canary, image = values.get("canary") or {}, values.get("image") or {}
         if not canary.get("enabled") or int(canary.get("weight") or 0) == 100:
-            return one.number, str(image["tag"]) if image.get("tag") else None
+            return revision.number, str(image["tag"]) if image.get("tag") else None
     return None
 
 
-def _origin(number: int, known: list[Revision]) -> int:
-    return next((origin(one, known) for one in known if one.number == number), number)
+def _origin(number: int, revisions: list[Revision]) -> int:
+    return next((origin(revision, revisions) for revision in revisions if revision.number == number), number)
 
 
-def _told(
-    ctx: Context, release: str, namespace: str, known: list[Revision], good: tuple[int, str | None] | None
+def _release_facts(
+    ctx: Context, release: str, namespace: str, revisions: list[Revision], good: tuple[int, str | None] | None
 ) -> Releases:
     rows = [
         {
-            "revision": one.number,
-            "status": one.status,
-            "chart": one.chart,
-            "app_version": one.app_version,
-            "description": one.description,
-            "updated": one.updated.isoformat() if one.updated else None,
+            "revision": revision.number,
+            "status": revision.status,
+            "chart": revision.chart,
+            "app_version": revision.app_version,
+            "description": revision.description,
+            "updated": revision.updated.isoformat() if revision.updated else None,
         }
-        for one in known
+        for revision in revisions
     ]
-    updated = known[-1].updated if known else None
+    updated = revisions[-1].updated if revisions else None
     recent = updated is not None and ctx.clock.now() - updated < RECENT
     number, tag = good or (None, None)
     return Releases(release, namespace, rows, number, tag, recent)

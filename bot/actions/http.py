@@ -13,7 +13,7 @@ from bot.domain.errors import BadInput, Unavailable, WrongState
 from bot.domain.policy import Risk
 from bot.team import Duration, HealthCheck
 
-LOOK_EVERY = 5.0  # seconds of the world
+POLL_SECONDS = 5.0  # seconds of the world
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,17 @@ class Checked:
 async def check(
     ctx: Context, service: str | None = None, within: Duration = timedelta(0), required: bool = True
 ) -> Checked:
-    """Ask the health endpoints of a service, or of all; with `within`, until they are well.
-
-    es: Pregunta a los endpoints de salud de un servicio, o de todos; con `within`, hasta que estén bien.
-    """
-    asked = _endpoints(ctx, service)
+    """Ask the health endpoints of a service, or of all; with `within`, until they are well."""
+    endpoints = _endpoints(ctx, service)
     until = ctx.began + within
     while True:
-        rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in asked.items()))
+        rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in endpoints.items()))
         ill = [row for row in rows if row.why]
-        if not ill or ctx.rehearsing:
+        if not ill or ctx.dry_run:
             return Checked(not ill, list(rows))
         if ctx.clock.now() >= until:
             break
-        await ctx.clock.sleep(LOOK_EVERY)
+        await ctx.clock.sleep(POLL_SECONDS)
     if required:
         raise WrongState("unhealthy", services=[asdict(row) for row in ill])
     return Checked(False, list(rows))
@@ -59,17 +56,17 @@ async def check(
 
 def _endpoints(ctx: Context, service: str | None) -> dict[str, HealthCheck]:
     services = {service: ctx.service(service)} if service else ctx.team.services
-    found = {name: one.health[ctx.environment] for name, one in services.items() if ctx.environment in one.health}
-    if not found:
-        known = sorted(name for name, one in ctx.team.services.items() if ctx.environment in one.health)
-        raise BadInput("no_health_endpoint", service=service, environment=ctx.environment, known=known)
-    return found
+    endpoints = {name: s.health[ctx.environment] for name, s in services.items() if ctx.environment in s.health}
+    if not endpoints:
+        with_health = sorted(name for name, s in ctx.team.services.items() if ctx.environment in s.health)
+        raise BadInput("no_health_endpoint", service=service, environment=ctx.environment, known=with_health)
+    return endpoints
 
 
 async def _ask(ctx: Context, service: str, endpoint: HealthCheck) -> Health:
     deadline = endpoint.within.total_seconds()
     try:
-        answer = await ctx.parts.http.get(str(endpoint.url), deadline)
+        answer = await ctx.deps.http.get(str(endpoint.url), deadline)
     except Unavailable as silent:
         return Health(service, None, None, "slow" if silent.key == "timed_out" else "silent")
     milliseconds = round(answer.seconds * 1000)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -98,25 +99,22 @@ class Lines:
 async def scale(
     ctx: Context, deployment: Name, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
 ) -> Scaled:
-    """Set how many replicas a deployment runs; tells when an autoscaler owns the number.
-
-    es: Pone cuántas réplicas tiene un deployment; dice si un autoescalador manda sobre ese número.
-    """
-    where = _allowed(ctx, deployment, namespace)
+    """Set how many replicas a deployment runs; tells when an autoscaler owns the number."""
+    ns = _allowed(ctx, deployment, namespace)
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
-    now = await ctx.kubernetes.deployments.replicas(deployment, where)
-    autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, where)
+    now = await ctx.kubernetes.deployments.replicas(deployment, ns)
+    autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, ns)
     before = _before(ctx, now, replicas)
     if now != replicas:
-        await ctx.kubernetes.deployments.scale(deployment, where, replicas, now)
-    if before != replicas and not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
-    return Scaled(deployment, where, before, replicas, autoscaler)
+        await ctx.kubernetes.deployments.scale(deployment, ns, replicas, now)
+    if before != replicas and not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Scaled(deployment, ns, before, replicas, autoscaler)
 
 
 @undo(scale)
-async def unscale(ctx: Context, done: Scaled) -> Scaled:
+async def restore_replicas(ctx: Context, done: Scaled) -> Scaled:
     """Put the replica count back, unless somebody has changed it since."""
     now = await ctx.kubernetes.deployments.replicas(done.deployment, done.namespace)
     if now == done.before:
@@ -130,27 +128,24 @@ async def unscale(ctx: Context, done: Scaled) -> Scaled:
 async def set_node_selector(
     ctx: Context, deployment: Name, selector: dict[str, str], namespace: Name | None = None
 ) -> Selected:
-    """Move the pods to nodes with these labels.
-
-    es: Mueve los pods a nodos con estas etiquetas.
-    """
-    where = _allowed(ctx, deployment, namespace)
-    known = await ctx.kubernetes.deployments.node_selector(deployment, where)
-    now: dict[str, str | None] = {name: known.get(name) for name in selector}
+    """Move the pods to nodes with these labels."""
+    ns = _allowed(ctx, deployment, namespace)
+    current = await ctx.kubernetes.deployments.node_selector(deployment, ns)
+    now: dict[str, str | None] = {name: current.get(name) for name in selector}
     after: dict[str, str | None] = dict(selector)
     before = _before(ctx, now, after)
     if now != after:
-        await ctx.kubernetes.deployments.set_node_selector(deployment, where, after)
-    if before != after and not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
-    return Selected(deployment, where, before, after)
+        await ctx.kubernetes.deployments.set_node_selector(deployment, ns, after)
+    if before != after and not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Selected(deployment, ns, before, after)
 
 
 @undo(set_node_selector)
-async def unset_node_selector(ctx: Context, done: Selected) -> Selected:
+async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     """Put the selector back, unless somebody has changed it since."""
-    known = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
-    now = {name: known.get(name) for name in done.after}
+    current = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
+    now = {name: current.get(name) for name in done.after}
     if now != done.before:
         _unchanged(now, done.after, done.deployment)
         await ctx.kubernetes.deployments.set_node_selector(done.deployment, done.namespace, done.before)
@@ -161,28 +156,25 @@ async def unset_node_selector(ctx: Context, done: Selected) -> Selected:
 async def set_env(
     ctx: Context, deployment: Name, variables: dict[str, str], namespace: Name | None = None
 ) -> Environment:
-    """Set environment variables; names that hold secrets are refused.
-
-    es: Pone variables de entorno; se rechazan los nombres que guardan secretos.
-    """
-    where = _allowed(ctx, deployment, namespace)
+    """Set environment variables; names that hold secrets are refused."""
+    ns = _allowed(ctx, deployment, namespace)
     refuse_secrets(variables)
-    container, known = await ctx.kubernetes.deployments.env(deployment, where)
-    now = {name: known.get(name) for name in variables}
+    container, current = await ctx.kubernetes.deployments.env(deployment, ns)
+    now = {name: current.get(name) for name in variables}
     after: dict[str, str | None] = dict(variables)
     before = _before(ctx, now, after)
     if now != after:
-        await ctx.kubernetes.deployments.set_env(deployment, where, container, after)
-    if before != after and not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
-    return Environment(deployment, where, container, before, after)
+        await ctx.kubernetes.deployments.set_env(deployment, ns, container, after)
+    if before != after and not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Environment(deployment, ns, container, before, after)
 
 
 @undo(set_env)
-async def unset_env(ctx: Context, done: Environment) -> Environment:
+async def restore_env(ctx: Context, done: Environment) -> Environment:
     """Put the values back, unless somebody has changed them since."""
-    _, known = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
-    now = {name: known.get(name) for name in done.after}
+    _, current = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
+    now = {name: current.get(name) for name in done.after}
     if now != done.before:
         _unchanged(now, done.after, done.deployment)
         await ctx.kubernetes.deployments.set_env(done.deployment, done.namespace, done.container, done.before)
@@ -191,60 +183,48 @@ async def unset_env(ctx: Context, done: Environment) -> Environment:
 
 @action("kubernetes.restart", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops restart xr-engine")
 async def restart(ctx: Context, deployment: Name, namespace: Name | None = None) -> Restarted:
-    """A rolling restart, waited for.
-
-    es: Reinicio progresivo, con espera.
-    """
-    where = _allowed(ctx, deployment, namespace)
-    at = datetime.fromisoformat(ctx.foreseen["at"]) if "at" in ctx.foreseen else ctx.clock.now()
-    await ctx.kubernetes.deployments.restart(deployment, where, at)
-    seen = await _rolled_out(ctx, deployment, where)
-    return Restarted(deployment, where, seen.replicas, seen.revision, seen.done, at)
+    """A rolling restart, waited for."""
+    ns = _allowed(ctx, deployment, namespace)
+    at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
+    await ctx.kubernetes.deployments.restart(deployment, ns, at)
+    rolled_out = await _rolled_out(ctx, deployment, ns)
+    return Restarted(deployment, ns, rolled_out.replicas, rolled_out.revision, rolled_out.done, at)
 
 
 @action("kubernetes.rollout_status", risk=Risk.READ, example="/ops rollout_status xr-engine")
 async def rollout_status(
     ctx: Context, deployment: Name, namespace: Name | None = None, wait: bool = False
 ) -> RolledOut:
-    """How far a rollout is; with `wait`, when it is done.
-
-    es: Por dónde va un despliegue; con `wait`, cuándo ha terminado.
-    """
-    where = ctx.namespace(deployment, namespace)
-    if wait and not ctx.rehearsing:
-        return await _rolled_out(ctx, deployment, where)
-    seen = await ctx.kubernetes.deployments.rollout(deployment, where)
-    return RolledOut(deployment, where, seen.available, seen.revision, seen.done)
+    """How far a rollout is; with `wait`, when it is done."""
+    ns = ctx.namespace(deployment, namespace)
+    if wait and not ctx.dry_run:
+        return await _rolled_out(ctx, deployment, ns)
+    rollout = await ctx.kubernetes.deployments.rollout(deployment, ns)
+    return RolledOut(deployment, ns, rollout.available, rollout.revision, rollout.done)
 
 
 @action("kubernetes.rollout_undo", risk=Risk.DISRUPTIVE, target=DEPLOYMENT)
 async def rollout_undo(
     ctx: Context, deployment: Name, revision: int | None = None, namespace: Name | None = None
 ) -> Restored:
-    """Go back to the revision before, or to a given one.
-
-    es: Vuelve a la revisión anterior, o a la que se diga.
-    """
-    where = _allowed(ctx, deployment, namespace)
-    now = (await ctx.kubernetes.deployments.rollout(deployment, where)).revision
-    earlier = [one for one in await ctx.kubernetes.deployments.revisions(deployment, where) if one < now]
+    """Go back to the revision before, or to a given one."""
+    ns = _allowed(ctx, deployment, namespace)
+    now = (await ctx.kubernetes.deployments.rollout(deployment, ns)).revision
+    earlier = [number for number in await ctx.kubernetes.deployments.revisions(deployment, ns) if number < now]
     to = revision if revision is not None else (earlier[-1] if earlier else None)
     if to is None:
         raise WrongState("no_earlier_revision", deployment=deployment)
-    await ctx.kubernetes.deployments.rollout_undo(deployment, where, to)
-    if not ctx.rehearsing:
-        await ctx.kubernetes.deployments.rolled_out(deployment, where)
-    return Restored(deployment, where, now, to)
+    await ctx.kubernetes.deployments.rollout_undo(deployment, ns, to)
+    if not ctx.dry_run:
+        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
+    return Restored(deployment, ns, now, to)
 
 
 @action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
 async def pods(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """The pods of a service.
-
-    es: Los pods de un servicio.
-    """
-    where = ctx.namespace(service, namespace)
-    return Table(where, [asdict(one) for one in await ctx.kubernetes.pods.list(where, f"app={service}")])
+    """The pods of a service."""
+    ns = ctx.namespace(service, namespace)
+    return Table(ns, [asdict(pod) for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")])
 
 
 @action("kubernetes.top_pods", risk=Risk.READ, example="/ops top_pods xr-engine cpu")
@@ -255,22 +235,16 @@ async def top_pods(
     namespace: Name | None = None,
     most: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> Table:
-    """What uses the most CPU or memory.
-
-    es: Qué usa más CPU o memoria.
-    """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
-    used = sorted(await ctx.kubernetes.pods.top(where), key=lambda one: getattr(one, by), reverse=True)
-    return Table(where, [asdict(one) for one in used[:most]])
+    """What uses the most CPU or memory."""
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    used = sorted(await ctx.kubernetes.pods.top(ns), key=lambda usage: getattr(usage, by), reverse=True)
+    return Table(ns, [asdict(usage) for usage in used[:most]])
 
 
 @action("kubernetes.top_nodes", risk=Risk.READ)
 async def top_nodes(ctx: Context) -> Table:
-    """What the nodes use.
-
-    es: Cuánto usan los nodos.
-    """
-    return Table("-", [asdict(one) for one in await ctx.kubernetes.pods.top_nodes()])
+    """What the nodes use."""
+    return Table("-", [asdict(usage) for usage in await ctx.kubernetes.pods.top_nodes()])
 
 
 @action("kubernetes.logs", risk=Risk.READ, example="/ops logs xr-engine since=1h tail=200 pattern=error")
@@ -284,32 +258,34 @@ async def logs(
     previous: bool = False,
     namespace: Name | None = None,
 ) -> Lines:
-    """The newest lines of all pods of a service, with secrets taken out.
-
-    es: Las últimas líneas de todos los pods de un servicio, sin secretos.
-    """
-    where = ctx.namespace(service, namespace)
-    names = [one.name for one in await ctx.kubernetes.pods.list(where, f"app={service}")]
-    found = await ctx.kubernetes.pods.logs(
-        names, where, since=since.total_seconds(), tail=tail, container=container, previous=previous
+    """The newest lines of all pods of a service, with secrets taken out."""
+    ns = ctx.namespace(service, namespace)
+    names = [pod.name for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")]
+    by_pod = await ctx.kubernetes.pods.logs(
+        names, ns, since=since.total_seconds(), tail=tail, container=container, previous=previous
     )
     wanted = (pattern or "").lower()
     lines = {
-        pod: [ctx.parts.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
-        for pod, text in found.items()
+        pod: [ctx.deps.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
+        for pod, text in by_pod.items()
     }
-    return Lines(where, lines, sum(map(len, lines.values())))
+    return Lines(ns, lines, sum(map(len, lines.values())))
 
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
 async def events(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """What the cluster says has happened in the service's namespace, the newest last.
-
-    es: Lo que el clúster dice que ha pasado en el namespace del servicio, lo último al final.
-    """
-    where = ctx.namespace(service, namespace)
-    happened = [one for one in await ctx.kubernetes.pods.events(where) if service in one.about][-30:]
-    return Table(where, [{**asdict(one), "at": one.at.isoformat() if one.at else None} for one in happened])
+    """What the cluster says has happened in the service's namespace, the newest last."""
+    ns = ctx.namespace(service, namespace)
+    happened = [
+        cluster_event for cluster_event in await ctx.kubernetes.pods.events(ns) if service in cluster_event.about
+    ][-30:]
+    return Table(
+        ns,
+        [
+            {**asdict(cluster_event), "at": cluster_event.at.isoformat() if cluster_event.at else None}
+            for cluster_event in happened
+        ],
+    )
 
 
 def refuse_secrets(variables: Mapping[str, str]) -> None:
@@ -326,7 +302,7 @@ def _allowed(ctx: Context, name: str, namespace: str | None) -> str:
 
 def _before(ctx: Context, now: T, after: T) -> T:
     """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
-    return ctx.foreseen.get("before", now) if now == after else now
+    return ctx.planned.get("before", now) if now == after else now
 
 
 def _unchanged(now: object, after: object, name: str) -> None:
@@ -336,5 +312,76 @@ def _unchanged(now: object, after: object, name: str) -> None:
 
 async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOut:
     look = ctx.kubernetes.deployments
-    seen = await (look.rollout if ctx.rehearsing else look.rolled_out)(deployment, namespace)
-    return RolledOut(deployment, namespace, seen.available, seen.revision, seen.done)
+    rollout = await (look.rollout if ctx.dry_run else look.wait_until_rolled_out)(deployment, namespace)
+    return RolledOut(deployment, namespace, rollout.available, rollout.revision, rollout.done)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """`rows` have `part` (field, container, condition, event), `name`, `state`, `why`; the newest event last."""
+
+    kind: str
+    name: str
+    namespace: str
+    rows: list[dict[str, str]]
+
+
+@action(
+    "kubernetes.describe", risk=Risk.READ, example="/ops kubernetes.describe deployment tamv-core service=tamv-core"
+)
+async def describe(
+    ctx: Context,
+    kind: Literal["pod", "deployment", "job", "node"],
+    name: Name,
+    service: str | None = None,
+    namespace: str | None = None,
+) -> Described:
+    """How a pod, a deployment, a job or a node stands: its containers, its conditions, its events."""
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    rows = [asdict(describe_line) for describe_line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
+    rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
+    return Described(kind, name, "" if kind == "node" else ns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """What was shut down, each with the replicas that it had."""
+
+    services: list[Scaled]
+
+
+@action(
+    "kubernetes.shut_down",
+    risk=Risk.DESTRUCTIVE,
+    target="shutdown/{environment}",
+    example="/ops kubernetes.shut_down",
+)
+async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
+    """Shut services down, all of them when none is named; each one even where another one refuses."""
+    running = [
+        name
+        for name, service in ctx.team.services.items()
+        if service.deployment and ctx.environment in service.namespaces
+    ]
+    before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
+    scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
+    if ctx.dry_run:
+        return ShutDown(
+            [await coroutine_type for coroutine_type in scalings]
+        )  # one by one, so that they are shown in order
+    return ShutDown(await gather_all(scalings))
+
+
+@undo(shut_down)
+async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
+    """Give every service the replicas that it had, unless somebody has changed them since."""
+    return ShutDown(await gather_all([restore_replicas(ctx, scaled) for scaled in done.services]))
+
+
+async def gather_all(scalings: Sequence[Awaitable[Scaled]]) -> list[Scaled]:
+    """Try every one before the first failure is raised."""
+    outcomes = await asyncio.gather(*scalings, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [scaled for scaled in outcomes if isinstance(scaled, Scaled)]

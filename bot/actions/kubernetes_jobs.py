@@ -8,23 +8,27 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from bot.actions.aws import backups_of
 from bot.actions.context import Context
 from bot.actions.helm import Tag
 from bot.actions.kubernetes import refuse_secrets
-from bot.actions.kubernetes_manifests import ManifestPath, manifests
+from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, BotError, Refused, Unavailable, WrongState
 from bot.domain.policy import Risk
-from bot.integrations.kubernetes.manifest import JOB
+from bot.integrations.effects import effect
+from bot.integrations.kubernetes.objects import JOB
 from bot.team import Duration
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
+JobName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
 LONGEST_NAME = 52  # of a job, without what its key adds
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Ran:
 )
 async def run_job(
     ctx: Context,
-    cron_job: Name | None = None,
+    cron_job: JobName | None = None,
     manifest: ManifestPath | None = None,
     variables: dict[str, str] | None = None,
     tag: Tag | None = None,
@@ -61,28 +65,25 @@ async def run_job(
 ) -> Ran:
     """Run a job once, a CronJob's or that of a manifest in the repository; waits for its end and reads its log.
 
-    es: Ejecuta un job una vez, el de un CronJob o el de un manifiesto del repositorio; espera al final y lee su
-    log.
-
     `variables` and the image's `tag` go over those of its first container. It is removed when the run is cancelled.
     """
-    where = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     refuse_secrets(variables or {})
-    name, body = await _body(ctx, cron_job, manifest, where)
+    name, body = await _body(ctx, cron_job, manifest, ns)
     _set(body, variables or {}, tag)
     job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
     source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
-    if ctx.foreseen.get("source", source) != source:
+    if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest or name)
-    await ctx.kubernetes.jobs.start(job, where, body)
-    if ctx.rehearsing:
-        return Ran(job, where, 0.0, [], source=source)
-    ended = await _ended(ctx, job, where, wait)
-    lines = await _log(ctx, job, where, log + 1)
+    await ctx.kubernetes.jobs.start(job, ns, body)
+    if ctx.dry_run:
+        return Ran(job, ns, 0.0, [], source=source)
+    ended = await _ended(ctx, job, ns, wait)
+    lines = await _log(ctx, job, ns, log + 1)
     if not ended.ended:
-        raise Refused("job_failed", job=job, namespace=where, why=ended.why, line=next(reversed(lines), ""))
+        raise Refused("job_failed", job=job, namespace=ns, why=ended.why, line=next(reversed(lines), ""))
     seconds = (ctx.clock.now() - ctx.began).total_seconds()
-    return Ran(job, where, seconds, lines[-log:], len(lines) > log, source)
+    return Ran(job, ns, seconds, lines[-log:], len(lines) > log, source)
 
 
 @undo(run_job)
@@ -109,7 +110,7 @@ def _set(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None)
         container = body["spec"]["template"]["spec"]["containers"][0]
         if tag is not None:
             container["image"] = f"{_repository(container['image'])}:{tag}"
-        others = [one for one in container.get("env") or () if one["name"] not in variables]
+        others = [entry for entry in container.get("env") or () if entry["name"] not in variables]
         if variables:
             container["env"] = [*others, *({"name": name, "value": value} for name, value in variables.items())]
     except (KeyError, IndexError, TypeError):
@@ -125,14 +126,14 @@ def _repository(image: str) -> str:
 async def _ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any:
     try:
         async with asyncio.timeout(wait.total_seconds()):
-            return await ctx.kubernetes.jobs.ended(job, namespace)
+            return await ctx.kubernetes.jobs.wait_until_ended(job, namespace)
     except TimeoutError as slow:
         what, seconds = f"job {job}", wait.total_seconds()
         raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=seconds) from slow
     except asyncio.CancelledError:
         # A bot that is stopped goes on with this job when it is back; only a run that is cancelled wants it gone.
         with suppress(BotError):
-            if await ctx.parts.store.runs.cancelled(ctx.key.partition("/")[0]):
+            if await ctx.deps.store.runs.cancelled(ctx.key.partition("/")[0]):
                 await ctx.kubernetes.jobs.delete(job, namespace)
         raise
 
@@ -141,4 +142,73 @@ async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
     """What its newest pod has written, with secrets taken out and without the times."""
     pods = (await ctx.kubernetes.jobs.pods(job, namespace))[-1:]
     logs = await ctx.kubernetes.pods.logs(pods, namespace, tail=most)
-    return [ctx.parts.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]
+    return [ctx.deps.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """Where the dump lies, how long it is in bytes, and its SHA-256; empty in a rehearsal. `step` wrote it."""
+
+    backups: str
+    bucket: str
+    name: str
+    size: int
+    sha256: str
+    at: datetime
+    step: str
+
+
+@action(
+    "kubernetes.exec_dump",
+    risk=Risk.CHANGE,
+    target="backups/{backups}",
+    example="/ops kubernetes.exec_dump database service=tamv-core",
+)
+async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> Dumped:
+    """Dump the database that a service uses into its backups: streamed from a pod, checked, and read back."""
+    target = backups_of(ctx, backups)
+    if target.environment != ctx.environment:
+        raise BadInput("no_such_environment", environment=ctx.environment, known=[target.environment])
+    ns = ctx.namespace(service or ctx.team.default_service or "")
+    pod = await _pod(ctx, service or ctx.team.default_service or "", ns)
+    at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
+    name = f"{target.prefix}backup_{at:%Y%m%d_%H%M%S}.dump"
+
+    @effect("kubernetes.exec_dump")
+    async def dump(pod: str, namespace: str, bucket: str, name: str) -> Dumped:
+        objects, key = ctx.aws.objects, ctx.key
+        maker = await objects.made_by(bucket, name)
+        if maker not in (None, key):
+            raise WrongState("changed_since", name=name)
+        if maker == key:  # it was done, and only the record of that was lost
+            written = await objects.read(bucket, name)
+        else:
+            written = await objects.write(bucket, name, ctx.kubernetes.dumps.of_database(pod, namespace), key)
+        return Dumped(backups, bucket, name, written.size, written.sha256, at, key)
+
+    return await dump(pod, ns, target.bucket, name) or Dumped(backups, target.bucket, name, 0, "", at, ctx.key)
+
+
+@undo(exec_dump)
+async def delete_dump(ctx: Context, done: Dumped) -> Dumped:
+    """Delete the dump, if it is the one that this step wrote."""
+
+    @effect("kubernetes.delete_dump")
+    async def delete(bucket: str, name: str) -> None:
+        await ctx.aws.objects.delete(bucket, name)
+
+    maker = await ctx.aws.objects.made_by(done.bucket, done.name)
+    if maker not in (None, done.step):
+        raise WrongState("changed_since", name=done.name)
+    if maker is not None:
+        await delete(done.bucket, done.name)
+    return done
+
+
+async def _pod(ctx: Context, service: str, namespace: str) -> str:
+    """A pod of the service that is ready. Raises WrongState."""
+    for pod in await ctx.kubernetes.pods.list(namespace, f"app={service}"):
+        ready, _, wanted = pod.ready.partition("/")
+        if pod.phase == "Running" and ready == wanted:
+            return pod.name
+    raise WrongState("no_ready_pod", service=service, namespace=namespace)

@@ -30,10 +30,7 @@ class Cordoned:
 
 @action("kubernetes.cordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.cordon gpu-node-2")
 async def cordon(ctx: Context, node: Node) -> Cordoned:
-    """Let no new pod come to a node; those that stand there stay.
-
-    es: Ningún pod nuevo llega a un nodo; los que están se quedan.
-    """
+    """Let no new pod come to a node; those that stand there stay."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.cordon(node)
     return Cordoned(node, before, False, [])
@@ -41,10 +38,7 @@ async def cordon(ctx: Context, node: Node) -> Cordoned:
 
 @action("kubernetes.uncordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.uncordon gpu-node-2")
 async def uncordon(ctx: Context, node: Node) -> Cordoned:
-    """Let new pods come to a node again.
-
-    es: Deja que lleguen otra vez pods nuevos a un nodo.
-    """
+    """Let new pods come to a node again."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.uncordon(node)
     return Cordoned(node, before, True, [])
@@ -56,16 +50,13 @@ async def drain(
 ) -> Cordoned:
     """Close a node and evict its pods, as disruption budgets allow; pods of daemon sets stay.
 
-    es: Cierra un nodo y desaloja sus pods, como permitan los presupuestos de interrupción; los de daemon sets se
-    quedan.
-
     A pod with data in an emptyDir loses them: such pods are only evicted with `delete_emptydir`.
     """
     before = await _before(ctx, node)
-    standing = [pod for pod in await ctx.kubernetes.nodes.pods(node) if pod.stays is None]
-    if losing := [pod.place for pod in standing if pod.scratch and not delete_emptydir]:
+    standing = [pod for pod in await ctx.kubernetes.nodes.pods(node) if pod.skip_reason is None]
+    if losing := [pod.qualified_name for pod in standing if pod.has_emptydir and not delete_emptydir]:
         raise WrongState("drain_would_lose", node=node, pods=losing)
-    pods = [pod.place for pod in standing]
+    pods = [pod.qualified_name for pod in standing]
     await ctx.kubernetes.nodes.cordon(node)
     await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds())
     return Cordoned(node, before, False, pods)
@@ -74,9 +65,9 @@ async def drain(
 @undo(cordon)
 @undo(uncordon)
 @undo(drain)
-async def put_back(ctx: Context, done: Cordoned) -> Cordoned:
+async def restore_node(ctx: Context, done: Cordoned) -> Cordoned:
     """Open the node again, or close it, as it was; pods that have moved stay where they are."""
-    now = await ctx.kubernetes.nodes.takes_pods(done.node)
+    now = await ctx.kubernetes.nodes.is_schedulable(done.node)
     change = ctx.kubernetes.nodes.uncordon if done.before else ctx.kubernetes.nodes.cordon
     await change(done.node)
     return Cordoned(done.node, now, done.before, [])
@@ -84,5 +75,5 @@ async def put_back(ctx: Context, done: Cordoned) -> Cordoned:
 
 async def _before(ctx: Context, node: str) -> bool:
     """Whether it was open before anything was done, also when this step is tried again."""
-    foreseen = ctx.foreseen.get("before")
-    return await ctx.kubernetes.nodes.takes_pods(node) if foreseen is None else bool(foreseen)
+    foreseen = ctx.planned.get("before")
+    return await ctx.kubernetes.nodes.is_schedulable(node) if foreseen is None else bool(foreseen)

@@ -38,12 +38,9 @@ class Reviewed:
 
 @action("migration.gate", risk=Risk.READ)
 async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: str = "database-migration") -> Passed:
-    """Go on only when the step before was done, and drop only in a later release than the one that reads the new.
-
-    es: Sigue solo si el paso anterior está hecho, y solo elimina en una versión posterior a la que lee lo nuevo.
-    """
+    """Go on only when the step before was done, and drop only in a later release than the one that reads the new."""
     done: dict[str, str] = {}
-    for run in await ctx.parts.store.runs.named(runbook):
+    for run in await ctx.deps.store.runs.list_by_runbook(runbook):
         inputs = run.inputs
         real = run.state is RunState.SUCCEEDED and not run.dry_run and run.environment == ctx.environment
         if real and inputs.get("migration") == migration:
@@ -57,13 +54,10 @@ async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: st
 
 @action("migration.review", risk=Risk.READ)
 async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = False) -> Reviewed:
-    """Refuse a plan that mixes what destroys with anything else, or destroys before its step.
-
-    es: Rechaza un plan que mezcla lo destructivo con otra cosa, o que destruye antes de su paso.
-    """
+    """Refuse a plan that mixes what destroys with anything else, or destroys before its step."""
     if cut:
         raise WrongState("migration_plan_cut", lines=len(sql))
-    found = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
-    if not ctx.rehearsing or sql:
-        review(found, step)
-    return Reviewed({step.value: [one.text for one in found]}, sum(one.destroys for one in found))
+    statements = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
+    if not ctx.dry_run or sql:
+        review(statements, step)
+    return Reviewed({step.value: [statement.text for statement in statements]}, sum(one.destroys for one in statements))

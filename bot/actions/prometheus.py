@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from bot.actions.boards import board, query_board
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.actions.snapshot import board, take
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
-from bot.domain.snapshot import Figure, Verdict
+from bot.domain.snapshot import MetricResult, Verdict
 from bot.team import Duration
 
 
@@ -37,19 +37,13 @@ class Watched:
 
 @action("prometheus.query", risk=Risk.READ, example="/ops prometheus.query latency_p95 service=xr-engine")
 async def query(ctx: Context, query: str, service: str | None = None) -> Figures:
-    """The value of a query of the catalogue.
-
-    es: El valor de una consulta del catálogo.
-    """
+    """The value of a query of the catalogue."""
     return await _figures(ctx, query, service)
 
 
 @action("prometheus.snapshot", risk=Risk.READ, example="/ops prometheus.snapshot render service=xr-engine")
 async def snapshot(ctx: Context, board: str | None = None, service: str | None = None) -> Figures:
-    """The figures of a board.
-
-    es: Las cifras de un tablero.
-    """
+    """The figures of a board."""
     return await _figures(ctx, board, service)
 
 
@@ -61,25 +55,22 @@ async def watch(
     service: str | None = None,
     every: Duration = timedelta(seconds=30),
 ) -> Watched:
-    """Figures that must stay within their thresholds for a time; says which broke, when, by how much.
-
-    es: Cifras que deben seguir dentro de sus umbrales un tiempo; dice cuál se salió, cuándo y cuánto.
-    """
+    """Figures that must stay within their thresholds for a time; says which broke, when, by how much."""
     began, looks = ctx.began, 0
     while True:
-        seen = await _figures(ctx, board, service)
+        figures = await _figures(ctx, board, service)
         looks += 1
-        if ctx.rehearsing:
+        if ctx.dry_run:
             break
-        if not seen.holds:
+        if not figures.holds:
             raise WrongState(
-                "figures_broke", after=round((ctx.clock.now() - began).total_seconds()), **_broken(ctx, seen)
+                "figures_broke", after=round((ctx.clock.now() - began).total_seconds()), **_broken(ctx, figures)
             )
         left = duration - (ctx.clock.now() - began)
         if left <= timedelta():
             break
         await ctx.clock.sleep(min(every, left).total_seconds())
-    return Watched((ctx.clock.now() - began).total_seconds(), looks, seen.values)
+    return Watched((ctx.clock.now() - began).total_seconds(), looks, figures.values)
 
 
 @action("prometheus.wait_until", risk=Risk.READ)
@@ -91,44 +82,41 @@ async def wait_until(
     holding: Duration = timedelta(0),
     every: Duration = timedelta(seconds=15),
 ) -> Watched:
-    """Wait until the figures are back within their thresholds, and have held for a time; or give up.
-
-    es: Espera a que las cifras vuelvan a su sitio y aguanten un tiempo; o se rinde.
-    """
+    """Wait until the figures are back within their thresholds, and have held for a time; or give up."""
     began, looks = ctx.began, 0
     since: datetime | None = None
     while True:
-        seen, now = await _figures(ctx, board, service), ctx.clock.now()
+        figures, now = await _figures(ctx, board, service), ctx.clock.now()
         looks += 1
-        since = (since or now) if seen.holds else None
-        if ctx.rehearsing or (since and now - since >= holding):
-            return Watched((now - began).total_seconds(), looks, seen.values)
+        since = (since or now) if figures.holds else None
+        if ctx.dry_run or (since and now - since >= holding):
+            return Watched((now - began).total_seconds(), looks, figures.values)
         if now - began >= within:
-            raise WrongState("figures_not_back", after=round((now - began).total_seconds()), **_broken(ctx, seen))
+            raise WrongState("figures_not_back", after=round((now - began).total_seconds()), **_broken(ctx, figures))
         await ctx.clock.sleep(every.total_seconds())
 
 
 async def _figures(ctx: Context, what: str | None, service: str | None) -> Figures:
     wanted = board(ctx.team, what, service)
-    taken = await take(ctx.prometheus, wanted, ctx.clock.now())
+    taken = await query_board(ctx.prometheus, wanted, ctx.clock.now())
     values = {figure.query: figure.value for figure in taken.figures} | {
-        one.measure.query: None for one in taken.missing
+        missing.measure.query: None for missing in taken.missing
     }
     holds = not taken.missing and all(_within(figure) for figure in taken.figures)
     return Figures(wanted.name, wanted.service, taken.at, values, holds)
 
 
-def _within(figure: Figure) -> bool:
+def _within(figure: MetricResult) -> bool:
     return figure.threshold is None or figure.verdict is Verdict.OK
 
 
-def _broken(ctx: Context, seen: Figures) -> dict[str, Any]:
+def _broken(ctx: Context, figures: Figures) -> dict[str, Any]:
     """What is out of its threshold, as `name value (threshold)`."""
-    known = ctx.team.queries
-    found = []
-    for name, value in seen.values.items():
-        threshold = known[name].threshold if name in known else None
+    queries = ctx.team.queries
+    broken = []
+    for name, value in figures.values.items():
+        threshold = queries[name].threshold if name in queries else None
         shown = "?" if value is None else f"{value:.4g}"
-        if value is None or threshold is None or (value > threshold) == (known[name].direction == "above"):
-            found.append(f"{name} {shown}" + (f" ({threshold:g})" if threshold is not None else ""))
-    return {"broken": found}
+        if value is None or threshold is None or (value > threshold) == (queries[name].direction == "above"):
+            broken.append(f"{name} {shown}" + (f" ({threshold:g})" if threshold is not None else ""))
+    return {"broken": broken}

@@ -15,8 +15,8 @@ from bot.domain.policy import Risk
 from bot.domain.run import WaitsFor
 from bot.signature import Signature
 
-Perform = Callable[..., Awaitable[Any]]
-F = TypeVar("F", bound=Perform)
+ActionFunction = Callable[..., Awaitable[Any]]
+F = TypeVar("F", bound=ActionFunction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Action:
 
     name: str
     risk: Risk
-    perform: Perform
+    execute: ActionFunction
     signature: Signature
     parameters: type[BaseModel]
     result: TypeAdapter[Any]
     target: str | None = None
     waits_for: WaitsFor | None = None
-    undo: Perform | None = None
+    undo: ActionFunction | None = None
 
-    def locks(self, parameters: dict[str, Any], **more: Any) -> str | None:
+    def lock_key(self, parameters: dict[str, Any], **more: Any) -> str | None:
         """What nobody else may change meanwhile (`deployment/tamv-prod/xr-engine`); None when it changes nothing."""
         return (
             self.target.format(**more | {name: value or "-" for name, value in parameters.items()})
@@ -46,19 +46,18 @@ class Action:
             else None
         )
 
-    def about(self, locale: str = "en") -> str:
-        """What it does, in a sentence: the first paragraph of its docstring, in Spanish the one after `es:`."""
-        paragraphs = [" ".join(one.split()) for one in (self.perform.__doc__ or "").split("\n\n")]
-        told = next((one for one in paragraphs if one.startswith(f"{locale}: ")), paragraphs[0])
-        return told.removeprefix(f"{locale}: ")
+    @property
+    def summary(self) -> str:
+        """What it does, in a sentence of English: the first paragraph of its docstring."""
+        return " ".join((self.execute.__doc__ or "").split("\n\n")[0].split())
 
     def read(self, given: dict[str, Any]) -> dict[str, Any]:
         """The parameters as plain JSON, checked. Raises BadInput that names the first one that is wrong."""
-        known = self.parameters.model_fields
+        fields = self.parameters.model_fields
         for name in given:
-            if name not in known:
-                facts = {"action": self.name, "parameter": name, "known": sorted(known)}
-                raise BadInput("unknown_parameter", nearest=nearest(name, known), **facts)
+            if name not in fields:
+                facts = {"action": self.name, "parameter": name, "known": sorted(fields)}
+                raise BadInput("unknown_parameter", nearest=nearest(name, fields), **facts)
         try:
             return self.parameters.model_validate(given).model_dump(mode="json")
         except ValidationError as mistakes:
@@ -93,11 +92,11 @@ class Registry:
 
         return register
 
-    def undo(self, of: Perform) -> Callable[[F], F]:
+    def undo(self, of: ActionFunction) -> Callable[[F], F]:
         """Make a function the undo of the action `of`; it gets the facts that the action gave."""
 
         def register(function: F) -> F:
-            name = next(name for name, action in self._actions.items() if action.perform is of)
+            name = next(name for name, action in self._actions.items() if action.execute is of)
             self._actions[name] = replace(self._actions[name], undo=function)
             return function
 
@@ -121,7 +120,7 @@ ACTIONS = Registry()
 action, undo = ACTIONS.action, ACTIONS.undo
 
 
-def _model(name: str, function: Perform) -> type[BaseModel]:
+def _model(name: str, function: ActionFunction) -> type[BaseModel]:
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
         parameter.name: (
@@ -133,5 +132,5 @@ def _model(name: str, function: Perform) -> type[BaseModel]:
     return create_model(f"Parameters of {name}", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _returned(function: Perform) -> Any:
+def _returned(function: ActionFunction) -> Any:
     return get_type_hints(function, include_extras=True)["return"]

@@ -13,10 +13,10 @@ from bot.actions.registry import action
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
 from bot.messages.message import Message
-from bot.post import post
+from bot.slack_messages import upsert_message
 
 
-class Occasion(StrEnum):
+class AnnouncementTemplate(StrEnum):
     """Which words of `messages/announcement.j2` stand around the text."""
 
     NOTICE = "notice"
@@ -37,21 +37,18 @@ class Announced:
 async def announce(
     ctx: Context,
     text: Annotated[str, Field(min_length=1, max_length=2000)],
-    occasion: Occasion = Occasion.NOTICE,
+    occasion: AnnouncementTemplate = AnnouncementTemplate.NOTICE,
     begins: AwareDatetime | None = None,
     channel: Annotated[str, Field(pattern=r"^(#[a-z0-9_-]{1,80}|[CG][A-Z0-9]{2,})$")] | None = None,
 ) -> Announced:
-    """Tell the stakeholders, once.
-
-    es: Avisa a los interesados, una vez.
-    """
-    incident = await ctx.parts.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
+    """Tell the stakeholders, once."""
+    incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
 
     @effect("slack.announce")
     async def tell(channel: str, text: str) -> Announced:
-        said = ctx.parts.words.part("announcement", occasion.value, text=text, begins=begins, incident=incident)
-        stands = await post(ctx.parts, f"{ctx.key}/announcement", channel, Message.of(said))
+        text = ctx.deps.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
+        stands = await upsert_message(ctx.deps, f"{ctx.key}/announcement", channel, Message.of(text))
         return Announced(stands["channel"], stands["ts"])
 
-    where = channel or ctx.team.stakeholders_channel or ctx.parts.incident_channel
-    return await tell(where, text) or Announced(where, "")
+    destination = channel or ctx.team.stakeholders_channel or ctx.deps.incident_channel
+    return await tell(destination, text) or Announced(destination, "")

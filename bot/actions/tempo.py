@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.domain.errors import BadInput, Off
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.policy import Risk
 from bot.integrations.tempo import slower_than
 from bot.team import Duration
@@ -48,10 +48,7 @@ async def search(
     window: Duration = timedelta(hours=1),
     limit: Annotated[int, Field(ge=1, le=50)] = 5,
 ) -> Traces:
-    """The slowest requests of a service, with links.
-
-    es: Las peticiones más lentas de un servicio, con enlaces.
-    """
+    """The slowest requests of a service, with links."""
     name = service or ctx.team.default_service
     if name is None:
         raise BadInput("service_needed", services=sorted(ctx.team.services))
@@ -59,19 +56,23 @@ async def search(
     query, ends = slower_than(name, slower_than_ms), ctx.clock.now()
     begins = ends - window
     link = _explore(ctx, query, begins, ends)
-    if ctx.parts.tempo is None:
+    if ctx.deps.tempo is None:
         if link is None:
-            raise Off("tempo_off")
+            raise NotConfigured("tempo_off")
         return Traces(name, slower_than_ms, query, link, [])
-    found = await ctx.parts.tempo.search(query, begins, ends, limit)
+    traces = await ctx.deps.tempo.search(query, begins, ends, limit)
     hour = timedelta(hours=1)
-    traces = [
+    slow = [
         SlowTrace(
-            one.id, one.name, one.began, one.milliseconds, _explore(ctx, one.id, one.began - hour, one.began + hour)
+            trace.id,
+            trace.name,
+            trace.began,
+            trace.milliseconds,
+            _explore(ctx, trace.id, trace.began - hour, trace.began + hour),
         )
-        for one in found
+        for trace in traces
     ]
-    return Traces(name, slower_than_ms, query, link, traces)
+    return Traces(name, slower_than_ms, query, link, slow)
 
 
 def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str | None:
@@ -79,7 +80,7 @@ def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str 
 
     https://grafana.com/docs/grafana/latest/explore/get-started-with-explore/#generate-explore-urls-from-external-tools
     """
-    if ctx.parts.grafana_url is None:
+    if ctx.deps.grafana_url is None:
         return None
     source = {"type": "tempo", "uid": ctx.team.tempo_datasource}
     pane: dict[str, Any] = {
@@ -88,4 +89,4 @@ def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str 
         "range": {"from": str(round(begins.timestamp() * 1000)), "to": str(round(ends.timestamp() * 1000))},
     }
     panes = json.dumps({"a": pane}, separators=(",", ":"))
-    return f"{ctx.parts.grafana_url.rstrip('/')}/explore?{urlencode({'schemaVersion': 1, 'panes': panes})}"
+    return f"{ctx.deps.grafana_url.rstrip('/')}/explore?{urlencode({'schemaVersion': 1, 'panes': panes})}"

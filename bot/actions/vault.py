@@ -27,7 +27,7 @@ class Rotated:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class VersionRestored:
     """Which version's content is the newest again."""
 
     name: str
@@ -39,63 +39,57 @@ class PutBack:
     "vault.rotate", risk=Risk.DESTRUCTIVE, target="secret/{environment}/{name}", example="/ops vault.rotate jwt-secret"
 )
 async def rotate(ctx: Context, name: str) -> Rotated:
-    """Make a secret anew; the version before is kept, and everything else in it stays.
-
-    es: Genera de nuevo un secreto; queda la versión anterior, y lo demás que hay en él no cambia.
-    """
+    """Make a secret anew; the version before is kept, and everything else in it stays."""
     secret, path = _secret(ctx, name)
-    stored = await ctx.vault.stored(secret.mount, path, secret.key)
-    before = int(ctx.foreseen.get("before", stored.version))
+    secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
+    before = int(ctx.planned.get("before", secret_version.version))
     made = Rotated(name, f"{secret.mount}/{path}", before, before + 1, ctx.key)
-    if stored.version == before + 1 and stored.written_by == ctx.key:
+    if secret_version.version == before + 1 and secret_version.written_by == ctx.key:
         return made  # it was done, and only the record of that was lost
-    if stored.version != before:
+    if secret_version.version != before:
         raise WrongState("changed_since", name=name)
-    if stored.kept < 2:
+    if secret_version.kept < 2:
         raise WrongState("version_not_kept", path=f"{secret.mount}/{path}")
     await ctx.vault.rotate(secret.mount, path, secret.key, secret.form, before, ctx.key)
     return made
 
 
 @undo(rotate)
-async def restore(ctx: Context, done: Rotated) -> Rotated:
+async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
     """Put the version before back, unless somebody has changed the secret since."""
     secret, path = _secret(ctx, done.name)
-    stored = await ctx.vault.stored(secret.mount, path, secret.key)
-    if stored.version == done.before:
+    secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
+    if secret_version.version == done.before:
         return done
-    if stored.version > done.after and await ctx.vault.holds(secret.mount, path, done.before):
+    if secret_version.version > done.after and await ctx.vault.matches_version(secret.mount, path, done.before):
         return done  # it was put back before
-    if stored.version != done.after or stored.written_by != done.step:
+    if secret_version.version != done.after or secret_version.written_by != done.step:
         raise WrongState("changed_since", name=done.name)
     await ctx.vault.restore(secret.mount, path, done.before, done.after)
     return done
 
 
 @action("vault.restore", risk=Risk.CHANGE, target="secret/{environment}/{name}")
-async def put_back(
+async def restore_version(
     ctx: Context, name: str, version: Annotated[int, Field(ge=1)], over: Annotated[int, Field(ge=1)]
-) -> PutBack:
-    """Let a secret hold again what an earlier version held, if nobody has changed it since the version `over`.
-
-    es: Un secreto vuelve a contener lo de una versión anterior, si nadie lo ha cambiado desde la versión `over`.
-    """
+) -> VersionRestored:
+    """Let a secret hold again what an earlier version held, if nobody has changed it since the version `over`."""
     secret, path = _secret(ctx, name)
-    stored = await ctx.vault.stored(secret.mount, path, secret.key)
-    done = stored.version > over and await ctx.vault.holds(secret.mount, path, version)
-    if not done and stored.version != over:
+    secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
+    done = secret_version.version > over and await ctx.vault.matches_version(secret.mount, path, version)
+    if not done and secret_version.version != over:
         raise WrongState("changed_since", name=name)
     if not done:
         await ctx.vault.restore(secret.mount, path, version, over)
-    return PutBack(name, f"{secret.mount}/{path}", version)
+    return VersionRestored(name, f"{secret.mount}/{path}", version)
 
 
 def _secret(ctx: Context, name: str) -> tuple[VaultSecret, str]:
     """A secret of the team's file, and its path in this environment. Raises BadInput."""
-    known = ctx.team.secrets
-    if name not in known:
-        raise BadInput("unknown_secret", name=name, nearest=nearest(name, known), known=sorted(known))
-    paths = known[name].paths
+    secrets = ctx.team.secrets
+    if name not in secrets:
+        raise BadInput("unknown_secret", name=name, nearest=nearest(name, secrets), known=sorted(secrets))
+    paths = secrets[name].paths
     if ctx.environment not in paths:
         raise BadInput("no_such_environment", environment=ctx.environment, known=sorted(paths))
-    return known[name], paths[ctx.environment]
+    return secrets[name], paths[ctx.environment]

@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.actions.catalogue import ACTIONS
-from bot.assembly import RUNBOOKS, assembled
+from bot.app import RUNBOOKS, build_deps
+from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
-from bot.domain.timeline import first_broken
+from bot.domain.timeline import first_broken_link
 from bot.integrations.prometheus import Prometheus, fill
-from bot.messages.words import load_words
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.store.migrate import pending
@@ -49,21 +49,21 @@ class Finding:
 _SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!", "yellow"), State.WRONG: ("✗", "red")}
 
 
-class Examination:
+class Doctor:
     """One round through everything that the bot needs and uses."""
 
-    def __init__(self, parts: Parts, settings: Settings, manifest: Path = MANIFEST) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, settings: Settings, manifest: Path = MANIFEST) -> None:
+        self._deps = deps
         self._settings = settings
         self._manifest = manifest
 
     def files(self) -> list[Finding]:
         """The team's file, which could be read, and the runbooks."""
-        team = Finding(str(self._settings.bot_config), State.GOOD, self._parts.team.organisation)
+        team = Finding(str(self._settings.bot_config), State.GOOD, self._deps.team.organisation)
         try:
-            library = Library.read(RUNBOOKS, ACTIONS, self._parts.team)
+            library = Library.read(RUNBOOKS, ACTIONS, self._deps.team)
         except BotError as problem:
-            return [team, Finding(f"{RUNBOOKS}/", State.WRONG, self._parts.words.error(problem))]
+            return [team, Finding(f"{RUNBOOKS}/", State.WRONG, self._deps.words.error(problem))]
         return [team, self._good(f"{RUNBOOKS}/", "runbooks", count=len(library.runbooks))]
 
     async def findings(self) -> list[Finding]:
@@ -76,17 +76,17 @@ class Examination:
             ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
             ("GitHub", "GITHUB_TOKEN", self._github()),
         ]
-        found = await asyncio.gather(*(self._tried(*check) for check in checks))
-        return [finding for findings in found for finding in findings]
+        results = await asyncio.gather(*(self._try(*check) for check in checks))
+        return [finding for findings in results for finding in findings]
 
-    async def _tried(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
-        found: list[Finding] = []
+    async def _try(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
+        findings: list[Finding] = []
         try:
             async for finding in check:
-                found.append(finding)
+                findings.append(finding)
         except BotError as problem:
-            found.append(self._wrong(subject, problem, setting))
-        return found
+            findings.append(self._wrong(subject, problem, setting))
+        return findings
 
     async def _database(self) -> AsyncIterator[Finding]:
         url = self._settings.database_url
@@ -94,18 +94,18 @@ class Examination:
         if waiting:
             yield self._note("database", "migrations", revisions=waiting)
             return
-        store = self._parts.store
+        store = self._deps.store
         await store.database.ready()
         yield self._good("database", "database", kind=url.partition(":")[0])
         ids = await store.incidents.ids()
-        broken = [(id, seq) for id in ids if (seq := first_broken(id, await store.incidents.timeline(id)))]
+        broken = [(id, seq) for id in ids if (seq := first_broken_link(id, await store.incidents.timeline(id)))]
         for id, seq in broken:
             yield self._finding("timelines", State.WRONG, "broken_chain", incident=id, seq=seq)
         if not broken:
             yield self._good("timelines", "chains", count=len(ids))
 
     async def _slack(self) -> AsyncIterator[Finding]:
-        slack, name = self._parts.slack, self._parts.incident_channel
+        slack, name = self._deps.slack, self._deps.incident_channel
         identity = await slack.identity()
         yield self._good("Slack", "slack", url=identity.url, user=identity.user_id)
         wanted = set(yaml.safe_load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
@@ -116,8 +116,8 @@ class Examination:
             yield self._finding("scopes", State.WRONG, "scopes_missing", missing=missing)
         else:
             yield self._good("scopes", "scopes", count=len(wanted))
-        channels = await slack.pages("conversations.list", "channels", exclude_archived="true")
-        channel = next((one for one in channels if one.get("name") == name.removeprefix("#")), None)
+        channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
+        channel = next((c for c in channels if c.get("name") == name.removeprefix("#")), None)
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
@@ -125,9 +125,9 @@ class Examination:
         else:
             yield self._good(name, "channel")
         groups = await slack.read("usergroups.list")
-        known = {str(group["id"]) for group in groups.get("usergroups") or []}
-        teams = self._parts.team.teams.items()
-        absent = sorted(team for team, its in teams if its.usergroup and its.usergroup not in known)
+        usergroup_ids = {str(group["id"]) for group in groups.get("usergroups") or []}
+        teams = self._deps.team.teams.items()
+        absent = sorted(team for team, its in teams if its.usergroup and its.usergroup not in usergroup_ids)
         if absent:
             yield self._note("teams", "usergroups_missing", teams=absent)
         if token := self._settings.slack_app_token:
@@ -135,13 +135,13 @@ class Examination:
             yield self._good("Socket Mode", "socket_mode")
 
     async def _prometheus(self) -> AsyncIterator[Finding]:
-        prometheus = self._parts.prometheus
+        prometheus = self._deps.prometheus
         if prometheus is None:
             yield self._off("Prometheus", "PROMETHEUS_URL")
             return
         yield self._good("Prometheus", "prometheus", version=await prometheus.check())
         for finding in await asyncio.gather(
-            *(self._query(prometheus, name, query.promql) for name, query in self._parts.team.queries.items())
+            *(self._query(prometheus, name, query.promql) for name, query in self._deps.team.queries.items())
         ):
             if finding:
                 yield finding
@@ -150,7 +150,7 @@ class Examination:
         """Whether a query of the catalogue has data for some service; nothing to be said when it has."""
         subject = f"Prometheus · {name}"
         try:
-            for service, its in self._parts.team.services.items():
+            for service, its in self._deps.team.services.items():
                 namespace = its.namespaces.get(PRODUCTION, "")
                 if await prometheus.query(fill(promql, service=service, namespace=namespace)):
                     return None
@@ -165,12 +165,12 @@ class Examination:
             yield self._good("Alertmanager", "alertmanager")
 
     async def _pagerduty(self) -> AsyncIterator[Finding]:
-        pagerduty = self._parts.pagerduty
+        pagerduty = self._deps.pagerduty
         if pagerduty is None:
             yield self._off("PagerDuty", "PAGERDUTY_ROUTING_KEY")
             return
         yield self._good("PagerDuty", "pagerduty", account=await pagerduty.check())
-        for team, its in self._parts.team.teams.items():
+        for team, its in self._deps.team.teams.items():
             if its.pagerduty:
                 try:
                     await pagerduty.on_call(its.pagerduty)
@@ -180,7 +180,7 @@ class Examination:
             yield self._off("PagerDuty → bot", "PAGERDUTY_WEBHOOK_SECRETS")
 
     async def _github(self) -> AsyncIterator[Finding]:
-        github = self._parts.github
+        github = self._deps.github
         if github is None:
             yield self._off("GitHub", "GITHUB_TOKEN")
             return
@@ -204,33 +204,33 @@ class Examination:
             return self._finding(subject, State.WRONG, "away", why=why, setting=setting)
         if problem.key in ("slack_refused", "refused"):
             return self._finding(subject, State.WRONG, "refused", why=why, setting=setting)
-        return Finding(subject, State.WRONG, self._parts.words.error(problem))
+        return Finding(subject, State.WRONG, self._deps.words.error(problem))
 
     def _finding(self, subject: str, state: State, part: str, **facts: object) -> Finding:
-        return Finding(subject, state, self._parts.words.part("doctor", part, **facts))
+        return Finding(subject, state, self._deps.words.render_block("doctor", part, **facts))
 
 
-def examine(settings: Settings) -> int:
+def run_checks(settings: Settings) -> int:
     """Examine what these settings say and print what is found; 1 when something that is needed is missing."""
     logging.disable(logging.WARNING)
-    words = load_words()[settings.locale]
+    words = load_translations()[settings.locale]
     try:
-        findings = asyncio.run(_examined(settings))
+        findings = asyncio.run(_run_checks(settings))
     except BotError as problem:  # the team's file: nothing can be tried without it
         findings = [Finding(str(settings.bot_config), State.WRONG, words.error(problem))]
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         sign, style = _SIGNS[finding.state]
-        subject = words.part("doctor", "names", subject=finding.subject)
+        subject = words.render_block("doctor", "names", subject=finding.subject)
         table.add_row(Text(sign, style), Text(subject, "bold"), Text(html.unescape(finding.said)))
     console.print(table)
     wrong = any(finding.state is State.WRONG for finding in findings)
-    console.print(Text(words.part("doctor", "mend" if wrong else "fine"), "bold"))
+    console.print(Text(words.render_block("doctor", "mend" if wrong else "fine"), "bold"))
     return 1 if wrong else 0
 
 
-async def _examined(settings: Settings) -> list[Finding]:
-    async with assembled(settings) as parts:
-        examination = Examination(parts, settings)
+async def _run_checks(settings: Settings) -> list[Finding]:
+    async with build_deps(settings) as deps:
+        examination = Doctor(deps, settings)
         return [*examination.files(), *await examination.findings()]

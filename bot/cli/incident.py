@@ -15,16 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.cli.terminal import ask
+from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident, Milestone
 from bot.domain.timeline import TimelineEvent
-from bot.messages.incident import line
-from bot.messages.report import Written
+from bot.messages.incident import timeline_line
+from bot.messages.report import RenderedReport
 from bot.messages.text import as_text
-from bot.messages.words import Words, duration
-from bot.parts import Parts
-from bot.workflows.report import compose
+from bot.messages.translations import Translations, format_duration
+from bot.workflows.reports.report import compose
 
 commands = typer.Typer(help="Incidents: what is open, how one stands, its report.", no_args_is_help=True)
 
@@ -41,34 +41,34 @@ def list_(
 ) -> None:
     """Open incidents, the worst first."""
 
-    async def found(parts: Parts) -> tuple[Parts, list[Incident]]:
-        incidents = parts.store.incidents
-        return parts, await (incidents.recent(limit) if everything else incidents.open(limit))
+    async def found(deps: Deps) -> tuple[Deps, list[Incident]]:
+        incidents = deps.store.incidents
+        return deps, await (incidents.recent(limit) if everything else incidents.list_open(limit))
 
-    parts, incidents = ask(found)
+    deps, incidents = ask(found)
     if as_json:
         _print_json([_incident_json(incident) for incident in incidents])
     elif not incidents:
-        typer.echo(parts.words.part("terminal", "none_at_all" if everything else "none"))
+        typer.echo(deps.words.render_block("terminal", "none_at_all" if everything else "none"))
     else:
-        Console().print(_listed(incidents, parts.words, _names(parts)))
+        Console().print(_listed(incidents, deps.words, _names(deps)))
 
 
 @commands.command()
 def show(incident: Id, as_json: AsJson = False) -> None:
     """How one stands: its milestones, its whole timeline, its follow-ups."""
-    parts, seen = ask(lambda parts: _look(parts, incident))
+    deps, details = ask(lambda parts: _fetch(parts, incident))
     if as_json:
-        _print_json(_incident_json(seen.incident) | {
-            "timeline": [_event_json(event) for event in seen.timeline],
-            "followups": [_followup_json(followup) for followup in seen.followups],
+        _print_json(_incident_json(details.incident) | {
+            "timeline": [_event_json(event) for event in details.timeline],
+            "followups": [_followup_json(followup) for followup in details.followups],
         })  # fmt: skip
         return
-    words, names, console = parts.words, _names(parts, seen.timeline), Console()
-    console.print(_listed([seen.incident], words, names))
-    console.print(_timeline(seen, words, names))
-    if seen.followups:
-        console.print(_followups(seen.followups, words))
+    words, names, console = deps.words, _names(deps, details.timeline), Console()
+    console.print(_listed([details.incident], words, names))
+    console.print(_timeline(details, words, names))
+    if details.followups:
+        console.print(_followups(details.followups, words))
 
 
 @commands.command()
@@ -79,11 +79,11 @@ def report(
 ) -> None:
     """The report as it would be written now; nothing is sent."""
 
-    async def written(parts: Parts) -> Written:
+    async def written(deps: Deps) -> RenderedReport:
         with contextlib.suppress(BotError, TimeoutError):
             async with asyncio.timeout(FOR_LINKS):
-                await parts.slack.identity()
-        return (await compose(parts, _id(incident)))[1]
+                await deps.slack.identity()
+        return (await compose(deps, _id(incident)))[1]
 
     text = ask(written)
     if as_json:
@@ -93,63 +93,67 @@ def report(
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _IncidentDetails:
     incident: Incident
     timeline: list[TimelineEvent]
     followups: list[FollowUp]
 
 
-async def _look(parts: Parts, incident: str) -> tuple[Parts, _Seen]:
-    store, id = parts.store, _id(incident)
-    return parts, _Seen(await store.incidents.get(id), await store.incidents.timeline(id), await store.followups.of(id))
+async def _fetch(deps: Deps, incident: str) -> tuple[Deps, _IncidentDetails]:
+    store, id = deps.store, _id(incident)
+    return deps, _IncidentDetails(
+        await store.incidents.get(id), await store.incidents.timeline(id), await store.followups.list_by_incident(id)
+    )
 
 
 def _id(typed: str) -> str:
     return typed.strip().upper()
 
 
-def _listed(incidents: Sequence[Incident], words: Words, names: Mapping[str, str]) -> Table:
+def _listed(incidents: Sequence[Incident], words: Translations, names: Mapping[str, str]) -> Table:
     columns = ("incident", "severity", "status", "title", "service", "commander", "declared", "duration")
     table = _table(words, *columns)
-    for one in incidents:
-        began, ended = one.milestones[Milestone.DETECTED], one.milestones.get(Milestone.RESOLVED)
+    for incident in incidents:
+        began, ended = incident.milestones[Milestone.DETECTED], incident.milestones.get(Milestone.RESOLVED)
         table.add_row(
-            one.id,
-            one.severity.value,
-            words.label(f"status.{one.status.value}"),
-            Text(one.title),
-            one.service or "—",
-            Text(names.get(one.commander or "", one.commander or "—")),
-            f"{one.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
-            duration(ended - began) if ended else "—",
+            incident.id,
+            incident.severity.value,
+            words.label(f"status.{incident.status.value}"),
+            Text(incident.title),
+            incident.service or "—",
+            Text(names.get(incident.commander or "", incident.commander or "—")),
+            f"{incident.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
+            format_duration(ended - began) if ended else "—",
         )
     return table
 
 
-def _timeline(seen: _Seen, words: Words, names: Mapping[str, str]) -> Table:
+def _timeline(details: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
     table = _table(words, "time", "happened")
-    for event in seen.timeline:
-        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(line(event, seen.incident, words), names)))
+    for event in details.timeline:
+        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(timeline_line(event, details.incident, words), names)))
     return table
 
 
-def _followups(followups: Sequence[FollowUp], words: Words) -> Table:
+def _followups(followups: Sequence[FollowUp], words: Translations) -> Table:
     table = _table(words, "task", "owner", "due", "issue")
-    for one in followups:
-        table.add_row(Text(one.title), Text(one.owner or "—"), str(one.due or "—"), Text(one.url or "—"))
+    for followup in followups:
+        table.add_row(
+            Text(followup.title), Text(followup.owner or "—"), str(followup.due or "—"), Text(followup.url or "—")
+        )
     return table
 
 
-def _table(words: Words, *columns: str) -> Table:
+def _table(words: Translations, *columns: str) -> Table:
     table = Table(header_style="bold", border_style="dim")
     for column in columns:
-        table.add_column(words.part("terminal", column), no_wrap=column in ("incident", "time", "declared"))
+        table.add_column(words.render_block("terminal", column), no_wrap=column in ("incident", "time", "declared"))
     return table
 
 
-def _names(parts: Parts, timeline: Sequence[TimelineEvent] = ()) -> dict[str, str]:
-    known = {person.slack: person.name for person in parts.team.people}
-    return {event.by.id: event.by.name for event in timeline if event.by.name} | known
+def _names(deps: Deps, timeline: Sequence[TimelineEvent] = ()) -> dict[str, str]:
+    people = {person.slack: person.name for person in deps.team.people}
+    return {event.by.id: event.by.name for event in timeline if event.by.name} | people
 
 
 def _incident_json(incident: Incident) -> dict[str, Any]:

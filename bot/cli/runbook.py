@@ -9,30 +9,28 @@ from typing import Annotated
 import typer
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli.person import person
-from bot.cli.playing import asked, decide, names, play
-from bot.cli.playing import undo as undone
-from bot.cli.targets import missing
-from bot.cli.terminal import ask, stop, stop_for
+from bot.cli.runs import decide, names, pending_approvers, start_and_watch
+from bot.cli.runs import undo as undone
+from bot.cli.targets import missing_targets
+from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person
+from bot.deps import Deps
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunState, StepState, id_meant
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as listed_runs
 from bot.messages.runbook import library as listed
 from bot.messages.runbook import runbook as told
 from bot.messages.text import as_text
-from bot.messages.words import load_words
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.runbooks.check import check, queries
-from bot.runbooks.drawing import mermaid
+from bot.runbooks.document import mermaid
 from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import read as read_line
 from bot.services.ops import start
-from bot.settings import Locale
-from bot.signature import typed
+from bot.signature import tokenize
 from bot.team import PRODUCTION, TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: what there is, whether they are right, and runs of them.", no_args_is_help=True)
@@ -40,7 +38,6 @@ single = typer.Typer()
 
 Folder = Annotated[Path, typer.Option("--folder", help="Where the runbooks are.", exists=True, file_okay=False)]
 Team = Annotated[Path, typer.Option("--team", envvar="BOT_CONFIG", help="The team's file.")]
-Language = Annotated[Locale, typer.Option("--lang", envvar="LOCALE", help="The language.")]
 As = Annotated[str | None, typer.Option("--as", help="Who asks, as the team's file knows them; else the user here.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Where = Annotated[str, typer.Option("--environment", help="production, staging …")]
@@ -51,20 +48,20 @@ FOLDER, TEAM = Path("runbooks"), Path("config/tamv.yaml")
 @commands.command("list")
 def list_(folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
     """All runbooks, a line each."""
-    _print(_blocks(listed(_library(folder, team, lang).runbooks.values(), load_words()[lang]).to_dict()))
+    _print(_blocks(listed(_library(folder, team, lang).runbooks.values(), load_translations()[lang]).to_dict()))
 
 
 @commands.command()
 def show(name: str, folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
     """One step by step, and its drawing as Mermaid."""
-    words, library = load_words()[lang], _library(folder, team, lang)
+    words, library = load_translations()[lang], _library(folder, team, lang)
     try:
-        book = library.get(name)
+        runbook = library.get(name)
     except BotError as problem:
-        stop_for(problem, lang)
-    risks = [ACTIONS.get(step.uses).risk.value for step in book.steps]
-    _print(_blocks(told(book, words, risks).to_dict()))
-    typer.echo(f"\n{mermaid(book, words.of)}", nl=False)
+        exit_with_error(problem, lang)
+    risks = [ACTIONS.get(step.uses).risk.value for step in runbook.steps]
+    _print(_blocks(told(runbook, words, risks).to_dict()))
+    typer.echo(f"\n{mermaid(runbook, words.pick)}", nl=False)
 
 
 @commands.command()
@@ -76,19 +73,21 @@ def validate(
     cluster: Annotated[bool, typer.Option("--cluster", help="Look in the cluster, too: do the targets exist?")] = False,
 ) -> None:
     """Judge them without running anything: a line for each mistake, with its place; exit 1 when there is one."""
-    owners, words = _team(team, lang), load_words()[lang]
+    owners, words = _team(team, lang), load_translations()[lang]
     books, wrong = read([*sorted(folder.glob("*.yaml")), *(files or [])])
-    known = {book.name: book for book in books.values()}
-    wrong += [str(one) for path, book in books.items() for one in check(path, book, ACTIONS, owners, known)]
-    wrong += [str(one) for one in queries(team, owners)]
+    all_runbooks = {runbook.name: runbook for runbook in books.values()}
+    wrong += [
+        str(mistake) for path, book in books.items() for mistake in check(path, book, ACTIONS, owners, all_runbooks)
+    ]
+    wrong += [str(mistake) for mistake in queries(team, owners)]
     if cluster and not wrong:
-        wrong += [str(one) for one in ask(lambda parts: missing(parts, team, books))]
+        wrong += [str(mistake) for mistake in ask(lambda parts: missing_targets(parts, team, books))]
     if files:
         names = {path.name for path in files}
         wrong = [line for line in wrong if line.partition(":")[0] in names]
     if wrong:
-        stop(dict.fromkeys(wrong), code=1)
-    typer.echo(words.part("terminal", "valid", count=len(files or books)))
+        exit_with(dict.fromkeys(wrong), code=1)
+    typer.echo(words.render_block("terminal", "valid", count=len(files or books)))
 
 
 @commands.command()
@@ -101,59 +100,76 @@ def run(
     by: As = None,
 ) -> None:
     """Run one and say how it goes, also while Slack is down; exit 0 only when it succeeded."""
-    given = {key.replace("-", "_"): value for key, value in typed(_line(inputs or ())).options.items()}
+    given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
-    async def begin(bot: Bot, cause: str) -> Run:
-        who = person(bot.parts.team, by)
-        about = await bot.incidents.find(incident) if incident else None
-        return await bot.runs.start(
-            name, given, by=who, cause=cause, incident=about, environment=environment, dry_run=dry_run
+    async def begin(bot: Bot, idempotency_key: str) -> Run:
+        request = RunRequest(
+            by=person(bot.deps.team, by),
+            idempotency_key=idempotency_key,
+            incident=await bot.incidents.find(incident) if incident else None,
+            environment=environment,
+            dry_run=dry_run,
         )
+        return await bot.runs.start(name, given, request)
 
-    play(begin)
+    start_and_watch(begin)
 
 
 @commands.command()
 def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all that are going on.")] = None) -> None:
     """How a run stands, or all that are going on; the database alone is asked."""
 
-    async def found(parts: Parts) -> tuple[Parts, Message, list[str]]:
+    async def found(deps: Deps) -> tuple[Deps, Message, list[str]]:
         if run is None:
-            return parts, listed_runs(await parts.store.runs.going_on(), parts.words), []
-        known = await parts.store.runs.get(id_meant(run))
-        waiting = [await asked(parts, known, step.id) for step in known.steps if step.state is StepState.WAITING]
-        return parts, progress(known, parts.words), [how for how in waiting if how]
+            return deps, listed_runs(await deps.store.runs.list_running(), deps.words), []
+        run_record = await deps.store.runs.get(normalize_run_id(run))
+        waiting = [
+            await pending_approvers(deps, run_record, step.id)
+            for step in run_record.steps
+            if step.state is StepState.WAITING
+        ]
+        return deps, progress(run_record, deps.words), [how for how in waiting if how]
 
-    parts, message, how = ask(found)
-    _print(_blocks(message.to_dict()), names(parts))
+    deps, message, how = ask(found)
+    _print(_blocks(message.to_dict()), names(deps))
     _print(how)
 
 
 @commands.command()
 def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Agree to exactly what was shown (the digest names it), and watch the run."""
-    said = ApprovalState.APPROVED
-    play(lambda bot, cause: decide(bot, person(bot.parts.team, by), id_meant(run), step, digest, said))
+    verdict = ApprovalState.APPROVED
+    start_and_watch(
+        lambda bot, cause: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict)
+    )
 
 
 @commands.command()
 def reject(run: str, step: str, digest: str, by: As = None) -> None:
     """Say no to exactly what was shown, and watch what becomes of the run; exit 0 when the no was counted."""
-    said = ApprovalState.REJECTED
-    play(lambda bot, cause: decide(bot, person(bot.parts.team, by), id_meant(run), step, digest, said), tuple(RunState))
+    verdict = ApprovalState.REJECTED
+    start_and_watch(
+        lambda bot, cause: decide(
+            bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict
+        ),
+        tuple(RunState),
+    )
 
 
 @commands.command()
 def cancel(run: str, by: As = None) -> None:
     """Stop a run at once; what it has done is undone as its runbook says. Exit 0 when it was cancelled."""
     well = (RunState.CANCELLED,)
-    play(lambda bot, cause: bot.runs.cancel(id_meant(run), by=person(bot.parts.team, by), cause=cause), well)
+    start_and_watch(
+        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.deps.team, by), idempotency_key=cause),
+        well,
+    )
 
 
 @commands.command()
 def undo(run: str, by: As = None) -> None:
     """Undo what a run has done; exit 0 only when nothing is left of it but what its runbook keeps."""
-    undone(id_meant(run), by)
+    undone(normalize_run_id(run), by)
 
 
 @single.command()
@@ -166,19 +182,18 @@ def ops(
 ) -> None:
     """One action by itself, as `/ops` does it, also while Slack is down; exit 0 only when it succeeded."""
 
-    async def begin(bot: Bot, cause: str) -> Run:
-        wanted = read_line(_line(line), bot.parts.team, bot.runs.library)
-        return await start(
-            bot.runs,
-            wanted,
-            by=person(bot.parts.team, by),
-            cause=cause,
+    async def begin(bot: Bot, idempotency_key: str) -> Run:
+        wanted = read_line(_line(line), bot.deps.team, bot.runs.library)
+        request = RunRequest(
+            by=person(bot.deps.team, by),
+            idempotency_key=idempotency_key,
             incident=await bot.incidents.find(incident) if incident else None,
             environment=wanted.environment or environment,
             dry_run=dry_run or wanted.dry_run,
         )
+        return await start(bot.runs, wanted, request)
 
-    play(begin)
+    start_and_watch(begin)
 
 
 def _line(words: Sequence[str]) -> str:
@@ -194,18 +209,18 @@ def _quoted(word: str) -> str:
     return f"{key}={sign}{value}{sign}" if equals and " " not in key else f"{sign}{word}{sign}"
 
 
-def _library(folder: Path, team: Path, lang: Locale) -> Library:
+def _library(folder: Path, team: Path, lang: str) -> Library:
     try:
         return Library.read(folder, ACTIONS, _team(team, lang))
     except BotError as problem:
-        stop_for(problem, lang)
+        exit_with_error(problem, lang)
 
 
-def _team(path: Path, lang: Locale) -> TeamFile:
+def _team(path: Path, lang: str) -> TeamFile:
     try:
         return load_team(path)
     except BotError as problem:
-        stop_for(problem, lang)
+        exit_with_error(problem, lang)
 
 
 def _blocks(message: dict[str, object]) -> list[str]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bot.domain.errors import NotFound, Off
+from bot.deps import Deps
+from bot.domain.errors import NotConfigured, NotFound
 from bot.domain.runbook import Runbook, Step
-from bot.parts import Parts
 from bot.runbooks import Mistake
-from bot.runbooks.reading import place
+from bot.runbooks.check import line_and_column
 from bot.team import PRODUCTION
-from bot.yaml_text import nodes_of
+from bot.yaml_text import compose
 
 if TYPE_CHECKING:  # it takes a second to import, which the other commands need not
     from bot.integrations.kubernetes.kubernetes import Kubernetes
@@ -22,32 +22,36 @@ if TYPE_CHECKING:  # it takes a second to import, which the other commands need 
 _NAMES = ("deployment", "service", "release")
 
 
-async def missing(parts: Parts, team: Path, books: Mapping[Path, Runbook]) -> list[Mistake]:
+async def missing_targets(deps: Deps, team: Path, books: Mapping[Path, Runbook]) -> list[Mistake]:
     """What the cluster has not: deployments of the team's services, and what runbooks name themselves.
 
     Raises Off without a cluster, and Unavailable when it does not answer.
     """
-    if parts.kubernetes is None:
-        raise Off("kubernetes_off")
-    found = []
-    for name, service in parts.team.services.items():
+    if deps.kubernetes is None:
+        raise NotConfigured("kubernetes_off")
+    missing = []
+    for name, service in deps.team.services.items():
         for environment, namespace in service.namespaces.items():
-            if service.deployment and not await _deployed(parts.kubernetes, service.deployment, namespace):
+            if service.deployment and not await _deployed(deps.kubernetes, service.deployment, namespace):
                 what = f"no deployment `{service.deployment}` in {namespace} ({environment})"
-                found.append(Mistake(team.name, *place(_root(team), ("services", name, "deployment")), what))
-    for path, book in books.items():
-        for number, step in enumerate(book.steps):
-            async for field, what in _of_step(parts, parts.kubernetes, step):
-                found.append(Mistake(path.name, *place(_root(path), ("steps", number, "with", field)), what))
-    return found
+                missing.append(
+                    Mistake(team.name, *line_and_column(_root(team), ("services", name, "deployment")), what)
+                )
+    for path, runbook in books.items():
+        for number, step in enumerate(runbook.steps):
+            async for field, what in _of_step(deps, deps.kubernetes, step):
+                missing.append(
+                    Mistake(path.name, *line_and_column(_root(path), ("steps", number, "with", field)), what)
+                )
+    return missing
 
 
-async def _of_step(parts: Parts, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:
+async def _of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:
     if not step.uses.startswith(("kubernetes.", "helm.")):
         return
     literal = {name: value for name, value in step.with_.items() if isinstance(value, str) and "{" not in value}
-    about = next((literal[name] for name in _NAMES if name in literal), parts.team.default_service or "")
-    service = parts.team.services.get(about)
+    about = next((literal[name] for name in _NAMES if name in literal), deps.team.default_service or "")
+    service = deps.team.services.get(about)
     namespace = literal.get("namespace") or (service.namespaces.get(PRODUCTION) if service else None)
     if namespace is None:
         return
@@ -69,4 +73,4 @@ async def _deployed(kubernetes: Kubernetes, name: str, namespace: str) -> bool:
 
 
 def _root(path: Path) -> yaml.Node | None:
-    return nodes_of(path.read_text(encoding="utf-8"))
+    return compose(path.read_text(encoding="utf-8"))

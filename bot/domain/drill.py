@@ -97,7 +97,7 @@ def score(
       fault; nothing is known of it where no step looked.
     """
     runs = [run for run in runs if run.runbook.startswith(PREFIX)]
-    faults = [begun for run in runs if (begun := _fault(run))]
+    faults = [at for run in runs if (at := _fault(run))]
     fault = min(faults, default=None)
     ended = _first(events, Kind.RESOLVED)
     until, over = ended or now, ends or ended is not None
@@ -115,7 +115,7 @@ def score(
         begin = fault if goal is Goal.RTO else word
         since = declared if at and (begin is None or at < begin) else begin
         marks.append(_mark(goal, targets[goal], since, at, until, over))
-    refuted = tuple(look.step for look in _looks(runs, fault) if not look.held)
+    refuted = tuple(look.step for look in _checks(runs, fault) if not look.held)
     return Score(fault, over, (*marks, _recovery_point(runs, fault, targets[Goal.RPO])), refuted)
 
 
@@ -129,15 +129,15 @@ def _fault(run: Run) -> datetime | None:
 def _recovered(events: Sequence[TimelineEvent], runs: Iterable[Run], fault: datetime | None) -> datetime | None:
     if fault is None:
         return None
-    looks = list(_looks(runs, fault))
+    looks = list(_checks(runs, fault))
     since = max((look.at for look in looks if not look.held), default=fault)
     held = [look.at for look in looks if look.held]
-    said = [event.at for event in events if event.kind is Kind.MITIGATED]
-    return min((at for at in [*held, *said] if at >= since), default=None)
+    mitigated = [event.at for event in events if event.kind is Kind.MITIGATED]
+    return min((at for at in [*held, *mitigated] if at >= since), default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Check:
     """A step of a drill looked whether the figures hold."""
 
     at: datetime
@@ -145,7 +145,7 @@ class _Look:
     held: bool
 
 
-def _looks(runs: Iterable[Run], fault: datetime | None) -> Iterator[_Look]:
+def _checks(runs: Iterable[Run], fault: datetime | None) -> Iterator[_Check]:
     """Each look since the fault; one that was cut short, because its run was cancelled, refutes nothing."""
     for run in runs:
         for step in run.steps:
@@ -154,7 +154,7 @@ def _looks(runs: Iterable[Run], fault: datetime | None) -> Iterator[_Look]:
                 held = True if step.state is StepState.DONE else False if step.error == "figures_not_back" else None
             cut_short = held is False and run.cancel_by is not None
             if held is not None and not cut_short and fault and step.ended_at and step.ended_at >= fault:
-                yield _Look(step.ended_at, step.id, held)
+                yield _Check(step.ended_at, step.id, held)
 
 
 def _recovery_point(runs: Iterable[Run], fault: datetime | None, target: timedelta) -> Mark:

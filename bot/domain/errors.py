@@ -53,5 +53,5 @@ class Refused(BotError):
     """A remote understood and said no: trying again does not help."""
 
 
-class Off(BotError):
+class NotConfigured(BotError):
     """An integration that was not configured was asked for."""

@@ -77,6 +77,21 @@ Changed = tuple["Incident", TimelineEvent]
 
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """What makes an incident. `detected` is when its alert began, if there is one; `facts` go into the event."""
+
+    title: str
+    severity: Severity
+    by: Person
+    at: datetime
+    service: str | None = None
+    detected: datetime | None = None
+    source: str = "slack"
+    drill: bool = False
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """One incident as it is now. Times are UTC; people are Slack user ids where they have one."""
 
@@ -105,22 +120,9 @@ class Incident:
         return self.id
 
     @classmethod
-    def declare(
-        cls,
-        id: str,
-        title: str,
-        severity: Severity,
-        *,
-        by: Person,
-        at: datetime,
-        service: str | None = None,
-        detected: datetime | None = None,
-        source: str = "slack",
-        drill: bool = False,
-        facts: Mapping[str, object] | None = None,
-    ) -> Changed:
-        """A new incident. `detected` is when the alert began, if an alert told of it."""
-        title = " ".join(title.split())
+    def declare(cls, id: str, declaration: Declaration) -> Changed:
+        """A new incident, and the event that declares it. Raises BadInput for a title that is empty or too long."""
+        title, at, service = " ".join(declaration.title.split()), declaration.at, declaration.service
         if not title:
             raise BadInput("title_missing")
         if len(title) > TITLE_LIMIT:
@@ -128,23 +130,23 @@ class Incident:
         incident = cls(
             id=id,
             title=title,
-            severity=severity,
-            declared_by=by,
+            severity=declaration.severity,
+            declared_by=declaration.by,
             service=service,
-            source=source,
-            drill=drill,
-            milestones={Milestone.DETECTED: min(detected or at, at), Milestone.DECLARED: at},
+            source=declaration.source,
+            drill=declaration.drill,
+            milestones={Milestone.DETECTED: min(declaration.detected or at, at), Milestone.DECLARED: at},
             impact=Impact(services=(service,) if service else ()),
             updated_at=at,
         )
-        told = {
+        facts = {
             "title": title,
-            "severity": severity.value,
+            "severity": declaration.severity.value,
             "service": service,
-            "source": source,
-            **(facts or {}),
+            "source": declaration.source,
+            **declaration.facts,
         }
-        return incident, TimelineEvent(Kind.DECLARED, at, by, told)
+        return incident, TimelineEvent(Kind.DECLARED, at, declaration.by, facts)
 
     def opened_in(self, channel: str, name: str, *, by: Person, at: datetime) -> Changed:
         return replace(self, channel=channel), TimelineEvent(
@@ -187,7 +189,7 @@ class Incident:
         return replace(self, status=Status.CLOSED), TimelineEvent(Kind.CLOSED, at, by)
 
     def with_severity(self, severity: Severity, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         if severity is self.severity:
             raise WrongState("same_severity", incident=self.id, severity=severity.value)
         facts = {"before": self.severity.value, "after": severity.value}
@@ -195,7 +197,7 @@ class Incident:
 
     def assign(self, role: Role, to: str, *, by: Person, at: datetime) -> Changed:
         """Give `role` to the Slack user id `to`."""
-        self._must_not_be_closed()
+        self._require_not_closed()
         if self.roles.get(role) == to:
             raise WrongState("same_role", incident=self.id, role=role.value, person=to)
         facts = {"role": role.value, "before": self.roles.get(role), "after": to}
@@ -203,22 +205,22 @@ class Incident:
 
     def update(self, words: str, *, by: Person, at: datetime) -> Changed:
         """Tell everybody how it stands; the clock of the next update that is due starts again."""
-        self._must_not_be_closed()
-        told = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
-        return replace(self, updated_at=at), told
+        self._require_not_closed()
+        event = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
+        return replace(self, updated_at=at), event
 
     def note(self, words: str, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         return self, TimelineEvent(Kind.NOTE, at, by, {"text": text(words, "text_missing")})
 
     def add_message(self, words: str, link: str | None, author: str, *, by: Person, at: datetime) -> Changed:
         """Put a message that somebody wrote in the channel on the timeline."""
-        self._must_not_be_closed()
+        self._require_not_closed()
         facts = {"text": text(words, "message_empty"), "link": link, "author": author}
         return self, TimelineEvent(Kind.MESSAGE_ADDED, at, by, facts)
 
     def with_impact(self, impact: Impact, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         facts = {
             "users": impact.users,
             "services": list(impact.services),
@@ -228,7 +230,7 @@ class Incident:
         return replace(self, impact=impact), TimelineEvent(Kind.IMPACT_SET, at, by, facts)
 
     def with_cause(self, cause: Cause, *, by: Person, at: datetime) -> Changed:
-        self._must_not_be_closed()
+        self._require_not_closed()
         facts = {
             "primary": cause.primary,
             "contributing": list(cause.contributing),
@@ -237,7 +239,7 @@ class Incident:
         }
         return replace(self, cause=cause), TimelineEvent(Kind.CAUSE_SET, at, by, facts)
 
-    def happened(self, kind: Kind, facts: Mapping[str, object], *, by: Person, at: datetime) -> Changed:
+    def with_event(self, kind: Kind, facts: Mapping[str, object], *, by: Person, at: datetime) -> Changed:
         """Something that the timeline must tell and that changes nothing of the incident itself."""
         return self, TimelineEvent(kind, at, by, facts)
 
@@ -248,12 +250,12 @@ class Incident:
         changed = replace(self, status=status, milestones=milestones, updated_at=at)
         return changed, TimelineEvent(kind, at, by)
 
-    def _must_not_be_closed(self) -> None:
+    def _require_not_closed(self) -> None:
         if self.status is Status.CLOSED:
             raise WrongState("incident_closed", incident=self.id)
 
 
-def via(source: str, changed: Changed) -> Changed:
+def with_source(source: str, changed: Changed) -> Changed:
     """The same change, made elsewhere than in Slack: its event says where."""
     incident, event = changed
     return incident, replace(event, facts={**event.facts, "source": source})

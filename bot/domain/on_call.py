@@ -29,3 +29,33 @@ class Rota:
     as_of: datetime | None
     problem: BotError | None = None
     contact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PagerDutyAgent:
+    """Who did something in PagerDuty: a user, or an integration or service (by `type`)."""
+
+    id: str
+    type: str
+    name: str | None
+
+    @property
+    def is_person(self) -> bool:
+        """Our own calls come back with an integration or a service as their agent."""
+        return self.type.startswith("user")
+
+
+@dataclass(frozen=True, slots=True)
+class PageEvent:
+    """What happened to an incident of PagerDuty; `kind` is triggered, acknowledged, resolved and so on."""
+
+    id: str
+    kind: str
+    incident_id: str
+    title: str
+    note: str
+    urgency: str | None
+    dedup_key: str | None
+    url: str | None
+    assignees: tuple[str, ...]
+    agent: PagerDutyAgent | None

@@ -50,6 +50,15 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a runbook asks of the approval of a step: at least so many people, of this role, within this time."""
+
+    approvals: int = 0
+    role: str | None = None
+    expires: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Needed:
     """What must come before an action is performed: so many approvals by people with this role, within this time."""
 
@@ -76,12 +85,9 @@ class Policy:
         risk: Risk,
         environment: str,
         at: datetime,
-        *,
-        role: str | None = None,
-        approvals: int | None = None,
-        expires: timedelta | None = None,
+        asked: Asked = Asked(),
     ) -> Needed:
-        """What this action needs here and now. A runbook may ask for more (`role`, `approvals`), never for less."""
+        """What this action needs here and now. A runbook may ask for more, never for less."""
         count: int | None = None
         for rule in self.rules:
             if rule.fits(action, environment):
@@ -90,9 +96,9 @@ class Policy:
         count = APPROVALS[risk] if count is None else count
         if risk is not Risk.READ and self.window(at):
             count = max(count, 1)
-        if role is not None:
+        if asked.role is not None:
             count = max(count, 1)
-        return Needed(risk, max(count, approvals or 0), role or RESPONDER, expires or self.expires)
+        return Needed(risk, max(count, asked.approvals), asked.role or RESPONDER, asked.expires or self.expires)
 
     def window(self, at: datetime) -> Window | None:
         """The freeze window that `at` falls into."""
@@ -116,5 +122,5 @@ class Policy:
     def may_break_glass(self, person: str, severity: Severity | None) -> None:
         """Raises NotAllowed: alone is only allowed to a responder, in an incident that is bad enough."""
         if severity not in self.break_glass:
-            raise NotAllowed("no_break_glass", severities=sorted(one.value for one in self.break_glass))
+            raise NotAllowed("no_break_glass", severities=sorted(level.value for level in self.break_glass))
         self.may_run(person, Risk.CHANGE)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.people import Person
-from bot.domain.snapshot import Change, Direction, Effect, Measure, Snapshot, Verdict, compare, effect
+from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
 from bot.domain.timeline import Kind, TimelineEvent
 
 # What the report itself brings about is not part of its story: writing it again must give the same.
@@ -38,7 +38,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class MilestoneReached:
     """A milestone: when, and how long after the detection and after the milestone before.
 
     `at` is None while it has not been reached. `skipped` when nobody said so: it was taken as done with a later one.
@@ -108,7 +108,7 @@ class Report:
 
     incident: Incident
     as_of: datetime
-    milestones: tuple[Reached, ...]
+    milestones: tuple[MilestoneReached, ...]
     reopenings: tuple[Reopening, ...]
     response: Goal
     recovery: Goal
@@ -121,7 +121,7 @@ class Report:
     figures: tuple[FigureRow, ...]
     first: Snapshot | None
     last: Snapshot | None
-    effect: Effect
+    effect: Assessment
     charts: tuple[Chart, ...]
     people: tuple[Contribution, ...]
     pages: tuple[TimelineEvent, ...]
@@ -131,22 +131,22 @@ class Report:
     unknown: tuple[str, ...]
 
     @property
-    def still_out(self) -> tuple[Measure, ...]:
+    def still_out(self) -> tuple[MetricDefinition, ...]:
         """The figures that were out of bounds at the last snapshot."""
         return tuple(row.change.after for row in self.figures if row.change.after.verdict is Verdict.BREACH)
 
     @property
     def next_due(self) -> FollowUp | None:
         """The follow-up that is due first of those that are not done."""
-        waiting = [one for one in self.followups if one.state is not FollowUpState.DONE and one.due]
-        return min(waiting, key=lambda one: (one.due, one.id), default=None)
+        waiting = [followup for followup in self.followups if followup.state is not FollowUpState.DONE and followup.due]
+        return min(waiting, key=lambda followup: (followup.due, followup.id), default=None)
 
     @property
     def done(self) -> int:
-        return sum(one.state is FollowUpState.DONE for one in self.followups)
+        return sum(followup.state is FollowUpState.DONE for followup in self.followups)
 
 
-def build(
+def build_report(
     incident: Incident,
     timeline: Sequence[TimelineEvent],
     followups: Sequence[FollowUp],
@@ -192,7 +192,7 @@ def build(
         figures=tuple(FigureRow(change, _worst(change, snapshots, start)) for change in changes),
         first=first,
         last=last,
-        effect=effect(changes) if changes else Effect.UNKNOWN,
+        effect=assess(changes) if changes else Assessment.UNKNOWN,
         charts=tuple(charts),
         people=tuple(_people(incident, story)),
         pages=tuple(event for event in story if event.kind in _PAGING),
@@ -205,16 +205,16 @@ def build(
 
 def _milestones(
     incident: Incident, story: Sequence[TimelineEvent], evidence: Mapping[int, Evidence]
-) -> Iterable[Reached]:
+) -> Iterable[MilestoneReached]:
     start = before = incident.milestones[Milestone.DETECTED]
     after_reopening = max((event.seq for event in story if event.kind is Kind.REOPENED), default=0)
     for milestone in Milestone:
         at = incident.milestones.get(milestone)
-        told = [event for event in story if event.kind is _EVENT_OF[milestone]]
+        reached = [event for event in story if event.kind is _EVENT_OF[milestone]]
         if milestone in (Milestone.MITIGATED, Milestone.RESOLVED):
-            told = [event for event in told if event.seq > after_reopening]
-        event = told[-1] if told and at else None
-        yield Reached(
+            reached = [event for event in reached if event.seq > after_reopening]
+        event = reached[-1] if reached and at else None
+        yield MilestoneReached(
             milestone=milestone,
             at=at,
             since_start=at - start if at else None,
@@ -250,18 +250,22 @@ def _ends(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snapshot | No
     if not snapshots:
         return None, None
     first = snapshots[0]
-    same = [one for one in snapshots[1:] if (one.board, one.service) == (first.board, first.service)]
+    same = [
+        snapshot for snapshot in snapshots[1:] if (snapshot.board, snapshot.service) == (first.board, first.service)
+    ]
     return first, same[-1] if same else None
 
 
 def _worst(change: Change, snapshots: Sequence[Snapshot], start: datetime) -> float | None:
     """The worst value that any snapshot saw of this figure since the incident began."""
     query = change.after.query
-    seen = [value for one in snapshots for series in one.of(query) for at, value in series.points if at >= start]
-    figures = (figure for one in snapshots for figure in one.figures)
-    seen += [figure.value for figure in figures if figure.query == query and figure.value is not None]
+    values = [
+        value for snapshot in snapshots for series in snapshot.of(query) for at, value in series.points if at >= start
+    ]
+    figures = (figure for snapshot in snapshots for figure in snapshot.figures)
+    values += [figure.value for figure in figures if figure.query == query and figure.value is not None]
     pick: Callable[[list[float]], float] = min if change.after.direction is Direction.BELOW else max
-    return pick(seen) if seen else None
+    return pick(values) if values else None
 
 
 def _people(incident: Incident, story: Sequence[TimelineEvent]) -> Iterable[Contribution]:
@@ -290,4 +294,4 @@ def _unknown(incident: Incident, followups: Sequence[FollowUp]) -> Iterable[str]
         "lessons": cause.lessons,
         "followups": followups or incident.status is Status.CLOSED,
     }
-    return (name for name, known in facts.items() if not known)
+    return (name for name, fact in facts.items() if not fact)

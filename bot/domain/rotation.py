@@ -32,8 +32,12 @@ class Rotations:
     @classmethod
     def at(cls, now: datetime, planned: Iterable[Rotation]) -> Rotations:
         planned = list(planned)
-        known = sorted(((one.due_at, one) for one in planned if one.due_at), key=lambda pair: pair[0])
-        later = (one for at, one in known if at > now)
+        dated = sorted(
+            ((rotation.due_at, rotation) for rotation in planned if rotation.due_at), key=lambda pair: pair[0]
+        )
+        later = (rotation for at, rotation in dated if at > now)
         return cls(
-            [one for at, one in known if at <= now], next(later, None), [one for one in planned if one.due_at is None]
+            [rotation for at, rotation in dated if at <= now],
+            next(later, None),
+            [one for one in planned if one.due_at is None],
         )

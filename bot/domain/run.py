@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from bot.domain.errors import NotFound
+from bot.domain.incident import Incident
 from bot.domain.people import Person
-from bot.domain.snapshot import Effect as Verdict
+from bot.domain.snapshot import Assessment as Verdict
 
 
 class RunState(StrEnum):
@@ -83,7 +84,7 @@ class StepRun:
     ended_at: datetime | None = None
 
     @property
-    def touched(self) -> bool:
+    def may_have_changed(self) -> bool:
         """Whether something outside may be other than before because of this step."""
         return bool(self.effects) and self.began_at is not None and self.state is not StepState.UNDONE
 
@@ -119,17 +120,47 @@ class Run:
         return next(step for step in self.steps if step.id == id)
 
 
-def run_id(cause: str) -> str:
+@dataclass(frozen=True, slots=True)
+class StepRef:
+    """A step of a run, with the digest of exactly what it would do; a button carries it as `run|step|digest`."""
+
+    run_id: str
+    step_id: str
+    digest: str
+
+    @classmethod
+    def parse(cls, value: str) -> StepRef:
+        """Raises ValueError for what no button of ours carries."""
+        run_id, step_id, digest = value.split("|")
+        return cls(run_id, step_id, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Who asks for a run, from where, and for which incident.
+
+    The same `idempotency_key` again finds the run that was started first. `environment` None leaves it to the runbook.
+    """
+
+    by: Person
+    idempotency_key: str
+    incident: Incident | None = None
+    channel: str | None = None
+    environment: str | None = None
+    dry_run: bool = False
+
+
+def run_id(idempotency_key: str) -> str:
     """The id of the run that this call begins: the same call again finds the same run."""
-    return f"R-{hashlib.sha256(cause.encode()).hexdigest()[:6]}"
+    return f"R-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:6]}"
 
 
-def id_meant(written: str) -> str:
+def normalize_run_id(written: str) -> str:
     """The id of a run as people write it: `3fa91c`, `r-3FA91C`."""
     return f"R-{written.strip().lower().removeprefix('r-')}"
 
 
-def following(failed: str) -> str:
+def on_failure_key(failed: str) -> str:
     """What causes the run that follows the failure of another one."""
     return f"{failed}/on-failure"
 
@@ -183,5 +214,5 @@ class Approval:
         """The state once this decision counts too."""
         if decision.verdict is not ApprovalState.APPROVED:
             return decision.verdict
-        given = {one.person for one in (*self.decisions, decision) if one.verdict is ApprovalState.APPROVED}
+        given = {d.person for d in (*self.decisions, decision) if d.verdict is ApprovalState.APPROVED}
         return ApprovalState.APPROVED if len(given) >= self.needed else ApprovalState.WAITING

@@ -10,12 +10,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.domain.spans import span
+from bot.domain.times import parse_duration
+from bot.domain.translated import Translated
 
-Span = Annotated[timedelta, BeforeValidator(span)]
-LANGUAGES = ("es", "en")
+Span = Annotated[timedelta, BeforeValidator(parse_duration)]
 STANDARD = ("undo", "stop")  # what may follow a failure beside another runbook
-Title = dict[Literal["es", "en"], str]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 InputType = Literal["string", "integer", "number", "boolean", "choice", "service", "environment"]
 
@@ -43,7 +42,7 @@ class Input(_Part):
     """What a run may be told. `options` belong to the type `choice`."""
 
     type: InputType = "string"
-    description: Title = Field(default_factory=dict)
+    description: Translated = Field(default_factory=dict)
     default: Any = None
     required: bool = False
     options: list[str] = Field(default_factory=list)
@@ -95,7 +94,7 @@ class Step(_Part):
     """One action with its parameters."""
 
     id: Name
-    title: Title = Field(default_factory=dict)
+    title: Translated = Field(default_factory=dict)
     uses: str = Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     if_: str | None = Field(None, alias="if")
@@ -119,8 +118,8 @@ class Runbook(_Part):
     """
 
     name: Name
-    title: Title
-    description: Title = Field(default_factory=dict)
+    title: Translated
+    description: Translated = Field(default_factory=dict)
     triggers: list[Trigger] = Field(default_factory=list)
     environment: Name | None = None
     inputs: dict[str, Input] = Field(default_factory=dict)
@@ -129,11 +128,11 @@ class Runbook(_Part):
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Runbook:
-        seen: set[str] = set()
+        ids: set[str] = set()
         for step in self.steps:
-            if step.id in seen:
+            if step.id in ids:
                 raise ValueError(f"two steps are called `{step.id}`")
-            seen.add(step.id)
+            ids.add(step.id)
         return self
 
     def to_json(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Trend(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Effect(StrEnum):
+class Assessment(StrEnum):
     """What happened, all figures taken together, between two snapshots."""
 
     HELPED = "helped"
@@ -50,7 +50,7 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class MetricDefinition:
     """What is measured. `query` is its name in the catalogue, or PromQL; `title` is by language."""
 
     query: str
@@ -62,7 +62,7 @@ class Measure:
     def in_language(self, locale: str) -> str:
         return self.title.get(locale) or self.query
 
-    def breached_by(self, value: float) -> bool:
+    def is_breached_by(self, value: float) -> bool:
         """Whether `value` lies on the bad side; on the threshold itself it does not."""
         if self.threshold is None:
             return False
@@ -93,7 +93,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure(Measure):
+class MetricResult(MetricDefinition):
     """A measure with its value at the snapshot's moment. None is unknown: no data, NaN or infinity.
 
     `normal` is the median of the window until the incident began. Of a query with several series the worst one
@@ -111,7 +111,7 @@ class Figure(Measure):
             return Verdict.UNKNOWN
         if self.threshold is None:
             return Verdict.NO_THRESHOLD
-        return Verdict.BREACH if self.breached_by(self.value) else Verdict.OK
+        return Verdict.BREACH if self.is_breached_by(self.value) else Verdict.OK
 
     @property
     def change(self) -> float | None:
@@ -123,17 +123,19 @@ class Figure(Measure):
         return (self.value - self.normal) / abs(self.normal) * 100
 
 
-def measured(measure: Measure, series: Sequence[Series], at: datetime, calm_until: datetime) -> Figure:
+def build_result(
+    measure: MetricDefinition, series: Sequence[Series], at: datetime, calm_until: datetime
+) -> MetricResult:
     """The figure of a measure from its series: the worst one's value at `at`, its normal before `calm_until`."""
-    facts = {one.name: getattr(measure, one.name) for one in fields(Measure)} | {"count": len(series)}
-    known = [(value, one) for one in series if (value := one.at(at)) is not None]
-    if known:
+    facts = {f.name: getattr(measure, f.name) for f in fields(MetricDefinition)} | {"count": len(series)}
+    valued = [(value, s) for s in series if (value := s.at(at)) is not None]
+    if valued:
         pick = min if measure.direction is Direction.BELOW else max
-        value, worst = pick(known, key=lambda pair: pair[0])
-        return Figure(**facts, value=value, normal=worst.median(calm_until), label=worst.label)
+        value, worst = pick(valued, key=lambda pair: pair[0])
+        return MetricResult(**facts, value=value, normal=worst.median(calm_until), label=worst.label)
     if len(series) == 1:
-        return Figure(**facts, normal=series[0].median(calm_until), label=series[0].label)
-    return Figure(**facts)
+        return MetricResult(**facts, normal=series[0].median(calm_until), label=series[0].label)
+    return MetricResult(**facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Missing:
     `temporary`: asking again later may help.
     """
 
-    measure: Measure
+    measure: MetricDefinition
     error: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     temporary: bool = False
@@ -162,7 +164,7 @@ class Snapshot:
     at: datetime
     window: timedelta
     calm_until: datetime
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[MetricResult, ...] = ()
     series: tuple[Series, ...] = ()
     missing: tuple[Missing, ...] = ()
 
@@ -171,12 +173,12 @@ class Snapshot:
         return self.at - self.window
 
     @property
-    def worth_asking_again(self) -> bool:
-        return any(one.temporary for one in self.missing)
+    def is_temporarily_incomplete(self) -> bool:
+        return any(missing.temporary for missing in self.missing)
 
     def of(self, query: str) -> tuple[Series, ...]:
         """The series of one query."""
-        return tuple(one for one in self.series if one.query == query)
+        return tuple(series for series in self.series if series.query == query)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON. Times are ISO 8601, a point is `[seconds since 1970, value]`.
@@ -189,17 +191,17 @@ class Snapshot:
             "at": self.at.isoformat(),
             "window": self.window.total_seconds(),
             "calm_until": self.calm_until.isoformat(),
-            "figures": [figure_json(figure) for figure in self.figures],
+            "figures": [metric_json(figure) for figure in self.figures],
             "series": [
                 {
-                    "query": one.query,
-                    "step": one.step,
-                    "points": [[at.timestamp(), value] for at, value in one.points],
-                    "label": one.label,
+                    "query": series.query,
+                    "step": series.step,
+                    "points": [[at.timestamp(), value] for at, value in series.points],
+                    "label": series.label,
                 }
-                for one in self.series
+                for series in self.series
             ],
-            "missing": [asdict(one) for one in self.missing],
+            "missing": [asdict(missing) for missing in self.missing],
         }
 
     @classmethod
@@ -210,39 +212,39 @@ class Snapshot:
             at=datetime.fromisoformat(content["at"]),
             window=timedelta(seconds=content["window"]),
             calm_until=datetime.fromisoformat(content["calm_until"]),
-            figures=tuple(_figure_from(one) for one in content["figures"]),
+            figures=tuple(_metric_from(raw) for raw in content["figures"]),
             series=tuple(
-                Series(**one | {"points": tuple((datetime.fromtimestamp(at, UTC), v) for at, v in one["points"])})
-                for one in content["series"]
+                Series(**raw | {"points": tuple((datetime.fromtimestamp(at, UTC), v) for at, v in raw["points"])})
+                for raw in content["series"]
             ),
-            missing=tuple(Missing(**one | {"measure": _measure_from(one["measure"])}) for one in content["missing"]),
+            missing=tuple(Missing(**raw | {"measure": _definition_from(raw["measure"])}) for raw in content["missing"]),
         )
 
 
-def figure_json(figure: Figure) -> dict[str, Any]:
+def metric_json(figure: MetricResult) -> dict[str, Any]:
     """A figure as plain JSON, with its verdict and its change since normal."""
     return asdict(figure) | {"verdict": figure.verdict.value, "change": figure.change}
 
 
-def _figure_from(content: Mapping[str, Any]) -> Figure:
-    return Figure(**_facts(Figure, content))
+def _metric_from(content: Mapping[str, Any]) -> MetricResult:
+    return MetricResult(**_facts(MetricResult, content))
 
 
-def _measure_from(content: Mapping[str, Any]) -> Measure:
-    return Measure(**_facts(Measure, content))
+def _definition_from(content: Mapping[str, Any]) -> MetricDefinition:
+    return MetricDefinition(**_facts(MetricDefinition, content))
 
 
-def _facts(kind: type[Measure], content: Mapping[str, Any]) -> dict[str, Any]:
-    known = {one.name: content[one.name] for one in fields(kind)}
-    return known | {"direction": Direction(known["direction"])}
+def _facts(kind: type[MetricDefinition], content: Mapping[str, Any]) -> dict[str, Any]:
+    values = {f.name: content[f.name] for f in fields(kind)}
+    return values | {"direction": Direction(values["direction"])}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One figure in two snapshots."""
 
-    before: Figure
-    after: Figure
+    before: MetricResult
+    after: MetricResult
     trend: Trend
 
 
@@ -256,12 +258,12 @@ def compare(before: Snapshot, after: Snapshot, tolerance: float = TOLERANCE) -> 
     )
 
 
-def trend(before: Figure, after: Figure, tolerance: float = TOLERANCE) -> Trend:
+def trend(before: MetricResult, after: MetricResult, tolerance: float = TOLERANCE) -> Trend:
     """Crossing the threshold always counts; anything else only beyond the tolerance."""
     if before.value is None or after.value is None:
         return Trend.UNKNOWN
-    if after.threshold is not None and before.breached_by(before.value) != after.breached_by(after.value):
-        return Trend.WORSE if after.breached_by(after.value) else Trend.BETTER
+    if after.threshold is not None and before.is_breached_by(before.value) != after.is_breached_by(after.value):
+        return Trend.WORSE if after.is_breached_by(after.value) else Trend.BETTER
     difference = after.value - before.value
     if abs(difference) <= tolerance * max(abs(before.value), abs(after.threshold or 0)):
         return Trend.SAME
@@ -271,14 +273,14 @@ def trend(before: Figure, after: Figure, tolerance: float = TOLERANCE) -> Trend:
     return Trend.WORSE if rose is (after.direction is Direction.ABOVE) else Trend.BETTER
 
 
-def effect(changes: Sequence[Change]) -> Effect:
+def assess(changes: Sequence[Change]) -> Assessment:
     """Whether it helped. Only figures that are out of bounds before or after say so: what was well may move."""
-    concerned = [one for one in changes if Verdict.BREACH in (one.before.verdict, one.after.verdict)]
-    trends = {one.trend for one in concerned}
+    concerned = [change for change in changes if Verdict.BREACH in (change.before.verdict, change.after.verdict)]
+    trends = {change.trend for change in concerned}
     if {Trend.BETTER, Trend.WORSE} <= trends:
-        return Effect.MIXED
+        return Assessment.MIXED
     if Trend.WORSE in trends:
-        return Effect.WORSE
-    if Trend.UNKNOWN in trends or all(one.trend is Trend.UNKNOWN for one in changes):
-        return Effect.UNKNOWN
-    return Effect.HELPED if Trend.BETTER in trends else Effect.NO_EFFECT
+        return Assessment.WORSE
+    if Trend.UNKNOWN in trends or all(change.trend is Trend.UNKNOWN for change in changes):
+        return Assessment.UNKNOWN
+    return Assessment.HELPED if Trend.BETTER in trends else Assessment.NO_EFFECT

@@ -6,7 +6,7 @@ Everything is counted from milestones, which people and alerts set, never from w
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,6 +14,7 @@ from statistics import fmean, median, quantiles
 from typing import NamedTuple
 
 from bot.domain.incident import Severity
+from bot.domain.run import RunState, StepState
 
 
 class Record(NamedTuple):
@@ -29,7 +30,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Distribution:
     """How durations are spread: over how many, their mean, median and 90th percentile."""
 
     count: int
@@ -38,7 +39,7 @@ class Spread:
     p90: timedelta
 
     @classmethod
-    def of(cls, spans: Iterable[float]) -> Spread | None:
+    def of(cls, spans: Iterable[float]) -> Distribution | None:
         """Of durations in seconds; None when there are none: a figure of nothing is unknown, not zero.
 
         The percentile is interpolated linearly between neighbours, as PostgreSQL's `percentile_cont` does.
@@ -51,10 +52,10 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measurement:
     """One of the three figures, with what the team wants its mean to be."""
 
-    spread: Spread | None
+    spread: Distribution | None
     target: timedelta | None
     higher_is_better: bool = False
 
@@ -97,13 +98,13 @@ class Statistics:
     by_severity: Mapping[Severity, int]
     unacknowledged: int
     unresolved: int
-    mtta: Figure
-    mttr: Figure
-    mtbf: Figure
+    mtta: Measurement
+    mttr: Measurement
+    mtbf: Measurement
     months: Sequence[Month]
 
 
-def measure(
+def compute(
     records: Sequence[Record],
     targets: Targets,
     *,
@@ -133,9 +134,11 @@ def measure(
         by_severity={severity: counts[severity] for severity in Severity},
         unacknowledged=len(records) - len(to_acknowledge),
         unresolved=len(records) - len(to_resolve),
-        mtta=Figure(Spread.of(to_acknowledge), targets.mtta),
-        mttr=Figure(Spread.of(to_resolve), targets.mttr),
-        mtbf=Figure(Spread.of(later - start for start, later in pairwise(starts)), targets.mtbf, higher_is_better=True),
+        mtta=Measurement(Distribution.of(to_acknowledge), targets.mtta),
+        mttr=Measurement(Distribution.of(to_resolve), targets.mttr),
+        mtbf=Measurement(
+            Distribution.of(later - start for start, later in pairwise(starts)), targets.mtbf, higher_is_better=True
+        ),
         months=_months(records),
     )
 
@@ -155,10 +158,79 @@ def _months(records: Iterable[Record]) -> list[Month]:
         first = datetime(year, month, 1, tzinfo=UTC)
         while months and (quiet := _next_month(months[-1].first)) < first:
             months.append(Month(quiet, 0, None))
-        spread = Spread.of(_to_resolve(began[year, month]))
+        spread = Distribution.of(_to_resolve(began[year, month]))
         months.append(Month(first, len(began[year, month]), spread.mean if spread else None))
     return months
 
 
 def _next_month(first: datetime) -> datetime:
     return (first + timedelta(days=32)).replace(day=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A step that changed the version that runs (or tried to), and what became of its run."""
+
+    run: str
+    run_state: RunState
+    uses: str
+    state: StepState
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share in per cent (None: of nothing), and the limit that the team wants it to be above or below."""
+
+    percent: float | None
+    target: float
+    higher_is_better: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """None when there is no share."""
+        if self.percent is None:
+            return None
+        return self.percent > self.target if self.higher_is_better else self.percent < self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Deployments:
+    """`count` runs deployed; `success` and `rolled_back` are shares of them."""
+
+    count: int
+    success: Share
+    rolled_back: Share
+
+
+def compute_deployments(
+    attempts: Iterable[Attempt],
+    deploying: Collection[str],
+    rolling_back: Collection[str],
+    *,
+    success: float,
+    rollback: float,
+) -> Deployments:
+    """The figures of ended runs; a run counts once, however many steps it deployed in.
+
+    It succeeded when it came to its end. A deployment is rolled back by the undo of its own run, or by a later run of
+    an action of `rolling_back`; the share is what DORA calls the change fail rate, seen from what was done about it
+    (N. Forsgren and others, *Accelerate*). `success` and `rollback` are the targets, in per cent.
+    """
+    attempts_seen = list(attempts)
+    deployed = {attempt.run: attempt.run_state for attempt in attempts_seen if attempt.uses in deploying}
+    undone = {
+        attempt.run for attempt in attempts_seen if attempt.uses in deploying and attempt.state is StepState.UNDONE
+    }
+    rolled = {
+        attempt.run for attempt in attempts_seen if attempt.uses in rolling_back and attempt.state is StepState.DONE
+    }
+    succeeded = sum(state is RunState.SUCCEEDED for state in deployed.values())
+    return Deployments(
+        len(deployed),
+        Share(_percent(succeeded, len(deployed)), success, higher_is_better=True),
+        Share(_percent(len(undone | rolled), len(deployed)), rollback),
+    )
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None

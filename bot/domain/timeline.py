@@ -88,7 +88,7 @@ class TimelineEvent:
         return hashlib.sha256(f"{after}\n{canonical}".encode()).hexdigest()
 
 
-def first_broken(incident_id: str, events: Iterable[TimelineEvent]) -> int | None:
+def first_broken_link(incident_id: str, events: Iterable[TimelineEvent]) -> int | None:
     """The number of the first event that does not fit the chain, or None when the chain holds.
 
     `events` must be in order of `seq`. A changed, removed or inserted event breaks the chain from there on.

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 
 from bot.domain.errors import Refused, Unavailable
+from bot.integrations.base import HttpClient
 from bot.integrations.effects import effect
-from bot.integrations.session import HttpClient
 
 SERVICE = "Alertmanager"
 
@@ -42,11 +42,14 @@ class Alertmanager(HttpClient):
     ) -> str:
         """Silence alerts; gives the id. `key` stands in the comment: the same key again finds the first one."""
         mark = f"[{key}]"
-        for known in await self._ask("GET", "/silences"):
-            if known.get("comment", "").endswith(mark) and known.get("status", {}).get("state") != "expired":
-                return str(known["id"])
+        for existing in await self._ask("GET", "/silences"):
+            if existing.get("comment", "").endswith(mark) and existing.get("status", {}).get("state") != "expired":
+                return str(existing["id"])
         body = {
-            "matchers": [{"name": one.name, "value": one.value, "isRegex": False, "isEqual": True} for one in matchers],
+            "matchers": [
+                {"name": matcher.name, "value": matcher.value, "isRegex": False, "isEqual": True}
+                for matcher in matchers
+            ],
             "startsAt": begins.isoformat(),
             "endsAt": ends.isoformat(),
             "createdBy": by,
@@ -65,12 +68,12 @@ class Alertmanager(HttpClient):
     async def state(self, id: str) -> str | None:
         """active, pending or expired; None when there is no such silence."""
         try:
-            found = await self._ask("GET", f"/silence/{id}")
+            silence = await self._ask("GET", f"/silence/{id}")
         except Refused as problem:
             if problem.facts.get("status") == 404:
                 return None
             raise
-        return str(found["status"]["state"])
+        return str(silence["status"]["state"])
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:

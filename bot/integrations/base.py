@@ -1,13 +1,17 @@
-"""What the integrations share: deadlines for libraries that block, and patience with remotes that fail."""
+"""How it is named that a remote failed, for the clients that are built on requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
 
+import aiohttp
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -17,16 +21,67 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from bot.domain.errors import Unavailable
-from bot.tasks import turn
+from bot.domain.errors import Refused, Unavailable
+from bot.tasks import yield_to_requests
+
+REASON_LIMIT = 300
 
 T = TypeVar("T")
-
-LONGEST_WAIT = 30.0
-_backoff = wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT)
-
+MAX_BACKOFF_SECONDS = 30.0
+_backoff = wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS)
 # A thread that hangs past its deadline is left behind until its socket times out; the pool is wide enough for that.
 _threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="blocking-client")
+
+
+def connection_error(service: str, what: str, problem: BaseException, *, seconds: float, writes: bool) -> Unavailable:
+    """What a connection's failure means. `writes`: it may have been done all the same, unless it was never sent."""
+    causes = list(_causes(problem))
+    never_sent = any(isinstance(cause, ConnectionRefusedError | socket.gaierror) for cause in causes)
+    uncertain = {"uncertain": True} if writes and not never_sent else {}
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return Unavailable("timed_out", service=service, what=what, seconds=seconds, **uncertain)
+    generator = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    return Unavailable(
+        "unreachable", service=service, what=what, why=next(generator, type(problem).__name__), **uncertain
+    )
+
+
+def invalid_response(service: str, what: str, *, writes: bool) -> Unavailable:
+    """An answer that cannot be understood: a proxy's page, half a JSON, a missing field."""
+    uncertain = {"uncertain": True} if writes else {}
+    return Unavailable("nonsense", service=service, what=what, **uncertain)
+
+
+def http_error(
+    service: str, what: str, status: int, why: str, *, retry_after: float | None = None, writes: bool
+) -> Unavailable | Refused:
+    """What an HTTP status of 400 or more means; `why` is in the remote's own words."""
+    if status == 429 or retry_after is not None:
+        wait = 30.0 if retry_after is None else retry_after
+        return Unavailable("rate_limited", service=service, what=what, status=status, retry_after=wait)
+    reason = why[:REASON_LIMIT]
+    if status >= 500 or status == 408:
+        uncertain = {"uncertain": True} if writes else {}
+        return Unavailable("unreachable", service=service, what=what, status=status, why=f"HTTP {status}", **uncertain)
+    return Refused("refused", service=service, what=what, status=status, why=reason or f"HTTP {status}")
+
+
+def parse_retry_after(headers: Mapping[str, str], *names: str) -> float | None:
+    """The first of these headers that holds a number of seconds."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    for name in names:
+        if re.fullmatch(r"\d+(\.\d+)?", value := lower.get(name.lower(), "").strip()):
+            return float(value)
+    return None
+
+
+def _causes(problem: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = problem
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 async def in_thread(call: Callable[..., T], *args: object, deadline: float, service: str, **kwargs: object) -> T:
@@ -39,11 +94,11 @@ async def in_thread(call: Callable[..., T], *args: object, deadline: float, serv
         raise Unavailable("timed_out", service=service, seconds=deadline, uncertain=True) from slow
 
 
-async def patiently(
+async def retry(
     call: Callable[[], Awaitable[T]],
-    patience: timedelta | None = None,
+    give_up_after: timedelta | None = None,
     *,
-    waiting: Callable[[Unavailable], Awaitable[None]] | None = None,
+    on_retry: Callable[[Unavailable], Awaitable[None]] | None = None,
 ) -> T:
     """The result of `call`, tried again while it raises Unavailable, for `patience` (None: for ever).
 
@@ -53,17 +108,17 @@ async def patiently(
     """
 
     async def attempt() -> T:  # a coroutine function, by which tenacity knows that it must await
-        await turn()
+        await yield_to_requests()
         return await call()
 
     async def about_to_wait(state: RetryCallState) -> None:
         problem = state.outcome and state.outcome.exception()
-        if waiting and isinstance(problem, Unavailable):
-            await waiting(problem)
+        if on_retry and isinstance(problem, Unavailable):
+            await on_retry(problem)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Unavailable),
-        stop=stop_never if patience is None else stop_before_delay(patience),
+        stop=stop_never if give_up_after is None else stop_before_delay(give_up_after),
         wait=_wait,
         before_sleep=about_to_wait,
         reraise=True,
@@ -73,5 +128,33 @@ async def patiently(
 
 def _wait(state: RetryCallState) -> float:
     problem = state.outcome and state.outcome.exception()
-    asked = problem.retry_after if isinstance(problem, Unavailable) else None
-    return _backoff(state) if asked is None else min(asked, 120.0)
+    requested = problem.retry_after if isinstance(problem, Unavailable) else None
+    return _backoff(state) if requested is None else min(requested, 120.0)
+
+
+class HttpClient:
+    """Can be used inside `async with`; `options` are those of aiohttp's session."""
+
+    service: ClassVar[str]
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._opened = aiohttp.ClientSession(**self._options)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened:
+            await self._opened.close()
+        self._opened = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """Raises Unavailable outside of `async with`."""
+        if self._opened is None:
+            raise Unavailable("unreachable", service=self.service)
+        return self._opened

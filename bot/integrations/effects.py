@@ -26,7 +26,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 
 @contextmanager
-def rehearsal() -> Iterator[Recorder]:
+def dry_run() -> Iterator[Recorder]:
     """Within this, in this task and those it starts, effects are noted and nothing outside changes."""
     recorder = Recorder()
     token = _recorder.set(recorder)
@@ -36,7 +36,7 @@ def rehearsal() -> Iterator[Recorder]:
         _recorder.reset(token)
 
 
-def rehearsing() -> bool:
+def in_dry_run() -> bool:
     return _recorder.get() is not None
 
 

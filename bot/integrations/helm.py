@@ -18,11 +18,14 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+import yaml
+
 from bot.domain.errors import NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
+from bot.yaml_text import LOADER
 
 SERVICE = "Helm"
-GRACE = 15.0
+GRACE_SECONDS = 15.0
 GOOD = ("deployed", "superseded")
 
 
@@ -43,13 +46,13 @@ class Revision:
         return self.status.startswith("pending-")
 
     @property
-    def back_to(self) -> int | None:
+    def rolled_back_to(self) -> int | None:
         """The revision that a rollback went back to: Helm numbers it anew."""
         _, sign, number = self.description.partition("Rollback to ")
         return int(number) if sign and number.isdecimal() else None
 
     @property
-    def good(self) -> bool:
+    def was_deployed(self) -> bool:
         """It was deployed once. A failed one is called superseded too, when going back from it has failed as well."""
         return self.status in GOOD and " failed: " not in self.description
 
@@ -70,8 +73,8 @@ class Helm:
 
     async def history(self, release: str, namespace: str) -> list[Revision]:
         """Oldest first."""
-        said = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)
-        return [_revision(one) for one in _json(said, "history")]
+        output = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)
+        return [_revision(raw) for raw in _json(output, "history")]
 
     async def manifest(self, release: str, namespace: str, revision: int | None = None) -> str:
         which = ["--revision", str(revision)] if revision is not None else []
@@ -107,8 +110,8 @@ class Helm:
         given = [part for name, value in values.items() for part in ("--set", f"{name}={_escaped(value)}")]
         command = ["upgrade", "--install", release, chart, "-n", namespace, "--reset-then-reuse-values", *given]
         if dry_run:
-            said = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
-            new = str(_json(said, "upgrade").get("manifest", ""))
+            output = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
+            new = str(_json(output, "upgrade").get("manifest", ""))
             return _diff(await self._manifest_or_nothing(release, namespace), new)
         waiting = ["--wait", "--timeout", f"{round(wait)}s", "--rollback-on-failure", "--description", description]
         await self._run(*command, "--force-conflicts", *waiting, timeout=wait + self._timeout)
@@ -139,12 +142,12 @@ class Helm:
             return ""
 
     async def _run(self, *arguments: str, timeout: float) -> str:
-        where = ["--kubeconfig", self._kubeconfig] if self._kubeconfig else []
+        kubeconfig = ["--kubeconfig", self._kubeconfig] if self._kubeconfig else []
         try:
             process = await asyncio.create_subprocess_exec(
                 self._binary,
                 *arguments,
-                *where,
+                *kubeconfig,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -153,13 +156,13 @@ class Helm:
             raise Refused("helm_missing", path=self._binary, why=problem.strerror or "") from problem
         try:
             async with asyncio.timeout(timeout):
-                out, said = await process.communicate()
+                out, stderr = await process.communicate()
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
         finally:
             await _end(process)
         if process.returncode != 0:
-            raise _named(arguments, said.decode(errors="replace"))
+            raise _to_bot_error(arguments, stderr.decode(errors="replace"))
         return out.decode()
 
 
@@ -170,7 +173,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(GRACE_SECONDS):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -179,48 +182,52 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def origin(revision: Revision, history: Sequence[Revision]) -> int:
     """The revision in which this one's content came first: a rollback is the same thing again."""
-    known = {one.number: one for one in history}
-    while revision.back_to in known:
-        revision = known[revision.back_to]
+    by_number = {r.number: r for r in history}
+    while revision.rolled_back_to in by_number:
+        revision = by_number[revision.rolled_back_to]
     return revision.number
 
 
-def candidates(history: Sequence[Revision]) -> list[Revision]:
+def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
     """What one may go back to from the present revision, the newest first: what was good and is something else.
 
     What somebody has gone back from was not good, whatever Helm calls it.
     """
     if not history:
         return []
-    origins = [origin(one, history) for one in history]
+    origins = [origin(revision, history) for revision in history]
     left = {before for before, after in pairwise(origins) if after < before}
     away = {*left, origins[-1]}
     return [
-        one for one, from_ in reversed(list(zip(history, origins, strict=True))[:-1]) if one.good and from_ not in away
+        revision
+        for revision, from_ in reversed(list(zip(history, origins, strict=True))[:-1])
+        if revision.was_deployed and from_ not in away
     ]
 
 
-def _revision(one: dict[str, Any]) -> Revision:
-    updated = one.get("updated")
+def _revision(raw: dict[str, Any]) -> Revision:
+    updated = raw.get("updated")
     return Revision(
-        int(one["revision"]),
-        str(one["status"]),
-        str(one.get("chart", "")),
-        str(one.get("app_version", "")),
-        str(one.get("description", "")),
+        int(raw["revision"]),
+        str(raw["status"]),
+        str(raw.get("chart", "")),
+        str(raw.get("app_version", "")),
+        str(raw.get("description", "")),
         datetime.fromisoformat(updated) if updated else None,
     )
 
 
-def _json(said: str, what: str) -> Any:
+def _json(output: str, what: str) -> Any:
     try:
-        return json.loads(said)
+        return json.loads(output)
     except ValueError as problem:
         raise Unavailable("nonsense", service=SERVICE, what=what) from problem
 
 
-def _named(arguments: Sequence[str], said: str) -> NotFound | Refused | Unavailable:
-    why = next((line for line in reversed(said.strip().splitlines()) if line.startswith("Error")), said.strip())[:300]
+def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused | Unavailable:
+    why = next((line for line in reversed(stderr.strip().splitlines()) if line.startswith("Error")), stderr.strip())[
+        :300
+    ]
     if "release: not found" in why or "not found" in why:
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)
     if "another operation" in why:
@@ -238,3 +245,40 @@ def _escaped(value: str) -> str:
 def _diff(before: str, after: str) -> str:
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2)
     return "\n".join(list(lines)[2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A deployment as Helm wants it: None replicas when the chart leaves them to an autoscaler.
+
+    `env` is that of the first container; None for a variable that comes from elsewhere (a secret, a field).
+    """
+
+    replicas: int | None
+    env: Mapping[str, str | None]
+    node_selector: Mapping[str, str]
+
+
+def deployment_in(manifest: str, name: str) -> Installed | None:
+    """The Deployment `name` of a manifest, if there is one. Unavailable when it is no manifest."""
+    try:
+        manifest_object = next(
+            (document for document in yaml.load_all(manifest, LOADER) if _is_deployment(document, name)), None
+        )
+        return _installed(manifest_object["spec"]) if manifest_object else None
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
+        raise Unavailable("nonsense", service="Helm", what="manifest") from problem
+
+
+def _is_deployment(document: Any, name: str) -> bool:
+    return isinstance(document, dict) and document.get("kind") == "Deployment" and document["metadata"]["name"] == name
+
+
+def _installed(spec: dict[str, Any]) -> Installed:
+    pod = spec["template"]["spec"]
+    replicas = spec.get("replicas")
+    return Installed(
+        int(replicas) if replicas is not None else None,
+        {variable["name"]: variable.get("value") for variable in pod["containers"][0].get("env") or ()},
+        {key: str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
+    )

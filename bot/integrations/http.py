@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.domain.errors import Unavailable
-from bot.integrations.session import HttpClient
+from bot.integrations.base import HttpClient
 
 SERVICE = "HTTP"
-LONGEST_BODY = 65_536
+BODY_LIMIT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """`seconds` from the question to the last byte that was read; `body` holds no more than LONGEST_BODY bytes."""
 
     status: int
@@ -34,13 +34,13 @@ class Http(HttpClient):
         super().__init__(headers={"User-Agent": "tamv-bot"})
         self._gateway = gateway.rstrip("/") if gateway else None
 
-    async def get(self, url: str, deadline: float) -> Answer:
+    async def get(self, url: str, deadline: float) -> HttpResponse:
         """What is answered within `deadline` seconds, whatever the status. Raises Unavailable."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(deadline), self._session.get(self._way(url), allow_redirects=False) as answer:
-                body = await answer.content.read(LONGEST_BODY)
-                return Answer(answer.status, time.monotonic() - began, body.decode("utf-8", "replace"))
+                body = await answer.content.read(BODY_LIMIT)
+                return HttpResponse(answer.status, time.monotonic() - began, body.decode("utf-8", "replace"))
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=_host(url), seconds=deadline) from slow
         except (aiohttp.ClientError, OSError, ValueError) as problem:
@@ -49,8 +49,8 @@ class Http(HttpClient):
     def _way(self, url: str) -> str:
         if self._gateway is None:
             return url
-        asked = urlsplit(url)
-        return f"{self._gateway}/{asked.netloc}{asked.path or '/'}{'?' if asked.query else ''}{asked.query}"
+        parts = urlsplit(url)
+        return f"{self._gateway}/{parts.netloc}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
 
 
 def _host(url: str) -> str:

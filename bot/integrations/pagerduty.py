@@ -1,36 +1,125 @@
-"""PagerDuty by pdpyras: pages by the Events API v2, all else by the REST API v2.
-
-pdpyras is at its end of life, but its successor refuses plain-http addresses; this file is the only one to change.
-"""
+"""What comes from PagerDuty: its answers, and whether a webhook is its own."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from bot.domain.errors import BotError, Off, Refused
-from bot.domain.on_call import OnCall as OnCall
-from bot.integrations import pagerduty_answers as answers
-from bot.integrations.base import in_thread
-from bot.integrations.failures import answered, nonsense, not_answered, seconds_to_wait
-from bot.integrations.pagerduty_answers import PagerDutyIncident as PagerDutyIncident
-from bot.integrations.pagerduty_answers import verify_signature as verify_signature
+from bot.clock import Clock
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
+from bot.domain.on_call import OnCall
+from bot.integrations.base import connection_error, http_error, in_thread, invalid_response, parse_retry_after
+
+EVENTS_INTEGRATION = "events_api_v2_inbound_integration"
+
+T = TypeVar("T")
+SERVICE = "PagerDuty"
+SUMMARY_LIMIT = 1024
+GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)  # what our reading of an answer raises
+ALREADY_RESOLVED = 1001  # PagerDuty's error codes: https://developer.pagerduty.com/docs/errors
+CACHE_TTL = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class PagerDutyIncident:
+    """An incident at PagerDuty. `status` is triggered, acknowledged or resolved; `service` is a name."""
+
+    id: str
+    key: str | None
+    title: str
+    status: str
+    url: str
+    service: str
+    assignees: tuple[str, ...]
+
+
+def verify_signature(header: str, body: bytes, secrets: Sequence[str]) -> bool:
+    """Whether a V3 webhook is PagerDuty's: one `v1=<hex>` of the header is the HMAC-SHA256 of the raw body.
+
+    Any of `secrets` will do, and any of the header's signatures, so that a secret can be replaced.
+    https://developer.pagerduty.com/docs/verifying-webhook-signatures
+    """
+    given = [part.strip().encode() for part in header.split(",")]
+    expected = [b"v1=" + hmac.new(s.encode(), body, hashlib.sha256).hexdigest().encode() for s in secrets if s]
+    return any(hmac.compare_digest(signature, other) for signature in given for other in expected)
+
+
+def events_keys(service: Mapping[str, Any]) -> list[str]:
+    """The routing keys of a service's Events API v2 integrations."""
+    integrations = service.get("integrations") or []
+    return [integration["integration_key"] for integration in integrations if integration["type"] == EVENTS_INTEGRATION]
+
+
+def parse_incident(raw: Mapping[str, Any]) -> PagerDutyIncident:
+    return PagerDutyIncident(
+        raw["id"],
+        raw.get("incident_key"),
+        raw["title"],
+        raw["status"],
+        raw["html_url"],
+        raw["service"]["summary"],
+        tuple(assignment["assignee"]["summary"] for assignment in raw.get("assignments", ())),
+    )
+
+
+def parse_on_call(entry: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]) -> OnCall:
+    """An entry of the on-call list with its user included, and the user's contact methods."""
+    user = entry["user"]
+    until = datetime.fromisoformat(entry["end"]) if entry["end"] else None
+    name = user.get("name") or user["summary"]
+    return OnCall(int(entry["escalation_level"]), name, user.get("email"), _phone(methods), user["id"], until)
+
+
+def _phone(methods: Sequence[Mapping[str, Any]]) -> str | None:
+    """The number to call, as it is dialled from anywhere; one for text messages if there is no other."""
+    for kind in ("phone_contact_method", "sms_contact_method"):
+        for method in methods:
+            if method["type"] == kind:
+                return f"+{method['country_code']} {method['address']}"
+    return None
+
+
+def error_message(response: Any) -> tuple[str, int | None]:
+    """Why the request was refused, in PagerDuty's words, and its code. The two APIs have different shapes."""
+    try:
+        body = response.json()
+    except ValueError:
+        return "", None
+    if not isinstance(body, dict):
+        return "", None
+    error = body["error"] if isinstance(body.get("error"), dict) else body
+    errors = error.get("errors")
+    reasons = [error.get("message"), *(errors if isinstance(errors, list) else [])]
+    code = error.get("code")
+    return ": ".join(dict.fromkeys(str(reason) for reason in reasons if reason)), code if isinstance(
+        code, int
+    ) else None
+
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it announces its end on every import
     import pdpyras
 
-T = TypeVar("T")
 
-SERVICE = "PagerDuty"
-LONGEST_SUMMARY = 1024
-GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
-MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)  # what our reading of an answer raises
-ALREADY_RESOLVED = 1001  # PagerDuty's error codes: https://developer.pagerduty.com/docs/errors
+@dataclass(frozen=True, slots=True)
+class PageAlert:
+    """What a page says. `severity` is critical, error, warning or info; `links` have `href` and `text`."""
+
+    summary: str
+    severity: str
+    source: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    links: Sequence[Mapping[str, str]] = ()
+    component: str | None = None
 
 
 class PagerDuty:
@@ -57,22 +146,11 @@ class PagerDuty:
         self._user_id: str | None = None
         self._routing_keys: dict[str, str] = {}
 
-    async def trigger(
-        self,
-        dedup_key: str,
-        summary: str,
-        severity: str,
-        source: str,
-        details: Mapping[str, Any] | None = None,
-        links: Sequence[Mapping[str, str]] = (),
-        component: str | None = None,
-        *,
-        service: str | None = None,
-    ) -> None:
-        """Page, or add to the open page with this key. `severity` is critical, error, warning or info.
+    async def trigger(self, dedup_key: str, alert: PageAlert, *, service: str | None = None) -> None:
+        """Page, or add to the open page with this key.
 
-        `links` have `href` and `text`. `service` (name or id) is who is paged when it is not the routing key's own;
-        while the REST API cannot say how to reach it, the routing key's own is paged: better they than nobody.
+        `service` (name or id) is who is paged when it is not the routing key's own; while the REST API cannot say how
+        to reach it, the routing key's own is paged: better they than nobody.
         """
 
         def send(call: _Calls) -> None:
@@ -83,13 +161,13 @@ class PagerDuty:
                     raise
                 routing_key = self._routing_key
             call.events(routing_key).trigger(
-                summary[:LONGEST_SUMMARY],
-                source,
+                alert.summary[:SUMMARY_LIMIT],
+                alert.source,
                 dedup_key=dedup_key,
-                severity=severity,
-                payload={"component": component} if component else None,
-                custom_details=dict(details) if details else None,
-                links=[dict(link) for link in links],
+                severity=alert.severity,
+                payload={"component": alert.component} if alert.component else None,
+                custom_details=dict(alert.details),
+                links=[dict(link) for link in alert.links],
             )
 
         await self._do("trigger", send, writes=True)
@@ -107,8 +185,8 @@ class PagerDuty:
 
         def find(call: _Calls) -> PagerDutyIncident | None:
             params = {"incident_key": dedup_key, "date_range": "all", "sort_by": "created_at:desc", "limit": 1}
-            found = call.rest().rget("incidents", params=params)
-            return answers.incident(found[0]) if found else None
+            matches = call.rest().rget("incidents", params=params)
+            return parse_incident(matches[0]) if matches else None
 
         return await self._do("find the incident", find)
 
@@ -158,12 +236,12 @@ class PagerDuty:
 
         def look(call: _Calls) -> list[OnCall]:
             params = {"escalation_policy_ids[]": [self._policy_id(call, of)], "include[]": ["users"], "limit": 100}
-            seen: dict[tuple[int, str], OnCall] = {}
+            people: dict[tuple[int, str], OnCall] = {}
             for entry in call.rest().rget("oncalls", params=params):
                 who = (int(entry["escalation_level"]), str(entry["user"]["id"]))
-                if who not in seen:
-                    seen[who] = answers.on_call(entry, call.rest().rget(f"users/{who[1]}/contact_methods"))
-            return sorted(seen.values(), key=lambda one: one.level)
+                if who not in people:
+                    people[who] = parse_on_call(entry, call.rest().rget(f"users/{who[1]}/contact_methods"))
+            return sorted(people.values(), key=lambda on_call: on_call.level)
 
         return await self._do("ask who is on call", look)
 
@@ -180,7 +258,7 @@ class PagerDuty:
             call.rest().rget("abilities")
             sender = self._sender(call)
             services = call.rest().rget("services", params={"include[]": ["integrations"], "limit": 100})
-            ours = [s["name"] for s in services if self._routing_key in answers.events_keys(s)]
+            ours = [s["name"] for s in services if self._routing_key in events_keys(s)]
             whose = sender["html_url"].split("/")[2] if sender else "no From"
             return f"{whose}, as {sender.get('name', '-')}, pages {', '.join(ours) or 'by a global routing key'}"
 
@@ -196,10 +274,10 @@ class PagerDuty:
         raise Refused("pagerduty_from_unknown", service=SERVICE, email=self._from)
 
     def _policy_id(self, call: _Calls, wanted: str) -> str:
-        service = _named(call, "services", wanted)
+        service = _find_by_name(call, "services", wanted)
         if service:
             return str(service["escalation_policy"]["id"])
-        policy = _named(call, "escalation_policies", wanted)
+        policy = _find_by_name(call, "escalation_policies", wanted)
         if policy:
             return str(policy["id"])
         raise Refused("pagerduty_unknown", service=SERVICE, name=wanted)
@@ -209,10 +287,10 @@ class PagerDuty:
         if service is None or self._api_token is None:
             return self._routing_key
         if service not in self._routing_keys:
-            found = _named(call, "services", service, include="integrations")
-            if found is None:
+            raw = _find_by_name(call, "services", service, include="integrations")
+            if raw is None:
                 raise Refused("pagerduty_unknown", service=SERVICE, name=service)
-            keys = answers.events_keys(found)
+            keys = events_keys(raw)
             if not keys:
                 raise Refused("pagerduty_no_integration", service=SERVICE, name=service)
             self._routing_keys[service] = str(self._routing_key) if self._routing_key in keys else keys[0]
@@ -224,7 +302,7 @@ class PagerDuty:
         def send(call: _Calls) -> None:
             keys = {key for key in (self._key_of_service(call, service), self._routing_key) if key}
             if not keys:
-                raise Off("pagerduty_off")
+                raise NotConfigured("pagerduty_off")
             for routing_key in keys:
                 call.events(routing_key).send_event(action, dedup_key)
 
@@ -236,33 +314,33 @@ class PagerDuty:
 
     async def _do(self, what: str, action: Callable[[_Calls], T], *, writes: bool = False) -> T:
         def run() -> T:
-            with self._translated(what, writes=writes):
+            with self._translate_errors(what, writes=writes):
                 return action(_Calls(self._sessions, until))
 
         until = time.monotonic() + self._timeout
-        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+        return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
 
     @contextmanager
-    def _translated(self, what: str, *, writes: bool) -> Iterator[None]:
+    def _translate_errors(self, what: str, *, writes: bool) -> Iterator[None]:
         try:
             yield
         except pdpyras.PDHTTPError as error:
             if error.response.ok:
-                raise nonsense(SERVICE, what, writes=writes) from error
+                raise invalid_response(SERVICE, what, writes=writes) from error
             raise self._refusal(what, error.response, writes=writes) from error
         except pdpyras.PDClientError as error:
             cause = error.__cause__ or error
-            raise not_answered(SERVICE, what, cause, seconds=self._timeout, writes=writes) from error
+            raise connection_error(SERVICE, what, cause, seconds=self._timeout, writes=writes) from error
         except MALFORMED as error:
-            raise nonsense(SERVICE, what, writes=writes) from error
+            raise invalid_response(SERVICE, what, writes=writes) from error
 
     def _refusal(self, what: str, response: Any, *, writes: bool) -> BotError:
-        why, code = answers.words(response)
+        why, code = error_message(response)
         for secret in filter(None, (self._api_token, self._routing_key, *self._routing_keys.values())):
             why = why.replace(secret, "***")
         status = response.status_code
-        wait = seconds_to_wait(response.headers, "Retry-After", "ratelimit-reset") if status == 429 else None
-        problem = answered(SERVICE, what, status, why, retry_after=wait, writes=writes)
+        wait = parse_retry_after(response.headers, "Retry-After", "ratelimit-reset") if status == 429 else None
+        problem = http_error(SERVICE, what, status, why, retry_after=wait, writes=writes)
         if code is not None:
             problem.facts["code"] = code
         return problem
@@ -285,7 +363,7 @@ class _Sessions:
 
     def events(self, routing_key: str | None) -> pdpyras.EventsAPISession:
         if not routing_key:
-            raise Off("pagerduty_off")
+            raise NotConfigured("pagerduty_off")
         return self._session(routing_key, self._events_url, lambda: pdpyras.EventsAPISession(routing_key))
 
     def _session(self, name: str, url: str, make: Callable[[], pdpyras.PDSession]) -> pdpyras.PDSession:
@@ -330,13 +408,13 @@ def _id(incident_id: str) -> str:
     return incident_id
 
 
-def _named(call: _Calls, resource: str, wanted: str, include: str | None = None) -> dict[str, Any] | None:
+def _find_by_name(call: _Calls, resource: str, wanted: str, include: str | None = None) -> dict[str, Any] | None:
     """A service or a policy by its name or id."""
     more = {"include[]": [include]} if include else {}
     session = call.rest(share=0.4)
-    for found in session.rget(resource, params={"query": wanted, "limit": 100, **more}):
-        if wanted.casefold() in (found["name"].casefold(), found["id"].casefold()):
-            return dict(found)
+    for raw in session.rget(resource, params={"query": wanted, "limit": 100, **more}):
+        if wanted.casefold() in (raw["name"].casefold(), raw["id"].casefold()):
+            return dict(raw)
     if not (wanted.isascii() and wanted.isalnum()):
         return None
     try:
@@ -345,3 +423,36 @@ def _named(call: _Calls, resource: str, wanted: str, include: str | None = None)
         if error.response.status_code != 404:
             raise
         return None
+
+
+class OnCallCache:
+    """PagerDuty's answers by service name, fresh for five minutes and kept for when it is away."""
+
+    def __init__(self, pagerduty: PagerDuty | None, clock: Clock) -> None:
+        self._pagerduty = pagerduty
+        self._clock = clock
+        self._known: dict[str, tuple[datetime, list[OnCall]]] = {}
+
+    async def get(self, service: str, *, remembered: bool = False) -> list[OnCall]:
+        """Who is on call for a PagerDuty service, all levels; with `remembered`, from memory alone.
+
+        An old answer is better than none when PagerDuty does not answer; without any, Unavailable.
+        """
+        return (await self.updated_at(service, remembered=remembered))[1]
+
+    async def updated_at(self, service: str, *, remembered: bool = False) -> tuple[datetime, list[OnCall]]:
+        """The same with the moment at which PagerDuty said so."""
+        now = self._clock.now()
+        cached = self._known.get(service)
+        if remembered:
+            return cached or (now, [])
+        if cached and now - cached[0] < CACHE_TTL:
+            return cached
+        if self._pagerduty is None:
+            raise NotConfigured("pagerduty_off")
+        try:
+            self._known[service] = (now, await self._pagerduty.on_call(service))
+        except Unavailable:
+            if cached is None:
+                raise
+        return self._known[service]

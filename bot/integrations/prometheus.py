@@ -19,14 +19,13 @@ from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
 from bot.domain.errors import Refused, Unavailable
-from bot.integrations.base import in_thread
-from bot.integrations.failures import answered, nonsense, not_answered
+from bot.integrations.base import connection_error, http_error, in_thread, invalid_response
 
 T = TypeVar("T")
 
 SERVICE, WHAT = "Prometheus", "query"
 CONNECT_TIMEOUT = 2.0
-LARGEST_ANSWER = 16_000_000  # bytes; a query for everything must not fill the memory
+RESPONSE_LIMIT_BYTES = 16_000_000  # bytes; a query for everything must not fill the memory
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/")
 
 
@@ -54,11 +53,11 @@ def fill(promql: str, **names: str) -> str:
     quotes; between backticks it matches nothing (https://prometheus.io/docs/prometheus/latest/querying/basics/).
     """
 
-    def quoted(found: re.Match[str]) -> str:
-        value = names.get(found[1])
+    def quoted(match: re.Match[str]) -> str:
+        value = names.get(match[1])
         if value is None:
-            return found[0]
-        return "".join(one if one in _PLAIN else f"\\U{ord(one):08x}" for one in value)
+            return match[0]
+        return "".join(char if char in _PLAIN else f"\\U{ord(char):08x}" for char in value)
 
     return re.sub(r"\$([a-z_]+)", quoted, promql)
 
@@ -115,15 +114,17 @@ class Prometheus:
         except _TooSlow as problem:
             raise Unavailable("timed_out", service=SERVICE, seconds=self._timeout) from problem
         except _TooMuch as problem:
-            raise Refused("promql_wrong", promql=promql, why=f"over {LARGEST_ANSWER // 1_000_000} MB") from problem
+            raise Refused(
+                "promql_wrong", promql=promql, why=f"over {RESPONSE_LIMIT_BYTES // 1_000_000} MB"
+            ) from problem
         except _Answered as answer:
-            raise _named(answer, promql) from answer
+            raise _to_bot_error(answer, promql) from answer
         except requests.JSONDecodeError as problem:
-            raise nonsense(SERVICE, WHAT, writes=False) from problem
+            raise invalid_response(SERVICE, WHAT, writes=False) from problem
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
-            raise not_answered(SERVICE, WHAT, problem, seconds=self._timeout, writes=False) from problem
+            raise connection_error(SERVICE, WHAT, problem, seconds=self._timeout, writes=False) from problem
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as problem:
-            raise nonsense(SERVICE, WHAT, writes=False) from problem
+            raise invalid_response(SERVICE, WHAT, writes=False) from problem
 
     def _read(self, response: requests.Response, *_: object, **__: object) -> None:
         """Take in an answer within bounds: the library has a limit neither of time nor of size for bodies."""
@@ -131,7 +132,7 @@ class Prometheus:
         body = bytearray()
         while piece := response.raw.read1(1 << 16, decode_content=True):
             body += piece
-            if len(body) > LARGEST_ANSWER:
+            if len(body) > RESPONSE_LIMIT_BYTES:
                 response.raw.close()
                 raise _TooMuch
             if time.monotonic() > until:
@@ -160,24 +161,24 @@ class _Answered(Exception):
         self.body = body
 
 
-def _named(answer: _Answered, promql: str) -> Unavailable | Refused:
+def _to_bot_error(answer: _Answered, promql: str) -> Unavailable | Refused:
     """The API's error types: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview"""
     try:
-        said = json.loads(answer.body)
-        kind, why = str(said["errorType"]), str(said["error"])[:500].removeprefix('invalid parameter "query": ')
+        body = json.loads(answer.body)
+        kind, why = str(body["errorType"]), str(body["error"])[:500].removeprefix('invalid parameter "query": ')
     except (ValueError, KeyError, TypeError):
         kind, why = "", f"HTTP {answer.status}"
     if kind in ("bad_data", "execution"):
         return Refused("promql_wrong", promql=promql, why=why)
     if kind in ("timeout", "canceled"):
         return Unavailable("unreachable", service=SERVICE, what=WHAT, status=answer.status, why=why)
-    return answered(SERVICE, WHAT, answer.status, why, writes=False)
+    return http_error(SERVICE, WHAT, answer.status, why, writes=False)
 
 
 def _samples(result: Any) -> list[Sample]:
     if result and not isinstance(result[0], dict):  # a scalar or a string stands there by itself
         return [_sample({}, result)] if _is_number(result[1]) else []
-    pairs = [(one["metric"], one.get("value") or one.get("values", [None])[-1]) for one in result]
+    pairs = [(item["metric"], item.get("value") or item.get("values", [None])[-1]) for item in result]
     return [_sample(labels, pair) for labels, pair in pairs if pair]
 
 
@@ -189,10 +190,10 @@ def _sample(labels: Mapping[str, str], pair: Any) -> Sample:
 def _lines(result: Any) -> list[Line]:
     return [
         Line(
-            dict(one["metric"]),
-            tuple((_moment(at), float(v)) for at, v in one.get("values", ()) if math.isfinite(float(v))),
+            dict(item["metric"]),
+            tuple((_moment(at), float(v)) for at, v in item.get("values", ()) if math.isfinite(float(v))),
         )
-        for one in result
+        for item in result
     ]
 
 

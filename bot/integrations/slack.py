@@ -19,9 +19,9 @@ from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.people import Person
 
 METADATA = "tamv_bot_post"
-REMEMBER_PEOPLE = 3600.0
-REMEMBER_GROUPS = 600.0
-_PASSING = frozenset(
+PEOPLE_CACHE_TTL = 3600.0
+GROUPS_CACHE_TTL = 600.0
+TRANSIENT_ERRORS = frozenset(
     {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "rate_limited", "ratelimited",
      "team_added_to_org", "accesslimited"}
 )  # fmt: skip
@@ -75,7 +75,7 @@ class Slack:
     @contextmanager
     def _calling(self, method: str, *, writes: bool = False) -> Iterator[None]:
         try:
-            with _translated(method, writes=writes):
+            with _translate_errors(method, writes=writes):
                 yield
         except BotError as problem:
             self._count(method, problem.key)
@@ -85,26 +85,26 @@ class Slack:
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Slack's answer to a method, as it is."""
         with self._calling(method, writes=True):
-            answer = await self.client.api_call(method, json=self._redact(_given(arguments)))
+            answer = await self.client.api_call(method, json=self._redact(_without_none(arguments)))
         return dict(answer.data) if isinstance(answer.data, dict) else {}
 
     async def read(self, method: str, **arguments: Any) -> dict[str, Any]:
         """The same for the methods that take their arguments in the query only."""
         with self._calling(method):
-            answer = await self.client.api_call(method, http_verb="GET", params=_given(arguments))
+            answer = await self.client.api_call(method, http_verb="GET", params=_without_none(arguments))
         return dict(answer.data) if isinstance(answer.data, dict) else {}
 
-    async def pages(self, method: str, items: str, **arguments: Any) -> list[dict[str, Any]]:
+    async def paginate(self, method: str, items: str, **arguments: Any) -> list[dict[str, Any]]:
         """All items of a listing, page by page (at most 20 pages)."""
-        found: list[dict[str, Any]] = []
+        collected: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(20):
             answer = await self.read(method, limit=200, cursor=cursor, **arguments)
-            found += answer.get(items) or []
+            collected += answer.get(items) or []
             cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
             if not cursor:
                 break
-        return found
+        return collected
 
     async def post(
         self, channel: str, text: str, blocks: Sequence[Block], *, key: str, thread: str | None = None
@@ -132,10 +132,10 @@ class Slack:
             metadata={"event_type": METADATA, "event_payload": {"key": key}},
         )
 
-    async def find(self, channel: str, key: str, *, thread: str | None = None, newest: int = 200) -> str | None:
+    async def find_message(self, channel: str, key: str, *, thread: str | None = None, newest: int = 200) -> str | None:
         """The ts of our message with this key among the newest of a channel, or in one of its threads, or None."""
-        method, where = ("conversations.replies", {"ts": thread}) if thread else ("conversations.history", {})
-        answer = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **where)
+        method, arguments = ("conversations.replies", {"ts": thread}) if thread else ("conversations.history", {})
+        answer = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **arguments)
         for message in answer.get("messages") or []:
             metadata = message.get("metadata") or {}
             if metadata.get("event_type") == METADATA and (metadata.get("event_payload") or {}).get("key") == key:
@@ -168,7 +168,7 @@ class Slack:
             answer = await self.client.api_call("auth.test")
         headers = {str(name).lower(): str(value) for name, value in (answer.headers or {}).items()}
         given = headers.get("x-oauth-scopes")
-        return None if given is None else frozenset(one.strip() for one in given.split(",") if one.strip())
+        return None if given is None else frozenset(scope.strip() for scope in given.split(",") if scope.strip())
 
     async def check_app_token(self, token: str) -> None:
         """Nothing when Socket Mode can be used with this token; Refused when it cannot."""
@@ -176,7 +176,7 @@ class Slack:
             await self.client.apps_connections_open(app_token=token)
 
     @property
-    def known_identity(self) -> Identity | None:
+    def cached_identity(self) -> Identity | None:
         """Who the bot is, if Slack has said so already."""
         return self._identity
 
@@ -185,42 +185,42 @@ class Slack:
 
         When Slack does not say, `name` and `locale` have to do: nobody must wait for a courtesy.
         """
-        known = self._people.get(id)
-        if known and known[0] > time.monotonic():
-            return known[1]
+        cached = self._people.get(id)
+        if cached and cached[0] > time.monotonic():
+            return cached[1]
         try:
             user = (await self.read("users.info", user=id, include_locale="true")).get("user") or {}
         except (Unavailable, Refused):
             return Person(id, name, locale)
         profile = user.get("profile") or {}
-        found = Person(
+        person = Person(
             id,
             profile.get("real_name") or user.get("real_name") or user.get("name") or name,
             str(user.get("locale") or locale)[:2],
         )
-        self._people[id] = (time.monotonic() + REMEMBER_PEOPLE, found)
-        return found
+        self._people[id] = (time.monotonic() + PEOPLE_CACHE_TTL, person)
+        return person
 
-    def known_person(self, id: str, name: str = "", locale: str = "es") -> Person:
+    def cached_person(self, id: str, name: str = "", locale: str = "es") -> Person:
         """The same from memory alone."""
-        known = self._people.get(id)
-        return known[1] if known else Person(id, name, locale)
+        cached = self._people.get(id)
+        return cached[1] if cached else Person(id, name, locale)
 
-    async def members_of(self, usergroup: str) -> list[str]:
+    async def usergroup_members(self, usergroup: str) -> list[str]:
         """The user ids of a user group; remembered for ten minutes, and longer while Slack does not answer."""
-        known = self._groups.get(usergroup)
-        if known and known[0] > time.monotonic():
-            return known[1]
+        cached = self._groups.get(usergroup)
+        if cached and cached[0] > time.monotonic():
+            return cached[1]
         try:
             answer = await self.read("usergroups.users.list", usergroup=usergroup)
         except Unavailable:
-            if known:
-                return known[1]
+            if cached:
+                return cached[1]
             raise
         except Refused:
             return []
         members = [str(user) for user in answer.get("users") or []]
-        self._groups[usergroup] = (time.monotonic() + REMEMBER_GROUPS, members)
+        self._groups[usergroup] = (time.monotonic() + GROUPS_CACHE_TTL, members)
         return members
 
     def permalink(self, channel: str, ts: str) -> str | None:
@@ -230,7 +230,7 @@ class Slack:
     async def channel_id(self, name: str) -> str | None:
         """The id of a public channel by its name, with or without `#`."""
         wanted = name.removeprefix("#")
-        channels = await self.pages("conversations.list", "channels", exclude_archived="true")
+        channels = await self.paginate("conversations.list", "channels", exclude_archived="true")
         return next((str(channel["id"]) for channel in channels if channel.get("name") == wanted), None)
 
     async def upload(
@@ -262,17 +262,17 @@ class Slack:
                     raise Refused("slack_refused", method="response_url", error=f"HTTP {answer.status}")
 
 
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
 @contextmanager
-def _translated(method: str, *, writes: bool = False) -> Iterator[None]:
+def _translate_errors(method: str, *, writes: bool = False) -> Iterator[None]:
     """Errors of the client become ours. A write whose answer was lost is `uncertain`: it may have been done."""
     try:
         yield
     except SlackApiError as problem:
-        raise _named(method, problem) from problem
+        raise _to_bot_error(method, problem) from problem
     except aiohttp.ClientConnectorError as problem:
         raise Unavailable("slack_unreachable", method=method) from problem
     except (aiohttp.ClientError, TimeoutError, SlackClientError, OSError, ValueError) as problem:
@@ -283,7 +283,7 @@ def _seconds(header: str) -> float:
     return float(header) if header.replace(".", "", 1).isdigit() else 1.0
 
 
-def _named(method: str, problem: SlackApiError) -> Unavailable | Refused:
+def _to_bot_error(method: str, problem: SlackApiError) -> Unavailable | Refused:
     answer = problem.response
     status = getattr(answer, "status_code", 0)
     body = answer if isinstance(answer, dict) else getattr(answer, "data", None)
@@ -293,7 +293,7 @@ def _named(method: str, problem: SlackApiError) -> Unavailable | Refused:
         return Unavailable(
             "slack_rate_limited", method=method, retry_after=_seconds(str(headers.get("retry-after", 1)))
         )
-    if status >= 500 or error in _PASSING or not error:
+    if status >= 500 or error in TRANSIENT_ERRORS or not error:
         return Unavailable("slack_unreachable", method=method, status=status, uncertain=True)
     details = (body or {}).get("response_metadata") or {} if isinstance(body, dict) else {}
     return Refused("slack_refused", method=method, error=error, details=details.get("messages") or [])

@@ -10,8 +10,7 @@ from typing import Any
 import aiohttp
 
 from bot.domain.errors import Unavailable
-from bot.integrations.failures import answered, nonsense
-from bot.integrations.session import HttpClient
+from bot.integrations.base import HttpClient, http_error, invalid_response
 
 SERVICE = "Tempo"
 LOOKED_AT = 500  # traces, of which the slowest are given: Tempo itself gives the newest
@@ -44,22 +43,22 @@ class Tempo(HttpClient):
 
     async def search(self, query: str, begins: datetime, ends: datetime, limit: int) -> list[Trace]:
         """The slowest of the newest traces that a TraceQL query finds between two moments, the slowest first."""
-        asked = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": LOOKED_AT}
-        answer = await self._get("/api/search", asked)
+        params = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": LOOKED_AT}
+        answer = await self._get("/api/search", params)
         try:
-            found = [_trace(raw) for raw in answer.get("traces") or []]
+            traces = [_trace(raw) for raw in answer.get("traces") or []]
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise nonsense(SERVICE, "search", writes=False) from problem
-        return sorted(found, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
+            raise invalid_response(SERVICE, "search", writes=False) from problem
+        return sorted(traces, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
 
-    async def _get(self, path: str, asked: dict[str, Any]) -> Any:
+    async def _get(self, path: str, params: dict[str, Any]) -> Any:
         try:
-            async with self._session.get(f"{self._url}{path}", params=asked) as answer:
+            async with self._session.get(f"{self._url}{path}", params=params) as answer:
                 if answer.status >= 400:
-                    raise answered(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
+                    raise http_error(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
                 return await answer.json()
         except (aiohttp.ContentTypeError, ValueError) as problem:
-            raise nonsense(SERVICE, "search", writes=False) from problem
+            raise invalid_response(SERVICE, "search", writes=False) from problem
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise Unavailable("unreachable", service=SERVICE, what="search") from problem
 

@@ -5,30 +5,39 @@ https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import hvac
-import requests
-from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded, VaultDown, VaultError
-
+from bot.clock import Clock
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable, WrongState
-from bot.integrations.base import in_thread
+from bot.integrations.base import connection_error, http_error, in_thread, invalid_response
 from bot.integrations.effects import effect
-from bot.integrations.failures import answered, nonsense, not_answered
+from bot.lazy import LazyModule
+from bot.tasks import cancel_and_wait
+from bot.team import VaultSecret
+
+if TYPE_CHECKING:
+    import hvac
+    import requests
+else:
+    hvac, requests = LazyModule("hvac"), LazyModule("requests")
+
 
 T = TypeVar("T")
 
 SERVICE = "Vault"
-GRACE = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
+GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
 MARK = "tamv-bot"  # the custom metadata by which we know a version that we have written
 OTHER_VERSION = "check-and-set parameter did not match"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -40,9 +49,14 @@ MAKERS: Mapping[Form, Callable[[], str]] = {
     "hex": lambda: secrets.token_hex(32),
 }
 
+log = logging.getLogger(__name__)
+CACHE_TTL = timedelta(minutes=5)
+QUERY_TIMEOUT_SECONDS = 1.0  # seconds that somebody who looks waits for the answer
+Place = tuple[str, str]  # a secret of the team's file, an environment
+
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SecretVersion:
     """A secret's state: its newest version, how many are kept, and whose step wrote this entry (None: not ours)."""
 
     version: int
@@ -72,18 +86,20 @@ class Vault:
         self._token = token
         self._ends: float | None = None  # when a token that we got for the role runs out (time.monotonic)
 
-    async def stored(self, mount: str, path: str, entry: str) -> Stored:
+    async def stored(self, mount: str, path: str, entry: str) -> SecretVersion:
         """How a secret stands now."""
 
-        def look(client: hvac.Client) -> Stored:
+        def look(client: hvac.Client) -> SecretVersion:
             metadata, value = self._read(client, mount, path, entry)
             by, _, digest = str((metadata.get("custom_metadata") or {}).get(MARK, "")).rpartition(" ")
             ours = bool(by) and secrets.compare_digest(digest, _digest(value))
-            return Stored(int(metadata["current_version"]), int(metadata["max_versions"]) or 10, by if ours else None)
+            return SecretVersion(
+                int(metadata["current_version"]), int(metadata["max_versions"]) or 10, by if ours else None
+            )
 
         return await self._do("read the secret", look)
 
-    async def written_at(self, mount: str, path: str) -> datetime:
+    async def updated_at(self, mount: str, path: str) -> datetime:
         """When the newest version of a secret was written, whichever of its entries that changed."""
 
         def look(client: hvac.Client) -> datetime:
@@ -119,7 +135,7 @@ class Vault:
 
         await self._do("put the secret back", put, writes=True, path=path)
 
-    async def holds(self, mount: str, path: str, version: int) -> bool:
+    async def matches_version(self, mount: str, path: str, version: int) -> bool:
         """Whether the newest version holds what `version` held."""
 
         def compare(client: hvac.Client) -> bool:
@@ -137,8 +153,8 @@ class Vault:
         """Read-only: Vault is unsealed and lets us in. Says as whom, and for how long."""
 
         def look(client: hvac.Client) -> str:
-            found = client.auth.token.lookup_self()["data"]
-            return f"{self._url} as {found.get('display_name') or '-'}, policies {', '.join(found['policies'])}"
+            token = client.auth.token.lookup_self()["data"]
+            return f"{self._url} as {token.get('display_name') or '-'}, policies {', '.join(token['policies'])}"
 
         return await self._do("check", look)
 
@@ -146,18 +162,18 @@ class Vault:
         """The metadata, and the present value of one entry."""
         metadata = self._metadata(client, mount, path)
         try:
-            found = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
-        except InvalidPath as missing:
+            secret = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
+        except hvac.exceptions.InvalidPath as missing:
             raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
-        if entry not in found["data"]["data"]:
+        if entry not in secret["data"]["data"]:
             raise NotFound("no_such_secret", path=f"{mount}/{path} {entry}")
-        return metadata, str(found["data"]["data"][entry])
+        return metadata, str(secret["data"]["data"][entry])
 
     @staticmethod
     def _metadata(client: hvac.Client, mount: str, path: str) -> dict[str, Any]:
         try:
             metadata: dict[str, Any] = client.secrets.kv.v2.read_secret_metadata(path, mount_point=mount)["data"]
-        except InvalidPath as missing:
+        except hvac.exceptions.InvalidPath as missing:
             raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
         return metadata
 
@@ -185,37 +201,37 @@ class Vault:
 
     async def _do(self, what: str, action: Callable[[hvac.Client], T], *, writes: bool = False, path: str = "") -> T:
         def run() -> T:
-            with self._translated(what, writes=writes, path=path):
+            with self._translate_errors(what, writes=writes, path=path):
                 try:
                     return action(self._client())
-                except Forbidden:
+                except hvac.exceptions.Forbidden:
                     if self._role is None or self._ends is None:
                         raise
                     self._token = None  # it was revoked before its time
                     return action(self._client())
 
-        return await in_thread(run, deadline=self._timeout + GRACE, service=SERVICE)
+        return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
 
     @contextmanager
-    def _translated(self, what: str, *, writes: bool, path: str) -> Iterator[None]:
+    def _translate_errors(self, what: str, *, writes: bool, path: str) -> Iterator[None]:
         try:
             yield
-        except VaultError as error:
+        except hvac.exceptions.VaultError as error:
             raise self._refusal(what, error, writes=writes, path=path) from None  # its text may hold an address
         except requests.RequestException as error:
-            raise not_answered(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
+            raise connection_error(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise nonsense(SERVICE, what, writes=writes) from None
+            raise invalid_response(SERVICE, what, writes=writes) from None
 
-    def _refusal(self, what: str, error: VaultError, *, writes: bool, path: str) -> BotError:
-        why = "; ".join(str(one) for one in error.errors or ()).replace(self._token or "\0", "***")
+    def _refusal(self, what: str, error: hvac.exceptions.VaultError, *, writes: bool, path: str) -> BotError:
+        why = "; ".join(str(reason) for reason in error.errors or ()).replace(self._token or "\0", "***")
         if OTHER_VERSION in why:
             return WrongState("changed_since", name=path)
-        if isinstance(error, RateLimitExceeded):
+        if isinstance(error, hvac.exceptions.RateLimitExceeded):
             return Unavailable("rate_limited", service=SERVICE, what=what, status=429, retry_after=5.0)
-        if isinstance(error, VaultDown):
+        if isinstance(error, hvac.exceptions.VaultDown):
             return Unavailable("unreachable", service=SERVICE, what=what, status=503, why=why or "sealed")
-        return answered(SERVICE, what, _status(error), why, writes=writes)
+        return http_error(SERVICE, what, _status(error), why, writes=writes)
 
 
 def _patch(client: hvac.Client, path: str, body: dict[str, Any]) -> None:
@@ -227,7 +243,7 @@ def _digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:32]
 
 
-def _status(error: VaultError) -> int:
+def _status(error: hvac.exceptions.VaultError) -> int:
     names = {
         "InvalidRequest": 400,
         "Unauthorized": 401,
@@ -236,3 +252,53 @@ def _status(error: VaultError) -> int:
         "UnsupportedOperation": 405,
     }
     return names.get(type(error).__name__, 500)
+
+
+if TYPE_CHECKING:
+    from bot.integrations.vault import Vault
+
+
+class SecretAges:
+    """Vault's answers for the secrets of the team's file, fresh for five minutes and kept for when it is away."""
+
+    def __init__(self, vault: Vault, secrets: Mapping[str, VaultSecret], clock: Clock) -> None:
+        self._vault = vault
+        self._secrets = secrets
+        self._clock = clock
+        self._known: dict[Place, datetime] = {}
+        self._fresh_until: datetime | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._asking:
+            await cancel_and_wait([self._asking])
+
+    async def cached(self) -> Mapping[Place, datetime]:
+        """When each was written; what Vault does not say, or has not said yet, is not among them."""
+        if self._asking is None and not (self._fresh_until and self._clock.now() < self._fresh_until):
+            self._asking = asyncio.create_task(self._ask(), name="ages of secrets")
+        if self._asking:
+            await asyncio.wait({self._asking}, timeout=QUERY_TIMEOUT_SECONDS)
+        return dict(self._known)
+
+    async def _ask(self) -> None:
+        try:
+            places = [(name, environment) for name, secret in self._secrets.items() for environment in secret.paths]
+            answered = await asyncio.gather(*(self._ask_for(*secret) for secret in places))
+            if all(answered):
+                self._fresh_until = self._clock.now() + CACHE_TTL
+        finally:
+            self._asking = None
+
+    async def _ask_for(self, name: str, environment: str) -> bool:
+        secret = self._secrets[name]
+        try:
+            written = await self._vault.updated_at(secret.mount, secret.paths[environment])
+        except BotError as problem:
+            log.warning("how old %s in %s is: %s", name, environment, problem)
+            return False
+        self._known[name, environment] = written
+        return True

@@ -6,14 +6,14 @@ import math
 
 from babel.numbers import format_decimal
 
-from bot.messages.words import Words
+from bot.messages.translations import Translations
 
 UNKNOWN = "—"
 THIN_SPACE = "\u202f"
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def number(value: float, words: Words) -> str:
+def number(value: float, words: Translations) -> str:
     """`1237`, `98.7`, `0.42`: three digits that count, two below 1, and never a whole number cut short.
 
     Thousands in Spanish stand apart by a thin space, as the Real Academia has it: half of the language's speakers
@@ -31,7 +31,7 @@ def number(value: float, words: Words) -> str:
     return format_decimal(value, format=pattern, locale=words.locale).replace(".", THIN_SPACE)
 
 
-def amount(value: float | None, unit: str, words: Words) -> str:
+def amount(value: float | None, unit: str, words: Translations) -> str:
     """A value with its unit, and a dash for what nobody knows."""
     if value is None:
         return UNKNOWN
@@ -42,7 +42,7 @@ def amount(value: float | None, unit: str, words: Words) -> str:
     return number(value, words) if unit in ("", "count") else f"{number(value, words)} {shown}"
 
 
-def percent(change: float, words: Words) -> str:
+def percent(change: float, words: Translations) -> str:
     """A change with its sign: `+310 %`, `−8 %`; from tenfold on as a multiple, `×12`."""
     if change >= 900:
         return f"×{number(change / 100 + 1, words)}"

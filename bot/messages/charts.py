@@ -1,6 +1,6 @@
 """Charts: one picture a figure, to be read on a phone, on Slack's light and dark backgrounds alike.
 
-They are drawn in a process of their own (`bot.messages.chart_process`): drawing holds Python's lock, and for as long as
+They are drawn in a process of their own (`bot.messages.chart_worker`): drawing holds Python's lock, and for as long as
 a storm's charts take an acknowledgement would wait for it. Where nothing is drawn, nothing of matplotlib is in memory.
 """
 
@@ -18,14 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from bot.domain.snapshot import Figure, Snapshot
-from bot.messages.words import Words
+from bot.domain.snapshot import MetricResult, Snapshot
+from bot.messages.translations import Translations
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
-CALM = 300  # seconds without a chart
-COMMAND = (sys.executable, "-m", "bot.messages.chart_process")
+IDLE_SECONDS = 300  # seconds without a chart
+COMMAND = (sys.executable, "-m", "bot.messages.chart_worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,22 @@ class Mark:
     text: str
 
 
-async def render(snapshot: Snapshot, figures: Sequence[Figure], marks: Sequence[Mark], words: Words) -> list[bytes]:
+async def render(
+    snapshot: Snapshot, figures: Sequence[MetricResult], marks: Sequence[Mark], words: Translations
+) -> list[bytes]:
     """A PNG of 1200 x 675 pixels for each of the snapshot's `figures`, in order. RuntimeError when none comes."""
-    _pen.put_away_later()
+    _worker.stop_when_idle()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_pen.thread, _pen.draw, snapshot, figures, marks, words.locale)
+    return await loop.run_in_executor(_worker.thread, _worker.render, snapshot, figures, marks, words.locale)
 
 
-def warm() -> None:
+def prestart() -> None:
     """Have the process ready soon, because charts are going to be drawn; returns at once."""
-    _pen.put_away_later()
-    _pen.thread.submit(_pen.ready)
+    _worker.stop_when_idle()
+    _worker.thread.submit(_worker.ensure_started)
 
 
-class _Pen:
+class ChartWorker:
     """The process that draws, and the one thread that talks to it."""
 
     def __init__(self) -> None:
@@ -57,32 +59,34 @@ class _Pen:
         self._process: subprocess.Popen[bytes] | None = None
         self._calm: asyncio.TimerHandle | None = None
 
-    def put_away_later(self) -> None:
+    def stop_when_idle(self) -> None:
         """Unless it is needed again within CALM, its memory is given back."""
         if self._calm:
             self._calm.cancel()
-        self._calm = asyncio.get_running_loop().call_later(CALM, self.thread.submit, self._put_away)
+        self._calm = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.thread.submit, self._put_away)
 
     def _put_away(self) -> None:
         if self._process and self._process.stdin:
             self._process.stdin.close()  # by which it ends
             self._process.wait()
 
-    def ready(self) -> subprocess.Popen[bytes]:
+    def ensure_started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(  # noqa: S603
                 COMMAND, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
         return self._process
 
-    def draw(self, snapshot: Snapshot, figures: Sequence[Figure], marks: Sequence[Mark], locale: str) -> list[bytes]:
-        asked = {
+    def render(
+        self, snapshot: Snapshot, figures: Sequence[MetricResult], marks: Sequence[Mark], locale: str
+    ) -> list[bytes]:
+        request = {
             "snapshot": snapshot.to_json(),
             "queries": [figure.query for figure in figures],
             "marks": [[mark.at.isoformat(), mark.text] for mark in marks],
             "locale": locale,
         }
-        line = json.dumps(asked).encode() + b"\n"
+        line = json.dumps(request).encode() + b"\n"
         try:
             return self._answered(line)
         except (OSError, EOFError) as problem:  # it was killed: drawn by another one
@@ -90,7 +94,7 @@ class _Pen:
             return self._answered(line)
 
     def _answered(self, line: bytes) -> list[bytes]:
-        process = self.ready()
+        process = self.ensure_started()
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("no pipes")
         try:
@@ -114,4 +118,4 @@ def _exactly(stream: IO[bytes], size: int | None) -> bytes:
     return read
 
 
-_pen = _Pen()
+_worker = ChartWorker()

@@ -9,40 +9,39 @@ from slack_sdk.models.blocks import Block
 from bot.domain.drill import PREFIX, Mark, Score
 from bot.domain.incident import Incident
 from bot.domain.runbook import Runbook
-from bot.messages.blocks import context, section
-from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.message import Message, context, section
+from bot.messages.translations import Translations
 
 
-def scenarios(books: Sequence[Runbook], words: Words) -> Message:
+def scenarios(books: Sequence[Runbook], words: Translations) -> Message:
     """What can be drilled, a line each."""
     if not books:
-        return Message.of(words.part("drill", "no_scenarios"))
-    title = words.part("drill", "scenarios")
+        return Message.of(words.render_block("drill", "no_scenarios"))
+    title = words.render_block("drill", "scenarios")
     lines = [
-        words.part("drill", "scenario", name=book.name.removeprefix(PREFIX), title=words.of(book.title))
-        for book in books
+        words.render_block("drill", "scenario", name=runbook.name.removeprefix(PREFIX), title=words.pick(runbook.title))
+        for runbook in books
     ]
     return Message(title, [section(title), section("\n".join(lines))])
 
 
-def scorecard(seen: Score, incident: Incident, words: Words) -> Message:
+def scorecard(score: Score, incident: Incident, words: Translations) -> Message:
     """The marks of a drill against the team's targets."""
-    title = words.part("drill", "score", incident=incident, seen=seen)
-    blocks: list[Block] = [section(title), section("\n".join(_lines(seen, words)))]
-    blocks.append(context(words.part("drill", "about_score", seen=seen)))
+    title = words.render_block("drill", "score", incident=incident, seen=score)
+    blocks: list[Block] = [section(title), section("\n".join(_lines(score, words)))]
+    blocks.append(context(words.render_block("drill", "about_score", seen=score)))
     return Message(title, blocks)
 
 
-def summary(seen: Score, words: Words) -> str:
+def summary(score: Score, words: Translations) -> str:
     """The same in plain lines, for the timeline and the report."""
-    return "\n".join([words.part("drill", "result"), *_lines(seen, words)])
+    return "\n".join([words.render_block("drill", "result"), *_lines(score, words)])
 
 
-def _lines(seen: Score, words: Words) -> list[str]:
-    lines = [words.part("drill", "mark", mark=mark, sign=_sign(mark)) for mark in seen.marks]
-    if seen.did_not_hold:
-        lines.append(words.part("drill", "did_not_hold", steps=seen.did_not_hold))
+def _lines(score: Score, words: Translations) -> list[str]:
+    lines = [words.render_block("drill", "mark", mark=mark, sign=_sign(mark)) for mark in score.marks]
+    if score.did_not_hold:
+        lines.append(words.render_block("drill", "did_not_hold", steps=score.did_not_hold))
     return lines
 
 

@@ -9,12 +9,12 @@ from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.messages.markdown import markdown
 from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 
 def issue_body(
-    followup: FollowUp, incident: Incident, team: TeamFile, words: Words, who: Assignee, *, link: str | None
+    followup: FollowUp, incident: Incident, team: TeamFile, words: Translations, who: Assignee, *, link: str | None
 ) -> str:
     """The text of the issue in Markdown. `link` leads to the incident's report or channel in Slack."""
     return markdown(words).write(
@@ -28,28 +28,28 @@ def issue_body(
     )
 
 
-def opened(followup: FollowUp, words: Words) -> Message:
+def opened(followup: FollowUp, words: Translations) -> Message:
     """The answer to who opened it."""
-    return Message.of(words.part("followup", "opened", followup=followup, owner=followup.owner))
+    return Message.of(words.render_block("followup", "opened", followup=followup, owner=followup.owner))
 
 
-def reminder(followup: FollowUp, incident: Incident, team: TeamFile, words: Words, *, today: date) -> Message:
+def reminder(followup: FollowUp, incident: Incident, team: TeamFile, words: Translations, *, today: date) -> Message:
     """Not done yet; its owner is mentioned."""
     group = team.teams.get(followup.owner or "")
     late = (today - followup.due).days if followup.due else 0
     return Message.of(
-        words.part(
+        words.render_block(
             "followup",
             "reminder",
             followup=followup,
             incident=incident,
             usergroup=group.usergroup if group else None,
-            due=words.written(followup.due) if followup.due else None,
+            due=words.format_time_plain(followup.due) if followup.due else None,
             late=late,
         )
     )
 
 
-def filing_failed(followup: FollowUp, why: str, words: Words, *, waiting: bool) -> Message:
+def filing_failed(followup: FollowUp, why: str, words: Translations, *, waiting: bool) -> Message:
     """It is no issue: not yet while `waiting`, or not at all."""
-    return Message.of(words.part("followup", "waiting" if waiting else "refused", followup=followup, why=why))
+    return Message.of(words.render_block("followup", "waiting" if waiting else "refused", followup=followup, why=why))

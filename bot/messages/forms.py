@@ -20,17 +20,18 @@ from slack_sdk.models.views import View
 
 from bot.domain.incident import TEXT_LIMIT, TITLE_LIMIT, Incident, Severity
 from bot.domain.runbook import Input
-from bot.messages.blocks import fit
-from bot.messages.words import Words
+from bot.messages.message import fit
+from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 NO_SERVICE = "-"
 
 
-def declare(words: Words, team: TeamFile, *, severity: Severity, service: str | None, title: str = "") -> View:
+def declare(words: Translations, team: TeamFile, *, severity: Severity, service: str | None, title: str = "") -> View:
     """What, how bad, which service. Form `declare`."""
     severities = [
-        _option(level.value, f"{level} · {words.of(policy.title)}") for level, policy in sorted(team.severities.items())
+        _option(level.value, f"{level} · {words.pick(policy.title)}")
+        for level, policy in sorted(team.severities.items())
     ]
     services = [
         _option(NO_SERVICE, words.label("forms.declare.no_service")),
@@ -49,13 +50,13 @@ def declare(words: Words, team: TeamFile, *, severity: Severity, service: str | 
     )
 
 
-def update(words: Words, incident_id: str) -> View:
+def update(words: Translations, incident_id: str) -> View:
     """How it stands. Form `update`."""
     field = _input(words, "update.text", "text", _text("", TEXT_LIMIT, multiline=True), hint="update.text_hint")
     return _form(words, "update", [field], submit="send", about=incident_id)
 
 
-def report(words: Words, team: TeamFile, incident: Incident) -> View:
+def report(words: Translations, team: TeamFile, incident: Incident) -> View:
     """What only people know: impact, cause, lessons; all of it optional. Form `report`."""
     impact, cause = incident.impact, incident.cause
     services = [_option(name, name) for name in team.services]
@@ -65,7 +66,7 @@ def report(words: Words, team: TeamFile, incident: Incident) -> View:
         min_value="0",
         initial_value=str(impact.users) if impact.users is not None else None,
     )
-    chosen = [one for one in services if one.value in impact.services]
+    chosen = [option for option in services if option.value in impact.services]
     many = StaticMultiSelectElement(action_id="value", options=services, initial_options=chosen or None)
     return _form(
         words,
@@ -101,7 +102,7 @@ def report(words: Words, team: TeamFile, incident: Incident) -> View:
     )
 
 
-def followup(words: Words, team: TeamFile, incident_id: str, *, due: date, title: str = "") -> View:
+def followup(words: Translations, team: TeamFile, incident_id: str, *, due: date, title: str = "") -> View:
     """What is to be done, by whom, until when. Form `followup`."""
     owners = [_option(name, name) for name in team.teams]
     labels = _text("", 200)
@@ -119,7 +120,7 @@ def followup(words: Words, team: TeamFile, incident_id: str, *, due: date, title
     )
 
 
-def break_glass(words: Words, about: str) -> View:
+def break_glass(words: Translations, about: str) -> View:
     """Why nobody could be waited for. Form `break_glass`; `about` is `run|step|digest`."""
     field = _input(
         words, "break_glass.reason", "reason", _text("", 500, multiline=True), hint="break_glass.reason_hint"
@@ -127,15 +128,19 @@ def break_glass(words: Words, about: str) -> View:
     return _form(words, "break_glass", [field], submit="go_on", about=about)
 
 
-def answer(words: Words, about: str, question: str, asked: Input, services: Sequence[str], default: str | None) -> View:
+def answer(
+    words: Translations, about: str, question: str, spec: Input, services: Sequence[str], default: str | None
+) -> View:
     """What a run asks. Form `answer`; `about` is `run|step|digest`."""
-    choices = {"choice": asked.options, "service": list(services), "boolean": ["true", "false"]}.get(asked.type)
-    element = _select([_option(one, one) for one in choices], default or "") if choices else _text(default, 500)
+    choices = {"choice": spec.options, "service": list(services), "boolean": ["true", "false"]}.get(spec.type)
+    element = (
+        _select([_option(choice, choice) for choice in choices], default or "") if choices else _text(default, 500)
+    )
     field = InputBlock(label=PlainTextObject(text=fit(question, 2000)), element=element, block_id="answer")
     return _form(words, "answer", [field], submit="send", about=about)
 
 
-def _form(words: Words, name: str, blocks: list[InputBlock], *, submit: str, about: str = "") -> View:
+def _form(words: Translations, name: str, blocks: list[InputBlock], *, submit: str, about: str = "") -> View:
     return View(
         type="modal",
         callback_id=name,
@@ -148,7 +153,7 @@ def _form(words: Words, name: str, blocks: list[InputBlock], *, submit: str, abo
 
 
 def _input(
-    words: Words,
+    words: Translations,
     label: str,
     block_id: str,
     element: InputInteractiveElement,

@@ -14,9 +14,9 @@ from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.domain.run import Approval, Run
-from bot.messages.blocks import header, section
 from bot.messages.incident import listing
-from bot.messages.words import Words
+from bot.messages.message import header, section
+from bot.messages.translations import Translations
 
 
 class Waits(Protocol):
@@ -36,18 +36,22 @@ class Waits(Protocol):
     def rotations(self) -> Rotations | None: ...
 
 
-def home(waiting: Waits, words: Words) -> View:
+def home(waiting: Waits, words: Translations) -> View:
     """Open incidents, the approvals that wait for the person, then follow-ups, the next drill and rotations."""
-    say = words.say("home")
+    say = words.render("home")
     blocks: list[Block] = [header(say["title"]), *listing(waiting.incidents, words).blocks, DividerBlock()]
-    asked = [words.part("home", "approval", run=run, asked=approval) for run, approval in waiting.approvals[:20]]
-    blocks.append(section("\n".join([say["approvals"], *(asked or [say["none"]])])))
-    for title, some in ((say["mine"], waiting.mine), (say["others"], waiting.others)):
-        lines = [words.part("home", "line", followup=one) for one in some[:20]]
+    lines = [
+        words.render_block("home", "approval", run=run, asked=approval) for run, approval in waiting.approvals[:20]
+    ]
+    blocks.append(section("\n".join([say["approvals"], *(lines or [say["none"]])])))
+    for title, followups in ((say["mine"], waiting.mine), (say["others"], waiting.others)):
+        lines = [words.render_block("home", "line", followup=followup) for followup in followups[:20]]
         blocks.append(section("\n".join([title, *(lines or [say["none"]])])))
     if drill := waiting.drill:
         month = format_date(drill.month, "LLLL y", locale=words.locale)
-        blocks.append(section(words.part("home", "drill", drill=drill, title=words.of(drill.title), month=month)))
+        blocks.append(
+            section(words.render_block("home", "drill", drill=drill, title=words.pick(drill.title), month=month))
+        )
     if waiting.rotations:
-        blocks.append(section(words.part("home", "rotations", rotations=waiting.rotations)))
+        blocks.append(section(words.render_block("home", "rotations", rotations=waiting.rotations)))
     return View(type="home", blocks=blocks)

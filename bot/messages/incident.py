@@ -9,19 +9,23 @@ from slack_sdk.models.blocks import Block, ButtonElement
 
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.timeline import TimelineEvent
-from bot.messages.blocks import TEXT_LIMIT, actions, button, context, fit, header, section
-from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, header, section
+from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 TOPIC_LIMIT = 250
 
 
 def card(
-    incident: Incident, words: Words, *, update: TimelineEvent | None = None, in_own_channel: bool, firing: int = 0
+    incident: Incident,
+    words: Translations,
+    *,
+    update: TimelineEvent | None = None,
+    in_own_channel: bool,
+    firing: int = 0,
 ) -> Message:
     """The incident as it is now, drawn whole. `update` is the newest status update."""
-    say = words.say(
+    say = words.render(
         "card",
         incident=incident,
         update=update,
@@ -39,44 +43,46 @@ def card(
     return Message(fit(say["text"], TEXT_LIMIT), blocks)
 
 
-def topic(incident: Incident, words: Words, *, commander: str | None = None) -> str:
+def topic(incident: Incident, words: Translations, *, commander: str | None = None) -> str:
     """The channel's topic, within Slack's 250 characters; with a name, since topics have no mentions."""
     icon = words.label("icons." + _icon(incident))
-    say = words.part("card", "topic", incident=incident, icon=icon, commander=commander)
+    say = words.render_block("card", "topic", incident=incident, icon=icon, commander=commander)
     return fit(say, TOPIC_LIMIT)
 
 
 def links(incident: Incident, team: TeamFile, grafana: str | None) -> list[tuple[str, str]]:
     """The bookmarks of the incident's channel: title and web address."""
     service = team.services.get(incident.service or "")
-    found = [(dashboard.title, dashboard.url) for dashboard in service.dashboards] if service else []
-    return found or ([("Grafana", grafana)] if grafana else [])
+    result = [(dashboard.title, dashboard.url) for dashboard in service.dashboards] if service else []
+    return result or ([("Grafana", grafana)] if grafana else [])
 
 
-def told(event: TimelineEvent, incident: Incident, words: Words) -> Message:
+def timeline_message(event: TimelineEvent, incident: Incident, words: Translations) -> Message:
     """One event of the timeline as a message of the channel."""
-    text = fit(line(event, incident, words), 3000)
+    text = fit(timeline_line(event, incident, words), 3000)
     return Message(text, [section(text)])
 
 
-def line(event: TimelineEvent, incident: Incident, words: Words) -> str:
+def timeline_line(event: TimelineEvent, incident: Incident, words: Translations) -> str:
     """One event of the timeline in a sentence of mrkdwn."""
-    return words.part(
+    return words.render_block(
         "timeline", event.kind.value, event=event, facts=defaultdict(lambda: None, event.facts), incident=incident
     )
 
 
-def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Words, limit: int = 2800) -> Message:
+def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Translations, limit: int = 2800) -> Message:
     """The newest events that fit into one message, in order; says how many older ones there are."""
     lines: list[str] = []
     length = 0
     for event in reversed(events):
-        text = words.part("timeline_list", "line", event=event, text=fit(line(event, incident, words), 400))
+        text = words.render_block(
+            "timeline_list", "line", event=event, text=fit(timeline_line(event, incident, words), 400)
+        )
         if length + len(text) > limit:
             break
         lines.insert(0, text)
         length += len(text) + 1
-    say = words.say("timeline_list", incident=incident, older=len(events) - len(lines))
+    say = words.render("timeline_list", incident=incident, older=len(events) - len(lines))
     body = "\n".join(lines)
     blocks: list[Block] = [section(say["title"]), section(body)]
     if say["older"]:
@@ -84,13 +90,13 @@ def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Words, 
     return Message(say["title"], blocks)
 
 
-def listing(incidents: Sequence[Incident], words: Words) -> Message:
+def listing(incidents: Sequence[Incident], words: Translations) -> Message:
     """Open incidents, a line each."""
-    say = words.say("list", incidents=incidents)
+    say = words.render("list", incidents=incidents)
     if not incidents:
         return Message.of(say["none"])
     lines = [
-        words.part("list", "line", incident=incident, icon=words.label("icons." + _icon(incident)))
+        words.render_block("list", "line", incident=incident, icon=words.label("icons." + _icon(incident)))
         for incident in incidents[:40]
     ]
     return Message(say["title"], [section(say["title"]), section("\n".join(lines))])
@@ -101,7 +107,7 @@ def _icon(incident: Incident) -> str:
     return done.get(incident.status, incident.severity.value)
 
 
-def _buttons(incident: Incident, words: Words, in_own_channel: bool) -> list[ButtonElement]:
+def _buttons(incident: Incident, words: Translations, in_own_channel: bool) -> list[ButtonElement]:
     def make(name: str, style: str | None = None) -> ButtonElement:
         return button(words.label(f"buttons.{name}"), name, incident.id, style=style)
 

@@ -15,7 +15,8 @@ from jinja2.runtime import Context
 from bot.domain.people import Person
 from bot.domain.report import Evidence
 from bot.messages.amounts import UNKNOWN, amount, number
-from bot.messages.words import TEMPLATES, Words, duration
+from bot.messages.translations import Translations, format_duration
+from bot.settings import TEMPLATES
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")
@@ -41,18 +42,18 @@ def escape(value: object) -> str:
     if isinstance(value, Markdown):
         return value
     text = re.sub(r"\s+", " ", _INVISIBLE.sub("", str(value)))
-    text = _FIRST.sub(lambda found: f"{found[3] or found[1]}\\{found[2] or ''}", _SPECIAL.sub(r"\\\1", text))
+    text = _FIRST.sub(lambda match: f"{match[3] or match[1]}\\{match[2] or ''}", _SPECIAL.sub(r"\\\1", text))
     return _HANDLE.sub("@&#8203;", text)
 
 
 def plain(text: str, names: Mapping[str, str]) -> str:
     """What Slack's own markup in a person's text stands for: the people's names, the channels, the addresses."""
 
-    def stands_for(found: re.Match[str]) -> str:
-        if found["url"]:
-            return found["url"]
-        name = names.get(found["id"]) or found["name"] or found["id"]
-        return f"#{name}" if found["sign"] == "#" else name.lstrip("@")
+    def stands_for(match: re.Match[str]) -> str:
+        if match["url"]:
+            return match["url"]
+        name = names.get(match["id"]) or match["name"] or match["id"]
+        return f"#{name}" if match["sign"] == "#" else name.lstrip("@")
 
     return _SLACK.sub(stands_for, text)
 
@@ -60,7 +61,7 @@ def plain(text: str, names: Mapping[str, str]) -> str:
 class MarkdownWords:
     """The templates `reports/*.md.j2` of one language. `names` (user id → name) among the facts names people."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Translations) -> None:
         self._words = words
         self._environment = Environment(  # noqa: S701 - Markdown is no HTML; `finalize` escapes what Markdown needs
             loader=FileSystemLoader(TEMPLATES / words.locale),
@@ -78,8 +79,8 @@ class MarkdownWords:
             "address": lambda name: Markdown(quote(str(name))),
             "quote": _quote,
             "markup": Markdown,
-            "duration": duration,
-            "written": words.written,
+            "duration": format_duration,
+            "written": words.format_time_plain,
             "day": lambda moment: format_date(moment, "long", locale=words.locale),
             "clock": lambda moment: format_datetime(moment, "d MMM HH:mm:ss", locale=words.locale),
             "number": lambda value: UNKNOWN if value is None else number(value, words),
@@ -101,7 +102,7 @@ class MarkdownWords:
 
 
 @cache
-def markdown(words: Words) -> MarkdownWords:
+def markdown(words: Translations) -> MarkdownWords:
     """The templates of a language, compiled once for each `Words`."""
     return MarkdownWords(words)
 
@@ -110,11 +111,11 @@ def link(url: str | None, text: object) -> str:
     """A link; only the text when there is no web address."""
     if not url or not re.match(r"https?://", url):
         return escape(text) if isinstance(text, Markdown) else str(text)
-    address = re.sub(r"[\s<>()|\\\"`\[\]]", lambda found: f"%{ord(found[0]):02X}", url)
+    address = re.sub(r"[\s<>()|\\\"`\[\]]", lambda match: f"%{ord(match[0]):02X}", url)
     return Markdown(f"[{escape(text)}]({address})")
 
 
-def _has_label(words: Words, key: str) -> bool:
+def _has_label(words: Translations, key: str) -> bool:
     try:
         return bool(words.label(key))
     except KeyError:
@@ -142,8 +143,8 @@ def _mention(context: Context, person: Person | str | None) -> str:
 @pass_context
 def _quote(context: Context, text: object) -> Markdown:
     """Text as it was written, line by line, as a quotation."""
-    line: Callable[[str], str] = lambda one: _finalize(context, one)  # noqa: E731
-    return Markdown("\n".join(f"> {line(one)}  " for one in str(text).splitlines() or [""]))
+    line: Callable[[str], str] = lambda text_line: _finalize(context, text_line)  # noqa: E731
+    return Markdown("\n".join(f"> {line(text_line)}  " for text_line in str(text).splitlines() or [""]))
 
 
 def _evidence(evidence: Evidence | None) -> Markdown:

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slack_sdk.models.blocks import Block
+from slack_sdk.models.blocks import (
+    ActionsBlock,
+    Block,
+    ButtonElement,
+    ContextBlock,
+    HeaderBlock,
+    InteractiveElement,
+    MarkdownTextObject,
+    PlainTextObject,
+    SectionBlock,
+)
+from slack_sdk.models.blocks.basic_components import ConfirmObject
 
-from bot.messages.blocks import section
+HEADER_LIMIT = 150
+SECTION_LIMIT = 3000
+FIELD_LIMIT = 2000
+BUTTON_LIMIT = 75
+TEXT_LIMIT = 4000
+_MARKUP = re.compile(r"&(?:amp|lt|gt);|<[^<>]*>|.", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +49,52 @@ class Message:
     def digest(self) -> str:
         """The same for two messages that look the same."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def fit(text: str, limit: int) -> str:
+    """`text`, cut at `limit` characters with an ellipsis, never inside an escape or a link."""
+    if len(text) <= limit:
+        return text
+    kept, length = [], 0
+    for piece in _MARKUP.findall(text):
+        if length + len(piece) > limit - 1:
+            break
+        kept.append(piece)
+        length += len(piece)
+    return "".join(kept).rstrip() + "…"
+
+
+def mrkdwn(text: str, limit: int = SECTION_LIMIT) -> MarkdownTextObject:
+    # verbatim: Slack must not turn what a person typed (#general, @here, an address) into links or pings
+    return MarkdownTextObject(text=fit(text, limit) or " ", verbatim=True)
+
+
+def header(text: str) -> HeaderBlock:
+    return HeaderBlock(text=PlainTextObject(text=fit(text, HEADER_LIMIT), emoji=False))
+
+
+def section(text: str, fields: Sequence[str] = (), block_id: str | None = None) -> SectionBlock:
+    shown = [mrkdwn(field, FIELD_LIMIT) for field in fields[:10]]
+    return SectionBlock(text=mrkdwn(text) if text else None, fields=shown or None, block_id=block_id)
+
+
+def context(*texts: str) -> ContextBlock:
+    return ContextBlock(elements=[mrkdwn(text) for text in texts if text][:10])
+
+
+def button(
+    text: str,
+    action_id: str,
+    value: str,
+    *,
+    style: str | None = None,
+    url: str | None = None,
+    confirm: ConfirmObject | None = None,
+) -> ButtonElement:
+    label = PlainTextObject(text=fit(text, BUTTON_LIMIT), emoji=True)
+    return ButtonElement(text=label, action_id=action_id, value=value, style=style, url=url, confirm=confirm)
+
+
+def actions(elements: Sequence[InteractiveElement], block_id: str | None = None) -> list[Block]:
+    """A row of buttons, or nothing when there are none."""
+    return [ActionsBlock(elements=list(elements), block_id=block_id)] if elements else []

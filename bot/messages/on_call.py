@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from slack_sdk.models.blocks import Block
 
 from bot.domain.on_call import Rota
-from bot.messages.blocks import context, section
-from bot.messages.message import Message
-from bot.messages.words import Words
+from bot.messages.message import Message, context, section
+from bot.messages.translations import Translations
 
 
-def on_call(rotas: Sequence[Rota], words: Words, emergency: str | None) -> Message:
+def on_call(rotas: Sequence[Rota], words: Translations, emergency: str | None) -> Message:
     """A paragraph for each team, level 1 first."""
-    say = words.say("on_call", emergency=emergency)
+    say = words.render("on_call", emergency=emergency)
     if not rotas:
         return Message.of(say["none"])
     paragraphs = [
-        words.part("on_call", "team", rota=rota, why=words.error(rota.problem) if rota.problem else None)
+        words.render_block("on_call", "team", rota=rota, why=words.error(rota.problem) if rota.problem else None)
         for rota in rotas
     ]
     blocks: list[Block] = [section(say["title"]), *(section(paragraph) for paragraph in paragraphs[:40])]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import accumulate
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from babel.dates import format_date
@@ -23,11 +25,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from bot.domain.snapshot import Direction, Figure, Series, Snapshot, Verdict
+from bot.domain.snapshot import Direction, MetricResult, Point, Series, Snapshot, Verdict
 from bot.messages.amounts import amount
 from bot.messages.charts import Mark
-from bot.messages.layout import runs, side_by_side, span, worst_first
-from bot.messages.words import Words, duration
+from bot.messages.translations import Translations, format_duration
 
 WIDTH, HEIGHT = 1200, 675
 MOST_LINES = 6
@@ -56,7 +57,7 @@ class Label(NamedTuple):
     size: float
 
 
-def draw(snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words) -> bytes:
+def draw(snapshot: Snapshot, figure: MetricResult, marks: Sequence[Mark], words: Translations) -> bytes:
     """One figure as a PNG of 1200 x 675 pixels. Not to be called from two threads at once: fonts are shared."""
     return Chart(snapshot, figure, marks, words).png()
 
@@ -64,7 +65,7 @@ def draw(snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words
 class Chart:
     """The picture of one figure: what, since when, how much, how it is judged, and what happened meanwhile."""
 
-    def __init__(self, snapshot: Snapshot, figure: Figure, marks: Sequence[Mark], words: Words) -> None:
+    def __init__(self, snapshot: Snapshot, figure: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
         self._snapshot, self._figure, self._words = snapshot, figure, words
         # At 72 dots per inch a point is a pixel.
         self._picture = Picture(
@@ -72,10 +73,10 @@ class Chart:
         )
         self._canvas = FigureCanvasAgg(self._picture)
         self._renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
-        series = [one for one in worst_first(snapshot.of(figure.query), figure) if one.points]
+        series = [s for s in worst_first(snapshot.of(figure.query), figure) if s.points]
         self._shown = series[:MOST_LINES]
         self._hidden = figure.count - len(self._shown)
-        self._low, self._high = span(figure, self._shown)
+        self._low, self._high = y_range(figure, self._shown)
         self._draw(marks)
 
     def png(self) -> bytes:
@@ -99,8 +100,8 @@ class Chart:
             self._plot.text(0.5, 0.5, self._words.label("snapshot.no_data_in_window"), size=42, color=_FAINT,
                             ha="center", va="center", transform=self._plot.transAxes)  # fmt: skip
         self._threshold()
-        for color, one in reversed(list(zip(_LINES, self._shown, strict=False))):
-            self._line(one, color)
+        for color, series in reversed(list(zip(_LINES, self._shown, strict=False))):
+            self._line(series, color)
         self._marks(labels, top)
         self._legend(names)
 
@@ -118,8 +119,8 @@ class Chart:
             value = amount(figure.value, figure.unit, words)
             size = 86 if len(value) < 10 else 62
         self._text(right, 96, value, size=size, weight="bold", color=color, ha="right")
-        said = self._verdict()
-        self._text(right, 150, said, size=31, weight="bold", color=color, ha="right")
+        verdict = self._verdict()
+        self._text(right, 150, verdict, size=31, weight="bold", color=color, ha="right")
         room = right - 2 * _MARGIN - self._width(value, size, "bold")
         title = " ".join(figure.in_language(words.locale).split())
         if self._width(title, 46, "bold") <= room:
@@ -128,21 +129,21 @@ class Chart:
             for index, line in enumerate(self._two_lines(title, room, 32)):
                 self._text(_MARGIN, 52 + index * 40, line, size=32, weight="bold", color=_INK)
         when = _window(self._snapshot, words)
-        room = right - 2 * _MARGIN - self._width(said, 31, "bold")
+        room = right - 2 * _MARGIN - self._width(verdict, 31, "bold")
         smaller = next((size for size in (30, 26, 23) if self._width(when, size) <= room), 23)
         self._text(_MARGIN, 136, self._cut(when, room, smaller), size=smaller, color=_FAINT)
 
     def _verdict(self) -> str:
         figure, words = self._figure, self._words
         if figure.verdict is Verdict.UNKNOWN:
-            last = max((one.points[-1][0] for one in self._shown), default=None)
+            last = max((series.points[-1][0] for series in self._shown), default=None)
             return f"{words.label('snapshot.last_data')} {_clock(last, self._snapshot, words)}" if last else ""
         above = figure.direction is Direction.ABOVE
         sign = {Verdict.OK: "✔ ", Verdict.BREACH: "▲ " if above else "▼ "}.get(figure.verdict, "")
-        said = [f"{sign}{words.label(f'snapshot.verdicts.{figure.verdict}')}"] if sign else []
+        words_shown = [f"{sign}{words.label(f'snapshot.verdicts.{figure.verdict}')}"] if sign else []
         if figure.normal is not None:
-            said.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
-        return " · ".join(said)
+            words_shown.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
+        return " · ".join(words_shown)
 
     def _heights(self) -> list[tuple[float, str]]:
         """The ticks of the value's axis."""
@@ -183,10 +184,10 @@ class Chart:
                       zorder=5, parse_math=False,
                       bbox={"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 2})  # fmt: skip
 
-    def _line(self, one: Series, color: str) -> None:
+    def _line(self, series: Series, color: str) -> None:
         """The line, in the colour of trouble where it lies beyond the threshold. A gap stays a gap."""
         figure, plot = self._figure, self._plot
-        stretches = list(runs(one))
+        stretches = list(runs(series))
         xs = [x for run in stretches for x in (*(at.timestamp() for at, _ in run), math.nan)]
         ys = [y for run in stretches for y in (*(value for _, value in run), math.nan)]
         style: dict[str, Any] = {"linewidth": 6, "solid_capstyle": "round", "solid_joinstyle": "round"}
@@ -200,7 +201,7 @@ class Chart:
             beyond.set_clip_path(
                 Rectangle((left, figure.threshold), right - left, edge - figure.threshold, transform=plot.transData)
             )
-        if figure.value is not None and one is self._shown[0]:
+        if figure.value is not None and series is self._shown[0]:
             plot.plot([self._snapshot.at.timestamp()], [figure.value], "o", ms=18, mew=0,
                       color=_VERDICTS[figure.verdict], clip_on=False, zorder=6)  # fmt: skip
 
@@ -208,14 +209,14 @@ class Chart:
         """The marks in sight, their words side by side in one row, each as near to its place as the others let it."""
         start, at = self._snapshot.start, self._snapshot.at
         # a snapshot's moment is cut to whole seconds
-        seen = [mark for mark in marks if start <= mark.at < at + timedelta(seconds=1)][-MOST_MARKS:]
-        seen.sort(key=lambda mark: mark.at)
+        shown = [mark for mark in marks if start <= mark.at < at + timedelta(seconds=1)][-MOST_MARKS:]
+        shown.sort(key=lambda mark: mark.at)
         room = WIDTH - 2 * _MARGIN
-        size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in seen) <= room), 20)
-        texts = [self._cut(mark.text, room / len(seen) - _GAP, size) if size == 20 else mark.text for mark in seen]
+        size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in shown) <= room), 20)
+        texts = [self._cut(mark.text, room / len(shown) - _GAP, size) if size == 20 else mark.text for mark in shown]
         widths = [self._width(text, size) for text in texts]
-        places = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in seen]
-        wanted = [place - width / 2 for place, width in zip(places, widths, strict=True)]
+        places = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in shown]
+        wanted = [x - width / 2 for x, width in zip(places, widths, strict=True)]
         begins = side_by_side(wanted, widths, _GAP, 16, WIDTH - 16)
         return [Label(*label, size) for label in zip(texts, places, begins, widths, strict=True)]
 
@@ -235,7 +236,9 @@ class Chart:
         if len(self._shown) < 2:
             return []
         room = (WIDTH - 2 * _MARGIN) / 2 - 60
-        names = [self._cut(one.label or self._words.label("snapshot.unnamed"), room, _SMALL) for one in self._shown]
+        names = [
+            self._cut(series.label or self._words.label("snapshot.unnamed"), room, _SMALL) for series in self._shown
+        ]
         return [*names, self._words.label("snapshot.and_more", count=self._hidden)] if self._hidden > 0 else names
 
     def _legend(self, names: Sequence[str]) -> None:
@@ -275,8 +278,8 @@ class Chart:
 
 def _drawable(text: str) -> str:
     """Without line breaks, and without what the font has nothing but empty boxes for."""
-    spaced = (" " if one.isspace() else one for one in text)
-    return "".join(one for one in spaced if ord(one) in _glyphs())
+    spaced = (" " if char.isspace() else char for char in text)
+    return "".join(char for char in spaced if ord(char) in _glyphs())
 
 
 @cache
@@ -285,21 +288,73 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
-def _window(snapshot: Snapshot, words: Words) -> str:
+def _window(snapshot: Snapshot, words: Translations) -> str:
     """Of which service and since when: `xr-engine · 01:14–02:14 UTC`."""
     end = _clock(snapshot.at, snapshot, words)
     long = snapshot.window > DAY
-    when = f"{duration(snapshot.window)} → {end}" if long else f"{_clock(snapshot.start, snapshot, words)}–{end}"
+    when = f"{format_duration(snapshot.window)} → {end}" if long else f"{_clock(snapshot.start, snapshot, words)}–{end}"
     return " · ".join(part for part in (snapshot.service, f"{when} UTC") if part)
 
 
-def _tick(at: float, spacing: int, words: Words) -> str:
+def _tick(at: float, spacing: int, words: Translations) -> str:
     moment = datetime.fromtimestamp(at, UTC)
     if spacing >= 86_400 or (spacing >= 3600 and moment.hour == moment.minute == 0):
         return format_date(moment, "d MMM", locale=words.locale)
     return f"{moment:%H:%M:%S}" if spacing < 60 else f"{moment:%H:%M}"
 
 
-def _clock(moment: datetime, snapshot: Snapshot, words: Words) -> str:
+def _clock(moment: datetime, snapshot: Snapshot, words: Translations) -> str:
     day = f"{format_date(moment, 'd MMM', locale=words.locale)} " if snapshot.window > DAY else ""
     return f"{day}{moment:%H:%M}"
+
+
+def side_by_side(
+    wanted: Sequence[float], widths: Sequence[float], gap: float, first: float, last: float
+) -> list[float]:
+    """Where words begin that stand in a row between `first` and `last`, as near to where they are wanted as may be.
+
+    What is left of a place when the words before it are taken away must not fall from one word to the next: the
+    nearest such numbers are pooled means (isotonic regression by pooling adjacent violators).
+    """
+    before = [0.0, *accumulate(width + gap for width in widths)]
+    pools: list[list[float]] = []
+    for position, offset in zip(wanted, before, strict=False):
+        pools.append([position - offset])
+        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    most = last - (before[-1] - gap)
+    means = [fmean(pool) for pool in pools for _ in pool]
+    return [max(min(mean, most), first) + offset for mean, offset in zip(means, before, strict=False)]
+
+
+def y_range(figure: MetricResult, shown: Sequence[Series]) -> tuple[float, float]:
+    """The plot's lowest and highest value. The threshold is always in sight, and 0 unless all lies far above it."""
+    values = [value for series in shown for _, value in series.points]
+    values += [] if figure.threshold is None else [figure.threshold]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if 0 <= low <= 0.75 * high or low == high >= 0:
+        return (high or 1.0) * -0.02, (high or 1.0) * 1.15  # a line along zero is seen whole
+    margin = (high - low or abs(high)) * 0.2
+    return low - margin, high + margin
+
+
+def runs(series: Series) -> Iterator[list[Point]]:
+    """The points in stretches without a gap."""
+    run: list[Point] = []
+    for point in series.points:
+        if run and (point[0] - run[-1][0]).total_seconds() > 1.5 * series.step:
+            yield run
+            run = []
+        run.append(point)
+    if run:
+        yield run
+
+
+def worst_first(series: Sequence[Series], figure: MetricResult) -> list[Series]:
+    """The figure's own line first, then those that end worst."""
+
+    def badness(series: Series) -> tuple[bool, float]:
+        last = series.points[-1][1] if series.points else -math.inf
+        return series.label != figure.label, last if figure.direction is Direction.BELOW else -last
+
+    return sorted(series, key=badness)

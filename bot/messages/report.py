@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
+from jinja2 import Environment, FileSystemLoader
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
 from slack_sdk.models.blocks import Block
 
 from bot.domain.incident import Status
 from bot.domain.report import Report
-from bot.messages.blocks import TEXT_LIMIT, actions, button, context, fit, section
 from bot.messages.markdown import Markdown, markdown
-from bot.messages.message import Message
-from bot.messages.page import page
-from bot.messages.words import Words
+from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, section
+from bot.messages.translations import Translations
+from bot.settings import TEMPLATES
+
+_ANCHOR = re.compile(r'<a id="([a-z0-9-]+)"></a>')
+_BOXES = {"[ ] ": "☐ ", "[x] ": "☑ "}
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class ReportContext:
     """What a report needs besides its facts: people's names by user id, the channel's address, the pictures by name,
     and the number of the first event at which the timeline's chain is broken, if it is."""
 
@@ -29,7 +38,7 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class RenderedReport:
     """A report as text: Markdown, and a page of HTML that needs no other file."""
 
     markdown: str
@@ -43,7 +52,7 @@ class Facts(dict[str, Any]):
         return None
 
 
-def write(report: Report, words: Words, around: Around) -> Written:
+def write(report: Report, words: Translations, around: ReportContext) -> RenderedReport:
     """The same report and surroundings give the same text, to the byte."""
     write_in = markdown(words)
     incident = report.incident
@@ -65,14 +74,17 @@ def write(report: Report, words: Words, around: Around) -> Written:
         unknown=Markdown(f"*{words.label('unknown')}*"),
     )
     title = f"{incident.id} · {incident.title}"
-    return Written(text, page(text, title=title, locale=words.locale, pictures=around.pictures or {}))
+    return RenderedReport(text, report_page(text, title=title, locale=words.locale, pictures=around.pictures or {}))
 
 
-def summary(report: Report, words: Words) -> Message:
+def summary(report: Report, words: Translations) -> Message:
     """The report in a few lines, with the buttons that complete it."""
     incident = report.incident
     parts = ("text", "title", "milestones", "outcome", "missing")
-    say = {part: words.part("report", part, report=report, incident=incident, locale=words.locale) for part in parts}
+    say = {
+        part: words.render_block("report", part, report=report, incident=incident, locale=words.locale)
+        for part in parts
+    }
     blocks: list[Block] = [section(say["title"]), section(say["milestones"]), section(say["outcome"])]
     if say["missing"]:
         blocks.append(context(say["missing"]))
@@ -82,3 +94,53 @@ def summary(report: Report, words: Words) -> Message:
             [button(words.label(f"buttons.{name}"), name, incident.id, style=style) for name, style in names]
         )
     return Message(fit(say["text"], TEXT_LIMIT), blocks)
+
+
+def report_page(markdown: str, *, title: str, locale: str, pictures: Mapping[str, bytes]) -> str:
+    """The HTML of a report. `pictures` are PNG files by the names that the Markdown refers to.
+
+    HTML in the Markdown is shown as text; only the anchors `<a id="…"></a>` of our own templates are taken as such.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.inline.ruler.before("html_inline", "anchor", _anchor)
+    environment: dict[str, object] = {}
+    tokens = parser.parse(markdown, environment)
+    _tick_boxes(tokens)
+    body = parser.renderer.render(_with_pictures(tokens, pictures), parser.options, environment)
+    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+    template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html.j2")
+    return template.render(title=title, locale=locale, body=body)
+
+
+def _anchor(state: StateInline, silent: bool) -> bool:
+    match = _ANCHOR.match(state.src, state.pos)
+    if not match:
+        return False
+    if not silent:
+        state.push("anchor_open", "a", 1).attrSet("id", match[1])
+        state.push("anchor_close", "a", -1)
+    state.pos = match.end()
+    return True
+
+
+def _tick_boxes(tokens: list[Token]) -> None:
+    """`- [ ] …` and `- [x] …` with the box as a character."""
+    for item, inline in zip(tokens, tokens[2:], strict=False):
+        if item.type == "list_item_open" and inline.type == "inline" and inline.children:
+            text = inline.children[0]
+            if (box := _BOXES.get(text.content[:4])) is not None:
+                text.content = box + text.content[4:]
+
+
+def _with_pictures(tokens: list[Token], pictures: Mapping[str, bytes]) -> list[Token]:
+    """Pictures as `data:` addresses; one that we do not have becomes its own description."""
+    for token in tokens:
+        for image in token.children or []:
+            if image.type != "image":
+                continue
+            content = pictures.get(unquote(str(image.attrGet("src"))))
+            if content is None:
+                image.type, image.tag, image.children = "text", "", None
+            else:
+                image.attrSet("src", f"data:image/png;base64,{base64.b64encode(content).decode()}")
+    return tokens

@@ -11,11 +11,10 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
 from bot.domain.incident import Incident
-from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState, following, run_id
+from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
-from bot.messages.blocks import actions, button, context, fit, header, section
-from bot.messages.message import Message
-from bot.messages.words import Words, escape
+from bot.messages.message import SECTION_LIMIT, Message, actions, button, context, fit, header, section
+from bot.messages.translations import Translations, escape
 
 DIFF_LIMIT = 1500
 WHY_LIMIT = 400
@@ -35,67 +34,74 @@ _SIGNS = {
 
 _UNFORESEEN = "❔"
 
+LONG = 2500
 
-def progress(run: Run, words: Words) -> Message:
+
+def progress(run: Run, words: Translations) -> Message:
     """The whole run, a line for each step, with buttons for what may be done about it now."""
     if run.forgotten:
-        return Message.of(words.part("run", "forgotten", run=run))
-    book = Runbook.model_validate(run.book)
-    say = words.say("run", run=run, title=words.of(book.title))
+        return Message.of(words.render_block("run", "forgotten", run=run))
+    runbook = Runbook.model_validate(run.book)
+    say = words.render("run", run=run, title=words.pick(runbook.title))
     blocks: list[Block] = [section(say["title"])]
-    told = lines(run, words)
-    for start in range(0, len(told), 8):
-        blocks.append(section("\n".join(told[start : start + 8])))
-    if run.state is RunState.FAILED and isinstance(book.on_failure, Runbook) and not run.dry_run:
-        other = words.of(book.on_failure.title)
-        blocks.append(section(words.part("run", "goes_on_with", title=other, run=run_id(following(run.id)))))
+    texts = lines(run, words)
+    for start in range(0, len(texts), 8):
+        blocks.append(section("\n".join(texts[start : start + 8])))
+    if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
+        other = words.pick(runbook.on_failure.title)
+        blocks.append(
+            section(words.render_block("run", "goes_on_with", title=other, run=run_id(on_failure_key(run.id))))
+        )
     blocks.append(context(say["about"]))
     shown = []
     if run.state is RunState.RUNNING:
         shown.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger"))
     elif (
         run.state in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
-        and any(step.touched and not each.keep for each, step in zip(book.steps, run.steps, strict=True))
+        and any(
+            step.may_have_changed and not step_spec.keep
+            for step_spec, step in zip(runbook.steps, run.steps, strict=True)
+        )
         and not run.dry_run
     ):
         shown.append(button(words.label("buttons.undo_run"), "undo_run", run.id))
     return Message(fit(say["text"], 3000), [*blocks, *actions(shown)])
 
 
-def lines(run: Run, words: Words) -> list[str]:
+def lines(run: Run, words: Translations) -> list[str]:
     """A line for each step: how it stands, what it would do or has done, what came of it."""
-    book = Runbook.model_validate(run.book)
-    told = []
+    runbook = Runbook.model_validate(run.book)
+    texts = []
     depends = False  # on what steps before would have changed, had this been no dry run
-    for each, step in zip(book.steps, run.steps, strict=True):
+    for step_spec, step in zip(runbook.steps, run.steps, strict=True):
         unforeseen = depends and step.state is StepState.FAILED
-        told.append(
-            words.part(
+        texts.append(
+            words.render_block(
                 "run",
                 "step",
                 sign=_UNFORESEEN if unforeseen else _SIGNS[step.state],
-                title=words.of(each.title) if each.title else step.uses,
+                title=words.pick(step_spec.title) if step_spec.title else step.uses,
                 step=step,
                 told=_told(step, words, unforeseen=unforeseen),
-                keeps=each.keep and step.touched,
+                keeps=step_spec.keep and step.may_have_changed,
             )
         )
         depends |= run.dry_run and bool(step.effects)
-    return told
+    return texts
 
 
-def approval_card(run: Run, step: StepRun, asked: Approval, words: Words) -> Message:
+def approval_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
     """What would be done, word for word, for which parameters, by whom it was asked, until when."""
-    book = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.book)
     effects = [line(effect, words) for effect in step.effects]
-    each = next(one for one in book.steps if one.id == step.id)
-    say = words.say(
+    step_spec = next(s for s in runbook.steps if s.id == step.id)
+    say = words.render(
         "approval",
         run=run,
         step=step,
-        asked=asked,
-        title=words.of(book.title),
-        step_title=words.of(each.title) if each.title else None,
+        asked=approval,
+        title=words.pick(runbook.title),
+        step_title=words.pick(step_spec.title) if step_spec.title else None,
         effects=effects,
     )
     blocks: list[Block] = [header(say["header"]), section(say["effects" if effects else "question"])]
@@ -103,8 +109,8 @@ def approval_card(run: Run, step: StepRun, asked: Approval, words: Words) -> Mes
         blocks.append(section(f"```{escape(fit(diff, DIFF_LIMIT)).replace('```', '’’’')}```"))
     blocks.append(section(say["state"]))
     blocks.append(context(say["about"]))
-    if asked.state is ApprovalState.WAITING:
-        value = f"{run.id}|{step.id}|{asked.digest}"
+    if approval.state is ApprovalState.WAITING:
+        value = f"{run.id}|{step.id}|{approval.digest}"
         blocks += actions(
             [
                 button(words.label("buttons.approve"), "approve", value, style="primary"),
@@ -126,14 +132,14 @@ def _diff(step: StepRun) -> str:
     return "\n".join(effect.diff for effect in step.effects if effect.diff)
 
 
-def question_card(run: Run, step: StepRun, asked: Approval, words: Words) -> Message:
+def question_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
     """What is asked, and a button for the form that takes the answer."""
-    book = Runbook.model_validate(run.book)
-    say = words.say("question", run=run, step=step, asked=asked, title=words.of(book.title))
+    runbook = Runbook.model_validate(run.book)
+    say = words.render("question", run=run, step=step, asked=approval, title=words.pick(runbook.title))
     blocks: list[Block] = [header(say["header"]), section(say["question"]), section(say["state"])]
     blocks.append(context(say["about"]))
-    if asked.state is ApprovalState.WAITING:
-        value = f"{run.id}|{step.id}|{asked.digest}"
+    if approval.state is ApprovalState.WAITING:
+        value = f"{run.id}|{step.id}|{approval.digest}"
         blocks += actions(
             [
                 button(words.label("buttons.answer"), "answer", value, style="primary"),
@@ -144,13 +150,15 @@ def question_card(run: Run, step: StepRun, asked: Approval, words: Words) -> Mes
     return Message(fit(say["text"], 3000), blocks)
 
 
-def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: Words) -> Message:
+def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: Translations) -> Message:
     """Runbooks that fit the alert, each with a button that begins it and one that only shows what it would do."""
-    text = words.part("run", "proposal")
+    text = words.render_block("run", "proposal")
     blocks: list[Block] = [section(text)]
-    for one in runbooks[:5]:
-        value = f"{incident.id}|{one['name']}"
-        blocks.append(section(words.part("run", "proposed", title=words.of(one), runbook=one["name"])))
+    for runbook in runbooks[:5]:
+        value = f"{incident.id}|{runbook['name']}"
+        blocks.append(
+            section(words.render_block("run", "proposed", title=words.pick(runbook), runbook=runbook["name"]))
+        )
         blocks += actions(
             [
                 button(words.label("buttons.run_proposed"), "run_proposed", value, style="primary"),
@@ -161,48 +169,97 @@ def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: W
     return Message(text, blocks)
 
 
-def line(effect: Effect, words: Words) -> str:
+def line(effect: Effect, words: Translations) -> str:
     """One effect in words: `replicas 3 → 10`."""
     try:
-        return words.part("effects", effect.key.replace(".", "_"), **effect.facts)
+        return words.render_block("effects", effect.key.replace(".", "_"), **effect.facts)
     except (KeyError, TemplateNotFound):
         facts = ", ".join(f"{name}={value}" for name, value in effect.facts.items())
         return escape(f"{effect.key} ({facts})")
 
 
-def result(action: str, facts: Mapping[str, Any], words: Words) -> str:
+def result_sentence(action: str, facts: Mapping[str, Any], words: Translations) -> str:
     """What an action found, in words; empty when its effects say it all."""
     key = action.replace(".", "_")
-    return words.part("results", key, **facts) if key in set(words.say("results")) else ""
+    return words.render_block("results", key, **facts) if key in set(words.render("results")) else ""
 
 
-def runs(some: Sequence[Run], words: Words) -> Message:
+def runs(listed: Sequence[Run], words: Translations) -> Message:
     """Runs, a line each."""
-    if not some:
-        return Message.of(words.part("run", "none"))
-    lines = [words.part("run", "line", run=run) for run in some[:40]]
+    if not listed:
+        return Message.of(words.render_block("run", "none"))
+    lines = [words.render_block("run", "line", run=run) for run in listed[:40]]
     return Message(lines[0], [section("\n".join(lines))])
 
 
-def _told(step: StepRun, words: Words, *, unforeseen: bool) -> str:
+def _told(step: StepRun, words: Translations, *, unforeseen: bool) -> str:
     """What it would do or has done, what came of it, and what it waits for."""
     facts = step.facts
     if waits := facts.get("waits_for"):
         until = datetime.fromtimestamp(waits["until"], UTC) if waits["until"] else None
-        return words.part("run", "busy", **{**waits, "until": until})
+        return words.render_block("run", "busy", **{**waits, "until": until})
     if refused := facts.get("not_undone"):
-        return words.part("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
+        return words.render_block("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
     if step.error:
-        return words.part("run", "unforeseen" if unforeseen else "failed", why=_why(step.error, facts, words))
+        return words.render_block("run", "unforeseen" if unforeseen else "failed", why=_why(step.error, facts, words))
     effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
-    told = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
+    text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
     if not facts.get("interrupted"):
-        return told
+        return text
     left = facts["left"]
-    lines = None if left is None else [line(Effect.from_json(one), words) for one in left]
-    return f"{told} · {words.part('run', 'interrupted', left=lines)}"
+    lines = None if left is None else [line(Effect.from_json(raw), words) for raw in left]
+    return f"{text} · {words.render_block('run', 'interrupted', left=lines)}"
 
 
-def _why(error: str, facts: Mapping[str, Any], words: Words) -> str:
+def _why(error: str, facts: Mapping[str, Any], words: Translations) -> str:
     return fit(words.error(BotError(error, **facts)), WHY_LIMIT)
+
+
+def step_result(step: StepRun, title: str, words: Translations) -> tuple[Message, bytes | None] | None:
+    """The message, and the whole of it as a text file when it does not fit; None when there is nothing to tell."""
+    facts = step.result or {}
+    body = result_lines(facts)
+    if not body:
+        return None
+    head = words.render_block("result", "head", title=title, count=len(body))
+    text = "\n".join(body)
+    if len(text) <= LONG:
+        shown = escape(text).replace("```", "’’’")
+        return Message(head, [section(head), section(f"```{shown}```"[:SECTION_LIMIT])]), None
+    return Message.of(head), text.encode()
+
+
+def result_text(step: StepRun) -> list[str]:
+    """All of it as plain lines, for a terminal."""
+    return result_lines(step.result or {})
+
+
+def result_lines(facts: Mapping[str, Any]) -> list[str]:
+    """A table's rows, pods' logs, or plain facts, a line each."""
+    if isinstance(facts.get("rows"), list):
+        return _table(facts["rows"])
+    if isinstance(facts.get("revisions"), list):
+        return _table(facts["revisions"])
+    if isinstance(facts.get("lines"), Mapping):
+        return [f"{pod}  {line}" for pod, lines in facts["lines"].items() for line in lines]
+    if isinstance(facts.get("values"), Mapping):
+        return [f"{name}  {'?' if value is None else format(value, '.4g')}" for name, value in facts["values"].items()]
+    return []
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    names = [name for name in rows[0] if any(row.get(name) not in (None, "") for row in rows)]
+    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20:
+        return f"{value / 2**20:.0f}Mi"
+    return "" if value is None else str(value)

@@ -8,42 +8,42 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 from slack_sdk.models.blocks import Block
 
-from bot.domain.deployments import Deployments, Share
-from bot.domain.statistics import Month, Statistics
-from bot.messages.blocks import context, section
-from bot.messages.message import Message
-from bot.messages.words import Words, duration
+from bot.domain.statistics import Deployments, Month, Share, Statistics
+from bot.messages.message import Message, context, section
+from bot.messages.translations import Translations, format_duration
 
 MONTHS = 6
 WIDTH = 10
 FIGURES = ("mtta", "mttr", "mtbf")
 
 
-def statistics(seen: Statistics, deployed: Deployments, words: Words) -> Message:
+def statistics(stats: Statistics, deployed: Deployments, words: Translations) -> Message:
     """MTTA, MTTR, MTBF and the deployments against their targets, the severities, and the last months."""
-    days = round((seen.until - seen.since).total_seconds() / 86400) if seen.since else None
+    days = round((stats.until - stats.since).total_seconds() / 86400) if stats.since else None
     parts = ("title", "none", "severities", "trend", "about")
-    say = {part: words.part("statistics", part, seen=seen, days=days) for part in parts}
+    say = {part: words.render_block("statistics", part, seen=stats, days=days) for part in parts}
     shares = [_share("deploy_success", deployed.success, words), _share("rollback_rate", deployed.rolled_back, words)]
-    deployments = "\n".join([words.part("statistics", "deployments", count=deployed.count), *shares])
-    if not seen.count:
+    deployments = "\n".join([words.render_block("statistics", "deployments", count=deployed.count), *shares])
+    if not stats.count:
         return Message(say["title"], [section(f"{say['title']}\n{say['none']}"), section(deployments)])
     figures = [
-        words.part("statistics", "figure", which=name, figure=getattr(seen, name), mark=_mark(getattr(seen, name).met))
+        words.render_block(
+            "statistics", "figure", which=name, figure=getattr(stats, name), mark=_mark(getattr(stats, name).met)
+        )
         for name in FIGURES
     ]
     blocks: list[Block] = [section(say["title"]), section("\n".join(figures)), section(say["severities"])]
     blocks.append(section(deployments))
-    if len(seen.months) > 1:
-        blocks.append(section(f"{say['trend']}\n```{_trend(seen.months[-MONTHS:], words)}```"))
+    if len(stats.months) > 1:
+        blocks.append(section(f"{say['trend']}\n```{_trend(stats.months[-MONTHS:], words)}```"))
     blocks.append(context(say["about"]))
     return Message(say["title"], blocks)
 
 
-def _share(name: str, share: Share, words: Words) -> str:
+def _share(name: str, share: Share, words: Translations) -> str:
     percent = None if share.percent is None else format_decimal(round(share.percent, 1), locale=words.locale)
     target = format_decimal(share.target, locale=words.locale)
-    return words.part(
+    return words.render_block(
         "statistics", "share", which=name, share=share, percent=percent, target=target, mark=_mark(share.met)
     )
 
@@ -52,13 +52,13 @@ def _mark(met: bool | None) -> str:
     return {True: "✅", False: "❌", None: "▫️"}[met]
 
 
-def _trend(months: Sequence[Month], words: Words) -> str:
+def _trend(months: Sequence[Month], words: Translations) -> str:
     """`sep 26 ▇▇▇▇       4 · 8 min`: a bar for the incidents of each month, and the mean time to resolve."""
     most = max(month.count for month in months) or 1
     lines = []
     for month in months:
         name = format_date(month.first, "MMM yy", locale=words.locale).replace(".", "")
         bar = "▇" * max(round(month.count / most * WIDTH), 1 if month.count else 0)
-        mttr = f" · {duration(month.mttr)}" if month.mttr is not None else ""
+        mttr = f" · {format_duration(month.mttr)}" if month.mttr is not None else ""
         lines.append(f"{name:<8}{bar:<{WIDTH}} {month.count}{mttr}")
     return "\n".join(lines)

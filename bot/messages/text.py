@@ -13,10 +13,10 @@ _BOLD = re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])")
 def as_text(mrkdwn: str, names: Mapping[str, str]) -> str:
     """What a person reads of it: names for mentions (`names`: user id → name), the text of links, no markup."""
 
-    def shown(found: re.Match[str]) -> str:
-        what, text = found["what"], found["shown"]
-        if found["sign"] == "@":
+    def shown(match: re.Match[str]) -> str:
+        what, text = match["what"], match["shown"]
+        if match["sign"] == "@":
             return names.get(what) or text or what
-        return text or (f"#{what}" if found["sign"] == "#" else what)
+        return text or (f"#{what}" if match["sign"] == "#" else what)
 
     return html.unescape(_BOLD.sub(r"\1", _MARKUP.sub(shown, mrkdwn)))

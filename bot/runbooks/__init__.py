@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bot.runbooks.check import check
+from bot.runbooks.check import Mistake, check, load
 from bot.runbooks.expressions import Expressions
 from bot.runbooks.library import Library
-from bot.runbooks.reading import Mistake, load
 
 __all__ = ["Expressions", "Library", "Mistake", "check", "load"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bot.actions.document import cell
 from bot.actions.registry import Registry
 from bot.domain.runbook import STANDARD, Runbook, Step
-from bot.runbooks.drawing import mermaid
 from bot.runbooks.library import read
 
 HEAD = """# The runbooks
@@ -50,43 +49,45 @@ The runbooks carry out TAMV's operations manual, but not its mistakes.
 | scale and roll back at once when the render is slow | nobody knows what helped | one change at a time, each measured; back only when the four figures have not recovered |
 """
 
+LONGEST = 60
 
-def written(folder: Path, actions: Registry) -> str:
+
+def render(folder: Path, actions: Registry) -> str:
     """The whole document: an overview, a part for each runbook, the manual's mistakes. Raises nothing for bad files."""
-    books = sorted(read(sorted(folder.glob("*.yaml")))[0].values(), key=lambda book: book.name)
+    books = sorted(read(sorted(folder.glob("*.yaml")))[0].values(), key=lambda runbook: runbook.name)
     overview = ["| runbook | what | proposed for |", "|---|---|---|", *map(_row, books), ""]
-    return "\n".join([HEAD, *overview, *(_one(book, actions) for book in books)]) + MANUAL
+    return "\n".join([HEAD, *overview, *(_runbook_section(runbook, actions) for runbook in books)]) + MANUAL
 
 
-def _row(book: Runbook) -> str:
-    alerts = ", ".join(dict.fromkeys(f"`{one.alert or one.query}`" for one in book.triggers)) or "-"
-    return f"| [`{book.name}`](#{book.name}) | {cell(_english(book.title))} | {alerts} |"
+def _row(runbook: Runbook) -> str:
+    alerts = ", ".join(dict.fromkeys(f"`{trigger.alert or trigger.query}`" for trigger in runbook.triggers)) or "-"
+    return f"| [`{runbook.name}`](#{runbook.name}) | {cell(_english(runbook.title))} | {alerts} |"
 
 
-def _one(book: Runbook, actions: Registry) -> str:
-    failure = book.on_failure if isinstance(book.on_failure, str) else book.on_failure.name
+def _runbook_section(runbook: Runbook, actions: Registry) -> str:
+    failure = runbook.on_failure if isinstance(runbook.on_failure, str) else runbook.on_failure.name
     after = {"undo": "what it did is undone, the last first", "stop": "it stops, and nothing is undone by itself"}
-    needed = [f"{name}=…" for name, one in book.inputs.items() if one.required]
+    needed = [f"{name}=…" for name, spec in runbook.inputs.items() if spec.required]
     lines = [
-        f"## {book.name}\n",
-        f"{_english(book.description) or _english(book.title)}\n",
-        f"*{book.description.get('es') or book.title.get('es', '')}*\n",
+        f"## {runbook.name}\n",
+        f"{_english(runbook.description) or _english(runbook.title)}\n",
+        f"*{runbook.description.get('es') or runbook.title.get('es', '')}*\n",
         f"- When a step fails: {after[failure] if failure in STANDARD else f'[`{failure}`](#{failure}) goes on'}.",
-        f"- `/runbook run {' '.join([book.name, *needed])}`\n",
+        f"- `/runbook run {' '.join([runbook.name, *needed])}`\n",
     ]
-    if book.inputs:
-        lines += ["| input | type | without it | |", "|---|---|---|---|", *_inputs(book), ""]
+    if runbook.inputs:
+        lines += ["| input | type | without it | |", "|---|---|---|---|", *_inputs(runbook), ""]
     lines += ["| step | action | risk | |", "|---|---|---|---|"]
-    lines += [_step(step, actions) for step in book.steps]
-    lines += ["", f"```mermaid\n{mermaid(book, _english)}```\n"]
+    lines += [_step(step, actions) for step in runbook.steps]
+    lines += ["", f"```mermaid\n{mermaid(runbook, _english)}```\n"]
     return "\n".join(lines)
 
 
-def _inputs(book: Runbook) -> Iterator[str]:
-    for name, one in book.inputs.items():
-        kind = ", ".join(f"`{option}`" for option in one.options) or one.type
-        default = "needed" if one.required else "-" if one.default is None else f"`{cell(str(one.default))}`"
-        yield f"| `{name}` | {kind} | {default} | {cell(_english(one.description))} |"
+def _inputs(runbook: Runbook) -> Iterator[str]:
+    for name, spec in runbook.inputs.items():
+        kind = ", ".join(f"`{option}`" for option in spec.options) or spec.type
+        default = "needed" if spec.required else "-" if spec.default is None else f"`{cell(str(spec.default))}`"
+        yield f"| `{name}` | {kind} | {default} | {cell(_english(spec.description))} |"
 
 
 def _step(step: Step, actions: Registry) -> str:
@@ -110,7 +111,52 @@ def _english(text: Mapping[Any, str]) -> str:
     return str(text.get("en") or text.get("es") or "")
 
 
+def mermaid(runbook: Runbook, of: Callable[[Mapping[Any, str]], str]) -> str:
+    """The steps in their order, what each depends on, who is asked, which figures must hold; `of` picks a language."""
+    lines = ["flowchart TD", f'    begin(["{_text(runbook.name)}"])']
+    last, label = "begin", ""
+    open_ends: list[str] = []  # conditions that did not hold: they go on to the next step
+
+    def towards(node: str) -> Iterator[str]:
+        yield f"    {last} -->{label} {node}"
+        yield from (f"    {end} -->|no| {node}" for end in open_ends)
+
+    for number, step in enumerate(runbook.steps):
+        node = f"s{number}"
+        if step.if_:
+            lines.append(f'    if{number}{{"{_text(step.if_.strip().strip("{}").strip())}"}}')
+            lines += towards(f"if{number}")
+            open_ends, last, label = [], f"if{number}", "|yes|"
+        lines.append(f'    {node}["{_told(step, of)}"]')
+        lines += towards(node)
+        open_ends, last, label = ([f"if{number}"] if step.if_ else []), node, ""
+    lines.append('    finish(["✓"])')
+    lines += towards("finish")
+    if runbook.on_failure != "stop":
+        other = runbook.on_failure if isinstance(runbook.on_failure, str) else runbook.on_failure.name
+        shown = f"↩ {other}" if other in STANDARD else f"➡ {_text(other)}"
+        lines += [f'    failure[["{shown}"]]', "    begin -. ✗ .-> failure"]
+    return "\n".join(lines) + "\n"
+
+
+def _told(step: Step, of: Callable[[Mapping[Any, str]], str]) -> str:
+    parts = [_text(of(step.title)) if step.title else _text(step.id), _text(step.uses)]
+    if step.approval:
+        parts.append(f"✋ {step.approval.count or 1} × {_text(step.approval.role or 'responder')}")
+    if step.verify:
+        parts.append(f"📈 {_text(step.verify.board)}")
+    if step.keep:
+        parts.append("🔒")
+    return "<br/>".join(parts)
+
+
+def _text(text: str) -> str:
+    """Text that Mermaid takes as it is, whatever it holds."""
+    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return short.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
+
+
 if __name__ == "__main__":
     from bot.actions.catalogue import ACTIONS
 
-    sys.stdout.write(written(Path("runbooks"), ACTIONS))
+    sys.stdout.write(render(Path("runbooks"), ACTIONS))

@@ -21,33 +21,33 @@ _WHOLE = re.compile(r"^\s*\{\{(?P<expression>(?:(?!\}\}).)*)\}\}\s*$", re.DOTALL
 class Expressions:
     """Jinja2 expressions, sandboxed and strict about unknown names; nothing of the bot's can be reached by them."""
 
-    def fill(self, value: Any, names: Mapping[str, Any]) -> Any:
+    def render(self, value: Any, names: Mapping[str, Any]) -> Any:
         """`value` with its expressions filled in, however deep.
 
         Text that is one whole `{{ expression }}` becomes the expression's value with its own type; other text stays
         text. Raises BadInput.
         """
         if isinstance(value, dict):
-            return {key: self.fill(each, names) for key, each in value.items()}
+            return {key: self.render(item, names) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.fill(each, names) for each in value]
+            return [self.render(item, names) for item in value]
         if not isinstance(value, str) or "{" not in value:
             return value
         try:
             if whole := _WHOLE.match(value):
-                found = _environment().compile_expression(whole["expression"], undefined_to_none=False)(**names)
-                if isinstance(found, StrictUndefined):
-                    str(found)
-                return found
+                expression = _environment().compile_expression(whole["expression"], undefined_to_none=False)(**names)
+                if isinstance(expression, StrictUndefined):
+                    str(expression)
+                return expression
             return _environment().from_string(value).render(names)
         except (UndefinedError, SecurityError, TemplateSyntaxError, TypeError, ValueError, ArithmeticError) as problem:
             raise BadInput("expression_wrong", expression=value, why=str(problem)) from None
 
-    def holds(self, condition: str, names: Mapping[str, Any]) -> bool:
+    def evaluate(self, condition: str, names: Mapping[str, Any]) -> bool:
         """Whether an `if` is true."""
-        return bool(self.fill(condition, names))
+        return bool(self.render(condition, names))
 
-    def mistakes(self, text: str) -> Iterator[str]:
+    def errors(self, text: str) -> Iterator[str]:
         """What can be said of an expression without running it."""
         try:
             names = _names(text)
@@ -58,28 +58,28 @@ class Expressions:
             near = nearest(name, NAMES)
             yield f"unknown name `{name}`" + (f"; perhaps `{near}`?" if near else f"; known: {', '.join(NAMES)}")
 
-    def steps_used(self, text: str) -> set[str]:
+    def referenced_steps(self, text: str) -> set[str]:
         """The ids of the steps that an expression looks at."""
         parsed = _parsed(text)
-        found = set()
+        steps = set()
         for by_name in parsed.find_all(nodes.Getattr):
             if isinstance(by_name.node, nodes.Name) and by_name.node.name == "steps":
-                found.add(by_name.attr)
+                steps.add(by_name.attr)
         for by_key in parsed.find_all(nodes.Getitem):
             if isinstance(by_key.node, nodes.Name) and by_key.node.name == "steps":
-                found.add(str(getattr(by_key.arg, "value", "")))
-        return found
+                steps.add(str(getattr(by_key.arg, "value", "")))
+        return steps
 
-    def names_used(self, text: str) -> frozenset[str]:
+    def referenced_names(self, text: str) -> frozenset[str]:
         """The names that an expression looks at."""
         return _names(text)
 
     def paths(self, text: str) -> set[tuple[str, ...]]:
         """`inputs.service` and `steps['gpu-nodes'].verified` as tuples, each as far as it is known beforehand."""
-        found = {
+        paths = {
             path for node in _parsed(text).find_all((nodes.Getattr, nodes.Getitem)) if (path := _path(node)) is not None
         }
-        return {one for one in found if not any(other[: len(one)] == one and other != one for other in found)}
+        return {path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)}
 
 
 @cache

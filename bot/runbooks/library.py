@@ -1,4 +1,4 @@
-"""All runbooks of a folder."""
+"""The team's runbooks: found by name, or by the alert that they answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from bot.actions.registry import Registry
 from bot.domain.errors import BadInput, BotError, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.runbook import STANDARD, Runbook
-from bot.runbooks.check import check
-from bot.runbooks.reading import load
+from bot.runbooks.check import check, load
 from bot.team import TeamFile
 
 
@@ -25,12 +24,12 @@ class Library:
     def read(cls, folder: Path, registry: Registry, team: TeamFile) -> Library:
         """Every `*.yaml` of the folder. Raises BadInput with the mistakes of all files."""
         books, wrong = read(sorted(folder.glob("*.yaml")))
-        known = {book.name: book for book in books.values()}
-        for path, book in books.items():
-            wrong += [str(mistake) for mistake in check(path, book, registry, team, known)]
+        by_name = {runbook.name: runbook for runbook in books.values()}
+        for path, runbook in books.items():
+            wrong += [str(mistake) for mistake in check(path, runbook, registry, team, by_name)]
         if wrong:
             raise BadInput("runbook_wrong", mistakes=wrong)
-        return cls(known)
+        return cls(by_name)
 
     def get(self, name: str) -> Runbook:
         """Raises NotFound with the nearest name."""
@@ -38,19 +37,19 @@ class Library:
             raise NotFound("unknown_runbook", runbook=name, nearest=nearest(name, self.runbooks))
         return self.runbooks[name]
 
-    def whole(self, name: str) -> Runbook:
+    def resolve(self, name: str) -> Runbook:
         """A runbook as a run keeps it: what is to follow its failure stands in it. Raises NotFound."""
-        book = self.get(name)
-        if book.on_failure in STANDARD:
-            return book
-        return book.model_copy(update={"on_failure": self.whole(str(book.on_failure))})
+        runbook = self.get(name)
+        if runbook.on_failure in STANDARD:
+            return runbook
+        return runbook.model_copy(update={"on_failure": self.resolve(str(runbook.on_failure))})
 
     def for_alert(self, alert: str, labels: Mapping[str, str]) -> list[Runbook]:
         """The runbooks that an alert proposes."""
         return [
-            book
-            for book in self.runbooks.values()
-            for trigger in book.triggers
+            runbook
+            for runbook in self.runbooks.values()
+            for trigger in runbook.triggers
             if trigger.alert == alert and trigger.labels.items() <= labels.items()
         ]
 

@@ -9,152 +9,112 @@ one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-
-from bot.domain.errors import BadInput
-from bot.domain.incident import TITLE_LIMIT, Changed, Incident, Milestone, Severity
+from bot.deps import Deps
+from bot.domain.alert import Alert, Notification
+from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
-from bot.parts import Parts
 from bot.runbooks import Library
-from bot.store.alerts import Told
+from bot.store.alerts import GroupUpdate
 
 ALERTMANAGER = Person("alertmanager", "Alertmanager")
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # before it there were no alerts: Go's zero time is not one
 SETTLE = timedelta(minutes=15)  # a rule's window of 5 min, and two of Alertmanager's usual group intervals
 
 
-class Alert(BaseModel):
-    """One alert of a webhook. Keys that newer versions add are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    status: Literal["firing", "resolved"]
-    labels: dict[str, str]
-    annotations: dict[str, str] = Field(default_factory=dict)
-    startsAt: AwareDatetime
-    generatorURL: str = ""
-    fingerprint: str = Field(min_length=1, max_length=64)
-
-
-class Notification(BaseModel):
-    """Alertmanager's webhook, version 4 (its documentation: "webhook_config")."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    version: Literal["4"]
-    groupKey: str = Field(min_length=1)
-    status: Literal["firing", "resolved"]
-    groupLabels: dict[str, str] = Field(default_factory=dict)
-    commonLabels: dict[str, str] = Field(default_factory=dict)
-    commonAnnotations: dict[str, str] = Field(default_factory=dict)
-    alerts: list[Alert] = Field(min_length=1)
-    truncatedAlerts: int = 0
-
-
 class Alerts:
-    def __init__(self, parts: Parts, library: Library, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, library: Library) -> None:
+        self._deps = deps
         self._library = library
-        self._wake = wake
 
-    @staticmethod
-    def read(body: Any) -> Notification:
-        """The notification in a webhook's JSON. Raises BadInput that names the first thing that is wrong."""
-        try:
-            return Notification.model_validate(body)
-        except ValidationError as mistakes:
-            first = mistakes.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=where or "body", why=first["msg"]) from None
-
-    async def take(self, told: Notification) -> Told:
+    async def handle(self, notification: Notification) -> GroupUpdate:
         """Declare an incident for the group, or tell its open one what began and what ended."""
-        at = self._parts.clock.now()
-        redacted = self._parts.redaction.of
-        firing = {alert.fingerprint: alert for alert in told.alerts if alert.status == "firing"}
-        result = await self._parts.store.alerts.tell(
-            told.groupKey[:512],
+        at = self._deps.clock.now()
+        redacted = self._deps.redaction.of
+        firing = notification.firing
+        return await self._deps.store.alerts.update(
+            notification.group_key[:512],
             list(firing),
             at,
-            declare=lambda id, before: redacted(self._declare(id, told, list(firing.values()), before, at)),
-            news=lambda incident, began, ended: redacted(self._news(incident, told, firing, began, ended, at)),
-            graver=lambda incident, began: self._graver(incident, [firing[one] for one in began], at),
-            settling=lambda incident: _settling(incident, list(firing.values()), at),
-            drill=await self._drill(told, list(firing.values())),
+            on_new=lambda id, before: redacted(self._declare(id, notification, list(firing.values()), before, at)),
+            on_change=lambda incident, began, ended: redacted(
+                self._alert_event(incident, notification, firing, began, ended, at)
+            ),
+            on_escalation=lambda incident, began: self._escalate(
+                incident, [firing[fingerprint] for fingerprint in began], at
+            ),
+            is_settling=lambda incident: _is_settling(incident, list(firing.values()), at),
+            drill=await self._drill(notification, list(firing.values())),
         )
-        if result.declared or result.event:
-            self._wake()
-        return result
 
-    async def _drill(self, told: Notification, firing: list[Alert]) -> str | None:
+    async def _drill(self, notification: Notification, firing: list[Alert]) -> str | None:
         """The open drill that these alerts are of: it breaks their service, and they began after it did."""
-        label = self._parts.team.alerts.service_label
-        for drill in await self._parts.store.incidents.open_drills() if firing else ():
+        label = self._deps.team.alerts.service_label
+        for drill in await self._deps.store.incidents.open_drills() if firing else ():
             began = drill.milestones[Milestone.DECLARED]
             if all(
-                {**told.commonLabels, **alert.labels}.get(label) == drill.service and alert.startsAt >= began
+                {**notification.common_labels, **alert.labels}.get(label) == drill.service and alert.started_at >= began
                 for alert in firing
             ):
                 return drill.id
         return None
 
     def _declare(
-        self, id: str, told: Notification, firing: list[Alert], before: Incident | None, at: datetime
+        self, id: str, notification: Notification, firing: list[Alert], before: Incident | None, at: datetime
     ) -> Changed:
-        rules = self._parts.team.alerts
-        first = min(firing, key=lambda alert: alert.startsAt)
-        labels = {**first.labels, **told.commonLabels}
+        rules = self._deps.team.alerts
+        first = min(firing, key=lambda alert: alert.started_at)
+        labels = {**first.labels, **notification.common_labels}
         service = labels.get(rules.service_label)
-        known = service if service in self._parts.team.services else None
+        known_service = service if service in self._deps.team.services else None
         severities = [self._severity(alert) for alert in firing]
-        summary = told.commonAnnotations.get("summary") or first.annotations.get("summary") or ""
-        name = told.commonLabels.get("alertname") or first.labels.get("alertname", "alert")
+        summary = notification.common_annotations.get("summary") or first.annotations.get("summary") or ""
+        name = notification.common_labels.get("alertname") or first.name
         title = f"{name}: {summary}" if summary else f"{name} {service or ''}".strip()
-        again = before.id if before and first.startsAt <= _over(before) else None
+        again = before.id if before and first.started_at <= _resolved_at(before) else None
         suffix = f" (↩ {again})" if again else ""
         facts = {
             "alert": name,
             "labels": labels,
-            "alerts": len(firing) + told.truncatedAlerts,
-            "link": first.generatorURL,
+            "alerts": len(firing) + notification.truncated,
+            "link": first.link,
             "runbook": first.annotations.get("runbook_url"),
             "before": again,
             "runbooks": self._proposed(firing),
         }
         return Incident.declare(
             id,
-            _cut(title, TITLE_LIMIT - len(suffix)) + suffix,
-            min(severities),
-            by=ALERTMANAGER,
-            at=at,
-            service=known,
-            detected=first.startsAt if first.startsAt > EARLIEST and not again else None,
-            source="alertmanager",
-            facts=facts,
+            Declaration(
+                _truncate(title, TITLE_LIMIT - len(suffix)) + suffix,
+                min(severities),
+                by=ALERTMANAGER,
+                at=at,
+                service=known_service,
+                detected=first.started_at if first.started_at > EARLIEST and not again else None,
+                source="alertmanager",
+                facts=facts,
+            ),
         )
 
     def _proposed(self, firing: list[Alert]) -> list[dict[str, str]]:
         """The runbooks that these alerts trigger, each once: `name`, and the title in each language."""
-        found = [
-            book
+        runbooks = [
+            runbook
             for alert in firing
-            for book in self._library.for_alert(alert.labels.get("alertname", ""), alert.labels)
+            for runbook in self._library.for_alert(alert.labels.get("alertname", ""), alert.labels)
         ]
         return [
-            {"name": name} | {str(one): text for one, text in title.items()}
-            for name, title in {book.name: book.title for book in found}.items()
+            {"name": name} | {str(language): text for language, text in title.items()}
+            for name, title in {runbook.name: runbook.title for runbook in runbooks}.items()
         ]
 
     def _severity(self, alert: Alert) -> Severity:
-        rules = self._parts.team.alerts
+        rules = self._deps.team.alerts
         return rules.severity.get(alert.labels.get("severity", ""), rules.default)
 
-    def _graver(self, incident: Incident, began: list[Alert], at: datetime) -> Changed | None:
+    def _escalate(self, incident: Incident, began: list[Alert], at: datetime) -> Changed | None:
         """The incident of a warning which a critical alert joins is as severe as that: somebody has to be paged."""
         if incident.drill:
             return None
@@ -163,47 +123,39 @@ class Alerts:
             return None
         return incident.with_severity(worst, by=ALERTMANAGER, at=at)
 
-    def _news(
+    def _alert_event(
         self,
         incident: Incident,
-        told: Notification,
+        notification: Notification,
         firing: dict[str, Alert],
         began: set[str],
         ended: set[str],
         at: datetime,
     ) -> Changed:
-        summary = next((firing[one].annotations.get("summary", "") for one in sorted(began)), "")
+        summary = next((firing[fingerprint].annotations.get("summary", "") for fingerprint in sorted(began)), "")
         changed = began or ended
-        names = {alert.labels.get("alertname", "alert") for alert in told.alerts if alert.fingerprint in changed}
+        names = {alert.name for alert in notification.alerts if alert.fingerprint in changed}
         facts = {
-            "name": ", ".join(sorted(names)) or _name(told),
+            "name": ", ".join(sorted(names)) or notification.name,
             "summary": summary,
             "began": len(began),
             "ended": len(ended),
-            "firing": len(firing) + told.truncatedAlerts,
+            "firing": len(firing) + notification.truncated,
         }
         kind = Kind.ALERT_FIRING if began else Kind.ALERT_RESOLVED
-        return incident.happened(kind, facts, by=ALERTMANAGER, at=at)
+        return incident.with_event(kind, facts, by=ALERTMANAGER, at=at)
 
 
-def _cut(text: str, limit: int) -> str:
+def _truncate(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _over(incident: Incident) -> datetime:
+def _resolved_at(incident: Incident) -> datetime:
     """When it was resolved; the beginning of time while it is open."""
     return incident.milestones.get(Milestone.RESOLVED, EARLIEST)
 
 
-def _settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
+def _is_settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
     """Whether what still fires is no more than the rest of an incident that was resolved just now."""
-    over = _over(incident)
-    return at - over < SETTLE and all(alert.startsAt <= over for alert in firing)
-
-
-def _name(told: Notification) -> str:
-    return (
-        told.commonLabels.get("alertname")
-        or told.groupLabels.get("alertname")
-        or told.alerts[0].labels.get("alertname", "alert")
-    )
+    over = _resolved_at(incident)
+    return at - over < SETTLE and all(alert.started_at <= over for alert in firing)

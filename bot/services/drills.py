@@ -7,103 +7,113 @@ import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.deps import Deps
 from bot.domain.drill import INJECT, PREFIX, Goal, Score, score, waiting_inject
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.policy import Risk
-from bot.domain.run import ApprovalState, Run, RunState
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef
 from bot.domain.runbook import Runbook
 from bot.messages.drill import summary
-from bot.parts import Parts
-from bot.policy import policy_of
 from bot.services.incidents import Incidents
 from bot.services.runs import Runs
-from bot.workflows.follow import place
+from bot.team import policy_of
+from bot.workflows.incidents.messages import destination
 
 CHANNEL_WITHIN = 60.0  # seconds; after that the run is told where the drill was asked for
-LOOK_AGAIN = 1.0  # when another process opens it, or Slack allows none
+POLL_SECONDS = 1.0  # when another process opens it, or Slack allows none
 
 
 class Drills:
     """The scenarios are the runbooks whose names begin with `drill-`."""
 
-    def __init__(self, parts: Parts, incidents: Incidents, runs: Runs) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, incidents: Incidents, runs: Runs) -> None:
+        self._deps = deps
         self._incidents = incidents
         self._runs = runs
 
     def scenarios(self) -> Sequence[Runbook]:
-        return [book for name, book in sorted(self._runs.library.runbooks.items()) if name.startswith(PREFIX)]
+        return [runbook for name, runbook in sorted(self._runs.library.runbooks.items()) if name.startswith(PREFIX)]
 
-    async def start(self, scenario: str, *, by: Person, cause: str, channel: str | None = None) -> tuple[Incident, Run]:
+    async def start(
+        self, scenario: str, *, by: Person, idempotency_key: str, channel: str | None = None
+    ) -> tuple[Incident, Run]:
         """Declare the drill and run its runbook in the drill's channel; nothing is broken before `inject`.
 
         Raises NotFound with the nearest scenario, and NotAllowed.
         """
-        book = self._book(scenario)
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        service = book.inputs["service"].default if "service" in book.inputs else None
-        title = self._parts.words.part("drill", "incident", title=self._parts.words.of(book.title))
-        severity = self._parts.team.drills.severity
-        incident = await self._incidents.declare(title, severity, by=by, cause=cause, service=service, drill=True)
+        runbook = self._book(scenario)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        service = runbook.inputs["service"].default if "service" in runbook.inputs else None
+        title = self._deps.words.render_block("drill", "incident", title=self._deps.words.pick(runbook.title))
+        severity = self._deps.team.drills.severity
+        incident = await self._incidents.declare(
+            title, severity, by=by, idempotency_key=idempotency_key, service=service, drill=True
+        )
         incident = await self._opened(incident)
-        known = await place(self._parts, incident)
-        asked_from = None if known else channel
-        run = await self._runs.start(book.name, {}, by=by, cause=f"{cause}/run", incident=incident, channel=asked_from)
+        target = await destination(self._deps, incident)
+        asked_from = None if target else channel
+        request = RunRequest(by, f"{idempotency_key}/run", incident=incident, channel=asked_from)
+        run = await self._runs.start(runbook.name, {}, request)
         return incident, run
 
-    async def inject(self, incident: Incident, *, by: Person, cause: str) -> Run:
+    async def inject(self, incident: Incident, *, by: Person, idempotency_key: str) -> Run:
         """Let the next fault begin. Raises WrongState when none waits."""
         for run in await self._own(incident):
             if step := waiting_inject(run):
-                await self._runs.answer(run.id, step.id, step.digest, "true", by=by, cause=cause)
+                ref = StepRef(run.id, step.id, step.digest)
+                await self._runs.answer(ref, "true", by=by, idempotency_key=idempotency_key)
                 return run
         raise WrongState("nothing_to_inject", incident=incident.id)
 
     async def score(self, incident: Incident, *, ends: bool = False) -> Score:
         """How the drill goes, or went; what is not reached when it `ends` is missed. Raises BadInput for no drill."""
-        runs, targets = await self._own(incident), self._parts.team.targets
+        runs, targets = await self._own(incident), self._deps.team.targets
         goals = {
             Goal.RESPONSE: targets.response,
             Goal.TOLD: targets.stakeholders_told,
             Goal.RTO: targets.rto,
             Goal.RPO: targets.rpo,
         }
-        events = await self._parts.store.incidents.timeline(incident.id)
-        return score(events, runs, goals, self._parts.clock.now(), word=await self._word(runs), ends=ends)
+        events = await self._deps.store.incidents.timeline(incident.id)
+        return score(events, runs, goals, self._deps.clock.now(), word=await self._word(runs), ends=ends)
 
-    async def stop(self, incident: Incident, *, by: Person, cause: str) -> Score:
+    async def stop(self, incident: Incident, *, by: Person, idempotency_key: str) -> Score:
         """Undo what the drill has left broken, put its score on the timeline, and resolve it.
 
         What people did in response stays. Raises NotAllowed.
         """
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        seen = await self.score(incident, ends=True)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        result = await self.score(incident, ends=True)
         for run in await self._own(incident):
             if run.state is RunState.RUNNING:
-                await self._runs.cancel(run.id, by=by, cause=f"{cause}/{run.id}")
+                await self._runs.cancel(run.id, by=by, idempotency_key=f"{idempotency_key}/{run.id}")
             elif run.state in (RunState.FAILED, RunState.CANCELLED):  # what could not be undone then
-                await self._runs.undo(run.id, by=by, cause=f"{cause}/{run.id}")
+                await self._runs.undo(run.id, by=by, idempotency_key=f"{idempotency_key}/{run.id}")
         if incident.status.is_open:
-            told = summary(seen, self._parts.words)
-            await self._incidents.note(incident.id, told, by=by, cause=f"{cause}/score")
-            await self._incidents.resolve(incident.id, by=by, cause=f"{cause}/resolve")
-        return seen
+            text = summary(result, self._deps.words)
+            await self._incidents.note(incident.id, text, by=by, idempotency_key=f"{idempotency_key}/score")
+            await self._incidents.resolve(incident.id, by=by, idempotency_key=f"{idempotency_key}/resolve")
+        return result
 
     def _book(self, scenario: str) -> Runbook:
-        known = {book.name.removeprefix(PREFIX): book for book in self.scenarios()}
+        scenarios = {runbook.name.removeprefix(PREFIX): runbook for runbook in self.scenarios()}
         name = scenario.removeprefix(PREFIX)
-        if name not in known:
-            raise NotFound("unknown_drill", scenario=scenario, nearest=nearest(name, known), known=sorted(known))
-        return known[name]
+        if name not in scenarios:
+            raise NotFound(
+                "unknown_drill", scenario=scenario, nearest=nearest(name, scenarios), known=sorted(scenarios)
+            )
+        return scenarios[name]
 
     async def _own(self, incident: Incident) -> list[Run]:
         """The runs of the drill's own runbooks, oldest first."""
         if not incident.drill:
             raise BadInput("not_a_drill", incident=incident.id)
-        own = [run for run in await self._parts.store.runs.of(incident.id) if run.runbook.startswith(PREFIX)]
+        own = [
+            run for run in await self._deps.store.runs.list_by_incident(incident.id) if run.runbook.startswith(PREFIX)
+        ]
         if forgotten := next((run for run in own if run.forgotten), None):
             raise NotFound("run_forgotten", run=forgotten.id, incident=incident.id)
         return own
@@ -111,18 +121,18 @@ class Drills:
     async def _word(self, runs: Sequence[Run]) -> datetime | None:
         """When somebody first let a fault begin."""
         steps = [(run.id, step.id) for run in runs for step in run.steps if step.id.startswith(INJECT)]
-        asked = [await self._parts.store.runs.approval(*step) for step in steps]
-        given = (said for one in asked if one for said in one.decisions)
-        return min((said.at for said in given if said.verdict is ApprovalState.APPROVED), default=None)
+        approvals = [await self._deps.store.runs.approval(*step) for step in steps]
+        given = (decision for one in approvals if one for decision in one.decisions)
+        return min((decision.at for decision in given if decision.verdict is ApprovalState.APPROVED), default=None)
 
     async def _opened(self, incident: Incident) -> Incident:
         """The incident once it is known where it is told, or as it is when that takes too long."""
-        woken = self._parts.woken(incident.id)
+        woken = self._deps.event(incident.id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHANNEL_WITHIN):
-                while await place(self._parts, incident) is None:
+                while await destination(self._deps, incident) is None:
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN):
+                        async with asyncio.timeout(POLL_SECONDS):
                             await woken.wait()
                     woken.clear()
                     incident = await self._incidents.find(incident.id)

@@ -3,63 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from babel.dates import get_day_names
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bot.codeowners import GITHUB, named
+from bot.codeowners import GITHUB, find_team
+from bot.deps import Deps
 from bot.domain.errors import BadInput
-from bot.domain.followup import FollowUp, FollowUpState
+from bot.domain.followup import FollowUp, FollowUpDraft, FollowUpState, IssueEvent
 from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
-from bot.parts import Parts
+from bot.settings import languages
 
 LABEL_LIMIT = 50  # GitHub's own
-LANGUAGES = ("es", "en")
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+@dataclass(frozen=True, slots=True)
+class FollowUpRequest:
+    """A follow-up as a person asks for it: everything but the title may be left out."""
 
-
-class _Issue(_Told):
-    number: int
-    html_url: str
-    state_reason: str | None = None
-
-
-class _Sender(_Told):
-    login: str
-
-
-class IssueNews(_Told):
-    """GitHub's webhook `issues`, as far as it matters here (GitHub Docs, "Webhook events and payloads")."""
-
-    action: str
-    issue: _Issue
-    sender: _Sender
+    title: str
+    owner: str | None = None
+    due: str | date | None = None
+    labels: Sequence[str] = ()
 
 
 class FollowUps:
     """What the title, the owner and the due date may be, and what becomes of a follow-up."""
 
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
-        self._wake = wake
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
 
     async def open(
         self,
         incident_id: str,
-        title: str,
+        request: FollowUpRequest,
         *,
-        owner: str | None = None,
-        due: str | date | None = None,
-        labels: Sequence[str] = (),
         by: Person,
-        cause: str,
+        idempotency_key: str,
     ) -> FollowUp:
         """A new follow-up; the same `cause` again finds the first one. It becomes an issue afterwards.
 
@@ -67,79 +51,54 @@ class FollowUps:
         incident's service get it. `due` is a day, or as `read_due` understands it; without one the team's file says
         how long there is. Raises BadInput and NotFound.
         """
-        title = self._parts.redaction.text(" ".join(title.split()))
+        title = self._deps.redaction.text(" ".join(request.title.split()))
+        owner, due = request.owner, request.due
         if not title:
             raise BadInput("title_missing")
         if len(title) > TITLE_LIMIT:
             raise BadInput("title_too_long", limit=TITLE_LIMIT, length=len(title))
-        now = self._parts.clock.now()
-        policy = self._parts.team.followups
+        now = self._deps.clock.now()
+        policy = self._deps.team.followups
         day = read_due(due, now.date()) if isinstance(due, str) and due.strip() else due or None
-        incident = await self._parts.store.incidents.get(incident_id)
-        followup, new = await self._parts.store.followups.open(
-            incident.id,
+        incident = await self._deps.store.incidents.get(incident_id)
+        draft = FollowUpDraft(
             title,
-            owner=named(owner, self._parts.team) if owner and owner.strip() else None,
+            owner=find_team(owner, self._deps.team) if owner and owner.strip() else None,
             due=day if isinstance(day, date) else now.date() + policy.due_in,
-            labels=tuple(dict.fromkeys([*policy.labels, *_labels(labels)])),
-            by=by,
-            at=now,
-            cause=cause,
+            labels=tuple(dict.fromkeys([*policy.labels, *_labels(request.labels)])),
         )
-        if new:
-            self._wake()
-        return followup
+        return await self._deps.store.followups.open(incident.id, draft, by=by, at=now, idempotency_key=idempotency_key)
 
-    @staticmethod
-    def read(event: str, payload: Any) -> IssueNews | None:
-        """What GitHub tells of an issue that was closed, opened again or deleted; None for anything else.
-
-        Raises BadInput when the payload is not what GitHub sends.
-        """
-        if not isinstance(payload, dict):
-            raise BadInput("webhook_wrong", where="body", why="is no object")
-        if event != "issues" or payload.get("action") not in ("closed", "reopened", "deleted"):
+    async def handle(self, event: IssueEvent, idempotency_key: str) -> FollowUp | None:
+        """Carry over what happened to an issue of ours; gives the follow-up that changed."""
+        followup = await self._deps.store.followups.by_number(event.number)
+        if followup is None or (followup.url or "").casefold() != event.url.casefold():
             return None
-        try:
-            return IssueNews.model_validate(payload)
-        except ValidationError as mistakes:
-            first = mistakes.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput("webhook_wrong", where=where or "body", why=first["msg"]) from None
-
-    async def github(self, event: str, payload: Mapping[str, Any], cause: str) -> FollowUp | None:
-        """Take what GitHub tells: an issue of ours closed, opened again or deleted. Anything else is let pass.
-
-        Gives the follow-up that changed. Raises BadInput when the payload is not what GitHub sends.
-        """
-        news = self.read(event, payload)
-        if news is None:
+        if not await self._apply(followup, event, idempotency_key):
             return None
-        followup = await self._parts.store.followups.by_number(news.issue.number)
-        if followup is None or (followup.url or "").casefold() != news.issue.html_url.casefold():
-            return None
-        if not await self._turn(followup, news, cause):
-            return None
-        self._wake()
-        return await self._parts.store.followups.get(followup.id)
+        return await self._deps.store.followups.get(followup.id)
 
-    async def _turn(self, followup: FollowUp, news: IssueNews, cause: str) -> bool:
-        by, at, store = self._person(news.sender.login), self._parts.clock.now(), self._parts.store.followups
-        if news.action == "closed":
+    async def _apply(self, followup: FollowUp, event: IssueEvent, idempotency_key: str) -> bool:
+        by, at, store = self._person(event.login), self._deps.clock.now(), self._deps.store.followups
+        if event.action == "closed":
             if followup.state is FollowUpState.DONE:
                 return False
-            return await store.done(followup.id, {"reason": news.issue.state_reason}, by=by, at=at, cause=cause)
-        if news.action == "reopened" and followup.state is not FollowUpState.DONE:
+            return await store.mark_done(
+                followup.id, {"reason": event.reason}, by=by, at=at, idempotency_key=idempotency_key
+            )
+        if event.action == "reopened" and followup.state is not FollowUpState.DONE:
             return False
-        return await store.reopened(followup.id, gone=news.action == "deleted", by=by, at=at, cause=cause)
+        return await store.mark_reopened(
+            followup.id, gone=event.action == "deleted", by=by, at=at, idempotency_key=idempotency_key
+        )
 
     def _person(self, login: str) -> Person:
-        known = self._parts.team.person(github=login)
-        return Person(known.slack, known.name) if known else Person(GITHUB + login, login)
+        owner = self._deps.team.person(github=login)
+        return Person(owner.slack, owner.name) if owner else Person(GITHUB + login, login)
 
 
 def read_due(text: str, today: date) -> date:
-    """`2026-01-31`, `14d`, `2w`, or a day of the week in Spanish or English: the next one after today.
+    """`2026-01-31`, `14d`, `2w`, or a day of the week in any language of the bot: the next one after today.
 
     Raises BadInput for anything else, and for a day that is over.
     """
@@ -161,7 +120,7 @@ def _weekdays() -> dict[str, int]:
     widths: tuple[Literal["wide", "abbreviated"], ...] = ("wide", "abbreviated")
     return {
         name.casefold(): number
-        for locale in LANGUAGES
+        for locale in languages()
         for width in widths
         for number, name in get_day_names(width, locale=locale).items()
     }

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bot.deps import Deps
 from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation, Rotations
 from bot.domain.run import Approval, Run
-from bot.parts import Parts
-from bot.policy import policy_of
+from bot.team import policy_of
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Pending:
     """`approvals` are those that this person may give, with their runs; `mine` and `others` are follow-ups."""
 
     incidents: Sequence[Incident]
@@ -27,57 +27,57 @@ class Waiting:
 
 
 class Home:
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
 
-    async def of(self, user: str) -> Waiting:
+    async def for_user(self, user: str) -> Pending:
         """For a Slack user id."""
-        store = self._parts.store
+        store = self._deps.store
         names = self._names(user)
         followups = await store.followups.not_done()
-        return Waiting(
-            await store.incidents.open(),
+        return Pending(
+            await store.incidents.list_open(),
             await self._approvals(user),
-            [one for one in followups if one.owner in names],
-            [one for one in followups if one.owner not in names],
+            [followup for followup in followups if followup.owner in names],
+            [followup for followup in followups if followup.owner not in names],
             await self._drill(),
             await self._rotations(),
         )
 
     async def _rotations(self) -> Rotations | None:
         """None without Vault, or without a secret."""
-        ages, secrets = self._parts.secret_ages, self._parts.team.secrets
+        ages, secrets = self._deps.secret_ages, self._deps.team.secrets
         if ages is None or not secrets:
             return None
-        known = await ages.known()
+        written_at = await ages.cached()
         planned = [
-            Rotation(name, environment, secret.rotate_every, known.get((name, environment)))
+            Rotation(name, environment, secret.rotate_every, written_at.get((name, environment)))
             for name, secret in secrets.items()
             for environment in secret.paths
         ]
-        return Rotations.at(self._parts.clock.now(), planned)
+        return Rotations.at(self._deps.clock.now(), planned)
 
     async def _drill(self) -> NextDrill | None:
-        today, found = self._parts.clock.now().date(), []
-        for planned in self._parts.team.schedules.drills:
-            last = await self._parts.store.runs.last_begun([f"{PREFIX}{one}" for one in planned.scenarios])
+        today, upcoming = self._deps.clock.now().date(), []
+        for planned in self._deps.team.schedules.drills:
+            last = await self._deps.store.runs.last_started([f"{PREFIX}{scenario}" for scenario in planned.scenarios])
             month = due(planned.months, today, last.date() if last else None)
-            found.append(NextDrill(planned.title, month, planned.scenarios))
-        return min(found, key=lambda one: one.month, default=None)
+            upcoming.append(NextDrill(planned.title, month, planned.scenarios))
+        return min(upcoming, key=lambda drill: drill.month, default=None)
 
     async def _approvals(self, user: str) -> list[tuple[Run, Approval]]:
-        policy, found = policy_of(self._parts.team), []
-        for asked in await self._parts.store.runs.waiting():
-            run = await self._parts.store.runs.get(asked.run_id)
-            given = {decision.person for decision in asked.decisions}
-            if policy.has(user, asked.role) and user != run.by.id and user not in given and not run.state.ended:
-                found.append((run, asked))
-        return found
+        policy, waiting = policy_of(self._deps.team), []
+        for approval in await self._deps.store.runs.waiting():
+            run = await self._deps.store.runs.get(approval.run_id)
+            given = {decision.person for decision in approval.decisions}
+            if policy.has(user, approval.role) and user != run.by.id and user not in given and not run.state.ended:
+                waiting.append((run, approval))
+        return waiting
 
     def _names(self, user: str) -> set[str]:
         """Everything that owns follow-ups and is this person: the id, the GitHub login, the teams."""
-        team = self._parts.team
-        known = team.person(slack=user)
-        login = known.github if known else None
-        teams = {name for name, each in team.teams.items() if user in each.members or (login and login in each.github)}
+        team = self._deps.team
+        owner = team.person(slack=user)
+        login = owner.github if owner else None
+        teams = {name for name, t in team.teams.items() if user in t.members or (login and login in t.github)}
         return {user, *teams, *([login] if login else [])}

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from bot.deps import Deps
 from bot.domain.errors import BadInput
-from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity, Status
+from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, Role, Severity, Status
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
-from bot.parts import Parts
 
 
 class Incidents:
     """Everything takes `by`, who asks, and `cause`, the delivery that asks: the same cause again changes nothing."""
 
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
-        self._wake = wake
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
 
     async def declare(
         self,
@@ -25,92 +24,92 @@ class Incidents:
         severity: Severity,
         *,
         by: Person,
-        cause: str,
+        idempotency_key: str,
         service: str | None = None,
         drill: bool = False,
     ) -> Incident:
         """A new incident. Raises BadInput for a title or a service that cannot be."""
-        service = self.known_service(service)
+        service = self.check_service(service)
         at = self._now()
-        incident, new = await self._parts.store.incidents.declare(
-            lambda id: self._parts.redaction.of(
-                Incident.declare(id, title, severity, by=by, at=at, service=service, drill=drill)
+        incident, _ = await self._deps.store.incidents.declare(
+            lambda id: self._deps.redaction.of(
+                Incident.declare(id, Declaration(title, severity, by=by, at=at, service=service, drill=drill))
             ),
             at,
-            origin=cause,
+            idempotency_key=idempotency_key,
         )
-        if new:
-            self._wake()
         return incident
 
-    async def acknowledge(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), cause)
+    async def acknowledge(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), idempotency_key)
 
-    async def take_command(self, id: str, *, by: Person, cause: str) -> Incident:
+    async def take_command(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
         """Become the commander, and acknowledge when nobody has."""
-        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, cause=f"{cause}/command")
+        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, idempotency_key=f"{idempotency_key}/command")
         if incident.status is Status.DECLARED:
-            incident = await self.acknowledge(id, by=by, cause=f"{cause}/acknowledge")
+            incident = await self.acknowledge(id, by=by, idempotency_key=f"{idempotency_key}/acknowledge")
         return incident
 
-    async def assign(self, id: str, role: Role, to: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), cause)
+    async def assign(self, id: str, role: Role, to: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), idempotency_key)
 
-    async def set_severity(self, id: str, severity: Severity, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), cause)
+    async def set_severity(self, id: str, severity: Severity, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), idempotency_key)
 
-    async def update(self, id: str, text: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.update(text, by=by, at=at), cause)
+    async def update(self, id: str, text: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.update(text, by=by, at=at), idempotency_key)
 
-    async def note(self, id: str, text: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.note(text, by=by, at=at), cause)
+    async def note(self, id: str, text: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.note(text, by=by, at=at), idempotency_key)
 
     async def add_message(
-        self, id: str, text: str, link: str | None, author: str, *, by: Person, cause: str
+        self, id: str, text: str, link: str | None, author: str, *, by: Person, idempotency_key: str
     ) -> Incident:
-        return await self._change(id, lambda now, at: now.add_message(text, link, author, by=by, at=at), cause)
+        return await self._change(
+            id, lambda now, at: now.add_message(text, link, author, by=by, at=at), idempotency_key
+        )
 
-    async def mitigate(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), cause)
+    async def mitigate(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), idempotency_key)
 
-    async def resolve(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.resolve(by=by, at=at), cause)
+    async def resolve(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.resolve(by=by, at=at), idempotency_key)
 
-    async def reopen(self, id: str, reason: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), cause)
+    async def reopen(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), idempotency_key)
 
-    async def close(self, id: str, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.close(by=by, at=at), cause)
+    async def close(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.close(by=by, at=at), idempotency_key)
 
-    async def set_impact(self, id: str, impact: Impact, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), cause)
+    async def set_impact(self, id: str, impact: Impact, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), idempotency_key)
 
-    async def set_cause(self, id: str, why: Cause, *, by: Person, cause: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_cause(why, by=by, at=at), cause)
+    async def set_cause(self, id: str, why: Cause, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_cause(why, by=by, at=at), idempotency_key)
 
     async def find(self, id: str) -> Incident:
         """By id, in any case (`inc-2026-0001`). Raises NotFound."""
-        return await self._parts.store.incidents.get(id.strip().upper())
+        return await self._deps.store.incidents.get(id.strip().upper())
 
     async def in_channel(self, channel: str) -> Incident | None:
-        return await self._parts.store.incidents.in_channel(channel)
+        return await self._deps.store.incidents.in_channel(channel)
 
-    def known_service(self, service: str | None) -> str | None:
+    def check_service(self, service: str | None) -> str | None:
         """The service by its name in the team's file. Raises BadInput with the nearest one."""
-        known = self._parts.team.services
-        if service and service not in known:
-            raise BadInput("unknown_service", service=service, nearest=nearest(service, known), known=sorted(known))
+        services = self._deps.team.services
+        if service and service not in services:
+            raise BadInput(
+                "unknown_service", service=service, nearest=nearest(service, services), known=sorted(services)
+            )
         return service or None
 
-    async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], cause: str) -> Incident:
+    async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], idempotency_key: str) -> Incident:
         at = self._now()
-        redacted = self._parts.redaction.of
-        incident, event = await self._parts.store.incidents.change(
-            id, lambda now: redacted(change(now, at)), cause=cause
+        redacted = self._deps.redaction.of
+        incident, _ = await self._deps.store.incidents.change(
+            id, lambda now: redacted(change(now, at)), idempotency_key=idempotency_key
         )
-        if event:
-            self._wake()
         return incident
 
     def _now(self) -> datetime:
-        return self._parts.clock.now()
+        return self._deps.clock.now()

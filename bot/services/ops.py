@@ -13,10 +13,10 @@ from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.domain.run import Run
+from bot.domain.run import Run, RunRequest
 from bot.runbooks import Library
 from bot.services.runs import Runs
-from bot.signature import Typed, readable, typed
+from bot.signature import Tokens, tokenize, unescape_slack
 from bot.team import TeamFile
 
 OPTIONS = ("dry-run", "environment")  # of the run, not of the action
@@ -31,7 +31,7 @@ RUNBOOKS = {"smoke": "smoke-test"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OpsRequest:
     """An action with its parameters, or a runbook with its inputs as they were typed."""
 
     name: str
@@ -41,86 +41,89 @@ class Asked:
     dry_run: bool = False
 
 
-def words() -> list[str]:
+def aliases() -> list[str]:
     """Every short word, in order."""
     return sorted({*SHORT, *RUNBOOKS, *(verb for verb, actions in _verbs().items() if len(actions) == 1)})
 
 
-def find(said: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
+def find(words: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
     """The action that the first words name, and the words behind them; `top pods` is `top_pods`.
 
     Raises BadInput with the nearest right word.
     """
-    first = said[0].lower() if said else ""
+    first = words[0].lower() if words else ""
     if "." in first:
-        return ACTIONS.get(first), tuple(said[1:])
+        return ACTIONS.get(first), tuple(words[1:])
     verbs = _verbs()
-    pair = "_".join(said[:2]).lower()
-    if len(said) > 1 and len(verbs.get(pair, ())) == 1:
-        return ACTIONS.get(verbs[pair][0]), tuple(said[2:])
+    pair = "_".join(words[:2]).lower()
+    if len(words) > 1 and len(verbs.get(pair, ())) == 1:
+        return ACTIONS.get(verbs[pair][0]), tuple(words[2:])
     if first in SHORT:
-        return ACTIONS.get(SHORT[first]), tuple(said[1:])
-    found = verbs.get(first, [])
-    if len(found) == 1:
-        return ACTIONS.get(found[0]), tuple(said[1:])
-    near = found[0] if found else nearest(pair, verbs) or nearest(first, [*SHORT, *RUNBOOKS, *verbs])
+        return ACTIONS.get(SHORT[first]), tuple(words[1:])
+    candidates = verbs.get(first, [])
+    if len(candidates) == 1:
+        return ACTIONS.get(candidates[0]), tuple(words[1:])
+    near = candidates[0] if candidates else nearest(pair, verbs) or nearest(first, [*SHORT, *RUNBOOKS, *verbs])
     raise BadInput("unknown_verb", command="/ops", verb=first, nearest=near)
 
 
-async def start(runs: Runs, asked: Asked, **where: Any) -> Run:
-    """The run of what was asked for; `where` and the errors are those of `Runs.start`."""
-    return await (runs.start if asked.is_runbook else runs.start_action)(asked.name, asked.given, **where)
+async def start(runs: Runs, ops_request: OpsRequest, request: RunRequest) -> Run:
+    """The run of what was typed. Raises as `Runs.start` does."""
+    start_one = runs.start if ops_request.is_runbook else runs.start_action
+    return await start_one(ops_request.name, ops_request.given, request)
 
 
-def read(line: str, team: TeamFile, library: Library) -> Asked:
+def read(line: str, team: TeamFile, library: Library) -> OpsRequest:
     """What a line asks for. Raises BadInput and NotFound, with what would be right."""
-    said = typed(line)
-    options = {name: value for name, value in said.options.items() if name not in OPTIONS}
-    first = said.words[0].lower() if said.words else ""
+    tokens = tokenize(line)
+    options = {name: value for name, value in tokens.options.items() if name not in OPTIONS}
+    first = tokens.words[0].lower() if tokens.words else ""
     if first in RUNBOOKS:
         name, is_runbook = RUNBOOKS[first], True
-        inputs = dict(zip(library.get(name).inputs, said.words[1:], strict=False))
-        given: Mapping[str, Any] = inputs | {key.replace("-", "_"): readable(value) for key, value in options.items()}
+        inputs = dict(zip(library.get(name).inputs, tokens.words[1:], strict=False))
+        given: Mapping[str, Any] = inputs | {
+            key.replace("-", "_"): unescape_slack(value) for key, value in options.items()
+        }
     else:
-        action, rest = find(said.words)
+        action, rest = find(tokens.words)
         name, is_runbook = action.name, False
-        rest, options = _as_meant(action, rest, options, team)
-        given = _parameters(action, Typed(rest, options, line))
-    environment, dry_run = said.options.get("environment"), said.options.get("dry-run") == "true"
-    return Asked(name, given, is_runbook, environment, dry_run)
+        rest, options = _resolve_shorthand(action, rest, options, team)
+        given = _parameters(action, Tokens(rest, options, line))
+    environment, dry_run = tokens.options.get("environment"), tokens.options.get("dry-run") == "true"
+    return OpsRequest(name, given, is_runbook, environment, dry_run)
 
 
 def _verbs() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    verbs: dict[str, list[str]] = {}
     for action in ACTIONS.all():
-        found.setdefault(action.name.partition(".")[2], []).append(action.name)
-    return found
+        verbs.setdefault(action.name.partition(".")[2], []).append(action.name)
+    return verbs
 
 
-def _as_meant(
-    action: Action, said: tuple[str, ...], options: dict[str, str], team: TeamFile
+def _resolve_shorthand(
+    action: Action, words: tuple[str, ...], options: dict[str, str], team: TeamFile
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """`describe xr-engine` is its deployment, where that service runs."""
-    if action.name == "kubernetes.describe" and said and said[-1] in team.services:
-        return ("deployment", said[-1]) if len(said) == 1 else said, {"service": said[-1], **options}
-    return said, options
+    if action.name == "kubernetes.describe" and words and words[-1] in team.services:
+        return ("deployment", words[-1]) if len(words) == 1 else words, {"service": words[-1], **options}
+    return words, options
 
 
-def _parameters(action: Action, said: Typed) -> dict[str, Any]:
+def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:
     """The parameters as JSON. A list is typed `a,b`; pairs `a=1,b=2`, or, where the action cannot do without them,
     as options of their own: `env xr-engine FEATURE=false`."""
     readers = {name: reader for name in action.parameters.model_fields if (reader := _reader(action, name))}
-    options = dict(said.options)
-    parameters = {name: readers[name](readable(options.pop(name))) for name in readers if name in options}
+    options = dict(tokens.options)
+    parameters = {name: readers[name](unescape_slack(options.pop(name))) for name in readers if name in options}
     pairs = next((name for name in readers if action.parameters.model_fields[name].is_required()), None)
     if pairs and pairs not in parameters and readers[pairs] is _pairs:
         own = set(action.parameters.model_fields)
-        parameters[pairs] = {name: readable(options.pop(name)) for name in list(options) if name not in own}
+        parameters[pairs] = {name: unescape_slack(options.pop(name)) for name in list(options) if name not in own}
         if not parameters[pairs]:
             del parameters[pairs]
-    plain = [one for one in action.signature.parameters if one.name not in parameters]
+    plain = [parameter for parameter in action.signature.parameters if parameter.name not in parameters]
     signature = replace(action.signature, parameters=tuple(plain))
-    read = signature.read(Typed(said.words, options, said.raw), "/ops")
+    read = signature.read(Tokens(tokens.words, options, tokens.raw), "/ops")
     return parameters | {name: to_jsonable_python(value) for name, value in read.items() if value is not None}
 
 
@@ -133,8 +136,8 @@ def _reader(action: Action, name: str) -> Callable[[str], Any] | None:
 
 
 def _items(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _pairs(text: str) -> dict[str, str]:
-    return {name.strip(): value.strip() for one in _items(text) for name, _, value in [one.partition("=")]}
+    return {name.strip(): value.strip() for item in _items(text) for name, _, value in [item.partition("=")]}

@@ -2,74 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from bot.domain.errors import BadInput, BotError, Off
+from bot.deps import Deps
+from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
-from bot.parts import Parts
 
 
 class Paging:
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
-        self._wake = wake
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
 
     def team(self, name: str) -> str:
         """A team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
-        teams = self._parts.team.teams
+        teams = self._deps.team.teams
         wanted = name.removeprefix("@").lower()
-        for known, team in teams.items():
-            if wanted in (known.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
-                return known
+        for candidate, team in teams.items():
+            if wanted in (candidate.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
+                return candidate
         slug = wanted.replace("-", "")
-        for known in teams:
-            if known.lower() == slug:
-                return known
-        service = self._parts.team.services.get(name)
+        for candidate in teams:
+            if candidate.lower() == slug:
+                return candidate
+        service = self._deps.team.services.get(name)
         if service and service.owners:
             return service.owners[0]
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
-    async def page(self, incident: Incident, team: str, text: str, *, by: Person, cause: str) -> None:
+    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
         """Page a team about an incident, now and durably."""
-        if self._parts.pagerduty is None:
-            raise Off("pagerduty_off")
-        told = self._parts.redaction.of({"team": team, "text": text, "key": f"{incident.id}/{team}/{cause[:16]}"})
-        at = self._parts.clock.now()
-        _, event = await self._parts.store.incidents.change(
+        if self._deps.pagerduty is None:
+            raise NotConfigured("pagerduty_off")
+        facts = self._deps.redaction.of(
+            {"team": team, "text": text, "key": f"{incident.id}/{team}/{idempotency_key[:16]}"}
+        )
+        at = self._deps.clock.now()
+        await self._deps.store.incidents.change(
             incident.id,
-            lambda now: now.happened(Kind.PAGE_ASKED, told, by=by, at=at),
-            cause=cause,
+            lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
+            idempotency_key=idempotency_key,
         )
-        if event:
-            self._wake()
 
-    async def resolve(self, incident: Incident, *, by: Person, cause: str) -> None:
+    async def resolve(self, incident: Incident, *, by: Person, idempotency_key: str) -> None:
         """Resolve the pages of an incident; the incident itself stays open."""
-        if self._parts.pagerduty is None:
-            raise Off("pagerduty_off")
-        at = self._parts.clock.now()
-        _, event = await self._parts.store.incidents.change(
-            incident.id, lambda now: now.happened(Kind.PAGE_RESOLVED, {}, by=by, at=at), cause=cause
+        if self._deps.pagerduty is None:
+            raise NotConfigured("pagerduty_off")
+        at = self._deps.clock.now()
+        await self._deps.store.incidents.change(
+            incident.id,
+            lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at),
+            idempotency_key=idempotency_key,
         )
-        if event:
-            self._wake()
 
     async def rota(self) -> list[Rota]:
         """Who is on call for each team that has a PagerDuty service, with the moment at which that was known."""
-        found = []
-        for name, team in self._parts.team.teams.items():
+        rotas = []
+        for name, team in self._deps.team.teams.items():
             if not team.pagerduty:
                 continue
             reach = team.contact
             contact = " · ".join(filter(None, (reach.name, reach.phone, reach.email))) if reach else None
             try:
-                as_of, people = await self._parts.on_call.as_of(team.pagerduty)
-                found.append(Rota(name, tuple(people), as_of, None, contact))
+                as_of, people = await self._deps.on_call.updated_at(team.pagerduty)
+                rotas.append(Rota(name, tuple(people), as_of, None, contact))
             except BotError as problem:
-                found.append(Rota(name, (), None, problem, contact))
-        return found
+                rotas.append(Rota(name, (), None, problem, contact))
+        return rotas

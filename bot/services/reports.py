@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
-from bot.messages.report import Written
-from bot.parts import Parts
-from bot.workflows.report import compose
+from bot.deps import Deps
+from bot.messages.report import RenderedReport
+from bot.workflows.reports.report import compose
 
 
 class Reports:
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
-        self._parts = parts
-        self._wake = wake
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
 
-    async def request(self, incident_id: str, *, cause: str) -> None:
+    async def enqueue(self, incident_id: str, *, idempotency_key: str) -> None:
         """Have the report written and shown in the incident's channel; the same `cause` again does nothing."""
-        incident = await self._parts.store.incidents.get(incident_id)
-        key = hashlib.sha256(cause.encode()).hexdigest()[:16]
-        await self._parts.store.outbox.owe_once(f"{incident.id}/report/{key}", "write_report", [incident.id])
-        self._wake()
+        incident = await self._deps.store.incidents.get(incident_id)
+        key = hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]
+        await self._deps.store.outbox.enqueue_once(f"{incident.id}/report/{key}", "write_report", [incident.id])
 
-    async def render(self, incident_id: str) -> Written:
+    async def render(self, incident_id: str) -> RenderedReport:
         """The report as it would be written now; nothing is kept or sent. Raises NotFound."""
-        _, written = await compose(self._parts, incident_id.strip().upper())
+        _, written = await compose(self._deps, incident_id.strip().upper())
         return written

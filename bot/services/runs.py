@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
-from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.policy import RESPONDER, Risk
-from bot.domain.run import Approval, ApprovalState, Decision, Run, WaitsFor
+from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, StepRef, WaitsFor
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
-from bot.parts import Parts
-from bot.policy import policy_of
 from bot.runbooks import Library
-from bot.team import PRODUCTION
-from bot.workflows.begin import begin, read_inputs
-from bot.workflows.note import told_approval
-from bot.workflows.undo import undoing
+from bot.team import policy_of
+from bot.workflows.runs.presentation import approved
+from bot.workflows.runs.start import read_inputs, start_run
+from bot.workflows.runs.undo import undo_workflow_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,163 +33,113 @@ class Question:
 
 
 class Runs:
-    def __init__(self, parts: Parts, library: Library, wake: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(self, deps: Deps, library: Library) -> None:
+        self._deps = deps
         self.library = library
-        self._wake = wake
 
-    async def start(
-        self,
-        name: str,
-        inputs: Mapping[str, str],
-        *,
-        by: Person,
-        cause: str,
-        incident: Incident | None = None,
-        channel: str | None = None,
-        environment: str | None = None,
-        dry_run: bool = False,
-    ) -> Run:
-        """A run of a runbook with its own copy of it; the same `cause` finds the first one.
+    async def start(self, name: str, inputs: Mapping[str, str], request: RunRequest) -> Run:
+        """Start a runbook.
 
         Raises NotFound for an unknown runbook, BadInput for inputs that cannot be, NotAllowed for a person who may not.
         """
-        book = self.library.whole(name)
-        if environment and book.environment and environment != book.environment:
-            raise BadInput("wrong_input", input="environment", value=environment, expected=book.environment)
-        environment = environment or book.environment
-        read = read_inputs(self._parts, book, inputs, incident)
-        return await self._begin(book, read, by, cause, incident, channel, environment, dry_run)
+        runbook = self.library.resolve(name)
+        if request.environment and runbook.environment and request.environment != runbook.environment:
+            expected = runbook.environment
+            raise BadInput("wrong_input", input="environment", value=request.environment, expected=expected)
+        inputs = read_inputs(self._deps, runbook, inputs, request.incident)
+        return await start_run(self._deps, runbook, inputs, request)
 
-    async def start_action(
-        self,
-        name: str,
-        parameters: Mapping[str, Any],
-        *,
-        by: Person,
-        cause: str,
-        incident: Incident | None = None,
-        channel: str | None = None,
-        environment: str | None = None,
-        dry_run: bool = False,
-    ) -> Run:
-        """One action by itself: a runbook of one step, under the same policy."""
-        action = ACTIONS.get(name)
-        checked = action.read(dict(parameters))
-        book = Runbook.model_validate(
+    async def start_action(self, name: str, parameters: Mapping[str, Any], request: RunRequest) -> Run:
+        """Start one action by itself: a runbook of one step, under the same policy."""
+        checked = ACTIONS.get(name).read(dict(parameters))
+        step = {
+            "id": "it",
+            "uses": name,
+            "with": {parameter: f"{{{{ inputs.{parameter} }}}}" for parameter in checked},
+        }
+        runbook = Runbook.model_validate(
             {
                 "name": name.replace(".", "-").replace("_", "-"),
-                "title": {"es": name, "en": name},
-                "steps": [{"id": "it", "uses": name, "with": {one: f"{{{{ inputs.{one} }}}}" for one in checked}}],
+                "title": name,
+                "steps": [step],
             }
         )
-        return await self._begin(book, checked, by, cause, incident, channel, environment, dry_run)
-
-    async def _begin(
-        self,
-        book: Runbook,
-        inputs: Mapping[str, Any],
-        by: Person,
-        cause: str,
-        incident: Incident | None,
-        channel: str | None,
-        environment: str | None,
-        dry_run: bool,
-    ) -> Run:
-        begun = await begin(
-            self._parts,
-            book,
-            inputs,
-            by=by,
-            cause=cause,
-            incident=incident,
-            channel=channel,
-            environment=environment or PRODUCTION,
-            dry_run=dry_run,
-        )
-        self._wake()
-        return begun
+        return await start_run(self._deps, runbook, checked, request)
 
     async def decide(
-        self,
-        run_id: str,
-        step_id: str,
-        digest: str,
-        verdict: ApprovalState,
-        *,
-        by: Person,
-        cause: str,
-        reason: str | None = None,
+        self, step: StepRef, verdict: ApprovalState, *, by: Person, idempotency_key: str, reason: str | None = None
     ) -> Approval:
-        """Approve, reject or break the glass, for exactly the parameters of `digest`.
+        """Approve, reject or break the glass, for exactly the parameters of the step's digest.
 
         Raises NotAllowed, and WrongState for a click that is stale, doubled or too late.
         """
-        run = await self._parts.store.runs.get(run_id)
-        asked = await self._parts.store.runs.approval(run_id, step_id)
-        if asked is None:
-            raise NotFound("no_such_approval", run=run_id, step=step_id)
-        policy = policy_of(self._parts.team)
+        run, approval = await self._approval(step)
+        policy = policy_of(self._deps.team)
         if verdict is ApprovalState.BROKEN_GLASS:
             if not (reason or "").strip():
                 raise BadInput("reason_missing")
-            incident = await self._parts.store.incidents.get(run.incident_id) if run.incident_id else None
+            incident = await self._deps.store.incidents.get(run.incident_id) if run.incident_id else None
             policy.may_break_glass(by.id, incident.severity if incident else None)
         elif verdict is ApprovalState.REJECTED and by.id == run.by.id:
             pass  # who asked may take it back
         elif verdict is ApprovalState.REJECTED:
             policy.may_decide(by.id, RESPONDER, asked_by=run.by.id)
         else:
-            policy.may_decide(by.id, asked.role, asked_by=run.by.id)
-        if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step_id).uses).waits_for is WaitsFor.ANSWER:
+            policy.may_decide(by.id, approval.role, asked_by=run.by.id)
+        if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step.step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
-        return await self._decided(run, step_id, Decision(by.id, verdict, digest, self._now(), reason), cause)
+        decision = Decision(by.id, verdict, step.digest, self._now(), reason)
+        return await self._decided(run, step.step_id, decision, idempotency_key)
 
-    async def question(self, run_id: str, step_id: str) -> Question:
+    async def question(self, step: StepRef) -> Question:
         """What a step asks. Raises NotFound."""
-        step = (await self._parts.store.runs.get(run_id)).step(step_id)
-        given = dict(step.parameters or {})
+        run = await self._deps.store.runs.get(step.run_id)
+        given = dict(run.step(step.step_id).parameters or {})
         return Question(
             given["question"], Input(type=given["type"], options=given["options"] or []), given.get("default")
         )
 
-    async def answer(self, run_id: str, step_id: str, digest: str, text: str, *, by: Person, cause: str) -> Approval:
+    async def answer(self, step: StepRef, text: str, *, by: Person, idempotency_key: str) -> Approval:
         """Answer what a step asks. Who asked for the run may do so too.
 
         Raises BadInput for what is not of the question's type, NotAllowed, and WrongState for what comes too late.
         """
-        run, asked = await self._parts.store.runs.get(run_id), await self._parts.store.runs.approval(run_id, step_id)
-        if asked is None:
-            raise NotFound("no_such_approval", run=run_id, step=step_id)
+        run, approval = await self._approval(step)
         if by.id != run.by.id:
-            policy_of(self._parts.team).may_decide(by.id, asked.role, asked_by=run.by.id)
-        question = await self.question(run_id, step_id)
-        question.asked.read(question.text, text, self._parts.team.services)
-        said = self._parts.redaction.text(text)
-        decision = Decision(by.id, ApprovalState.APPROVED, digest, self._now(), said)
-        return await self._decided(run, step_id, decision, cause)
+            policy_of(self._deps.team).may_decide(by.id, approval.role, asked_by=run.by.id)
+        question = await self.question(step)
+        question.asked.read(question.text, text, self._deps.team.services)
+        answer_text = self._deps.redaction.text(text)
+        decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text)
+        return await self._decided(run, step.step_id, decision, idempotency_key)
 
-    async def _decided(self, run: Run, step_id: str, decision: Decision, cause: str) -> Approval:
-        parts = self._parts
+    async def _approval(self, step: StepRef) -> tuple[Run, Approval]:
+        run = await self._deps.store.runs.get(step.run_id)
+        approval = await self._deps.store.runs.approval(step.run_id, step.step_id)
+        if approval is None:
+            raise NotFound("no_such_approval", run=step.run_id, step=step.step_id)
+        return run, approval
+
+    async def _decided(self, run: Run, step_id: str, decision: Decision, idempotency_key: str) -> Approval:
+        deps = self._deps
         glass = decision.verdict is ApprovalState.BROKEN_GLASS
-        decided = await parts.store.runs.decide(
+        decided = await deps.store.runs.decide(
             run.id,
             step_id,
             decision,
-            cause,
-            told=partial(told_approval, parts, run),
+            idempotency_key,
+            entry_for=partial(approved, deps, run),
             announced=self._broken_glass(run, step_id, decision) if glass else None,
         )
-        parts.wake(run.id)  # at once when it goes on here; wherever else it does, by the outbox
-        self._wake()
+        deps.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox
         return decided
 
     def _broken_glass(self, run: Run, step_id: str, decision: Decision) -> dict[str, Any]:
         """What everybody is told of a change that nobody else has approved."""
-        words = self._parts.words
+        words = self._deps.words
         return {
             "run": run.id,
-            "title": words.of(Runbook.model_validate(run.book).title),
+            "title": words.pick(Runbook.model_validate(run.book).title),
             "incident": run.incident_id,
             "by": decision.person,
             "reason": decision.reason,
@@ -199,37 +147,33 @@ class Runs:
         }
 
     def _now(self) -> datetime:
-        return self._parts.clock.now()
+        return self._deps.clock.now()
 
-    async def cancel(self, run_id: str, *, by: Person, cause: str) -> Run:
+    async def cancel(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
         """Stop a run at once; what it has done is undone as its runbook says."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        run = await self._parts.store.runs.cancel(run_id, by, cause)
-        self._parts.wake(run_id)
-        self._wake()
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        run = await self._deps.store.runs.cancel(run_id, by, idempotency_key)
+        self._deps.notify(run_id)
         return run
 
-    async def undo(self, run_id: str, *, by: Person, cause: str) -> Run:
+    async def undo(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
         """Undo a run that has ended. Raises NotAllowed, WrongState while it goes on, NotFound long after."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        run = await self._parts.store.runs.get(run_id)
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        run = await self._deps.store.runs.get(run_id)
         if not run.state.ended:
             raise WrongState("run_goes_on", run=run_id)
         if run.forgotten:
             raise NotFound("run_forgotten", run=run_id, incident=run.incident_id)
-        await self._parts.store.outbox.owe_once(undoing(cause), "undo", [run_id, asdict(by)])
-        self._wake()
+        await self._deps.store.outbox.enqueue_once(undo_workflow_id(idempotency_key), "undo", [run_id, asdict(by)])
         return run
 
-    async def freeze(self, reason: str, *, by: Person, cause: str) -> None:
+    async def freeze(self, reason: str, *, by: Person, idempotency_key: str) -> None:
         """Nothing is changed until it is lifted; everybody is told. Raises NotAllowed, WrongState."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        await self._parts.store.kill_switch.freeze(reason, by, self._parts.clock.now(), cause)
-        self._parts.wake()
-        self._wake()
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        await self._deps.store.kill_switch.freeze(reason, by, self._deps.clock.now(), idempotency_key)
+        self._deps.notify()
 
-    async def thaw(self, *, by: Person, cause: str) -> None:
+    async def thaw(self, *, by: Person, idempotency_key: str) -> None:
         """Lift it; everybody is told. Raises NotAllowed, WrongState."""
-        policy_of(self._parts.team).may_run(by.id, Risk.CHANGE)
-        await self._parts.store.kill_switch.thaw(by, self._parts.clock.now(), cause)
-        self._wake()
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        await self._deps.store.kill_switch.thaw(by, self._deps.clock.now(), idempotency_key)

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.incident import Changed, Incident
 from bot.domain.timeline import TimelineEvent
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.incidents import change_within, declare_within, get_within
 from bot.store.tables import alert_groups
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GroupUpdate:
     """What a group's news came to: the incident, whether it is new, and the event that was appended, if any."""
 
     incident: Incident | None
@@ -31,18 +30,18 @@ class AlertGroups:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def tell(
+    async def update(
         self,
         key: str,
         firing: list[str],
         at: datetime,
         *,
-        declare: Callable[[str, Incident | None], Changed],
-        news: Callable[[Incident, set[str], set[str]], Changed],
-        graver: Callable[[Incident, set[str]], Changed | None],
-        settling: Callable[[Incident], bool],
+        on_new: Callable[[str, Incident | None], Changed],
+        on_change: Callable[[Incident, set[str], set[str]], Changed],
+        on_escalation: Callable[[Incident, set[str]], Changed | None],
+        is_settling: Callable[[Incident], bool],
         drill: str | None = None,
-    ) -> Told:
+    ) -> GroupUpdate:
         """Take what `firing` (fingerprints) says about the group `key`.
 
         A group that fires and has no open incident belongs to the open `drill`, if one is given; otherwise it declares
@@ -51,38 +50,39 @@ class AlertGroups:
         what follows if they are worse. All in one transaction, one group at a time.
         """
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(alert_groups).values(key=key, firing=[], seen_at=at)
+            statement = dialect_insert(connection, alert_groups).values(key=key, firing=[], seen_at=at)
             await connection.execute(statement.on_conflict_do_nothing())
             group = (
                 await connection.execute(select(alert_groups).where(alert_groups.c.key == key).with_for_update())
             ).one()
-            known = await get_within(connection, group.incident_id) if group.incident_id else None
-            if firing and drill and not (known and known.status.is_open):
+            open_incident = await get_within(connection, group.incident_id) if group.incident_id else None
+            if firing and drill and not (open_incident and open_incident.status.is_open):
                 practised = await get_within(connection, drill)
-                known = practised if practised and practised.status.is_open else known
-            told = Told(None)
-            if known and (known.status.is_open or not firing or settling(known)):
+                open_incident = practised if practised and practised.status.is_open else open_incident
+            group_update = GroupUpdate(None)
+            if open_incident and (open_incident.status.is_open or not firing or is_settling(open_incident)):
                 began, ended = set(firing) - set(group.firing), set(group.firing) - set(firing)
                 if began or ended:
                     incident, event = await change_within(
-                        connection, known.id, lambda now: news(now, began, ended), cause=None
+                        connection, open_incident.id, lambda now: on_change(now, began, ended), idempotency_key=None
                     )
-                    if worse := graver(incident, began):
-                        incident, _ = await change_within(connection, known.id, lambda _: worse, cause=None)
-                    told = Told(incident, event=event)
+                    if worse := on_escalation(incident, began):
+                        incident, _ = await change_within(
+                            connection, open_incident.id, lambda _: worse, idempotency_key=None
+                        )
+                    group_update = GroupUpdate(incident, event=event)
             elif firing:
-                new = await declare_within(connection, lambda id: declare(id, known), at, origin=None)
-                told = Told(new, declared=True)
-            belongs = told.incident.id if told.incident else group.incident_id
+                new = await declare_within(connection, lambda id: on_new(id, open_incident), at, idempotency_key=None)
+                group_update = GroupUpdate(new, declared=True)
+            belongs = group_update.incident.id if group_update.incident else group.incident_id
             await connection.execute(
                 update(alert_groups)
                 .where(alert_groups.c.key == key)
                 .values(firing=sorted(firing), seen_at=at, incident_id=belongs)
             )
-            return told
+            return group_update
 
-    async def still_firing(self, incident_id: str) -> int:
+    async def count_firing(self, incident_id: str) -> int:
         """How many alerts of this incident are firing."""
         async with self._database.read() as connection:
             rows = await connection.execute(

@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, CursorResult, Executable, event, make_url, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError, ProgrammingError
+import aiosqlite
+from sqlalchemy import URL, CursorResult, Executable, Table, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.domain.errors import Unavailable
-from bot.store import sqlite
 
 BUSY_SECONDS = 2  # of the three that Slack waits for
 IDLE_SECONDS = 1.0  # after which a connection is asked whether it is still alive, before it is used
 USED_AT = "used_at"
+ENQUEUED = "enqueued"
+
+BUSY_TIMEOUT_MS = 20
+RETRY_PAUSE_SECONDS = 0.02  # seconds
+SQLITE_WRITES = "writes"  # an execution option: the transaction is going to write
+SQLITE_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
+    "secure_delete=ON",  # what the inbox has handled leaves nothing in the file
+)
+
+
+def mark_enqueued(connection: AsyncConnection) -> None:
+    """Have `Database.on_enqueued` called once the transaction is committed."""
+    connection.info[ENQUEUED] = True
+
+
+def dialect_insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, in the dialect of the connection."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 class Database:
@@ -34,8 +59,9 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sqlite.engine(parsed) if self.is_sqlite else _postgresql(parsed)
-        # On SQLite each connection begins its transactions by itself: see bot.store.sqlite.
+        self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
+        self._engine = sqlite_engine(parsed) if self.is_sqlite else _postgresql(parsed)
+        # On SQLite each connection begins its transactions by itself.
         self._reading = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
@@ -44,14 +70,17 @@ class Database:
 
         On SQLite it takes the write lock at once, so that what it reads cannot change before it writes.
         """
-        with translated():
+        with translate_errors():
             async with self._connected(self._engine) as connection:
                 if self.is_sqlite:
-                    connection = await connection.execution_options(**{sqlite.WRITES: True})
+                    connection = await connection.execution_options(**{SQLITE_WRITES: True})
                 async with asyncio.timeout(BUSY_SECONDS):
-                    await sqlite.patiently(connection.begin)
+                    await retry_while_locked(connection.begin)
+                connection.info.pop(ENQUEUED, None)  # left by a transaction that was rolled back
                 yield connection
                 await connection.commit()
+                if connection.info.pop(ENQUEUED, None):
+                    self.on_enqueued()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -60,7 +89,7 @@ class Database:
         On SQLite all of them see one state. On PostgreSQL each sees what was committed before it, as in a transaction
         (READ COMMITTED), but without the two round trips that a transaction costs.
         """
-        with translated():
+        with translate_errors():
             async with self._connected(self._reading) as connection:
                 yield connection
 
@@ -126,7 +155,7 @@ def _postgresql(url: URL) -> AsyncEngine:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Database errors that pass by themselves become Unavailable; a broken rule of ours stays what it is."""
     try:
         yield
@@ -134,3 +163,63 @@ def translated() -> Iterator[None]:
         raise
     except (DBAPIError, PoolTimeout, OSError) as problem:
         raise Unavailable("database_unavailable", why=type(problem).__name__) from problem
+
+
+class _SqliteInLoop(aiosqlite.Connection):
+    """aiosqlite's connection as SQLAlchemy knows it, without its thread."""
+
+    def __await__(self) -> Generator[Any, None, aiosqlite.Connection]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> aiosqlite.Connection:
+        self._connection = self._connector()
+        return self
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    async def close(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def sqlite_engine(url: URL) -> AsyncEngine:
+    """An engine on a file of SQLite, with a write-ahead log; `url` names the file."""
+    made = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"), connect_args={"async_creator_fn": _open_sqlite, "isolation_level": None}
+    )
+
+    @event.listens_for(made.sync_engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in SQLITE_PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(made.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        # Python's sqlite3 would begin before the first change only; isolation_level None leaves it to us.
+        writes = connection.get_execution_options().get(SQLITE_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return made
+
+
+async def retry_while_locked(begin: Callable[[], Awaitable[object]]) -> None:
+    """`begin`, again and again while another process writes to the file. Raises whatever else is wrong."""
+    while True:
+        try:
+            await begin()
+            return
+        except OperationalError as problem:
+            if getattr(problem.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                raise
+        await asyncio.sleep(RETRY_PAUSE_SECONDS)
+
+
+def _open_sqlite(database: str, **given: Any) -> aiosqlite.Connection:
+    return _SqliteInLoop(partial(sqlite3.connect, database, **given), iter_chunk_size=64)

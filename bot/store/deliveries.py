@@ -58,29 +58,29 @@ class Deliveries:
                     )
                 )
         except IntegrityError:
-            self.put_down(delivery.key)
+            self.release(delivery.key)
             return False
         except BaseException:
-            self.put_down(delivery.key)
+            self.release(delivery.key)
             raise
         return True
 
-    async def done(self, key: str, at: datetime) -> None:
+    async def mark_done(self, key: str, at: datetime) -> None:
         """It has been handled. When the database is away just now, `still_alive` says so later."""
         self._handled[key] = at
         await self._mark()
 
-    async def forget(self, key: str) -> None:
+    async def discard(self, key: str) -> None:
         """It was not taken after all (a form with a mistake in it): the same one may come again."""
         async with self._database.write() as connection:
             await connection.execute(delete(deliveries).where(deliveries.c.key == key))
-        self.put_down(key)
+        self.release(key)
 
-    def put_down(self, key: str) -> None:
+    def release(self, key: str) -> None:
         """It could not be handled now: the next look at the inbox finds it."""
         self._in_hand.discard(key)
 
-    async def still_alive(self, at: datetime) -> None:
+    async def heartbeat(self, at: datetime) -> None:
         """Say so of all that is in hand here."""
         await self._mark()
         if in_hand := sorted(self._in_hand):
@@ -88,7 +88,7 @@ class Deliveries:
                 ours = and_(deliveries.c.key.in_(in_hand), deliveries.c.owner == self._owner)
                 await connection.execute(update(deliveries).where(ours).values(alive_at=at))
 
-    async def abandoned(self, at: datetime, *, older_than: timedelta) -> list[Delivery]:
+    async def claim_stale(self, at: datetime, *, older_than: timedelta) -> list[Delivery]:
         """Take in hand what nobody has: ours that was put down, and others' of which nothing was heard for so long.
 
         The oldest first.
@@ -103,9 +103,9 @@ class Deliveries:
                 .returning(deliveries)
             )
             # One may have been accepted since the statement was made.
-            found = sorted((row for row in rows if row.key not in self._in_hand), key=lambda row: row.received_at)
-        self._in_hand.update(row.key for row in found)
-        return [Delivery(row.key, row.source, row.body) for row in found]
+            stale = sorted((row for row in rows if row.key not in self._in_hand), key=lambda row: row.received_at)
+        self._in_hand.update(row.key for row in stale)
+        return [Delivery(row.key, row.source, row.body) for row in stale]
 
     async def _mark(self) -> None:
         if not (handled := dict(self._handled)):
@@ -115,7 +115,7 @@ class Deliveries:
                 await connection.execute(update(deliveries).where(deliveries.c.key == key).values(done_at=at, body=""))
         for key in handled:
             self._handled.pop(key, None)
-            self.put_down(key)
+            self.release(key)
 
     async def prune(self, before: datetime) -> None:
         """Forget what was handled long ago."""
@@ -124,7 +124,7 @@ class Deliveries:
                 delete(deliveries).where(deliveries.c.done_at.is_not(None), deliveries.c.done_at < before)
             )
 
-    async def waiting(self) -> int:
+    async def count_pending(self) -> int:
         """How many are accepted and not handled yet."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(deliveries.c.key).where(deliveries.c.done_at.is_(None)))

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.tables import documents, snapshots
 
 
@@ -31,13 +30,14 @@ class Documents:
 
     async def write(self, incident_id: str, document: Document) -> None:
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             values = {
                 "media_type": document.media_type,
                 "content": document.content,
                 "written_at": document.written_at,
             }
-            statement = dialect.insert(documents).values(incident_id=incident_id, name=document.name, **values)
+            statement = dialect_insert(connection, documents).values(
+                incident_id=incident_id, name=document.name, **values
+            )
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=[documents.c.incident_id, documents.c.name], set_=values)
             )
@@ -65,10 +65,9 @@ class Snapshots:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, id: str, incident_id: str | None, taken_at: datetime, content: dict[str, Any]) -> None:
+    async def add(self, id: str, incident_id: str | None, taken_at: datetime, content: dict[str, Any]) -> None:
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(snapshots).values(
+            statement = dialect_insert(connection, snapshots).values(
                 id=id, incident_id=incident_id, taken_at=taken_at, content=content
             )
             await connection.execute(statement.on_conflict_do_nothing())
@@ -78,7 +77,7 @@ class Snapshots:
             row = (await connection.execute(select(snapshots.c.content).where(snapshots.c.id == id))).one_or_none()
         return row.content if row else None
 
-    async def of(self, incident_id: str) -> dict[str, dict[str, Any]]:
+    async def list_by_incident(self, incident_id: str) -> dict[str, dict[str, Any]]:
         """All of an incident's, oldest first, by id."""
         async with self._database.read() as connection:
             rows = await connection.execute(

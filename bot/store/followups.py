@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
 
-from bot.domain.followup import FollowUp, FollowUpState
-from bot.domain.incident import Incident
+from bot.domain.followup import FiledIssue, FollowUp, FollowUpDraft, FollowUpState
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind
 from bot.store.database import Database
-from bot.store.incidents import change_within
+from bot.store.incidents import TimelineEntry, append_entry
 from bot.store.tables import followups, incidents
 
 
@@ -23,31 +23,28 @@ class FollowUps:
     async def open(
         self,
         incident_id: str,
-        title: str,
+        draft: FollowUpDraft,
         *,
-        owner: str | None,
-        due: date | None,
-        labels: tuple[str, ...],
         by: Person,
         at: datetime,
-        cause: str,
-    ) -> tuple[FollowUp, bool]:
-        """A new follow-up with its timeline event, and whether it is new; the same `cause` finds the first one."""
+        idempotency_key: str,
+    ) -> FollowUp:
+        """A new follow-up with its timeline event; the same idempotency key again finds the first one."""
+        title, owner, due, labels = draft.title, draft.owner, draft.due, draft.labels
         async with self._database.write() as connection:
             # The incident's row is the lock that keeps the numbers of its follow-ups apart.
             await connection.execute(select(incidents.c.id).where(incidents.c.id == incident_id).with_for_update())
-            known = (await connection.execute(select(followups).where(followups.c.cause == cause))).one_or_none()
-            if known:
-                return _followup(known), False
+            row = (
+                await connection.execute(select(followups).where(followups.c.cause == idempotency_key))
+            ).one_or_none()
+            if row:
+                return _followup(row)
             count = select(func.count()).select_from(followups).where(followups.c.incident_id == incident_id)
             number = (await connection.execute(count)).scalar_one() + 1
             made = FollowUp(f"{incident_id}/F{number}", incident_id, title, owner, due, labels, FollowUpState.OPEN, at)
             facts = {"followup": made.id, "title": title, "owner": owner, "due": due.isoformat() if due else None}
-
-            def opened(incident: Incident) -> Any:
-                return incident.happened(Kind.FOLLOWUP_OPENED, facts, by=by, at=at)
-
-            await change_within(connection, incident_id, opened, cause=f"{cause}/followup")
+            entry = TimelineEntry(incident_id, Kind.FOLLOWUP_OPENED, facts, by, at, f"{idempotency_key}/followup")
+            await append_entry(connection, entry)
             await connection.execute(
                 insert(followups).values(
                     id=made.id,
@@ -57,87 +54,63 @@ class FollowUps:
                     due=facts["due"],
                     labels=list(labels),
                     state=made.state.value,
-                    cause=cause,
+                    cause=idempotency_key,
                     opened_at=at,
                 )
             )
-            return made, True
+            return made
 
-    async def owned(self, id: str, owner: str) -> None:
+    async def set_owner(self, id: str, owner: str) -> None:
         """It belongs to this team or person, now that the owners of a path have been looked up."""
         async with self._database.write() as connection:
             await connection.execute(update(followups).where(followups.c.id == id).values(owner=owner))
 
-    async def filed(
-        self,
-        id: str,
-        number: int,
-        url: str,
-        assignee: str | None,
-        *,
-        not_assignable: str | None = None,
-        at: datetime,
-        cause: str,
-    ) -> bool:
-        """It has become this issue, and whom GitHub let it be assigned to, or not."""
-        values = {"number": number, "url": url, "state": FollowUpState.FILED.value, "done_at": None}
-        return await self._turn(
-            id,
-            Kind.FOLLOWUP_FILED,
-            values,
-            {"assignee": assignee, "not_assignable": not_assignable},
-            by=BOT,
-            at=at,
-            cause=cause,
-        )
+    async def mark_filed(self, id: str, issue: FiledIssue, *, at: datetime, idempotency_key: str) -> bool:
+        """It has become this issue."""
+        values = {"number": issue.number, "url": issue.url, "state": FollowUpState.FILED.value, "done_at": None}
+        facts = {"assignee": issue.assignee, "not_assignable": issue.not_assignable}
+        return await self._change_state(values, _entry(id, Kind.FOLLOWUP_FILED, facts, BOT, at, idempotency_key))
 
-    async def done(self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, cause: str) -> bool:
+    async def mark_done(
+        self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, idempotency_key: str
+    ) -> bool:
         """Its issue was closed."""
         values = {"state": FollowUpState.DONE.value, "done_at": at}
-        return await self._turn(id, Kind.FOLLOWUP_DONE, values, facts, by=by, at=at, cause=cause)
+        return await self._change_state(values, _entry(id, Kind.FOLLOWUP_DONE, facts, by, at, idempotency_key))
 
-    async def reopened(self, id: str, *, gone: bool = False, by: Person, at: datetime, cause: str) -> bool:
+    async def mark_reopened(
+        self, id: str, *, gone: bool = False, by: Person, at: datetime, idempotency_key: str
+    ) -> bool:
         """Its issue was opened again, or is `gone`: then it waits to become another one."""
         values: dict[str, Any] = {"state": FollowUpState.FILED.value, "done_at": None}
         if gone:
             values |= {"state": FollowUpState.OPEN.value, "number": None, "url": None}
-        return await self._turn(id, Kind.FOLLOWUP_REOPENED, values, {"gone": gone}, by=by, at=at, cause=cause)
+        entry = _entry(id, Kind.FOLLOWUP_REOPENED, {"gone": gone}, by, at, idempotency_key)
+        return await self._change_state(values, entry)
 
     async def get(self, id: str) -> FollowUp | None:
-        found = await self._where(followups.c.id == id)
-        return found[0] if found else None
+        rows = await self._where(followups.c.id == id)
+        return rows[0] if rows else None
 
-    async def of(self, incident_id: str) -> list[FollowUp]:
+    async def list_by_incident(self, incident_id: str) -> list[FollowUp]:
         return await self._where(followups.c.incident_id == incident_id)
 
     async def by_number(self, number: int) -> FollowUp | None:
         """The one that has become this issue of the repository."""
-        found = await self._where(followups.c.number == number)
-        return found[0] if found else None
+        rows = await self._where(followups.c.number == number)
+        return rows[0] if rows else None
 
     async def not_done(self) -> list[FollowUp]:
         return await self._where(followups.c.state != FollowUpState.DONE.value)
 
-    async def _turn(
-        self,
-        id: str,
-        kind: Kind,
-        values: dict[str, Any],
-        facts: dict[str, Any],
-        *,
-        by: Person,
-        at: datetime,
-        cause: str,
-    ) -> bool:
-        """Change it and append the event that tells it, in one transaction; False when the cause was here before."""
+    async def _change_state(self, values: dict[str, Any], entry: TimelineEntry) -> bool:
+        """Change the follow-up that the entry is about, and append it, in one transaction; False when that was done."""
+        id = entry.facts["followup"]
         async with self._database.write() as connection:
             row = (await connection.execute(select(followups).where(followups.c.id == id))).one()
-            told = {"followup": id, "title": row.title, "number": row.number, "url": row.url}
-            told |= {name: value for name, value in values.items() if name in told and value is not None} | facts
-            _, event = await change_within(
-                connection, row.incident_id, lambda now: now.happened(kind, told, by=by, at=at), cause=cause
-            )
-            if event is None:
+            about = {"title": row.title, "number": row.number, "url": row.url}
+            about |= {name: value for name, value in values.items() if name in about and value is not None}
+            if not await append_entry(connection, replace(entry, facts=about | dict(entry.facts))):
                 return False
             await connection.execute(update(followups).where(followups.c.id == id).values(**values))
             return True
@@ -148,6 +121,11 @@ class FollowUps:
                 select(followups).where(condition).order_by(followups.c.opened_at, followups.c.id)
             )
             return [_followup(row) for row in rows]
+
+
+def _entry(id: str, kind: Kind, facts: dict[str, Any], by: Person, at: datetime, key: str) -> TimelineEntry:
+    """An event about the follow-up `id`, which begins with its incident's id."""
+    return TimelineEntry(id.partition("/")[0], kind, {"followup": id, **facts}, by, at, key)
 
 
 def _followup(row: Row[Any]) -> FollowUp:

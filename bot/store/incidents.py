@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Float, Row, Select, cast, extract, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,8 +16,8 @@ from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Rol
 from bot.domain.people import Person
 from bot.domain.statistics import Record
 from bot.domain.timeline import GENESIS, Kind, TimelineEvent
-from bot.store.database import Database
-from bot.store.outbox import owe
+from bot.store.database import Database, dialect_insert
+from bot.store.outbox import enqueue
 from bot.store.tables import counters, incidents, timeline
 
 FOLLOW = "follow"
@@ -27,12 +26,15 @@ OPEN = [status.value for status in Status if status.is_open]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a timeline is told about a change elsewhere: the event of `change`, once for its cause."""
+class TimelineEntry:
+    """An event for an incident's timeline, appended with a change elsewhere, once for its idempotency key."""
 
     incident_id: str
-    change: Callable[[Incident], Changed]
-    cause: str
+    kind: Kind
+    facts: Mapping[str, Any]
+    by: Person
+    at: datetime
+    idempotency_key: str
 
 
 class Incidents:
@@ -46,7 +48,7 @@ class Incidents:
         self._database = database
 
     async def declare(
-        self, make: Callable[[str], Changed], at: datetime, *, origin: str | None
+        self, make: Callable[[str], Changed], at: datetime, *, idempotency_key: str | None
     ) -> tuple[Incident, bool]:
         """A new incident with the next number of the year, made by `make(id)`, and whether it is new.
 
@@ -54,18 +56,18 @@ class Incidents:
         """
         try:
             async with self._database.write() as connection:
-                if origin and (row := await _one(connection, incidents.c.origin == origin)):
+                if idempotency_key and (row := await _one(connection, incidents.c.origin == idempotency_key)):
                     return _incident(row), False
-                return await declare_within(connection, make, at, origin=origin), True
+                return await declare_within(connection, make, at, idempotency_key=idempotency_key), True
         except IntegrityError:  # the same origin at the same moment, on PostgreSQL
             async with self._database.read() as connection:
-                row = await _one(connection, incidents.c.origin == origin)
+                row = await _one(connection, incidents.c.origin == idempotency_key)
             if row is None:
                 raise
             return _incident(row), False
 
     async def change(
-        self, incident_id: str, change: Callable[[Incident], Changed], *, cause: str | None = None
+        self, incident_id: str, change: Callable[[Incident], Changed], *, idempotency_key: str | None = None
     ) -> tuple[Incident, TimelineEvent | None]:
         """Apply `change` to the incident as it is now, and append its event.
 
@@ -73,7 +75,7 @@ class Incidents:
         the event is None. Raises NotFound, and whatever `change` raises.
         """
         async with self._database.write() as connection:
-            return await change_within(connection, incident_id, change, cause=cause)
+            return await change_within(connection, incident_id, change, idempotency_key=idempotency_key)
 
     async def get(self, incident_id: str) -> Incident:
         async with self._database.read() as connection:
@@ -88,7 +90,7 @@ class Incidents:
             row = await _one(connection, incidents.c.channel == channel)
         return _incident(row) if row else None
 
-    async def open(self, limit: int = 50) -> list[Incident]:
+    async def list_open(self, limit: int = 50) -> list[Incident]:
         """What is not resolved, the worst and then the oldest first."""
         async with self._database.read() as connection:
             return await _many(
@@ -134,8 +136,8 @@ class Incidents:
         start = cast(extract("epoch", incidents.c.detected_at), Float)
         query = select(start).where(incidents.c.drill.is_(False), incidents.c.declared_at < moment)
         async with self._database.read() as connection:
-            found = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
-            return found.scalar_one_or_none()
+            cursor_result = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
+            return cursor_result.scalar_one_or_none()
 
     async def timeline(self, incident_id: str) -> list[TimelineEvent]:
         """All events, in order."""
@@ -177,44 +179,53 @@ async def get_within(connection: AsyncConnection, incident_id: str) -> Incident 
 
 
 async def declare_within(
-    connection: AsyncConnection, make: Callable[[str], Changed], at: datetime, *, origin: str | None
+    connection: AsyncConnection, make: Callable[[str], Changed], at: datetime, *, idempotency_key: str | None
 ) -> Incident:
     """Declare inside the caller's transaction: number, incident, first event and owed work."""
     number = await _next_number(connection, at.year)
     incident, event = make(f"INC-{at.year}-{number:04d}")
     first = event.chained(incident.id, GENESIS, 1)
-    values = _columns(incident) | {"origin": origin, "last_seq": 1, "last_hash": first.hash}
+    values = _columns(incident) | {"origin": idempotency_key, "last_seq": 1, "last_hash": first.hash}
     await connection.execute(insert(incidents).values(values))
-    await _append(connection, incident.id, first, origin)
+    await _append(connection, incident.id, first, idempotency_key)
     return incident
 
 
 async def change_within(
-    connection: AsyncConnection, incident_id: str, change: Callable[[Incident], Changed], *, cause: str | None
+    connection: AsyncConnection, incident_id: str, change: Callable[[Incident], Changed], *, idempotency_key: str | None
 ) -> tuple[Incident, TimelineEvent | None]:
     """`Incidents.change` inside the caller's transaction."""
     row = (await connection.execute(_all().where(incidents.c.id == incident_id).with_for_update())).one_or_none()
     if row is None:
         raise NotFound("no_such_incident", incident=incident_id)
     before = _incident(row)
-    if cause is not None:
-        known = select(timeline.c.seq).where(timeline.c.incident_id == incident_id, timeline.c.cause == cause)
-        if (await connection.execute(known)).first():
+    if idempotency_key is not None:
+        existing = select(timeline.c.seq).where(
+            timeline.c.incident_id == incident_id, timeline.c.cause == idempotency_key
+        )
+        if (await connection.execute(existing)).first():
             return before, None
     after, event = change(before)
     event = event.chained(incident_id, row.last_hash, row.last_seq + 1)
     values = _columns(after) | {"last_seq": event.seq, "last_hash": event.hash}
     await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(values))
-    await _append(connection, incident_id, event, cause)
+    await _append(connection, incident_id, event, idempotency_key)
     return after, event
 
 
-async def tell(connection: AsyncConnection, told: Told) -> None:
-    """Append an event inside the transaction of what it tells of."""
-    await change_within(connection, told.incident_id, told.change, cause=told.cause)
+async def append_entry(connection: AsyncConnection, entry: TimelineEntry) -> bool:
+    """Append an event in the transaction of the change that it tells of; False when it was there before."""
+
+    def with_entry(incident: Incident) -> Changed:
+        return incident.with_event(entry.kind, entry.facts, by=entry.by, at=entry.at)
+
+    _, event = await change_within(connection, entry.incident_id, with_entry, idempotency_key=entry.idempotency_key)
+    return event is not None
 
 
-async def _append(connection: AsyncConnection, incident_id: str, event: TimelineEvent, cause: str | None) -> None:
+async def _append(
+    connection: AsyncConnection, incident_id: str, event: TimelineEvent, idempotency_key: str | None
+) -> None:
     await connection.execute(
         insert(timeline).values(
             incident_id=incident_id,
@@ -225,15 +236,14 @@ async def _append(connection: AsyncConnection, incident_id: str, event: Timeline
             by_name=event.by.name,
             facts=dict(event.facts),
             hash=event.hash,
-            cause=cause,
+            cause=idempotency_key,
         )
     )
-    await owe(connection, f"{incident_id}/{event.seq}", FOLLOW, [incident_id, event.seq])
+    await enqueue(connection, f"{incident_id}/{event.seq}", FOLLOW, [incident_id, event.seq])
 
 
 async def _next_number(connection: AsyncConnection, year: int) -> int:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(counters).values(year=year, last=1)
+    statement = dialect_insert(connection, counters).values(year=year, last=1)
     statement = statement.on_conflict_do_update(index_elements=[counters.c.year], set_={"last": counters.c.last + 1})
     number: int = (await connection.execute(statement.returning(counters.c.last))).scalar_one()
     return number

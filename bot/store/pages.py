@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Database
+from bot.store.database import Database, dialect_insert
 from bot.store.tables import pages
 
 
@@ -27,17 +26,16 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, key: str, incident_id: str, team: str, state: str, pagerduty_id: str | None = None) -> None:
+    async def add(self, key: str, incident_id: str, team: str, state: str, pagerduty_id: str | None = None) -> None:
         """Note a page, or what has become of it. What is known of `pagerduty_id` is not forgotten by None."""
         async with self._database.write() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            statement = dialect.insert(pages).values(
+            statement = dialect_insert(connection, pages).values(
                 key=key, incident_id=incident_id, team=team, state=state, pagerduty_id=pagerduty_id
             )
             change = {"state": state} | ({"pagerduty_id": pagerduty_id} if pagerduty_id else {})
             await connection.execute(statement.on_conflict_do_update(index_elements=[pages.c.key], set_=change))
 
-    async def identify(self, key: str, pagerduty_id: str) -> None:
+    async def set_pagerduty_id(self, key: str, pagerduty_id: str) -> None:
         """Note which incident of PagerDuty's a page is; how it stands stays as it is, whoever is changing that."""
         async with self._database.write() as connection:
             await connection.execute(update(pages).where(pages.c.key == key).values(pagerduty_id=pagerduty_id))
@@ -46,7 +44,7 @@ class Pages:
         async with self._database.write() as connection:
             await connection.execute(update(pages).where(pages.c.incident_id == incident_id).values(state=state))
 
-    async def of(self, incident_id: str) -> list[Page]:
+    async def list_by_incident(self, incident_id: str) -> list[Page]:
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(pages).where(pages.c.incident_id == incident_id).order_by(pages.c.key)

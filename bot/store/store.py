@@ -8,12 +8,12 @@ from bot.store.database import Database
 from bot.store.deliveries import Deliveries
 from bot.store.documents import Documents, Snapshots
 from bot.store.followups import FollowUps
-from bot.store.guards import KillSwitch, Targets
 from bot.store.incidents import Incidents
+from bot.store.locks import KillSwitch, TargetLocks
 from bot.store.outbox import Outbox
 from bot.store.pages import Pages
-from bot.store.posts import Posts
 from bot.store.runs import Runs
+from bot.store.slack_messages import SlackMessages
 
 
 class Store:
@@ -25,11 +25,11 @@ class Store:
         self.alerts = AlertGroups(database)
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database, owner, metrics or Metrics())
-        self.posts = Posts(database)
+        self.slack_messages = SlackMessages(database)
         self.pages = Pages(database)
         self.followups = FollowUps(database)
         self.documents = Documents(database)
         self.snapshots = Snapshots(database)
         self.runs = Runs(database)
-        self.targets = Targets(database)
+        self.locks = TargetLocks(database)
         self.kill_switch = KillSwitch(database)

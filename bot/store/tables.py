@@ -9,6 +9,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Connection,
     Dialect,
     ForeignKey,
     Index,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
 )
 from sqlalchemy.types import DateTime
 
@@ -99,6 +101,28 @@ timeline = Table(
     Column("cause", String(160)),  # what made it happen: the same cause again appends nothing
     UniqueConstraint("incident_id", "cause"),
 )
+
+
+@event.listens_for(timeline, "after_create")
+def _append_only(_timeline: Table, connection: Connection, **_: Any) -> None:
+    """The timeline is the audit: the database itself refuses to change or remove an event, as migration 0001 says."""
+    refusal = "the timeline is append-only"
+    if connection.dialect.name == "sqlite":
+        for change in ("UPDATE", "DELETE"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER timeline_no_{change.lower()} BEFORE {change} ON timeline "
+                f"BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
+            )
+        return
+    connection.exec_driver_sql(
+        "CREATE FUNCTION timeline_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{refusal}'; END $$"
+    )
+    connection.exec_driver_sql(
+        "CREATE TRIGGER timeline_append_only BEFORE UPDATE OR DELETE ON timeline "
+        "FOR EACH STATEMENT EXECUTE FUNCTION timeline_append_only()"
+    )
+
 
 # Durable work that a committed transaction owes; the engine takes it from here.
 outbox = Table(

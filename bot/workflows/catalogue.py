@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from bot.workflows.announce import announce
-from bot.workflows.consequences import follow
-from bot.workflows.declare import declare
-from bot.workflows.engine import Workflow
-from bot.workflows.followups import file_followup
-from bot.workflows.page import page, page_teams
-from bot.workflows.propose import propose
-from bot.workflows.remind import remind
-from bot.workflows.report import write_report
-from bot.workflows.run import run
-from bot.workflows.snapshot import complete_snapshot, snapshot
-from bot.workflows.undo import undo_run
+from bot.workflows.engine.durable import Workflow
+from bot.workflows.incidents.declare import declare
+from bot.workflows.incidents.event_handlers import announce, handle_event, propose
+from bot.workflows.incidents.page import page, page_teams
+from bot.workflows.incidents.remind import remind_loop
+from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
+from bot.workflows.reports.followups import file_followup
+from bot.workflows.reports.report import write_report
+from bot.workflows.runs.play import play_runbook
+from bot.workflows.runs.undo import undo_run
 
 WORKFLOWS: dict[str, Workflow] = {
-    "follow": follow,
+    "follow": handle_event,
     "declare": declare,
     "page_teams": page_teams,
     "page": page,
-    "remind": remind,
+    "remind": remind_loop,
     "propose": propose,
-    "run": run,
+    "run": play_runbook,
     "undo": undo_run,
     "announce": announce,
     "snapshot": snapshot,

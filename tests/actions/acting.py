@@ -10,15 +10,15 @@ from typing import Any
 
 from bot.actions.catalogue import ACTIONS
 from bot.actions.context import Context
+from bot.deps import Deps
 from bot.domain.people import BOT, Person
 from bot.domain.run import Effect
-from bot.integrations.effects import rehearsal
+from bot.integrations.effects import dry_run
 from bot.integrations.kubernetes.kubernetes import Kubernetes
-from bot.integrations.on_call import OnCallList
+from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
 from bot.messages.run import line
-from bot.messages.words import load_words
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.store.database import Database
 from bot.store.store import Store
 from bot.team import load_team
@@ -28,17 +28,17 @@ from sandbox.server import Sandbox
 ROOT = Path(__file__).parents[2]
 
 
-def parts(folder: Path, clock: Clock, **integrations: Any) -> Parts:
+def parts(folder: Path, clock: Clock, **integrations: Any) -> Deps:
     """What an action needs that touches neither Slack nor the database; both are there and are not asked."""
-    return Parts(
+    return Deps(
         clock=clock,
         team=load_team(ROOT / "config" / "tamv.yaml"),
         store=Store(Database(f"sqlite:///{folder / 'bot.db'}"), "test"),
-        words_by_locale=load_words(),
+        words_by_locale=load_translations(),
         locale="es",
         incident_channel="#tamv-incidents",
         slack=Slack("xoxb-nobody", "http://127.0.0.1:9/"),
-        on_call=OnCallList(None, clock),
+        on_call=OnCallCache(None, clock),
         **integrations,
     )
 
@@ -58,7 +58,7 @@ async def in_cluster(folder: Path) -> AsyncIterator[tuple[Sandbox, str, Kubernet
 class Actor:
     """Somebody whose run has one step; `key` names it, and the same key is the same step tried again."""
 
-    parts: Parts
+    deps: Deps
     environment: str = "production"
     incident: str | None = None
     by: Person = BOT
@@ -66,31 +66,31 @@ class Actor:
 
     def context(self, key: str) -> Context:
         return Context(
-            self.parts,
+            self.deps,
             key,
             self.environment,
             self.incident,
             self.by,
             self.foreseen.get(key, {}),
-            began=self.parts.clock.now(),
+            began=self.deps.clock.now(),
         )
 
     async def rehearse(self, name: str, /, key: str = "R-1/a", **given: Any) -> tuple[list[Effect], Any]:
         """What it would do, each effect with words in both languages, and the facts that it foresees."""
         action = ACTIONS.get(name)
         self.foreseen.pop(key, None)
-        with rehearsal() as recorder:
-            facts = await action.perform(self.context(key), **self._typed(name, given))
+        with dry_run() as recorder:
+            facts = await action.execute(self.context(key), **self._typed(name, given))
         self.foreseen[key] = action.result.dump_python(facts, mode="json")
         for effect in recorder.effects:
-            for words in self.parts.words_by_locale.values():
+            for words in self.deps.words_by_locale.values():
                 assert f"{effect.key} (" not in line(effect, words), f"{effect.key} has no words"
         return recorder.effects, facts
 
     async def perform(self, name: str, /, key: str = "R-1/a", **given: Any) -> Any:
         """Do it; gives the facts as a run keeps them: through JSON and back."""
         action = ACTIONS.get(name)
-        facts = await action.perform(self.context(key), **self._typed(name, given))
+        facts = await action.execute(self.context(key), **self._typed(name, given))
         return action.result.validate_python(action.result.dump_python(facts, mode="json"))
 
     async def undo(self, name: str, done: Any, key: str = "R-1/a/undo") -> Any:

@@ -15,8 +15,8 @@ from starlette.routing import Mount
 
 from bot.actions.github import Dispatched
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
-from bot.integrations.github import GitHub
-from bot.messages.run import result
+from bot.integrations.github.github import GitHub
+from bot.messages.run import result_sentence
 from sandbox.clock import Clock
 from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
@@ -249,7 +249,7 @@ async def test_a_lost_answer_starts_no_second_run(world: World) -> None:
 
 async def test_a_workflow_that_fails_or_is_slow_is_a_mistake_and_is_cancelled(world: World) -> None:
     given: dict[str, Any] = {"workflow": "cd_canary.yml", "inputs": {"image_tag": "v1", "environment": "staging"}}
-    world.actor.parts.clock.speed = 50  # type: ignore[misc]
+    world.actor.deps.clock.speed = 50  # type: ignore[misc]
     _, foreseen = await world.actor.rehearse("github.dispatch_workflow", within="20s", **given)
     with pytest.raises(WrongState) as slow:
         await world.actor.perform("github.dispatch_workflow", within="20s", **given)
@@ -279,7 +279,7 @@ async def test_what_github_does_not_know_it_refuses(world: World) -> None:
 
 
 def test_what_was_found_has_words(world: World) -> None:
-    words = world.actor.parts.words
-    assert "nunca" in result("github.workflow_status", {"workflow": "cd.yml", "newest": None}, words)
+    words = world.actor.deps.words
+    assert "nunca" in result_sentence("github.workflow_status", {"workflow": "cd.yml", "newest": None}, words)
     url = "https://github.com/tamv/tamv-platform/pull/4"
-    assert "#4" in result("github.merge", {"number": 4, "url": url, "sha": "0", "approved_by": ["ana"]}, words)
+    assert "#4" in result_sentence("github.merge", {"number": 4, "url": url, "sha": "0", "approved_by": ["ana"]}, words)

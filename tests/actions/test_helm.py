@@ -67,7 +67,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_a_new_version_keeps_the_replicas_that_somebody_has_scaled_to(world: World) -> None:
     await world.kubernetes.deployments.scale(XR, NAMESPACE, 7, 3)
     (effect,), _ = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
-    assert "replicas=7" in line(effect, world.actor.parts.words)
+    assert "replicas=7" in line(effect, world.actor.deps.words)
     done = await world.do("upgrade", "R-1/a", tag="v4.2.0")
     assert (done.before, done.after, await world.replicas()) == (3, 4, 7)
     assert world.versions() == {"v4.2.0"}
@@ -81,7 +81,7 @@ async def test_what_else_was_changed_by_hand_is_taken_back_and_said_before(world
     await deployments.set_env(XR, NAMESPACE, XR, {"ADVANCED_RENDERING": "false"})
     await deployments.set_node_selector(XR, NAMESPACE, {"node-type": "gpu-high-memory"})
     (effect,), _ = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
-    told = line(effect, world.actor.parts.words)
+    told = line(effect, world.actor.deps.words)
     assert "ADVANCED_RENDERING=false, node-type=gpu-high-memory" in told
     await world.actor.perform("helm.upgrade", release=XR, tag="v4.2.0")
     assert (await deployments.env(XR, NAMESPACE))[1]["ADVANCED_RENDERING"] == "true"

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 
 from bot.domain.errors import BadInput, Unavailable, WrongState
-from bot.integrations.http import LONGEST_BODY, Http
-from bot.messages.run import result
+from bot.integrations.http import BODY_LIMIT, Http
+from bot.messages.run import result_sentence
 from bot.team import TeamFile
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving
@@ -46,7 +46,7 @@ async def ill(actor: Actor, service: str = "xr-engine", **given: Any) -> dict[st
     with pytest.raises(WrongState) as found:
         await actor.perform("http.check", service=service, **given)
     assert found.value.key == "unhealthy"
-    words = actor.parts.words.error(found.value)
+    words = actor.deps.words.error(found.value)
     assert service in words and "health." not in words
     services: Any = found.value.facts["services"]
     return dict(services[0])
@@ -57,11 +57,11 @@ async def test_all_are_well_and_it_is_said(actor: Actor) -> None:
     found = await actor.perform("http.check")
     assert effects == [] and found.healthy and len(found.rows) == 6
     assert all(row.status == 200 and 0 < row.milliseconds < 2000 for row in found.rows)
-    said = result(
-        "http.check", {"rows": [{"service": "a", "status": 200, "milliseconds": 9, "why": ""}]}, actor.parts.words
+    said = result_sentence(
+        "http.check", {"rows": [{"service": "a", "status": 200, "milliseconds": 9, "why": ""}]}, actor.deps.words
     )
     assert said == "a ✅ 9 ms"
-    staging = Actor(actor.parts, "staging")
+    staging = Actor(actor.deps, "staging")
     assert (await staging.perform("http.check", service="tamv-core")).healthy
 
 
@@ -99,15 +99,15 @@ async def test_only_what_the_teams_file_names_is_asked(actor: Actor) -> None:
             await actor.perform("http.check", service=service)
         assert unknown.value.key == "unknown_service"
     with pytest.raises(BadInput) as nowhere:
-        await Actor(actor.parts, "moon").perform("http.check")
+        await Actor(actor.deps, "moon").perform("http.check")
     assert nowhere.value.key == "no_health_endpoint"
 
 
 def pointed(actor: Actor, url: str, **more: Any) -> Actor:
     """The same for a team whose xr-engine has its health there."""
-    raw = actor.parts.team.model_dump(mode="json")
+    raw = actor.deps.team.model_dump(mode="json")
     raw["services"]["xr-engine"]["health"] = {"production": {"url": url, "within": 0.5} | more}
-    return Actor(replace(actor.parts, team=TeamFile.model_validate(raw), http=actor.parts.http))
+    return Actor(replace(actor.deps, team=TeamFile.model_validate(raw), http=actor.deps.http))
 
 
 async def test_what_misbehaves_is_told_apart(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_what_misbehaves_is_told_apart(tmp_path: Path) -> None:
     async def endless(_: Request) -> Response:
         async def forever() -> AsyncIterator[bytes]:
             for _ in range(100):
-                yield b"x" * LONGEST_BODY
+                yield b"x" * BODY_LIMIT
 
         return StreamingResponse(forever())
 

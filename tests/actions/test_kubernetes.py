@@ -11,9 +11,9 @@ import yaml
 
 from bot.actions import kubernetes as k
 from bot.actions.context import Context
-from bot.demo import Stage, staged
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
-from bot.integrations.effects import rehearsal
+from bot.integrations.effects import dry_run
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import Rule
 from sandbox.server import Sandbox
@@ -41,23 +41,25 @@ def kubeconfig(folder: Path, url: str, token: str | None = None) -> str:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[DemoEnvironment]:
     sandbox = Sandbox(clock=Clock(speed=60))
     async with sandbox.serving() as cluster:
         config = kubeconfig(tmp_path, cluster)
-        async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", kubeconfig=config, prometheus_url=None) as made:
+        async with demo_environment(
+            Sandbox(), f"sqlite:///{tmp_path}/bot.db", kubeconfig=config, prometheus_url=None
+        ) as made:
             made.sandbox.__dict__["cluster"] = sandbox
             yield made
 
 
 @pytest.fixture
-def ctx(stage: Stage) -> Context:
-    return Context(stage.bot.parts, "R-1/a", "production", began=stage.bot.parts.clock.now())
+def ctx(stage: DemoEnvironment) -> Context:
+    return Context(stage.bot.deps, "R-1/a", "production", began=stage.bot.deps.clock.now())
 
 
 async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:
     before = await ctx.kubernetes.deployments.replicas(XR, "tamv-prod")
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         shown = await k.scale(ctx, XR, before + 2)
     assert [effect.key for effect in recorder.effects] == ["kubernetes.scale"]
     assert (shown.before, shown.after) == (before, before + 2)
@@ -65,7 +67,7 @@ async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:
     done = await k.scale(ctx, XR, before + 2)
     assert done == shown
     assert (await k.rollout_status(ctx, XR)).replicas == before + 2
-    await k.unscale(ctx, done)
+    await k.restore_replicas(ctx, done)
     assert await ctx.kubernetes.deployments.replicas(XR, "tamv-prod") == before
 
 
@@ -73,19 +75,19 @@ async def test_undo_does_not_go_over_somebody_elses_change(ctx: Context) -> None
     done = await k.scale(ctx, XR, 5)
     await ctx.kubernetes.deployments.scale(XR, "tamv-prod", 6, 5)
     with pytest.raises(WrongState) as changed:
-        await k.unscale(ctx, done)
+        await k.restore_replicas(ctx, done)
     assert changed.value.key == "changed_since"
 
 
 async def test_variables_and_selector_show_a_diff_and_come_back(ctx: Context) -> None:
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         await k.set_env(ctx, XR, {"EXPERIMENTAL_FEATURES": "true"})
         await k.set_node_selector(ctx, XR, {"node-type": "gpu-high-memory"})
     assert "EXPERIMENTAL_FEATURES" in recorder.effects[0].diff
     assert "+        node-type: gpu-high-memory" in recorder.effects[1].diff
     done = await k.set_env(ctx, XR, {"EXPERIMENTAL_FEATURES": "true"})
     assert (await ctx.kubernetes.deployments.env(XR, "tamv-prod"))[1]["EXPERIMENTAL_FEATURES"] == "true"
-    await k.unset_env(ctx, done)
+    await k.restore_env(ctx, done)
     assert (await ctx.kubernetes.deployments.env(XR, "tamv-prod"))[1].get("EXPERIMENTAL_FEATURES") == done.before[
         "EXPERIMENTAL_FEATURES"
     ]
@@ -112,7 +114,7 @@ async def test_reading(ctx: Context) -> None:
     assert pods.rows and all(row["name"].startswith(XR) for row in pods.rows)
 
 
-async def test_a_missing_right_is_named(stage: Stage, tmp_path: Path) -> None:
+async def test_a_missing_right_is_named(stage: DemoEnvironment, tmp_path: Path) -> None:
     from bot.integrations.kubernetes.kubernetes import Kubernetes
 
     cluster: Sandbox = stage.sandbox.__dict__["cluster"]

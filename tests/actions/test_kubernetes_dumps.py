@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 import pytest
 
 from bot.domain.errors import BadInput, Refused, WrongState
-from bot.integrations.aws import Aws, clients
-from bot.integrations.aws_objects import Objects
-from bot.integrations.kubernetes.dumps import SCRIPT
+from bot.integrations.aws import Aws, Objects, clients
+from bot.integrations.kubernetes.exec import SCRIPT
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.kubernetes.behaviour import Behaviour
 from sandbox.kubernetes.programs import Dump
@@ -77,7 +76,7 @@ async def test_of_a_dump_that_breaks_off_nothing_is_kept(place: Place) -> None:
 
 
 async def test_nothing_is_dumped_where_it_does_not_belong_or_cannot_be(place: Place) -> None:
-    staging = Actor(place.actor.parts, "staging")
+    staging = Actor(place.actor.deps, "staging")
     with pytest.raises(BadInput) as elsewhere:
         await staging.rehearse("kubernetes.exec_dump", backups="database")
     assert elsewhere.value.key == "no_such_environment"
@@ -88,7 +87,7 @@ async def test_nothing_is_dumped_where_it_does_not_belong_or_cannot_be(place: Pl
         await place.actor.perform("kubernetes.exec_dump", backups="database", service="xr-engine")
     assert without.value.key == "program_failed", "this service has no database"
     place.sandbox.kubernetes.behaviours.set("*/xr-engine:*", Behaviour(fault="CrashLoopBackOff"))
-    await place.actor.parts.kubernetes.deployments.scale("xr-engine", "tamv-prod", 0, 3)  # type: ignore[union-attr]
+    await place.actor.deps.kubernetes.deployments.scale("xr-engine", "tamv-prod", 0, 3)  # type: ignore[union-attr]
     place.sandbox.kubernetes.advance()
     async with asyncio.timeout(10):
         while True:

@@ -43,7 +43,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 async def refused(cluster: Cluster, **given: Any) -> str:
     with pytest.raises((BadInput, WrongState)) as wrong:
         await cluster.actor.rehearse("kubernetes.run_job", **given)
-    for words in cluster.actor.parts.words_by_locale.values():
+    for words in cluster.actor.deps.words_by_locale.values():
         assert "{{" not in words.error(wrong.value)
     return wrong.value.key
 

@@ -69,7 +69,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 async def refused(cluster: Cluster, action: str, **given: Any) -> str:
     with pytest.raises((BadInput, WrongState, NotFound)) as wrong:
         await cluster.actor.rehearse(action, **given)
-    for words in cluster.actor.parts.words_by_locale.values():
+    for words in cluster.actor.deps.words_by_locale.values():
         assert "{{" not in words.error(wrong.value)
     return wrong.value.key
 

@@ -79,7 +79,7 @@ async def test_data_in_an_empty_dir_are_only_lost_when_somebody_says_so(cluster:
     after["spec"]["template"]["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
     cluster.backend.writer.replace(DEPLOYMENT, before, after)
     cluster.backend.cluster.settle()
-    await cluster.actor.parts.kubernetes.deployments.rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
+    await cluster.actor.deps.kubernetes.deployments.wait_until_rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
     with pytest.raises(WrongState) as refused:
         await cluster.actor.rehearse("kubernetes.drain", node=GPU)
     assert (refused.value.key, cluster.is_open(GPU)) == ("drain_would_lose", True)
@@ -103,7 +103,7 @@ async def test_a_job_runs_once_for_each_step_and_its_log_is_read(cluster: Cluste
     assert "xoxb" not in done.lines[1]
     again = await cluster.actor.perform("kubernetes.run_job", cron_job="db-maintenance")
     assert again.job == done.job
-    jobs = cluster.actor.parts.kubernetes.jobs  # type: ignore[union-attr]
+    jobs = cluster.actor.deps.kubernetes.jobs  # type: ignore[union-attr]
     assert len(await jobs.pods(done.job, PROD)) == 1
     await cluster.actor.undo("kubernetes.run_job", done)
     with pytest.raises(NotFound):

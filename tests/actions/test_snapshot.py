@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.actions.snapshot import board, check, take
+from bot.actions.boards import board, query_board, validate_board
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable
 from bot.domain.snapshot import Direction, Verdict
 from bot.integrations.prometheus import Prometheus
@@ -113,28 +113,32 @@ def test_a_service_without_a_board_is_asked_for_one() -> None:
 async def test_a_word_that_names_nothing_is_told_the_nearest_name(prometheus: Prometheus) -> None:
     for word, nearest in (("lattency_p95", "latency_p95"), ("rendr", "render"), ("xr-engin", "xr-engine")):
         with pytest.raises(NotFound) as unknown:
-            await check(prometheus, TEAM, board(TEAM, word), AT)
+            await validate_board(prometheus, TEAM, board(TEAM, word), AT)
         assert unknown.value.facts["nearest"] == nearest
 
 
 async def test_of_promql_prometheus_is_the_judge(prometheus: Prometheus) -> None:
-    await check(prometheus, TEAM, board(TEAM, STATUSES), AT)
-    await check(prometheus, TEAM, board(TEAM, "xr_frame_rate"), AT)  # a metric that the catalogue does not hold
-    await check(prometheus, TEAM, board(TEAM, "absent_metric > 1"), AT)  # nothing now is an answer too
+    await validate_board(prometheus, TEAM, board(TEAM, STATUSES), AT)
+    await validate_board(
+        prometheus, TEAM, board(TEAM, "xr_frame_rate"), AT
+    )  # a metric that the catalogue does not hold
+    await validate_board(prometheus, TEAM, board(TEAM, "absent_metric > 1"), AT)  # nothing now is an answer too
     with pytest.raises(Refused) as refused:
-        await check(prometheus, TEAM, board(TEAM, "sum(rate(x[5m])"), AT)
+        await validate_board(prometheus, TEAM, board(TEAM, "sum(rate(x[5m])"), AT)
     assert refused.value.key == "promql_wrong"
 
 
 async def test_a_silent_prometheus_is_not_taken_for_a_wrong_name(prometheus: Prometheus, faults: Faults) -> None:
     faults.add("prometheus", "status", status=503, times=None)
     with pytest.raises(Unavailable):
-        await check(prometheus, TEAM, board(TEAM, "lattency_p95"), AT)
-    await check(prometheus, TEAM, board(TEAM, "render", "xr-engine"), AT)  # the file holds it: nothing is asked
+        await validate_board(prometheus, TEAM, board(TEAM, "lattency_p95"), AT)
+    await validate_board(
+        prometheus, TEAM, board(TEAM, "render", "xr-engine"), AT
+    )  # the file holds it: nothing is asked
 
 
 async def test_the_figures_are_those_of_the_moment_with_their_lines(prometheus: Prometheus) -> None:
-    taken = await take(prometheus, board(TEAM, "render", "xr-engine"), AT, start=AT - timedelta(minutes=40))
+    taken = await query_board(prometheus, board(TEAM, "render", "xr-engine"), AT, start=AT - timedelta(minutes=40))
     assert [figure.query for figure in taken.figures] == ["latency_p95", "error_rate", "gpu_utilization", "frame_rate"]
     assert (taken.at, taken.window, taken.missing) == (AT, timedelta(minutes=40), ())
     for figure in taken.figures:
@@ -158,7 +162,7 @@ async def test_the_figures_are_those_of_the_moment_with_their_lines(prometheus: 
 async def test_any_window_is_a_few_hundred_points_that_end_at_the_moment(
     prometheus: Prometheus, asked: timedelta, window: timedelta
 ) -> None:
-    taken = await take(prometheus, board(TEAM, "vector(1)"), AT, start=AT - asked)
+    taken = await query_board(prometheus, board(TEAM, "vector(1)"), AT, start=AT - asked)
     (line,) = taken.series
     assert taken.window == window
     assert line.points[0][0] == taken.start
@@ -168,12 +172,12 @@ async def test_any_window_is_a_few_hundred_points_that_end_at_the_moment(
 
 async def test_normal_ends_where_the_incident_began(prometheus: Prometheus) -> None:
     began = AT - timedelta(minutes=20)
-    taken = await take(prometheus, board(TEAM, "time()"), AT, calm_until=began)
+    taken = await query_board(prometheus, board(TEAM, "time()"), AT, calm_until=began)
     assert taken.figures[0].normal == pytest.approx((AT - timedelta(minutes=40)).timestamp(), abs=30)
 
 
 async def test_the_worst_series_come_first_and_are_told_apart_by_what_differs(prometheus: Prometheus) -> None:
-    taken = await take(prometheus, board(TEAM, STATUSES), AT)
+    taken = await query_board(prometheus, board(TEAM, STATUSES), AT)
     (figure,) = taken.figures
     last = [one.points[-1][1] for one in taken.series]
     assert last == sorted(last, reverse=True)
@@ -185,7 +189,7 @@ async def test_what_prometheus_refuses_is_missing_and_the_rest_is_there(promethe
     queries = TEAM.model_dump(mode="json")["queries"] | {
         "frame_rate": {"title": {"es": "Cuadros", "en": "Frames"}, "promql": "avg("}
     }
-    taken = await take(prometheus, board(team(queries=queries), "render", "xr-engine"), AT)
+    taken = await query_board(prometheus, board(team(queries=queries), "render", "xr-engine"), AT)
     assert [figure.query for figure in taken.figures] == ["latency_p95", "error_rate", "gpu_utilization"]
     (missing,) = taken.missing
     assert (missing.measure.query, missing.error, missing.temporary) == ("frame_rate", "promql_wrong", False)
@@ -193,7 +197,7 @@ async def test_what_prometheus_refuses_is_missing_and_the_rest_is_there(promethe
 
 async def test_a_blip_is_waited_out(prometheus: Prometheus, faults: Faults) -> None:
     faults.add("prometheus", "drop_before", times=4)
-    taken = await take(prometheus, board(TEAM, "render", "xr-engine"), AT)
+    taken = await query_board(prometheus, board(TEAM, "render", "xr-engine"), AT)
     assert (len(taken.figures), taken.missing) == (4, ())
 
 
@@ -211,8 +215,8 @@ async def test_a_prometheus_that_is_down_is_told_in_time_and_all_at_once(
 ) -> None:
     faults.add("prometheus", fault, times=None, **facts)
     begun = time.monotonic()
-    taken = await take(prometheus, board(TEAM, "render", "xr-engine"), AT)
+    taken = await query_board(prometheus, board(TEAM, "render", "xr-engine"), AT)
     assert time.monotonic() - begun < 4
     assert taken.figures == ()
     assert {one.error for one in taken.missing} == {error}
-    assert taken.worth_asking_again
+    assert taken.is_temporarily_incomplete

@@ -7,9 +7,9 @@ import ast
 import pytest
 
 from bot.actions.catalogue import ACTIONS
-from bot.actions.document import written
+from bot.actions.document import render
 from bot.actions.registry import Action
-from bot.messages.words import Words
+from bot.messages.translations import Translations, load_translations
 from tests.architecture.test_templates import LANGUAGES
 from tests.architecture.tree import ROOT, calls
 
@@ -17,13 +17,13 @@ NAMES = [action.name for action in ACTIONS.all()]
 
 
 def test_the_document_is_current() -> None:
-    assert (ROOT / "docs/actions.md").read_text("utf-8") == written(ACTIONS), "run `make actions`"
+    assert (ROOT / "docs/actions.md").read_text("utf-8") == render(ACTIONS), "run `make actions`"
 
 
 @pytest.mark.parametrize("action", ACTIONS.all(), ids=NAMES)
 def test_every_action_says_in_every_language_what_it_does(action: Action) -> None:
-    told = [action.about(language) for language in LANGUAGES]
-    assert all(told) and len(set(told)) == len(told)
+    summaries = [load_translations()[language].action(action.name, action.summary) for language in LANGUAGES]
+    assert all(summaries) and len(set(summaries)) == len(summaries)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -34,9 +34,9 @@ def test_every_effect_has_words_and_every_result_an_action(language: str) -> Non
         if called == "effect" and call.args and isinstance(call.args[0], ast.Constant)
     }
     assert effects
-    words = Words(language)
-    assert effects - set(words.say("effects")) == set()
-    assert set(words.say("results")) - {_key(name) for name in NAMES} == set()
+    words = Translations(language)
+    assert effects - set(words.render("effects")) == set()
+    assert set(words.render("results")) - {_key(name) for name in NAMES} == set()
 
 
 def _key(name: str) -> str:

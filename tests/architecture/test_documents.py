@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from bot.command_line import cli
 from bot.settings import Settings
+from handlers.sources import SOURCES
 from tests.architecture.tree import ROOT, files
 
 DOCUMENTS = [name for name in files() if name.endswith(".md")]
@@ -49,8 +50,8 @@ def test_every_command_line_that_a_document_names_is_there() -> None:
 
 
 def test_every_address_that_a_document_names_is_served() -> None:
-    server = (ROOT / "handlers/server.py").read_text("utf-8")
-    served = set(re.findall(r'Route\("(/[a-z/]+)"', server))
+    app = (ROOT / "handlers/app.py").read_text("utf-8")
+    served = {*re.findall(r'Route\("(/[a-z/]+)"', app), *(f"/webhooks/{source.name}" for source in SOURCES)}
     assert served
     for document in DOCUMENTS:
         text = (ROOT / document).read_text("utf-8")

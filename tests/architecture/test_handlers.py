@@ -5,28 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from bot.domain.incident import Incident, Severity, Status
+from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
 from bot.domain.run import Approval, Effect, Run, RunState, StepRun, StepState
 from bot.domain.runbook import Input
 from bot.messages import forms
 from bot.messages.incident import card
 from bot.messages.run import approval_card, progress, proposal, question_card
-from bot.messages.words import load_words
+from bot.messages.translations import load_translations
 from bot.team import load_team
-from handlers.buttons import BUTTONS
-from handlers.modals import FORMS
+from handlers.slack.buttons import BUTTONS
+from handlers.slack.forms import FORMS
 from tests.architecture.tree import ROOT
 
 
 def _incident() -> Incident:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    incident, _ = Incident.declare("INC-2026-0001", "Slow", Severity.SEV2, by=Person("U1", "Ana"), at=moment)
+    incident, _ = Incident.declare(
+        "INC-2026-0001", Declaration("Slow", Severity.SEV2, by=Person("U1", "Ana"), at=moment)
+    )
     return incident
 
 
 def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> None:
-    words = load_words()["en"]
+    words = load_translations()["en"]
     shown = {
         element["action_id"]
         for status in Status
@@ -40,7 +42,7 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
 
 def _shown_by_runs() -> set[str]:
     """The buttons of a run's message, of an approval's card and of a question's."""
-    words, moment = load_words()["en"], datetime(2026, 1, 1, tzinfo=UTC)
+    words, moment = load_translations()["en"], datetime(2026, 1, 1, tzinfo=UTC)
     book = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
     done = StepRun("a", "lamp.dim", StepState.DONE, effects=(Effect("lamp.set"),), began_at=moment)
     step = replace(done, parameters={"question": "?"})
@@ -54,7 +56,7 @@ def _shown_by_runs() -> set[str]:
 
 
 def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
-    words, team, incident = load_words()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
+    words, team, incident = load_translations()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),

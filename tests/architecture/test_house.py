@@ -13,7 +13,9 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture.tree import ROOT, files, python, syntax
 
-LONGEST = 800
+LINES_LIMIT = 800  # a file is one concept, whole; 100 to 600 lines are normal
+PARAMETERS_LIMIT = 6
+LONG_SIGNATURES = 10  # actions have the parameters that people type; a few effects record theirs
 VAGUE = {"manager", "managers", "util", "utils", "helper", "helpers", "core"}
 LOCKS = tuple(name for name in files() if name.startswith("requirements/"))
 PICTURES = (".png", ".ico", ".woff2")
@@ -23,9 +25,19 @@ REGISTRIES = re.compile(r"[p]ypi\.org|[p]ythonhosted\.org|[n]pmjs\.(com|org)|--(
 THIS_MACHINE = re.compile(r"/[w]ork/(main|shared|\.library)|/[r]oot/|/[t]mp/w/|/[h]ome/\w+/")
 
 
-def test_every_python_file_can_be_read_in_one_sitting() -> None:
+def test_python_files_are_at_most_800_lines_long() -> None:
     lengths = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in python()}
-    assert not {name: lines for name, lines in lengths.items() if lines > LONGEST}
+    assert not {name: lines for name, lines in lengths.items() if lines > LINES_LIMIT}
+
+
+def test_fewer_than_ten_functions_have_more_than_six_parameters() -> None:
+    long = [
+        f"{name}:{node.lineno} {node.name}"
+        for name in python("bot", "handlers")
+        for node in ast.walk(syntax(name))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and len(_parameters(node)) > PARAMETERS_LIMIT
+    ]
+    assert len(long) < LONG_SIGNATURES, long
 
 
 def test_every_module_is_named_for_what_it_does() -> None:
@@ -90,6 +102,12 @@ def test_no_test_replaces_our_code_by_a_mock() -> None:
         or (isinstance(node, ast.Call) and ast.unparse(node.func) == "monkeypatch.setattr")
     ]
     assert not mocked
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return [name for name in names if name not in ("self", "cls")]
 
 
 def _words(name: str) -> list[str]:

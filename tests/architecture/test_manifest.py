@@ -13,9 +13,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from handlers.commands import COMMANDS
-from handlers.events import EVENTS
-from handlers.shortcuts import SHORTCUTS
+from handlers.slack.commands import COMMANDS
+from handlers.slack.events import EVENTS, SHORTCUTS
 from tests.architecture.tree import ROOT, python, syntax
 
 CONTRACTS = Path(os.environ.get("CONTRACTS_DIR", ROOT / "../shared/contracts"))

@@ -19,6 +19,7 @@ TEMPLATES = sorted({name.split("/", 2)[2] for name in files() if re.fullmatch(r"
 
 def test_both_languages_have_the_same_files() -> None:
     es, en = ({name.split("/", 2)[2] for name in files() if name.startswith(f"templates/{one}/")} for one in LANGUAGES)
+    es.discard("actions.yaml")  # in English it is the docstrings that say what an action does
     assert es == en
 
 

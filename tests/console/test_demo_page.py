@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
-from bot.demo import staged
+from demo.environment import demo_environment
 from sandbox.server import Sandbox
 from tests.console.page import PHONE, Pages, is_wider, message, picture, type_command
 
@@ -27,7 +27,7 @@ def demo(tmp_path: Path) -> Iterator[str]:
     async def serve() -> None:
         stop = asyncio.Event()
         try:
-            async with staged(Sandbox(), f"sqlite:///{tmp_path}/demo.db") as stage:
+            async with demo_environment(Sandbox(), f"sqlite:///{tmp_path}/demo.db") as stage:
                 address.set_result((stage.url, asyncio.get_running_loop(), stop))
                 await stop.wait()
         except Exception as problem:

@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain.errors import Refused, Unavailable
 from bot.integrations.alertmanager import Alertmanager, Matcher
-from bot.integrations.effects import rehearsal
+from bot.integrations.effects import dry_run
 from sandbox.server import Sandbox
 from tests.real.alertmanager import alertmanager as real_alertmanager
 from tests.real.parts import require
@@ -47,7 +47,7 @@ async def test_a_silence_is_made_once_for_its_key_and_ends(client: Alertmanager)
 
 
 async def test_a_rehearsal_silences_nothing(client: Alertmanager) -> None:
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         assert await silence(client) is None
     assert [effect.key for effect in recorder.effects] == ["alertmanager.silence"]
     assert recorder.effects[0].facts["reason"] == "known"

@@ -13,9 +13,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from bot.domain.errors import BadInput, BotError, NotFound, Off, Refused, Unavailable, WrongState
+from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.aws import Aws, clients
-from bot.messages.run import result
+from bot.messages.run import result_sentence
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION, STAGING
 from sandbox.aws.backend import Aws as Account
@@ -42,7 +42,7 @@ class World:
         """The key of the mistake that it ends in."""
         with pytest.raises((WrongState, BadInput, NotFound)) as wrong:
             await self.do(name, **given)
-        assert "{{" not in self.actor.parts.words.error(wrong.value)
+        assert "{{" not in self.actor.deps.words.error(wrong.value)
         return wrong.value.key
 
 
@@ -62,9 +62,9 @@ async def test_how_a_database_stands(world: World) -> None:
     assert found.restorable_until and found.restorable_until <= world.sandbox.clock.now()
     facts = {"name": "db", "status": "available", "engine": "postgres", "size": "l", "multi_az": True}
     unknown = dict.fromkeys(("zone", "newest_snapshot", "restorable_until"))
-    said = result("aws.rds_status", facts | unknown, world.actor.parts.words)
+    said = result_sentence("aws.rds_status", facts | unknown, world.actor.deps.words)
     assert said == "`db` available · postgres · l · Multi-AZ"
-    staging = Actor(world.actor.parts, "staging")
+    staging = Actor(world.actor.deps, "staging")
     assert (await staging.perform("aws.rds_status")).name == STAGING
     assert await world.key("rds_status", database="tamv-prod-postgre") == "unknown_database"
     del world.account.rds.databases[PRODUCTION]
@@ -238,7 +238,7 @@ async def test_when_aws_fails(world: World) -> None:
     lost = await failure(world.client, "make_snapshot", PRODUCTION, "x", "R-1/a")
     assert isinstance(lost, Unavailable) and lost.uncertain
     assert isinstance(await failure(Aws(clients(REGION, "http://127.0.0.1:9", ("a", "b"), 2), 2)), Unavailable)
-    with pytest.raises(Off):
+    with pytest.raises(NotConfigured):
         await Actor(parts(Path("unused"), Clock())).rehearse("aws.rds_status")
 
 

@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.domain.errors import BotError, Off, Refused, Unavailable
-from bot.integrations.github import FOLLOWUP_LABEL, GitHub, Issue, marker, verify_signature
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
+from bot.integrations.github.github import FOLLOWUP_LABEL, GitHub, Issue, IssueDraft, marker, verify_signature
+from bot.integrations.github.session import App
 from sandbox.clock import Clock
 from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
@@ -53,13 +54,14 @@ class World:
     async def file(self, key: str = KEY, title: str = "Alert earlier", client: GitHub | None = None) -> Issue:
         return await (client or self.client).create_issue(
             key,
-            title,
-            "p95 was over 500 ms for 20 minutes.",
+            IssueDraft(
+                title,
+                "p95 was over 500 ms for 20 minutes.",
+                labels=("monitoring", "render"),
+                milestone=("2026-Q4", DUE),
+                assignees=("ana-torres",),
+            ),
             since=self.host.clock.now() - timedelta(hours=2),
-            labels=["monitoring", "render"],
-            milestone_title="2026-Q4",
-            milestone_due=DUE,
-            assignees=["ana-torres"],
         )
 
     def writes(self) -> list[str]:
@@ -126,7 +128,7 @@ async def test_the_second_time_finds_the_first_though_search_does_not_know_it_ye
     assert (second.number, second.state, second.title) == (first.number, "closed", "Alert earlier")
     assert second.closed_at is not None
     assert len(world.writes()) == before
-    assert (await world.client.create_issue(KEY, "without a date", "x")).number == first.number
+    assert (await world.client.create_issue(KEY, IssueDraft("without a date", "x"))).number == first.number
     assert (await world.file("INC-2026-0001/F2")).number == 2
     assert world.writes().count("POST labels") == 2 and world.writes().count("POST milestones") == 1
 
@@ -141,8 +143,8 @@ async def test_the_first_is_found_behind_a_hundred_others(world: World) -> None:
 async def test_a_key_in_somebodys_words_passes_for_none(world: World) -> None:
     text = f"see {marker('INC-2026-0001/F2')}"
     since = world.host.clock.now()
-    one = await world.client.create_issue("INC-2026-0001/F1", "x", text, since=since)
-    two = await world.client.create_issue("INC-2026-0001/F2", "y", "z", since=since)
+    one = await world.client.create_issue("INC-2026-0001/F1", IssueDraft("x", text), since=since)
+    two = await world.client.create_issue("INC-2026-0001/F2", IssueDraft("y", "z"), since=since)
     assert one.number != two.number
 
 
@@ -156,16 +158,18 @@ async def test_who_cannot_be_assigned_is_said_and_the_issue_is_made(world: World
     wanted = ["SRETeam", "Ana-Torres", "nobody"]
     world.host.assignable.discard("bruno-diaz")
     since = world.host.clock.now()
-    issue = await world.client.create_issue(KEY, "x", "y", since=since, assignees=["ana-torres", "bruno-diaz"])
+    issue = await world.client.create_issue(
+        KEY, IssueDraft("x", "y", assignees=("ana-torres", "bruno-diaz")), since=since
+    )
     assert (issue.assignees, issue.unassigned) == (("ana-torres",), ("bruno-diaz",))
-    issue = await world.client.create_issue("other", "x", "y", since=since, assignees=wanted[:1])
+    issue = await world.client.create_issue("other", IssueDraft("x", "y", assignees=tuple(wanted[:1])), since=since)
     assert (issue.assignees, issue.unassigned) == ((), ("SRETeam",))
-    assert (await world.client.create_issue(KEY, "x", "y", since=since)).unassigned == ()
+    assert (await world.client.create_issue(KEY, IssueDraft("x", "y"), since=since)).unassigned == ()
 
 
 async def test_a_long_body_keeps_its_marker(world: World) -> None:
     since = world.host.clock.now()
-    issue = await world.client.create_issue(KEY, "x", "ñ" * 70_000, since=since)
+    issue = await world.client.create_issue(KEY, IssueDraft("x", "ñ" * 70_000), since=since)
     body = world.host.issue(issue.number).body or ""
     assert len(body) == 65_536 and body.endswith(marker(KEY))
 
@@ -218,19 +222,19 @@ async def test_a_github_app_signs_in(world: World) -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    client = world.another(token=None, app_id=APP_ID, private_key=pem.replace("\n", "\\n"))
+    client = world.another(token=None, app=App(APP_ID, pem.replace("\n", "\\n")))
     assert (await world.file(client=client)).number == 1
     assert f"{REPOSITORY} as app" in await client.check()
-    stranger = world.another(token=None, app_id="1", private_key=pem)
+    stranger = world.another(token=None, app=App("1", pem))
     problem = await failure(FILE, world, stranger)
     assert (type(problem), problem.facts["status"]) == (Refused, 401)
-    problem = await failure(FILE, world, world.another(token=None, app_id=APP_ID, private_key="no key"))
+    problem = await failure(FILE, world, world.another(token=None, app=App(APP_ID, "no key")))
     assert (type(problem), problem.key) == (Refused, "github_key_wrong")
     assert "no key" not in repr(problem.facts)
 
 
 async def test_what_was_not_configured_is_said(world: World) -> None:
-    assert isinstance(await failure(READ, world, world.another(token=None)), Off)
+    assert isinstance(await failure(READ, world, world.another(token=None)), NotConfigured)
 
 
 async def test_a_wrong_token_is_refused(world: World) -> None:
@@ -240,7 +244,7 @@ async def test_a_wrong_token_is_refused(world: World) -> None:
 
 async def test_what_github_refuses_is_said_in_its_words(world: World) -> None:
     since = world.host.clock.now()
-    problem = await failure(lambda _, client: client.create_issue(KEY, " ", "x", since=since), world)
+    problem = await failure(lambda _, client: client.create_issue(KEY, IssueDraft(" ", "x"), since=since), world)
     assert isinstance(problem, Refused)
     assert problem.facts["why"] == "Validation Failed: title missing_field"
 

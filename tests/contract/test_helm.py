@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import NotFound, Refused, Unavailable
-from bot.integrations.effects import rehearsal
-from bot.integrations.helm import Helm, candidates
+from bot.integrations.effects import dry_run
+from bot.integrations.helm import Helm, rollback_candidates
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
@@ -62,13 +62,13 @@ async def test_the_history_of_a_release_has_the_revision_to_go_back_to(world: Wo
         (3, "failed", "v2.4.0-rc1"),
         (4, "deployed", "v2.4.0"),
     ]  # fmt: skip
-    assert candidates(history)[0].number == 2
+    assert rollback_candidates(history)[0].number == 2
     assert (await world.helm.values(CORE, PROD, 2))["image"]["tag"] == "v2.3.1"
     assert await world.helm.values(CORE, PROD) == {"image": {"tag": "v2.4.0"}}
 
 
 async def test_an_upgrade_is_shown_then_done_and_taken_back(world: World) -> None:
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1")
     (shown,) = recorder.effects
     assert '-        image: "registry.tamv.world/tamv-core:v2.4.0"'.replace('"', "") in shown.diff.replace('"', "")
@@ -77,7 +77,7 @@ async def test_an_upgrade_is_shown_then_done_and_taken_back(world: World) -> Non
     await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1")
     assert world.versions() == {"v2.4.1"}
     assert (await world.helm.history(CORE, PROD))[-1].description == "R-1"
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         await world.helm.rollback(CORE, PROD, 4)
     assert "registry.tamv.world/tamv-core:v2.4.0" in recorder.effects[0].diff
     assert world.versions() == {"v2.4.1"}

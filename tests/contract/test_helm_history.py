@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.integrations.helm import Revision, candidates, origin
+from bot.integrations.helm import Revision, origin, rollback_candidates
 
 FAILED = 'Upgrade "xr-engine" failed: conflict occurred'
 
@@ -18,7 +18,7 @@ def revisions(*statuses: str, **descriptions: str) -> list[Revision]:
 
 
 def best(history: list[Revision]) -> int | None:
-    return next((one.number for one in candidates(history)), None)
+    return next((one.number for one in rollback_candidates(history)), None)
 
 
 @pytest.mark.parametrize(

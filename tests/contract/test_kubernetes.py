@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable
-from bot.integrations.effects import rehearsal
+from bot.integrations.effects import dry_run
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import ADMIN, Rule
@@ -61,7 +61,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def movable(world: World, node: str) -> list[str]:
-    return [pod.place for pod in await world.client.nodes.pods(node) if pod.stays is None]
+    return [pod.qualified_name for pod in await world.client.nodes.pods(node) if pod.skip_reason is None]
 
 
 async def test_a_node_is_emptied_and_opened_again(world: World) -> None:
@@ -69,13 +69,13 @@ async def test_a_node_is_emptied_and_opened_again(world: World) -> None:
     before = world.pods_on("gpu-node-1")
     assert before
     await nodes.cordon("gpu-node-1")
-    assert not await nodes.takes_pods("gpu-node-1")
-    stays = {pod.stays for pod in await nodes.pods("gpu-node-1")}
+    assert not await nodes.is_schedulable("gpu-node-1")
+    stays = {pod.skip_reason for pod in await nodes.pods("gpu-node-1")}
     assert stays == {None, "DaemonSet"}
     await asyncio.wait_for(nodes.drain("gpu-node-1", await movable(world, "gpu-node-1")), DEADLINE)
     assert world.pods_on("gpu-node-1") == set()
     await nodes.uncordon("gpu-node-1")
-    assert await nodes.takes_pods("gpu-node-1")
+    assert await nodes.is_schedulable("gpu-node-1")
 
 
 async def test_a_rehearsed_drain_names_what_a_budget_keeps_and_moves_nothing(world: World) -> None:
@@ -86,7 +86,7 @@ async def test_a_rehearsed_drain_names_what_a_budget_keeps_and_moves_nothing(wor
     world.backend.cluster.settle()
     before = world.pods_on("gpu-node-1")
     pods = await movable(world, "gpu-node-1")
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         await world.client.nodes.cordon("gpu-node-1")
         await world.client.nodes.drain("gpu-node-1", pods)
     cordon, drain = recorder.effects
@@ -109,14 +109,14 @@ async def test_a_job_is_made_once_from_its_cron_job_and_removed(world: World) ->
         "*/db-maintenance:*", Behaviour(start=2, run=10, log=("INFO 41 tables", "INFO intact"))
     )
     body = await jobs.of_cron_job("db-maintenance", PROD, "check-1")
-    with rehearsal() as recorder:
+    with dry_run() as recorder:
         await jobs.start("check-1", PROD, body)
     assert "+  name: check-1" in recorder.effects[0].diff
     with pytest.raises(NotFound):
         await jobs.state("check-1", PROD)
     await jobs.start("check-1", PROD, body)
     await jobs.start("check-1", PROD, body)
-    ended = await asyncio.wait_for(jobs.ended("check-1", PROD), DEADLINE)
+    ended = await asyncio.wait_for(jobs.wait_until_ended("check-1", PROD), DEADLINE)
     assert (ended.ended, ended.succeeded, ended.failed) == (True, 1, 0)
     pods = await jobs.pods("check-1", PROD)
     logs = await world.client.pods.logs(pods, PROD)
@@ -132,7 +132,7 @@ async def test_a_job_that_fails_says_why(world: World) -> None:
     await world.client.jobs.start(
         "check-2", PROD, await world.client.jobs.of_cron_job("db-maintenance", PROD, "check-2")
     )
-    ended = await asyncio.wait_for(world.client.jobs.ended("check-2", PROD), DEADLINE)
+    ended = await asyncio.wait_for(world.client.jobs.wait_until_ended("check-2", PROD), DEADLINE)
     assert (ended.ended, ended.failed, ended.why) == (False, 1, "Job has reached the specified backoff limit")
 
 
@@ -141,7 +141,7 @@ async def test_a_program_streams_what_it_writes(world: World) -> None:
     pod = world.backend.world.pods("tamv-core")[0].name
     digest, largest = hashlib.sha256(), 0
     command = ["sh", "-c", 'exec pg_dump --format=custom "$DATABASE_URL"']
-    async for piece in world.client.programs.output(pod, PROD, command):
+    async for piece in world.client.programs.stream(pod, PROD, command):
         digest.update(piece)
         largest = max(largest, len(piece))
     assert digest.hexdigest() == hashlib.sha256(world.backend.programs.dump.whole()).hexdigest()
@@ -156,7 +156,7 @@ async def test_a_program_that_fails_says_how(world: World, command: list[str], k
     world.backend.programs.dump = Dump(fail_at=100_000)
     pod = world.backend.world.pods("tamv-core")[0].name
     with pytest.raises(Refused) as failed:
-        async for _ in world.client.programs.output(pod, PROD, command):
+        async for _ in world.client.programs.stream(pod, PROD, command):
             pass
     assert (failed.value.key, failed.value.facts["code"]) == (key, code)
     if command == ["pg_dump"]:
@@ -165,28 +165,28 @@ async def test_a_program_that_fails_says_how(world: World, command: list[str], k
 
 async def test_a_program_needs_a_pod_and_the_right_to_it(world: World) -> None:
     with pytest.raises(NotFound):
-        async for _ in world.client.programs.output("nobody", PROD, ["true"]):
+        async for _ in world.client.programs.stream("nobody", PROD, ["true"]):
             pass
     world.backend.accounts.add("reader", "tamv-bot", [Rule(["get", "list"], ["*"])])
     pod = world.backend.world.pods("tamv-core")[0].name
     async with world.client_of("reader") as reader:
         with pytest.raises(Refused) as refused:
-            async for _ in reader.programs.output(pod, PROD, ["true"]):
+            async for _ in reader.programs.stream(pod, PROD, ["true"]):
                 pass
     assert (refused.value.key, refused.value.facts["resource"]) == ("kubernetes_forbidden", "pods/exec")
 
 
 async def test_a_secret_is_read_again_and_waited_for(world: World) -> None:
     secrets = world.client.external_secrets
-    before = await secrets.synced("tamv-core-secrets", PROD)
+    before = await secrets.sync_status("tamv-core-secrets", PROD)
     assert before.ready
-    with rehearsal():
+    with dry_run():
         await secrets.refresh("tamv-core-secrets", PROD, "R-1/a")
-    assert await secrets.synced("tamv-core-secrets", PROD) == before
+    assert await secrets.sync_status("tamv-core-secrets", PROD) == before
     world.sandbox.vault.patch(f"{PROD}/auth", {"jwt-secret": "fresh"}, None)
     await secrets.refresh("tamv-core-secrets", PROD, "R-1/a")
     await secrets.refresh("tamv-core-secrets", PROD, "R-1/a")
-    after = await asyncio.wait_for(secrets.refreshed("tamv-core-secrets", PROD, before.version), DEADLINE)
+    after = await asyncio.wait_for(secrets.wait_until_refreshed("tamv-core-secrets", PROD, before.version), DEADLINE)
     assert after.at > before.at
     stored = world.backend.store.get(SECRET, PROD, "tamv-core-secrets")
     assert stored is not None
@@ -194,7 +194,7 @@ async def test_a_secret_is_read_again_and_waited_for(world: World) -> None:
     world.sandbox.vault.patch(f"{PROD}/auth", {"jwt-secret": None}, None)
     await secrets.refresh("tamv-core-secrets", PROD, "R-1/b")
     with pytest.raises(Refused) as refused:
-        await asyncio.wait_for(secrets.refreshed("tamv-core-secrets", PROD, after.version), DEADLINE)
+        await asyncio.wait_for(secrets.wait_until_refreshed("tamv-core-secrets", PROD, after.version), DEADLINE)
     assert (refused.value.key, "jwt-secret" in str(refused.value.facts["why"])) == ("secret_not_synced", True)
 
 
@@ -222,5 +222,5 @@ async def test_an_api_that_does_not_answer_is_unavailable(
     world.sandbox.faults.add("kubernetes", kind, "*/cordoned", times=None, **how)  # type: ignore[arg-type]
     async with world.client_of(ADMIN, timeout=0.5) as client:
         with pytest.raises(BotError) as problem:
-            await client.nodes.takes_pods("cordoned")
+            await client.nodes.is_schedulable("cordoned")
     assert (type(problem.value), problem.value.key) == (Unavailable, key)

@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.domain.errors import BotError, Off, Refused, Unavailable
-from bot.integrations.pagerduty import OnCall, PagerDuty, verify_signature
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
+from bot.domain.on_call import OnCall
+from bot.integrations.pagerduty import PageAlert, PagerDuty, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
@@ -57,7 +58,7 @@ class World:
         return self.account.incident(key).status
 
     async def page(self) -> None:
-        await self.client.trigger(KEY, "INC-2026-0001 SEV1 · slow", "critical", "xr-engine")
+        await self.client.trigger(KEY, PageAlert("INC-2026-0001 SEV1 · slow", "critical", "xr-engine"))
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ async def world() -> AsyncIterator[World]:
 
 
 Act = Callable[[PagerDuty], Awaitable[object]]
-PAGE: Act = lambda client: client.trigger(KEY, "slow", "critical", "xr-engine")  # noqa: E731
+PAGE: Act = lambda client: client.trigger(KEY, PageAlert("slow", "critical", "xr-engine"))  # noqa: E731
 WHO: Act = lambda client: client.on_call("equipo-SRE-TAMV")  # noqa: E731
 BOTH = pytest.mark.parametrize("act", [PAGE, WHO], ids=["page", "who"])
 
@@ -91,12 +92,14 @@ async def failure(act: Act, client: PagerDuty) -> BotError:
 async def test_a_page_goes_its_way(world: World) -> None:
     await world.client.trigger(
         KEY,
-        "x" * 2000,
-        "critical",
-        "xr-engine",
-        details={"severity": "SEV1"},
-        links=[{"href": "https://tamv.slack.com/archives/C1", "text": KEY}],
-        component="render",
+        PageAlert(
+            "x" * 2000,
+            "critical",
+            "xr-engine",
+            details={"severity": "SEV1"},
+            links=[{"href": "https://tamv.slack.com/archives/C1", "text": KEY}],
+            component="render",
+        ),
     )
     incident = world.account.incident(KEY)
     event = incident.alerts[0]
@@ -117,7 +120,7 @@ async def test_paging_twice_wakes_nobody_twice(world: World) -> None:
 
 
 async def test_another_team_is_paged_by_its_own_service(world: World) -> None:
-    await world.client.trigger(f"{KEY}/AITeam", "model", "error", "isabella-ai", service="equipo-IA-TAMV")
+    await world.client.trigger(f"{KEY}/AITeam", PageAlert("model", "error", "isabella-ai"), service="equipo-IA-TAMV")
     assert world.account.incident(f"{KEY}/AITeam").service == "PAI0001"
     await world.client.acknowledge(f"{KEY}/AITeam", service="equipo-IA-TAMV")
     assert world.status(f"{KEY}/AITeam") == "acknowledged"
@@ -126,7 +129,9 @@ async def test_another_team_is_paged_by_its_own_service(world: World) -> None:
 
 
 async def test_a_service_that_is_not_there_is_said(world: World) -> None:
-    problem = await failure(lambda c: c.trigger(KEY, "s", "error", "x", service="equipo-Nadie"), world.client)
+    problem = await failure(
+        lambda c: c.trigger(KEY, PageAlert("s", "error", "x"), service="equipo-Nadie"), world.client
+    )
     assert (problem.key, problem.facts["name"]) == ("pagerduty_unknown", "equipo-Nadie")
 
 
@@ -134,7 +139,7 @@ async def test_a_service_that_is_not_there_is_said(world: World) -> None:
 async def test_a_page_goes_out_though_the_api_cannot_say_where_to(world: World, kind: str) -> None:
     world.faults.add("pagerduty", kind, "/api/*", times=None, seconds=3.0)  # type: ignore[arg-type]
     client = world.another(timeout=1.5)
-    await client.trigger(KEY, "model", "error", "isabella-ai", service="equipo-IA-TAMV")
+    await client.trigger(KEY, PageAlert("model", "error", "isabella-ai"), service="equipo-IA-TAMV")
     assert world.account.incident(KEY).service == "PSRE001"
     world.faults.clear()
     await client.resolve(KEY, service="equipo-IA-TAMV")
@@ -143,7 +148,7 @@ async def test_a_page_goes_out_though_the_api_cannot_say_where_to(world: World, 
 
 async def test_a_page_goes_out_though_the_api_answers_in_an_unknown_form(world: World) -> None:
     world.faults.add("pagerduty", "nonsense", "/api/*", times=None, body='{"services": [{"nome": "x"}]}')
-    await world.client.trigger(KEY, "model", "error", "isabella-ai", service="equipo-IA-TAMV")
+    await world.client.trigger(KEY, PageAlert("model", "error", "isabella-ai"), service="equipo-IA-TAMV")
     assert world.account.incident(KEY).service == "PSRE001"
 
 
@@ -218,10 +223,10 @@ async def test_check_says_whom_pages_reach(world: World) -> None:
 
 
 async def test_what_was_not_configured_is_said(world: World) -> None:
-    assert isinstance(await failure(PAGE, world.another(routing_key=None)), Off)
+    assert isinstance(await failure(PAGE, world.another(routing_key=None)), NotConfigured)
     problem = await failure(WHO, world.another(api_token=None))
     assert (type(problem), problem.key) == (Refused, "pagerduty_no_token")
-    await world.another(api_token=None).trigger(KEY, "slow", "critical", "x", service="equipo-IA-TAMV")
+    await world.another(api_token=None).trigger(KEY, PageAlert("slow", "critical", "x"), service="equipo-IA-TAMV")
     assert world.account.incident(KEY).service == "PSRE001"
 
 
@@ -311,7 +316,7 @@ async def test_nobody_listens(act: Act) -> None:
 
 async def test_many_at_once(world: World) -> None:
     await asyncio.gather(
-        *(world.client.trigger(f"key-{n}", f"page {n}", "critical", "xr-engine") for n in range(20)),
+        *(world.client.trigger(f"key-{n}", PageAlert(f"page {n}", "critical", "xr-engine")) for n in range(20)),
         *(world.client.on_call("PSRE001") for _ in range(5)),
     )
     assert {i.key: i.title for i in world.account.incidents.values()} == {f"key-{n}": f"page {n}" for n in range(20)}

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
-from bot.domain.errors import BadInput, Off, Refused, Unavailable
+from bot.domain.errors import BadInput, NotConfigured, Refused, Unavailable
 from bot.integrations.tempo import Tempo, Trace, slower_than
-from bot.messages.run import result
+from bot.messages.run import result_sentence
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.world.deployments import Fault
@@ -134,7 +134,7 @@ async def test_the_action_gives_links_to_grafana(world: World, tmp_path: Path) -
     pane = json.loads(parse_qs(link.query)["panes"][0])["a"]
     assert (link.netloc, link.path) == ("grafana.tamv.world", "/explore")
     assert pane["queries"][0]["query"] == found.traces[0].id
-    said = result("tempo.search", {"slower_than": 500, "link": found.link, "traces": [
+    said = result_sentence("tempo.search", {"slower_than": 500, "link": found.link, "traces": [
         {"milliseconds": 900, "name": "GET <x>", "link": found.traces[0].link}]}, made.words)  # fmt: skip
     assert "900 ms" in said and "GET &lt;x&gt;" in said
 
@@ -145,7 +145,7 @@ async def test_without_tempo_grafana_is_where_to_look(tmp_path: Path) -> None:
     pane = json.loads(parse_qs(urlsplit(found.link).query)["panes"][0])["a"]
     assert pane["queries"][0]["query"] == '{ resource.service.name = "xr-engine" && duration > 800ms }'
     assert found.traces == []
-    with pytest.raises(Off):
+    with pytest.raises(NotConfigured):
         await Actor(replace(made, grafana_url=None)).perform("tempo.search")
     with pytest.raises(BadInput):
         await Actor(made).perform("tempo.search", service="nobody")

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from bot.actions.vault import Rotated
-from bot.domain.errors import BadInput, BotError, NotFound, Off, Refused, Unavailable, WrongState
+from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.vault import Vault
 from sandbox.clock import Clock
 from sandbox.faults import Faults, FaultsMiddleware
@@ -71,12 +71,12 @@ async def rotated(actor: Actor, key: str = "R-1/a", name: str = "jwt-secret") ->
 async def test_when_a_secret_was_written_is_read_without_its_values(world: World) -> None:
     guest = world.client(GUEST_TOKEN)  # may read the metadata alone
     first = world.store.version(PATH).created
-    assert await guest.written_at("secret", PATH) == first
+    assert await guest.updated_at("secret", PATH) == first
     before = world.store.clock.now()
     await rotated(world.actor())
-    assert before <= await guest.written_at("secret", PATH) <= world.store.clock.now()
+    assert before <= await guest.updated_at("secret", PATH) <= world.store.clock.now()
     with pytest.raises(NotFound, match="no_such_secret"):
-        await guest.written_at("secret", "tamv-prod/nothing")
+        await guest.updated_at("secret", "tamv-prod/nothing")
 
 
 async def test_one_entry_is_made_anew_and_the_others_stay(world: World) -> None:
@@ -206,7 +206,7 @@ async def test_bad_input_is_refused_before_anything_is_done(world: World) -> Non
     del world.store.secrets[PATH]
     with pytest.raises(NotFound):
         await actor.rehearse("vault.rotate", name="jwt-secret")
-    with pytest.raises(Off):
+    with pytest.raises(NotConfigured):
         await Actor(parts(world.folder, world.store.clock)).rehearse("vault.rotate", name="jwt-secret")
 
 

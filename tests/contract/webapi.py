@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import jsonschema
+import jsonschema_rs
 import pytest
 
 CONTRACTS = Path(os.environ.get("CONTRACTS_DIR", Path(__file__).parents[3] / "shared" / "contracts"))
@@ -40,8 +41,7 @@ def problems(method: str, arguments: dict[str, Any]) -> list[str]:
     """
     found = []
     if covered(method):
-        validator = _validator(method)
-        found = [_words(error) for error in validator.iter_errors(_coerced(method, arguments))]
+        found = _problems(load(REQUESTS)["methods"][method], method, _coerced(method, arguments))
     if arguments.get("blocks"):
         found += block_kit_problems(arguments["blocks"], "Blocks")
     if arguments.get("view"):
@@ -51,17 +51,19 @@ def problems(method: str, arguments: dict[str, Any]) -> list[str]:
 
 def block_kit_problems(value: Any, root: str) -> list[str]:
     """What the Block Kit schema says; `root` is `Blocks` or `AnyView`."""
-    return [_words(error) for error in _block_kit(root).iter_errors(value)]
+    return _problems({**load(BLOCK_KIT), "$ref": f"#/definitions/{root}"}, root, value)
 
 
-@functools.cache
-def _validator(method: str) -> jsonschema.Draft7Validator:
-    return jsonschema.Draft7Validator(load(REQUESTS)["methods"][method])
+_fast: dict[str, jsonschema_rs.Draft7Validator] = {}
 
 
-@functools.cache
-def _block_kit(root: str) -> jsonschema.Draft7Validator:
-    return jsonschema.Draft7Validator({**load(BLOCK_KIT), "$ref": f"#/definitions/{root}"})
+def _problems(schema: dict[str, Any], name: str, value: Any) -> list[str]:
+    """What a schema, compiled once under its name, says. What is wrong is put into words by a slower validator."""
+    if name not in _fast:
+        _fast[name] = jsonschema_rs.Draft7Validator(schema)
+    if _fast[name].is_valid(value):
+        return []
+    return [_words(error) for error in jsonschema.Draft7Validator(schema).iter_errors(value)]
 
 
 def _words(error: jsonschema.ValidationError) -> str:

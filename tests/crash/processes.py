@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from bot.demo import sandbox_settings
 from bot.settings import Settings
+from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
 from tests.crash import serving
 from tests.real.processes import free_port

@@ -168,7 +168,7 @@ class Place:
         assert reply.error is None
 
         async def begun() -> Run | None:
-            return next(iter(await self.store.runs.of(INCIDENT)), None)
+            return next(iter(await self.store.runs.list_by_incident(INCIDENT)), None)
 
         return await until(begun, 60, "the run")
 
@@ -193,8 +193,8 @@ class Place:
             return [
                 *([] if progress else ["progress"]),
                 *(["the end"] if "cancel_run" in buttons else []),
-                *(f"owed {work.workflow_id}" for work in await self.store.outbox.owed()),
-                *(["a delivery"] if await self.store.deliveries.waiting() else []),
+                *(f"owed {work.workflow_id}" for work in await self.store.outbox.pending()),
+                *(["a delivery"] if await self.store.deliveries.count_pending() else []),
             ]
 
         last = time.monotonic() + 30

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from bot.assembly import running
+from bot.app import running_bot
 from bot.command_line import cli
 from bot.settings import Settings, load_settings
-from handlers.listening import listening
-from handlers.server import Server
+from handlers.app import Server
+from handlers.http_server import listen
 from sandbox.clock import Clock
 
 _forks = multiprocessing.get_context("forkserver")
@@ -57,7 +57,7 @@ def _serve(environment: dict[str, str], log: Path, inside: Inside | None) -> Non
 
 async def _serve_by(clock: Clock) -> None:
     settings = load_settings()
-    async with running(settings, clock) as bot:
+    async with running_bot(settings, clock) as bot:
         server = Server(bot, settings)
-        async with server.attending(), listening(server.app(), settings.host, settings.port):
+        async with server.recovering_deliveries(), listen(server.app(), settings.host, settings.port):
             await asyncio.Event().wait()

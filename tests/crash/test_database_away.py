@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bot.domain.timeline import Kind, first_broken
+from bot.domain.timeline import Kind, first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
 from sandbox.server import Sandbox
@@ -65,12 +65,12 @@ class Place:
             timeline = await self.store.incidents.timeline(INCIDENT)
             told = {f"{INCIDENT}/{event.seq}" for event in timeline if event.kind is Kind.UPDATE}
             return bool(
-                found and told <= set(keys(found)) and told and not await self.store.outbox.owed()
-                and await self.store.deliveries.waiting() == 0
+                found and told <= set(keys(found)) and told and not await self.store.outbox.pending()
+                and await self.store.deliveries.count_pending() == 0
             )  # fmt: skip
 
         await until(out, 30, "what is on the timeline")
-        assert first_broken(INCIDENT, await self.store.incidents.timeline(INCIDENT)) is None
+        assert first_broken_link(INCIDENT, await self.store.incidents.timeline(INCIDENT)) is None
 
 
 @asynccontextmanager

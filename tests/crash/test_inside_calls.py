@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bot.domain.timeline import first_broken
+from bot.domain.timeline import first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
 from sandbox.server import Sandbox
@@ -76,7 +76,7 @@ class Place:
             *(f"{c['name']}: bookmarks" for c in channels if len(c["bookmarks"]) < 2),
             *(f"{c['name']}: people" for c in channels if len(c["members"]) < 3),
             *(f"{id}: page" for id in ids if id not in pages),
-            *(["owed"] if await self.store.outbox.owed() else []),
+            *(["owed"] if await self.store.outbox.pending() else []),
         ]
 
 
@@ -137,7 +137,7 @@ async def everything_once(place: Place, incidents: int) -> None:
     pages = [page.key or "" for page in place.sandbox.pagerduty.incidents.values()]
     assert sorted(pages) == sorted(ids)
     for id in ids:
-        assert first_broken(id, await place.store.incidents.timeline(id)) is None
+        assert first_broken_link(id, await place.store.incidents.timeline(id)) is None
 
 
 def _twice(things: list[str]) -> list[str]:

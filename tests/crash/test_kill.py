@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bot.domain.timeline import Kind, TimelineEvent, first_broken
+from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
 from tests.crash.outside import Outside, files, keys, notification, until
@@ -114,8 +114,8 @@ class Place:
         """Come back when all that came in is on the timeline, and all who were to be paged have been."""
 
         async def done() -> bool:
-            states = {page.state for page in await self.store.pages.of(INCIDENT)}
-            return await self.store.deliveries.waiting() == 0 and states <= {"sent", "acknowledged"}
+            states = {page.state for page in await self.store.pages.list_by_incident(INCIDENT)}
+            return await self.store.deliveries.count_pending() == 0 and states <= {"sent", "acknowledged"}
 
         await until(done, 40, "the inbox and the pages")
 
@@ -140,10 +140,14 @@ class Place:
             ),  # a figure that came too late is asked for again
             *(name for name in (f"{INCIDENT}.md", f"{INCIDENT}.html") if name not in files(channel, name)),
             *sorted(told - set(keys(channel))),
-            *(one.id for one in await self.store.followups.of(INCIDENT) if one.number is None),
-            *(f"{page.key}: {page.state}" for page in await self.store.pages.of(INCIDENT) if page.state != "resolved"),
-            *(["a delivery that waits"] if await self.store.deliveries.waiting() else []),
-            *(f"owed {work.workflow_id}" for work in await self.store.outbox.owed()),
+            *(one.id for one in await self.store.followups.list_by_incident(INCIDENT) if one.number is None),
+            *(
+                f"{page.key}: {page.state}"
+                for page in await self.store.pages.list_by_incident(INCIDENT)
+                if page.state != "resolved"
+            ),
+            *(["a delivery that waits"] if await self.store.deliveries.count_pending() else []),
+            *(f"owed {work.workflow_id}" for work in await self.store.outbox.pending()),
         ]
 
 
@@ -217,7 +221,7 @@ async def everything_once(place: Place, story: Story) -> None:
 
 
 def _timeline_holds(timeline: list[TimelineEvent], story: Story) -> None:
-    assert first_broken(INCIDENT, timeline) is None
+    assert first_broken_link(INCIDENT, timeline) is None
     kinds = Counter(event.kind for event in timeline)
     assert {kind: kinds[kind] for kind in ONCE} == dict.fromkeys(ONCE, 1)
     assert kinds[Kind.TROUBLE] == kinds[Kind.PAGE_FAILED] == 0, [e for e in timeline if e.kind is Kind.TROUBLE]
@@ -244,7 +248,7 @@ async def _paged_once(place: Place, timeline: list[TimelineEvent]) -> None:
 
 async def _filed_once(place: Place) -> None:
     issues = (await place.outside.state("github"))["issues"]
-    followups = await place.store.followups.of(INCIDENT)
+    followups = await place.store.followups.list_by_incident(INCIDENT)
     assert sorted(issue["title"] for issue in issues) == sorted(one.title for one in followups)
     assert sorted(issue["number"] for issue in issues) == sorted(one.number or 0 for one in followups)
 

@@ -128,7 +128,7 @@ async def test_the_same_delivery_to_both_is_one_effect(replicas: Replicas) -> No
     assert len([c for c in slack.channels.values() if c.name.startswith("inc-")]) == 1
 
     async def quiet() -> bool:
-        return not await replicas.store.outbox.owed() and await replicas.store.deliveries.waiting() == 0
+        return not await replicas.store.outbox.pending() and await replicas.store.deliveries.count_pending() == 0
 
     await until(quiet, 20, "the outbox and the inbox to be empty")
     keys = Counter(
@@ -150,7 +150,7 @@ async def test_one_group_of_alerts_told_to_both_at_once_is_one_incident(replicas
     )
 
     async def declared() -> bool:
-        return len(await replicas.store.incidents.ids()) >= 6 and await replicas.store.deliveries.waiting() == 0
+        return len(await replicas.store.incidents.ids()) >= 6 and await replicas.store.deliveries.count_pending() == 0
 
     await until(declared, 20, "six incidents")
     year = INCIDENT[4:8]

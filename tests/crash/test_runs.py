@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.run import Approval, Run, RunState, StepState
-from bot.domain.timeline import Kind, first_broken
+from bot.domain.timeline import Kind, first_broken_link
 from tests.crash.outside import until
 from tests.crash.processes import BotProcess
 from tests.crash.runs import INCIDENT, Killer, Place, place
@@ -121,7 +121,7 @@ def _asked_once(here: Place, approval: Approval) -> None:
 
 async def _on_the_timeline(here: Place, run: Run, approvals: list[Approval]) -> None:
     timeline = await here.store.incidents.timeline(INCIDENT)
-    assert first_broken(INCIDENT, timeline) is None
+    assert first_broken_link(INCIDENT, timeline) is None
     kinds = [event.kind for event in timeline]
     assert kinds.count(Kind.RUN_STARTED) == kinds.count(Kind.RUN_ENDED) == 1
     assert kinds.count(Kind.RUN_APPROVED) == len(approvals)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from bot.domain.followup import FollowUp, FollowUpState
-from bot.domain.incident import Cause, Changed, Impact, Incident, Role, Severity
+from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, Role, Severity
 from bot.domain.people import BOT, Person
-from bot.domain.snapshot import Direction, Figure, Series, Snapshot
+from bot.domain.snapshot import Direction, MetricResult, Series, Snapshot
 from bot.domain.timeline import GENESIS, Kind, TimelineEvent
 
 BEGAN = datetime(2026, 11, 24, 3, 12, 4, tzinfo=UTC)
@@ -33,15 +33,17 @@ class Story:
     def begin(cls, title: str = "HighLatency: p95 por encima de 500 ms", *, drill: bool = False) -> Story:
         incident, event = Incident.declare(
             "INC-2026-0001",
-            title,
-            Severity.SEV2,
-            by=ALERTMANAGER,
-            at=after(0.5),
-            service="xr-engine",
-            detected=BEGAN,
-            source="alertmanager",
-            drill=drill,
-            facts={"alert": "HighLatency", "link": "https://prometheus.tamv.world/graph?g0.expr=latency"},
+            Declaration(
+                title,
+                Severity.SEV2,
+                by=ALERTMANAGER,
+                at=after(0.5),
+                service="xr-engine",
+                detected=BEGAN,
+                source="alertmanager",
+                drill=drill,
+                facts={"alert": "HighLatency", "link": "https://prometheus.tamv.world/graph?g0.expr=latency"},
+            ),
         )
         story = cls(incident)
         story._append(event)
@@ -61,9 +63,9 @@ def resolved(title: str = "HighLatency: p95 por encima de 500 ms", *, drill: boo
     """From the alert to the end; what only people know is still unsaid."""
     story = Story.begin(title, drill=drill)
     story.then(lambda now: now.opened_in("C0INC00001", "inc-2026-0001-highlatency", by=BOT, at=after(0.6)))
-    story.then(lambda now: now.happened(Kind.PAGED, {"team": "SRETeam", "who": "Ana Torres"}, by=BOT, at=after(0.7)))
+    story.then(lambda now: now.with_event(Kind.PAGED, {"team": "SRETeam", "who": "Ana Torres"}, by=BOT, at=after(0.7)))
     story.then(
-        lambda now: now.happened(Kind.TROUBLE, {"what": "links", "why": "Slack no respondió."}, by=BOT, at=after(0.8))
+        lambda now: now.with_event(Kind.TROUBLE, {"what": "links", "why": "Slack no respondió."}, by=BOT, at=after(0.8))
     )
     story.then(lambda now: now.acknowledge(by=ANA, at=after(2)))
     story.then(lambda now: now.assign(Role.COMMANDER, ANA.id, by=ANA, at=after(2.1)))
@@ -125,8 +127,8 @@ def snapshot(at: datetime, latency: float | None, frames: float | None) -> Snaps
     latency_title = {"es": "Latencia p95", "en": "Latency p95"}
     frames_title = {"es": "Cuadros por segundo", "en": "Frame rate"}
     figures = (
-        Figure("latency_p95", latency_title, "ms", 500, Direction.ABOVE, value=latency, normal=180),
-        Figure("frame_rate", frames_title, "fps", 60, Direction.BELOW, value=frames, normal=72),
+        MetricResult("latency_p95", latency_title, "ms", 500, Direction.ABOVE, value=latency, normal=180),
+        MetricResult("frame_rate", frames_title, "fps", 60, Direction.BELOW, value=frames, normal=72),
     )
     points = ((BEGAN - timedelta(minutes=10), 2000.0), (BEGAN + timedelta(minutes=3), 1312.5))
     series = (Series("latency_p95", 60, points),)

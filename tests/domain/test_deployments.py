@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from bot.domain.deployments import Attempt, Deployments, measure
 from bot.domain.run import RunState, StepState
+from bot.domain.statistics import Attempt, Deployments, compute_deployments
 
 DONE, UNDONE = StepState.DONE, StepState.UNDONE
 
 
 def measured(*made: tuple[str, RunState, str, StepState]) -> Deployments:
-    return measure([Attempt(*one) for one in made], ["upgrade", "promote"], ["rollback"], success=99.5, rollback=2)
+    return compute_deployments(
+        [Attempt(*one) for one in made], ["upgrade", "promote"], ["rollback"], success=99.5, rollback=2
+    )
 
 
 def test_a_run_counts_once_however_many_steps_it_deploys_in() -> None:

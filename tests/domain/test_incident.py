@@ -8,7 +8,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.domain.errors import BadInput, BotError, WrongState
-from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Role, Severity, Status, via
+from bot.domain.incident import (
+    Cause,
+    Changed,
+    Declaration,
+    Impact,
+    Incident,
+    Milestone,
+    Role,
+    Severity,
+    Status,
+    with_source,
+)
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 
@@ -21,7 +32,7 @@ def later(minutes: int) -> datetime:
 
 
 def declared(title: str = "Render lento", **facts: object) -> Incident:
-    return Incident.declare("INC-2026-0001", title, Severity.SEV2, by=ANA, at=AT, **facts)[0]  # type: ignore[arg-type]
+    return Incident.declare("INC-2026-0001", Declaration(title, Severity.SEV2, by=ANA, at=AT, **facts))[0]  # type: ignore[arg-type]
 
 
 def to(incident: Incident, status: Status, minutes: int = 5) -> Incident:
@@ -54,13 +65,15 @@ def refusal(change: Callable[[], object]) -> str:
 def test_declaring_tells_what_and_when_it_began() -> None:
     incident, event = Incident.declare(
         "INC-2026-0001",
-        "  Render\n lento  ",
-        Severity.SEV1,
-        by=ANA,
-        at=AT,
-        service="xr-engine",
-        detected=later(-3),
-        facts={"alert": "HighLatency"},
+        Declaration(
+            "  Render\n lento  ",
+            Severity.SEV1,
+            by=ANA,
+            at=AT,
+            service="xr-engine",
+            detected=later(-3),
+            facts={"alert": "HighLatency"},
+        ),
     )
     assert (incident.title, incident.status, incident.page_key) == ("Render lento", Status.DECLARED, "INC-2026-0001")
     assert incident.milestones == {Milestone.DETECTED: later(-3), Milestone.DECLARED: AT}
@@ -174,5 +187,5 @@ def test_only_an_update_and_a_milestone_start_the_clock_of_the_next_update() -> 
 
 
 def test_what_was_done_elsewhere_says_where() -> None:
-    incident, event = via("PagerDuty", declared().acknowledge(by=ANA, at=AT))
+    incident, event = with_source("PagerDuty", declared().acknowledge(by=ANA, at=AT))
     assert incident.status is Status.ACKNOWLEDGED and event.facts == {"source": "PagerDuty"}

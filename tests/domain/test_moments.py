@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.domain.errors import BadInput
-from bot.domain.moments import moment
+from bot.domain.times import parse_time
 
 NOW = datetime(2026, 1, 7, 2, 14, 30, 250_000, tzinfo=UTC)
 NAMED = {"declared": NOW - timedelta(minutes=9)}
@@ -33,7 +33,7 @@ NAMED = {"declared": NOW - timedelta(minutes=9)}
     ],
 )
 def test_what_people_type_means_one_moment(text: str, expected: datetime) -> None:
-    found = moment(text, NOW, NAMED)
+    found = parse_time(text, NOW, NAMED)
     assert found == expected
     assert found.utcoffset() == timedelta(0)
 
@@ -42,12 +42,12 @@ def test_what_people_type_means_one_moment(text: str, expected: datetime) -> Non
                                   "-999999999999d", "0001-01-01T00:00+14:00"])  # fmt: skip
 def test_anything_else_is_refused_with_the_names_that_would_do(text: str) -> None:
     with pytest.raises(BadInput) as refused:
-        moment(text, NOW, NAMED)
+        parse_time(text, NOW, NAMED)
     assert refused.value.key == "bad_moment"
     assert refused.value.facts["names"] == ["declared"]
 
 
 def test_a_moment_that_is_still_to_come_is_refused() -> None:
     with pytest.raises(BadInput) as refused:
-        moment("2026-01-07T02:15", NOW)
+        parse_time("2026-01-07T02:15", NOW)
     assert refused.value.key == "moment_to_come"

@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import NotAllowed
 from bot.domain.incident import Severity
-from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.policy import Asked, Policy, Risk, Rule, Window
 from bot.domain.run import Effect, digest
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -38,9 +38,9 @@ def test_risk_says_how_many_must_agree(action: str, risk: Risk, environment: str
 
 
 def test_a_runbook_may_ask_for_more_never_for_less() -> None:
-    more = POLICY.needed("kubernetes.restart", Risk.CHANGE, "staging", NOW, role="incident_commander")
+    more = POLICY.needed("kubernetes.restart", Risk.CHANGE, "staging", NOW, Asked(role="incident_commander"))
     assert (more.approvals, more.role) == (1, "incident_commander")
-    assert POLICY.needed("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, approvals=1).approvals == 2
+    assert POLICY.needed("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, Asked(1)).approvals == 2
 
 
 def test_a_freeze_window_asks_for_approval_of_changes_only() -> None:

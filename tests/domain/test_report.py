@@ -8,8 +8,8 @@ import pytest
 
 from bot.domain.incident import Milestone, Role
 from bot.domain.people import BOT
-from bot.domain.report import Evidence, Reached, Report, build
-from bot.domain.snapshot import Effect, Snapshot
+from bot.domain.report import Evidence, MilestoneReached, Report, build_report
+from bot.domain.snapshot import Assessment, Snapshot
 from bot.domain.timeline import Kind
 from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, resolved, snapshot
 
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def report(story: Story, *snapshots: Snapshot, links: dict[int, list[tuple[str, str]]] | None = None) -> Report:
-    return build(
+    return build_report(
         story.incident,
         story.timeline,
         followups(),
@@ -28,14 +28,14 @@ def report(story: Story, *snapshots: Snapshot, links: dict[int, list[tuple[str, 
     )
 
 
-def reached(told: Report) -> dict[Milestone, Reached]:
+def reached(told: Report) -> dict[Milestone, MilestoneReached]:
     return {one.milestone: one for one in told.milestones}
 
 
 def test_milestones_with_their_durations_and_evidence() -> None:
     told = report(resolved(), links={11: [("Slack", "https://tamv.slack.com/archives/C/p11")]})
     seen = reached(told)
-    assert seen[Milestone.DETECTED] == Reached(
+    assert seen[Milestone.DETECTED] == MilestoneReached(
         Milestone.DETECTED, after(0), timedelta(0), timedelta(0), False, Evidence(1)
     )
     assert (seen[Milestone.ACKNOWLEDGED].since_start, seen[Milestone.ACKNOWLEDGED].since_last) == (
@@ -67,7 +67,7 @@ def test_what_was_skipped_is_told_as_skipped() -> None:
 def test_a_reopened_incident_tells_both_times() -> None:
     story = resolved().then(lambda now: now.reopen("Volvió a subir", by=BRUNO, at=after(20)))
     told = report(story)
-    assert reached(told)[Milestone.RESOLVED] == Reached(Milestone.RESOLVED, None, None, None, False, None)
+    assert reached(told)[Milestone.RESOLVED] == MilestoneReached(Milestone.RESOLVED, None, None, None, False, None)
     (again,) = told.reopenings
     assert (again.mitigated, again.resolved, again.reason) == (after(9), after(13), "Volvió a subir")
     story.then(lambda now: now.note("Reiniciado del todo", by=BRUNO, at=after(25)))
@@ -86,7 +86,7 @@ def test_steps_are_what_people_told_until_it_was_over() -> None:
 def test_unknown_is_what_nobody_said() -> None:
     assert report(resolved()).unknown == ("users", "revenue", "primary", "contributing", "lessons")
     assert report(completed()).unknown == ()
-    alone = build(resolved().incident, resolved().timeline, [], [])
+    alone = build_report(resolved().incident, resolved().timeline, [], [])
     assert "followups" in alone.unknown
 
 
@@ -96,15 +96,15 @@ def test_figures_from_the_first_snapshot_to_the_last() -> None:
     assert (latency.change.before.value, latency.change.after.value) == (812, 190)
     assert latency.worst == 1312.5  # seen between the snapshots; what was before the incident does not count
     assert frames.worst == 38  # no series of the frame rate is kept, but the snapshot in the middle is
-    assert told.effect is Effect.HELPED and told.still_out == ()
+    assert told.effect is Assessment.HELPED and told.still_out == ()
     half = report(resolved(), snapshot(after(1), 812, 41), snapshot(after(13), 721, 70))
-    assert half.effect is Effect.HELPED and [one.query for one in half.still_out] == ["latency_p95"]
+    assert half.effect is Assessment.HELPED and [one.query for one in half.still_out] == ["latency_p95"]
 
 
 @pytest.mark.parametrize("snapshots", [[], [snapshot(after(1), 812, 41)]])
 def test_without_two_snapshots_there_is_nothing_to_compare(snapshots: list[Snapshot]) -> None:
     told = report(resolved(), *snapshots)
-    assert told.figures == () and told.effect is Effect.UNKNOWN and told.last is None
+    assert told.figures == () and told.effect is Assessment.UNKNOWN and told.last is None
 
 
 def test_who_did_what() -> None:
@@ -135,5 +135,5 @@ def test_the_next_follow_up_is_the_first_that_is_not_done() -> None:
 def test_writing_the_report_changes_nothing_in_it() -> None:
     story = resolved()
     before = report(story)
-    story.then(lambda now: now.happened(Kind.REPORT_WRITTEN, {}, by=BOT, at=after(14)))
+    story.then(lambda now: now.with_event(Kind.REPORT_WRITTEN, {}, by=BOT, at=after(14)))
     assert report(story) == before

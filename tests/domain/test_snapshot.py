@@ -8,40 +8,40 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.domain.snapshot import (
+    Assessment,
     Change,
     Direction,
-    Effect,
-    Figure,
-    Measure,
+    MetricDefinition,
+    MetricResult,
     Missing,
     Series,
     Snapshot,
     Trend,
     Verdict,
+    assess,
+    build_result,
     compare,
-    effect,
-    measured,
     trend,
 )
 
 AT = datetime(2026, 1, 7, 2, 14, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-LATENCY = Measure("latency_p95", {"es": "Latencia p95", "en": "Latency p95"}, "ms", 500, Direction.ABOVE)
-FRAMES = Measure("frame_rate", {"es": "Cuadros por segundo"}, "fps", 60, Direction.BELOW)
-REQUESTS = Measure("request_rate", {}, "req/s")
+LATENCY = MetricDefinition("latency_p95", {"es": "Latencia p95", "en": "Latency p95"}, "ms", 500, Direction.ABOVE)
+FRAMES = MetricDefinition("frame_rate", {"es": "Cuadros por segundo"}, "fps", 60, Direction.BELOW)
+REQUESTS = MetricDefinition("request_rate", {}, "req/s")
 
 
-def figure(measure: Measure, value: float | None, normal: float | None = None) -> Figure:
-    return Figure(measure.query, measure.title, measure.unit, measure.threshold, measure.direction, value, normal)
+def figure(measure: MetricDefinition, value: float | None, normal: float | None = None) -> MetricResult:
+    return MetricResult(measure.query, measure.title, measure.unit, measure.threshold, measure.direction, value, normal)
 
 
-def series(measure: Measure, *values: float, step: int = 60, label: str = "", until: datetime = AT) -> Series:
+def series(measure: MetricDefinition, *values: float, step: int = 60, label: str = "", until: datetime = AT) -> Series:
     first = until - timedelta(seconds=step * (len(values) - 1))
     points = tuple((first + timedelta(seconds=step * index), value) for index, value in enumerate(values))
     return Series(measure.query, step, points, label)
 
 
-def snapshot(*figures: Figure, at: datetime = AT) -> Snapshot:
+def snapshot(*figures: MetricResult, at: datetime = AT) -> Snapshot:
     return Snapshot("render", "xr-engine", at, HOUR, at, figures)
 
 
@@ -60,7 +60,7 @@ def snapshot(*figures: Figure, at: datetime = AT) -> Snapshot:
     ],
 )
 def test_the_verdict_looks_at_the_bad_side_of_the_threshold(
-    measure: Measure, value: float | None, verdict: Verdict
+    measure: MetricDefinition, value: float | None, verdict: Verdict
 ) -> None:
     assert figure(measure, value).verdict is verdict
 
@@ -78,25 +78,25 @@ def test_the_change_since_normal_is_known_or_not_claimed(
 
 def test_normal_is_the_median_before_the_incident_began_and_not_of_the_whole_window() -> None:
     line = series(LATENCY, 100, 101, 5000, 102, 900, 901, 902, 903, 904)
-    found = measured(LATENCY, [line], AT, calm_until=line.points[4][0])
+    found = build_result(LATENCY, [line], AT, calm_until=line.points[4][0])
     assert (found.value, found.normal, found.count) == (904, 101.5, 1)
 
 
 def test_of_several_series_the_worst_one_counts_with_its_own_normal() -> None:
     lines = [series(FRAMES, 70, 70, 65, label="a"), series(FRAMES, 80, 80, 31, label="b")]
-    found = measured(FRAMES, lines, AT, calm_until=AT)
+    found = build_result(FRAMES, lines, AT, calm_until=AT)
     assert (found.value, found.normal, found.label, found.count) == (31, 80, "b", 2)
-    assert measured(LATENCY, lines, AT, calm_until=AT).label == "a"
+    assert build_result(LATENCY, lines, AT, calm_until=AT).label == "a"
 
 
 def test_a_line_that_ended_before_the_moment_has_no_value_then() -> None:
     ended = series(LATENCY, 100, 100, 100, until=AT - timedelta(minutes=2))
-    found = measured(LATENCY, [ended], AT, calm_until=AT)
+    found = build_result(LATENCY, [ended], AT, calm_until=AT)
     assert (found.value, found.verdict, found.normal) == (None, Verdict.UNKNOWN, 100)
 
 
 def test_no_series_is_unknown_and_not_zero() -> None:
-    found = measured(LATENCY, [], AT, calm_until=AT)
+    found = build_result(LATENCY, [], AT, calm_until=AT)
     assert (found.value, found.normal, found.change, found.verdict, found.count) == (None, None, None, "unknown", 0)
 
 
@@ -121,7 +121,7 @@ def test_no_series_is_unknown_and_not_zero() -> None:
     ],
 )
 def test_a_trend_is_judged_by_the_side_that_is_bad(
-    measure: Measure, before: float | None, after: float | None, expected: Trend
+    measure: MetricDefinition, before: float | None, after: float | None, expected: Trend
 ) -> None:
     assert trend(figure(measure, before), figure(measure, after)) is expected
 
@@ -135,7 +135,7 @@ def test_only_figures_that_both_snapshots_have_are_compared() -> None:
     ]
 
 
-def change(measure: Measure, before: float | None, after: float | None) -> Change:
+def change(measure: MetricDefinition, before: float | None, after: float | None) -> Change:
     first, second = figure(measure, before), figure(measure, after)
     return Change(first, second, trend(first, second))
 
@@ -143,20 +143,22 @@ def change(measure: Measure, before: float | None, after: float | None) -> Chang
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ([change(LATENCY, 1240, 310), change(FRAMES, 72, 71)], Effect.HELPED),
-        ([change(LATENCY, 1240, 1250), change(FRAMES, 35, 36)], Effect.NO_EFFECT),
-        ([change(LATENCY, 300, 900)], Effect.WORSE),
-        ([change(LATENCY, 1240, 310), change(FRAMES, 72, 35)], Effect.MIXED),
-        ([change(LATENCY, 100, 180)], Effect.NO_EFFECT),  # within bounds before and after
-        ([change(LATENCY, 1240, None)], Effect.UNKNOWN),
-        ([change(LATENCY, 1240, None), change(FRAMES, 35, 72)], Effect.UNKNOWN),
-        ([change(LATENCY, 1240, None), change(FRAMES, 72, 35)], Effect.WORSE),
-        ([change(REQUESTS, 100, 900)], Effect.NO_EFFECT),
-        ([], Effect.UNKNOWN),
+        ([change(LATENCY, 1240, 310), change(FRAMES, 72, 71)], Assessment.HELPED),
+        ([change(LATENCY, 1240, 1250), change(FRAMES, 35, 36)], Assessment.NO_EFFECT),
+        ([change(LATENCY, 300, 900)], Assessment.WORSE),
+        ([change(LATENCY, 1240, 310), change(FRAMES, 72, 35)], Assessment.MIXED),
+        ([change(LATENCY, 100, 180)], Assessment.NO_EFFECT),  # within bounds before and after
+        ([change(LATENCY, 1240, None)], Assessment.UNKNOWN),
+        ([change(LATENCY, 1240, None), change(FRAMES, 35, 72)], Assessment.UNKNOWN),
+        ([change(LATENCY, 1240, None), change(FRAMES, 72, 35)], Assessment.WORSE),
+        ([change(REQUESTS, 100, 900)], Assessment.NO_EFFECT),
+        ([], Assessment.UNKNOWN),
     ],
 )
-def test_the_effect_says_helped_only_when_what_was_broken_got_better(changes: list[Change], expected: Effect) -> None:
-    assert effect(changes) is expected
+def test_the_effect_says_helped_only_when_what_was_broken_got_better(
+    changes: list[Change], expected: Assessment
+) -> None:
+    assert assess(changes) is expected
 
 
 def test_a_snapshot_comes_back_from_json_as_it_went() -> None:
@@ -167,7 +169,7 @@ def test_a_snapshot_comes_back_from_json_as_it_went() -> None:
         at=AT,
         window=HOUR,
         calm_until=AT - timedelta(minutes=20),
-        figures=(measured(LATENCY, [line], AT, AT), figure(FRAMES, None)),
+        figures=(build_result(LATENCY, [line], AT, AT), figure(FRAMES, None)),
         series=(line, series(FRAMES, label="pod-1")),
         missing=(Missing(REQUESTS, "timed_out", {"service": "Prometheus", "seconds": 5.0}, temporary=True),),
     )
@@ -179,5 +181,5 @@ def test_a_snapshot_comes_back_from_json_as_it_went() -> None:
 
 def test_it_is_worth_asking_again_only_for_what_may_pass() -> None:
     lasting, passing = Missing(LATENCY, "promql_wrong"), Missing(LATENCY, "timed_out", temporary=True)
-    assert not Snapshot("render", None, AT, HOUR, AT, missing=(lasting,)).worth_asking_again
-    assert Snapshot("render", None, AT, HOUR, AT, missing=(lasting, passing)).worth_asking_again
+    assert not Snapshot("render", None, AT, HOUR, AT, missing=(lasting,)).is_temporarily_incomplete
+    assert Snapshot("render", None, AT, HOUR, AT, missing=(lasting, passing)).is_temporarily_incomplete

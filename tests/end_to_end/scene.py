@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import aiohttp
 from dbos import DBOS
 
-from bot.demo import staged
 from bot.domain.incident import Incident
 from bot.services.bot import Bot
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.backend import Slack
@@ -62,10 +62,10 @@ class Scene:
         """Wait until the bot has nothing left to do but to wait for a moment to come."""
 
         async def done() -> bool:
-            store = self.bot.parts.store
+            store = self.bot.deps.store
             if not self.bot.engine.leads:
                 return False
-            if await store.deliveries.waiting() or await store.outbox.owed():
+            if await store.deliveries.count_pending() or await store.outbox.pending():
                 return False
             running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
             return all(one.name == "remind" for one in running)
@@ -115,7 +115,7 @@ class Scene:
 
     async def record(self, channel: Channel) -> Incident:
         """The incident of a channel as the bot has it."""
-        incident = await self.bot.parts.store.incidents.in_channel(channel.id)
+        incident = await self.bot.deps.store.incidents.in_channel(channel.id)
         assert incident
         return incident
 
@@ -160,7 +160,7 @@ async def scene(folder: Path, *, world: str | None = None, **settings: object) -
     else:
         settings = {"prometheus_url": None, **settings}
     database = folder / "bot.db"
-    async with staged(sandbox, f"sqlite:///{database}", **settings) as made:  # type: ignore[arg-type]
+    async with demo_environment(sandbox, f"sqlite:///{database}", **settings) as made:  # type: ignore[arg-type]
         yield Scene(made.url, made.bot, sandbox, database)
     assert outgoing_problems(sandbox) == []
 

@@ -21,7 +21,7 @@ async def send(stage: Scene, body: bytes) -> None:
 
 
 async def kinds(stage: Scene, incident_id: str) -> list[Kind]:
-    told = await stage.bot.parts.store.incidents.timeline(incident_id)
+    told = await stage.bot.deps.store.incidents.timeline(incident_id)
     return [one.kind for one in told if one.kind in (Kind.ALERT_FIRING, Kind.ALERT_RESOLVED)]
 
 
@@ -38,13 +38,13 @@ async def test_a_group_tells_its_incident_what_begins_and_what_ends(stage: Scene
     await stage.told(channel, "Ninguna alerta de HighLatency sigue activa", "/incident resolve")
     assert await kinds(stage, incident.id) == [Kind.ALERT_FIRING, Kind.ALERT_RESOLVED, Kind.ALERT_RESOLVED]
     assert (await stage.record(channel)).status.is_open  # an alert that calms down is no proof that it is mended
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
 
 
 async def test_every_group_has_its_own_incident_and_the_worst_alert_says_how_bad(stage: Scene) -> None:
     await send(stage, notification(alert("f1", severity="warning"), alert("f2", severity="emergency")))
     await send(stage, notification(alert("f3", severity="strange"), groupKey="{}:{alertname=Other}"))
-    found = {one.severity for one in await stage.bot.parts.store.incidents.recent()}
+    found = {one.severity for one in await stage.bot.deps.store.incidents.recent()}
     assert found == {Severity.SEV1, Severity.SEV3}
 
 
@@ -77,7 +77,7 @@ async def test_resolved_by_hand_it_may_settle_and_then_it_was_not_over(stage: Sc
     await stage.person("ana").run("/incident resolve", first.name)
     await stage.told(first, "*resuelto*")
     await send(stage, body)  # a retry, another Alertmanager, or the next interval
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
 
     stage.sandbox.clock.speed = 6000
     await stage.sandbox.clock.sleep(16 * 60)
@@ -87,11 +87,11 @@ async def test_resolved_by_hand_it_may_settle_and_then_it_was_not_over(stage: Sc
     before, now = await stage.record(first), await stage.record(second)
     assert now.title == f"HighLatency: p95 de 900 ms (↩ {before.id})"
     assert now.milestones[Milestone.DETECTED] > before.milestones[Milestone.RESOLVED]
-    event = await stage.bot.parts.store.incidents.newest(now.id, Kind.DECLARED)
+    event = await stage.bot.deps.store.incidents.newest(now.id, Kind.DECLARED)
     assert event and event.facts["before"] == before.id
 
     await send(stage, body)  # and then it is told once
-    assert await stage.bot.parts.store.incidents.count() == 2
+    assert await stage.bot.deps.store.incidents.count() == 2
     await send(stage, notification(alert("f1", status="resolved")))
     await stage.told(second, "Ninguna alerta de HighLatency sigue activa")
 
@@ -123,7 +123,7 @@ async def test_the_same_group_from_two_alertmanagers_at_once_is_one_incident(sta
     assert {status for status, _ in answers} == {202}
     await stage.opened()
     await stage.quiet()
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ async def test_a_wrong_body_is_refused_and_changes_nothing(
     status, answer = await stage.post(PATH, body, BEARER)
     assert (status, json.loads(answer)) == (400, {"error": "not understood"})
     assert where in caplog.text and len(caplog.records) == 1
-    assert await stage.bot.parts.store.incidents.count() == 0
+    assert await stage.bot.deps.store.incidents.count() == 0

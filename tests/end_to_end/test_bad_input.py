@@ -76,15 +76,15 @@ IN_AN_INCIDENT = [
 
 @pytest.mark.parametrize(("typed", "said"), ELSEWHERE)
 async def test_in_any_channel(stage: Scene, typed: str, said: list[str]) -> None:
-    before = await stage.bot.parts.store.incidents.count()
+    before = await stage.bot.deps.store.incidents.count()
     answer = await stage.answer(typed)
     assert not [sign for sign in said if sign not in answer], answer
-    assert await stage.bot.parts.store.incidents.count() == before
+    assert await stage.bot.deps.store.incidents.count() == before
 
 
 @pytest.mark.parametrize(("typed", "said"), IN_AN_INCIDENT)
 async def test_in_an_incident(stage: Scene, channel: Channel, typed: str, said: list[str]) -> None:
-    store, incident = stage.bot.parts.store, await stage.record(channel)
+    store, incident = stage.bot.deps.store, await stage.record(channel)
     await stage.quiet()
     events = len(await store.incidents.timeline(incident.id))
     answer = await stage.answer(typed, channel=channel.name)

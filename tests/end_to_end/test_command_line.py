@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.demo import sandbox_settings, staged
 from bot.settings import Settings
+from demo.environment import demo_environment, sandbox_settings
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 
@@ -118,7 +118,7 @@ async def test_the_doctor_does_without_what_is_off(world: World) -> None:
 
 
 async def test_the_doctor_proves_the_chain_of_every_timeline(tmp_path: Path) -> None:
-    async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="en") as stage:
+    async with demo_environment(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="en") as stage:
         await declared(stage)
         settings = sandbox_settings(stage.url, stage.sandbox, f"sqlite:///{tmp_path}/bot.db", "en")
         with sqlite3.connect(tmp_path / "bot.db") as connection:
@@ -148,7 +148,7 @@ async def test_wrong_settings_are_a_line_each(world: World) -> None:
 
 
 async def test_incidents_are_there_when_slack_is_down(tmp_path: Path) -> None:
-    async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="es") as stage:
+    async with demo_environment(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="es") as stage:
         await declared(stage)
         settings = sandbox_settings(stage.url, stage.sandbox, f"sqlite:///{tmp_path}/bot.db", "es")
     env = environment(settings)  # the sandbox is gone now, and Slack with it

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo import sandbox_settings, staged
 from bot.domain.run import Run, RunState
 from bot.store.database import Database
 from bot.store.store import Store
+from demo.environment import demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.kubernetes.resources.apps import DEPLOYMENT
 from sandbox.server import Sandbox
@@ -206,7 +206,7 @@ async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path)
     sandbox = Sandbox(clock=Clock(speed=60))
     async with sandbox.serving() as cluster:
         config = kubeconfig(tmp_path, cluster)
-        async with staged(
+        async with demo_environment(
             Sandbox(), f"sqlite:///{tmp_path}/bot.db", kubeconfig=config, prometheus_url=None, locale="en"
         ) as stage:
             settings = sandbox_settings(
@@ -215,7 +215,7 @@ async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path)
             done = await tamv_bot("ops", "scale", "xr-engine", "5", *ANA, env=environment(settings))
             assert done.code == 0, done.err
             assert stage.bot.engine.leads
-            (run,) = await stage.bot.parts.store.runs.recent()
+            (run,) = await stage.bot.deps.store.runs.recent()
             assert run.state is RunState.SUCCEEDED
             undone = await tamv_bot("runbook", "undo", run.id, *ANA, env=environment(settings))
             assert undone.code == 0, undone.err

@@ -89,7 +89,7 @@ async def test_without_a_title_a_form_opens_and_sent_twice_it_is_one_incident(st
     await stage.quiet()
     incident = await stage.record(channel)
     assert (incident.title, incident.severity, incident.service) == ("Isabella no contesta", "SEV2", "isabella-ai")
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
     assert len(headlines(stage)) == 1
 
 
@@ -124,7 +124,7 @@ async def test_by_alert_once_however_often_it_is_told(stage: Scene) -> None:
         "xr-engine",
     )
     assert incident.milestones[Milestone.DETECTED].isoformat().startswith("2026-01-07T02:10:00")
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
 
 
 async def test_one_command_delivered_again_and_again_is_one_incident(stage: Scene) -> None:
@@ -132,7 +132,7 @@ async def test_one_command_delivered_again_and_again_is_one_incident(stage: Scen
     await asyncio.gather(*(stage.slack.deliveries.redeliver(reply.delivery, retry=n) for n in (1, 2, 3)))
     await stage.opened()
     await stage.quiet()
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
     assert len([c for c in stage.slack.channels.values() if c.name.startswith("inc-")]) == 1
 
 

@@ -32,7 +32,7 @@ async def begun(play: Play) -> tuple[Channel, Run]:
     channel = await play.opened(before)
 
     async def waiting() -> Run | None:
-        (run,) = await play.bot.parts.store.runs.of((await play.record(channel)).id)
+        (run,) = await play.bot.deps.store.runs.list_by_incident((await play.record(channel)).id)
         return run if run.step("inject").state is StepState.WAITING else None
 
     run: Run = await play.until(waiting)
@@ -96,7 +96,7 @@ async def test_the_alerts_of_what_a_drill_breaks_are_the_drills(tmp_path: Path) 
         await play.answer("/drill start s3-outage")
         channel = await play.opened(before)
         incident = await play.record(channel)
-        (run,) = await play.until(lambda: play.bot.parts.store.runs.of(incident.id))
+        (run,) = await play.until(lambda: play.bot.deps.store.runs.list_by_incident(incident.id))
         await play.reached(run, "inject", StepState.WAITING)
         await play.answer("/drill inject", channel=channel.name)
         async with play.approving(run, "bruno"):
@@ -105,7 +105,7 @@ async def test_the_alerts_of_what_a_drill_breaks_are_the_drills(tmp_path: Path) 
         with play.slowly():
             await play.answer("/drill stop", channel=channel.name)
             await play.quiet()
-        assert [one.id for one in await play.bot.parts.store.incidents.recent()] == [incident.id]
+        assert [one.id for one in await play.bot.deps.store.incidents.recent()] == [incident.id]
         assert not play.sandbox.pagerduty.incidents
 
 
@@ -137,7 +137,7 @@ async def test_where_slack_allows_no_channel_the_drill_is_held_in_the_headlines_
 
 
 async def _runs(play: Play, channel: Channel) -> list[Run]:
-    return await play.bot.parts.store.runs.of((await play.record(channel)).id)
+    return await play.bot.deps.store.runs.list_by_incident((await play.record(channel)).id)
 
 
 async def test_an_alert_of_another_service_is_no_drill(tmp_path: Path) -> None:
@@ -154,16 +154,16 @@ async def test_nobody_is_paged_and_no_figure_counts_it(play: Play) -> None:
     await play.answer("/drill stop", channel=channel.name)
     await play.quiet()
     assert not play.sandbox.pagerduty.incidents
-    assert (await play.bot.statistics.measure()).count == 0
+    assert (await play.bot.statistics.compute()).count == 0
 
 
 async def test_the_home_says_which_drill_is_next_until_it_is_held(play: Play) -> None:
-    planned = play.bot.parts.team.schedules.drills
+    planned = play.bot.deps.team.schedules.drills
     shown = (await play.person("ana").open_home()).all_text()
     assert "Próximo simulacro" in shown
     assert any(drill.title["es"] in shown for drill in planned)
     await begun(play)
-    last = await play.bot.parts.store.runs.last_begun([NAME])
+    last = await play.bot.deps.store.runs.last_started([NAME])
     assert last and last.date() == play.sandbox.clock.now().date()
 
 

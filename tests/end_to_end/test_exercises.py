@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bot.actions.catalogue import ACTIONS
-from bot.demo import scenarios
 from bot.domain.incident import Status
 from bot.domain.run import RunState
 from bot.runbooks import Library
 from bot.team import load_team
+from demo.play import scenarios
 from sandbox.exercise import Exercise, load_exercises, play_exercise
 from sandbox.responder import SignMissing, respond
 from tests.architecture.tree import ROOT
@@ -36,10 +36,10 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
 async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     told: list[str] = []
     incident_id = await play_exercise(play.sandbox, name, say=told.append, language="es")
-    incident = await play.bot.parts.store.incidents.get(incident_id)
+    incident = await play.bot.deps.store.incidents.get(incident_id)
     assert incident.status is Status.RESOLVED
     assert incident.drill is load_exercises()[name].is_drill
-    (run,) = await play.bot.parts.store.runs.of(incident_id)
+    (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
     assert run.state == load_exercises()[name].ends
     assert any("pulsa" in line for line in told) is bool(load_exercises()[name].approvers)
     assert any("RTO" in line for line in told) is incident.drill
@@ -49,8 +49,8 @@ async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
 async def test_what_goes_wrong_by_itself_is_mended_by_a_run(tmp_path: Path, name: str) -> None:
     async with playing(tmp_path, speed=BRISK, alerts=True) as play:
         incident_id = await respond(play.sandbox, name, say=lambda _: None)
-        incident = await play.bot.parts.store.incidents.get(incident_id)
-        (run,) = await play.bot.parts.store.runs.of(incident_id)
+        incident = await play.bot.deps.store.incidents.get(incident_id)
+        (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
         assert (incident.status, run.state) == (Status.RESOLVED, RunState.SUCCEEDED), story(run)
 
 

@@ -219,7 +219,7 @@ async def test_while_slack_hangs_commands_are_acknowledged_and_kept(stage: Scene
     assert status == 202
 
     async def two() -> bool:
-        return await stage.bot.parts.store.incidents.count() == 2
+        return await stage.bot.deps.store.incidents.count() == 2
 
     await stage.until(two, LATER)
     fault.times = 0
@@ -246,19 +246,19 @@ async def test_a_failing_answer_is_no_failing_command(stage: Scene) -> None:
     await stage.person("ana").run("/incident ack", channel.name)
     await stage.told(channel, "👀")
     incident = await stage.record(channel)
-    kinds = [event.kind for event in await stage.bot.parts.store.incidents.timeline(incident.id)]
+    kinds = [event.kind for event in await stage.bot.deps.store.incidents.timeline(incident.id)]
     assert kinds.count(Kind.ACKNOWLEDGED) == 1
 
 
 async def test_what_was_handled_long_ago_is_forgotten(stage: Scene) -> None:
     """The inbox does not grow for ever."""
-    deliveries, clock = stage.bot.parts.store.deliveries, stage.sandbox.clock
+    deliveries, clock = stage.bot.deps.store.deliveries, stage.sandbox.clock
     old = Delivery("slack:of-last-month", "slack", "{}")
     assert await deliveries.accept(old, clock.now())
-    await deliveries.done(old.key, clock.now())
+    await deliveries.mark_done(old.key, clock.now())
     assert not await deliveries.accept(old, clock.now())
     clock.speed = 2_000_000
     await clock.sleep(timedelta(days=32).total_seconds())
     clock.speed = 1
     await stage.until(lambda: deliveries.accept(old, clock.now()))
-    await deliveries.done(old.key, clock.now())
+    await deliveries.mark_done(old.key, clock.now())

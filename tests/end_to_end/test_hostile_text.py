@@ -151,7 +151,7 @@ async def test_no_secret_is_posted_stored_or_logged_wherever_it_comes_in(
         posted += [words(one) for one in said_by_the_bot(stage)]
         notes = [note.content for one in stage.sandbox.pagerduty.incidents.values() for note in one.notes]
         posted += [note for note in notes if "[INC-" in note]  # ours, not Bruno's own
-        told = await stage.bot.parts.store.incidents.timeline((await stage.record(channel)).id)
+        told = await stage.bot.deps.store.incidents.timeline((await stage.record(channel)).id)
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
     for name, secret in {**SECRETS, "ours": ours}.items():
         assert not [text for text in posted if secret in text], name

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bot.domain.incident import Milestone, Role, Status
 from bot.domain.timeline import Kind
-from handlers.commands import COMMANDS
+from handlers.slack.commands import COMMANDS
 from sandbox.slack.state import Channel
 from tests.end_to_end.scene import TEAM, Scene, words
 
@@ -16,7 +16,7 @@ ANA, BRUNO, EMMA = "U0ANA00001", "U0BRUNO002", "U0EMMA0005"
 
 async def kinds(stage: Scene, channel: Channel) -> list[Kind]:
     incident = await stage.record(channel)
-    return [event.kind for event in await stage.bot.parts.store.incidents.timeline(incident.id)]
+    return [event.kind for event in await stage.bot.deps.store.incidents.timeline(incident.id)]
 
 
 async def test_the_life_of_an_incident_by_commands(stage: Scene) -> None:
@@ -183,7 +183,7 @@ async def test_the_form_of_a_follow_up(stage: Scene) -> None:
     await stage.slack.deliveries.redeliver(sent.delivery)
     await stage.told(channel, "Issue #1", "Alertar del disco")
     await stage.quiet()
-    assert [one.title for one in await stage.bot.parts.store.followups.not_done()] == ["Alertar del disco"]
+    assert [one.title for one in await stage.bot.deps.store.followups.not_done()] == ["Alertar del disco"]
     (issue,) = stage.sandbox.github.issues.values()
     assert {"incident-followup", "monitoring", "disk"} <= set(issue.labels)
 

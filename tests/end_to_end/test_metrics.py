@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot.demo import Stage, staged
 from bot.metrics import CONTENT_TYPE, Metrics
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from tests.real.parts import installed, require
@@ -23,17 +23,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with staged(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="en") as made:
+async def stage(tmp_path: Path) -> AsyncIterator[DemoEnvironment]:
+    async with demo_environment(Sandbox(), f"sqlite:///{tmp_path}/bot.db", locale="en") as made:
         yield made
 
 
-async def get(stage: Stage, path: str) -> tuple[int, str, str]:
+async def get(stage: DemoEnvironment, path: str) -> tuple[int, str, str]:
     async with aiohttp.ClientSession() as session, session.get(f"{stage.url}{path}") as answer:
         return answer.status, await answer.text(), answer.headers["content-type"]
 
 
-async def figures(stage: Stage) -> dict[str, list[tuple[Mapping[str, str], float]]]:
+async def figures(stage: DemoEnvironment) -> dict[str, list[tuple[Mapping[str, str], float]]]:
     """The samples by name."""
     _, text, _ = await get(stage, "/metrics")
     found: dict[str, list[tuple[Mapping[str, str], float]]] = {}
@@ -43,18 +43,18 @@ async def figures(stage: Stage) -> dict[str, list[tuple[Mapping[str, str], float
     return found
 
 
-async def value(stage: Stage, name: str, **labels: str) -> float:
+async def value(stage: DemoEnvironment, name: str, **labels: str) -> float:
     """The sum of the samples with these labels."""
     return sum(value for its, value in (await figures(stage)).get(name, ()) if labels.items() <= its.items())
 
 
-async def until(stage: Stage, wanted: float, name: str, **labels: str) -> None:
+async def until(stage: DemoEnvironment, wanted: float, name: str, **labels: str) -> None:
     async with asyncio.timeout(20):
         while await value(stage, name, **labels) != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-async def test_it_counts_what_happens(stage: Stage) -> None:
+async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
     ana = Person(stage.sandbox.slack, "ana")
     await ana.run("/incident declare Render lento sev=SEV2 service=xr-engine")
     await until(stage, 1, "tamv_bot_incidents", status="declared", severity="SEV2")
@@ -69,7 +69,7 @@ async def test_it_counts_what_happens(stage: Stage) -> None:
     assert await value(stage, "tamv_bot_database_up") == 1
 
 
-async def test_it_counts_what_fails(stage: Stage) -> None:
+async def test_it_counts_what_fails(stage: DemoEnvironment) -> None:
     stage.sandbox.faults.add("slack", "status", "conversations.create", status=500, times=1)
     stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=1)
     await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV4")
@@ -83,7 +83,7 @@ async def test_it_counts_what_fails(stage: Stage) -> None:
     assert await value(stage, "tamv_bot_webhooks_total", source="alertmanager", status="401") == 2
 
 
-async def test_promtool_finds_nothing_to_say_about_it(stage: Stage) -> None:
+async def test_promtool_finds_nothing_to_say_about_it(stage: DemoEnvironment) -> None:
     require("prometheus")
     await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV4")
     await until(stage, 1, "tamv_bot_incidents", severity="SEV4")
@@ -108,7 +108,7 @@ def test_every_figure_is_documented_and_nothing_else() -> None:
 async def test_readiness_is_told_in_time_when_slack_hangs(tmp_path: Path) -> None:
     sandbox = Sandbox()
     sandbox.faults.add("slack", "hang", "auth.test", times=None)
-    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db") as stage:
+    async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db") as stage:
         began = time.monotonic()
         status, said, _ = await get(stage, "/readyz")
         assert time.monotonic() - began < 4

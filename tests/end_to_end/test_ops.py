@@ -44,7 +44,7 @@ async def ended(stage: Scene, said: str, who: str = "ana", channel: str = TEAM) 
 
 
 async def _all(stage: Scene) -> list[Run]:
-    return await stage.bot.parts.store.runs.recent()
+    return await stage.bot.deps.store.runs.recent()
 
 
 async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: Scene) -> None:
@@ -57,7 +57,7 @@ async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: S
     await stage.see(lambda: "undo_run" in [element["action_id"] for _, element in message.elements()])
     await stage.person("bruno").press(message, "undo_run")
     await stage.told(TEAM, run.id, "↩️")
-    kubernetes = stage.bot.parts.kubernetes
+    kubernetes = stage.bot.deps.kubernetes
     assert kubernetes and await kubernetes.deployments.replicas(XR, "tamv-prod") == 3
 
 
@@ -65,7 +65,7 @@ async def test_a_dry_run_shows_and_changes_nothing(stage: Scene) -> None:
     run = await ended(stage, "scale xr-engine 5 --dry-run", who="emma")  # looking is for everybody
     assert run.state is RunState.SUCCEEDED
     await stage.told(TEAM, run.id, "3 → 5", "ensayo")
-    kubernetes = stage.bot.parts.kubernetes
+    kubernetes = stage.bot.deps.kubernetes
     assert kubernetes and await kubernetes.deployments.replicas(XR, "tamv-prod") == 3
 
 

@@ -47,7 +47,7 @@ def status(page: PagerDutyIncident) -> str:
 
 async def count(stage: Scene, channel: Channel, kind: Kind) -> int:
     incident = await stage.record(channel)
-    return [one.kind for one in await stage.bot.parts.store.incidents.timeline(incident.id)].count(kind)
+    return [one.kind for one in await stage.bot.deps.store.incidents.timeline(incident.id)].count(kind)
 
 
 async def test_acknowledged_and_resolved_here_it_is_so_there(stage: Scene) -> None:
@@ -182,7 +182,7 @@ async def test_events_that_nobody_knows_are_accepted(stage: Scene, kind: str) ->
     for body in (event(kind), json.dumps({"event": {"event_type": kind, "data": None}}).encode()):
         code, _ = await stage.post(PATH, body, signed(body, WEBHOOK_SECRET))
         assert code == 202
-    assert await stage.bot.parts.store.incidents.count() == 0
+    assert await stage.bot.deps.store.incidents.count() == 0
 
 
 async def test_a_replaced_secret_is_good_as_long_as_one_signature_fits(stage: Scene) -> None:

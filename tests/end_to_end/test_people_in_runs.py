@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import BadInput, NotAllowed, WrongState
 from bot.domain.people import Person
-from bot.domain.run import ApprovalState, Run, RunState, StepState
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState
 from bot.domain.runbook import Runbook
 from bot.runbooks import Library
 from bot.services.runs import Runs
@@ -22,15 +22,15 @@ HOW_MANY = {"question": "¿Cuántas réplicas?", "type": "integer", "default": "
 IS_TEN = {"id": "then", "if": "{{ steps.q.answer == 10 }}", "uses": "flow.wait", "with": {"duration": "1s"}}
 
 
-async def begin(stage: Scene, *steps: dict[str, Any], cause: str = "c", **more: Any) -> Run:
+async def begin(stage: Scene, *steps: dict[str, Any], idempotency_key: str = "c", **more: Any) -> Run:
     book = Runbook.model_validate({"name": "asks", "title": {"es": "Pregunta", "en": "Ask"}, "steps": steps})
-    made = Runs(stage.bot.parts, Library({"asks": book}), stage.bot.engine.wake)
-    return await made.start("asks", {}, by=ANA, cause=cause, channel=f"#{TEAM}", **more)
+    made = Runs(stage.bot.deps, Library({"asks": book}))
+    return await made.start("asks", {}, RunRequest(ANA, idempotency_key, channel=f"#{TEAM}", **more))
 
 
 async def ended(stage: Scene, run: Run) -> Run:
     async def look() -> Run | None:
-        now = await stage.bot.parts.store.runs.get(run.id)
+        now = await stage.bot.deps.store.runs.get(run.id)
         return now if now.state.ended else None
 
     found: Run = await stage.until(look)
@@ -61,30 +61,31 @@ async def test_a_choice_is_made_from_its_options_and_by_who_may(stage: Scene) ->
     given = {"question": "¿Qué criterio?", "type": "choice", "options": ["seguridad", "datos"]}
     run = await begin(stage, {"id": "q", "uses": "flow.ask", "with": given})
     await asked(stage, run)
-    approval = await stage.bot.parts.store.runs.approval(run.id, "q")
+    approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     answer = stage.bot.runs.answer
+    shown = StepRef(run.id, "q", approval.digest)
     with pytest.raises(NotAllowed):
-        await answer(run.id, "q", approval.digest, "datos", by=EMMA, cause="emma")
+        await answer(shown, "datos", by=EMMA, idempotency_key="emma")
     with pytest.raises(BadInput) as other:
-        await answer(run.id, "q", approval.digest, "otro", by=BRUNO, cause="other")
+        await answer(shown, "otro", by=BRUNO, idempotency_key="other")
     assert other.value.facts["expected"] == "seguridad | datos"
     with pytest.raises(BadInput) as silent:
-        await stage.bot.runs.decide(run.id, "q", approval.digest, ApprovalState.APPROVED, by=BRUNO, cause="yes")
+        await stage.bot.runs.decide(shown, ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
     assert silent.value.key == "answer_missing"
     with pytest.raises(WrongState):
-        await answer(run.id, "q", "0" * 12, "datos", by=BRUNO, cause="stale")
-    await answer(run.id, "q", approval.digest, "datos", by=BRUNO, cause="bruno")
+        await answer(StepRef(run.id, "q", "0" * 12), "datos", by=BRUNO, idempotency_key="stale")
+    await answer(shown, "datos", by=BRUNO, idempotency_key="bruno")
     assert (await ended(stage, run)).step("q").result == {"answer": "datos", "by": BRUNO.id}
 
 
 async def test_an_answer_holds_no_secret(stage: Scene) -> None:
     run = await begin(stage, {"id": "q", "uses": "flow.ask", "with": {"question": "¿Qué pasó?"}})
     await asked(stage, run)
-    approval = await stage.bot.parts.store.runs.approval(run.id, "q")
+    approval = await stage.bot.deps.store.runs.approval(run.id, "q")
     assert approval
     text = "usé password=hunter2hunter2"
-    await stage.bot.runs.answer(run.id, "q", approval.digest, text, by=ANA, cause="a")
+    await stage.bot.runs.answer(StepRef(run.id, "q", approval.digest), text, by=ANA, idempotency_key="a")
     assert "hunter2" not in str((await ended(stage, run)).step("q").result)
 
 
@@ -97,7 +98,7 @@ async def test_go_on_only_when_somebody_else_agrees(stage: Scene) -> None:
     await stage.person("bruno").press(card, "approve")
     done = await ended(stage, run)
     assert (done.state, done.step("q").result) == (RunState.SUCCEEDED, {"by": [BRUNO.id]})
-    refused = await begin(stage, go, cause="again")
+    refused = await begin(stage, go, idempotency_key="again")
     await stage.person("bruno").press(await asked(stage, refused), "reject")
     assert (await ended(stage, refused)).state is RunState.FAILED
 
@@ -106,7 +107,7 @@ async def test_a_dry_run_asks_nobody_and_goes_on_with_the_default(stage: Scene) 
     steps = ({"id": "q", "uses": "flow.ask", "with": HOW_MANY}, IS_TEN)
     done = await ended(stage, await begin(stage, *steps, dry_run=True))
     assert (done.state, done.step("then").state) == (RunState.SUCCEEDED, StepState.DONE)
-    assert await stage.bot.parts.store.runs.approval(done.id, "q") is None
+    assert await stage.bot.deps.store.runs.approval(done.id, "q") is None
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ async def test_a_dry_run_asks_nobody_and_goes_on_with_the_default(stage: Scene) 
 async def test_a_question_that_cannot_be_is_not_asked(stage: Scene, wrong: dict[str, Any]) -> None:
     done = await ended(stage, await begin(stage, {"id": "q", "uses": "flow.ask", "with": {"question": "?"} | wrong}))
     assert (done.state, done.step("q").state) == (RunState.FAILED, StepState.FAILED)
-    assert await stage.bot.parts.store.runs.approval(done.id, "q") is None
+    assert await stage.bot.deps.store.runs.approval(done.id, "q") is None
 
 
 def _buttons(message: Message) -> list[dict[str, Any]]:

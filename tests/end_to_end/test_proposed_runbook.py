@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from bot.demo import staged
 from bot.domain.run import RunState
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
@@ -16,8 +16,8 @@ from sandbox.world.scenario import load_scenario
 
 async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
     sandbox = Sandbox(clock=Clock(speed=120))
-    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
-        slack, runs = sandbox.slack, stage.bot.parts.store.runs
+    async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
+        slack, runs = sandbox.slack, stage.bot.deps.store.runs
         sandbox.world.play(load_scenario("render-latency"))
 
         def offered() -> tuple[Any, Any] | None:
@@ -39,7 +39,7 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         await Person(slack, "emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
 
         async def ended() -> Any:
-            found = await runs.of("INC-2026-0001")
+            found = await runs.list_by_incident("INC-2026-0001")
             return found[0] if found and found[0].state.ended else None
 
         async with asyncio.timeout(30):
@@ -48,4 +48,4 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         assert (run.state, run.dry_run) == (RunState.SUCCEEDED, True)
         scale = run.step("scale")
         assert scale.effects[0].facts["replicas"] == 10 and scale.result is None
-        assert await stage.bot.parts.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]
+        assert await stage.bot.deps.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]

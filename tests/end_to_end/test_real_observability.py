@@ -19,8 +19,8 @@ import yaml
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bot.demo import Stage, staged
 from bot.domain.timeline import Kind
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving
@@ -41,7 +41,7 @@ SOON = 20.0
 
 @dataclass(frozen=True)
 class Observed:
-    stage: Stage
+    stage: DemoEnvironment
     road: UnreliableRoad
 
     async def shown(self, what: Callable[[], Any], seconds: float = SOON) -> Any:
@@ -74,7 +74,7 @@ async def observed(tmp_path: Path) -> AsyncIterator[Observed]:
         history = past(sandbox.world.tsdb, {"job": "world", "instance": scraped})
         real = await start(prometheus(_prometheus_config(scraped, alerting, tmp_path), openmetrics=history))
         stage = await stack.enter_async_context(
-            staged(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=real, alertmanager_url=alerting)
+            demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=real, alertmanager_url=alerting)
         )
         sandbox.alertmanager.url = None  # the real one tells the bot
         road.bot_url.set_result(stage.url)
@@ -133,7 +133,7 @@ def _prometheus_config(scraped: str, alertmanager_url: str, folder: Path) -> dic
 @pytest.mark.real("alertmanager")
 async def test_from_the_real_alert_to_the_report(observed: Observed) -> None:
     stage, slack = observed.stage, observed.stage.sandbox.slack
-    store, ana, bruno = stage.bot.parts.store, Person(slack, "ana"), Person(slack, "bruno")
+    store, ana, bruno = stage.bot.deps.store, Person(slack, "ana"), Person(slack, "bruno")
 
     await observed.said(slack.channel("tamv-incidents"), "INC-")
     (incident,) = await store.incidents.recent()

@@ -19,7 +19,7 @@ def shared(stage: Stage, channel: str) -> list[str]:
 
 async def test_the_whole_way(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        store, ana = stage.bot.parts.store, Person(stage.sandbox.slack, "ana")
+        store, ana = stage.bot.deps.store, Person(stage.sandbox.slack, "ana")
         channel = await stage.incident()
         for typed in (
             "/incident ack",
@@ -46,10 +46,12 @@ async def test_the_whole_way(tmp_path: Path) -> None:
         assert "charts/resolved-latency_p95.png" in text  # the figures after the end were waited for
 
         async def in_state(state: FollowUpState) -> bool:
-            return [one.state for one in await store.followups.of(incident.id) if one.id.endswith("/F1")] == [state]
+            return [
+                one.state for one in await store.followups.list_by_incident(incident.id) if one.id.endswith("/F1")
+            ] == [state]
 
         await stage.until(lambda: in_state(FollowUpState.FILED))
-        followup, meeting = await store.followups.of(incident.id)
+        followup, meeting = await store.followups.list_by_incident(incident.id)
         assert "Reunión posterior" in meeting.title  # the team's file asks for it by itself
         assert followup.number is not None
         await stage.sandbox.github.person("ana").close(followup.number)

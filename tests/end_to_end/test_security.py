@@ -48,7 +48,7 @@ async def nothing_is_done(stage: Scene) -> AsyncIterator[None]:
     calls = len(stage.slack.calls)
     yield
     await stage.quiet()
-    assert await stage.bot.parts.store.incidents.count() == 0
+    assert await stage.bot.deps.store.incidents.count() == 0
     said = [call.method for call in stage.slack.calls[calls:] if call.method not in READS]
     assert said == []
     async with aiohttp.ClientSession() as http, http.get(f"{stage.url}/healthz") as answer:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from bot.demo import staged as on_one_stage
 from bot.services.bot import Bot
-from handlers.commands.snapshot import SNAPSHOT
+from demo.environment import demo_environment as on_one_stage
+from handlers.slack.commands.snapshot import SNAPSHOT
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Message
@@ -164,9 +164,9 @@ async def test_while_prometheus_is_down_the_person_is_told_and_the_incident_goes
     ],
 )  # fmt: skip
 def test_a_line_is_read(text: str, what: str | None, service: str | None, window: timedelta | None) -> None:
-    from bot.signature import typed
+    from bot.signature import tokenize
 
     assert SNAPSHOT.default is not None
-    read = SNAPSHOT.default.read(typed(text), "/snapshot")
+    read = SNAPSHOT.default.read(tokenize(text), "/snapshot")
     expected = {"what": what, "service": service, "window": window}
     assert read == {name: value for name, value in expected.items() if value is not None}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.assembly import running
-from bot.demo import sandbox_settings
-from handlers.server import Server
+from bot.app import running_bot
+from demo.environment import sandbox_settings
+from handlers.app import Server
 from sandbox.server import Sandbox
 from tests.end_to_end.scene import Scene, outgoing_problems, words
 
@@ -27,9 +27,9 @@ async def connected(folder: Path) -> AsyncIterator[Scene]:
             url, sandbox, f"sqlite:///{database}", slack_app_token=token, prometheus_url=None, pagerduty_api_token=None,
             pagerduty_routing_key=None,
         )  # fmt: skip
-        async with running(settings, sandbox.clock) as bot:
+        async with running_bot(settings, sandbox.clock) as bot:
             server = Server(bot, settings)
-            async with server.attending(), server.socket_mode(settings):
+            async with server.recovering_deliveries(), server.socket_mode(settings):
                 stage = Scene(url, bot, sandbox, database)
                 await stage.see(lambda: sandbox.slack.sockets.open)
                 yield stage
@@ -74,11 +74,11 @@ async def test_an_envelope_that_comes_twice_has_one_effect(stage: Scene) -> None
         await stage.slack.deliveries.redeliver(reply.delivery, retry=number)
     await stage.opened()
     await stage.quiet()
-    assert await stage.bot.parts.store.incidents.count() == 1
+    assert await stage.bot.deps.store.incidents.count() == 1
 
 
 async def test_another_workspaces_envelope_does_nothing(stage: Scene) -> None:
     await stage.answer("/incident list")
     reply = await stage.person("ana").forging(team_id="T0OTHER").run("/incident declare De otros")
     assert reply.error is not None and not [one for one in reply.messages if "INC-" in words(one)]
-    assert await stage.bot.parts.store.incidents.count() == 0
+    assert await stage.bot.deps.store.incidents.count() == 0

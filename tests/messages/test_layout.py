@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from bot.domain.snapshot import Direction, Figure, Series
-from bot.messages.layout import runs, side_by_side, span, worst_first
+from bot.domain.snapshot import Direction, MetricResult, Series
+from bot.messages.plot import runs, side_by_side, worst_first, y_range
 
 AT = datetime(2026, 1, 7, 2, tzinfo=UTC)
 
@@ -54,7 +54,7 @@ def test_words_never_overlap_and_never_leave_the_picture(seed: int) -> None:
 def test_the_threshold_is_in_sight_and_so_is_zero_when_it_is_near(
     threshold: float | None, values: tuple[float, ...], low: tuple[float, float], high: tuple[float, float]
 ) -> None:
-    found = span(Figure("q", {}, threshold=threshold), [series(*values)])
+    found = y_range(MetricResult("q", {}, threshold=threshold), [series(*values)])
     assert low[0] <= found[0] <= low[1]
     assert high[0] <= found[1] <= high[1]
     assert found[0] < found[1]
@@ -70,7 +70,7 @@ def test_points_are_one_stretch_until_more_than_a_step_is_missing() -> None:
 
 def test_the_figures_own_line_comes_first_and_then_the_worst() -> None:
     lines = [series(1, label="a"), series(9, label="b"), series(5, label="c")]
-    above = Figure("q", {}, threshold=1, direction=Direction.ABOVE, label="a")
-    below = Figure("q", {}, threshold=1, direction=Direction.BELOW, label="b")
+    above = MetricResult("q", {}, threshold=1, direction=Direction.ABOVE, label="a")
+    below = MetricResult("q", {}, threshold=1, direction=Direction.BELOW, label="b")
     assert [one.label for one in worst_first(lines, above)] == ["a", "b", "c"]
     assert [one.label for one in worst_first(lines, below)] == ["b", "a", "c"]

@@ -11,16 +11,17 @@ from markdown_it import MarkdownIt
 from bot.codeowners import assignee
 from bot.domain.incident import Cause, Impact
 from bot.domain.people import Person
-from bot.domain.report import Chart, build
+from bot.domain.report import Chart, build_report
 from bot.domain.timeline import Kind
 from bot.messages.followups import issue_body
 from bot.messages.markdown import Markdown, escape, link, plain
-from bot.messages.report import Around, Written, summary, write
-from bot.messages.words import TEMPLATES, load_words
+from bot.messages.report import RenderedReport, ReportContext, summary, write
+from bot.messages.translations import load_translations
+from bot.settings import TEMPLATES
 from bot.team import TeamFile, load_team
 from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, resolved, snapshot
 
-WORDS = load_words()
+WORDS = load_translations()
 LANGUAGES = ("es", "en")
 NAMES = {ANA.id: ANA.name, BRUNO.id: BRUNO.name}
 PIXEL = b"\x89PNG\r\n\x1a\n-not-looked-at"
@@ -66,10 +67,10 @@ class Page(HTMLParser):
         return [attrs.get(attribute) or "" for name, attrs in self.tags if name == tag]
 
 
-def written(story: Story, language: str = "es", *, charts: bool = True) -> Written:
+def written(story: Story, language: str = "es", *, charts: bool = True) -> RenderedReport:
     snapshots = [snapshot(after(1), 812, 41), snapshot(after(13), 190, 70)]
     chart = Chart("charts/resolved latency_p95.png", snapshots[1].figures[0].title, after(13))
-    report = build(
+    report = build_report(
         story.incident,
         story.timeline,
         followups(),
@@ -77,7 +78,9 @@ def written(story: Story, language: str = "es", *, charts: bool = True) -> Writt
         charts=[chart] if charts else [],
         links={1: [("Prometheus", "https://prometheus.tamv.world/graph")]},
     )
-    return write(report, WORDS[language], Around(NAMES, "https://tamv.slack.com/archives/C", {chart.name: PIXEL}))
+    return write(
+        report, WORDS[language], ReportContext(NAMES, "https://tamv.slack.com/archives/C", {chart.name: PIXEL})
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -132,8 +135,8 @@ def test_the_page_stands_alone(language: str) -> None:
 
 
 def test_a_picture_that_is_not_there_is_its_description() -> None:
-    report = build(completed().incident, completed().timeline, [], [], charts=[Chart("charts/x.png", {}, None)])
-    page = Page(write(report, WORDS["es"], Around(NAMES)).html)
+    report = build_report(completed().incident, completed().timeline, [], [], charts=[Chart("charts/x.png", {}, None)])
+    page = Page(write(report, WORDS["es"], ReportContext(NAMES)).html)
     assert page.all("img", "src") == [] and "charts/x.png" in page.text
 
 
@@ -194,9 +197,9 @@ def test_only_web_addresses_become_links() -> None:
 def test_every_kind_of_event_has_a_line(language: str) -> None:
     story = Story.begin()
     for kind in Kind:
-        story.then(lambda now, kind=kind: now.happened(kind, {"reason": "x", "role": "ops"}, by=ANA, at=after(1)))  # type: ignore[misc]
-    report = build(story.incident, story.timeline, [], [])
-    text = write(report, WORDS[language], Around(NAMES)).markdown
+        story.then(lambda now, kind=kind: now.with_event(kind, {"reason": "x", "role": "ops"}, by=ANA, at=after(1)))  # type: ignore[misc]
+    report = build_report(story.incident, story.timeline, [], [])
+    text = write(report, WORDS[language], ReportContext(NAMES)).markdown
     assert len(re.findall(r'^\| <a id="event-\d+"></a>', text, re.MULTILINE)) == len(Kind)  # one is not of the story
 
 
@@ -219,28 +222,28 @@ def test_a_drill_and_a_reopening_are_told() -> None:
 )
 def test_a_figure_that_is_still_bad_is_named(language: str, words: str) -> None:
     snapshots = [snapshot(after(1), 812, 41), snapshot(after(13), 721, 70)]
-    report = build(completed().incident, completed().timeline, [], snapshots)
-    assert words in write(report, WORDS[language], Around(NAMES)).markdown
+    report = build_report(completed().incident, completed().timeline, [], snapshots)
+    assert words in write(report, WORDS[language], ReportContext(NAMES)).markdown
     assert words in str(summary(report, WORDS[language]).to_dict())
 
 
 def test_a_broken_timeline_is_said_loudly() -> None:
-    report = build(completed().incident, completed().timeline, [], [])
-    text = write(report, WORDS["en"], Around(NAMES, broken=7)).markdown
+    report = build_report(completed().incident, completed().timeline, [], [])
+    text = write(report, WORDS["en"], ReportContext(NAMES, broken=7)).markdown
     assert "**The timeline is not whole: it breaks at event #7.**" in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_message_in_the_channel(language: str) -> None:
     story = resolved("<!channel> & `x`")
-    report = build(story.incident, story.timeline, followups(), [])
+    report = build_report(story.incident, story.timeline, followups(), [])
     message = summary(report, WORDS[language]).to_dict()
     text = str(message["blocks"])
     assert "<!channel>" not in text and "&lt;!channel&gt; &amp; `x`" in text
     buttons = [one["action_id"] for one in message["blocks"][-1]["elements"]]
     assert buttons == ["complete_report", "open_followup"]
     closed = story.then(lambda now: now.close(by=ANA, at=after(80)))
-    blocks = summary(build(closed.incident, closed.timeline, [], []), WORDS[language]).to_dict()["blocks"]
+    blocks = summary(build_report(closed.incident, closed.timeline, [], []), WORDS[language]).to_dict()["blocks"]
     assert all(block["type"] != "actions" for block in blocks)
 
 

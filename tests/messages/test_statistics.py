@@ -6,23 +6,22 @@ from datetime import timedelta
 
 import pytest
 
-from bot.domain import deployments
-from bot.domain.deployments import Attempt, Deployments
+from bot.domain import statistics as deployments
 from bot.domain.incident import Severity
 from bot.domain.run import RunState, StepState
-from bot.domain.statistics import Record, measure
+from bot.domain.statistics import Attempt, Deployments, Record, compute
 from bot.messages.statistics import statistics
-from bot.messages.words import load_words
+from bot.messages.translations import load_translations
 from tests.domain.test_statistics import START, TARGETS, record
 
-WORDS = load_words()
+WORDS = load_translations()
 
 
-NONE = deployments.measure([], ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
+NONE = deployments.compute_deployments([], ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
 
 
 def told(records: list[Record], language: str, days: int = 90, deployed: Deployments = NONE) -> str:
-    seen = measure(records, TARGETS, since=START, until=START + timedelta(days=days))
+    seen = compute(records, TARGETS, since=START, until=START + timedelta(days=days))
     blocks = statistics(seen, deployed, WORDS[language]).to_dict()["blocks"]
     return "\n".join(block["text"]["text"] if "text" in block else block["elements"][0]["text"] for block in blocks)
 
@@ -60,6 +59,6 @@ def test_one_incident_has_no_interval() -> None:
 def test_how_deployments_went(language: str, lines: tuple[str, ...]) -> None:
     made = [Attempt(f"R-{n}", RunState.SUCCEEDED, "helm.upgrade", StepState.DONE) for n in range(2)]
     made.append(Attempt("R-3", RunState.UNDONE, "helm.upgrade", StepState.UNDONE))
-    deployed = deployments.measure(made, ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
+    deployed = deployments.compute_deployments(made, ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
     text = told([record(0, 2, 8)], language, deployed=deployed)
     assert all(line in text for line in lines), text

@@ -12,14 +12,14 @@ from datetime import datetime
 from pathlib import Path
 
 from bot.actions.catalogue import ACTIONS
-from bot.demo import staged
 from bot.domain.run import Run, StepState, WaitsFor
+from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from sandbox.slack.state import Channel, Message
-from sandbox.world import World
+from sandbox.world.world import World
 from tests.architecture.tree import ROOT
 from tests.end_to_end.scene import TEAM, Scene, outgoing_problems
 from tests.real import helm
@@ -116,7 +116,7 @@ class Play(Scene):
 
     async def _asks(self, run: Run) -> bool:
         """Whether a step of the run waits for somebody who approves it."""
-        waiting = [one.step_id for one in await self.bot.parts.store.runs.waiting() if one.run_id == run.id]
+        waiting = [one.step_id for one in await self.bot.deps.store.runs.waiting() if one.run_id == run.id]
         uses = {one["id"]: one["uses"] for one in run.book["steps"]}
         return any(ACTIONS.get(uses[step]).waits_for is not WaitsFor.ANSWER for step in waiting)
 
@@ -167,7 +167,7 @@ class Play(Scene):
 
     async def known(self, run: Run | str) -> Run:
         """The run as it is now."""
-        return await self.bot.parts.store.runs.get(run if isinstance(run, str) else run.id)
+        return await self.bot.deps.store.runs.get(run if isinstance(run, str) else run.id)
 
     async def ended(self, run: Run, seconds: float = LONG) -> Run:
         """The run once it is over, whatever came of it. AssertionError with how far it has come."""
@@ -208,7 +208,7 @@ async def playing(
     if not alerts:
         given["alertmanager_webhook_token"] = None
     database = folder / "bot.db"
-    async with staged(sandbox, f"sqlite:///{database}", cluster=folder, **given | settings) as stage:  # type: ignore[arg-type]
+    async with demo_environment(sandbox, f"sqlite:///{database}", cluster=folder, **given | settings) as stage:  # type: ignore[arg-type]
         play = Play(stage.url, stage.bot, sandbox, database)
         sandbox.clock.speed = speed
         try:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bot.domain.daily import DailyWindow
-from bot.domain.run import Run, RunState, StepState
+from bot.domain.run import Run, RunState, StepRef, StepState
+from bot.domain.times import DailyWindow
 from bot.runbooks import load
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION
 from sandbox.kubernetes.behaviour import Behaviour
@@ -94,9 +94,11 @@ async def test_a_restored_database_is_checked_announced_and_taken_in_its_window(
     async with soon.approving(run, "bruno", "diego"):
         begins, ends = await to_the_window(soon, run)
         await soon.reached(run, "switch", StepState.WAITING)
-        asked = await soon.bot.parts.store.runs.approval(run.id, "switch")
+        asked = await soon.bot.deps.store.runs.approval(run.id, "switch")
         assert asked
-        await soon.bot.runs.answer(run.id, "switch", asked.digest, "true", by=run.by, cause="it is in Vault")
+        await soon.bot.runs.answer(
+            StepRef(run.id, "switch", asked.digest), "true", by=run.by, idempotency_key="it is in Vault"
+        )
         done = await soon.ended(run)
     assert done.state is RunState.SUCCEEDED, story(done)
     told, opened, agreed = (done.step(name) for name in ("announce", "window", "agree"))

@@ -16,7 +16,7 @@ def replicas(stage: Play, service: str = CORE) -> int:
 
 async def statuses(stage: Play) -> list[str]:
     """Those of the release's revisions since the four of the seed."""
-    helm = stage.bot.parts.helm
+    helm = stage.bot.deps.helm
     assert helm
     return [one.status for one in await helm.history(CORE, "tamv-prod")][4:]
 
@@ -82,4 +82,4 @@ async def test_nothing_is_deployed_when_nobody_approves(stage: Play) -> None:
 async def test_a_version_is_needed(stage: Play) -> None:
     answer = await stage.answer(f"/runbook run deploy-production service={CORE}")
     assert "tag" in answer
-    assert await stage.bot.parts.store.runs.going_on() == []
+    assert await stage.bot.deps.store.runs.list_running() == []

@@ -61,9 +61,9 @@ class Others:
         build = await self._once(lambda: next((one for one in self.github.runs.values()), None))
         self.github.actions.complete(build, self.build)
         deploy = await self._once(lambda: next((o for o in self.github.runs.values() if o.inputs), None))
-        helm = self.stage.bot.parts.helm
+        helm = self.stage.bot.deps.helm
         assert helm
-        chart = str(self.stage.bot.parts.team.services[CORE].chart)
+        chart = str(self.stage.bot.deps.team.services[CORE].chart)
         with self.stage.slowly(60):  # helm takes seconds of ours, which are no half hour
             await helm.upgrade(CORE, "tamv-prod", chart, {"image.tag": deploy.inputs["image_tag"]}, "cd_canary")
         self.github.actions.complete(deploy)

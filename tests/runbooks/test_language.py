@@ -151,7 +151,7 @@ def test_an_alert_proposes_its_runbook(tmp_path: Path, registry: Registry) -> No
     ],
 )
 def test_expressions_keep_their_types(value: Any, filled: Any) -> None:
-    assert Expressions().fill(value, {"inputs": {"n": 10, "tag": "1.10"}}) == filled
+    assert Expressions().render(value, {"inputs": {"n": 10, "tag": "1.10"}}) == filled
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_expressions_keep_their_types(value: Any, filled: Any) -> None:
 )
 def test_nothing_leaves_the_sandbox(escape: str) -> None:
     with pytest.raises(BadInput):
-        Expressions().fill(escape, {"inputs": {"n": 1}})
+        Expressions().render(escape, {"inputs": {"n": 1}})
 
 
 def test_parameters_are_checked_by_the_functions_types(registry: Registry) -> None:
@@ -183,5 +183,5 @@ def test_parameters_are_checked_by_the_functions_types(registry: Registry) -> No
         with pytest.raises(BadInput) as refused:
             scale.read(wrong)
         assert refused.value.key == key
-    assert scale.undo and scale.about() == "Set how many there are."
+    assert scale.undo and scale.summary == "Set how many there are."
     assert scale.result.validate_python({"before": 1, "after": 2}) == Scaled(1, 2)

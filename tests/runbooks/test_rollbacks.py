@@ -40,14 +40,14 @@ async def test_what_does_not_answer_in_staging_is_taken_back(stage: Play) -> Non
 
 async def test_a_runbook_for_staging_runs_nowhere_else(stage: Play) -> None:
     answer = await stage.answer(f"/runbook run deploy-staging service={CORE} tag={NEW} environment=production")
-    assert "staging" in answer and await stage.bot.parts.store.runs.going_on() == []
+    assert "staging" in answer and await stage.bot.deps.store.runs.list_running() == []
 
 
 async def test_nobody_gets_round_the_rules_of_production_by_a_run_in_staging(stage: Play) -> None:
     asked = f"/ops helm.rollback {CORE} namespace=tamv-prod environment=staging"
     await stage.person("ana").run(asked)
-    store = stage.bot.parts.store.runs
-    (run,) = await stage.until(store.going_on)
+    store = stage.bot.deps.store.runs
+    (run,) = await stage.until(store.list_running)
     await stage.reached(run, "it", StepState.WAITING)
     assert stage.versions(CORE) == {OLD}
 
@@ -97,10 +97,10 @@ async def test_errors_that_a_restart_does_not_end_need_one(stage: Play) -> None:
 
 
 async def test_errors_of_a_fresh_deployment_are_not_restarted(stage: Play) -> None:
-    helm = stage.bot.parts.helm
+    helm = stage.bot.deps.helm
     assert helm
     with stage.slowly():
-        chart = str(stage.bot.parts.team.services[CORE].chart)
+        chart = str(stage.bot.deps.team.services[CORE].chart)
         stage.sandbox.clock.speed = 60
         await helm.upgrade(CORE, "tamv-prod", chart, {"image.tag": NEW}, "somebody")
         run = await stage.start(f"error-rate service={CORE}")
@@ -127,7 +127,7 @@ async def test_anybody_may_look_whether_all_is_well(stage: Play) -> None:
     run = await stage.ended(await stage.start("health-check-all", who="emma"))
     assert run.state is RunState.SUCCEEDED, story(run)
     answers = run.step("answers").result
-    assert answers and {row["service"] for row in answers["rows"]} == set(stage.bot.parts.team.services)
+    assert answers and {row["service"] for row in answers["rows"]} == set(stage.bot.deps.team.services)
 
 
 async def test_what_is_not_well_is_named(stage: Play) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.actions.catalogue import ACTIONS
 from bot.runbooks import Library
-from bot.runbooks.document import written
+from bot.runbooks.document import render
 from bot.team import load_team
 from tests.architecture.tree import ROOT
 
@@ -27,5 +27,5 @@ def test_the_alerts_of_the_manual_propose_a_runbook() -> None:
 
 
 def test_the_document_is_current() -> None:
-    shown = written(ROOT / "runbooks", ACTIONS)
+    shown = render(ROOT / "runbooks", ACTIONS)
     assert (ROOT / "docs/runbooks.md").read_text("utf-8") == shown, "run `make runbooks`"

@@ -70,7 +70,7 @@ def mistakes(folder: Path, **books: str) -> list[str]:
 def test_a_good_one_has_none(tmp_path: Path) -> None:
     assert mistakes(tmp_path, slow=GOOD, other=OTHER) == []
     assert mistakes(tmp_path, slow=GOOD.replace("on-failure: stop", "on-failure: other")) == []
-    assert Library.read(tmp_path, ACTIONS, TEAM).whole("slow").on_failure == load(tmp_path / "other.yaml")
+    assert Library.read(tmp_path, ACTIONS, TEAM).resolve("slow").on_failure == load(tmp_path / "other.yaml")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from sandbox.kubernetes.resources.apps import DEPLOYMENT, REPLICA_SET
 from sandbox.kubernetes.resources.main import EVENT, NODE, SECRET
 from sandbox.kubernetes.resources.others import AUTOSCALER, EXTERNAL_SECRET, NODE_METRICS, POD_METRICS
 from sandbox.kubernetes.resources.pods import POD
-from sandbox.world import World
 from sandbox.world.deployments import Version
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.world_figures import labels, seen, value
 

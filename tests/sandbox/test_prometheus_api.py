@@ -17,8 +17,8 @@ from sandbox.prometheus.rules import Rules
 from sandbox.prometheus.tsdb import Tsdb
 from sandbox.prometheus.values import QueryError
 from sandbox.server import RULES
-from sandbox.world import World
 from sandbox.world.metrics import METADATA
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import NOON, HandClock
 from tests.sandbox.serving import served
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from sandbox.prometheus.rules import Rules
 from sandbox.server import RULES
-from sandbox.world import World
 from sandbox.world.scenario import FOLDER, Scenario, load_scenario, scenario_names
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.world_figures import minutes, seen
 

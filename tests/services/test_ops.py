@@ -10,7 +10,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.domain.errors import BadInput
 from bot.domain.runbook import Runbook
 from bot.runbooks import Library
-from bot.services.ops import find, read, words
+from bot.services.ops import aliases, find, read
 from bot.team import load_team
 from tests.architecture.tree import ROOT
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_refused_with_the_nearest_right_one(line: str, ke
 
 def test_the_short_words_are_those_that_people_know() -> None:
     known = {"scale", "restart", "logs", "events", "describe", "pods", "rollout", "history", "deploy", "promote"}
-    assert known | {"rollback", "env", "drain", "health", "smoke"} <= set(words())
+    assert known | {"rollback", "env", "drain", "health", "smoke"} <= set(aliases())
 
 
 def _has_an_example(action: Any) -> bool:

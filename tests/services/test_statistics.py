@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.domain.incident import Incident, Severity
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import Person
 from bot.domain.run import Run, RunState, StepRun, StepState
 from bot.services.statistics import Statistics
@@ -21,10 +21,10 @@ async def happened(incidents: Incidents, start: datetime, minutes: float, *, dri
     """An incident from its detection to its resolution, acknowledged in the middle."""
     incident, _ = await incidents.declare(
         lambda id: Incident.declare(
-            id, "x", Severity.SEV1, by=BY, at=start + timedelta(seconds=20), detected=start, drill=drill
+            id, Declaration("x", Severity.SEV1, by=BY, at=start + timedelta(seconds=20), detected=start, drill=drill)
         ),
         start,
-        origin=f"{start}{drill}",
+        idempotency_key=f"{start}{drill}",
     )
     half, end = start + timedelta(minutes=minutes / 2), start + timedelta(minutes=minutes)
     await incidents.change(incident.id, lambda now: now.acknowledge(by=BY, at=half))
@@ -33,12 +33,12 @@ async def happened(incidents: Incidents, start: datetime, minutes: float, *, dri
 
 
 async def test_only_what_happened_in_the_window(here: Here) -> None:
-    incidents = here.parts.store.incidents
+    incidents = here.deps.store.incidents
     await happened(incidents, datetime(2026, 11, 1, tzinfo=UTC), 20)
     await happened(incidents, datetime(2026, 11, 11, tzinfo=UTC), 10.5)
     await happened(incidents, datetime(2026, 11, 12, tzinfo=UTC), 500, drill=True)
     await happened(incidents, datetime(2026, 7, 1, tzinfo=UTC), 999)
-    seen = await Statistics(here.parts).measure()
+    seen = await Statistics(here.deps).compute()
     assert (seen.count, seen.by_severity[Severity.SEV1], seen.unresolved) == (3, 2, 1)  # one is the fixture's own
     assert seen.mttr.spread and seen.mttr.spread.mean == timedelta(minutes=15, seconds=15)
     assert seen.mtta.spread and seen.mtta.spread.mean == timedelta(minutes=7, seconds=37.5)
@@ -48,10 +48,10 @@ async def test_only_what_happened_in_the_window(here: Here) -> None:
 
 
 async def test_all_time(here: Here) -> None:
-    await happened(here.parts.store.incidents, datetime(2020, 1, 1, tzinfo=UTC), 10)
-    seen = await Statistics(here.parts).measure(None)
+    await happened(here.deps.store.incidents, datetime(2020, 1, 1, tzinfo=UTC), 10)
+    seen = await Statistics(here.deps).compute(None)
     assert (seen.count, seen.since) == (2, None)
-    short = await Statistics(here.parts).measure(timedelta(days=1))
+    short = await Statistics(here.deps).compute(timedelta(days=1))
     assert short.count == 1
 
 
@@ -68,10 +68,10 @@ async def deployed(
     """A run of one step that deploys, ended like this."""
     at = NOW - timedelta(days=days_ago)
     run = Run(id, "deploy", {}, {}, "production", BY, at, incident, steps=(StepRun("it", "helm.upgrade"),))
-    await here.parts.store.runs.begin(replace(run, **more), id)
+    await here.deps.store.runs.start(replace(run, **more), id)
     step = {"state": StepState.DONE, "began_at": at if begun else None}
-    await here.parts.store.runs.set_step(id, "it", **step)
-    await here.parts.store.runs.end(id, state, at)
+    await here.deps.store.runs.set_step(id, "it", **step)
+    await here.deps.store.runs.end(id, state, at)
 
 
 async def test_deployments_are_ended_runs_that_changed_production(here: Here) -> None:
@@ -81,10 +81,12 @@ async def test_deployments_are_ended_runs_that_changed_production(here: Here) ->
     await deployed(here, "R-4", RunState.SUCCEEDED, dry_run=True)
     await deployed(here, "R-5", RunState.SUCCEEDED, environment="staging")
     await deployed(here, "R-6", RunState.SUCCEEDED, days_ago=100)
-    drill, _ = await here.parts.store.incidents.declare(
-        lambda id: Incident.declare(id, "x", Severity.SEV3, by=BY, at=NOW, drill=True), NOW, origin="drill"
+    drill, _ = await here.deps.store.incidents.declare(
+        lambda id: Incident.declare(id, Declaration("x", Severity.SEV3, by=BY, at=NOW, drill=True)),
+        NOW,
+        idempotency_key="drill",
     )
     await deployed(here, "R-7", RunState.FAILED, incident=drill.id)
-    seen = await Statistics(here.parts).deployments()
+    seen = await Statistics(here.deps).deployments()
     assert (seen.count, seen.success.percent, seen.success.target, seen.rolled_back.target) == (2, 50, 99.5, 2)
-    assert (await Statistics(here.parts).deployments(None)).count == 3
+    assert (await Statistics(here.deps).deployments(None)).count == 3

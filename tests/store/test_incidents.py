@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import BadInput, WrongState
-from bot.domain.incident import Changed, Incident, Severity
+from bot.domain.incident import Changed, Declaration, Incident, Severity
 from bot.domain.people import Person
-from bot.domain.timeline import first_broken
+from bot.domain.timeline import first_broken_link
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -50,15 +50,15 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 def render_is_slow(id: str) -> Changed:
-    return Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW)
+    return Incident.declare(id, Declaration("Render lento", Severity.SEV2, by=ANA, at=NOW))
 
 
 def without_title(id: str) -> Changed:
-    return Incident.declare(id, " ", Severity.SEV2, by=ANA, at=NOW)
+    return Incident.declare(id, Declaration(" ", Severity.SEV2, by=ANA, at=NOW))
 
 
 async def declare(store: Store, origin: str | None = None) -> str:
-    incident, _ = await store.incidents.declare(render_is_slow, NOW, origin=origin)
+    incident, _ = await store.incidents.declare(render_is_slow, NOW, idempotency_key=origin)
     return incident.id
 
 
@@ -67,7 +67,7 @@ async def declare_many(store: Store, replica: str) -> list[str]:
 
     async def in_vain() -> None:
         with pytest.raises(BadInput):
-            await store.incidents.declare(without_title, NOW, origin=None)
+            await store.incidents.declare(without_title, NOW, idempotency_key=None)
 
     own = [declare(store, f"{replica}/{number}") for number in range(20)]
     told = [declare(store, f"told/{number % 5}") for number in range(10)]
@@ -97,7 +97,7 @@ async def test_numbers_have_no_gaps_over_three_processes(database_url: str, stor
 
 async def test_each_year_counts_for_itself(store: Store) -> None:
     for year in (2026, 2027, 2026):
-        await store.incidents.declare(render_is_slow, NOW.replace(year=year), origin=None)
+        await store.incidents.declare(render_is_slow, NOW.replace(year=year), idempotency_key=None)
     assert list(await store.incidents.ids()) == ["INC-2026-0001", "INC-2026-0002", "INC-2027-0001"]
 
 
@@ -107,26 +107,26 @@ async def test_the_chain_holds_under_concurrent_changes(store: Store) -> None:
     async def note(number: int) -> None:
         # Each cause comes twice at the same moment.
         await store.incidents.change(
-            id, lambda now: now.note(f"nota {number // 2}", by=ANA, at=NOW), cause=f"note/{number // 2}"
+            id, lambda now: now.note(f"nota {number // 2}", by=ANA, at=NOW), idempotency_key=f"note/{number // 2}"
         )
 
     await asyncio.gather(*(note(number) for number in range(60)))
     timeline = await store.incidents.timeline(id)
     assert [event.seq for event in timeline] == list(range(1, 32))
     assert sorted(event.facts["text"] for event in timeline[1:]) == sorted(f"nota {number}" for number in range(30))
-    assert first_broken(id, timeline) is None
+    assert first_broken_link(id, timeline) is None
     # and each event owes its consequence, once
-    owed = await store.outbox.owed()
+    owed = await store.outbox.pending()
     assert [work.arguments for work in owed] == [[id, seq] for seq in range(1, 32)]
 
 
 async def test_a_change_that_cannot_be_leaves_nothing(store: Store) -> None:
     id = await declare(store)
-    await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), cause="one")
+    await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), idempotency_key="one")
     with pytest.raises(WrongState):
-        await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), cause="two")
+        await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), idempotency_key="two")
     assert len(await store.incidents.timeline(id)) == 2
-    assert len(await store.outbox.owed()) == 2
+    assert len(await store.outbox.pending()) == 2
 
 
 async def test_the_chain_tells_what_was_changed_behind_its_back(store: Store) -> None:
@@ -134,6 +134,6 @@ async def test_the_chain_tells_what_was_changed_behind_its_back(store: Store) ->
     for text in ("uno", "dos", "tres"):
         await store.incidents.change(id, lambda now, text=text: now.note(text, by=ANA, at=NOW))  # type: ignore[misc]
     timeline = await store.incidents.timeline(id)
-    assert first_broken(id, timeline) is None
-    assert first_broken(id, [*timeline[:1], *timeline[2:]]) == 2
-    assert first_broken("INC-2026-0002", timeline) == 1
+    assert first_broken_link(id, timeline) is None
+    assert first_broken_link(id, [*timeline[:1], *timeline[2:]]) == 2
+    assert first_broken_link("INC-2026-0002", timeline) == 1

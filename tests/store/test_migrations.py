@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from bot.store.migrate import upgrade
+from bot.store.migrate import MIGRATIONS, pending, upgrade
 from bot.store.tables import metadata
+
+
+def upgrade_from_first_version(url: str) -> None:
+    """The way of a database that is as old as the bot: through every migration."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with connect(url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    upgrade(url)
+
+
+WAYS = pytest.mark.parametrize("way", [upgrade, upgrade_from_first_version])
 
 
 def connect(url: str) -> Connection:
     return create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1)).connect()
 
 
-def test_migrated_tables_equal_the_declared_ones(database_url: str) -> None:
-    upgrade(database_url)
+@WAYS
+def test_tables_equal_the_declared_ones(database_url: str, way: Callable[[str], None]) -> None:
+    way(database_url)
+    assert pending(database_url) == []
     with connect(database_url) as connection:
         differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
     assert differences == []
 
 
-def test_unique_rules_and_keys_equal_the_declared_ones(database_url: str, tmp_path: Path) -> None:
+@WAYS
+def test_unique_rules_and_keys_equal_the_declared_ones(
+    database_url: str, tmp_path: Path, way: Callable[[str], None]
+) -> None:
     """Alembic compares neither primary keys nor, on SQLite, what a constraint is called."""
-    upgrade(database_url)
+    way(database_url)
     declared = create_engine(f"sqlite:///{tmp_path}/declared.db")
     metadata.create_all(declared)
     with connect(database_url) as migrated, declared.connect() as wanted:
@@ -59,9 +81,21 @@ async def test_three_processes_migrate_at_once(database_url: str) -> None:
     assert [process.returncode for process in processes] == [0] * 3, [end[1].decode()[-500:] for end in ends]
 
 
-@pytest.mark.parametrize("change", ["UPDATE timeline SET facts = '{}'", "DELETE FROM timeline"])
-def test_the_timeline_is_append_only(database_url: str, change: str) -> None:
+def test_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
     upgrade(database_url)
+    with connect(database_url) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    upgrade(database_url)
+    assert pending(database_url) == []
+    with connect(database_url) as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
+
+
+@WAYS
+@pytest.mark.parametrize("change", ["UPDATE timeline SET facts = '{}'", "DELETE FROM timeline"])
+def test_timeline_is_append_only(database_url: str, change: str, way: Callable[[str], None]) -> None:
+    way(database_url)
     by_whom = (
         "INSERT INTO incidents (id, title, severity, status, drill, source, declared_by, roles, impact, cause,"
         " detected_at, declared_at, updated_at, last_seq, last_hash) VALUES ('INC-2026-0001', 't', 'SEV3', 'declared',"
@@ -86,7 +120,7 @@ async def test_a_migration_cut_off_half_way_is_done_by_the_next(database_url: st
     program = f"""
 import os
 from sqlalchemy import Engine, event
-from bot.store.migrate import upgrade
+from bot.store.migrate import MIGRATIONS, pending, upgrade
 
 made = 0
 
@@ -101,5 +135,4 @@ upgrade({database_url!r})
 """
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
     assert await process.wait() == 9
-    upgrade(database_url)
-    test_migrated_tables_equal_the_declared_ones(database_url)
+    test_tables_equal_the_declared_ones(database_url, upgrade)

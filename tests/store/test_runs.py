@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.domain.errors import WrongState
-from bot.domain.incident import Incident, Severity
+from bot.domain.errors import NotFound, WrongState
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Decision, Run, RunState, StepRun, StepState
-from bot.domain.timeline import Kind, first_broken
+from bot.domain.timeline import Kind, first_broken_link
 from bot.store.database import Database
-from bot.store.incidents import Told
+from bot.store.incidents import TimelineEntry
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 
@@ -37,52 +37,54 @@ def approval(run_id: str = RUN.id, needed: int = 2, asked_at: datetime = NOW) ->
     return Approval(run_id, "a", "d" * 12, needed, "responder", asked_at, NOW + timedelta(hours=1))
 
 
-async def decide(store: Store, person: str, run: Run = RUN, told: Told | None = None) -> Approval:
+async def decide(store: Store, person: str, run: Run = RUN, told: TimelineEntry | None = None) -> Approval:
     said = Decision(person, ApprovalState.APPROVED, "d" * 12, NOW)
-    return await store.runs.decide(run.id, "a", said, f"{run.id} {person}", told=lambda _: told)
+    return await store.runs.decide(run.id, "a", said, f"{run.id} {person}", entry_for=lambda _: told)
 
 
 async def incident_with(store: Store, run: Run = RUN) -> tuple[Incident, Run]:
     incident, _ = await store.incidents.declare(
-        lambda id: Incident.declare(id, "Oscuro", Severity.SEV2, by=BY, at=NOW), NOW, origin="test"
+        lambda id: Incident.declare(id, Declaration("Oscuro", Severity.SEV2, by=BY, at=NOW)),
+        NOW,
+        idempotency_key="test",
     )
     return incident, replace(run, incident_id=incident.id)
 
 
-def event(incident: Incident, cause: str, kind: Kind = Kind.RUN_CHANGED) -> Told:
-    return Told(incident.id, lambda known: known.happened(kind, {}, by=BY, at=NOW), cause)
+def event(incident: Incident, idempotency_key: str, kind: Kind = Kind.RUN_CHANGED) -> TimelineEntry:
+    return TimelineEntry(incident.id, kind, {}, BY, NOW, idempotency_key)
 
 
 async def kinds(store: Store, incident: Incident) -> list[Kind]:
     timeline = await store.incidents.timeline(incident.id)
-    assert first_broken(incident.id, timeline) is None
+    assert first_broken_link(incident.id, timeline) is None
     return [one.kind for one in timeline]
 
 
 async def test_of_two_people_who_agree_at_once_each_counts(store: Store) -> None:
-    await store.runs.begin(RUN, "test")
-    await store.runs.ask(approval())
+    await store.runs.start(RUN, "test")
+    await store.runs.request_approval(approval())
     given = await asyncio.gather(decide(store, BRUNO), decide(store, CARLA))
     assert {one.state for one in given} == {ApprovalState.WAITING, ApprovalState.APPROVED}
     found = await store.runs.approval(RUN.id, "a")
     assert found and found.state is ApprovalState.APPROVED
     assert {one.person for one in found.decisions} == {BRUNO, CARLA}
     assert (await store.runs.get(RUN.id)).step("a").state is StepState.WAITING
-    assert await store.runs.look(RUN.id, "a") == (found, False)
+    assert await store.runs.approval_status(RUN.id, "a") == (found, False)
     await store.runs.cancel(RUN.id, BY, "c")
-    assert await store.runs.look(RUN.id, "a") == (found, True)
+    assert await store.runs.approval_status(RUN.id, "a") == (found, True)
     with pytest.raises(WrongState, match="already_decided"):
         await decide(store, ANA)
 
 
 async def test_what_was_said_about_other_parameters_does_not_count(store: Store) -> None:
-    await store.runs.begin(RUN, "test")
-    await store.runs.ask(approval())
+    await store.runs.start(RUN, "test")
+    await store.runs.request_approval(approval())
     await decide(store, BRUNO)
-    await store.runs.ask(approval())  # the same again changes nothing
+    await store.runs.request_approval(approval())  # the same again changes nothing
     known = await store.runs.approval(RUN.id, "a")
     assert known and [one.person for one in known.decisions] == [BRUNO]
-    await store.runs.ask(replace(approval(), digest="e" * 12))
+    await store.runs.request_approval(replace(approval(), digest="e" * 12))
     anew = await store.runs.approval(RUN.id, "a")
     assert anew and (anew.digest, anew.decisions, anew.state) == ("e" * 12, (), ApprovalState.WAITING)
 
@@ -90,8 +92,8 @@ async def test_what_was_said_about_other_parameters_does_not_count(store: Store)
 async def test_what_waits_is_told_the_oldest_first_each_with_what_was_said(store: Store) -> None:
     later, decided = replace(RUN, id="R-000002"), replace(RUN, id="R-000003")
     for run, at, needed in ((later, 5, 2), (RUN, 1, 3), (decided, 0, 1)):
-        await store.runs.begin(run, run.id)
-        await store.runs.ask(approval(run.id, needed, NOW + timedelta(minutes=at)))
+        await store.runs.start(run, run.id)
+        await store.runs.request_approval(approval(run.id, needed, NOW + timedelta(minutes=at)))
     for person in (BRUNO, CARLA):
         await decide(store, person)
     await decide(store, BRUNO, decided)
@@ -103,11 +105,11 @@ async def test_what_waits_is_told_the_oldest_first_each_with_what_was_said(store
 
 
 async def test_a_run_that_goes_on_is_renewed_without_its_runbook(store: Store) -> None:
-    await store.runs.begin(replace(RUN, steps=(*RUN.steps, StepRun("b", "lamp.dim"))), "test")
+    await store.runs.start(replace(RUN, steps=(*RUN.steps, StepRun("b", "lamp.dim"))), "test")
     known = await store.runs.get(RUN.id)
     await store.runs.set_step(RUN.id, "b", state=StepState.DONE, result={"after": 1})
     await store.runs.cancel(RUN.id, Person(BRUNO, "Bruno Díaz"), "c")
-    now = await store.runs.renewed(known)
+    now = await store.runs.refresh(known)
     assert now == await store.runs.get(RUN.id) != known
     assert (now.step("b").result, now.cancel_by and now.cancel_by.id) == ({"after": 1}, BRUNO)
 
@@ -115,44 +117,41 @@ async def test_a_run_that_goes_on_is_renewed_without_its_runbook(store: Store) -
 async def test_a_step_an_approval_and_an_end_are_told_once_with_what_they_change(store: Store) -> None:
     incident, run = await incident_with(store)
     began = event(incident, "start", Kind.RUN_STARTED)
-    assert [(await store.runs.begin(run, "test", began))[1] for _ in range(2)] == [True, False]
-    await store.runs.ask(approval(needed=1))
+    assert [(await store.runs.start(run, "test", began))[1] for _ in range(2)] == [True, False]
+    await store.runs.request_approval(approval(needed=1))
     await decide(store, BRUNO, run, event(incident, "approval", Kind.RUN_APPROVED))
     for _ in range(2):  # as after a crash before it was recorded as done
         await store.runs.set_step(run.id, "a", event(incident, "a"), state=StepState.DONE)
-        await store.runs.end(run.id, RunState.SUCCEEDED, NOW, told=event(incident, "end", Kind.RUN_ENDED))
+        await store.runs.end(run.id, RunState.SUCCEEDED, NOW, entry=event(incident, "end", Kind.RUN_ENDED))
     told = [Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_ENDED]
     assert (await kinds(store, incident))[-4:] == told
 
 
 async def test_what_cannot_be_told_is_not_so_either(store: Store) -> None:
-    incident, run = await incident_with(store)
-    await store.runs.begin(run, "test")
-
-    def broken(_: Incident) -> None:
-        raise ValueError("no event")
-
-    with pytest.raises(ValueError, match="no event"):
-        await store.runs.set_step(run.id, "a", Told(incident.id, broken, "a"), state=StepState.DONE)  # type: ignore[arg-type]
+    _, run = await incident_with(store)
+    await store.runs.start(run, "test")
+    lost = TimelineEntry("INC-1999-0001", Kind.RUN_CHANGED, {}, BY, NOW, "a")
+    with pytest.raises(NotFound):
+        await store.runs.set_step(run.id, "a", lost, state=StepState.DONE)
     assert (await store.runs.get(run.id)).step("a").state is StepState.PENDING
 
 
 async def test_runs_of_one_incident_begin_at_once_without_waiting_for_each_other_for_ever(store: Store) -> None:
     incident, run = await incident_with(store)
     many = [replace(run, id=f"R-{number:06d}") for number in range(8)]
-    await asyncio.gather(*(store.runs.begin(one, one.id, event(incident, one.id)) for one in many))
+    await asyncio.gather(*(store.runs.start(one, one.id, event(incident, one.id)) for one in many))
     assert (await kinds(store, incident)).count(Kind.RUN_CHANGED) == 8
 
 
 async def test_a_target_is_one_runs_until_it_has_cooled_down(store: Store) -> None:
-    targets, other = store.targets, "R-000002"
-    await store.runs.begin(RUN, "test")
-    assert [await targets.take("lamp/desk", RUN.id, NOW) for _ in range(2)] == [None, None]
-    holder = await targets.take("lamp/desk", other, NOW)
+    targets, other = store.locks, "R-000002"
+    await store.runs.start(RUN, "test")
+    assert [await targets.acquire("lamp/desk", RUN.id, NOW) for _ in range(2)] == [None, None]
+    holder = await targets.acquire("lamp/desk", other, NOW)
     assert holder and (holder.run_id, holder.until) == (RUN.id, None)
     cool = NOW + timedelta(seconds=30)
     await store.runs.end(RUN.id, RunState.SUCCEEDED, NOW, settles=cool)
-    holder = await targets.take("lamp/desk", other, NOW)
+    holder = await targets.acquire("lamp/desk", other, NOW)
     assert holder and holder.until == cool
-    taken = await asyncio.gather(*(targets.take("lamp/desk", one, cool) for one in (other, "R-000003")))
+    taken = await asyncio.gather(*(targets.acquire("lamp/desk", one, cool) for one in (other, "R-000003")))
     assert sum(one is None for one in taken) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo import Stage, staged
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.workflows.lamp import Lamp, registered
 from tests.workflows.measured import JumpingClock
@@ -19,7 +19,7 @@ def lamp() -> Iterator[Lamp]:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, lamp: Lamp) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path, lamp: Lamp) -> AsyncIterator[DemoEnvironment]:
     sandbox = Sandbox(clock=JumpingClock())
-    async with staged(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=None) as made:
+    async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", prometheus_url=None) as made:
         yield made

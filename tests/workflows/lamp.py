@@ -11,15 +11,15 @@ from dbos import DBOS
 
 from bot.actions.context import Context
 from bot.actions.registry import ACTIONS
-from bot.demo import Stage
 from bot.domain.errors import Refused, WrongState
 from bot.domain.people import Person
 from bot.domain.policy import Risk
-from bot.domain.run import Run
+from bot.domain.run import Run, RunRequest
 from bot.domain.runbook import Runbook
 from bot.integrations.effects import effect
 from bot.runbooks import Library
 from bot.services.runs import Runs
+from demo.environment import DemoEnvironment
 from sandbox.slack.state import Message
 
 ANA = Person("U0ANA00001", "Ana Torres")
@@ -70,7 +70,7 @@ def registered() -> Iterator[Lamp]:
         async def dim(ctx: Context, to: int) -> Dimmed:
             """Set the lamp."""
             now = LAMP["it"].value
-            before = ctx.foreseen.get("before", now) if now == to else now
+            before = ctx.planned.get("before", now) if now == to else now
             if now != to:
                 await LAMP["it"].set(to, now)
             return Dimmed(before, to)
@@ -89,9 +89,9 @@ def registered() -> Iterator[Lamp]:
     ACTIONS._actions.update(known)
 
 
-def runs(stage: Stage, *steps: dict[str, Any], **more: Any) -> Runs:
+def runs(stage: DemoEnvironment, *steps: dict[str, Any], **more: Any) -> Runs:
     book = Runbook.model_validate({"name": "dim", "title": {"es": "Bajar", "en": "Dim"}, "steps": steps, **more})
-    return Runs(stage.bot.parts, Library({"dim": book}), stage.bot.engine.wake)
+    return Runs(stage.bot.deps, Library({"dim": book}))
 
 
 async def until(true: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
@@ -101,25 +101,25 @@ async def until(true: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
     return found
 
 
-async def ended(stage: Stage, run: Run) -> Run:
+async def ended(stage: DemoEnvironment, run: Run) -> Run:
     async def look() -> Run | None:
-        now = await stage.bot.parts.store.runs.get(run.id)
+        now = await stage.bot.deps.store.runs.get(run.id)
         return now if now.state.ended else None
 
     found: Run = await until(look)
     return found
 
 
-async def asked(stage: Stage, run: Run, step: str = "a") -> str:
+async def asked(stage: DemoEnvironment, run: Run, step: str = "a") -> str:
     async def look() -> str | None:
-        known = await stage.bot.parts.store.runs.approval(run.id, step)
+        known = await stage.bot.deps.store.runs.approval(run.id, step)
         return known.digest if known else None
 
     return str(await until(look))
 
 
-async def begin(made: Runs, by: Person = ANA, cause: str = "c", **more: Any) -> Run:
-    return await made.start("dim", {}, by=by, cause=cause, channel="#tamv-incidents", **more)
+async def begin(made: Runs, by: Person = ANA, idempotency_key: str = "c", **more: Any) -> Run:
+    return await made.start("dim", {}, RunRequest(by, idempotency_key, channel="#tamv-incidents", **more))
 
 
 async def over(workflow_id: str) -> None:
@@ -132,25 +132,25 @@ async def over(workflow_id: str) -> None:
     await until(look)
 
 
-def message(stage: Stage, run: Run) -> str:
+def message(stage: DemoEnvironment, run: Run) -> str:
     """What the run's message in Slack says now."""
     shown = _shown(stage, run)
     return shown.all_text() if shown else ""
 
 
-def buttons(stage: Stage, run: Run) -> set[str]:
+def buttons(stage: DemoEnvironment, run: Run) -> set[str]:
     """What may be pressed below the run's message."""
     shown = _shown(stage, run)
     return {element["action_id"] for _, element in shown.elements()} if shown else set()
 
 
-def _shown(stage: Stage, run: Run) -> Message | None:
+def _shown(stage: DemoEnvironment, run: Run) -> Message | None:
     there = [one for channel in stage.sandbox.slack.channels.values() for one in channel.messages.values()]
     key = f"{run.id}/progress"
     return next((one for one in there if (one.metadata or {}).get("event_payload", {}).get("key") == key), None)
 
 
-async def says(stage: Stage, run: Run, *words: str) -> str:
+async def says(stage: DemoEnvironment, run: Run, *words: str) -> str:
     """Wait until the run's message holds all of these words."""
 
     def said() -> str | None:

@@ -10,21 +10,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bot.domain.incident import Incident, Severity
+from bot.deps import Deps
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.integrations.on_call import OnCallList
+from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
-from bot.messages.words import load_words
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.services.snapshots import Snapshots
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import TeamFile, load_team
-from bot.workflows.engine import Engine, Workflow
-from bot.workflows.snapshot import complete_snapshot, snapshot
+from bot.workflows.engine.durable import Workflow
+from bot.workflows.engine.engine import Engine
+from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
@@ -42,7 +43,7 @@ class JumpingClock(Clock):
         self._world += timedelta(seconds=seconds)
 
 
-async def follow(parts: Parts, incident_id: str, seq: int) -> None:
+async def follow(deps: Deps, incident_id: str, seq: int) -> None:
     """Nothing follows here from the events of the timeline."""
 
 
@@ -51,7 +52,7 @@ WORKFLOWS: dict[str, Workflow] = {"follow": follow, "snapshot": snapshot, "compl
 
 @dataclass
 class Here:
-    parts: Parts
+    deps: Deps
     engine: Engine
     sandbox: Sandbox
     incident: Incident
@@ -65,11 +66,11 @@ class Here:
 
     async def owe(self, moment: str) -> None:
         id = f"{self.incident.id}/snapshot/{moment}"
-        await self.parts.store.outbox.owe_once(id, "snapshot", [self.incident.id, moment])
-        self.engine.wake()
+        await self.deps.store.outbox.enqueue_once(id, "snapshot", [self.incident.id, moment])
+        self.engine.notify()
 
     async def events(self) -> list[TimelineEvent]:
-        timeline = await self.parts.store.incidents.timeline(self.incident.id)
+        timeline = await self.deps.store.incidents.timeline(self.incident.id)
         return [one for one in timeline if one.kind is Kind.SNAPSHOT_TAKEN]
 
     async def taken(self, count: int = 1) -> list[TimelineEvent]:
@@ -118,34 +119,31 @@ async def place(
         token = sandbox.slack.credentials.bot_token
         async with Slack(token, f"{address}/slack/api/", timeout=3) as slack:
             opened = (await slack.call("conversations.create", name="inc-2026-0001"))["channel"]["id"]
-            parts = Parts(
+            deps = Deps(
                 clock=clock,
                 team=team,
                 store=store,
-                words_by_locale=load_words(),
+                words_by_locale=load_translations(),
                 locale="es",
                 incident_channel="#tamv-incidents",
                 slack=slack,
-                on_call=OnCallList(None, clock),
+                on_call=OnCallCache(None, clock),
                 prometheus=Prometheus(f"{address}/prometheus", timeout=1) if prometheus else None,
             )
             now = clock.now()
+            began = now - timedelta(minutes=15)
+            slow = Declaration("Render lento", Severity.SEV2, by=ANA, at=now, service="xr-engine", detected=began)
             incident, _ = await store.incidents.declare(
-                lambda id: Incident.declare(
-                    id, "Render lento", Severity.SEV2, by=ANA, at=now, service="xr-engine",
-                    detected=now - timedelta(minutes=15),
-                ),
-                now,
-                origin="test",
-            )  # fmt: skip
+                lambda id: Incident.declare(id, slow), now, idempotency_key="test"
+            )
             if channel:
                 incident, _ = await store.incidents.change(
                     incident.id, lambda known: known.opened_in(opened, "inc-2026-0001", by=BOT, at=now)
                 )
-            engine = Engine(parts, WORKFLOWS, url)
+            engine = Engine(deps, WORKFLOWS, url)
             await engine.start()
             try:
-                yield Here(parts, engine, sandbox, incident, Snapshots(parts, engine.wake))
+                yield Here(deps, engine, sandbox, incident, Snapshots(deps))
             finally:
                 await engine.stop()
                 await store.database.close()

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
+from bot.deps import Deps
 from bot.domain.errors import Refused, Unavailable
-from bot.integrations.on_call import OnCallList
+from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
-from bot.messages.words import load_words
-from bot.parts import Parts
+from bot.messages.translations import load_translations
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
-from bot.workflows.engine import Engine, Workflow, sleep_until, start, step
+from bot.workflows.engine.durable import Workflow, durable_step, sleep_until, start
+from bot.workflows.engine.engine import Engine
 from sandbox.clock import Clock
 from tests.real.parts import require
 from tests.real.postgresql import postgresql
@@ -30,24 +31,24 @@ START = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 
 
 @contextlib.asynccontextmanager
-async def engine(url: str, workflows: Mapping[str, Workflow], clock: Clock | None = None) -> AsyncIterator[Parts]:
+async def engine(url: str, workflows: Mapping[str, Workflow], clock: Clock | None = None) -> AsyncIterator[Deps]:
     """An engine that runs these workflows until the block ends; on the same database it goes on where one stopped."""
     upgrade(url)
     clock, database = clock or Clock(START), Database(url)
-    parts = Parts(
+    deps = Deps(
         clock=clock,
         team=TEAM,
         store=Store(database, "test"),
-        words_by_locale=load_words(),
+        words_by_locale=load_translations(),
         locale="es",
         incident_channel="#tamv-incidents",
         slack=Slack("xoxb-none"),
-        on_call=OnCallList(None, clock),
+        on_call=OnCallCache(None, clock),
     )
-    running = Engine(parts, workflows, url)
+    running = Engine(deps, workflows, url)
     await running.start()
     try:
-        yield parts
+        yield deps
     finally:
         await running.stop()
         await database.close()
@@ -91,12 +92,12 @@ async def test_a_step_is_tried_again_while_its_remote_is_away(database_url: str,
             raise Unavailable("slack_unreachable", method="chat.postMessage", retry_after=0.01)
         return "there"
 
-    async def workflow(parts: Parts) -> None:
-        outcome = await step("tell", away_twice)
+    async def workflow(deps: Deps) -> None:
+        outcome = await durable_step("tell", away_twice)
         record.add((outcome.ok, outcome.value))
 
-    async with engine(database_url, {"workflow": workflow}) as parts:
-        await parts.store.outbox.owe_once("one", "workflow", [])
+    async with engine(database_url, {"workflow": workflow}) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: (True, "there") in done)
     assert record.done == ["tried", "tried", "tried", (True, "there")]
 
@@ -104,15 +105,15 @@ async def test_a_step_is_tried_again_while_its_remote_is_away(database_url: str,
 async def test_a_database_that_is_away_between_two_steps_loses_no_workflow(database_url: str, record: Record) -> None:
     """What a workflow reads between its steps may not be there either: it begins anew, and nothing is done twice."""
 
-    async def workflow(parts: Parts) -> None:
-        await step("before", does(record, "before"))
+    async def workflow(deps: Deps) -> None:
+        await durable_step("before", does(record, "before"))
         record.add("read")
         if record.done.count("read") < 3:
             raise Unavailable("database_unavailable", why="OperationalError")
-        await step("after", does(record, "after"))
+        await durable_step("after", does(record, "after"))
 
-    async with engine(database_url, {"workflow": workflow}) as parts:
-        await parts.store.outbox.owe_once("one", "workflow", [])
+    async with engine(database_url, {"workflow": workflow}) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: "after" in done)
     assert record.done == ["before", "read", "read", "read", "after"]
 
@@ -128,13 +129,13 @@ async def test_patience_ends_and_what_is_refused_is_not_tried_again(database_url
     async def breaks() -> None:
         raise KeyError("surprise")
 
-    async def workflow(parts: Parts) -> None:
+    async def workflow(deps: Deps) -> None:
         for name, do in (("away", away), ("refuses", refuses), ("breaks", breaks)):
-            outcome = await step(name, do, timedelta(seconds=0.05))
+            outcome = await durable_step(name, do, timedelta(seconds=0.05))
             record.add((name, outcome.error, outcome.facts.get("error")))
 
-    async with engine(database_url, {"workflow": workflow}) as parts:
-        await parts.store.outbox.owe_once("one", "workflow", [])
+    async with engine(database_url, {"workflow": workflow}) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: len(done) == 4)
     assert record.done == [
         ("away", "slack_unreachable", None),
@@ -156,14 +157,14 @@ async def test_what_is_done_is_not_done_again_after_a_stop(database_url: str, re
         if record.done.count("began") == 1:
             await asyncio.Event().wait()
 
-    async def workflow(parts: Parts, given: dict[str, Any]) -> None:
-        value = await step("value", does(record, "valued", {"ñ": [1, None, 2.5]}))
-        refused = await step("refused", refuses)
-        await step("waits", waits)
+    async def workflow(deps: Deps, given: dict[str, Any]) -> None:
+        value = await durable_step("value", does(record, "valued", {"ñ": [1, None, 2.5]}))
+        refused = await durable_step("refused", refuses)
+        await durable_step("waits", waits)
         record.add((value.value, refused.error, dict(refused.facts), given))
 
-    async with engine(database_url, {"workflow": workflow}) as parts:
-        await parts.store.outbox.owe_once("one", "workflow", [{"incident": "INC-2026-0001"}])
+    async with engine(database_url, {"workflow": workflow}) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [{"incident": "INC-2026-0001"}])
         await record.until(lambda done: "began" in done)
     async with engine(database_url, {"workflow": workflow}):
         await record.until(lambda done: isinstance(done[-1], tuple))
@@ -180,14 +181,14 @@ async def test_a_deadline_is_kept_over_a_stop(database_url: str, record: Record)
     """Ten minutes of a clock that runs fast; the stop in the middle neither starts them anew nor ends them."""
     clock = Clock(START, speed=120)
 
-    async def workflow(parts: Parts) -> None:
-        begun = await step("begin", does(record, "begun", START.isoformat()))
-        await sleep_until(parts, datetime.fromisoformat(begun.value) + timedelta(minutes=10))
-        await step("remind", does(record, "reminded"))
+    async def workflow(deps: Deps) -> None:
+        begun = await durable_step("begin", does(record, "begun", START.isoformat()))
+        await sleep_until(deps, datetime.fromisoformat(begun.value) + timedelta(minutes=10))
+        await durable_step("remind", does(record, "reminded"))
         record.add(clock.now() - START)
 
-    async with engine(database_url, {"workflow": workflow}, clock) as parts:
-        await parts.store.outbox.owe_once("one", "workflow", [])
+    async with engine(database_url, {"workflow": workflow}, clock) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: "begun" in done)
     assert "reminded" not in record.done
     async with engine(database_url, {"workflow": workflow}, clock):
@@ -207,17 +208,17 @@ async def test_a_wait_that_is_over_is_gone_through_again_after_a_stop(database_u
         if record.done.count("began") == 1:
             await asyncio.Event().wait()
 
-    async def workflow(parts: Parts) -> None:
+    async def workflow(deps: Deps) -> None:
         async def in_a_minute() -> str:
             return (clock.now() + timedelta(minutes=1)).isoformat()
 
-        until = await step("until when", in_a_minute)
-        await sleep_until(parts, datetime.fromisoformat(until.value))
-        await step("waits", waits)
-        await step("last", does(record, "last"))
+        until = await durable_step("until when", in_a_minute)
+        await sleep_until(deps, datetime.fromisoformat(until.value))
+        await durable_step("waits", waits)
+        await durable_step("last", does(record, "last"))
 
-    async with engine(database_url, {"workflow": workflow}, clock) as parts:
-        await parts.store.outbox.owe_once("one", "workflow", [])
+    async with engine(database_url, {"workflow": workflow}, clock) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: "began" in done)
     async with engine(database_url, {"workflow": workflow}, clock):
         await record.until(lambda done: "last" in done)
@@ -225,35 +226,35 @@ async def test_a_wait_that_is_over_is_gone_through_again_after_a_stop(database_u
 
 
 async def test_what_is_owed_or_started_twice_runs_once(database_url: str, record: Record) -> None:
-    async def child(parts: Parts, name: str) -> None:
-        await step("child", does(record, f"child {name}"))
+    async def child(deps: Deps, name: str) -> None:
+        await durable_step("child", does(record, f"child {name}"))
 
-    async def workflow(parts: Parts) -> None:
+    async def workflow(deps: Deps) -> None:
         for name in ("a", "a", "b"):
             await start("child", f"child/{name}", name)
-        await step("last", does(record, "last"))
+        await durable_step("last", does(record, "last"))
 
-    async with engine(database_url, {"workflow": workflow, "child": child}) as parts:
+    async with engine(database_url, {"workflow": workflow, "child": child}) as deps:
         for _ in range(3):
-            await parts.store.outbox.owe_once("one", "workflow", [])
+            await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: len(done) == 3)
-        await parts.store.outbox.owe_once("one", "workflow", [])
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
 
         async with asyncio.timeout(10):
-            while await parts.store.outbox.owed():  # noqa: ASYNC110 - the engine looks by itself
+            while await deps.store.outbox.pending():  # noqa: ASYNC110 - the engine looks by itself
                 await asyncio.sleep(0.02)
     assert sorted(record.done) == ["child a", "child b", "last"]
 
 
 async def test_a_workflow_of_a_newer_version_stays_owed_and_holds_up_nothing(database_url: str, record: Record) -> None:
-    async def workflow(parts: Parts) -> None:
-        await step("known", does(record, "known"))
+    async def workflow(deps: Deps) -> None:
+        await durable_step("known", does(record, "known"))
 
-    async with engine(database_url, {"workflow": workflow}) as parts:
-        await parts.store.outbox.owe_once("new", "of_a_newer_version", [])
-        await parts.store.outbox.owe_once("one", "workflow", [])
+    async with engine(database_url, {"workflow": workflow}) as deps:
+        await deps.store.outbox.enqueue_once("new", "of_a_newer_version", [])
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
         await record.until(lambda done: "known" in done)
-        assert [work.workflow for work in await parts.store.outbox.owed()][:1] == ["of_a_newer_version"]
+        assert [work.workflow for work in await deps.store.outbox.pending()][:1] == ["of_a_newer_version"]
     newer = {"workflow": workflow, "of_a_newer_version": workflow}
     async with engine(database_url, newer):
         await record.until(lambda done: done == ["known", "known"])
@@ -271,12 +272,12 @@ async def test_what_cannot_be_recorded_any_more_keeps_no_process_alive(
         record.add("begun")
         await gone.wait()
 
-    async def workflow(parts: Parts) -> None:
-        await step("it", until_it_is_gone)
+    async def workflow(deps: Deps) -> None:
+        await durable_step("it", until_it_is_gone)
 
     with postgresql() as server:
-        async with engine(server.new_database(), {"workflow": workflow}) as parts:
-            await parts.store.outbox.owe_once("one", "workflow", [])
+        async with engine(server.new_database(), {"workflow": workflow}) as deps:
+            await deps.store.outbox.enqueue_once("one", "workflow", [])
             await record.until(lambda done: "begun" in done)
             logging.getLogger("dbos").addHandler(caplog.handler)
             await asyncio.to_thread(server.stop)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,26 +15,27 @@ from typing import Any, Literal
 import pytest
 
 from bot.clock import WallClock
+from bot.deps import Deps
 from bot.domain.errors import Refused, Unavailable
-from bot.domain.followup import FollowUp, FollowUpState
-from bot.domain.incident import Incident, Severity
+from bot.domain.followup import FollowUp, FollowUpDraft, FollowUpState
+from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.integrations.github import GitHub
-from bot.integrations.on_call import OnCallList
+from bot.integrations.github.github import GitHub, IssueDraft
+from bot.integrations.pagerduty import OnCallCache
 from bot.integrations.slack import Slack
-from bot.messages.words import load_words
-from bot.parts import Parts
-from bot.services.followups import FollowUps
+from bot.messages.translations import load_translations
+from bot.services.followups import FollowUpRequest, FollowUps
 from bot.services.reports import Reports
 from bot.store.database import Database
 from bot.store.documents import Document
 from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.team import load_team
-from bot.workflows.engine import Engine, Workflow, start
-from bot.workflows.followups import file_followup, remind_followups
-from bot.workflows.report import write_report
+from bot.workflows.engine.durable import Workflow, start
+from bot.workflows.engine.engine import Engine
+from bot.workflows.reports.followups import file_followup, remind_followups
+from bot.workflows.reports.report import write_report
 from sandbox.github.state import TOKEN
 from sandbox.server import Sandbox
 from tests.domain.story import after, snapshot
@@ -45,9 +46,9 @@ ANA = Person("U0ANA00001", "Ana Torres")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-async def follow(parts: Parts, incident_id: str, seq: int) -> None:
+async def follow(deps: Deps, incident_id: str, seq: int) -> None:
     """What follows from an event, as far as it is looked at here."""
-    event = await parts.store.incidents.event(incident_id, seq)
+    event = await deps.store.incidents.event(incident_id, seq)
     if event.kind is Kind.FOLLOWUP_OPENED and event.facts["due"]:
         await start("file_followup", f"{event.facts['followup']}/file", event.facts["followup"])
 
@@ -76,12 +77,13 @@ class Tracker:
     async def codeowners(self) -> str | None:
         return self.file
 
-    async def create_issue(self, key: str, title: str, body: str, *, assignees: list[str], **facts: Any) -> Issue:
+    async def create_issue(self, key: str, draft: IssueDraft, *, since: datetime | None = None) -> Issue:
         self.tries += 1
         if self.troubles:
             raise self.troubles.pop(0)
-        facts |= {"title": title, "body": body}
-        known = self.made.setdefault(key, facts | {"assignees": [one for one in assignees if one in self.assignable]})
+        facts = asdict(draft)
+        assigned = [login for login in draft.assignees if login in self.assignable]
+        known = self.made.setdefault(key, facts | {"assignees": assigned})
         number = list(self.made).index(key) + 41
         url = f"https://github.com/tamv/tamv-platform/issues/{number}"
         return Issue(number, url, tuple(known["assignees"]))
@@ -89,7 +91,7 @@ class Tracker:
 
 @dataclass
 class Here:
-    parts: Parts
+    deps: Deps
     engine: Engine
     sandbox: Sandbox
     incident: Incident
@@ -106,10 +108,13 @@ class Here:
         return found
 
     async def events(self, kind: Kind) -> list[TimelineEvent]:
-        return [one for one in await self.parts.store.incidents.timeline(self.incident.id) if one.kind is kind]
+        return [one for one in await self.deps.store.incidents.timeline(self.incident.id) if one.kind is kind]
 
     async def followup(self, state: FollowUpState) -> FollowUp | None:
-        return next((one for one in await self.parts.store.followups.of(self.incident.id) if one.state is state), None)
+        return next(
+            (one for one in await self.deps.store.followups.list_by_incident(self.incident.id) if one.state is state),
+            None,
+        )
 
     def said(self) -> list[str]:
         return [str(message.blocks) for message in self.sandbox.slack.channels[self.channel].messages.values()]
@@ -135,37 +140,39 @@ async def place(
             tracker: Any = github
             if github == "sandbox":
                 tracker = GitHub(TOKEN, "tamv/tamv-platform", f"{address}/github/api", seconds_between_writes=0)
-            parts = Parts(
+            deps = Deps(
                 clock=clock,
                 team=load_team(ROOT / "config/tamv.yaml"),
                 store=store,
-                words_by_locale=load_words(),
+                words_by_locale=load_translations(),
                 locale="es",
                 incident_channel="#tamv-incidents",
                 slack=slack,
-                on_call=OnCallList(None, clock),
+                on_call=OnCallCache(None, clock),
                 github=tracker,
                 prometheus=prometheus,
             )
             incident, _ = await store.incidents.declare(
-                lambda id: Incident.declare(id, "Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine"),
+                lambda id: Incident.declare(
+                    id, Declaration("Render lento", Severity.SEV2, by=ANA, at=NOW, service="xr-engine")
+                ),
                 NOW,
-                origin="test",
+                idempotency_key="test",
             )
             incident, _ = await store.incidents.change(
                 incident.id, lambda now: now.opened_in(channel, "inc-2026-0001", by=BOT, at=NOW)
             )
-            engine = Engine(parts, WORKFLOWS, url)
+            engine = Engine(deps, WORKFLOWS, url)
             await engine.start()
             try:
-                yield Here(parts, engine, sandbox, incident)
+                yield Here(deps, engine, sandbox, incident)
             finally:
                 await engine.stop()
                 await store.database.close()
 
 
-async def report_written(here: Here, cause: str, times: int) -> None:
-    await Reports(here.parts, here.engine.wake).request(here.incident.id, cause=cause)
+async def report_written(here: Here, idempotency_key: str, times: int) -> None:
+    await Reports(here.deps).enqueue(here.incident.id, idempotency_key=idempotency_key)
     await here.until(lambda: _count(here, times))
 
 
@@ -176,38 +183,38 @@ async def _count(here: Here, times: int) -> bool:
 async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         await report_written(here, "c1", 1)
-        document = await here.parts.store.documents.read(here.incident.id, f"{here.incident.id}.md")
+        document = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.md")
         assert document and document.content.decode().startswith(f"# {here.incident.id} · Render lento")
-        page = await here.parts.store.documents.read(here.incident.id, f"{here.incident.id}.html")
+        page = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.html")
         assert page and b'<html lang="es">' in page.content
         assert here.shared() == [[f"{here.incident.id}.md", f"{here.incident.id}.html"]]
         assert sum("Informe de INC" in text for text in here.said()) == 1
         # asked for twice by one delivery, and once more with nothing new to tell
-        reports = Reports(here.parts, here.engine.wake)
-        await reports.request(here.incident.id, cause="c2")
-        await reports.request(here.incident.id, cause="c2")
-        change = here.parts.store.incidents.change
+        reports = Reports(here.deps)
+        await reports.enqueue(here.incident.id, idempotency_key="c2")
+        await reports.enqueue(here.incident.id, idempotency_key="c2")
+        change = here.deps.store.incidents.change
         await change(here.incident.id, lambda now: now.note("Más", by=ANA, at=NOW))
         await report_written(here, "c3", 2)
         assert len(here.shared()) == 2
         assert sum("Informe de INC" in text for text in here.said()) == 1
         written = await reports.render(here.incident.id.lower())
-        newest = await here.parts.store.documents.read(here.incident.id, f"{here.incident.id}.md")
+        newest = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.md")
         assert newest and written.markdown == newest.content.decode()
 
 
 async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
-        store, id = here.parts.store, here.incident.id
+        store, id = here.deps.store, here.incident.id
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
-            await store.snapshots.keep(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
+            await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
             chart = Document(f"charts/{moment}-latency_p95.png", "image/png", moment.encode(), NOW)
             await store.documents.write(id, chart)
             facts = {"snapshot": f"{id}/snapshot/{moment}", "title": "Render 4D"}
             await store.incidents.change(
-                id, partial(Incident.happened, kind=Kind.SNAPSHOT_TAKEN, facts=facts, by=BOT, at=NOW)
+                id, partial(Incident.with_event, kind=Kind.SNAPSHOT_TAKEN, facts=facts, by=BOT, at=NOW)
             )
-        written = await Reports(here.parts, here.engine.wake).render(id)
+        written = await Reports(here.deps).render(id)
         assert "| Latencia p95 | \\> 500 ms | 180 ms | 812 ms 🔴 | 812 ms | 190 ms ✅ | mejor |" in written.markdown
         assert "(charts/resolved-latency_p95.png)" in written.markdown
         assert "charts/declared" not in written.markdown  # the last one's window holds all of it
@@ -216,15 +223,15 @@ async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
 
 async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
     async with place(tmp_path, prometheus=object()) as here:
-        store, id = here.parts.store, here.incident.id
+        store, id = here.deps.store, here.incident.id
         for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
-            await store.snapshots.keep(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
+            await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
         await store.incidents.change(id, lambda now: now.resolve(by=ANA, at=NOW))
-        await Reports(here.parts, here.engine.wake).request(id, cause="resolved")
+        await Reports(here.deps).enqueue(id, idempotency_key="resolved")
         await asyncio.sleep(0.5)  # the snapshot takes its time
         assert await store.documents.names(id) == []
         facts = {"snapshot": f"{id}/snapshot/resolved", "title": "Render 4D"}
-        await store.incidents.change(id, lambda now: now.happened(Kind.SNAPSHOT_TAKEN, facts, by=BOT, at=NOW))
+        await store.incidents.change(id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=BOT, at=NOW))
         await here.until(lambda: _count(here, 1))
         document = await store.documents.read(id, f"{id}.md")
         assert document and "190 ms ✅" in document.content.decode()
@@ -232,10 +239,10 @@ async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
 
 async def test_reminders_are_sent_once_and_name_what_has_no_issue(tmp_path: Path) -> None:
     async with place(tmp_path, None) as here:
-        late = replace(here.parts, clock=StillClock(datetime.now(UTC) + timedelta(days=15)))
+        late = replace(here.deps, clock=StillClock(datetime.now(UTC) + timedelta(days=15)))
         await _open(here, "Alertar de la memoria", owner="SRETeam")
         await here.until(lambda: _said(here, "GitHub no está configurado"))
-        (followup,) = await here.parts.store.followups.of(here.incident.id)
+        (followup,) = await here.deps.store.followups.list_by_incident(here.incident.id)
         for _ in range(2):
             assert await remind_followups(late, here.incident.id) == [{"followup": followup.id, "number": 3}]
         (text,) = [text for text in here.said() if "sigue sin hacerse" in text]
@@ -257,10 +264,11 @@ async def test_a_follow_up_becomes_an_issue_by_its_owners(tmp_path: Path) -> Non
         done = await here.until(lambda: here.followup(FollowUpState.FILED))
         assert (done.owner, done.number, done.due) == ("DevTeam", 41, done.due)
         (made,) = tracker.made.values()
-        assert made["labels"] == ["incident-followup", "monitoring"]
+        assert made["labels"] == ("incident-followup", "monitoring")
         assert made["assignees"] == ["carla-mendez"]
         assert "@tamv/DevTeam" in made["body"] and "Render lento" in made["body"]
-        assert isinstance(made["milestone_due"], date) and made["milestone_title"].startswith(str(done.due.year))
+        title, due = made["milestone"]
+        assert isinstance(due, date) and title.startswith(str(done.due.year))
         (event,) = await here.events(Kind.FOLLOWUP_FILED)
         assert (event.facts["assignee"], event.facts["number"]) == ("carla-mendez", 41)
 
@@ -269,8 +277,8 @@ async def test_the_issue_in_the_sandboxs_github(tmp_path: Path) -> None:
     async with place(tmp_path, "sandbox") as here:
         await _open(here, "Alertar de la memoria | `x` <!channel>", owner="SRETeam", due="2026-12-31")
         done = await here.until(lambda: here.followup(FollowUpState.FILED))
-        assert here.parts.github
-        issue = await here.parts.github.issue(done.number)
+        assert here.deps.github
+        issue = await here.deps.github.issue(done.number)
         assert (issue.url, issue.assignees, issue.state) == (done.url, ("ana-torres",), "open")
         assert done.url and done.url.endswith(f"/issues/{done.number}")
         await file_again(here, done.id)
@@ -279,8 +287,8 @@ async def test_the_issue_in_the_sandboxs_github(tmp_path: Path) -> None:
 
 async def file_again(here: Here, followup_id: str) -> None:
     """What a reminder does for one without an issue; here it has one already."""
-    await here.parts.store.outbox.owe_once(f"{followup_id}/file/1", "file_followup", [followup_id])
-    here.engine.wake()
+    await here.deps.store.outbox.enqueue_once(f"{followup_id}/file/1", "file_followup", [followup_id])
+    here.engine.notify()
     await report_written(here, "after it", 1)  # owed later, so that one is done when this is
 
 
@@ -305,11 +313,10 @@ async def test_while_github_is_away_the_channel_knows_and_it_is_tried_again(tmp_
     away = Unavailable("unreachable", service="GitHub", what="create", why="HTTP 503", retry_after=0.05)
     tracker = Tracker([away] * 12)
     async with place(tmp_path, tracker) as here:
-        made, _ = await here.parts.store.followups.open(
-            here.incident.id, "Una", owner="SRETeam", due=None, labels=(), by=ANA, at=NOW, cause="c1"
-        )
-        await here.parts.store.outbox.owe_once("test/file", "file_followup", [made.id, 0.2])
-        here.engine.wake()
+        draft = FollowUpDraft("Una", owner="SRETeam")
+        made = await here.deps.store.followups.open(here.incident.id, draft, by=ANA, at=NOW, idempotency_key="c1")
+        await here.deps.store.outbox.enqueue_once("test/file", "file_followup", [made.id, 0.2])
+        here.engine.notify()
         await here.until(lambda: here.followup(FollowUpState.FILED))
         assert await _said(here, "*Una* todavía no está en GitHub")
         assert not tracker.troubles and len(tracker.made) == 1
@@ -337,7 +344,7 @@ async def test_a_path_is_whoever_owns_it(tmp_path: Path) -> None:
 
 
 async def _open(here: Here, title: str, **facts: Any) -> None:
-    await FollowUps(here.parts, here.engine.wake).open(here.incident.id, title, by=ANA, cause=title, **facts)
+    await FollowUps(here.deps).open(here.incident.id, FollowUpRequest(title, **facts), by=ANA, idempotency_key=title)
 
 
 async def _said(here: Here, words: str) -> bool:

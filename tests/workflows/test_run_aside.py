@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from bot.demo import Stage, staged
 from bot.domain.errors import NotAllowed
 from bot.domain.incident import Severity
-from bot.domain.run import ApprovalState, Run, RunState, StepState, following, run_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
 from bot.domain.timeline import Kind
 from bot.runbooks import Library
 from bot.services.runs import Runs
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, EMMA, Lamp, asked, begin, buttons, ended, message, over, runs, says, until
 from tests.workflows.measured import JumpingClock
@@ -23,11 +23,13 @@ DIM = {"id": "a", "uses": "lamp.dim", "with": {"to": 10}}
 NO = {"id": "no", "uses": "flow.check", "with": {"that": False}}
 
 
-async def test_who_waits_for_a_target_says_for_whom_and_then_that_it_settles(stage: Stage, lamp: Lamp) -> None:
+async def test_who_waits_for_a_target_says_for_whom_and_then_that_it_settles(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     lamp.slow.clear()
-    first = await begin(runs(stage, DIM), cause="first")
+    first = await begin(runs(stage, DIM), idempotency_key="first")
     await until(lambda: _true(lamp.done == [10]))
-    second = await begin(runs(stage, {**DIM, "with": {"to": 4}}), by=BRUNO, cause="second")
+    second = await begin(runs(stage, {**DIM, "with": {"to": 4}}), by=BRUNO, idempotency_key="second")
     text = await says(stage, second, "alguien está cambiando desk", first.id)
     assert f"<@{ANA.id}>" in text
     lamp.slow.set()
@@ -42,14 +44,14 @@ async def test_who_waits_for_a_target_says_for_whom_and_then_that_it_settles(sta
     assert "alguien está cambiando" not in await says(stage, second, "✅")
 
 
-async def test_who_waits_for_a_target_can_be_cancelled(stage: Stage, lamp: Lamp) -> None:
+async def test_who_waits_for_a_target_can_be_cancelled(stage: DemoEnvironment, lamp: Lamp) -> None:
     lamp.slow.clear()
-    await begin(runs(stage, DIM), cause="first")
+    await begin(runs(stage, DIM), idempotency_key="first")
     await until(lambda: _true(lamp.done == [10]))
     made = runs(stage, {**DIM, "with": {"to": 4}})
-    second = await begin(made, cause="second")
+    second = await begin(made, idempotency_key="second")
     await says(stage, second, "alguien está cambiando desk")
-    await made.cancel(second.id, by=BRUNO, cause="stop")
+    await made.cancel(second.id, by=BRUNO, idempotency_key="stop")
     assert (await ended(stage, second)).state is RunState.CANCELLED
     lamp.slow.set()
     assert lamp.done == [10]
@@ -61,12 +63,12 @@ async def test_after_a_restart_the_message_says_what_was_in_flight(
 ) -> None:
     sandbox, database = Sandbox(), f"sqlite:///{tmp_path}/bot.db"
     lamp.slow.clear()
-    async with staged(sandbox, database, prometheus_url=None) as stage:
+    async with demo_environment(sandbox, database, prometheus_url=None) as stage:
         run = await begin(runs(stage, DIM))
         await until(lambda: _true(lamp.done == [10]))
     lamp.value = value
     lamp.slow.set()
-    async with staged(sandbox, database, prometheus_url=None) as stage:
+    async with demo_environment(sandbox, database, prometheus_url=None) as stage:
         done = await ended(stage, run)
         text = await says(stage, run, "el bot se reinició en medio de este paso", said, "✅")
     assert "lamp.set" in text
@@ -74,34 +76,36 @@ async def test_after_a_restart_the_message_says_what_was_in_flight(
     assert done.step("a").result == {"before": 3, "after": 10}
 
 
-async def test_a_freeze_and_its_end_are_told_to_everybody_once(stage: Stage, lamp: Lamp) -> None:
+async def test_a_freeze_and_its_end_are_told_to_everybody_once(stage: DemoEnvironment, lamp: Lamp) -> None:
     made = runs(stage, DIM)
     with pytest.raises(NotAllowed):
-        await made.freeze("Emma", by=EMMA, cause="no")
-    await made.freeze("Buen Fin <!channel>", by=ANA, cause="f")
+        await made.freeze("Emma", by=EMMA, idempotency_key="no")
+    await made.freeze("Buen Fin <!channel>", by=ANA, idempotency_key="f")
     await _told(stage, "Congelado", f"<@{ANA.id}>", "Buen Fin &lt;!channel&gt;")
-    await made.thaw(by=BRUNO, cause="t")
+    await made.thaw(by=BRUNO, idempotency_key="t")
     await _told(stage, "Descongelado", f"<@{BRUNO.id}>")
     assert len(_said(stage, "ongelado")) == 2
 
 
-async def test_a_broken_glass_is_told_to_everybody_and_stands_in_the_report(stage: Stage, lamp: Lamp) -> None:
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV1, by=ANA, cause="declared")
+async def test_a_broken_glass_is_told_to_everybody_and_stands_in_the_report(stage: DemoEnvironment, lamp: Lamp) -> None:
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV1, by=ANA, idempotency_key="declared")
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made, incident=incident)
     digest, glass = await asked(stage, run), ApprovalState.BROKEN_GLASS
-    await made.decide(run.id, "a", digest, glass, by=ANA, cause="b", reason="Nadie contesta")
+    await made.decide(StepRef(run.id, "a", digest), glass, by=ANA, idempotency_key="b", reason="Nadie contesta")
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     await _told(stage, "Sin aprobación", f"<@{ANA.id}>", run.id, incident.id, "Nadie contesta", "lamp.set")
     assert "Nadie contesta" in (await stage.bot.reports.render(incident.id)).markdown
 
 
-async def test_who_is_asked_before_the_incidents_channel_opens_sees_the_card_there(stage: Stage, lamp: Lamp) -> None:
+async def test_who_is_asked_before_the_incidents_channel_opens_sees_the_card_there(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     slack = stage.sandbox.slack
     stage.sandbox.faults.add("slack", "slow", "*conversations.create", seconds=1.5)
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, cause="declared")
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, idempotency_key="declared")
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
-    run = await made.start("dim", {}, by=ANA, cause="c", incident=incident)
+    run = await made.start("dim", {}, RunRequest(ANA, "c", incident=incident))
     await asked(stage, run)
     assert run.channel is None and not [one for one in slack.channels.values() if one.name.startswith("inc-")]
 
@@ -113,37 +117,39 @@ async def test_who_is_asked_before_the_incidents_channel_opens_sees_the_card_the
     await slack.wait_for(card, 15)
 
 
-async def test_an_undo_does_not_go_over_somebody_elses_change_and_says_so(stage: Stage, lamp: Lamp) -> None:
+async def test_an_undo_does_not_go_over_somebody_elses_change_and_says_so(stage: DemoEnvironment, lamp: Lamp) -> None:
     made = runs(stage, DIM)
     run = await ended(stage, await begin(made))
     lamp.value = 7
-    await made.undo(run.id, by=BRUNO, cause="u1")
+    await made.undo(run.id, by=BRUNO, idempotency_key="u1")
     await says(stage, run, "no se deshizo: ", "desk")
-    assert (lamp.value, (await stage.bot.parts.store.runs.get(run.id)).step("a").state) == (7, StepState.DONE)
+    assert (lamp.value, (await stage.bot.deps.store.runs.get(run.id)).step("a").state) == (7, StepState.DONE)
     lamp.value = 10
-    await made.undo(run.id, by=BRUNO, cause="u2")  # what was refused can be asked for again
+    await made.undo(run.id, by=BRUNO, idempotency_key="u2")  # what was refused can be asked for again
     await says(stage, run, "↩️")
     assert "no se deshizo" not in message(stage, run)
     assert lamp.value == 3
 
 
-async def test_the_half_done_step_is_undone_on_demand_and_the_timeline_says_by_whom(stage: Stage, lamp: Lamp) -> None:
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, cause="declared")
+async def test_the_half_done_step_is_undone_on_demand_and_the_timeline_says_by_whom(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, idempotency_key="declared")
     lamp.broken = True
     made = runs(stage, DIM, **{"on-failure": "stop"})
     run = await ended(stage, await begin(made, incident=incident))
     assert (run.state, run.step("a").state, lamp.value) == (RunState.FAILED, StepState.FAILED, 10)
-    await made.undo(run.id, by=BRUNO, cause="u")
+    await made.undo(run.id, by=BRUNO, idempotency_key="u")
 
     async def undone() -> Any:
-        timeline = await stage.bot.parts.store.incidents.timeline(incident.id)
+        timeline = await stage.bot.deps.store.incidents.timeline(incident.id)
         return next((event for event in timeline if event.kind is Kind.RUN_UNDONE), None)
 
     assert (await until(undone)).by.id == BRUNO.id
     assert lamp.value == 3
 
 
-async def test_what_a_step_is_to_keep_stays_when_the_run_is_undone(stage: Stage, lamp: Lamp) -> None:
+async def test_what_a_step_is_to_keep_stays_when_the_run_is_undone(stage: DemoEnvironment, lamp: Lamp) -> None:
     copy, after = {**DIM, "id": "copy", "keep": True}, {"id": "b", "uses": "lamp.dim", "with": {"to": 4}}
     done = await ended(stage, await begin(runs(stage, copy, after, NO)))
     assert (done.state, lamp.done, lamp.value) == (RunState.UNDONE, [10, 4, 10], 10)
@@ -154,19 +160,19 @@ async def test_what_a_step_is_to_keep_stays_when_the_run_is_undone(stage: Stage,
     assert "undo_run" not in buttons(stage, done)
 
 
-async def test_a_run_that_only_keeps_offers_no_undo_and_undoes_nothing(stage: Stage, lamp: Lamp) -> None:
+async def test_a_run_that_only_keeps_offers_no_undo_and_undoes_nothing(stage: DemoEnvironment, lamp: Lamp) -> None:
     made = runs(stage, {**DIM, "keep": True})
     run = await ended(stage, await begin(made))
     await over(run.id)
     await says(stage, run, "🔒 se queda al deshacer")
     assert "undo_run" not in buttons(stage, run)
-    await made.undo(run.id, by=BRUNO, cause="u")
+    await made.undo(run.id, by=BRUNO, idempotency_key="u")
     await over("u/undo")
     assert lamp.done == [10]
     assert (await ended(stage, run)).step("a").state is StepState.DONE
 
 
-async def test_a_long_diff_is_a_file_under_the_card_that_keeps_its_buttons(stage: Stage, lamp: Lamp) -> None:
+async def test_a_long_diff_is_a_file_under_the_card_that_keeps_its_buttons(stage: DemoEnvironment, lamp: Lamp) -> None:
     secret = "password=hunter2hunter2"
     lamp.diff = "\n".join([*(f"+ line {number}" for number in range(400)), f"+ {secret}"])
     run = await begin(runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}}))
@@ -183,19 +189,21 @@ async def test_a_long_diff_is_a_file_under_the_card_that_keeps_its_buttons(stage
 
 
 async def test_without_a_channel_of_the_incident_its_run_is_told_in_the_headlines_thread(
-    stage: Stage, lamp: Lamp
+    stage: DemoEnvironment, lamp: Lamp
 ) -> None:
     slack = stage.sandbox.slack
     stage.sandbox.faults.add("slack", "error", "conversations.create", error="restricted_action", times=None)
     lamp.diff = "\n".join(f"+ line {number}" for number in range(400))
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, cause="declared")
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, idempotency_key="declared")
     messages = slack.channel("tamv-incidents").messages.values()
     headline = await slack.wait_for(lambda: next((one for one in messages if incident.id in one.all_text()), None), 15)
     plan = {"sql": ["ALTER TABLE lamps ADD COLUMN colour text"], "step": "add"}
     read = {"id": "read", "uses": "migration.review", "with": plan}
     made = runs(stage, read, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
-    run = await made.start("dim", {}, by=ANA, cause="c", incident=incident)
-    await made.decide(run.id, "a", await asked(stage, run), ApprovalState.APPROVED, by=BRUNO, cause="d")
+    run = await made.start("dim", {}, RunRequest(ANA, "c", incident=incident))
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.APPROVED, by=BRUNO, idempotency_key="d"
+    )
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     await over(run.id)
     progress, card = (next(one for one in messages if sign in one.all_text()) for sign in ("📒", f"{run.id}/a"))
@@ -205,23 +213,27 @@ async def test_without_a_channel_of_the_incident_its_run_is_told_in_the_headline
     assert "✅" in message(stage, run)
 
 
-async def test_what_failed_is_said_in_words(stage: Stage, lamp: Lamp) -> None:
+async def test_what_failed_is_said_in_words(stage: DemoEnvironment, lamp: Lamp) -> None:
     lamp.broken = True
     run = await ended(stage, await begin(runs(stage, DIM, **{"on-failure": "stop"})))
     assert "broken" in await says(stage, run, "no salió: Slack")
 
 
-async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_name(stage: Stage, lamp: Lamp) -> None:
+async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_name(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     """At once: it goes on with the target of the one that failed, without waiting until that has settled."""
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, cause="declared")
-    made = Runs(stage.bot.parts, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}), stage.bot.engine.wake)
-    run = await made.start("dim", {"to": "5"}, by=ANA, cause="c", incident=incident)
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=ANA, idempotency_key="declared")
+    made = Runs(stage.bot.deps, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}))
+    run = await made.start("dim", {"to": "5"}, RunRequest(ANA, "c", incident=incident))
     failed = await ended(stage, run)
     assert (failed.state, failed.step("a").state) == (RunState.FAILED, StepState.DONE)
-    other = run_id(following(run.id))
+    other = run_id(on_failure_key(run.id))
 
     async def begun() -> Run | None:
-        return next((one for one in await stage.bot.parts.store.runs.of(incident.id) if one.id == other), None)
+        return next(
+            (one for one in await stage.bot.deps.store.runs.list_by_incident(incident.id) if one.id == other), None
+        )
 
     followed = await ended(stage, await until(begun))
     assert (followed.runbook, followed.state, followed.by) == ("way-out", RunState.SUCCEEDED, ANA)
@@ -230,16 +242,19 @@ async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_nam
 
 
 @pytest.mark.parametrize("how", ["cancelled", "dry"])
-async def test_nothing_follows_what_a_person_stopped_or_only_looked_at(stage: Stage, lamp: Lamp, how: str) -> None:
-    made = Runs(stage.bot.parts, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}), stage.bot.engine.wake)
+async def test_nothing_follows_what_a_person_stopped_or_only_looked_at(
+    stage: DemoEnvironment, lamp: Lamp, how: str
+) -> None:
+    made = Runs(stage.bot.deps, Library({"dim": _book("dim", "way-out"), "way-out": WAY_OUT}))
     lamp.slow.clear()
-    run = await made.start("dim", {"to": "5"}, by=ANA, cause="c", channel="#tamv-incidents", dry_run=how == "dry")
+    request = RunRequest(ANA, "c", channel="#tamv-incidents", dry_run=how == "dry")
+    run = await made.start("dim", {"to": "5"}, request)
     if how == "cancelled":
         await until(lambda: _true(lamp.done == [5]))
-        await made.cancel(run.id, by=ANA, cause="stop")
+        await made.cancel(run.id, by=ANA, idempotency_key="stop")
     await ended(stage, run)
     lamp.slow.set()
-    assert [one.runbook for one in await stage.bot.parts.store.runs.going_on()] == []
+    assert [one.runbook for one in await stage.bot.deps.store.runs.list_running()] == []
     assert lamp.done == ([5] if how == "cancelled" else [])
 
 
@@ -265,12 +280,12 @@ WAY_OUT = Runbook.model_validate(
 )
 
 
-def _said(stage: Stage, *words: str) -> list[str]:
+def _said(stage: DemoEnvironment, *words: str) -> list[str]:
     messages = stage.sandbox.slack.channel("tamv-incidents").messages.values()
     return [text for one in messages if all(word in (text := one.all_text()) for word in words)]
 
 
-async def _told(stage: Stage, *words: str) -> None:
+async def _told(stage: DemoEnvironment, *words: str) -> None:
     await stage.sandbox.slack.wait_for(lambda: _said(stage, *words) or None, 15)
 
 

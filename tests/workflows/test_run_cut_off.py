@@ -14,11 +14,11 @@ import pytest
 
 from bot.actions.context import Context
 from bot.actions.registry import ACTIONS
-from bot.demo import Stage, staged
 from bot.domain.policy import Risk
 from bot.domain.run import Run, RunState, StepState
 from bot.domain.runbook import Step
-from bot.workflows.filling import OWN_LIMITS, limit
+from bot.workflows.runs.step import WAIT_PARAMETERS, step_timeout
+from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
 
@@ -29,7 +29,9 @@ NOW = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 AT_ONCE = 5.0  # seconds; whoever is not woken looks every 15
 
 
-async def test_a_change_that_hangs_is_cut_off_and_the_half_done_step_is_undone(stage: Stage, lamp: Lamp) -> None:
+async def test_a_change_that_hangs_is_cut_off_and_the_half_done_step_is_undone(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     lamp.slow.clear()
     run = await begin(runs(stage, {**DIM, "timeout": "1s"}))
     cut = await _reached(stage, run, StepState.FAILED)
@@ -40,7 +42,7 @@ async def test_a_change_that_hangs_is_cut_off_and_the_half_done_step_is_undone(s
     assert (done.state, done.step("a").state, lamp.done) == (RunState.UNDONE, StepState.UNDONE, [10, 3])
 
 
-async def test_an_undo_that_hangs_is_cut_off_too_and_said(stage: Stage, lamp: Lamp) -> None:
+async def test_an_undo_that_hangs_is_cut_off_too_and_said(stage: DemoEnvironment, lamp: Lamp) -> None:
     lamp.slow.clear()
     run = await begin(runs(stage, {**DIM, "timeout": "1s"}))
     done = await ended(stage, run)
@@ -48,13 +50,15 @@ async def test_an_undo_that_hangs_is_cut_off_too_and_said(stage: Stage, lamp: La
     await says(stage, run, "no se deshizo: Tenía 1 s")
 
 
-async def test_a_look_that_hangs_fails_and_the_run_goes_on_where_its_runbook_says_so(stage: Stage, lamp: Lamp) -> None:
+async def test_a_look_that_hangs_fails_and_the_run_goes_on_where_its_runbook_says_so(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     wait = {"id": "w", "uses": "flow.wait", "with": {"duration": "1h"}, "timeout": "1s", "continue-on-error": True}
     done = await ended(stage, await begin(runs(stage, wait, DIM)))
     assert (done.state, done.step("w").error, lamp.done) == (RunState.SUCCEEDED, "step_timed_out", [10])
 
 
-async def test_a_fast_clock_leaves_what_is_done_outside_its_time(stage: Stage, lamp: Lamp) -> None:
+async def test_a_fast_clock_leaves_what_is_done_outside_its_time(stage: DemoEnvironment, lamp: Lamp) -> None:
     """A rehearsal for which an hour is a moment: helm and the network take as long as ever."""
     stage.sandbox.clock.speed = 100_000
     lamp.slow.clear()
@@ -78,26 +82,26 @@ async def test_a_fast_clock_leaves_what_is_done_outside_its_time(stage: Stage, l
     ],
 )
 def test_how_long_an_action_may_take(step: dict[str, str], given: dict[str, Any], expected: timedelta) -> None:
-    assert limit(Step.model_validate({"id": "a", "uses": "lamp.dim", **step}), given, NOW) == expected
+    assert step_timeout(Step.model_validate({"id": "a", "uses": "lamp.dim", **step}), given, NOW) == expected
 
 
 def test_who_lets_time_pass_is_told_how_long() -> None:
     """By a word that `limit` knows, or it would be cut off after ten minutes."""
-    waiting = [one for one in ACTIONS.all() if "clock.sleep(" in inspect.getsource(one.perform)]
+    waiting = [one for one in ACTIONS.all() if "clock.sleep(" in inspect.getsource(one.execute)]
     assert {"flow.wait", "flow.window", "prometheus.watch"} <= {one.name for one in waiting}
-    assert not [one.name for one in waiting if not set(OWN_LIMITS) & set(one.parameters.model_fields)]
+    assert not [one.name for one in waiting if not set(WAIT_PARAMETERS) & set(one.parameters.model_fields)]
 
 
 @pytest.mark.parametrize("by", ["a person here", "another replica"])
-async def test_a_freeze_stops_a_change_in_the_middle_at_once(stage: Stage, lamp: Lamp, by: str) -> None:
+async def test_a_freeze_stops_a_change_in_the_middle_at_once(stage: DemoEnvironment, lamp: Lamp, by: str) -> None:
     lamp.slow.clear()
     made = runs(stage, DIM, **STOP)
     run = await begin(made)
     await until(lambda: _true(lamp.done == [10]))
     if by == "another replica":
-        await stage.bot.parts.store.kill_switch.freeze("Buen Fin", ANA, stage.bot.parts.clock.now(), "f")
+        await stage.bot.deps.store.kill_switch.freeze("Buen Fin", ANA, stage.bot.deps.clock.now(), "f")
     else:
-        await made.freeze("Buen Fin", by=ANA, cause="f")
+        await made.freeze("Buen Fin", by=ANA, idempotency_key="f")
     async with asyncio.timeout(AT_ONCE):
         done = await ended(stage, run)
     assert (done.state, done.step("a").error) == (RunState.FAILED, "frozen")
@@ -107,12 +111,12 @@ async def test_a_freeze_stops_a_change_in_the_middle_at_once(stage: Stage, lamp:
     "step", [DIM, {"id": "a", "uses": "flow.wait", "with": {"duration": "1h"}}], ids=["change", "look"]
 )
 async def test_another_replicas_cancellation_stops_a_step_in_the_middle_at_once(
-    stage: Stage, lamp: Lamp, step: dict[str, Any]
+    stage: DemoEnvironment, lamp: Lamp, step: dict[str, Any]
 ) -> None:
     lamp.slow.clear()
     run = await begin(runs(stage, step, **STOP))
     await _reached(stage, run, StepState.PERFORMING)
-    await stage.bot.parts.store.runs.cancel(run.id, BRUNO, "c")
+    await stage.bot.deps.store.runs.cancel(run.id, BRUNO, "c")
     async with asyncio.timeout(AT_ONCE):
         done = await ended(stage, run)
     assert (done.state, done.step("a").state) == (RunState.CANCELLED, StepState.CANCELLED)
@@ -142,23 +146,23 @@ def watch(lamp: Lamp) -> Iterator[Watch]:
 
         es: Mira la lámpara.
         """
-        if ctx.rehearsing:
+        if ctx.dry_run:
             watch.rehearsed += 1
             return Seen(watch.rehearsed)
-        watch.begun.append(ctx.foreseen["number"])
+        watch.begun.append(ctx.planned["number"])
         await watch.go.wait()
-        return Seen(ctx.foreseen["number"])
+        return Seen(ctx.planned["number"])
 
     yield watch  # the lamp forgets its actions
 
 
 async def test_a_look_that_a_restart_cuts_off_keeps_what_its_rehearsal_has_set(tmp_path: Path, watch: Watch) -> None:
     sandbox, database = Sandbox(), f"sqlite:///{tmp_path}/bot.db"
-    async with staged(sandbox, database, prometheus_url=None) as stage:
+    async with demo_environment(sandbox, database, prometheus_url=None) as stage:
         run = await begin(runs(stage, {"id": "a", "uses": "lamp.watch"}))
         await until(lambda: _true(watch.begun))
     watch.go.set()
-    async with staged(sandbox, database, prometheus_url=None) as stage:
+    async with demo_environment(sandbox, database, prometheus_url=None) as stage:
         done = await ended(stage, run)
     assert (done.state, done.step("a").result) == (RunState.SUCCEEDED, {"number": 1})
     assert (watch.rehearsed, watch.begun) == (1, [1, 1])
@@ -182,20 +186,20 @@ async def test_what_a_restart_cuts_off_keeps_its_deadline(
 ) -> None:
     """The bot is away while the hour passes: what it finds afterwards counts, no other hour is waited."""
     sandbox, database = Sandbox(), f"sqlite:///{tmp_path}/bot.db"
-    async with staged(sandbox, database) as stage:
+    async with demo_environment(sandbox, database) as stage:
         run = await begin(runs(stage, {"id": "a", **step}))
         await _reached(stage, run, StepState.PERFORMING)
     sandbox.clock.speed = 10_000
     await sandbox.clock.sleep(timedelta(hours=1).total_seconds())
     sandbox.clock.speed = 1
-    async with staged(sandbox, database) as stage:
+    async with demo_environment(sandbox, database) as stage:
         done = await ended(stage, run)
     assert (done.state, done.step("a").error) == (state, error)
 
 
-async def _reached(stage: Stage, run: Run, state: StepState) -> Run:
+async def _reached(stage: DemoEnvironment, run: Run, state: StepState) -> Run:
     async def look() -> Run | None:
-        known = await stage.bot.parts.store.runs.get(run.id)
+        known = await stage.bot.deps.store.runs.get(run.id)
         return known if known.step("a").state is state else None
 
     found: Run = await until(look)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import BadInput, Off
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Snapshot
 from bot.team import TeamFile
-from bot.workflows.engine import Engine
-from bot.workflows.snapshot import chart_name
+from bot.workflows.engine.engine import Engine
+from bot.workflows.incidents.snapshot import chart_name
 from tests.contract.webapi import needs_contracts, problems
 from tests.workflows.measured import ANA, TEAM, WORKFLOWS, Here, place
 
@@ -45,13 +45,13 @@ async def test_the_table_is_posted_the_charts_stand_behind_it_and_all_is_kept(tm
         assert [figure["query"] for figure in event.facts["figures"]] == list(FIGURES)
         assert {figure["verdict"] for figure in event.facts["figures"]} == {"breach"}
         assert all(figure["change"] for figure in event.facts["figures"])
-        kept = await here.parts.store.snapshots.get(f"{here.incident.id}/snapshot/declared")
+        kept = await here.deps.store.snapshots.get(f"{here.incident.id}/snapshot/declared")
         assert kept is not None
         stored = Snapshot.from_json(kept)
         assert stored.at == here.incident.milestones[Milestone.DECLARED].replace(microsecond=0)
         assert stored.start <= here.incident.milestones[Milestone.DETECTED] - timedelta(minutes=30)
         for query in FIGURES:
-            document = await here.parts.store.documents.read(here.incident.id, chart_name("declared", query))
+            document = await here.deps.store.documents.read(here.incident.id, chart_name("declared", query))
             assert document is not None
             assert document.content in [file.content for file in here.sandbox.slack.files.values()]
 
@@ -69,13 +69,13 @@ async def test_a_snapshot_owed_twice_is_one(tmp_path: Path) -> None:
 
 async def test_after_reopening_a_milestone_has_a_snapshot_of_its_own(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
-        change, now = here.parts.store.incidents.change, here.parts.clock.now
+        change, now = here.deps.store.incidents.change, here.deps.clock.now
         await change(here.incident.id, lambda known: known.resolve(by=ANA, at=now()))
         await here.owe("resolved")
         await here.taken()
         await change(here.incident.id, lambda known: known.reopen("volvió", by=ANA, at=now()))
         await change(here.incident.id, lambda known: known.resolve(by=ANA, at=now()))
-        await here.parts.store.outbox.owe_once("second", "snapshot", [here.incident.id, "resolved"])
+        await here.deps.store.outbox.enqueue_once("second", "snapshot", [here.incident.id, "resolved"])
         first, second = await here.taken(2)
         assert (first.facts["moment"], second.facts["moment"]) == ("resolved", "resolved-2")
         assert all("al resolver" in str(table.blocks) for table in here.tables())
@@ -165,7 +165,7 @@ async def test_without_a_channel_the_figures_are_kept_all_the_same(tmp_path: Pat
 async def test_without_prometheus_nothing_is_said_and_who_asks_is_told(tmp_path: Path) -> None:
     async with place(tmp_path, prometheus=False) as here:
         await here.owe("declared")
-        with pytest.raises(Off) as off:
+        with pytest.raises(NotConfigured) as off:
             await here.snapshots.ask(here.incident, by=ANA)
         assert off.value.key == "prometheus_off"
         await here.until(lambda: _settled(here))
@@ -173,14 +173,14 @@ async def test_without_prometheus_nothing_is_said_and_who_asks_is_told(tmp_path:
 
 
 async def _settled(here: Here) -> bool:
-    return not await here.parts.store.outbox.owed()
+    return not await here.deps.store.outbox.pending()
 
 
 async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         asked = await here.snapshots.ask(here.incident, by=ANA, what="error_rate", window=timedelta(minutes=30))
         for _ in range(2):
-            await here.snapshots.into_channel(here.incident, asked, cause="slack:1")
+            await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:1")
         (event,) = await here.taken()
         (table,) = here.tables()
         assert "Tasa de errores" in str(table.blocks)
@@ -188,7 +188,7 @@ async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path
         assert (event.by.id, event.by.name) == (ANA.id, ANA.name)
         assert event.facts["board"] == "error_rate"
         assert len(here.shared()[0]) == 1
-        await here.snapshots.into_channel(here.incident, asked, cause="slack:2")
+        await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:2")
         await here.taken(2)
         assert len(here.tables()) == 2
 
@@ -196,7 +196,7 @@ async def test_asked_for_in_the_incident_it_comes_into_the_channel_once(tmp_path
 async def test_two_moments_are_compared_in_the_channel(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         asked = await here.snapshots.ask(here.incident, by=ANA, between=("ahora", "-40m"))
-        await here.snapshots.into_channel(here.incident, asked, cause="slack:1")
+        await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:1")
         (event,) = await here.taken()
         (table,) = here.tables()
         assert "🔴 Empeoró" in str(table.blocks)
@@ -224,17 +224,17 @@ async def test_a_window_that_cannot_be_is_refused(tmp_path: Path, window: timede
 
 async def test_elsewhere_the_person_gets_the_table_and_the_charts_in_their_language(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
-        words = here.parts.words_for(EMMA.locale)
+        words = here.deps.words_for(EMMA.locale)
         asked = await here.snapshots.ask(None, by=EMMA, what="xr-engine")
         taken = await here.snapshots.take(asked)
         assert "Latency p95" in here.snapshots.message(taken, words).text
-        said = await here.snapshots.send_charts(taken, EMMA, words, cause="slack:9")
-        assert said == words.part("snapshot", "charts_sent")
+        said = await here.snapshots.send_charts(taken, EMMA, words, idempotency_key="slack:9")
+        assert said == words.render_block("snapshot", "charts_sent")
         direct = next(one for one in here.sandbox.slack.channels.values() if one.im_user == EMMA.id)
         assert [len(names) for names in here.shared(direct.id)] == [4]
         assert all("as asked" in file.title for file in here.sandbox.slack.files.values())
         assert here.tables() == []
-        again = await here.snapshots.send_charts(taken, EMMA, words, cause="slack:9")
+        again = await here.snapshots.send_charts(taken, EMMA, words, idempotency_key="slack:9")
         assert again == said
         assert len(direct.messages) == 2
         assert [len(names) for names in here.shared(direct.id)] == [4]
@@ -245,7 +245,7 @@ async def test_charts_that_cannot_be_sent_are_said_to_be_missing(tmp_path: Path)
         asked = await here.snapshots.ask(None, by=ANA, what="xr-engine")
         taken = await here.snapshots.take(asked)
         here.sandbox.faults.add("slack", "error", "files.*", error="missing_scope", times=None)
-        said = await here.snapshots.send_charts(taken, ANA, here.parts.words, cause="slack:9")
+        said = await here.snapshots.send_charts(taken, ANA, here.deps.words, idempotency_key="slack:9")
         assert said.startswith("Las gráficas no salieron")
         assert "missing_scope" in said
 
@@ -256,7 +256,7 @@ async def test_what_slack_is_sent_is_what_slack_publishes(tmp_path: Path) -> Non
         await here.owe("declared")
         await here.taken()
         asked = await here.snapshots.ask(here.incident, by=ANA, between=("-40m", "now"))
-        await here.snapshots.into_channel(here.incident, asked, cause="slack:1")
+        await here.snapshots.into_channel(here.incident, asked, idempotency_key="slack:1")
         await here.taken(2)
         calls = here.sandbox.slack.calls
         assert {"chat.postMessage", "files.completeUploadExternal"} <= {call.method for call in calls}
@@ -270,7 +270,7 @@ async def test_what_a_restart_cut_off_is_finished_once(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             await hanging.met.wait()
         await here.engine.stop()
-        engine = Engine(here.parts, WORKFLOWS, f"sqlite:///{tmp_path / 'bot.db'}")
+        engine = Engine(here.deps, WORKFLOWS, f"sqlite:///{tmp_path / 'bot.db'}")
         await engine.start()
         try:
             await here.taken()

@@ -8,15 +8,15 @@ from datetime import timedelta
 import pytest
 from dbos import DBOS
 
-from bot.cli.doctor import Examination, State
-from bot.demo import Stage, sandbox_settings, staged
+from bot.cli.doctor import Doctor, State
+from bot.deps import Deps
 from bot.domain.errors import NotFound
 from bot.domain.incident import Severity
 from bot.domain.run import Run, RunState, StepRun, StepState
 from bot.domain.timeline import Kind
-from bot.parts import Parts
 from bot.store.deliveries import Delivery
-from bot.workflows.tidy import tidy
+from bot.workflows.engine.cleanup import cleanup
+from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
@@ -29,12 +29,12 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-async def stage(database_url: str, lamp: Lamp) -> AsyncIterator[Stage]:
-    async with staged(Sandbox(clock=JumpingClock()), database_url, prometheus_url=None, locale="en") as made:
+async def stage(database_url: str, lamp: Lamp) -> AsyncIterator[DemoEnvironment]:
+    async with demo_environment(Sandbox(clock=JumpingClock()), database_url, prometheus_url=None, locale="en") as made:
         yield made
 
 
-def days_pass(stage: Stage, days: int) -> None:
+def days_pass(stage: DemoEnvironment, days: int) -> None:
     clock = stage.sandbox.clock
     assert isinstance(clock, JumpingClock)
     clock.jump(days * DAY)
@@ -47,128 +47,132 @@ async def written_down(run: Run) -> int:
     return len(await DBOS.list_workflow_steps_async(run.id))
 
 
-async def settled(stage: Stage, run: Run) -> None:
+async def settled(stage: DemoEnvironment, run: Run) -> None:
     """It has ended, and so has its workflow, after its last message."""
     assert (await ended(stage, run)).state.ended
     await over(run.id)
 
 
 async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
-    stage: Stage, lamp: Lamp, database_url: str
+    stage: DemoEnvironment, lamp: Lamp, database_url: str
 ) -> None:
-    parts, made = stage.bot.parts, runs(stage, DIM)
-    over = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
-    told = await begin(made, cause="told", incident=over)
+    deps, made = stage.bot.deps, runs(stage, DIM)
+    over = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
+    told = await begin(made, idempotency_key="told", incident=over)
     await settled(stage, told)
     days_pass(stage, 1)  # what it has changed settles
-    alone = await begin(runs(stage, {**DIM, "with": {"to": 5}}), cause="alone")
+    alone = await begin(runs(stage, {**DIM, "with": {"to": 5}}), idempotency_key="alone")
     await settled(stage, alone)
-    await stage.bot.incidents.resolve(over.id, by=ANA, cause="resolved")
-    await until(lambda: _kinds(parts, over.id, Kind.REPORT_WRITTEN))
-    timeline = await parts.store.incidents.timeline(over.id)
+    await stage.bot.incidents.resolve(over.id, by=ANA, idempotency_key="resolved")
+    await until(lambda: _kinds(deps, over.id, Kind.REPORT_WRITTEN))
+    timeline = await deps.store.incidents.timeline(over.id)
     report = await stage.bot.reports.render(over.id)
 
     days_pass(stage, 399)
-    await tidy(parts)
+    await cleanup(deps)
     assert [bool(await written_down(run)) for run in (told, alone)] == [True, True]
-    assert not (await parts.store.runs.get(alone.id)).forgotten
+    assert not (await deps.store.runs.get(alone.id)).forgotten
 
     days_pass(stage, 2)
-    await tidy(parts)
+    await cleanup(deps)
     for run in (told, alone):
-        known = await parts.store.runs.get(run.id)
+        known = await deps.store.runs.get(run.id)
         assert (known.forgotten, known.steps, known.book) == (True, (), {})
         assert (known.state, known.by, known.runbook) == (RunState.SUCCEEDED, ANA, "dim")
         assert await written_down(run) == 0
-    assert await parts.store.incidents.timeline(over.id) == timeline
+    assert await deps.store.incidents.timeline(over.id) == timeline
     assert (await stage.bot.reports.render(over.id)).markdown == report.markdown
     assert lamp.value == 5
     settings = sandbox_settings(stage.url, stage.sandbox, database_url, "en", prometheus_url=None)
-    chains = [one for one in await Examination(parts, settings).findings() if one.subject == "timelines"]
+    chains = [one for one in await Doctor(deps, settings).findings() if one.subject == "timelines"]
     assert [(one.state, "1 timeline" in one.said) for one in chains] == [(State.GOOD, True)]
 
 
-async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stays(stage: Stage, lamp: Lamp) -> None:
-    parts = stage.bot.parts
-    still_open = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
-    of_it = await begin(runs(stage, DIM), cause="of it", incident=still_open)
+async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stays(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    deps = stage.bot.deps
+    still_open = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
+    of_it = await begin(runs(stage, DIM), idempotency_key="of it", incident=still_open)
     await settled(stage, of_it)
     agreed = {"id": "a", "uses": "lamp.break", "with": {"to": 3}, "approval": {"expires": "900d"}}
-    waits = await begin(runs(stage, agreed), cause="waits")
+    waits = await begin(runs(stage, agreed), idempotency_key="waits")
     await asked(stage, waits)
     days_pass(stage, 1)
-    back = await begin(made := runs(stage, {**DIM, "with": {"to": 7}, "timeout": "900d"}), cause="back")
+    back = await begin(made := runs(stage, {**DIM, "with": {"to": 7}, "timeout": "900d"}), idempotency_key="back")
     await settled(stage, back)
     lamp.slow.clear()
-    await made.undo(back.id, by=BRUNO, cause="undo")
+    await made.undo(back.id, by=BRUNO, idempotency_key="undo")
     await until(lambda: _true(lamp.value == 10))
-    goes_on = await begin(runs(stage, {**DIM, "with": {"to": 4}, "timeout": "900d"}), cause="goes on")
+    goes_on = await begin(runs(stage, {**DIM, "with": {"to": 4}, "timeout": "900d"}), idempotency_key="goes on")
     await says(stage, goes_on, "somebody is changing desk")
 
     days_pass(stage, 500)
-    await tidy(parts)
+    await cleanup(deps)
     for run in (of_it, waits, back, goes_on):
-        assert not (await parts.store.runs.get(run.id)).forgotten, run.id
+        assert not (await deps.store.runs.get(run.id)).forgotten, run.id
         assert await written_down(run), run.id
 
     lamp.slow.set()
-    await until(lambda: _undone(parts, back))
-    await until(lambda: _tidied(parts, back))
+    await until(lambda: _undone(deps, back))
+    await until(lambda: _tidied(deps, back))
 
 
-async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(stage: Stage, lamp: Lamp) -> None:
+async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
     made = runs(stage, DIM)
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, cause="declared")
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
     run = await begin(made, incident=incident)
     await settled(stage, run)
-    await stage.bot.incidents.resolve(incident.id, by=ANA, cause="resolved")
+    await stage.bot.incidents.resolve(incident.id, by=ANA, idempotency_key="resolved")
     days_pass(stage, 401)
-    await tidy(stage.bot.parts)
+    await cleanup(stage.bot.deps)
     reply = await Person(stage.sandbox.slack, "emma").run(f"/runbook status {run.id}", "tamv-incidents")
     said = await stage.sandbox.slack.wait_for(lambda: next((one.all_text() for one in reply.messages), None), 15)
     assert run.id in said and "succeeded" in said and f"<@{ANA.id}>" in said
     assert f"the timeline and in the report of {incident.id}" in said
     with pytest.raises(NotFound, match="run_forgotten"):
-        await made.undo(run.id, by=BRUNO, cause="undo")
+        await made.undo(run.id, by=BRUNO, idempotency_key="undo")
     assert lamp.value == 10
 
 
 async def test_the_engine_tidies_by_itself(database_url: str) -> None:
-    async def played(parts: Parts, run_id: str) -> None:
+    async def played(deps: Deps, run_id: str) -> None:
         """The run is over already."""
 
-    async with engine(database_url, {"run": played}, Clock(START, speed=DAY)) as parts:
+    async with engine(database_url, {"run": played}, Clock(START, speed=DAY)) as deps:
         long_ago = START - timedelta(days=500)
         steps = (StepRun("a", "lamp.dim"),)
         run = Run("R-000001", "dim", {"name": "dim"}, {}, "production", ANA, long_ago, steps=steps)
-        await parts.store.runs.begin(run, "test")
-        await parts.store.runs.end(run.id, RunState.SUCCEEDED, long_ago)
-        await parts.store.targets.take("lamp/desk", run.id, long_ago)
-        await parts.store.targets.let_go(run.id, long_ago)
+        await deps.store.runs.start(run, "test")
+        await deps.store.runs.end(run.id, RunState.SUCCEEDED, long_ago)
+        await deps.store.locks.acquire("lamp/desk", run.id, long_ago)
+        await deps.store.locks.release(run.id, long_ago)
         old = Delivery("slack:1", "slack", "{}")
-        await parts.store.deliveries.accept(old, long_ago)
-        await parts.store.deliveries.done(old.key, long_ago)
+        await deps.store.deliveries.accept(old, long_ago)
+        await deps.store.deliveries.mark_done(old.key, long_ago)
 
         async def tidied() -> bool:
-            return (await parts.store.runs.get(run.id)).forgotten
+            return (await deps.store.runs.get(run.id)).forgotten
 
         await until(tidied)
-        assert await parts.store.deliveries.accept(old, START)  # it is as if it had never been here
-        assert await parts.store.targets.take("lamp/desk", "R-000002", long_ago - timedelta(days=1)) is None
+        assert await deps.store.deliveries.accept(old, START)  # it is as if it had never been here
+        assert await deps.store.locks.acquire("lamp/desk", "R-000002", long_ago - timedelta(days=1)) is None
 
 
-async def _kinds(parts: Parts, incident_id: str, kind: Kind) -> bool:
-    return any(event.kind is kind for event in await parts.store.incidents.timeline(incident_id))
+async def _kinds(deps: Deps, incident_id: str, kind: Kind) -> bool:
+    return any(event.kind is kind for event in await deps.store.incidents.timeline(incident_id))
 
 
-async def _undone(parts: Parts, run: Run) -> bool:
-    return (await parts.store.runs.get(run.id)).step("a").state is StepState.UNDONE
+async def _undone(deps: Deps, run: Run) -> bool:
+    return (await deps.store.runs.get(run.id)).step("a").state is StepState.UNDONE
 
 
-async def _tidied(parts: Parts, run: Run) -> bool:
+async def _tidied(deps: Deps, run: Run) -> bool:
     """It is forgotten once the undo's workflow has ended."""
-    await tidy(parts)
-    return (await parts.store.runs.get(run.id)).forgotten
+    await cleanup(deps)
+    return (await deps.store.runs.get(run.id)).forgotten
 
 
 async def _true(value: bool) -> bool:

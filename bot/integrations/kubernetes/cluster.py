@@ -7,14 +7,24 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import yaml
-from kubernetes.aio import client, config
 from pydantic import ValidationError
 
 from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from kubernetes.aio import client as client
+    from kubernetes.aio import config
+    from kubernetes.aio import stream as stream
+    from kubernetes.utils import quantity as quantity
+else:  # these are for the modules beside this one, too
+    client, config = LazyModule("kubernetes.aio.client"), LazyModule("kubernetes.aio.config")
+    stream, quantity = LazyModule("kubernetes.aio.stream"), LazyModule("kubernetes.utils.quantity")
+
 
 SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"
@@ -65,7 +75,7 @@ class Cluster:
         try:
             return await call(*args, _request_timeout=self.timeout, **kwargs)
         except client.exceptions.ApiException as problem:
-            raise _named(what, problem) from problem
+            raise _to_bot_error(what, problem) from problem
         except ValidationError as problem:
             raise Unavailable("nonsense", service=SERVICE, what=what) from problem
         except TimeoutError as problem:
@@ -81,20 +91,20 @@ class Cluster:
 
     def plain(self, thing: Any) -> dict[str, Any]:
         """An object of the API as JSON, as kubectl shows it."""
-        found: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
-        return found
+        content: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
+        return content
 
 
 def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
     """A unified diff of two objects in YAML, without what the server keeps for itself; `{}` is none."""
     old, new = (
-        yaml.safe_dump(told(one), sort_keys=True, allow_unicode=True).splitlines() if one else []
-        for one in (before, after)
+        yaml.safe_dump(strip_server_fields(side), sort_keys=True, allow_unicode=True).splitlines() if side else []
+        for side in (before, after)
     )
     return "\n".join(list(difflib.unified_diff(old, new, lineterm="", n=2))[2:])
 
 
-def told(thing: dict[str, Any]) -> dict[str, Any]:
+def strip_server_fields(thing: dict[str, Any]) -> dict[str, Any]:
     """What somebody has said of an object: without its status, and without what the server keeps for itself."""
     hidden = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
     metadata = {name: value for name, value in thing.get("metadata", {}).items() if name not in hidden}
@@ -102,7 +112,7 @@ def told(thing: dict[str, Any]) -> dict[str, Any]:
     return rest | {"metadata": metadata} if metadata else rest
 
 
-def _named(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:
+def _to_bot_error(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:
     status = int(problem.status or 0)
     try:
         body = json.loads(problem.body or "{}")
@@ -123,7 +133,7 @@ def _why(body: Any, problem: client.exceptions.ApiException) -> str:
     """The API's message; a disruption budget that forbids an eviction says in its cause what it needs."""
     if not isinstance(body, dict):
         return "?"
-    said = str(body.get("message") or problem.reason or f"HTTP {problem.status}")
+    text = str(body.get("message") or problem.reason or f"HTTP {problem.status}")
     causes = (body.get("details") or {}).get("causes") or []
-    budgets = [str(one.get("message")) for one in causes if one.get("reason") == "DisruptionBudget"]
-    return " ".join([said, *budgets])[:300]
+    budgets = [str(cause.get("message")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
+    return " ".join([text, *budgets])[:300]

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes.aio import client
-
 from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, diff
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
 
-LOOK_AGAIN = 1.0  # seconds
+POLL_SECONDS = 1.0  # seconds
 MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
 
 
@@ -38,15 +36,15 @@ class Jobs:
 
     async def of_cron_job(self, cron_job: str, namespace: str, name: str) -> dict[str, Any]:
         """A job of that name as the CronJob would start it, as `kubectl create job --from` makes it."""
-        found = await self._cluster.ask(
+        cron = await self._cluster.ask(
             f"cron job {namespace}/{cron_job}", self._batch.read_namespaced_cron_job, cron_job, namespace
         )
-        template = self._cluster.plain(found.spec.job_template)
+        template = self._cluster.plain(cron.spec.job_template)
         owner = {
             "apiVersion": "batch/v1",
             "kind": "CronJob",
             "name": cron_job,
-            "uid": found.metadata.uid,
+            "uid": cron.metadata.uid,
             "controller": True,
         }
         given = template.get("metadata") or {}
@@ -61,7 +59,7 @@ class Jobs:
     @effect("kubernetes.run_job")
     async def start(self, job: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> str:
         """Start it once: one of that name that is there already is this one."""
-        if await self._is_there(job, namespace):
+        if await self._exists(job, namespace):
             return ""
         made = await self._cluster.ask(
             f"job {namespace}/{job}",
@@ -74,8 +72,8 @@ class Jobs:
         return diff({}, self._cluster.plain(made)) if dry_run else ""
 
     async def state(self, job: str, namespace: str) -> JobState:
-        found = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)
-        status = found.status
+        found_job = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)
+        status = found_job.status
         ended, why = None, ""
         for condition in status.conditions or []:
             if condition.status == "True" and condition.type in ("Complete", "Failed"):
@@ -83,26 +81,26 @@ class Jobs:
                 why = "" if ended else str(condition.message or condition.reason or "")
         return JobState(int(status.active or 0), int(status.succeeded or 0), int(status.failed or 0), ended, why)
 
-    async def ended(self, job: str, namespace: str) -> JobState:
+    async def wait_until_ended(self, job: str, namespace: str) -> JobState:
         """Wait until it has ended, well or not; the caller sets the deadline."""
         while True:
             try:
-                seen = await self.state(job, namespace)
+                job_state = await self.state(job, namespace)
             except Unavailable:
-                seen = None
-            if seen and seen.ended is not None:
-                return seen
-            await asyncio.sleep(LOOK_AGAIN)
+                job_state = None
+            if job_state and job_state.ended is not None:
+                return job_state
+            await asyncio.sleep(POLL_SECONDS)
 
     async def pods(self, job: str, namespace: str) -> list[str]:
         """The pods that it has started, the newest last."""
-        found = await self._cluster.ask(
+        listing = await self._cluster.ask(
             f"pods of job {namespace}/{job}",
             client.CoreV1Api(self._cluster.api).list_namespaced_pod,
             namespace,
             label_selector=f"job-name={job}",
         )
-        pods = sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp)
+        pods = sorted(listing.items, key=lambda pod: pod.metadata.creation_timestamp)
         return [str(pod.metadata.name) for pod in pods]
 
     @effect("kubernetes.delete_job")
@@ -121,7 +119,7 @@ class Jobs:
             return ""
         return f"-  job/{job}"
 
-    async def _is_there(self, job: str, namespace: str) -> bool:
+    async def _exists(self, job: str, namespace: str) -> bool:
         try:
             await self.state(job, namespace)
         except NotFound:

@@ -6,15 +6,12 @@ from types import TracebackType
 from typing import Self
 
 from bot.integrations.kubernetes.cluster import Cluster
-from bot.integrations.kubernetes.deployments import Deployments
-from bot.integrations.kubernetes.descriptions import Descriptions
-from bot.integrations.kubernetes.dumps import Dumps
-from bot.integrations.kubernetes.external_secrets import ExternalSecrets
+from bot.integrations.kubernetes.exec import Dumps, Exec
 from bot.integrations.kubernetes.jobs import Jobs
 from bot.integrations.kubernetes.nodes import Nodes
-from bot.integrations.kubernetes.objects import Objects
-from bot.integrations.kubernetes.pods import Pods
-from bot.integrations.kubernetes.programs import Programs
+from bot.integrations.kubernetes.objects import ExternalSecrets, Objects
+from bot.integrations.kubernetes.pods import Describer, Pods
+from bot.integrations.kubernetes.workloads import Deployments
 
 
 class Kubernetes:
@@ -24,11 +21,11 @@ class Kubernetes:
         self.cluster = Cluster(kubeconfig, timeout)
         self.deployments = Deployments(self.cluster)
         self.pods = Pods(self.cluster)
-        self.descriptions = Descriptions(self.cluster, self.pods)
+        self.descriptions = Describer(self.cluster, self.pods)
         self.nodes = Nodes(self.cluster)
         self.jobs = Jobs(self.cluster)
         self.objects = Objects(self.cluster)
-        self.programs = Programs(self.cluster)
+        self.programs = Exec(self.cluster)
         self.dumps = Dumps(self.programs)
         self.external_secrets = ExternalSecrets(self.cluster)
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from kubernetes.aio import client
-from kubernetes.utils.quantity import parse_quantity
+from bot.integrations.kubernetes.cluster import Cluster, client, quantity
 
-from bot.integrations.kubernetes.cluster import Cluster
+Kind = Literal["pod", "deployment", "job", "node"]
+FIELDS: Mapping[Kind, Sequence[str]] = {
+    "pod": ("spec.nodeName", "spec.serviceAccountName", "status.phase", "status.podIP", "status.startTime"),
+    "deployment": (
+        "spec.replicas",
+        "status.updatedReplicas",
+        "status.availableReplicas",
+        "status.unavailableReplicas",
+        "spec.strategy.type",
+    ),
+    "job": ("status.active", "status.succeeded", "status.failed", "status.startTime", "status.completionTime"),
+    "node": ("spec.unschedulable", "status.nodeInfo.kubeletVersion", "status.capacity.cpu", "status.capacity.memory"),
+}
+NEWEST = 20  # events
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class ClusterEvent:
     """An event of the cluster."""
 
     at: datetime | None
@@ -56,32 +68,32 @@ class Pods:
         return client.CoreV1Api(self._cluster.api)
 
     async def list(self, namespace: str, selector: str | None = None) -> list[Pod]:
-        found = await self._cluster.ask(
+        listing = await self._cluster.ask(
             f"pods of {namespace}", self._v1.list_namespaced_pod, namespace, label_selector=selector
         )
-        return [_pod(one) for one in found.items]
+        return [_pod(pod) for pod in listing.items]
 
     async def top(self, namespace: str) -> Sequence[Usage]:
         """What the pods use, by metrics-server."""
-        found = await self._metrics("pods", namespace)
+        usages = await self._metrics("pods", namespace)
         return [
             Usage(
-                one["metadata"]["name"],
-                sum(_quantity(each["usage"]["cpu"]) for each in one["containers"]),
-                sum(int(_quantity(each["usage"]["memory"])) for each in one["containers"]),
+                usage["metadata"]["name"],
+                sum(_quantity(container["usage"]["cpu"]) for container in usage["containers"]),
+                sum(int(_quantity(container["usage"]["memory"])) for container in usage["containers"]),
             )
-            for one in found
+            for usage in usages
         ]
 
     async def top_nodes(self) -> Sequence[Usage]:
-        found = await self._metrics("nodes", None)
+        usages = await self._metrics("nodes", None)
         return [
             Usage(
-                one["metadata"]["name"],
-                _quantity(one["usage"]["cpu"]),
-                int(_quantity(one["usage"]["memory"])),
+                usage["metadata"]["name"],
+                _quantity(usage["usage"]["cpu"]),
+                int(_quantity(usage["usage"]["memory"])),
             )
-            for one in found
+            for usage in usages
         ]
 
     async def logs(
@@ -115,55 +127,129 @@ class Pods:
         texts = await asyncio.gather(*(one(pod) for pod in pods))
         return dict(zip(pods, texts, strict=True))
 
-    async def events(self, namespace: str, about: str | None = None) -> Sequence[Happening]:
+    async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
         """The newest last."""
         selector = f"involvedObject.name={about}" if about else None
-        found = await self._cluster.ask(
+        listing = await self._cluster.ask(
             f"events of {namespace}", self._v1.list_namespaced_event, namespace, field_selector=selector
         )
         happened = [
-            Happening(
-                one.last_timestamp or one.event_time or one.metadata.creation_timestamp,
-                str(one.type),
-                str(one.reason),
-                f"{one.involved_object.kind}/{one.involved_object.name}",
-                str(one.message or ""),
-                int(one.count or 1),
+            ClusterEvent(
+                event.last_timestamp or event.event_time or event.metadata.creation_timestamp,
+                str(event.type),
+                str(event.reason),
+                f"{event.involved_object.kind}/{event.involved_object.name}",
+                str(event.message or ""),
+                int(event.count or 1),
             )
-            for one in found.items
+            for event in listing.items
         ]
-        return sorted(happened, key=lambda one: one.at or datetime.min.replace(tzinfo=UTC))
+        return sorted(happened, key=lambda cluster_event: cluster_event.at or datetime.min.replace(tzinfo=UTC))
 
     async def _metrics(self, plural: str, namespace: str | None) -> Sequence[dict[str, Any]]:
         custom = client.CustomObjectsApi(self._cluster.api)
         group, version = "metrics.k8s.io", "v1beta1"
         if namespace is None:
-            found = await self._cluster.ask(
+            content = await self._cluster.ask(
                 "metrics of nodes", custom.list_cluster_custom_object, group, version, plural
             )
         else:
-            found = await self._cluster.ask(
+            content = await self._cluster.ask(
                 f"metrics of {namespace}", custom.list_namespaced_custom_object, group, version, namespace, plural
             )
-        items: Sequence[dict[str, Any]] = found["items"]
+        items: Sequence[dict[str, Any]] = content["items"]
         return items
 
 
-def _pod(one: Any) -> Pod:
-    statuses = one.status.container_statuses or []
-    waiting = next((each.state.waiting.reason for each in statuses if each.state and each.state.waiting), None)
-    leaving = "Terminating" if one.metadata.deletion_timestamp else None
-    age = (datetime.now(UTC) - one.metadata.creation_timestamp).total_seconds()
+def _pod(pod: Any) -> Pod:
+    statuses = pod.status.container_statuses or []
+    waiting = next(
+        (statuse.state.waiting.reason for statuse in statuses if statuse.state and statuse.state.waiting), None
+    )
+    leaving = "Terminating" if pod.metadata.deletion_timestamp else None
+    age = (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds()
     return Pod(
-        one.metadata.name,
-        leaving or waiting or str(one.status.phase),
-        f"{sum(1 for each in statuses if each.ready)}/{len(one.spec.containers)}",
-        sum(int(each.restart_count) for each in statuses),
-        one.spec.node_name,
+        pod.metadata.name,
+        leaving or waiting or str(pod.status.phase),
+        f"{sum(1 for statuse in statuses if statuse.ready)}/{len(pod.spec.containers)}",
+        sum(int(statuse.restart_count) for statuse in statuses),
+        pod.spec.node_name,
         max(0.0, age),
     )
 
 
 def _quantity(text: str) -> float:
     """`250m` cores, `512Mi` bytes, as a number."""
-    return float(parse_quantity(text))  # type: ignore[no-untyped-call]
+    return float(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeLine:
+    """A line of a description. `part` is field, container, condition or event."""
+
+    part: str
+    name: str
+    state: str
+    why: str = ""
+
+
+class Describer:
+    def __init__(self, cluster: Cluster, pods: Pods) -> None:
+        self._cluster = cluster
+        self._pods = pods
+
+    async def describe(self, kind: Kind, name: str, namespace: str) -> list[DescribeLine]:
+        """The values of variables are not told: they may be secrets. A node has no namespace; its events do."""
+        call, involved = self._reading(kind)
+        arguments = (name,) if kind == "node" else (name, namespace)
+        thing, events = await asyncio.gather(
+            self._cluster.ask(f"{kind} {involved.format(namespace=namespace)}{name}", call, *arguments),
+            self._pods.events("default" if kind == "node" else namespace, name),
+        )
+        thing = self._cluster.plain(thing)
+        happened = [
+            DescribeLine("event", cluster_event.reason, f"×{cluster_event.count}", cluster_event.message)
+            for cluster_event in events[-NEWEST:]
+        ]
+        return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *happened]
+
+    def _reading(self, kind: Kind) -> tuple[Callable[..., Any], str]:
+        api = self._cluster.api
+        match kind:
+            case "pod":
+                return client.CoreV1Api(api).read_namespaced_pod, "{namespace}/"
+            case "deployment":
+                return client.AppsV1Api(api).read_namespaced_deployment, "{namespace}/"
+            case "job":
+                return client.BatchV1Api(api).read_namespaced_job, "{namespace}/"
+            case "node":
+                return client.CoreV1Api(api).read_node, ""
+
+
+def _fields(kind: Kind, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
+    for path in FIELDS[kind]:
+        value: Any = thing
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            yield DescribeLine("field", path.rpartition(".")[2], str(value))
+
+
+def _containers(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
+    spec = thing.get("spec") or {}
+    pod = (spec.get("template") or {}).get("spec") or spec
+    statuses = {entry["name"]: entry for entry in (thing.get("status") or {}).get("containerStatuses") or ()}
+    for container in pod.get("containers") or ():
+        status = statuses.get(container["name"]) or {}
+        state, why = "", ""
+        for state, details in (status.get("state") or {}).items():  # noqa: B007 - it has one
+            why = " ".join(str(details[name]) for name in ("reason", "message", "exitCode") if name in details)
+        if status.get("restartCount"):
+            why = f"{why} restarts={status['restartCount']}".strip()
+        yield DescribeLine("container", container["name"], f"{container['image']} {state}".strip(), why)
+
+
+def _conditions(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
+    for condition in (thing.get("status") or {}).get("conditions") or ():
+        why = ": ".join(str(condition[name]) for name in ("reason", "message") if condition.get(name))
+        yield DescribeLine("condition", condition["type"], condition["status"], why)

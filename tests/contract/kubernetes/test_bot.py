@@ -26,7 +26,7 @@ async def bot(cluster: Cluster) -> AsyncIterator[Kubernetes]:
 async def rolled_out(bot: Kubernetes, cluster: Cluster) -> int:
     """The revision that is out."""
     async with asyncio.timeout(DEADLINE):
-        return (await bot.deployments.rolled_out("web", cluster.namespace)).revision
+        return (await bot.deployments.wait_until_rolled_out("web", cluster.namespace)).revision
 
 
 async def test_a_deployment_is_scaled_changed_restarted_and_put_back(cluster: Cluster, bot: Kubernetes) -> None:
@@ -60,10 +60,10 @@ async def test_pods_are_asked_and_run_programs(cluster: Cluster, bot: Kubernetes
     await rolled_out(bot, cluster)
     (pod,) = [one.name for one in await bot.pods.list(cluster.namespace, "app=web")]
     assert set(await bot.pods.logs([pod], cluster.namespace, container="app")) == {pod}
-    written = [part async for part in bot.programs.output(pod, cluster.namespace, ["echo", "one"], "app")]
+    written = [part async for part in bot.programs.stream(pod, cluster.namespace, ["echo", "one"], "app")]
     assert b"".join(written) == b"one\n"
     with pytest.raises(Refused) as failed:
-        async for _ in bot.programs.output(pod, cluster.namespace, ["false"], "app"):
+        async for _ in bot.programs.stream(pod, cluster.namespace, ["false"], "app"):
             pass
     assert (failed.value.key, failed.value.facts["code"]) == ("program_failed", 1)
     with pytest.raises(NotFound):
@@ -80,7 +80,7 @@ async def test_a_job_is_started_once_ends_and_goes_with_its_pods(cluster: Cluste
     for _ in range(2):
         await bot.jobs.start("check", cluster.namespace, body)
     async with asyncio.timeout(DEADLINE):
-        ended = await bot.jobs.ended("check", cluster.namespace)
+        ended = await bot.jobs.wait_until_ended("check", cluster.namespace)
     assert (ended.ended, ended.succeeded, len(await bot.jobs.pods("check", cluster.namespace))) == (True, 1, 1)
     await bot.jobs.delete("check", cluster.namespace)
     await bot.jobs.delete("check", cluster.namespace)
@@ -107,10 +107,10 @@ async def test_an_object_is_applied_and_put_back_as_it_was(cluster: Cluster, bot
     assert first is not None
     await bot.objects.apply(*policy, {**body, "spec": {**body["spec"], "policyTypes": ["Ingress", "Egress"]}})
     assert await bot.objects.content(*policy) != first
-    await bot.objects.put_back(*policy, first)
+    await bot.objects.restore(*policy, first)
     assert await bot.objects.content(*policy) == first
     await bot.objects.delete(*policy)
-    await bot.objects.put_back(*policy, first)
+    await bot.objects.restore(*policy, first)
     assert await bot.objects.content(*policy) == first
 
 
@@ -129,7 +129,7 @@ async def test_a_drain_waits_for_a_budget_and_says_for_which(cluster: Cluster, b
     node, place = pod.spec.node_name, f"{cluster.namespace}/{pod.metadata.name}"
     await bot.nodes.cordon(node)
     try:
-        assert not await bot.nodes.takes_pods(node)
+        assert not await bot.nodes.is_schedulable(node)
         with pytest.raises(Unavailable) as waiting:
             await bot.nodes.drain(node, [place], wait=1.0)
         assert "The disruption budget web needs 1 healthy pods" in str(waiting.value.facts["why"])
@@ -137,7 +137,7 @@ async def test_a_drain_waits_for_a_budget_and_says_for_which(cluster: Cluster, b
         await bot.nodes.drain(node, [place], wait=DEADLINE)
     finally:
         await bot.nodes.uncordon(node)
-    assert await bot.nodes.takes_pods(node)
+    assert await bot.nodes.is_schedulable(node)
 
 
 async def test_a_missing_right_is_named(cluster: Cluster, bot: Kubernetes) -> None:

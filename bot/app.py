@@ -1,0 +1,211 @@
+"""Settings → a running bot: the one place where everything is constructed and put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.actions.catalogue import ACTIONS
+from bot.clock import Clock, WallClock
+from bot.deps import Deps
+from bot.domain.errors import BotError
+from bot.integrations.alertmanager import Alertmanager
+from bot.integrations.github.github import GitHub
+from bot.integrations.github.session import App
+from bot.integrations.helm import Helm
+from bot.integrations.http import Http
+from bot.integrations.pagerduty import OnCallCache, PagerDuty
+from bot.integrations.prometheus import Prometheus
+from bot.integrations.slack import Slack
+from bot.integrations.tempo import Tempo
+from bot.integrations.vault import SecretAges
+from bot.messages.translations import load_translations
+from bot.metrics import Metrics
+from bot.redaction import Redaction
+from bot.runbooks import Library
+from bot.services.bot import Bot
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.store.migrate import upgrade
+from bot.store.store import Store
+from bot.tasks import cancel_and_wait, yield_to_requests
+from bot.team import load_team
+from bot.workflows.catalogue import WORKFLOWS
+from bot.workflows.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from bot.integrations.aws import Aws
+    from bot.integrations.kubernetes.kubernetes import Kubernetes
+    from bot.integrations.vault import Vault
+
+log = logging.getLogger(__name__)
+
+RUNBOOKS = Path("runbooks")
+
+
+@asynccontextmanager
+async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
+    """The bot of these settings, from the migrated database to the started engine; put away at the end.
+
+    Raises BadInput for a team's file that cannot be, Unavailable without the database.
+    """
+    async with build_deps(settings, clock) as deps:
+        library = Library.read(RUNBOOKS, ACTIONS, deps.team)
+        await asyncio.to_thread(upgrade, settings.database_url)
+        engine = Engine(deps, WORKFLOWS, settings.database_url)
+        acquaintance = asyncio.create_task(_fetch_identity(deps), name="acquaintance")
+        await engine.start()
+        try:
+            yield Bot(deps, engine, library)
+        finally:
+            await cancel_and_wait([acquaintance])
+            await engine.stop()
+
+
+@asynccontextmanager
+async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Deps]:
+    """The parts by themselves: nothing runs, and the database is taken as it is. Raises BadInput as `running`."""
+    clock = clock or WallClock()
+    team = load_team(settings.bot_config)
+    database = Database(settings.database_url)
+    redaction, metrics = Redaction(settings.secrets), Metrics()
+    slack = Slack(
+        settings.slack_bot_token.get_secret_value(),
+        str(settings.slack_api_url),
+        redact=redaction.of,
+        count=metrics.slack_call,
+    )
+    pagerduty = _pagerduty(settings)
+    kubernetes = _kubernetes(settings)
+    tempo = Tempo(str(settings.tempo_url)) if settings.tempo_url else None
+    alertmanager = Alertmanager(str(settings.alertmanager_url)) if settings.alertmanager_url else None
+    vault = _vault(settings)
+    ages = SecretAges(vault, team.secrets, clock) if vault else None
+    deps = Deps(
+        clock=clock,
+        team=team,
+        store=Store(database, owner=uuid.uuid4().hex, metrics=metrics),
+        words_by_locale=load_translations(),
+        locale=settings.locale,
+        incident_channel=settings.incident_channel,
+        slack=slack,
+        on_call=OnCallCache(pagerduty, clock),
+        http=Http(str(settings.health_gateway_url) if settings.health_gateway_url else None),
+        pagerduty=pagerduty,
+        prometheus=_prometheus(settings),
+        github=_github(settings),
+        alertmanager=alertmanager,
+        kubernetes=kubernetes,
+        helm=Helm(settings.kubeconfig, settings.helm) if kubernetes else None,
+        tempo=tempo,
+        vault=vault,
+        secret_ages=ages,
+        aws=_aws(settings),
+        grafana_url=str(settings.grafana_url) if settings.grafana_url else None,
+        keep_runs=timedelta(days=settings.keep_runs),
+        redaction=redaction,
+        metrics=metrics,
+    )
+    async with contextlib.AsyncExitStack() as open_clients:
+        clients: list[AbstractAsyncContextManager[object] | None] = [
+            slack,
+            deps.http,
+            alertmanager,
+            tempo,
+            kubernetes,
+            ages,
+        ]
+        for client in filter(None, clients):
+            await open_clients.enter_async_context(client)
+        try:
+            yield deps
+        finally:
+            await database.close()
+
+
+async def _fetch_identity(deps: Deps) -> None:
+    """Learn what is asked first and often, so that the first incident is as fast as the next.
+
+    Who we are, who is on call, who belongs to the teams. Nobody waits for it.
+    """
+    with contextlib.suppress(BotError):
+        await deps.slack.identity()
+    for team in deps.team.teams.values():
+        with contextlib.suppress(BotError):
+            if team.pagerduty and deps.pagerduty:
+                await deps.on_call.get(team.pagerduty)
+            if team.usergroup:
+                await deps.slack.usergroup_members(team.usergroup)
+    for person in deps.team.people:
+        await deps.slack.person(person.slack)
+    for name in deps.words.messages():
+        await yield_to_requests()
+        deps.words.render(name)  # which compiles its template
+
+
+def _pagerduty(settings: Settings) -> PagerDuty | None:
+    token, key = settings.pagerduty_api_token, settings.pagerduty_routing_key
+    if token is None and key is None:
+        return None
+    return PagerDuty(
+        token.get_secret_value() if token else None,
+        key.get_secret_value() if key else None,
+        settings.pagerduty_from,
+        str(settings.pagerduty_api_url),
+        str(settings.pagerduty_events_url),
+    )
+
+
+def _prometheus(settings: Settings) -> Prometheus | None:
+    if settings.prometheus_url is None:
+        return None
+    token = settings.prometheus_token
+    return Prometheus(str(settings.prometheus_url), token.get_secret_value() if token else None)
+
+
+def _github(settings: Settings) -> GitHub | None:
+    token, key = settings.github_token, settings.github_app_private_key
+    if settings.github_repository is None or (token is None and key is None):
+        return None
+    return GitHub(
+        token.get_secret_value() if token else None,
+        settings.github_repository,
+        str(settings.github_api_url).rstrip("/"),
+        app=App(settings.github_app_id, key.get_secret_value()) if settings.github_app_id and key else None,
+    )
+
+
+def _kubernetes(settings: Settings) -> Kubernetes | None:
+    if settings.kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return None
+    from bot.integrations.kubernetes.kubernetes import Kubernetes  # a second and 45 MB, where there is a cluster
+
+    return Kubernetes(settings.kubeconfig)
+
+
+def _vault(settings: Settings) -> Vault | None:
+    token, role = settings.vault_token, settings.vault_role
+    if settings.vault_addr is None or (token is None and role is None):
+        return None
+    from bot.integrations.vault import Vault
+
+    return Vault(str(settings.vault_addr), token.get_secret_value() if token else None, role)
+
+
+def _aws(settings: Settings) -> Aws | None:
+    if settings.aws_region is None:
+        return None
+    from bot.integrations.aws import Aws, clients
+
+    id, secret = settings.aws_access_key_id, settings.aws_secret_access_key
+    credentials = (id, secret.get_secret_value()) if id and secret else None
+    url = str(settings.aws_endpoint_url) if settings.aws_endpoint_url else None
+    return Aws(clients(settings.aws_region, url, credentials))

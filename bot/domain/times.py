@@ -1,0 +1,79 @@
+"""Moments as people type them: `02:10`, `-15m`, `2026-01-07T02:10`, `now`, or by what happened then."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+from bot.domain.errors import BadInput
+
+_AGO = re.compile(r"-(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = None) -> datetime:
+    """The moment (UTC) that `text` means at `now`; `named` are moments with names.
+
+    A time of day is the last one that has been. A date without an offset is UTC. Raises BadInput for anything else,
+    and for a moment that is still to come.
+    """
+    wanted = text.strip().lower()
+    try:
+        result = (named or {}).get(wanted) or _parse(wanted, now)
+    except (ValueError, OverflowError):  # no such date, or one beyond the calendar
+        result = None
+    if result is None:
+        raise BadInput("bad_moment", text=text, names=sorted(named or {}))
+    if result > now:
+        raise BadInput("moment_to_come", text=text)
+    return result
+
+
+def _parse(text: str, now: datetime) -> datetime | None:
+    if text in ("now", "ahora"):
+        return now
+    if (ago := _AGO.fullmatch(text)) and any(ago.groups()):
+        days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
+        return now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if clock := _CLOCK.fullmatch(text):
+        hour, minute, second = (int(part or 0) for part in clock.groups())
+        today = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
+        return today if today <= now else today - timedelta(days=1)
+    written = datetime.fromisoformat(text.upper())
+    return written.astimezone(UTC) if written.tzinfo else written.replace(tzinfo=UTC)
+
+
+def parse_duration(value: object) -> object:
+    """`90s`, `15m`, `1h`, `30d`, `2w` as a timedelta; anything else is left for pydantic to judge."""
+    if isinstance(value, str) and value[:-1].isdigit() and value[-1] in _UNITS:
+        return timedelta(**{_UNITS[value[-1]]: int(value[:-1])})
+    return value
+
+
+def format_duration(length: timedelta) -> str:
+    """A whole number of seconds as people write it, in the largest unit that has no rest: `15m`, `2d`."""
+    seconds = round(length.total_seconds())
+    sizes = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items() if unit != "w"}
+    unit = next((size for size in reversed(sizes) if seconds and seconds % sizes[size] == 0), "s")
+    return f"{seconds // sizes[unit]}{unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class DailyWindow:
+    """From `opens` to `closes`; over midnight when it closes earlier than it opens."""
+
+    opens: time
+    closes: time
+
+    def next(self, after: datetime) -> tuple[datetime, datetime]:
+        """The first one that begins at that moment or later: when it begins, when it ends."""
+        day = after.astimezone(UTC).date()
+        begins = datetime.combine(day, self.opens, UTC)
+        if begins < after:
+            begins += timedelta(days=1)
+        ends = datetime.combine(begins.date(), self.closes, UTC)
+        return begins, ends if ends > begins else ends + timedelta(days=1)

@@ -1,0 +1,1 @@
+"""GitHub: issues, code, workflows; the only user of PyGithub."""

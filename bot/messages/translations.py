@@ -1,0 +1,175 @@
+"""Words, in one language: Jinja2 templates and labels, escaped for Slack's mrkdwn unless a filter made them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from babel.dates import format_date, format_datetime
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, Template
+
+from bot.domain.errors import BotError
+from bot.domain.people import Person
+from bot.domain.translated import ONLY
+from bot.settings import TEMPLATES
+from bot.yaml_text import load
+
+
+class Mrkdwn(str):
+    """Text that is Slack markup on purpose. Only the filters below make it."""
+
+    __slots__ = ()
+
+
+def escape(value: object) -> str:
+    """The three characters that mean something in mrkdwn, as Slack documents them; nothing a person types pings."""
+    if isinstance(value, Mrkdwn):
+        return value
+    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class RenderedMessage(Mapping[str, str]):
+    """A message's parts. Each is written when it is looked at, so that facts for the others may be missing."""
+
+    def __init__(self, template: Template, facts: Mapping[str, Any]) -> None:
+        self._template = template
+        self._facts = dict(facts)
+
+    def __getitem__(self, part: str) -> str:
+        return "".join(self._template.blocks[part](self._template.new_context(self._facts))).strip()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._template.blocks)
+
+    def __len__(self) -> int:
+        return len(self._template.blocks)
+
+
+class Translations:
+    """One language: `say` a message's parts, look up a `label`, put an `error` into words."""
+
+    def __init__(self, locale: str, root: Path = TEMPLATES) -> None:
+        self.locale = locale
+        folder = root / locale
+        self._labels: Mapping[str, Any] = load((folder / "labels.yaml").read_text(encoding="utf-8"))
+        actions = folder / "actions.yaml"
+        self._actions: Mapping[str, str] = load(actions.read_text(encoding="utf-8")) if actions.is_file() else {}
+        self._environment = Environment(  # noqa: S701 - mrkdwn is no HTML; `finalize` escapes what Slack needs
+            loader=FileSystemLoader(folder),
+            undefined=StrictUndefined,
+            finalize=escape,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "mention": mention,
+            "channel": lambda id: Mrkdwn(f"<#{id}>"),
+            "usergroup": lambda id: Mrkdwn(f"<!subteam^{id}>"),
+            "link": link,
+            "when": self.format_time,
+            "duration": format_duration,
+            "quote": quote,
+            "markup": Mrkdwn,  # for text that another template has made
+            "label": self.label,
+        }
+        self._pattern = cache(self._environment.from_string)
+        self._lenient_pattern = cache(self._environment.overlay(undefined=ChainableUndefined).from_string)
+
+    def messages(self) -> list[str]:
+        """The names under which there is something to `say`; what has been said once is ready from then on."""
+        return [Path(name).stem for name in self._environment.list_templates() if name.startswith("messages/")]
+
+    def render(self, name: str, /, **facts: Any) -> RenderedMessage:
+        """The parts of `messages/<name>.j2`, by the names of its blocks, without blanks around them."""
+        template = self._environment.get_template(f"messages/{name}.j2")
+        return RenderedMessage(template, facts)
+
+    def render_block(self, name: str, part: str, /, **facts: Any) -> str:
+        """One part of a message."""
+        template = self._environment.get_template(f"messages/{name}.j2")
+        return "".join(template.blocks[part](template.new_context(facts))).strip()
+
+    def pick(self, translated: Mapping[Any, str]) -> str:
+        """A text of the team's in this language, or in whichever there is."""
+        return translated.get(self.locale) or translated.get(ONLY) or next(iter(translated.values()), "")
+
+    def label(self, key: str, **facts: Any) -> str:
+        """A label by its dotted key (`buttons.acknowledge`), filled with `facts`; KeyError when there is none."""
+        value: Any = self._labels
+        for step in key.split("."):
+            value = value[step]
+        if not facts:
+            return str(value)
+        return self._pattern(str(value)).render(facts)
+
+    def action(self, name: str, summary: str) -> str:
+        """What an action does, in a sentence; its English `summary` where this language has none."""
+        return self._actions.get(name, summary)
+
+    def error(self, problem: BotError) -> str:
+        """What happened, what it means and what to do next, for a person."""
+        errors = self._labels["errors"]
+        pattern = self._lenient_pattern(errors.get(problem.key) or errors["unknown"])
+        return pattern.render(key=problem.key, **{"facts": problem.facts} | problem.facts).strip()
+
+    def format_time(self, moment: datetime | None, style: str = "time") -> str:
+        """A moment that Slack shows in each reader's own time zone, and in UTC where it cannot."""
+        if moment is None:
+            return self.label("unknown")
+        shown = {"time": "{time}", "date": "{date_short_pretty} {time}", "day": "{date_long}"}[style]
+        return Mrkdwn(f"<!date^{int(moment.timestamp())}^{shown}|{moment:%Y-%m-%d %H:%M} UTC>")
+
+    def format_time_plain(self, moment: datetime | date) -> str:
+        """A moment or a day written out, for reports."""
+        if isinstance(moment, datetime):
+            return format_datetime(moment, "d MMM yyyy HH:mm:ss", locale=self.locale) + " UTC"
+        return format_date(moment, "d MMM yyyy", locale=self.locale)
+
+
+def mention(person: Person | str | None) -> str:
+    """A Slack mention of a user id; the name, without ping, of anybody else."""
+    if person is None:
+        return "—"
+    if isinstance(person, str):
+        person = Person(person, person.partition(":")[2] or person)
+    return Mrkdwn(f"<@{person.id}>") if person.in_slack else (person.name or person.id)
+
+
+def link(url: str | None, text: object) -> str:
+    """A link in mrkdwn; only the text when there is no web address."""
+    if not url or not re.match(r"https?://", url):
+        return str(text)
+    return Mrkdwn(f"<{escape(url).replace('|', '%7C')}|{escape(text).replace('|', '¦')}>")
+
+
+def format_duration(span: timedelta | float | None) -> str:
+    """`45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: the two largest units, the same in both languages."""
+    if span is None:
+        return "—"
+    seconds = round(span.total_seconds() if isinstance(span, timedelta) else span)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min" if minutes >= 10 or not seconds else f"{minutes} min {seconds:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def quote(text: object) -> str:
+    """Text as a mrkdwn quotation, every line of it."""
+    return Mrkdwn("\n".join(f"> {escape(line)}" for line in str(text).splitlines() or [""]))
+
+
+@cache
+def load_translations(root: Path = TEMPLATES) -> dict[str, Translations]:
+    """Every language by its name, read once. A language is a folder with `labels.yaml`, `messages/` and `reports/`."""
+    return {labels.parent.name: Translations(labels.parent.name, root) for labels in sorted(root.glob("*/labels.yaml"))}

@@ -1,0 +1,109 @@
+"""What keeps changes apart: one at a time for each target, a cool-down afterwards, and the kill switch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bot.domain.errors import WrongState
+from bot.domain.people import Person
+from bot.store.database import Database
+from bot.store.outbox import NOTIFY, enqueue
+from bot.store.tables import freezes, targets
+
+ANNOUNCE = "announce"
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Nothing is changed, because of this."""
+
+    reason: str
+    by: Person
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The run that has a target; `until` it cools down, None while the run goes on."""
+
+    run_id: str
+    until: datetime | None
+
+
+class TargetLocks:
+    """`deployment/tamv-prod/xr-engine` → the run that is changing it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def acquire(self, key: str, run_id: str, now: datetime) -> LockHolder | None:
+        """Take a target for a run (again, if it has it). None when it is ours, or who has it."""
+        dialect = sqlite if self._database.is_sqlite else postgresql
+        statement = dialect.insert(targets).values(key=key, run_id=run_id, held_until=None)
+        free = or_(targets.c.run_id == run_id, targets.c.held_until <= now)
+        taken = await self._database.execute(
+            statement.on_conflict_do_update(
+                index_elements=[targets.c.key], set_={"run_id": run_id, "held_until": None}, where=free
+            ).returning(targets.c.key)
+        )
+        if taken.first():
+            return None
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(targets).where(targets.c.key == key))).one_or_none()
+        return LockHolder(row.run_id, row.held_until) if row else await self.acquire(key, run_id, now)
+
+    async def release(self, run_id: str, until: datetime) -> None:
+        """The run has ended; others wait until its change has cooled down."""
+        await self._database.execute(update(targets).where(targets.c.run_id == run_id).values(held_until=until))
+
+    async def transfer(self, run_id: str, to: str) -> None:
+        """Another run goes on with what this one was changing."""
+        async with self._database.write() as connection:
+            await connection.execute(update(targets).where(targets.c.run_id == run_id).values(run_id=to))
+
+    async def all_held(self) -> dict[str, str]:
+        """Every target that a run is changing right now."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(targets).where(targets.c.held_until.is_(None)))
+            return {row.key: row.run_id for row in rows}
+
+    async def prune(self, before: datetime) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(delete(targets).where(targets.c.held_until < before))
+
+
+class KillSwitch:
+    """Frozen, nothing is changed by anybody; it outlives a restart."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def frozen(self) -> Freeze | None:
+        async with self._database.read() as connection:
+            query = select(freezes).where(freezes.c.until.is_(None)).order_by(freezes.c.id)
+            row = (await connection.execute(query.limit(1))).one_or_none()
+        return Freeze(row.reason, Person(**row.by), row.since) if row else None
+
+    async def freeze(self, reason: str, by: Person, at: datetime, idempotency_key: str) -> None:
+        """Freeze, and owe that everybody is told. Raises WrongState when it is frozen already."""
+        if await self.frozen():
+            raise WrongState("already_frozen")
+        async with self._database.write() as connection:
+            await connection.execute(insert(freezes).values(reason=reason, by=asdict(by), since=at))
+            facts = {"reason": reason, "by": asdict(by)}
+            await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "frozen", facts])
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # whoever changes something stops
+
+    async def thaw(self, by: Person, at: datetime, idempotency_key: str) -> None:
+        """Thaw, and owe that everybody is told. Raises WrongState when it is not frozen."""
+        frozen = await self.frozen()
+        if frozen is None:
+            raise WrongState("not_frozen")
+        async with self._database.write() as connection:
+            await connection.execute(update(freezes).where(freezes.c.until.is_(None)).values(until=at))
+            facts = {"reason": frozen.reason, "by": asdict(by)}
+            await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "thawed", facts])

@@ -1,0 +1,1 @@
+"""Durable workflows: DBOS, the leader lock, the outbox, what is cleaned up."""

@@ -1,0 +1,125 @@
+"""What a workflow is written with: durable steps, retries, durable sleep, starting another workflow.
+
+A workflow is a plain async function `(deps, *arguments)` whose arguments are JSON. Between its steps it must be
+deterministic: whatever it learns about the world it learns in a durable step. What it reads from the store between
+steps may be unavailable: it then raises Unavailable, and the workflow continues by a replay, as after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from dbos import DBOS, SetWorkflowID
+
+from bot.deps import Deps
+from bot.domain.errors import BotError, Unavailable
+from bot.integrations.base import retry
+from bot.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Workflow = Callable[..., Coroutine[Any, Any, Any]]
+
+MIN_SLEEP_SECONDS = 0.001
+
+registered: dict[str, Workflow] = {}  # by name, as DBOS wraps them; filled by the engine
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The workflow that the current task runs: its name, its metrics, and the event that is set while it may act."""
+
+    name: str
+    metrics: Metrics
+    is_leader: asyncio.Event
+
+
+current: ContextVar[Running] = ContextVar("workflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step returned, or the error that ended it. Plain JSON, so that a replay sees the same."""
+
+    value: Any = None
+    error: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+async def durable_step(
+    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
+) -> Outcome:
+    """Do something outside at least once, and never again after it is recorded as done.
+
+    `call` returns plain JSON, or an Outcome (see `run_with_retries`). It may be called again after a crash, so doing it
+    twice must do no harm. While it raises Unavailable it is retried for `give_up_after` (None: until it works). Never
+    raises: check the outcome.
+    """
+
+    async def recorded() -> dict[str, Any]:  # DBOS logs the arguments of a step that is cancelled: this has none
+        outcome = await run_with_retries(name, call, give_up_after)
+        return {"value": outcome.value} if outcome.ok else {"error": outcome.error, "facts": dict(outcome.facts)}
+
+    envelope = await DBOS.run_step_async({"name": name}, recorded)
+    return Outcome(**envelope)
+
+
+async def run_with_retries(
+    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
+) -> Outcome:
+    """Do a part of a durable step, retried as the step would be; nothing is recorded.
+
+    Recording costs more than most parts do. So a step may consist of several, each of which may be done again after a
+    crash; then the step's `call` returns an Outcome.
+    """
+    workflow = current.get()
+
+    async def on_retry(problem: Unavailable) -> None:
+        log.warning("step %s of %s waits: %s", name, DBOS.workflow_id, problem)
+        workflow.metrics.step_waits(workflow.name, name)
+
+    async def call_as_leader() -> Any:
+        await workflow.is_leader.wait()
+        return await call()
+
+    try:
+        outcome = await retry(call_as_leader, give_up_after, on_retry=on_retry)
+        return outcome if isinstance(outcome, Outcome) else Outcome(outcome)
+    except BotError as problem:
+        workflow.metrics.step_failed(workflow.name, name, problem.key)
+        log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
+        return Outcome(error=problem.key, facts=_to_json_facts(problem.facts))
+    except Exception:
+        workflow.metrics.step_failed(workflow.name, name, "unexpected")
+        reference = uuid.uuid4().hex[:8]
+        log.exception("step %s of %s broke, reference %s", name, DBOS.workflow_id, reference)
+        return Outcome(error="unexpected", facts={"reference": reference})
+
+
+async def sleep_until(deps: Deps, moment: datetime) -> None:
+    """Wait for a moment of the bot's clock; a restart does not start the wait anew."""
+    seconds = (moment - deps.clock.now()).total_seconds() / deps.clock.speed
+    # DBOS does not record a sleep of no time: replayed after the moment, every later step would be off by one.
+    await DBOS.sleep_async(max(MIN_SLEEP_SECONDS, seconds))
+
+
+async def start(name: str, workflow_id: str, *arguments: Any) -> None:
+    """Start another workflow from inside one, unless it has been started before."""
+    with SetWorkflowID(workflow_id):
+        await DBOS.start_workflow_async(registered[name], *arguments)
+
+
+def _to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    plain = (str, int, float, bool, type(None), list, dict)
+    return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

@@ -1,0 +1,229 @@
+"""The engine of durable workflows: DBOS, fed by the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
+from sqlalchemy import make_url
+
+from bot.deps import Deps
+from bot.domain.errors import Unavailable
+from bot.integrations.base import in_thread
+from bot.store.outbox import NOTIFY
+from bot.tasks import cancel_and_wait
+from bot.workflows.engine.cleanup import cleanup_loop
+from bot.workflows.engine.durable import Running, Workflow, current, registered
+from bot.workflows.engine.leader import Leadership
+
+log = logging.getLogger(__name__)
+
+# Bump it ONLY together with a plan for the workflows in flight: they are recovered by this name alone.
+WORKFLOW_VERSION = "workflows-1"
+OUTBOX_POLL_SECONDS = 0.2
+RECOVERY_INTERVAL_SECONDS = 5.0
+MIGRATION_TIMEOUT_SECONDS = 120.0
+
+
+class Engine:
+    """Runs workflows by their names in one process at a time (see Leadership); the others only write to the outbox."""
+
+    def __init__(self, deps: Deps, workflows: Mapping[str, Workflow], database_url: str) -> None:
+        self._deps = deps
+        self._workflows = workflows
+        self._url = database_url
+        self._leadership = Leadership(database_url)
+        self._outbox_notified = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.Task[Any]] = set()
+        self._interrupted: set[str] = set()  # ids of workflows that go on by a replay
+        self._recovery_requested = asyncio.Event()
+        self._launched = False
+        self._dbos: DBOS | None = None
+        self._client: DBOSClient | None = None  # for what other processes run
+
+    @property
+    def leads(self) -> bool:
+        """Whether the workflows run in this process, now."""
+        return self._launched and self._leadership.is_leader.is_set()
+
+    async def start(self) -> None:
+        """Begin to compete for the leadership; returns at once."""
+        self._deps.store.database.on_enqueued = self.notify
+        self._tasks.append(asyncio.create_task(self._run(), name="engine"))
+
+    async def stop(self) -> None:
+        await cancel_and_wait(self._tasks)
+        if self._launched:
+            self._launched = False
+            # DBOS complains of every workflow that is cut off. They go on at the next start, as after a crash.
+            of_dbos = logging.getLogger("dbos")
+            level = of_dbos.level
+            of_dbos.setLevel(logging.CRITICAL)
+            await cancel_and_wait(self._running)
+            await self._deps.message_refresher.stop()
+            _destroy(self._dbos)
+            of_dbos.setLevel(level)
+        if self._client:
+            self._client.destroy()
+        await self._leadership.release()
+
+    async def has_completed(self, workflow_id: str, step: str) -> bool:
+        """Whether a workflow has come to the end of this step, whichever process runs it."""
+        if self._client is None:
+            url = _system_database(self._url)
+            self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
+        steps = await self._client.list_workflow_steps_async(workflow_id)
+        return any(step_info["function_name"] == step for step_info in steps)
+
+    def notify(self) -> None:
+        """There is work in the outbox."""
+        self._outbox_notified.set()
+
+    async def _run(self) -> None:
+        await self._leadership.acquire()
+        while not self._launched:
+            try:
+                # In a thread: on PostgreSQL it waits until every transaction that is open has ended, ours too.
+                url = _system_database(self._url)
+                await in_thread(DBOS.migrate, url, deadline=MIGRATION_TIMEOUT_SECONDS, service="DBOS")
+                self._launch()
+                self._launched = True
+            except Exception:
+                log.exception("the engine does not start; it is tried again in %s s", RECOVERY_INTERVAL_SECONDS)
+                _destroy(self._dbos)
+                await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
+        self._tasks.append(asyncio.create_task(self._recover_workflows(), name="engine-orphans"))
+        self._tasks.append(
+            asyncio.create_task(cleanup_loop(self._deps, self._leadership.is_leader), name="engine-tidy")
+        )
+        while True:
+            await self._leadership.is_leader.wait()
+            try:
+                await self._dispatch_outbox()
+            except Unavailable as problem:
+                log.warning("the outbox cannot be read: %s", problem)
+            except Exception:
+                log.exception("the outbox broke")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OUTBOX_POLL_SECONDS):
+                    await self._outbox_notified.wait()
+            self._outbox_notified.clear()
+
+    def _launch(self) -> None:
+        config: DBOSConfig = {
+            "name": "tamv-bot",
+            "system_database_url": _system_database(self._url),
+            "application_version": WORKFLOW_VERSION,
+            "executor_id": uuid.uuid4().hex,
+            "serializer": DBOSPortableJSONSerializer(),
+            # DBOS tries again by itself when a connection is gone, and what one has prepared serves the next call.
+            "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True},
+            # We send no notifications by DBOS. Its listener on SQLite sleeps so long, and a stop waits for it.
+            "notification_listener_polling_interval_sec": 0.1,
+            "log_level": "WARNING",
+        }
+        self._dbos = DBOS(config=config)
+        for name, workflow in self._workflows.items():
+            registered[name] = self._register(name, workflow)
+        DBOS.launch()
+
+    def _register(self, name: str, workflow: Workflow) -> Workflow:
+        deps = self._deps
+
+        async def run(*arguments: Any) -> Any:
+            if task := asyncio.current_task():
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            current.set(Running(name, deps.metrics, self._leadership.is_leader))
+            try:
+                value = await workflow(deps, *arguments)
+            except Unavailable as problem:
+                log.warning("%s was interrupted, and goes on by a replay: %s", DBOS.workflow_id, problem)
+                if task and (interrupted := DBOS.workflow_id):
+                    task.add_done_callback(lambda _: self._replay(interrupted))
+                raise asyncio.CancelledError from problem  # the one end that DBOS does not record
+            except Exception:
+                deps.metrics.workflow_ended(name, well=False)
+                raise
+            deps.metrics.workflow_ended(name, well=True)
+            return value
+
+        run.__name__ = run.__qualname__ = name
+        wrapped: Workflow = DBOS.workflow(name=name, max_recovery_attempts=1_000_000)(run)
+        return wrapped
+
+    def _replay(self, workflow_id: str) -> None:
+        self._interrupted.add(workflow_id)
+        self._recovery_requested.set()
+
+    async def _dispatch_outbox(self) -> None:
+        """What this version does not know is left to a newer one, which is being rolled out."""
+        runnable = {NOTIFY, *registered}
+        while owed := [work for work in await self._deps.store.outbox.pending() if work.workflow in runnable]:
+            for work in owed:
+                if work.workflow == NOTIFY:
+                    self._deps.notify(*work.arguments)
+                    continue
+                with SetWorkflowID(work.workflow_id):
+                    await DBOS.start_workflow_async(registered[work.workflow], *work.arguments)
+            await self._deps.store.outbox.mark_dispatched([work.id for work in owed])
+
+    async def _recover_workflows(self) -> None:
+        """Workflows that nobody runs go on here: the interrupted, and what runs under another executor's id."""
+        while True:
+            await self._leadership.is_leader.wait()
+            self._recovery_requested.clear()
+            try:
+                running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+                for workflow in running:
+                    if workflow.executor_id != DBOS.executor_id or workflow.workflow_id in self._interrupted:
+                        log.info("going on with %s", workflow.workflow_id)
+                        await self._resume(workflow)
+            except Exception:
+                log.exception("looking for orphans broke; it goes on in %s s", RECOVERY_INTERVAL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECOVERY_INTERVAL_SECONDS):
+                    await self._recovery_requested.wait()
+
+    async def _resume(self, workflow: WorkflowStatus) -> None:
+        interrupted = workflow.workflow_id in self._interrupted
+        # Before: as soon as it is resumed, it may be interrupted again.
+        self._interrupted.discard(workflow.workflow_id)
+        try:
+            await DBOS.resume_workflow_async(workflow.workflow_id, queue_name=workflow.queue_name)
+        except Exception:
+            if interrupted:
+                self._interrupted.add(workflow.workflow_id)
+            raise
+
+
+def _destroy(dbos: DBOS | None) -> None:
+    """End DBOS. It has put its own threads into the running loop, and they end with it: the loop gets others."""
+    if dbos and dbos._sys_db_field:
+        # A thread that is recording a step would try again while the database is away, and keep the process alive.
+        dbos._sys_db_field._retry_connection_errors = False
+    DBOS.destroy(destroy_registry=True)
+    registered.clear()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+
+
+def _system_database(url: str) -> str:
+    """DBOS's tables: a schema of their own on PostgreSQL, a file of their own beside SQLite's.
+
+    One file for both would make every step of a workflow wait for the lock that the acknowledgements need.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    path = f"{parsed.database}.workflows"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    return f"sqlite:///{path}"

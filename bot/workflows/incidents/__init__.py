@@ -1,0 +1,1 @@
+"""What an incident sets off: channel, messages, pages, snapshots, reminders."""

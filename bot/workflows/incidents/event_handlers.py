@@ -1,0 +1,200 @@
+"""What follows from each event of the timeline. The one place that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from bot.deps import Deps
+from bot.domain.errors import Unavailable
+from bot.domain.followup import FollowUpDraft
+from bot.domain.people import BOT, Person
+from bot.domain.timeline import Kind, TimelineEvent
+from bot.messages.message import Message
+from bot.messages.run import proposal
+from bot.slack_messages import upsert_message
+from bot.store.pages import Page
+from bot.workflows.engine.durable import durable_step, start
+from bot.workflows.incidents.messages import destination, post_timeline_event, update_incident_messages
+from bot.workflows.incidents.page import sync_page_state
+from bot.workflows.reports.report import update_report_message
+
+EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
+
+# The message of the run itself says what it does.
+_RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
+_NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN}
+_CHANGES_CARD = frozenset(
+    {Kind.ACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED, Kind.RESOLVED,
+     Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
+)  # fmt: skip
+
+_CHANGES_REPORT = frozenset(
+    {Kind.FOLLOWUP_FILED, Kind.FOLLOWUP_DONE, Kind.FOLLOWUP_REOPENED, Kind.IMPACT_SET, Kind.CAUSE_SET}
+)
+
+ANNOUNCE_TIMEOUT = timedelta(hours=1)
+PROPOSE_TIMEOUT = timedelta(hours=1)
+
+
+async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
+    """Carry one event to the outside. An event never changes, so reading it again gives the same."""
+    event = await deps.store.incidents.event(incident_id, seq)
+    if event.kind not in _NOT_POSTED:
+        await post_timeline_event(deps, incident_id, event)
+    if event.kind in _CHANGES_CARD:
+        await update_incident_messages(deps, incident_id)
+    if event.kind in _CHANGES_REPORT:
+        await durable_step("report's message", lambda: update_report_message(deps, incident_id), timedelta(minutes=10))
+    if consequence := _HANDLERS.get(event.kind):
+        await consequence(deps, incident_id, event)
+
+
+async def _declared(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await start("declare", f"{incident_id}/declare", incident_id)
+    if runbooks := event.facts.get("runbooks"):
+        await start("propose", f"{incident_id}/propose", incident_id, runbooks)
+
+
+async def _page_requested(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    key, team, text = event.facts["key"], event.facts["team"], event.facts["text"]
+    await start("page", f"{key}/paging", key, incident_id, team, text, "asked")
+
+
+async def _acknowledged(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await _sync_pages(deps, incident_id)
+
+
+async def _severity_changed(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await start("page_teams", f"{incident_id}/{event.seq}/page", incident_id, str(event.seq))
+
+
+async def _reopened(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await start("page_teams", f"{incident_id}/{event.seq}/page", incident_id, str(event.seq))
+    # The reminders may have ended with the closing.
+    await start("remind", f"{incident_id}/{event.seq}/remind", incident_id)
+
+
+async def _resolved(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await _sync_pages(deps, incident_id)
+    if deps.prometheus:
+        await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "resolved")
+    await durable_step("usual follow-ups", lambda: _open_usual_followups(deps, incident_id))
+    await start("write_report", f"{incident_id}/{event.seq}/report", incident_id)
+
+
+async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
+    """What the team's file says is to be done after every incident of this severity; nothing after a drill."""
+    incident = await deps.store.incidents.get(incident_id)
+    if incident.drill:
+        return
+    now, policy = deps.clock.now(), deps.team.followups
+    for number, usual in enumerate(deps.team.severities[incident.severity].followups):
+        await deps.store.followups.open(
+            incident_id,
+            FollowUpDraft(
+                f"{deps.words.pick(usual.title)} ({incident_id})",
+                owner=usual.owner or policy.owner,
+                due=now.date() + (usual.due_in or policy.due_in),
+                labels=tuple(policy.labels),
+            ),
+            by=BOT,
+            at=now,
+            idempotency_key=f"{incident_id}/usual/{number}",
+        )
+
+
+async def _mitigated(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    if deps.prometheus:
+        await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "mitigated")
+
+
+async def _closed(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await start("write_report", f"{incident_id}/{event.seq}/report", incident_id)
+
+
+async def _page_resolved(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    if not _from_pagerduty(event):
+        await _sync_pages(deps, incident_id, resolve=True)
+
+
+async def _followup_opened(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    followup = event.facts["followup"]
+    await start("file_followup", f"{followup}/file", followup)
+
+
+async def _noted(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    pagerduty = deps.pagerduty
+    if pagerduty is None or _from_pagerduty(event):
+        return
+    text = f"{event.by.name or event.by.id}: {event.facts['text']} [{incident_id}#{event.seq}]"
+
+    async def note() -> None:
+        for page in await deps.store.pages.list_by_incident(incident_id):
+            id = page.pagerduty_id or await _pagerduty_id(deps, page)
+            if id:
+                await pagerduty.note(id, text)
+
+    await durable_step("note in PagerDuty", note, timedelta(minutes=10))
+
+
+async def _pagerduty_id(deps: Deps, page: Page) -> str | None:
+    pager_duty_incident = await deps.pagerduty.incident_by_key(page.key) if deps.pagerduty else None
+    if pager_duty_incident:
+        await deps.store.pages.set_pagerduty_id(page.key, pager_duty_incident.id)
+    return pager_duty_incident.id if pager_duty_incident else None
+
+
+async def _sync_pages(deps: Deps, incident_id: str, *, resolve: bool = False) -> None:
+    """Bring the pages to where the incident is: acknowledged or resolved."""
+    await durable_step("pages", lambda: sync_page_state(deps, incident_id, resolve=resolve), timedelta(hours=24))
+
+
+def _from_pagerduty(event: TimelineEvent) -> bool:
+    return event.facts.get("source") == "PagerDuty"
+
+
+_HANDLERS: dict[Kind, EventHandler] = {
+    Kind.DECLARED: _declared,
+    Kind.PAGE_ASKED: _page_requested,
+    Kind.ACKNOWLEDGED: _acknowledged,
+    Kind.SEVERITY_CHANGED: _severity_changed,
+    Kind.REOPENED: _reopened,
+    Kind.PAGE_RESOLVED: _page_resolved,
+    Kind.MITIGATED: _mitigated,
+    Kind.RESOLVED: _resolved,
+    Kind.CLOSED: _closed,
+    Kind.FOLLOWUP_OPENED: _followup_opened,
+    Kind.NOTE: _noted,
+    Kind.UPDATE: _noted,
+}
+
+
+async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> None:
+    """Say `part` of the announcements once; `by` among the facts is a Person as JSON, or a Slack user id."""
+    by = facts.get("by")
+    facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    message = Message.of(deps.words.render_block("everybody", part, **facts_shown))
+    await durable_step(
+        f"announce {part}",
+        partial(upsert_message, deps, f"{key}/{part}", deps.incident_channel, message),
+        ANNOUNCE_TIMEOUT,
+    )
+
+
+async def propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
+    """Offer runbooks (`name`, and the title in each language) where the incident is told, once that is known."""
+    await durable_step("propose", partial(_propose, deps, incident_id, runbooks), PROPOSE_TIMEOUT)
+
+
+async def _propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
+    incident = await deps.store.incidents.get(incident_id)
+    target = await destination(deps, incident)
+    if target is None:
+        raise Unavailable("channel_pending", incident=incident_id)
+    channel, thread = target
+    await upsert_message(
+        deps, f"{incident_id}/proposal", channel, proposal(incident, runbooks, deps.words), thread=thread
+    )

@@ -1,0 +1,59 @@
+"""Reminders: an update that is due while it burns, and what is left to do afterwards. They outlive restarts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from bot.deps import Deps
+from bot.domain.incident import Incident, Status
+from bot.messages.message import Message
+from bot.slack_messages import upsert_message
+from bot.workflows.engine.durable import durable_step, sleep_until, start
+from bot.workflows.reports.followups import remind_followups
+
+REMIND_INTERVAL = timedelta(hours=24)
+REMIND_TIMEOUT = timedelta(minutes=5)
+
+
+async def remind_loop(deps: Deps, incident_id: str) -> None:
+    """Live as long as the incident has something to be reminded of."""
+    while True:
+        outcome = await durable_step("remind", lambda: _remind(deps, incident_id))
+        unfiled = await durable_step(
+            "remind of follow-ups", lambda: remind_followups(deps, incident_id), REMIND_TIMEOUT
+        )
+        for due in unfiled.value or []:
+            await start("file_followup", f"{due['followup']}/file/{due['number']}", due["followup"])
+        if outcome.ok and outcome.value is None:
+            return
+        again = outcome.value if outcome.ok else (deps.clock.now() + timedelta(minutes=1)).isoformat()
+        await sleep_until(deps, datetime.fromisoformat(again))
+
+
+async def _remind(deps: Deps, incident_id: str) -> str | None:
+    """Say what is due; gives when to look again (ISO 8601), or None when nothing will be due any more."""
+    incident = await deps.store.incidents.get(incident_id)
+    now = deps.clock.now()
+    due: list[datetime] = [now + REMIND_INTERVAL]
+    if incident.status.is_open:
+        due.append(await _update_due(deps, incident, now))
+    followups = [
+        followup
+        for followup in await deps.store.followups.list_by_incident(incident_id)
+        if followup.state.value != "done"
+    ]
+    if incident.status is Status.CLOSED and not followups:
+        return None
+    return min(due).isoformat()
+
+
+async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime:
+    every = deps.team.severities[incident.severity].update_every
+    if every is None or incident.updated_at is None:
+        return now + REMIND_INTERVAL
+    missed = int((now - incident.updated_at) / every)
+    if missed and incident.channel:
+        say = deps.words.render("reminder", incident=incident, silent=now - incident.updated_at)
+        key = f"{incident.id}/remind/{int(incident.updated_at.timestamp())}/{missed}"
+        await upsert_message(deps, key, incident.channel, Message.of(say["update_due"]))
+    return incident.updated_at + every * (missed + 1)

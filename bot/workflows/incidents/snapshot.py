@@ -1,0 +1,319 @@
+"""Snapshots of an incident: the table at once, the charts behind it, and again later what Prometheus owes us.
+
+A snapshot belongs to its own moment: asked for an hour later, Prometheus still knows what was true then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from slugify import slugify
+
+from bot.actions.boards import WINDOW, board, query_board
+from bot.deps import Deps
+from bot.domain.errors import NotConfigured
+from bot.domain.incident import Incident, Milestone
+from bot.domain.people import BOT, Person
+from bot.domain.snapshot import Snapshot, assess, compare, metric_json
+from bot.domain.timeline import Kind
+from bot.messages import snapshot as messages
+from bot.messages.charts import Mark, prestart, render
+from bot.messages.message import Message
+from bot.messages.translations import Translations
+from bot.slack_messages import upload_once, upsert_message
+from bot.store.documents import Document
+from bot.workflows.engine.durable import durable_step, sleep_until, start
+from bot.workflows.incidents.messages import record_failure
+
+TABLE_TIMEOUT = timedelta(hours=24)
+CHART_UPLOAD_TIMEOUT = timedelta(hours=1)
+COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
+NOT_MEASURABLE = ("prometheus_off", "no_board", "service_needed")
+ASKED = "asked"
+AT_MILESTONES = ("declared", "mitigated", "resolved")
+
+SnapshotRequest = dict[str, Any]
+"""What is to be taken, as JSON: `what`, `service`, `start`, `at`, `before` (a second moment, or None) and `now` (ISO
+8601), `occasion` (`declared`, …, `asked`), and `by` (id and name of who asked, or None)."""
+
+
+async def snapshot(deps: Deps, incident_id: str, moment: str, request: SnapshotRequest | None = None) -> None:
+    """Take the snapshot of a moment, post it, and keep it. What is missing is said, and asked for again later.
+
+    `moment` is `declared`, `mitigated` or `resolved` (the second time, after reopening, it becomes `resolved-2`), or
+    for a `request` whatever names it within the incident. It ends within moments even when Prometheus is silent.
+    """
+    request_ = request
+    if request_ is None:
+        outcome = await durable_step("what", partial(_resolve_request, deps, incident_id, moment))
+        if not outcome.ok:
+            return
+        request_, moment = outcome.value
+    taken = await durable_step("take", partial(_take, deps, request_))
+    if not taken.ok:
+        if taken.error not in NOT_MEASURABLE:
+            await record_failure(deps, incident_id, "snapshot", taken)
+        return
+    after = Snapshot.from_json(taken.value["after"])
+    later = request is None and after.is_temporarily_incomplete
+    drawn = await _show(deps, incident_id, moment, request_, taken.value, later=later, drawn=[])
+    if later:
+        id = f"{incident_id}/snapshot/{moment}/again"
+        await start("complete_snapshot", id, incident_id, moment, request_, drawn)
+    else:
+        await durable_step("keep", partial(_save, deps, incident_id, moment, request_, taken.value), TABLE_TIMEOUT)
+
+
+async def complete_snapshot(
+    deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, drawn: list[str]
+) -> None:
+    """Ask again for what Prometheus could not say at the moment itself, and put it where the gap is."""
+    now = datetime.fromisoformat(request["now"])
+    for seconds in COMPLETE_AFTER:
+        await sleep_until(deps, now + timedelta(seconds=seconds))
+        taken = await durable_step("take", partial(_take, deps, request))
+        if not taken.ok:
+            continue
+        after = Snapshot.from_json(taken.value["after"])
+        done = not after.is_temporarily_incomplete or seconds == COMPLETE_AFTER[-1]
+        if done or len(after.figures) > len(drawn):
+            drawn = await _show(deps, incident_id, moment, request, taken.value, later=not done, drawn=drawn)
+        if done:
+            await durable_step("keep", partial(_save, deps, incident_id, moment, request, taken.value), TABLE_TIMEOUT)
+            return
+
+
+async def _show(
+    deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], *, later: bool,
+    drawn: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """Post the table, and the charts of what was not `drawn` before; gives the names of all that are drawn now."""
+    figures = [figure["query"] for figure in taken["after"]["figures"]]
+    new = [query for query in figures if query not in drawn]
+    outcome, _ = await asyncio.gather(
+        durable_step("say", partial(_post_table, deps, incident_id, moment, request, taken, later), TABLE_TIMEOUT),
+        durable_step("draw", partial(_render_charts, deps, incident_id, moment, request, taken, new)),
+    )
+    if new and outcome.ok and outcome.value:
+        hand_out = partial(_upload_charts, deps, incident_id, moment, request, taken, new, outcome.value)
+        await durable_step("charts", hand_out, CHART_UPLOAD_TIMEOUT)
+    return figures
+
+
+async def _resolve_request(deps: Deps, incident_id: str, moment: str) -> tuple[SnapshotRequest, str]:
+    """The service's board at a milestone, over the whole incident and the hour before it; and the moment's own name."""
+    incident = await deps.store.incidents.get(incident_id)
+    at = incident.milestones.get(Milestone(moment), deps.clock.now())
+    timeline = await deps.store.incidents.timeline(incident_id)
+    times = sum(event.kind.value == moment for event in timeline)
+    return snapshot_request(deps, incident, at=at, trigger=moment), moment if times < 2 else f"{moment}-{times}"
+
+
+def snapshot_request(
+    deps: Deps,
+    incident: Incident | None,
+    *,
+    at: datetime,
+    what: str | None = None,
+    service: str | None = None,
+    window: timedelta | None = None,
+    before: datetime | None = None,
+    trigger: str = ASKED,
+    by: Person | None = None,
+) -> SnapshotRequest:
+    """What is to be taken. In an incident the window reaches back to half an hour or more before it began.
+
+    As long before as the incident has lasted, at most an hour: both can be seen, and what is normal is known.
+    """
+    earliest = min(before or at, at)
+    began = incident.milestones.get(Milestone.DETECTED) if incident else None
+    start = earliest - (window or WINDOW)
+    if window is None and began is not None and began <= earliest:
+        start = began - min(max(earliest - began, WINDOW / 2), WINDOW)
+    return {
+        "what": what,
+        "service": service or (incident.service if incident else None),
+        "start": start.isoformat(),
+        "at": at.isoformat(),
+        "before": before.isoformat() if before else None,
+        "calm_until": min(began or at, at).isoformat(),
+        "now": deps.clock.now().isoformat(),
+        "occasion": trigger,
+        "by": {"id": by.id, "name": by.name} if by else None,
+    }
+
+
+async def _take(deps: Deps, request: SnapshotRequest) -> dict[str, Any]:
+    """The snapshot, and the one of the second moment, as JSON. Raises BadInput for what cannot be asked for."""
+    after, before = await take_now(deps, request)
+    return {"after": after.to_json(), "before": before.to_json() if before else None}
+
+
+async def take_now(deps: Deps, request: SnapshotRequest) -> tuple[Snapshot, Snapshot | None]:
+    """What was asked for, and the earlier moment with which it is compared, if one is."""
+    if deps.prometheus is None:
+        raise NotConfigured("prometheus_off")
+    prestart()
+    wanted = board(deps.team, request["what"], request["service"])
+    at, start, calm = (datetime.fromisoformat(request[name]) for name in ("at", "start", "calm_until"))
+    after = await query_board(deps.prometheus, wanted, at, start=start, calm_until=calm)
+    if request["before"] is None:
+        return after, None
+    earlier = datetime.fromisoformat(request["before"])
+    return after, await query_board(deps.prometheus, wanted, earlier, start=earlier - WINDOW, calm_until=calm)
+
+
+def message(
+    deps: Deps,
+    words: Translations,
+    request: SnapshotRequest,
+    after: Snapshot,
+    before: Snapshot | None,
+    *,
+    later: bool = False,
+) -> Message:
+    """The table of what was taken."""
+    title = board_title(deps, after, words)
+    if before is not None:
+        return messages.comparison(before, after, words, title=title)
+    return messages.snapshot(after, words, title=title, moment=_trigger(request), later=later)
+
+
+def board_title(deps: Deps, snapshot: Snapshot, words: Translations) -> str:
+    titled = deps.team.boards.get(snapshot.board) or deps.team.queries.get(snapshot.board)
+    titles: Mapping[str, str] = {str(locale): title for locale, title in titled.title.items()} if titled else {}
+    return titles.get(words.locale, snapshot.board)
+
+
+async def charts(
+    deps: Deps,
+    words: Translations,
+    request: SnapshotRequest,
+    after: Snapshot,
+    incident: Incident | None,
+    queries: Sequence[str],
+) -> dict[str, bytes]:
+    """A PNG for each of the queries, with the marks of the incident or of the two moments compared."""
+    marks = _marks(request, incident, words)
+    figures = [figure for figure in after.figures if figure.query in queries]
+    pictures = await render(after, figures, marks, words)
+    return {figure.query: picture for figure, picture in zip(figures, pictures, strict=True)}
+
+
+def _marks(request: SnapshotRequest, incident: Incident | None, words: Translations) -> list[Mark]:
+    if request["before"]:
+        moments = (datetime.fromisoformat(request[name]) for name in ("before", "at"))
+        return [Mark(at, f"{at:%H:%M}") for at in moments]
+    if incident is None:
+        return []
+    return messages.marks({milestone.value: at for milestone, at in incident.milestones.items()}, words)
+
+
+async def _post_table(
+    deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], later: bool
+) -> dict[str, Any] | None:
+    key = f"{incident_id}/snapshot/{moment}"
+    async with deps.message_lock(key):
+        incident = await deps.store.incidents.get(incident_id)
+        if incident.channel is None:
+            return None
+        return await upsert_message(
+            deps, key, incident.channel, message(deps, deps.words, request, *_read(taken), later=later)
+        )
+
+
+async def _render_charts(
+    deps: Deps,
+    incident_id: str,
+    moment: str,
+    request: SnapshotRequest,
+    taken: Mapping[str, Any],
+    queries: Sequence[str],
+) -> None:
+    incident = await deps.store.incidents.get(incident_id)
+    after, _ = _read(taken)
+    for query, picture in (await charts(deps, deps.words, request, after, incident, queries)).items():
+        document = Document(chart_name(moment, query), "image/png", picture, deps.clock.now())
+        await deps.store.documents.write(incident_id, document)
+
+
+async def _upload_charts(
+    deps: Deps,
+    incident_id: str,
+    moment: str,
+    request: SnapshotRequest,
+    taken: Mapping[str, Any],
+    queries: Sequence[str],
+    posted: Mapping[str, str],
+) -> None:
+    """The charts as they were drawn, below the table: on a phone nobody opens a thread at 3 a.m."""
+    after, before = _read(taken)
+    titles = chart_titles(deps.words, request, after, before)
+    files = []
+    for query in queries:
+        name = chart_name(moment, query)
+        if document := await deps.store.documents.read(incident_id, name):
+            files.append((f"{incident_id}-{name.rpartition('/')[2]}", titles[query], document.content))
+    comment = charts_comment(deps, deps.words, request, after)
+    key = f"{incident_id}/snapshot/{moment}/charts/{_digest(*queries)}"
+    await upload_once(deps, key, posted["channel"], files, comment)
+
+
+def chart_titles(
+    words: Translations, request: SnapshotRequest, after: Snapshot, before: Snapshot | None
+) -> dict[str, str]:
+    """What each query's chart is called; within one snapshot no two are called the same."""
+    return messages.chart_titles(after, words, moment=_trigger(request), before=before.at if before else None)
+
+
+def charts_comment(deps: Deps, words: Translations, request: SnapshotRequest, after: Snapshot) -> str:
+    return messages.charts_comment(after, words, title=board_title(deps, after, words), moment=_trigger(request))
+
+
+async def _save(deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any]) -> None:
+    """Put the snapshot into the store, and the figures on the timeline as evidence."""
+    after, before = _read(taken)
+    key = f"{incident_id}/snapshot/{moment}"
+    await deps.store.snapshots.add(key, incident_id, after.at, after.to_json())
+    facts = {
+        "snapshot": key,
+        "moment": moment,
+        "board": after.board,
+        "title": board_title(deps, after, deps.words),
+        "service": after.service,
+        "of": after.at.isoformat(),
+        "figures": [metric_json(figure) for figure in after.figures],
+        "missing": [missing.measure.query for missing in after.missing],
+        "charts": [chart_name(moment, figure.query) for figure in after.figures],
+    }
+    if before is not None:
+        facts |= {"compared_with": before.at.isoformat(), "effect": assess(compare(before, after)).value}
+    by = Person(request["by"]["id"], request["by"]["name"]) if request["by"] else BOT
+    at = deps.clock.now()
+    await deps.store.incidents.change(
+        incident_id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), idempotency_key=key[:160]
+    )
+
+
+def chart_name(moment: str, query: str) -> str:
+    """The document of a chart: `charts/declared-latency_p95.png`; PromQL is shortened to a name of its own."""
+    if not query.replace("_", "").replace("-", "").isalnum() or len(query) > 60:
+        query = f"{slugify(query, max_length=40) or 'promql'}-{_digest(query)}"
+    return f"charts/{moment}-{query}.png"
+
+
+def _trigger(request: SnapshotRequest) -> str:
+    return str(request["occasion"]) if request["occasion"] in (*AT_MILESTONES, ASKED) else ASKED
+
+
+def _read(taken: Mapping[str, Any]) -> tuple[Snapshot, Snapshot | None]:
+    return Snapshot.from_json(taken["after"]), Snapshot.from_json(taken["before"]) if taken["before"] else None
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]

@@ -1,0 +1,211 @@
+"""Writing the post-incident report: collected, rendered, kept, and shown in the channel; as often as anybody asks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from bot.deps import Deps
+from bot.domain.errors import Refused, Unavailable
+from bot.domain.incident import Incident
+from bot.domain.report import Chart, Report, build_report
+from bot.domain.snapshot import Snapshot
+from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
+from bot.messages.report import RenderedReport, ReportContext, summary, write
+from bot.slack_messages import upload_once, upsert_message
+from bot.store.documents import Document
+from bot.workflows.engine.durable import durable_step
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, append_event, record_failure
+from bot.workflows.incidents.snapshot import AT_MILESTONES, chart_name
+
+MARKDOWN, HTML = "text/markdown", "text/html"
+SNAPSHOT_WAIT = timedelta(seconds=15)
+_SOURCES = {"alertmanager": "Prometheus", "pagerduty": "PagerDuty"}
+
+
+async def write_report(deps: Deps, incident_id: str) -> None:
+    """Write the report as things stand, show it in the channel, and hand out its files.
+
+    Nothing new to tell gives the same text to the byte: then nothing is sent and the timeline says nothing.
+    """
+    await durable_step("last snapshot", partial(_last_snapshot, deps, incident_id), SNAPSHOT_WAIT)
+    written = await durable_step("write", partial(_write, deps, incident_id), MESSAGE_TIMEOUT)
+    if not written.ok:
+        await record_failure(deps, incident_id, "report", written)
+        return
+    shown = await durable_step("show", partial(_show, deps, incident_id), MESSAGE_TIMEOUT)
+    if shown.ok and shown.value:
+        shown = await durable_step(
+            "files", partial(_share, deps, incident_id, shown.value, written.value), MESSAGE_TIMEOUT
+        )
+    if not shown.ok:
+        await record_failure(deps, incident_id, "report_message", shown)
+    digest = written.value["digest"]
+    facts = {"markdown": f"{incident_id}.md", "html": f"{incident_id}.html", "up_to": written.value["up_to"]}
+    await durable_step(
+        "note",
+        partial(
+            append_event,
+            deps,
+            incident_id,
+            Kind.REPORT_WRITTEN,
+            facts,
+            idempotency_key=f"{incident_id}/report/{digest}",
+        ),
+        MESSAGE_TIMEOUT,
+    )
+
+
+async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]:
+    """The report of an incident as it is now. Raises NotFound, and Unavailable when the database does not answer."""
+    store = deps.store
+    incident = await store.incidents.get(incident_id)
+    timeline = await store.incidents.timeline(incident_id)
+    snapshots = await _snapshots(deps, incident_id)
+    charts, pictures = await _charts(deps, incident_id, snapshots)
+    targets = deps.team.targets
+    report = build_report(
+        incident,
+        timeline,
+        await store.followups.list_by_incident(incident_id),
+        list(snapshots.values()),
+        charts=charts,
+        links=await _links(deps, incident, timeline),
+        response_target=targets.response if incident.drill else targets.mtta,
+        recovery_target=targets.rto if incident.drill else targets.mttr,
+    )
+    around = ReportContext(
+        names=_names(deps, timeline),
+        channel_url=await _channel_url(deps, incident),
+        pictures=pictures,
+        broken=first_broken_link(incident_id, timeline),
+    )
+    return report, write(report, deps.words, around)
+
+
+async def update_report_message(deps: Deps, incident_id: str) -> None:
+    """Bring the report's message to what is true now, if there is one; its files stay as they are."""
+    message = await deps.store.slack_messages.get(f"{incident_id}/report")
+    if message and message.ts:
+        await _show(deps, incident_id)
+
+
+async def _last_snapshot(deps: Deps, incident_id: str) -> None:
+    """The figures after the end belong in the report: Unavailable as long as they are still being taken."""
+    if deps.prometheus is None or (await deps.store.incidents.get(incident_id)).status.is_open:
+        return
+    after: list[TimelineEvent] = []
+    for event in await deps.store.incidents.timeline(incident_id):
+        after = [event] if event.kind is Kind.RESOLVED else [*after, event]
+    taken = [str(event.facts["moment"]) for event in after if event.kind is Kind.SNAPSHOT_TAKEN]
+    if not any(moment.startswith("resolved") for moment in taken):
+        raise Unavailable("snapshot_pending", incident=incident_id)
+
+
+async def _write(deps: Deps, incident_id: str) -> dict[str, Any]:
+    async with deps.message_lock(f"{incident_id}/report/documents"):
+        with contextlib.suppress(Unavailable, Refused):
+            await deps.slack.identity()  # without it there are no links to messages, and the report has to do
+        report, written = await compose(deps, incident_id)
+        for name, media_type, text in (
+            (f"{incident_id}.md", MARKDOWN, written.markdown),
+            (f"{incident_id}.html", HTML, written.html),
+        ):
+            await deps.store.documents.write(incident_id, Document(name, media_type, text.encode(), deps.clock.now()))
+    digest = hashlib.sha256(written.html.encode()).hexdigest()[:16]
+    return {"digest": digest, "up_to": report.timeline[-1].seq}
+
+
+async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
+    """The message that stands for the report: one, edited in place."""
+    async with deps.message_lock(f"{incident_id}/report"):
+        report, _ = await compose(deps, incident_id)
+        channel = report.incident.channel
+        return (
+            await upsert_message(deps, f"{incident_id}/report", channel, summary(report, deps.words))
+            if channel
+            else None
+        )
+
+
+async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:
+    """Both files, as they were written, in the thread of the message."""
+    key = f"{incident_id}/report/{written['digest']}"
+    title = f"{incident_id} #{written['up_to']} {written['digest'][:6]}"
+    files = []
+    for name in (f"{incident_id}.md", f"{incident_id}.html"):
+        document = await deps.store.documents.read(incident_id, name)
+        if document is not None:
+            files.append((name, f"{title} ({name.rpartition('.')[2]})", document.content))
+    comment = deps.words.render_block("report", "files", incident_id=incident_id, up_to=written["up_to"])
+    await upload_once(deps, key, shown["channel"], files, comment, thread=shown["ts"])
+
+
+async def _snapshots(deps: Deps, incident_id: str) -> dict[str, Snapshot]:
+    kept = await deps.store.snapshots.list_by_incident(incident_id)
+    return {id: Snapshot.from_json(content) for id, content in kept.items()}
+
+
+async def _charts(
+    deps: Deps, incident_id: str, snapshots: Mapping[str, Snapshot]
+) -> tuple[list[Chart], dict[str, bytes]]:
+    """The charts of the last milestone's snapshot, whose window reaches from before the incident to its end.
+
+    Without one, those of the newest that somebody asked for.
+    """
+    names = set(await deps.store.documents.names(incident_id))
+    moments = {id.removeprefix(f"{incident_id}/snapshot/"): snapshot for id, snapshot in snapshots.items()}
+    newest_last = sorted(moments, key=lambda moment: moment.partition("-")[0] in AT_MILESTONES)
+    for moment in reversed(newest_last):
+        snapshot = moments[moment]
+        charts = [
+            Chart(name, figure.title, snapshot.at)
+            for figure in snapshot.figures
+            if (name := chart_name(moment, figure.query)) in names
+        ]
+        if charts:
+            documents = [await deps.store.documents.read(incident_id, chart.name) for chart in charts]
+            return charts, {document.name: document.content for document in documents if document}
+    return [], {}
+
+
+async def _links(deps: Deps, incident: Incident, timeline: Sequence[TimelineEvent]) -> dict[int, list[tuple[str, str]]]:
+    """Where each event can be checked: what it tells itself, and its message in Slack."""
+    links: dict[int, list[tuple[str, str]]] = {}
+    for event in timeline:
+        for name, url in (
+            (
+                _SOURCES.get(incident.source, "Slack") if event.kind is Kind.DECLARED else "Slack",
+                event.facts.get("link"),
+            ),
+            ("GitHub", event.facts.get("url")),
+        ):
+            if isinstance(url, str) and re.match(r"https?://", url):
+                links.setdefault(event.seq, []).append((name, url))
+    taken = {event.facts["snapshot"]: event.seq for event in timeline if event.kind is Kind.SNAPSHOT_TAKEN}
+    posts = await deps.store.slack_messages.with_prefix(f"{incident.id}/")
+    for key, message in posts.items():
+        which = key.removeprefix(f"{incident.id}/")
+        seq = 1 if which == "card" else int(which) if which.isdigit() else taken.get(key)
+        url = deps.slack.permalink(message.channel, message.ts) if seq and message.ts else None
+        if seq and url and not any(name == "Slack" for name, _ in links.get(seq, [])):
+            links.setdefault(seq, []).append(("Slack", url))
+    return links
+
+
+def _names(deps: Deps, timeline: Iterable[TimelineEvent]) -> dict[str, str]:
+    names = {person.slack: person.name for person in deps.team.people}
+    for event in timeline:
+        if event.by.name:
+            names.setdefault(event.by.id, event.by.name)
+    return names
+
+
+async def _channel_url(deps: Deps, incident: Incident) -> str | None:
+    message = await deps.store.slack_messages.get(f"{incident.id}/card")
+    return deps.slack.permalink(message.channel, message.ts) if message and message.ts else None

@@ -1,0 +1,1 @@
+"""A run of a runbook: start, play, approval, undo, presentation."""

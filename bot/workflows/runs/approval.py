@@ -1,0 +1,61 @@
+"""A step waits for people: as many as it needs, for exactly these parameters, until it is too late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+
+from bot.deps import Deps
+from bot.domain.errors import WrongState
+from bot.domain.run import Approval, ApprovalState, Run
+from bot.domain.runbook import Step
+from bot.message_refresher import REFRESH_TIMEOUT
+from bot.workflows.engine.durable import Outcome, run_with_retries
+from bot.workflows.runs.interrupts import STOP_POLL_SECONDS
+from bot.workflows.runs.presentation import update_approval_card
+
+CARD_RETRY_SECONDS = 5.0
+
+
+async def wait_for_approval(deps: Deps, run: Run, step: Step, *, shown: bool) -> None:
+    """Wait for what was asked, and keep the card up to date but for the last word. Raises WrongState that says why not.
+
+    A card that stands nowhere yet (Slack is away, the incident's channel is not open) is tried again meanwhile.
+    """
+    woken, decisions_seen = deps.event(run.id), 0
+    while True:
+        woken.clear()
+        approval, left = await _approval_status(deps, run.id, step.id)
+        if approval.state.agreed:
+            return
+        if approval.state is not ApprovalState.WAITING:
+            raise WrongState(approval.state.value, run=run.id)
+        if len(approval.decisions) > decisions_seen or not shown:
+            decisions_seen, shown = len(approval.decisions), bool((await show_approvers(deps, run, step)).value)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(
+                min(left / deps.clock.speed, STOP_POLL_SECONDS if shown else CARD_RETRY_SECONDS)
+            ):
+                await woken.wait()
+
+
+async def show_approvers(deps: Deps, run: Run, step: Step) -> Outcome:
+    """Draw the card; good with None while it stands nowhere."""
+    return await run_with_retries(
+        f"{step.id}: show who", partial(update_approval_card, deps, run.id, step.id), REFRESH_TIMEOUT
+    )
+
+
+async def _approval_status(deps: Deps, run_id: str, step_id: str) -> tuple[Approval, float]:
+    """How it stands, and the seconds that are left. Raises WrongState when the run is cancelled, or it is too late."""
+    approval, cancelled = await deps.store.runs.approval_status(run_id, step_id)
+    if approval is None:
+        raise WrongState("no_such_approval", run=run_id, step=step_id)
+    if cancelled:
+        raise WrongState("run_cancelled", run=run_id)
+    left = (approval.expires_at - deps.clock.now()).total_seconds()
+    if approval.state is ApprovalState.WAITING and left <= 0:
+        await deps.store.runs.expire(run_id, step_id)
+        raise WrongState(ApprovalState.EXPIRED.value, run=run_id)
+    return approval, left

@@ -1,0 +1,490 @@
+"""Play a run: each step is planned, approved, executed as planned, verified and recorded.
+
+The rows of the store are the truth. Whoever waits for a decision is only notified: a lost or doubled notification does
+no harm. Names of durable steps ("rehearse", "perform", ...) are recorded by runs in flight and must not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from bot.actions.boards import board, query_board
+from bot.actions.catalogue import ACTIONS
+from bot.deps import Deps
+from bot.domain.errors import BotError, Unavailable, WrongState
+from bot.domain.policy import Asked, Needed, Risk
+from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
+from bot.domain.runbook import Runbook, Step
+from bot.domain.snapshot import Snapshot, Verdict, assess, compare
+from bot.integrations.effects import dry_run
+from bot.message_refresher import REFRESH_TIMEOUT
+from bot.runbooks import Expressions
+from bot.store.incidents import TimelineEntry
+from bot.team import PRODUCTION, policy_of
+from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until
+from bot.workflows.runs.approval import show_approvers, wait_for_approval
+from bot.workflows.runs.interrupts import (
+    Deadline,
+    raise_if_cancelled,
+    raise_if_frozen,
+    run_until_interrupted,
+    wait_for_stop,
+)
+from bot.workflows.runs.presentation import changed, ended, post_result, schedule_run_message, update_run_message
+from bot.workflows.runs.start import read_inputs, start_run
+from bot.workflows.runs.step import (
+    acquire_target,
+    action_context,
+    expression_names,
+    parse_parameters,
+    step_environment,
+    step_timeout,
+)
+from bot.workflows.runs.undo import undo_steps
+
+PLAN_TIMEOUT = timedelta(minutes=2)
+QUERY_TIMEOUT = timedelta(minutes=2)
+FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
+# Metrics are checked after that long when the runbook does not say what must hold: rates need a minute or two.
+DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
+VERIFY_SAMPLES = 10
+SHOW_PROGRESS_AFTER_SECONDS = 0.5  # what takes longer is shown as running
+PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
+
+
+async def play_runbook(deps: Deps, run_id: str) -> str:
+    """Play a run to its end; gives the state it ended in."""
+    run = await deps.store.runs.get(run_id)  # its runbook and inputs never change
+    runbook = Runbook.model_validate(run.book)
+    with deps.subscribed(run_id):
+        state = await _play_steps(deps, run, runbook)
+    await durable_step("end", partial(_end, deps, run, state))
+    await durable_step("show the end", partial(update_run_message, deps, run_id), FINAL_MESSAGE_TIMEOUT)
+    return state.value
+
+
+async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
+    state = RunState.SUCCEEDED
+    for step in runbook.steps:
+        step_state = await StepPlay(deps, run, step).play()
+        if step_state in (StepState.DONE, StepState.SKIPPED):
+            continue
+        if step_state is StepState.FAILED and (step.continue_on_error or run.dry_run):
+            continue
+        state = RunState.CANCELLED if step_state is StepState.CANCELLED else RunState.FAILED
+        break
+    if state is not RunState.SUCCEEDED and not run.dry_run:
+        if runbook.on_failure == "undo":
+            undone = await undo_steps(deps, run, runbook)
+            state = RunState.UNDONE if undone and state is RunState.FAILED else state
+        elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
+            await durable_step("go on with another", partial(_start_on_failure, deps, run, runbook.on_failure))
+    return state
+
+
+async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
+    """Start the runbook that follows a failure: for the same incident, with the inputs of the same name.
+
+    It takes over the failed run's target locks, so that it does not wait for their cool-down.
+    """
+    given = {name: str(run.inputs[name]) for name in runbook.inputs if run.inputs.get(name) is not None}
+    incident = await deps.store.incidents.get(run.incident_id) if run.incident_id else None
+    request = RunRequest(
+        by=run.by,
+        idempotency_key=on_failure_key(run.id),
+        incident=incident,
+        channel=run.channel,
+        environment=run.environment,
+    )
+    started = await start_run(deps, runbook, read_inputs(deps, runbook, given, incident), request)
+    await deps.store.locks.transfer(run.id, started.id)
+
+
+async def _end(deps: Deps, run: Run, state: RunState) -> None:
+    now = deps.clock.now()
+    settles = now + policy_of(deps.team).cool_down
+    await deps.store.runs.end(run.id, state, now, settles=settles, entry=ended(deps, run, state))
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What a step would do, recorded as plain JSON between its planning and its execution.
+
+    `locks` is the key of what nobody else may change meanwhile, `seconds` how long its action may take. `shown` means
+    that the approval card is in Slack. A step that only reads and needs no approval is `done` when it is planned, and
+    so is every step of a dry run.
+    """
+
+    skip: bool = False
+    approvals: int = 0
+    changes: bool = False
+    waits: bool = False
+    locks: str | None = None
+    seconds: float = 0.0
+    shown: bool = False
+    done: bool = False
+
+    @property
+    def timeout(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
+    @property
+    def is_read_only(self) -> bool:
+        return not (self.skip or self.changes or self.waits)
+
+
+class StepPlay:
+    """One step of a run, through its phases: plan, wait for approval, execute, verify, record.
+
+    Every phase may run again after a crash: what people decided and how far the step got is in the store.
+    """
+
+    def __init__(self, deps: Deps, run: Run, step: Step) -> None:
+        self._deps = deps
+        self._run = run
+        self._step = step
+        self._action = ACTIONS.get(step.uses)
+        self._deadline: Deadline | None = None  # of the execution in this process
+
+    async def play(self) -> StepState:
+        planned = await self._durable("rehearse", self._plan)
+        if not planned.ok:
+            return await self._fail(planned)
+        plan = StepPlan(**planned.value)
+        schedule_run_message(self._deps, self._run.id)
+        if plan.skip or plan.done:
+            return StepState.SKIPPED if plan.skip else StepState.DONE
+        executed = await self._durable("perform", partial(self._execute_approved, plan))
+        if not executed.ok:
+            return await self._fail(executed)
+        if self._step.verify or plan.changes:
+            await self._verify()
+            await self._durable("done", partial(self._record_done, plan))
+        schedule_run_message(self._deps, self._run.id)
+        return StepState.DONE
+
+    async def _durable(self, name: str, call: Any, give_up_after: timedelta | None = None) -> Outcome:
+        return await durable_step(f"{self._step.id}: {name}", call, give_up_after)
+
+    async def _retry(self, name: str, call: Any, give_up_after: timedelta | None = None) -> Outcome:
+        return await run_with_retries(f"{self._step.id}: {name}", call, give_up_after)
+
+    async def _current(self) -> tuple[Run, StepRun]:
+        run = await self._deps.store.runs.refresh(self._run)
+        return run, run.step(self._step.id)
+
+    async def _set(self, entry: TimelineEntry | None = None, **values: Any) -> None:
+        await self._deps.store.runs.set_step(self._run.id, self._step.id, entry, **values)
+
+    async def _post_result(self, step_run: StepRun) -> None:
+        posting = partial(post_result, self._deps, self._run, self._step, step_run)
+        await self._retry("show", posting, REFRESH_TIMEOUT)
+
+    # Plan: fill in the parameters, do a dry run with exactly them, keep what it would change, request approvals.
+
+    async def _plan(self) -> Outcome:
+        """Plan the step and show who must approve it; what only reads is executed at once."""
+        planned = await self._retry("prepare", self._make_plan, PLAN_TIMEOUT)
+        if not planned.ok:
+            return planned
+        plan: StepPlan
+        plan, step_run = planned.value
+        if self._run.dry_run:
+            if plan.is_read_only:
+                await self._post_result(step_run)
+            plan = replace(plan, done=True)
+        elif plan.approvals:
+            shown = await show_approvers(self._deps, self._run, self._step)
+            plan = replace(plan, shown=bool(shown.value))
+        elif plan.is_read_only and self._step.verify is None:
+            executed = await self._execute(plan, step_run)
+            if not executed.ok:
+                return executed
+            plan = replace(plan, done=True)
+        return Outcome(asdict(plan))
+
+    async def _make_plan(self) -> tuple[StepPlan, StepRun]:
+        """Do a dry run of the step and save its parameters, effects and digest.
+
+        A step that only reads is executing from here on. If a restart interrupted that, it is not planned again, since
+        what its planning has set (a deadline) holds. Raises what the action's dry run raises.
+        """
+        deps, step, action = self._deps, self._step, self._action
+        deps.event(self._run.id).clear()
+        run, step_run = await self._current()
+        if run.cancel_by:
+            raise WrongState("run_cancelled", run=run.id)
+        if step_run.began_at and not step_run.effects:
+            timeout = step_timeout(step, parse_parameters(action, step_run.parameters or {}), deps.clock.now())
+            return StepPlan(seconds=timeout.total_seconds()), step_run
+        names = await expression_names(deps, run, step)
+        expressions = Expressions()
+        if step.if_ and not expressions.evaluate(step.if_, names):
+            await self._set(state=StepState.SKIPPED)
+            return StepPlan(skip=True), step_run
+        parameters = action.read(expressions.render(step.with_, names))
+        arguments = parse_parameters(action, parameters)
+        timeout = step_timeout(step, arguments, deps.clock.now())
+        unplanned = replace(step_run, parameters=parameters, rehearsed=None, began_at=None)
+        with dry_run() as recorder:
+            facts = await run_until_interrupted(
+                action.execute(action_context(deps, run, unplanned), **arguments),
+                wait_for_stop(deps, run.id, changes=False),
+                Deadline.starting(deps.clock, timeout).passed(),
+            )
+        effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
+        environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
+        needed = self._approvals_needed(environment) if effects or waits else Needed(Risk.READ, 0)
+        plan = StepPlan(
+            approvals=needed.approvals,
+            changes=bool(effects),
+            waits=waits,
+            locks=action.lock_key(parameters, environment=environment) if effects else None,
+            seconds=timeout.total_seconds(),
+        )
+        planned = replace(
+            step_run,
+            parameters=parameters,
+            effects=effects,
+            digest=digest(step.uses, parameters, effects),
+            rehearsed=action.result.dump_python(facts, mode="json") if facts is not None else None,
+        )
+        return plan, await self._save_plan(plan, needed, planned)
+
+    def _approvals_needed(self, environment: str) -> Needed:
+        approval, action = self._step.approval, self._action
+        at_least = 1 if action.waits_for else 0
+        asked = Asked((approval and approval.count) or at_least, approval.role, approval.expires) if approval else None
+        policy, now = policy_of(self._deps.team), self._deps.clock.now()
+        return policy.needed(action.name, action.risk, environment, now, asked or Asked(at_least))
+
+    async def _save_plan(self, plan: StepPlan, needed: Needed, planned: StepRun) -> StepRun:
+        """Save the planned step in the state that comes next, and request its approvals, in one transaction.
+
+        A dry run waits for nothing: what a reading step saw while it was planned is its result.
+        """
+        now = self._deps.clock.now()
+        asks, at_once = plan.approvals and not self._run.dry_run, plan.is_read_only and self._step.verify is None
+        if self._run.dry_run and plan.is_read_only:
+            saved = replace(planned, state=StepState.DONE, began_at=now, ended_at=now, result=planned.rehearsed or {})
+        else:
+            state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
+            saved = replace(planned, state=state, began_at=now if at_once else None)
+        values = {name: getattr(saved, name) for name in PLANNED_COLUMNS}
+        if asks:
+            approval = Approval(
+                self._run.id,
+                planned.id,
+                planned.digest,
+                needed.approvals,
+                needed.role,
+                asked_at=now,
+                expires_at=now + needed.expires,
+            )
+            await self._deps.store.runs.request_approval(approval, **values)
+        else:
+            await self._set(**values)
+        return saved
+
+    # Execute: once its target is free, with the saved parameters, until it is told to stop.
+
+    async def _execute_approved(self, plan: StepPlan) -> Outcome:
+        if not plan.approvals:
+            return await self._execute(plan)
+        deps, run, step = self._deps, self._run, self._step
+        decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step, shown=plan.shown))
+        if not decided.ok:
+            await show_approvers(deps, run, step)
+            return decided
+        executed, _ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step))
+        return executed
+
+    async def _execute(self, plan: StepPlan, started: StepRun | None = None) -> Outcome:
+        """Acquire the target, execute the action, post what was found; `started` is the step if it runs already."""
+        if plan.locks:
+            taken = await self._retry("take", partial(self._acquire_target, plan.locks), plan.timeout)
+            if not taken.ok:
+                return taken
+        executed = await self._retry("perform", partial(self._execute_once, plan, started), plan.timeout)
+        if not executed.ok:
+            return executed
+        if executed.value.state is StepState.DONE:
+            await self._post_result(executed.value)
+        return Outcome()
+
+    async def _acquire_target(self, key: str) -> None:
+        try:
+            await acquire_target(self._deps, self._run, self._step.id, key)
+        except Unavailable:
+            await raise_if_cancelled(self._deps, self._run.id)
+            raise
+
+    async def _execute_once(self, plan: StepPlan, started: StepRun | None) -> StepRun:
+        """Execute the saved parameters within the step's timeout, however often that is tried; gives the step then."""
+        step_run = started or await self._mark_started(plan)
+        if step_run.result is not None:  # it was done, and only the record of that was lost
+            return step_run
+        self._deadline = self._deadline or Deadline.starting(self._deps.clock, plan.timeout)
+        facts = await self._run_action(plan, step_run, self._deadline)
+        values: dict[str, Any] = {"result": facts if facts is not None else {}}
+        if not plan.changes and self._step.verify is None:
+            values |= {"state": StepState.DONE, "ended_at": self._deps.clock.now()}
+        await self._set(**values)
+        return replace(step_run, **values)
+
+    async def _mark_started(self, plan: StepPlan) -> StepRun:
+        """Save that the step executes. One that was started by another process was interrupted: the run says so."""
+        deps = self._deps
+        deps.event(self._run.id).clear()
+        run, step_run = await self._current()
+        if step_run.result is not None:
+            return step_run
+        if run.cancel_by:
+            raise WrongState("run_cancelled", run=run.id)
+        if plan.changes:
+            await raise_if_frozen(deps)
+            if step_run.state is StepState.PERFORMING and self._deadline is None:
+                await self._report_remaining(run, step_run)
+        if step_run.state is StepState.PERFORMING:
+            return step_run
+        values: dict[str, Any] = {
+            "state": StepState.PERFORMING,
+            "began_at": step_run.began_at or deps.clock.now(),
+            "facts": {},
+        }
+        await self._set(**values)
+        return replace(step_run, **values)
+
+    async def _run_action(self, plan: StepPlan, step_run: StepRun, deadline: Deadline) -> Any:
+        """The facts that the action gives, as plain JSON."""
+        deps, run, action = self._deps, self._run, self._action
+        context = action_context(deps, run, step_run)
+        loop = asyncio.get_running_loop()
+        progress = loop.call_later(SHOW_PROGRESS_AFTER_SECONDS, schedule_run_message, deps, run.id)
+        try:
+            facts: Any = await run_until_interrupted(
+                action.execute(context, **parse_parameters(action, step_run.parameters or {})),
+                wait_for_stop(deps, run.id, changes=plan.changes),
+                deadline.passed(),
+            )
+        finally:
+            progress.cancel()
+        return action.result.dump_python(facts, mode="json")
+
+    async def _report_remaining(self, run: Run, step_run: StepRun) -> None:
+        """Find out by a dry run what the interrupted step has still to do, and show it in the run's message."""
+        remaining: list[dict[str, Any]] | None = None  # not known
+        context = action_context(self._deps, run, replace(step_run, began_at=None))
+        with contextlib.suppress(BotError), dry_run() as recorder:
+            await self._action.execute(context, **parse_parameters(self._action, step_run.parameters or {}))
+            remaining = [effect.to_json() for effect in recorder.effects]
+        await self._set(facts={"interrupted": True, "left": remaining})
+        schedule_run_message(self._deps, run.id)
+
+    # Verify: metrics before and after, whether they hold, and whether the change helped.
+
+    async def _verify(self) -> None:
+        """Query the metrics until they hold or the time is up; then record what the change did to them.
+
+        A change of no service (a branch, an issue), or outside production, moves no metrics: nothing is waited for
+        unless the runbook says so.
+        """
+        if self._deps.prometheus is None:
+            return
+        started = await self._durable("verify", self._start_verifying, QUERY_TIMEOUT)
+        if not started.ok or started.value is None:
+            return
+        since = datetime.fromisoformat(started.value)
+        holding_since: datetime | None = None
+        for number in range(VERIFY_SAMPLES * 4):
+            sample = await self._durable(
+                f"figures {number}", partial(self._sample, since, holding_since), QUERY_TIMEOUT
+            )
+            if not sample.ok or sample.value["ended"]:
+                break
+            holding = sample.value["holding_since"]
+            holding_since = datetime.fromisoformat(holding) if holding else None
+            await sleep_until(self._deps, datetime.fromisoformat(sample.value["again"]))
+        await self._durable("verdict", partial(self._record_verdict, since), QUERY_TIMEOUT)
+
+    async def _start_verifying(self) -> str | None:
+        """When verifying began (ISO 8601); None when there is nothing to measure."""
+        run, step_run = await self._current()
+        elsewhere = step_environment(self._deps, run, self._step.id, step_run.parameters) != PRODUCTION
+        if self._step.verify is None and (elsewhere or self._changed_service(step_run) is None):
+            return None
+        await self._set(state=StepState.VERIFYING)
+        schedule_run_message(self._deps, run.id)
+        return self._deps.clock.now().isoformat()
+
+    async def _sample(self, since: datetime, holding_since: datetime | None) -> dict[str, Any]:
+        now = self._deps.clock.now()
+        verify = self._step.verify
+        within = verify.within if verify else DEFAULT_VERIFY_WITHIN
+        over = now - since >= within or await self._deps.store.runs.cancelled(self._run.id)
+        again = min(now + within / VERIFY_SAMPLES, since + within)
+        if verify is None:
+            return {"ended": over, "again": (since + within).isoformat(), "holding_since": None}
+        holds = _within_thresholds(await self._query_metrics(now))
+        holding_since = (holding_since or now) if holds else None
+        long_enough = holding_since is not None and now - holding_since >= verify.for_
+        if over or long_enough:
+            await self._set(verified=bool(holds and long_enough))
+        return {
+            "ended": over or long_enough,
+            "again": again.isoformat(),
+            "holding_since": holding_since.isoformat() if holding_since else None,
+        }
+
+    async def _record_verdict(self, since: datetime) -> None:
+        """Compare the metrics of before the change with those of now, and keep both as evidence."""
+        before = await self._query_metrics(since)
+        after = await self._query_metrics(self._deps.clock.now())
+        for when, snapshot in (("before", before), ("after", after)):
+            await self._deps.store.snapshots.add(
+                f"{self._run.id}/{self._step.id}/{when}", self._run.incident_id, snapshot.at, snapshot.to_json()
+            )
+        await self._set(verdict=assess(compare(before, after)))
+
+    async def _query_metrics(self, at: datetime) -> Snapshot:
+        if self._deps.prometheus is None:
+            raise BotError("prometheus_off")
+        _, step_run = await self._current()
+        service = self._changed_service(step_run) or self._deps.team.default_service
+        wanted = board(self._deps.team, self._step.verify.board if self._step.verify else None, service)
+        return await query_board(self._deps.prometheus, wanted, at)
+
+    def _changed_service(self, step_run: StepRun) -> str | None:
+        """The service that the step changes, by its parameters."""
+        parameters = step_run.parameters or {}
+        named = (str(parameters[name]) for name in ("service", "deployment", "release") if parameters.get(name))
+        return next((name for name in named if name in self._deps.team.services), None)
+
+    # Record: the step's end and its timeline entry, in one transaction.
+
+    async def _record_done(self, plan: StepPlan) -> Outcome:
+        run, step_run = await self._current()
+        await self._end(StepState.DONE, changed(self._deps, run, step_run) if plan.changes else None)
+        if not plan.changes:
+            await self._post_result(step_run)
+        return Outcome()
+
+    async def _fail(self, outcome: Outcome) -> StepState:
+        state = StepState.CANCELLED if outcome.error == "run_cancelled" else StepState.FAILED
+        await self._durable("failed", partial(self._end, state, error=outcome.error, facts=dict(outcome.facts)))
+        schedule_run_message(self._deps, self._run.id)
+        return state
+
+    async def _end(self, state: StepState, entry: TimelineEntry | None = None, **values: Any) -> None:
+        await self._set(entry, state=state, ended_at=self._deps.clock.now(), **values)
+
+
+def _within_thresholds(snapshot: Snapshot) -> bool:
+    """A metric without a threshold is for information; one that is missing is not known to be fine."""
+    fine = (Verdict.OK, Verdict.NO_THRESHOLD)
+    return not snapshot.missing and all(metric.verdict in fine for metric in snapshot.figures)

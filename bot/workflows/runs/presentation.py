@@ -1,0 +1,142 @@
+"""A run in Slack: one message that is edited as it goes, and a card for each approval."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from bot.actions.catalogue import ACTIONS
+from bot.deps import Deps
+from bot.domain.people import Person
+from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun, WaitsFor
+from bot.domain.runbook import Step
+from bot.domain.timeline import Kind
+from bot.messages.run import approval_card, line, progress, question_card, step_result, whole_diff
+from bot.slack_messages import upload_once, upsert_message
+from bot.store.incidents import TimelineEntry
+from bot.workflows.incidents.messages import destination
+
+Facts = dict[str, Any]
+
+
+def schedule_run_message(deps: Deps, run_id: str) -> None:
+    """Draw the run's message, which no step waits for; the end of a run is shown by `show`."""
+    deps.message_refresher.schedule(_run_message_key(run_id), partial(_update_run_message, deps, run_id))
+
+
+async def update_run_message(deps: Deps, run_id: str) -> None:
+    """Draw the run's message from what is true now."""
+    async with deps.message_lock(_run_message_key(run_id)):
+        await _update_run_message(deps, run_id)
+
+
+async def _update_run_message(deps: Deps, run_id: str) -> None:
+    run = await deps.store.runs.get(run_id)
+    if target := await _run_destination(deps, run):
+        channel, thread = target
+        await upsert_message(deps, _run_message_key(run_id), channel, progress(run, deps.words), thread=thread)
+
+
+async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[str, Any] | None:
+    """Draw what waits for people: what exactly would be done or is asked, by whom, who has said what, until when."""
+    async with deps.message_lock(f"{run_id}/{step_id}/approval"):
+        run = await deps.store.runs.get(run_id)
+        approval = await deps.store.runs.approval(run_id, step_id)
+        target = await _run_destination(deps, run)
+        if target is None or approval is None:
+            return None
+        channel, thread = target
+        step_run = run.step(step_id)
+        answers = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
+        card = (question_card if answers else approval_card)(run, step_run, approval, deps.words)
+        posted = await upsert_message(deps, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
+    diff = whole_diff(step_run)
+    if diff and not answers:
+        name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
+        comment, below = deps.words.render_block("approval", "whole_diff"), thread or posted["ts"]
+        await upload_once(
+            deps, f"{run_id}/{step_id}/diff", posted["channel"], [(name, title, diff)], comment, thread=below
+        )
+    return posted
+
+
+async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
+    """Put what a reading step has found below the run's message, long output as a file."""
+    title = deps.words.pick(step.title) if step.title else step.uses
+    posted = step_result(step_run, title, deps.words)
+    if posted is None:
+        return
+    run_id, step_id = run.id, step.id
+    message, file = posted
+    progress_post = await deps.store.slack_messages.get(_run_message_key(run_id))
+    if progress_post is None or progress_post.ts is None:
+        await update_run_message(deps, run_id)
+        progress_post = await deps.store.slack_messages.get(_run_message_key(run_id))
+    if progress_post is None or progress_post.ts is None:
+        return
+    _, thread = await _run_destination(deps, run) or (None, None)
+    key, channel, thread = f"{run_id}/{step_id}/result", progress_post.channel, thread or progress_post.ts
+    if file is None:
+        await upsert_message(deps, key, channel, message, thread=thread)
+    else:
+        name = f"{run_id}-{step_id}.txt"
+        await upload_once(deps, key, channel, [(name, title, file)], message.text, thread=thread)
+
+
+def _run_message_key(run_id: str) -> str:
+    return f"{run_id}/progress"
+
+
+async def _run_destination(deps: Deps, run: Run) -> tuple[str, str | None] | None:
+    """Where the run is told, as a channel and a thread in it: where it was asked for, or where its incident is told."""
+    if run.channel is None and run.incident_id:
+        return await destination(deps, await deps.store.incidents.get(run.incident_id))
+    return (run.channel, None) if run.channel else None
+
+
+def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person | None = None) -> TimelineEntry | None:
+    """An event by whoever asked for the run or `by`. None for a run without an incident."""
+    if run.incident_id is None:
+        return None
+    everything = {"run": run.id, "runbook": run.runbook} | facts
+    return TimelineEntry(run.incident_id, kind, everything, by or run.by, deps.clock.now(), f"{run.id}/{what}")
+
+
+def started(deps: Deps, run: Run) -> TimelineEntry | None:
+    facts = {"inputs": dict(run.inputs), "environment": run.environment, "dry_run": run.dry_run}
+    return _entry(deps, run, "start", Kind.RUN_STARTED, facts)
+
+
+def ended(deps: Deps, run: Run, state: RunState) -> TimelineEntry | None:
+    return _entry(deps, run, "end", Kind.RUN_ENDED, {"state": state.value})
+
+
+def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
+    decisions = approval.decisions
+    glass = next((decision for decision in decisions if decision.verdict is ApprovalState.BROKEN_GLASS), None)
+    facts = {
+        "action": run.step(approval.step_id).uses,
+        "digest": approval.digest,
+        "people": [decision.person for decision in decisions],
+        "glass": glass is not None,
+        "reason": glass.reason if glass else None,
+        "answer": decisions[-1].reason if decisions and not glass else None,
+    }
+    return _entry(deps, run, f"{approval.step_id}/approval", Kind.RUN_APPROVED, facts)
+
+
+def changed(deps: Deps, run: Run, step_run: StepRun) -> TimelineEntry | None:
+    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, _change_facts(deps, step_run))
+
+
+def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:
+    return _entry(deps, run, f"{step_run.id}/undo", Kind.RUN_UNDONE, _change_facts(deps, step_run), by)
+
+
+def _change_facts(deps: Deps, step_run: StepRun) -> Facts:
+    return {
+        "action": step_run.uses,
+        "digest": step_run.digest,
+        "effects": [line(effect, deps.words) for effect in step_run.effects],
+        "verdict": step_run.verdict.value if step_run.verdict else None,
+    }

@@ -1,0 +1,72 @@
+"""Start a run: read its inputs, save it with its own copy of the runbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bot.actions.catalogue import ACTIONS
+from bot.deps import Deps
+from bot.domain.errors import BadInput
+from bot.domain.incident import Incident
+from bot.domain.nearest import nearest
+from bot.domain.policy import Risk
+from bot.domain.run import Run, RunRequest, StepRun, run_id
+from bot.domain.runbook import Runbook
+from bot.runbooks import Expressions
+from bot.team import PRODUCTION, policy_of
+from bot.workflows.runs.presentation import started
+from bot.workflows.runs.step import incident_variables
+
+
+async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], request: RunRequest) -> Run:
+    """Save a new run with its own copy of the runbook, and enqueue its workflow.
+
+    Raises NotAllowed for a person who may not run actions of its risk.
+    """
+    if not request.dry_run:
+        policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
+    incident = request.incident
+    run = Run(
+        id=run_id(request.idempotency_key),
+        runbook=runbook.name,
+        book=runbook.to_json(),
+        inputs=inputs,
+        environment=request.environment or runbook.environment or PRODUCTION,
+        by=request.by,
+        started_at=deps.clock.now(),
+        incident_id=incident.id if incident else None,
+        channel=(incident.channel if incident else None) or request.channel,
+        dry_run=request.dry_run,
+        steps=tuple(StepRun(step.id, step.uses) for step in runbook.steps),
+    )
+    return (await deps.store.runs.start(run, request.idempotency_key, started(deps, run)))[0]
+
+
+def _risks(runbook: Runbook) -> Iterator[Risk]:
+    for step in runbook.steps:
+        yield ACTIONS.get(step.uses).risk
+    if isinstance(runbook.on_failure, Runbook):
+        yield from _risks(runbook.on_failure)
+
+
+def read_inputs(
+    deps: Deps, runbook: Runbook, given: Mapping[str, str], incident: Incident | None = None
+) -> dict[str, Any]:
+    """What was given for a runbook, in the types of its inputs, with their defaults. Raises BadInput."""
+    for name in given:
+        if name not in runbook.inputs:
+            raise BadInput("unknown_input", runbook=runbook.name, input=name, nearest=nearest(name, runbook.inputs))
+    about = incident_variables(incident)
+    values: dict[str, Any] = {}
+    for name, spec in runbook.inputs.items():
+        value = given.get(name)
+        if value is None and spec.default is not None:
+            value = Expressions().render(spec.default, {"incident": about})
+        if value in (None, "None", ""):
+            if spec.required or spec.type == "service":
+                raise BadInput("input_missing", runbook=runbook.name, input=name)
+            values[name] = None
+        else:
+            values[name] = spec.read(name, str(value), deps.team.services)
+    return values

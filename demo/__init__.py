@@ -1,0 +1,1 @@
+"""The demo: the sandbox and a bot on one port, and the story of an incident."""

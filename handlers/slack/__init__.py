@@ -1,0 +1,28 @@
+"""What reaches the bot from Slack. A handler acknowledges, reads, asks one service, and answers."""
+
+from __future__ import annotations
+
+from slack_bolt.async_app import AsyncApp
+
+from bot.services.bot import Bot
+from handlers.slack.buttons import BUTTONS
+from handlers.slack.commands import COMMANDS, run
+from handlers.slack.dispatcher import SlackDispatcher
+from handlers.slack.events import EVENTS, SHORTCUTS
+from handlers.slack.forms import FORMS
+
+
+def register(app: AsyncApp, bot: Bot) -> SlackDispatcher:
+    """Every listener, in one list; gives the dispatcher that they all go through."""
+    dispatcher = SlackDispatcher(bot)
+    for name in COMMANDS:
+        app.command(f"/{name}")(dispatcher.listener(run))
+    for action_id, press in BUTTONS.items():
+        app.action(action_id)(dispatcher.listener(press))
+    for callback_id, submit in FORMS.items():
+        app.view(callback_id)(dispatcher.listener(submit))
+    for callback_id, use in SHORTCUTS.items():
+        app.shortcut(callback_id)(dispatcher.listener(use))
+    for event, hear in EVENTS.items():
+        app.event(event)(dispatcher.listener(hear))
+    return dispatcher

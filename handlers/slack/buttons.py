@@ -1,0 +1,133 @@
+"""Buttons of the cards. The button carries the incident's id; what may be done is judged at the click."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.domain.run import ApprovalState, RunRequest, StepRef
+from bot.messages import forms
+from handlers.slack.context import Call
+from handlers.slack.dispatcher import Handler
+
+
+async def acknowledge(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.acknowledge(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def take_command(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.take_command(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def mitigate(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.mitigate(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def resolve(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.resolve(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def close_incident(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.close(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def post_update(call: Call) -> None:
+    await call.ack()
+    await call.open(forms.update(await call.cached_translations(), call.value))
+
+
+async def complete_report(call: Call) -> None:
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+
+
+async def open_followup(call: Call) -> None:
+    await call.ack()
+    team = call.bot.deps.team
+    due = (call.bot.deps.clock.now() + _due_in(call)).date()
+    await call.open(forms.followup(await call.cached_translations(), team, call.value, due=due))
+
+
+def _due_in(call: Call) -> timedelta:
+    return call.bot.deps.team.followups.due_in
+
+
+async def approve(call: Call) -> None:
+    await call.ack()
+    await _decide(call, ApprovalState.APPROVED)
+
+
+async def reject(call: Call) -> None:
+    await call.ack()
+    await _decide(call, ApprovalState.REJECTED)
+
+
+async def break_glass(call: Call) -> None:
+    """Alone, in an emergency: a form asks for the reason."""
+    await call.ack()
+    await call.open(forms.break_glass(await call.cached_translations(), call.value))
+
+
+async def answer(call: Call) -> None:
+    """What a run asks is answered in a form of the question's type."""
+    await call.ack()
+    question = await call.bot.runs.question(StepRef.parse(call.value))
+    words, services = await call.cached_translations(), list(call.bot.deps.team.services)
+    await call.open(forms.answer(words, call.value, question.text, question.asked, services, question.default))
+
+
+async def cancel_run(call: Call) -> None:
+    await call.ack()
+    await call.bot.runs.cancel(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def undo_run(call: Call) -> None:
+    await call.ack()
+    await call.bot.runs.undo(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def run_proposed(call: Call) -> None:
+    await call.ack()
+    await _run(call, dry_run=False)
+
+
+async def rehearse_proposed(call: Call) -> None:
+    await call.ack()
+    await _run(call, dry_run=True)
+
+
+async def _run(call: Call, *, dry_run: bool) -> None:
+    id, name = call.value.split("|")
+    incident = await call.bot.incidents.find(id)
+    request = RunRequest(await call.person(), call.idempotency_key, incident=incident, dry_run=dry_run)
+    await call.bot.runs.start(name, {}, request)
+
+
+async def _decide(call: Call, verdict: ApprovalState) -> None:
+    step = StepRef.parse(call.value)
+    await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+BUTTONS: dict[str, Handler] = {
+    "approve": approve,
+    "reject": reject,
+    "break_glass": break_glass,
+    "answer": answer,
+    "cancel_run": cancel_run,
+    "run_proposed": run_proposed,
+    "rehearse_proposed": rehearse_proposed,
+    "undo_run": undo_run,
+    "acknowledge": acknowledge,
+    "take_command": take_command,
+    "mitigate": mitigate,
+    "resolve": resolve,
+    "close_incident": close_incident,
+    "post_update": post_update,
+    "complete_report": complete_report,
+    "open_followup": open_followup,
+}

@@ -1,0 +1,24 @@
+"""The slash commands."""
+
+from __future__ import annotations
+
+from handlers.slack.commands.drill import DRILL
+from handlers.slack.commands.group import Command
+from handlers.slack.commands.incident import INCIDENT
+from handlers.slack.commands.ops import OPS
+from handlers.slack.commands.page import ON_CALL, PAGE
+from handlers.slack.commands.runbook import RUNBOOK
+from handlers.slack.commands.snapshot import SNAPSHOT
+from handlers.slack.context import Call
+
+COMMANDS: dict[str, Command] = {
+    command.name: command for command in (INCIDENT, RUNBOOK, OPS, SNAPSHOT, PAGE, ON_CALL, DRILL)
+}
+
+
+async def run(call: Call) -> None:
+    """Any slash command."""
+    await call.ack()
+    command = COMMANDS[str(call.body["command"]).lstrip("/")]
+    if answer := await command.run(call, str(call.body.get("text") or "")):
+        await call.reply(answer)

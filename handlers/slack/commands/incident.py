@@ -1,0 +1,228 @@
+"""`/incident`: everything that may be done with an incident."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bot.domain.incident import Cause, Impact, Role, Severity
+from bot.messages import forms
+from bot.messages.incident import card, listing, timeline
+from bot.messages.message import Message
+from bot.messages.statistics import statistics as statistics_message
+from bot.services.followups import FollowUpRequest
+from bot.services.statistics import WINDOW
+from bot.signature import Mention, Rest
+from bot.team import Duration
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
+
+INCIDENT = Command("incident")
+DEFAULT_SEVERITY = Severity.SEV3
+
+
+@INCIDENT.verb("/incident declare Latencia alta en render sev=SEV2 service=xr-engine")
+async def declare(
+    call: Call, title: Rest | None = None, *, sev: Severity | None = None, service: str | None = None
+) -> Message | None:
+    """Declare an incident; without a title a form opens."""
+    if not title:
+        words = await call.cached_translations()
+        await call.open(forms.declare(words, call.bot.deps.team, severity=sev or DEFAULT_SEVERITY, service=service))
+        return None
+    incident = await call.bot.incidents.declare(
+        title, sev or DEFAULT_SEVERITY, by=await call.person(), idempotency_key=call.idempotency_key, service=service
+    )
+    return Message.of((await call.translations()).render_block("replies", "declared", incident=incident))
+
+
+@INCIDENT.verb("/incident list")
+async def list_(call: Call) -> Message:
+    """Open incidents, the worst first."""
+    return listing(await call.bot.deps.store.incidents.list_open(), await call.translations())
+
+
+@INCIDENT.verb("/incident status")
+async def status(call: Call) -> Message:
+    """How this incident stands."""
+    incident = await call.incident()
+    return card(incident, await call.translations(), in_own_channel=True)
+
+
+@INCIDENT.verb("/incident severity SEV1")
+async def severity(call: Call, level: Severity) -> Message:
+    """Change the severity."""
+    incident = await call.incident()
+    await call.bot.incidents.set_severity(
+        incident.id, level, by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident role commander @ana")
+async def role(call: Call, role: Role, person: Mention) -> Message:
+    """Give somebody a role."""
+    incident = await call.incident()
+    await call.bot.incidents.assign(
+        incident.id, role, person, by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident ack")
+async def ack(call: Call) -> Message:
+    """Say that somebody is on it."""
+    incident = await call.incident()
+    await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident update Escalando réplicas; los usuarios ven mejora")
+async def update(call: Call, text: Rest | None = None) -> Message | None:
+    """Tell everybody how it stands; without text a form opens."""
+    if not text:
+        await call.open(forms.update(await call.cached_translations(), (await call.incident()).id))
+        return None
+    incident = await call.incident()
+    await call.bot.incidents.update(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident note El pico empezó tras el despliegue 2.1.0")
+async def note(call: Call, text: Rest) -> Message:
+    """Put a sentence on the timeline."""
+    incident = await call.incident()
+    await call.bot.incidents.note(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident mitigate")
+async def mitigate(call: Call) -> Message:
+    """Users no longer feel it."""
+    incident = await call.incident()
+    await call.bot.incidents.mitigate(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident resolve")
+async def resolve(call: Call) -> Message:
+    """It is over: the page is resolved and the report written."""
+    incident = await call.incident()
+    await call.bot.incidents.resolve(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident reopen La latencia volvió a subir")
+async def reopen(call: Call, reason: Rest) -> Message:
+    """It came back."""
+    incident = await call.incident()
+    await call.bot.incidents.reopen(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident close")
+async def close(call: Call) -> Message:
+    """The paperwork is done."""
+    incident = await call.incident()
+    await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
+@INCIDENT.verb("/incident timeline")
+async def timeline_(call: Call) -> Message:
+    """What has happened so far."""
+    incident = await call.incident()
+    return timeline(incident, await call.bot.deps.store.incidents.timeline(incident.id), await call.translations())
+
+
+@INCIDENT.verb('/incident impact users=1200 revenue="$4,000" summary="Render lento en toda Europa"')
+async def impact(
+    call: Call,
+    *,
+    users: Annotated[int, Field(ge=0)] | None = None,
+    services: str | None = None,
+    revenue: str | None = None,
+    summary: str | None = None,
+) -> Message | None:
+    """Whom it hurt; without values a form opens."""
+    incident = await call.incident()
+    if users is None and services is None and revenue is None and summary is None:
+        await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+        return None
+    current = incident.impact
+    named = [call.bot.incidents.check_service(name.strip()) for name in (services or "").split(",") if name.strip()]
+    changed = Impact(
+        users=current.users if users is None else users,
+        services=tuple(name for name in named if name) or current.services,
+        revenue=revenue or current.revenue,
+        summary=summary or current.summary,
+    )
+    await call.bot.incidents.set_impact(
+        incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return await _done(call)
+
+
+@INCIDENT.verb('/incident cause primary="Fuga de memoria en el render" detection="Alerta HighLatency"')
+async def cause(
+    call: Call,
+    *,
+    primary: str | None = None,
+    contributing: str | None = None,
+    detection: str | None = None,
+    lesson: str | None = None,
+) -> Message | None:
+    """Why it happened; without values a form opens."""
+    incident = await call.incident()
+    if primary is None and contributing is None and detection is None and lesson is None:
+        await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+        return None
+    current = incident.cause
+    changed = Cause(
+        primary=primary or current.primary,
+        contributing=current.contributing + ((contributing,) if contributing else ()),
+        detection=detection or current.detection,
+        lessons=current.lessons + ((lesson,) if lesson else ()),
+    )
+    await call.bot.incidents.set_cause(
+        incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return await _done(call)
+
+
+async def _done(call: Call) -> Message:
+    return Message.of((await call.translations()).render_block("replies", "done"))
+
+
+@INCIDENT.verb("/incident report")
+async def report(call: Call) -> Message:
+    """Write the report with what is known now."""
+    incident = await call.incident()
+    await call.bot.reports.enqueue(incident.id, idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("replies", "reporting", incident=incident))
+
+
+@INCIDENT.verb('/incident followup "Alertas de memoria en xr-engine" owner=SRETeam due=14d label=monitoring')
+async def followup(
+    call: Call, title: Rest, *, owner: str | None = None, due: str | None = None, label: str | None = None
+) -> Message:
+    """Something to do afterwards; it becomes a GitHub issue."""
+    incident = await call.incident()
+    labels = [item.strip() for item in (label or "").split(",") if item.strip()]
+    made = await call.bot.followups.open(
+        incident.id,
+        FollowUpRequest(title, owner=owner, due=due, labels=labels),
+        by=await call.person(),
+        idempotency_key=call.idempotency_key,
+    )
+    return Message.of((await call.translations()).render_block("replies", "followup", followup=made))
+
+
+@INCIDENT.verb("/incident stats 90d")
+async def stats(call: Call, window: Duration | None = None) -> Message:
+    """MTTA, MTTR, MTBF and how deployments went, against the targets; drills do not count."""
+    statistics, duration = call.bot.statistics, window or WINDOW
+    return statistics_message(
+        await statistics.compute(duration), await statistics.deployments(duration), await call.translations()
+    )

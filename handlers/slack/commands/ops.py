@@ -1,0 +1,63 @@
+"""`/ops`: one action by itself, under the same policy as in a runbook, and the kill switch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.actions.catalogue import ACTIONS
+from bot.messages.help import verb_help
+from bot.messages.message import Message
+from bot.messages.run import progress
+from bot.messages.runbook import action as action_help
+from bot.messages.runbook import actions
+from bot.services.ops import aliases, find, read, start
+from bot.signature import Rest, tokenize
+from handlers.slack.commands.group import Command
+from handlers.slack.commands.runbook import run_request
+from handlers.slack.context import Call
+
+OPS = Command("ops")
+
+
+@OPS.verb("/ops freeze Buen Fin: nadie toca producción")
+async def freeze(call: Call, reason: Rest) -> Message:
+    """The kill switch: nothing is changed until it is lifted."""
+    await call.bot.runs.freeze(reason, by=await call.person(), idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("runbook", "frozen", reason=reason))
+
+
+@OPS.verb("/ops thaw")
+async def thaw(call: Call) -> Message:
+    """Lift the kill switch."""
+    await call.bot.runs.thaw(by=await call.person(), idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("runbook", "thawed"))
+
+
+@OPS.verb("/ops help scale")
+async def help_(call: Call, action: Rest | None = None) -> Message:
+    """Every action, or one with its parameters."""
+    return await _help(call, action.split() if action else ())
+
+
+@OPS.verb("/ops scale xr-engine 10", default=True)
+async def ops(call: Call, line: Rest | None = None) -> Message:
+    """One action by itself, by a short word or as `service.verb`."""
+    words = tokenize(line or "").words
+    if not words or words[-1] == "help":
+        return await _help(call, words[:-1])
+    runs = call.bot.runs
+    ops_request = read(line or "", call.bot.deps.team, runs.library)
+    request = await run_request(call, environment=ops_request.environment, dry_run=ops_request.dry_run)
+    return progress(await start(runs, ops_request, request), await call.translations())
+
+
+async def _help(call: Call, words: Sequence[str]) -> Message:
+    shown = await call.translations()
+    if not words:
+        return actions(
+            [(a.name, a.risk.value, shown.action(a.name, a.summary)) for a in ACTIONS.all()], aliases(), shown
+        )
+    if verb := OPS.verbs.get(words[0]):
+        return verb_help(OPS.name, verb, shown)
+    action, _ = find(words)
+    return action_help(shown.action(action.name, action.summary), action.signature, action.risk.value, shown)

@@ -1,0 +1,53 @@
+"""`/page` and `/oncall`."""
+
+from __future__ import annotations
+
+from bot.domain.errors import BadInput
+from bot.domain.incident import Severity
+from bot.messages.message import Message
+from bot.messages.on_call import on_call
+from bot.signature import Rest, unescape_slack
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
+
+PAGE = Command("page")
+ON_CALL = Command("oncall")
+
+
+@PAGE.verb("/page @sre-team El render no responde sev=SEV1", default=True)
+async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity | None = None) -> Message:
+    """Page a team. In an incident's channel it is about that incident; elsewhere it declares one."""
+    person = await call.person()
+    name = call.bot.paging.team(team)
+    incident = await call.bot.incidents.in_channel(call.channel_id or "")
+    if incident is None:
+        if not text:
+            raise BadInput("text_missing")
+        incident = await call.bot.incidents.declare(
+            unescape_slack(text), sev or Severity.SEV2, by=person, idempotency_key=f"{call.idempotency_key}/declare"
+        )
+    await call.bot.paging.page(incident, name, text or incident.title, by=person, idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("replies", "paging", team=name, incident=incident))
+
+
+@PAGE.verb("/page ack")
+async def ack(call: Call) -> Message:
+    """Acknowledge the page of this incident."""
+    incident = await call.incident()
+    await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("replies", "done"))
+
+
+@PAGE.verb("/page resolve")
+async def resolve(call: Call) -> Message:
+    """Resolve the page of this incident; the incident itself stays open."""
+    incident = await call.incident()
+    await call.bot.paging.resolve(incident, by=await call.person(), idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("replies", "done"))
+
+
+@ON_CALL.verb("/oncall", default=True)
+async def oncall(call: Call) -> Message:
+    """Who is on call now, by team, and until when."""
+    rotas = await call.bot.paging.rota()
+    return on_call(rotas, await call.translations(), call.bot.deps.team.emergency_contact)

@@ -1,0 +1,88 @@
+"""`/runbook`: what there is, and runs of it."""
+
+from __future__ import annotations
+
+from bot.actions.catalogue import ACTIONS
+from bot.domain.errors import BadInput
+from bot.domain.run import RunRequest, normalize_run_id
+from bot.messages.message import Message
+from bot.messages.run import progress, runs
+from bot.messages.runbook import library, runbook
+from bot.services.ops import OPTIONS
+from bot.signature import Rest, tokenize, unescape_slack
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
+
+RUNBOOK = Command("runbook")
+
+
+@RUNBOOK.verb("/runbook list")
+async def list_(call: Call) -> Message:
+    """All runbooks."""
+    return library(call.bot.runs.library.runbooks.values(), await call.translations())
+
+
+@RUNBOOK.verb("/runbook show render-latency")
+async def show(call: Call, name: str) -> Message:
+    """What a runbook does, step by step."""
+    book = call.bot.runs.library.get(name)
+    return runbook(book, await call.translations(), [ACTIONS.get(step.uses).risk.value for step in book.steps])
+
+
+@RUNBOOK.verb("/runbook run render-latency service=xr-engine --dry-run")
+async def run(call: Call, line: Rest) -> Message:
+    """Run one; with `--dry-run` only show what it would do."""
+    given = tokenize(line)
+    if not given.words:
+        raise BadInput(
+            "argument_missing",
+            argument="name",
+            usage="/runbook run name key=value …",
+            example="/runbook run render-latency service=xr-engine",
+        )
+    inputs = {
+        name.replace("-", "_"): unescape_slack(value) for name, value in given.options.items() if name not in OPTIONS
+    }
+    environment, dry_run = given.options.get("environment"), given.options.get("dry-run") == "true"
+    request = await run_request(call, environment=environment, dry_run=dry_run)
+    started = await call.bot.runs.start(given.words[0], inputs, request)
+    return progress(started, await call.translations())
+
+
+@RUNBOOK.verb("/runbook status")
+async def status(call: Call, run: str | None = None) -> Message:
+    """How a run stands, or all that are going on."""
+    words = await call.translations()
+    if run:
+        return progress(await call.bot.deps.store.runs.get(normalize_run_id(run)), words)
+    return runs(await call.bot.deps.store.runs.list_running(), words)
+
+
+@RUNBOOK.verb("/runbook cancel R-3fa91c")
+async def cancel(call: Call, run: str) -> Message:
+    """Stop a run at once."""
+    stopped = await call.bot.runs.cancel(
+        normalize_run_id(run), by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return progress(stopped, await call.translations())
+
+
+@RUNBOOK.verb("/runbook undo R-3fa91c")
+async def undo(call: Call, run: str) -> Message:
+    """Undo what a run has done."""
+    undone = await call.bot.runs.undo(
+        normalize_run_id(run), by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return progress(undone, await call.translations())
+
+
+async def run_request(call: Call, *, environment: str | None, dry_run: bool) -> RunRequest:
+    """The request for a run that this call makes, for the incident of its channel if there is one."""
+    return RunRequest(
+        by=await call.person(),
+        idempotency_key=call.idempotency_key,
+        incident=await call.bot.incidents.in_channel(call.channel_id or ""),
+        channel=call.channel_id,
+        environment=environment,
+        dry_run=dry_run,
+    )

@@ -1,0 +1,74 @@
+"""`/snapshot`: the figures with charts, now or at two moments."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from bot.messages.message import Message
+from bot.signature import Rest, Signature, Tokens
+from bot.team import Duration
+from handlers.slack.commands.group import Command
+from handlers.slack.context import Call
+
+SNAPSHOT = Command("snapshot")
+
+_PROMQL = re.compile(r"[({\[]|[=!<>]=|=~|!~")
+_OPTION = re.compile(r"(?:^|\s)(service|window)=([\w.-]+)(?=\s|$)")  # PromQL quotes its values, so none is taken
+
+
+class PromqlSignature(Signature):
+    """A signature whose words may be PromQL, which has `=` and quotes of its own."""
+
+    def read(self, typed: Tokens, command: str) -> dict[str, Any]:
+        if not _PROMQL.search(typed.raw):
+            return super().read(typed, command)
+        values = {"what": _OPTION.sub(" ", typed.raw).strip(), **dict(_OPTION.findall(typed.raw))}
+        return {
+            parameter.name: self._value(parameter, values[parameter.name], f"{command} {self.name}", self.example)
+            for parameter in self.parameters
+            if parameter.name in values
+        }
+
+
+async def snapshot(
+    call: Call, what: Rest | None = None, *, service: str | None = None, window: Duration | None = None
+) -> Message | None:
+    """The figures of a board, a query or PromQL. In an incident's channel everybody sees them."""
+    return await _answer(call, what=what, service=service, window=window)
+
+
+SNAPSHOT.default = PromqlSignature.of(snapshot, example="/snapshot render service=xr-engine window=2h")
+SNAPSHOT.verbs[SNAPSHOT.name] = SNAPSHOT.default
+
+
+@SNAPSHOT.verb("/snapshot compare 02:10 -5m")
+async def compare(
+    call: Call, first: str, second: str = "now", *, board: str | None = None, service: str | None = None
+) -> Message | None:
+    """How the figures went from one moment to another: `02:10` (UTC), `-15m`, ISO 8601, or a milestone's name."""
+    return await _answer(call, what=board, service=service, between=(first, second))
+
+
+async def _answer(
+    call: Call,
+    *,
+    what: str | None,
+    service: str | None,
+    window: timedelta | None = None,
+    between: tuple[str, str] | None = None,
+) -> Message | None:
+    named = call.named_incident
+    incident = await call.incident() if named else await call.bot.incidents.in_channel(call.channel_id or "")
+    person, words, snapshots = await call.person(), await call.translations(), call.bot.snapshots
+    snapshot_request = await snapshots.ask(
+        incident, by=person, what=what, service=service, window=window, between=between
+    )
+    if incident and incident.channel:
+        await snapshots.into_channel(incident, snapshot_request, idempotency_key=call.idempotency_key)
+        return Message.of(words.render_block("snapshot", "in_channel"))
+    taken = await snapshots.take(snapshot_request)
+    await call.reply(snapshots.message(taken, words))
+    text = await snapshots.send_charts(taken, person, words, idempotency_key=call.idempotency_key)
+    return Message.of(text) if text else None

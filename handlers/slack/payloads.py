@@ -1,0 +1,113 @@
+"""What must be in a body of Slack's for the handlers to work with it (Slack's reference, "Interaction payloads")."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bot.domain.errors import BadInput
+
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Id(_Payload):
+    id: Name
+
+
+class Command(_Payload):
+    command: Name
+    user_id: Name
+    channel_id: Name
+    text: str = ""
+
+
+class _Action(_Payload):
+    action_id: Name
+    value: str = ""
+
+
+class Actions(_Payload):
+    user: _Id
+    actions: Annotated[list[_Action], Field(min_length=1)]
+
+
+class _State(_Payload):
+    values: dict[str, dict[str, dict[str, Any]]]
+
+
+class _View(_Id):
+    callback_id: Name
+    private_metadata: str = ""
+    state: _State
+
+
+class Submission(_Payload):
+    user: _Id
+    view: _View
+
+
+class Shortcut(_Payload):
+    user: _Id
+    callback_id: Name
+    trigger_id: Name
+
+
+class _Message(_Payload):
+    ts: Name
+
+
+class MessageShortcut(Shortcut):
+    channel: _Id
+    message: _Message
+
+
+class _Item(_Payload):
+    type: Name
+    channel: Name = "-"
+    ts: Name = "-"
+
+
+class _Reaction(_Payload):
+    user: Name
+    reaction: Name
+    item: _Item
+
+
+class _Opened(_Payload):
+    user: Name
+
+
+class Event(_Payload):
+    event_id: Name
+    event: dict[str, Any]
+
+
+_BY_TYPE: dict[str, type[_Payload]] = {
+    "block_actions": Actions,
+    "view_submission": Submission,
+    "shortcut": Shortcut,
+    "message_action": MessageShortcut,
+    "event_callback": Event,
+}
+_EVENTS: dict[str, type[_Payload]] = {"reaction_added": _Reaction, "app_home_opened": _Opened}
+
+
+def validate_payload(body: Any) -> None:
+    """Raises BadInput that names the first thing that is missing or wrong; what we do not handle is let pass."""
+    if not isinstance(body, dict):
+        raise BadInput("webhook_wrong", where="body", why="is no object")
+    try:
+        kind = Command if "command" in body else _BY_TYPE.get(str(body.get("type")))
+        if kind:
+            kind.model_validate(body)
+        if kind is Event and (event := _EVENTS.get(str(body["event"].get("type")))):
+            event.model_validate(body["event"])
+    except ValidationError as mistakes:
+        first = mistakes.errors(include_input=False, include_url=False)[0]
+        location = ".".join(str(part) for part in first["loc"])
+        raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None

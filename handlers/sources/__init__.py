@@ -1,0 +1,10 @@
+"""Who may call a webhook: one module a source."""
+
+from __future__ import annotations
+
+from handlers.sources.alertmanager import Alertmanager
+from handlers.sources.github import GitHub
+from handlers.sources.pagerduty import PagerDuty
+from handlers.sources.source import Source
+
+SOURCES: tuple[type[Source], ...] = (Alertmanager, PagerDuty, GitHub)

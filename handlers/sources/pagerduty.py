@@ -1,0 +1,90 @@
+"""PagerDuty's V3 webhooks (https://developer.pagerduty.com/docs/webhooks-overview)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from bot.domain.errors import BadInput
+from bot.domain.on_call import PageEvent, PagerDutyAgent
+from bot.integrations.pagerduty import verify_signature
+from bot.services.bot import Bot
+from handlers.sources.source import Payload, Source, validate
+
+KNOWN_EVENTS = frozenset(
+    {"incident.triggered", "incident.acknowledged", "incident.resolved", "incident.reopened", "incident.annotated",
+     "incident.escalated", "incident.reassigned", "incident.delegated"}
+)  # fmt: skip
+
+
+class Reference(Payload):
+    id: str
+    type: str = ""
+    summary: str | None = None
+    html_url: str | None = None
+
+
+class Data(Payload):
+    """The incident, or the note, that an event is about."""
+
+    id: str
+    type: str
+    title: str = ""
+    content: str = ""
+    urgency: str | None = None
+    incident_key: str | None = None
+    html_url: str | None = None
+    incident: Reference | None = None
+    assignees: list[Reference] = Field(default_factory=list)
+
+
+class Event(Payload):
+    id: str
+    event_type: str
+    agent: Reference | None = None
+    data: Data
+
+
+class Webhook(Payload):
+    event: Event
+
+
+class PagerDuty(Source):
+    """`X-PagerDuty-Signature`: HMAC of the body with any of PAGERDUTY_WEBHOOK_SECRETS."""
+
+    name = "pagerduty"
+    setting = "pagerduty_webhook_secrets"
+
+    def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        return verify_signature(headers.get("x-pagerduty-signature", ""), body, self.secrets)
+
+    def delivery_id(self, headers: Mapping[str, str], body: bytes) -> str:
+        return headers.get("x-webhook-id") or super().delivery_id(headers, body)
+
+    def read(self, event: str, body: Any) -> PageEvent | None:
+        """None for a type that is not known: answering it with an error would switch the subscription off."""
+        envelope = body.get("event") if isinstance(body, dict) else None
+        kind = envelope.get("event_type") if isinstance(envelope, dict) else None
+        if not isinstance(kind, str):
+            raise BadInput("webhook_wrong", where="event.event_type", why="missing")
+        if kind not in KNOWN_EVENTS:
+            return None
+        sent = validate(Webhook, body).event
+        data, agent = sent.data, sent.agent
+        return PageEvent(
+            id=sent.id,
+            kind=sent.event_type.removeprefix("incident."),
+            incident_id=data.incident.id if data.incident else data.id,
+            title=data.title,
+            note=data.content,
+            urgency=data.urgency,
+            dedup_key=data.incident_key,
+            url=data.html_url,
+            assignees=tuple(filter(None, (assignee.summary for assignee in data.assignees))),
+            agent=PagerDutyAgent(agent.id, agent.type, agent.summary) if agent else None,
+        )
+
+    async def handle(self, bot: Bot, event: PageEvent, key: str) -> None:
+        await bot.pagerduty.handle(event)
