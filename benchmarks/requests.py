@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
-from sandbox.alertmanager.notification import group_key
-from sandbox.company import Company, load
+from sandbox.alertmanager.shapes import group_key
+from sandbox.company import Company, load_company
 from sandbox.slack.state import Credentials
 
 FORM = "application/x-www-form-urlencoded"
@@ -36,7 +36,7 @@ class Workspace:
     """Writes what people of the sandbox's company do. `hears` is where the bot's private answers go."""
 
     hears: str
-    company: Company = field(default_factory=load)
+    company: Company = field(default_factory=load_company)
     credentials: Credentials = field(default_factory=Credentials)
 
     def command(self, line: str, channel: str = "C0INCIDENT", by: str = "ana") -> Request:

@@ -15,15 +15,15 @@ from bot.app import running_bot
 from bot.services.bot import Bot
 from bot.settings import Settings, load_settings
 from handlers.app import Server
+from sandbox import aws
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
-from sandbox.aws import account
-from sandbox.github.backend import TOKEN as GITHUB_TOKEN
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_SECRET
-from sandbox.pagerduty.backend import API_TOKEN as PAGERDUTY_TOKEN
-from sandbox.pagerduty.backend import BOT as PAGERDUTY_BOT
+from sandbox.github.state import TOKEN as GITHUB_TOKEN
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
+from sandbox.pagerduty.state import API_TOKEN as PAGERDUTY_TOKEN
+from sandbox.pagerduty.state import BOT as PAGERDUTY_BOT
 from sandbox.server import Sandbox, serving
-from sandbox.vault.backend import BOT_TOKEN as VAULT_TOKEN
+from sandbox.vault import BOT_TOKEN as VAULT_TOKEN
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
         "prometheus_url": f"{url}/prometheus",
         "alertmanager_url": f"{url}/alertmanager",
         "alertmanager_webhook_token": WEBHOOK_TOKEN,
-        "aws_region": account.REGION,
+        "aws_region": aws.REGION,
         "aws_endpoint_url": f"{url}/aws/",
-        "aws_access_key_id": account.KEY_ID,
-        "aws_secret_access_key": account.SECRET_KEY,
+        "aws_access_key_id": aws.KEY_ID,
+        "aws_secret_access_key": aws.SECRET_KEY,
         "vault_addr": f"{url}/vault",
         "vault_token": VAULT_TOKEN,
         "tempo_url": f"{url}/tempo",

@@ -21,12 +21,11 @@ from bot.services.bot import Bot
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
-from sandbox.exercise import PATIENCE, exercises, practise
+from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
-from sandbox.responder import Missed, respond
+from sandbox.responder import SignMissing, respond
 from sandbox.server import Sandbox
-from sandbox.world.scenario import load as load_scenario
-from sandbox.world.scenario import names as scenario_names
+from sandbox.world.scenario import load_scenario, scenario_names
 
 ENOUGH = 120.0  # seconds after which a scenario played at SPEED is given up; on two idle cores it takes half a minute
 SPEED = 90.0  # seconds of the world in one of ours
@@ -62,7 +61,7 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
 
 def lacks_helm(scenario: str) -> bool:
     """Whether it needs helm, which is neither on PATH nor where HELM says."""
-    exercise = exercises().get(scenario)
+    exercise = load_exercises().get(scenario)
     return bool(exercise and exercise.helm) and not shutil.which(os.environ.get("HELM") or "helm")
 
 
@@ -79,15 +78,15 @@ def _team_with_charts(team: Path, folder: Path) -> Path:
 
 async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> int:
     words = stage.bot.deps.words
-    longest = PATIENCE + ENOUGH if scenario in exercises() else ENOUGH
+    longest = RUN_TIMEOUT + ENOUGH if scenario in load_exercises() else ENOUGH
     enough = longest * max(1.0, SPEED / stage.sandbox.clock.speed)
     try:
-        played = (practise if scenario in exercises() else respond)(
+        played = (play_exercise if scenario in load_exercises() else respond)(
             stage.sandbox, scenario, say=_say, language=words.locale
         )
         async with asyncio.timeout(enough):
             incident_id = await played
-    except Missed as missed:
+    except SignMissing as missed:
         _say(str(missed))
         return 1
     except TimeoutError:
@@ -95,7 +94,7 @@ async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> in
         return 1
     there = await _write_files(stage.bot, incident_id, out)
     # An exercise wakes nobody and may end badly on purpose, which the people who play it have looked at.
-    exercise = exercises().get(scenario)
+    exercise = load_exercises().get(scenario)
     requested = ("asked",) if exercise and exercise.approvers else ()
     demanded = ("status", "runs_ended", *requested) if exercise else tuple(what for what in there if what != "asked")
     wrong = [what for what in demanded if not there[what]]
@@ -108,7 +107,7 @@ async def _play_scenario(stage: DemoEnvironment, scenario: str, out: Path) -> in
 def _start_incident(stage: DemoEnvironment, scenario: str) -> str:
     """Let it begin for a person at the web page; gives what there is to try."""
     words, world = stage.bot.deps.words, stage.sandbox.world
-    if exercise := exercises().get(scenario):
+    if exercise := load_exercises().get(scenario):
         exercise.prepare(stage.sandbox)
         return words.render_block("demo", "practise", first=exercise.begin, then=exercise.run)
     if world.scenario is None:  # nobody has pressed the page's button
@@ -194,7 +193,7 @@ def _moment(at: datetime) -> str:
 
 def scenarios() -> list[str]:
     """What can go wrong, by name."""
-    return [*scenario_names(), *exercises()]
+    return [*scenario_names(), *load_exercises()]
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: the sandbox as a process of its own, so that it outlives a bot that is killed."""
+"""`python -m sandbox`: the sandbox as a process of its own, which outlives a killed bot."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The one clock of the sandbox's world: it can run faster than the wall clock."""
+"""The clock of the sandbox's world, which can run faster than the wall clock."""
 
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-NAP = 0.2  # real seconds; a sleeper looks at the clock this often, because its speed may have changed
+POLL_SECONDS = 0.2  # real seconds; a sleeper checks the clock this often, since its speed may change
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
             raise ValueError("the clock's start needs a time zone")
         self._world = (start or datetime.now(UTC)).astimezone(UTC)
         self._real = time.monotonic()
-        self._speed = _positive(speed)
+        self._speed = _check_speed(speed)
 
     def now(self) -> datetime:
         """The world time, in UTC."""
@@ -32,21 +32,21 @@ class Clock:
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        _positive(speed)
+        _check_speed(speed)
         real = time.monotonic()
         self._world += timedelta(seconds=(real - self._real) * self._speed)
         self._real = real
         self._speed = speed
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until `seconds` of world time have passed, also when the speed changes meanwhile."""
+        """Wait for `seconds` of world time, also when the speed changes meanwhile."""
         until = self.now() + timedelta(seconds=seconds)
         await asyncio.sleep(0)
-        while (left := (until - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - time is no event
-            await asyncio.sleep(min(left / self._speed, NAP))
+        while (left := (until - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - time has no event
+            await asyncio.sleep(min(left / self._speed, POLL_SECONDS))
 
 
-def _positive(speed: float) -> float:
+def _check_speed(speed: float) -> float:
     if speed <= 0:
         raise ValueError("the clock's speed must be above zero")
     return speed

@@ -1,4 +1,4 @@
-"""Who and what exists in the sandbox's company: the seed of every service, read once from company.yaml."""
+"""The people and things of the sandbox's company: the seed of every service, from company.yaml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Person:
-    """One person, with the id that each service knows them by."""
+    """One person, with their id in each service."""
 
     slack: str
     handle: str
@@ -40,7 +40,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel that exists from the start; `members` are handles, `bot` says whether the bot is in it."""
+    """A channel that exists from the start; `members` are handles, `bot` is True if the bot is a member."""
 
     id: str
     name: str
@@ -65,7 +65,7 @@ class PagerDutyService:
 
 @dataclass(frozen=True)
 class EscalationPolicy:
-    """`levels` are handles, the first level first; within one level they take turns of `rotation_hours`."""
+    """`levels` are handles, the first level first; people of one level rotate every `rotation_hours`."""
 
     id: str
     name: str
@@ -79,10 +79,7 @@ class PagerDuty:
     escalation_policies: tuple[EscalationPolicy, ...]
 
     def service(self, id_or_name: str) -> PagerDutyService:
-        return _one(self.services, id_or_name, "id", "name")
-
-    def escalation_policy(self, id_or_name: str) -> EscalationPolicy:
-        return _one(self.escalation_policies, id_or_name, "id", "name")
+        return _find_one(self.services, id_or_name, "id", "name")
 
 
 @dataclass(frozen=True)
@@ -104,22 +101,19 @@ class Company:
     services: tuple[str, ...]
 
     def person(self, key: str) -> Person:
-        """The person by handle, e-mail, or Slack, GitHub or PagerDuty id. KeyError if there is none."""
-        return _one(self.people, key, "handle", "slack", "github", "pagerduty", "email")
-
-    def channel(self, id_or_name: str) -> Channel:
-        return _one(self.channels, id_or_name.removeprefix("#"), "id", "name")
+        """Return the person by handle, e-mail, or Slack, GitHub or PagerDuty id. Raises KeyError."""
+        return _find_one(self.people, key, "handle", "slack", "github", "pagerduty", "email")
 
     def usergroup(self, key: str) -> UserGroup:
-        """The user group by id, handle (`sre-team`) or name (`SRETeam`)."""
-        return _one(self.usergroups, key.removeprefix("@"), "id", "handle", "name")
+        """Return the user group by id, handle (`sre-team`) or name (`SRETeam`). Raises KeyError."""
+        return _find_one(self.usergroups, key.removeprefix("@"), "id", "handle", "name")
 
 
-def load(path: Path = SEED) -> Company:
-    """Read the seed. KeyError or TypeError when a key is missing or unknown."""
+def load_company(path: Path = SEED) -> Company:
+    """Read the seed. Raises KeyError or TypeError for a missing or unknown key."""
     raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     people = tuple(Person(**person) for person in raw["people"])
-    everybody = tuple(person.handle for person in people)
+    handles = tuple(person.handle for person in people)
     return Company(
         workspace=Workspace(**raw["workspace"]),
         people=people,
@@ -127,7 +121,7 @@ def load(path: Path = SEED) -> Company:
             Channel(
                 id=channel["id"],
                 name=channel["name"],
-                members=everybody if channel["members"] == "all" else tuple(channel["members"]),
+                members=handles if channel["members"] == "all" else tuple(channel["members"]),
                 bot=channel["bot"],
             )
             for channel in raw["channels"]
@@ -150,8 +144,8 @@ def load(path: Path = SEED) -> Company:
     )
 
 
-def _one(things: tuple[T, ...], key: str, *attributes: str) -> T:
-    for thing in things:
-        if any(getattr(thing, attribute) == key for attribute in attributes):
-            return thing
+def _find_one(items: tuple[T, ...], key: str, *attributes: str) -> T:
+    for item in items:
+        if any(getattr(item, attribute) == key for attribute in attributes):
+            return item
     raise KeyError(key)

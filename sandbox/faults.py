@@ -1,7 +1,7 @@
-"""Faults on demand: what every service of the sandbox can be made to do wrong, one place for all of them.
+"""Faults of every service, on demand.
 
-A fault is added by a test (`faults.add(...)`) or by another process (`POST /faults`, `DELETE /faults`) and is
-met by the requests of its service whose path fits. Standing latency is a fault too, one that never runs out.
+A fault is added by a test (`faults.add(...)`) or by another process (`POST /faults`, `DELETE /faults`) and hits the
+requests of its service whose path matches. Latency is a fault too.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-STATE = "/state"  # where tests look at a service: never faulty
+STATE_PATH = "/state"  # where tests read a service's state: never faulty
 
 Kind = Literal[
     "ratelimit",  # 429 with Retry-After
-    "error",  # the service's own kind of error answer, with the word `error`
+    "error",  # the service's own kind of error response, with the code `error`
     "status",  # a bare HTTP status
-    "hang",  # no answer for `seconds`, then the connection is cut
-    "slow",  # `seconds` later than usual, then as usual
-    "drop_before",  # the connection is cut, nothing was done
-    "drop_after",  # it was done, but the connection is cut before the answer
-    "nonsense",  # 200 with a body that is not what was asked for
+    "hang",  # no response for `seconds`, then the connection is cut
+    "slow",  # the usual response, `seconds` later
+    "drop_before",  # the connection is cut before the request is handled
+    "drop_after",  # the request is handled, but the connection is cut before the response
+    "nonsense",  # 200 with an invalid body
     "channel_limit",  # Slack only: one message each `seconds` in one channel, else 429
 ]
 
 
 @dataclass
 class Fault:
-    """One thing that goes wrong.
+    """One fault.
 
-    `match` is a shell pattern, held against the last part of the path (`chat.postMessage`), the path within
-    the service (`/api/v1/query*`), and both with the HTTP method before (`POST /repos/*/issues`).
-    `times` is how many requests meet it, None for every one. `used` counts them.
+    `match` is a shell pattern for the last part of the path (`chat.postMessage`), the path within the service
+    (`/api/v1/query*`), or either after the HTTP method (`POST /repos/*/issues`). `times` is how many requests it hits,
+    None for all. `used` counts them.
     """
 
     service: str
@@ -58,9 +58,9 @@ class Fault:
         if self.kind not in get_args(Kind):
             raise ValueError(f"unknown kind of fault: {self.kind}")
 
-    def fits(self, service: str, method: str, path: str) -> bool:
+    def matches(self, service: str, method: str, path: str) -> bool:
         spent = self.times is not None and self.used >= self.times
-        if self.service != service or spent or path == STATE:
+        if self.service != service or spent or path == STATE_PATH:
             return False
         names = (path, path.rpartition("/")[2])
         return any(fnmatchcase(text, self.match) for name in names for text in (name, f"{method} {name}"))
@@ -74,37 +74,37 @@ class Fault:
 
 
 class Faults:
-    """The faults that are in force, in the order in which they were added."""
+    """The faults in force, in the order they were added."""
 
     def __init__(self) -> None:
         self.all: list[Fault] = []
 
-    def add(self, service: str, kind: Kind, match: str = "*", **how: Any) -> Fault:
-        """Make `service` (`slack`, `prometheus`, `alertmanager`, `pagerduty`, `github`) go wrong; see `Fault`."""
-        fault = Fault(service=service, kind=kind, match=match, **how)
+    def add(self, service: str, kind: Kind, match: str = "*", **options: Any) -> Fault:
+        """Add a fault of `service` (`slack`, `prometheus`, `alertmanager`, …); `options` are fields of `Fault`."""
+        fault = Fault(service=service, kind=kind, match=match, **options)
         self.all.append(fault)
         return fault
 
     def latency(self, service: str, seconds: float, match: str = "*") -> Fault:
-        """Every answer of `service` comes `seconds` later, until `clear`."""
+        """Delay every response of `service` by `seconds`, until `clear`."""
         return self.add(service, "slow", match, seconds=seconds, times=None)
 
     def clear(self, service: str | None = None) -> None:
         self.all = [fault for fault in self.all if service is not None and fault.service != service]
 
-    def meeting(self, service: str, method: str, path: str) -> Iterator[Fault]:
-        """The faults that this request meets; each is used up as it is taken."""
+    def take_matching(self, service: str, method: str, path: str) -> Iterator[Fault]:
+        """Yield the faults that hit this request; each counts as used."""
         for fault in tuple(self.all):
-            if fault.kind != "channel_limit" and fault.fits(service, method, path):
+            if fault.kind != "channel_limit" and fault.matches(service, method, path):
                 fault.use()
                 yield fault
 
     def channel_interval(self) -> float:
-        """Seconds that must lie between two messages in one Slack channel; 0 when there is no limit."""
+        """Return the minimum seconds between two messages in one Slack channel; 0 without a limit."""
         return max((fault.seconds for fault in self.all if fault.kind == "channel_limit"), default=0.0)
 
     def routes(self) -> list[BaseRoute]:
-        """`POST /faults` one fault as JSON, `GET /faults` all of them, `DELETE /faults[?service=]` none."""
+        """Return the routes `POST /faults` (one fault as JSON), `GET /faults`, `DELETE /faults[?service=]`."""
 
         async def faults(request: Request) -> Response:
             if request.method == "DELETE":
@@ -121,7 +121,7 @@ class Faults:
 
 
 class FaultsMiddleware:
-    """Stands before all services; the first part of a path names the service."""
+    """Applies the faults to all services; the first part of a path names the service."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self.app = app
@@ -132,20 +132,20 @@ class FaultsMiddleware:
             await self.app(scope, receive, send)
             return
         service, _, rest = scope["path"].removeprefix("/").partition("/")
-        for fault in self.faults.meeting(service, scope["method"], f"/{rest}"):
+        for fault in self.faults.take_matching(service, scope["method"], f"/{rest}"):
             match fault.kind:
                 case "slow":
-                    receive = await _received(receive)
+                    receive = await _buffer(receive)
                     await asyncio.sleep(fault.seconds)
                     continue
                 case "hang":
                     await _wait_for_disconnect(receive, fault.seconds)
-                    await _cut(scope, receive)
+                    await _cut_connection(scope, receive)
                 case "drop_before":
-                    await _cut(scope, receive)
+                    await _cut_connection(scope, receive)
                 case "drop_after":
-                    await self.app(scope, receive, _swallow)
-                    await _cut(scope, receive)
+                    await self.app(scope, receive, _discard)
+                    await _cut_connection(scope, receive)
                 case _:
                     await _answer(fault)(scope, receive, send)
             return
@@ -164,8 +164,8 @@ def _answer(fault: Fault) -> Response:
     return Response(fault.body or '<html><p>It works!</p>{"ok": tru', 200, media_type="text/html")
 
 
-async def _received(receive: Receive) -> Receive:
-    """The request as it has arrived: it is answered later, and done even if its sender has gone by then."""
+async def _buffer(receive: Receive) -> Receive:
+    """Read the whole request, so that it is handled later even if its sender has gone by then."""
     parts = [await receive()]
     while parts[-1].get("more_body"):
         parts.append(await receive())
@@ -176,8 +176,8 @@ async def _received(receive: Receive) -> Receive:
     return again
 
 
-async def _swallow(message: Message) -> None:
-    """The answer that nobody gets."""
+async def _discard(message: Message) -> None:
+    """Drop the response."""
 
 
 async def _wait_for_disconnect(receive: Receive, seconds: float) -> None:
@@ -189,7 +189,7 @@ async def _wait_for_disconnect(receive: Receive, seconds: float) -> None:
         return
 
 
-async def _cut(scope: Scope, receive: Receive) -> None:
+async def _cut_connection(scope: Scope, receive: Receive) -> None:
     """Reset the TCP connection; `serving` puts its transport into the request's state."""
     transport: asyncio.Transport = scope["state"]["transport"]
     transport.abort()

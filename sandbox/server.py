@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,42 +13,40 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Mount, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sandbox.alertmanager.api import routes as alertmanager_routes
 from sandbox.alertmanager.backend import Alertmanager
-from sandbox.alertmanager.config import load as load_route
-from sandbox.alertmanager.feed import feed
-from sandbox.alertmanager.routes import routes as alertmanager_routes
+from sandbox.alertmanager.state import load_route as load_route
 from sandbox.clock import Clock
-from sandbox.company import Company, load
-from sandbox.console.routes import routes as console_routes
+from sandbox.company import Company, load_company
+from sandbox.console.api import routes as console_routes
 from sandbox.console.strip import Scenario, Strip
 from sandbox.faults import Faults, FaultsMiddleware
+from sandbox.github.api import routes as github_routes
 from sandbox.github.backend import WEBHOOK_SECRET as GITHUB_WEBHOOK_SECRET
 from sandbox.github.backend import GitHub
-from sandbox.github.routes import routes as github_routes
 from sandbox.kubernetes.api import routes as kubernetes_routes
 from sandbox.kubernetes.backend import Kubernetes
-from sandbox.late import Late
+from sandbox.pagerduty.api import routes as pagerduty_routes
 from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_WEBHOOK_SECRET
 from sandbox.pagerduty.backend import PagerDuty
-from sandbox.pagerduty.routes import routes as pagerduty_routes
-from sandbox.prometheus.backend import Prometheus
-from sandbox.prometheus.routes import routes as prometheus_routes
+from sandbox.prometheus.api import routes as prometheus_routes
+from sandbox.prometheus.backend import Prometheus, send_alerts
 from sandbox.prometheus.rules import Rules
+from sandbox.slack.api import routes as slack_routes
 from sandbox.slack.backend import Slack
-from sandbox.slack.routes import routes as slack_routes
 from sandbox.slack.state import Credentials
-from sandbox.tempo.backend import Tempo
-from sandbox.tempo.routes import routes as tempo_routes
-from sandbox.vault.backend import Vault
-from sandbox.vault.routes import routes as vault_routes
-from sandbox.world.health import routes as health_routes
+from sandbox.tempo import Tempo
+from sandbox.tempo import routes as tempo_routes
+from sandbox.vault import Vault
+from sandbox.vault import routes as vault_routes
+from sandbox.world.api import health_routes
+from sandbox.world.api import routes as world_routes
 from sandbox.world.metrics import METADATA
-from sandbox.world.routes import routes as world_routes
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from sandbox.world.world import World
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ DEFAULT_SCENARIO = "render-latency"
 
 
 class Sandbox:
-    """The world that the bot is tried in. Each service is a folder: backend (state) and routes (HTTP).
+    """All services and the world behind them. A service is a module or a package: state, shapes, backend, api.
 
     `bot_url` is where the bot listens; it can be set later (`sandbox.slack.bot_url = …`).
     """
@@ -72,7 +70,7 @@ class Sandbox:
         credentials: Credentials | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.company = company or load()
+        self.company = company or load_company()
         self.clock = clock or Clock()
         self.faults = Faults()
         self.slack = Slack(self.company, credentials=credentials or Credentials(), bot_url=bot_url)
@@ -102,7 +100,7 @@ class Sandbox:
 
     @cached_property
     def world(self) -> World:
-        """Made when somebody first looks at it, because its two hours of history take 0.3 s."""
+        """Made at its first use: its two hours of history take 0.3 s."""
         return World(self.clock)
 
     @cached_property
@@ -113,12 +111,12 @@ class Sandbox:
 
     @cached_property
     def kubernetes(self) -> Kubernetes:
-        """Made when somebody first looks at it; from then on it says which pods the world's services have."""
+        """Made at its first use; from then on it decides which pods the world's services have."""
         return Kubernetes(self.world, self.vault.read)
 
     @property
     def has_cluster(self) -> bool:
-        """Whether somebody has looked at the cluster."""
+        """Return True if the cluster was used."""
         return "kubernetes" in vars(self)
 
     @contextlib.asynccontextmanager
@@ -130,49 +128,49 @@ class Sandbox:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        """What runs beside the requests; for an app that serves the sandbox under its own routes."""
+        """Run what happens beside the requests; for an app that serves the sandbox under its own routes."""
         if self.slack.bot_url:
             self.send_webhooks_to(self.slack.bot_url)
-        beside = [
+        tasks = [
             asyncio.create_task(self._watch(), name="alert rules"),
             asyncio.create_task(self._run_cluster(), name="cluster"),
         ]
         yield
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.alertmanager.aclose()
         await self.slack.aclose()
         await self.pagerduty.aclose()
         await self.github.aclose()
 
     def send_webhooks_to(self, bot_url: str) -> None:
-        """PagerDuty, GitHub and Alertmanager tell the bot what happens. Call it once, inside the running loop."""
+        """Subscribe the bot to PagerDuty, GitHub and Alertmanager. Call it once, inside the running event loop."""
         self.pagerduty.subscribe(f"{bot_url}/webhooks/pagerduty", PAGERDUTY_WEBHOOK_SECRET)
         self.github.add_hook(f"{bot_url}/webhooks/github", GITHUB_WEBHOOK_SECRET)
         self.alertmanager.url = f"{bot_url}/webhooks/alertmanager"
 
     async def _watch(self) -> None:
-        """Evaluate the alert rules from when there is a world; a world that nobody looks at has no alerts."""
-        while "world" not in vars(self):  # noqa: ASYNC110 - anybody may be the first to look, from any thread
+        """Evaluate the alert rules once there is a world; an unused world has no alerts."""
+        while "world" not in vars(self):  # noqa: ASYNC110 - its first use may be in any thread
             await asyncio.sleep(0.2)
-        await feed(self.prometheus, self.alertmanager)
+        await send_alerts(self.prometheus, self.alertmanager)
 
     async def _run_cluster(self) -> None:
-        """Let the controllers act in time, from when there is a cluster."""
-        while not self.has_cluster:  # noqa: ASYNC110 - anybody may be the first to look, from any thread
+        """Run the controllers once there is a cluster."""
+        while not self.has_cluster:  # noqa: ASYNC110 - its first use may be in any thread
             await asyncio.sleep(0.2)
         await self.kubernetes.run()
 
     @cached_property
     def aws(self) -> Aws:
-        """Made when somebody first asks for it: moto takes a second, and is there where tests are."""
+        """Made at its first use: moto takes a second to import, and is only installed for tests."""
         from sandbox.aws.backend import Aws
 
         return Aws(self.clock)
 
     def _aws_routes(self) -> list[BaseRoute]:
-        from sandbox.aws.routes import routes
+        from sandbox.aws.backend import routes
 
         return routes(self.aws)
 
@@ -184,6 +182,19 @@ class Sandbox:
             running=lambda: world.scenario is not None and "fix" not in world.performed,
         )
         return Strip(self.clock, self.prometheus, scenario)
+
+
+class Late:
+    """An application whose routes are made at the first request, since they are costly to make."""
+
+    def __init__(self, make: Callable[[], list[BaseRoute]]) -> None:
+        self._make = make
+        self._router: Router | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._router is None:
+            self._router = Router(routes=self._make())
+        await self._router(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -231,7 +242,7 @@ def listen(port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Ends at once when `stop` is set, where uvicorn looks every tenth of a second."""
+    """Ends at once when `stop` is set; uvicorn checks every tenth of a second."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -242,11 +253,11 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the program around us."""
+        """Leave signals to the program around the server."""
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """An answer that says `scope["state"]["endless"]` is ended here; uvicorn would wait, then cut it off loudly."""
+        """End the responses marked `scope["state"]["endless"]`; uvicorn would wait, then log an error."""
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, _Protocol) and connection.is_endless():
                 connection.transport.close()
@@ -255,7 +266,7 @@ class _Server(uvicorn.Server):
 
 class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Put the transport where a fault can reach it to cut the connection: `scope["state"]["transport"]`."""
+        """Put the transport into `scope["state"]["transport"]`, where a fault can cut the connection."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 

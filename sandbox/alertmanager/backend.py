@@ -1,4 +1,4 @@
-"""The state of the sandbox's Alertmanager, and how it calls the receiver."""
+"""Alertmanager: groups the alerts that it receives and sends notifications to one webhook."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,20 @@ from datetime import datetime, timedelta
 
 import aiohttp
 
-from sandbox.alertmanager.alerts import Alert, fingerprint
-from sandbox.alertmanager.config import Route
-from sandbox.alertmanager.groups import Group
-from sandbox.alertmanager.notification import encoded, notification
-from sandbox.alertmanager.silences import Silences
+from sandbox.alertmanager.shapes import encode, notification
+from sandbox.alertmanager.state import Alert, Group, Route, Silences, fingerprint
 from sandbox.clock import Clock
 
-RESOLVE_TIMEOUT = timedelta(minutes=5)  # an alert that names no end and is not told again ends then
-TIMEOUT = aiohttp.ClientTimeout(total=10)  # real seconds: the receiver is a real one
-FIRST_RETRY = 0.5  # real seconds, half as long again each time
-LAST_RETRY = 30.0
+RESOLVE_TIMEOUT = timedelta(minutes=5)  # an alert without an end resolves then, unless it is sent again
+TIMEOUT = aiohttp.ClientTimeout(total=10)  # real seconds
+RETRY_DELAY = 0.5  # real seconds, half as long again each time
+MAX_RETRY_DELAY = 30.0
 WEBHOOK_TOKEN = "sandbox-alertmanager-token"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt to call the receiver: when, what, and its HTTP status (0: no answer)."""
+    """One attempt to call the receiver: its time, body and HTTP status (0: no answer)."""
 
     at: datetime
     body: bytes
@@ -32,9 +29,9 @@ class Delivery:
 
 
 class Alertmanager:
-    """Groups the alerts that it receives by the route and calls `url` with `token` as the bearer token.
+    """One Alertmanager with one route; it calls `url` with `token` as the bearer token.
 
-    Waiting is done on the world's clock, retries on the real one. Without a `url` nothing is sent until it is set.
+    Groups wait on the world's clock, retries on the real one. Without a `url` nothing is sent until it is set.
     """
 
     def __init__(
@@ -45,7 +42,7 @@ class Alertmanager:
         url: str | None = None,
         token: str = WEBHOOK_TOKEN,
         external_url: str = "https://alertmanager.tamv.world",
-        first_retry: float = FIRST_RETRY,
+        retry_delay: float = RETRY_DELAY,
     ) -> None:
         self.clock = clock
         self.route = route
@@ -56,28 +53,28 @@ class Alertmanager:
         self.deliveries: list[Delivery] = []
         self.alerts: dict[str, Alert] = {}
         self.groups: dict[tuple[tuple[str, str], ...], Group] = {}
-        self._first_retry = first_retry
+        self._retry_delay = retry_delay
         self._tasks: dict[tuple[tuple[str, str], ...], asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     def receive(self, alerts: Iterable[Alert]) -> None:
-        """Take alerts in, new ones and news of known ones. Call it inside the running loop."""
+        """Receive alerts, new or updated. Call it inside the running event loop."""
         now = self.clock.now()
-        for given in alerts:
-            key = fingerprint(given.labels)
-            known = self.alerts.get(key)
-            if known is None and given.is_resolved(now):
+        for received in alerts:
+            key = fingerprint(received.labels)
+            previous = self.alerts.get(key)
+            if previous is None and received.is_resolved(now):
                 continue
-            alert = given if known is None else given.merged_into(known, now)
+            alert = received if previous is None else received.merge_into(previous, now)
             self.alerts[key] = alert
             labels = self._group_labels(alert)
             group = self.groups.setdefault(labels, Group(dict(labels)))
             group.add(alert)
             if labels not in self._tasks:
-                self._tasks[labels] = asyncio.create_task(self._attend(labels, group), name=f"alert group {labels}")
+                self._tasks[labels] = asyncio.create_task(self._run_group(labels, group), name=f"alert group {labels}")
 
     async def aclose(self) -> None:
-        """Stop calling the receiver."""
+        """Stop sending notifications."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -85,11 +82,11 @@ class Alertmanager:
             await self._session.close()
 
     def _group_labels(self, alert: Alert) -> tuple[tuple[str, str], ...]:
-        wanted = self.route.group_by
-        return tuple(sorted((k, v) for k, v in alert.labels.items() if wanted is None or k in wanted))
+        names = self.route.group_by
+        return tuple(sorted((k, v) for k, v in alert.labels.items() if names is None or k in names))
 
-    async def _attend(self, labels: tuple[tuple[str, str], ...], group: Group) -> None:
-        """Tell the receiver of a group as long as it has alerts; an alert that is not new does not wait."""
+    async def _run_group(self, labels: tuple[tuple[str, str], ...], group: Group) -> None:
+        """Notify of a group for as long as it has alerts. An alert older than group_wait is sent at once."""
         oldest = min(alert.starts_at for alert in group.alerts.values())
         wait = oldest + self.route.group_wait - self.clock.now()
         await self.clock.sleep(max(wait.total_seconds(), 0.0))
@@ -101,22 +98,22 @@ class Alertmanager:
 
     async def _flush(self, group: Group) -> None:
         now = self.clock.now()
-        heard = [each for each in group.alerts.values() if not self.silences.silencing(each.labels, now)]
-        if heard and group.must_tell(heard, self.route, now):
-            told = heard if self.route.send_resolved else [each for each in heard if not each.is_resolved(now)]
-            body = notification(self.route.receiver, group.labels, told, external_url=self.external_url, now=now)
-            if not await self._deliver(encoded(body)):
+        alerts = [alert for alert in group.alerts.values() if not self.silences.silencing(alert.labels, now)]
+        if alerts and group.needs_notification(alerts, self.route, now):
+            sent = alerts if self.route.send_resolved else [alert for alert in alerts if not alert.is_resolved(now)]
+            body = notification(self.route.receiver, group.labels, sent, external_url=self.external_url, now=now)
+            if not await self._deliver(encode(body)):
                 return
-            group.tell(heard, now)
-        group.forget_resolved(now)
+            group.mark_notified(alerts, now)
+        group.drop_resolved(now)
         self.alerts = {k: alert for k, alert in self.alerts.items() if not alert.is_resolved(now)}
 
     async def _deliver(self, body: bytes) -> bool:
-        """Call the receiver until it takes the body, refuses it, or the next flush is due."""
-        patience = max(self.route.group_interval.total_seconds() / self.clock.speed, LAST_RETRY)
-        delay = self._first_retry
+        """Call the receiver until it accepts or rejects the body, or the next flush is due."""
+        give_up_after = max(self.route.group_interval.total_seconds() / self.clock.speed, MAX_RETRY_DELAY)
+        delay = self._retry_delay
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(give_up_after):
                 while self.url is not None:
                     status = await self._post(self.url, body)
                     self.deliveries.append(Delivery(self.clock.now(), body, status))
@@ -125,7 +122,7 @@ class Alertmanager:
                     if 400 <= status < 500:
                         return False
                     await asyncio.sleep(delay)
-                    delay = min(delay * 1.5, LAST_RETRY)
+                    delay = min(delay * 1.5, MAX_RETRY_DELAY)
         return False
 
     async def _post(self, url: str, body: bytes) -> int:

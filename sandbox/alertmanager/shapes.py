@@ -1,13 +1,25 @@
-"""What the API version 2 takes and gives, by Alertmanager's own OpenAPI document."""
+"""The JSON of Alertmanager: its API version 2, by its own OpenAPI document, and its webhook."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from sandbox.alertmanager.alerts import Alert, fingerprint
-from sandbox.alertmanager.matchers import LABEL_NAME, Matcher
-from sandbox.alertmanager.silences import Silence
+from sandbox.alertmanager.state import (
+    LABEL_NAME,
+    NEVER,
+    Alert,
+    Labels,
+    Matcher,
+    Silence,
+    fingerprint,
+    rfc3339,
+    sort_key,
+)
 
 Json = dict[str, Any]
 
@@ -39,7 +51,7 @@ class PostedAlert(BaseModel):
     generator_url: str = Field("", alias="generatorURL")
 
     def checked_labels(self) -> dict[str, str]:
-        """The labels that are not empty. ValueError when there is none, or one has no valid name."""
+        """Return the labels that are not empty. Raises ValueError for none, or for an invalid name."""
         labels = {name: value for name, value in self.labels.items() if value}
         if not labels:
             raise ValueError("at least one label pair required")
@@ -85,6 +97,65 @@ def alert_json(alert: Alert, silenced_by: list[str], receiver: str) -> Json:
     }
 
 
-def date_time(moment: datetime) -> str:
-    """The moment in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def date_time(at: datetime) -> str:
+    """Format in UTC with milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# The webhook's body, version 4: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+
+
+def notification(
+    receiver: str, group_labels: Labels, alerts: Sequence[Alert], *, external_url: str, now: datetime
+) -> dict[str, Any]:
+    """Return the body of a notification: the group's alerts in their present state, in Alertmanager's order."""
+    ordered = sorted(alerts, key=sort_key)
+    firing = any(not alert.is_resolved(now) for alert in ordered)
+    return {
+        "receiver": receiver,
+        "status": "firing" if firing else "resolved",
+        "alerts": [_webhook_alert(alert, now) for alert in ordered],
+        "groupLabels": _sort_labels(group_labels),
+        "commonLabels": _common([alert.labels for alert in ordered]),
+        "commonAnnotations": _common([alert.annotations for alert in ordered]),
+        "externalURL": external_url,
+        "version": "4",
+        "groupKey": group_key(group_labels),
+        "truncatedAlerts": 0,
+    }
+
+
+def group_key(labels: Labels) -> str:
+    """Return the key of a group of the root route."""
+    inside = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(labels.items()))
+    return f"{{}}:{{{inside}}}"
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """Encode the body as Go does: `<`, `>`, `&` escaped, a line feed at the end."""
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f"{text}\n".encode()
+
+
+def _webhook_alert(alert: Alert, now: datetime) -> dict[str, Any]:
+    resolved = alert.is_resolved(now)
+    return {
+        "status": "resolved" if resolved else "firing",
+        "labels": _sort_labels(alert.labels),
+        "annotations": _sort_labels(alert.annotations),
+        "startsAt": rfc3339(alert.starts_at),
+        "endsAt": rfc3339(alert.ends_at if resolved else NEVER),
+        "generatorURL": alert.generator_url,
+        "fingerprint": fingerprint(alert.labels),
+    }
+
+
+def _common(labels: Sequence[Labels]) -> dict[str, str]:
+    first, *others = labels
+    return {k: v for k, v in sorted(first.items()) if all(other.get(k) == v for other in others)}
+
+
+def _sort_labels(labels: Labels) -> dict[str, str]:
+    return dict(sorted(labels.items()))

@@ -1,7 +1,8 @@
-"""The account's state. moto keeps it in the process: one account at a time."""
+"""The account's databases and backups, and AWS over HTTP. moto keeps them in the process: one account at a time."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,26 +11,46 @@ from urllib.parse import parse_qs
 
 from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from werkzeug.test import Client, TestResponse
 
-from sandbox.aws.account import ACCOUNT, REGION
+from sandbox.aws import ACCOUNT, REGION
 from sandbox.clock import Clock
 
 PRODUCTION, STAGING = "tamv-prod-postgres", "tamv-staging-postgres"
 BUCKET, PREFIX = "tamv-backups-prod", "database/"
 BACKUPS = 45  # one a day, the newest of this night
-
 SNAPSHOT_TAKES = timedelta(minutes=4)
 RESTORE_TAKES = timedelta(minutes=20)
 FAILOVER_TAKES = timedelta(seconds=90)
-
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 _RESTORABLE = re.compile(rb"(?<=<LatestRestorableTime>)[^<]*")
 
 
-class Aws:
-    """RDS and S3 of one account. What is begun is complete after a time of the world.
+def routes(aws: Aws) -> list[BaseRoute]:
+    """Return the route for every service, as `AWS_ENDPOINT_URL` has it. moto serves one request at a time."""
+    lock = asyncio.Lock()
 
-    `stuck` keeps what is begun as it is; `breaks` lets it end in that state instead of `available`.
+    async def any_service(request: Request) -> Response:
+        body = await request.body()
+        path = f"/{request.path_params['path']}"
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        async with lock:
+            answer = await asyncio.to_thread(aws.call, request.method, path, request.url.query, headers, body)
+        kept = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
+        if request.method == "HEAD" and "Content-Length" in answer.headers:
+            kept["Content-Length"] = answer.headers["Content-Length"]
+        return Response(answer.get_data(), answer.status_code, kept)
+
+    return [Route("/{path:path}", any_service, methods=METHODS)]
+
+
+class Aws:
+    """RDS and S3 of one account. What is started completes after some time of the world.
+
+    While `stuck`, nothing completes; `breaks` is the state it ends in instead of `available`.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,7 +60,7 @@ class Aws:
         self._due: list[tuple[datetime, Callable[[], None]]] = []
         self._client = Client(DomainDispatcherApplication(create_backend_app), use_cookies=False)
         self._client.post("/moto-api/reset", base_url="http://moto")
-        self._plant()
+        self._seed()
 
     @property
     def rds(self) -> Any:
@@ -52,17 +73,18 @@ class Aws:
 
     @property
     def unfinished(self) -> list[str]:
-        """The keys of uploads in parts that nobody has completed or given up."""
-        return [str(one.key_name) for one in get_backend("s3")[ACCOUNT]["aws"].buckets[BUCKET].multiparts.values()]
+        """The keys of multipart uploads that were neither completed nor aborted."""
+        return [
+            str(upload.key_name) for upload in get_backend("s3")[ACCOUNT]["aws"].buckets[BUCKET].multiparts.values()
+        ]
 
     def call(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> TestResponse:
-        """An answer of moto's; what is due before it is complete, and what it begins takes its time."""
+        """Return moto's response, after completing what is due; what the call starts takes its time."""
         self.settle()
         answer = self._client.open(path, method=method, query_string=query, headers=headers, data=body)
         answer.set_data(_RESTORABLE.sub(self._restorable_until().encode(), answer.get_data()))
         if answer.status_code == 200 and body.startswith(b"Action="):
-            asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-            self._begun(asked)
+            self._start({name: values[0] for name, values in parse_qs(body.decode()).items()})
         return answer
 
     def settle(self) -> None:
@@ -71,43 +93,43 @@ class Aws:
             return
         now = self.clock.now()
         due = [do for at, do in self._due if at <= now]
-        self._due = [one for one in self._due if one[0] > now]
+        self._due = [(at, do) for at, do in self._due if at > now]
         for do in due:
             do()
 
     def _restorable_until(self) -> str:
-        """RDS saves the transaction log every five minutes (moto says: at this moment, by the machine's clock)."""
+        """RDS saves the transaction log every five minutes; moto answers the machine's time."""
         now = self.clock.now()
         return f"{now.replace(minute=now.minute // 5 * 5, second=0, microsecond=0):%Y-%m-%dT%H:%M:%SZ}"
 
     def put_backup(self, name: str, size: int, modified: datetime) -> None:
-        """A backup that was made then."""
+        """Add a backup."""
         get_backend("s3")[ACCOUNT]["aws"].put_object(BUCKET, f"{PREFIX}{name}", b"x" * size)
         self.objects[f"{PREFIX}{name}"].last_modified = modified.replace(tzinfo=None)
 
-    def _begun(self, asked: dict[str, str]) -> None:
+    def _start(self, parameters: dict[str, str]) -> None:
         rds, now = self.rds, self.clock.now()
-        match asked["Action"]:
+        match parameters["Action"]:
             case "CreateDBSnapshot":
-                snapshot = rds.database_snapshots[asked["DBSnapshotIdentifier"]]
-                self._changing(snapshot, "creating", now + SNAPSHOT_TAKES)
+                snapshot = rds.database_snapshots[parameters["DBSnapshotIdentifier"]]
+                self._complete_later(snapshot, "creating", now + SNAPSHOT_TAKES)
             case "RestoreDBInstanceFromDBSnapshot":
-                self._changing(rds.databases[asked["DBInstanceIdentifier"]], "creating", now + RESTORE_TAKES)
+                self._complete_later(rds.databases[parameters["DBInstanceIdentifier"]], "creating", now + RESTORE_TAKES)
             case "RebootDBInstance":
-                database = rds.databases[asked["DBInstanceIdentifier"]]
-                self._changing(database, "rebooting", now + FAILOVER_TAKES)
-                if asked.get("ForceFailover") == "true" and database.multi_az:
+                database = rds.databases[parameters["DBInstanceIdentifier"]]
+                self._complete_later(database, "rebooting", now + FAILOVER_TAKES)
+                if parameters.get("ForceFailover") == "true" and database.multi_az:
                     self._due.append((now + FAILOVER_TAKES, lambda: _other_zone(database)))
 
-    def _changing(self, thing: Any, meanwhile: str, until: datetime) -> None:
-        thing.status = meanwhile
+    def _complete_later(self, resource: Any, meanwhile: str, until: datetime) -> None:
+        resource.status = meanwhile
 
         def complete() -> None:
-            thing.status = self.breaks or "available"
+            resource.status = self.breaks or "available"
 
         self._due.append((until, complete))
 
-    def _plant(self) -> None:
+    def _seed(self) -> None:
         rds, now = self.rds, self.clock.now()
         for name, multi_az in ((PRODUCTION, True), (STAGING, False)):
             rds.create_db_instance(
@@ -129,8 +151,8 @@ class Aws:
             rds.create_db_snapshot(database, f"{database}-{night:%Y%m%d}", "automated")
         get_backend("s3")[ACCOUNT]["aws"].create_bucket(BUCKET, REGION)
         for days in range(BACKUPS):
-            made = night - timedelta(days=days)
-            self.put_backup(f"tamv_backup_{made:%Y%m%d_%H%M%S}.sql.gz", 2048 + days, made)
+            at = night - timedelta(days=days)
+            self.put_backup(f"tamv_backup_{at:%Y%m%d_%H%M%S}.sql.gz", 2048 + days, at)
 
 
 def _other_zone(database: Any) -> None:

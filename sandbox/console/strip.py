@@ -14,12 +14,12 @@ from sandbox.slack.state import JSON
 
 SPAN = 20 * 60_000  # ms of the small curves
 STEP = 20_000  # ms between two of their points
-FASTEST = 120.0
+MAX_SPEED = 120.0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: PromQL, its unit, and the value beyond which it is bad (`below`: under which)."""
+    """One figure: PromQL, its unit, and the value above which (`below`: under which) it is bad."""
 
     query: str
     unit: str
@@ -27,7 +27,7 @@ class Figure:
     below: bool = False
 
 
-# A window of one minute, not the bot's five: the strip shows what is, not what an alert may act on.
+# A window of one minute, not the bot's five: the strip shows the present, not what an alert acts on.
 FIGURES: Mapping[str, Figure] = {
     "p95": Figure(
         "histogram_quantile(0.95, sum by (le) "
@@ -48,7 +48,7 @@ FIGURES: Mapping[str, Figure] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the strip's buttons do: make things go wrong, make them well again; `running` says which it is."""
+    """What the strip's buttons do: start the scenario, recover from it; `running` tells the state."""
 
     start: Callable[[], None]
     recover: Callable[[], None]
@@ -57,14 +57,14 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Strip:
-    """Any of `prometheus` and `scenario` may be missing: the strip then shows less."""
+    """The strip. Without `prometheus` or `scenario` it shows less."""
 
     clock: Clock
     prometheus: Prometheus | None = None
     scenario: Scenario | None = None
 
     def as_json(self) -> JSON:
-        """`now` (ISO 8601), `speed`, `figures` by name, `running` (None when there is no scenario)."""
+        """Return `now` (ISO 8601), `speed`, `figures` by name, `running` (None when there is no scenario)."""
         return {
             "now": self.clock.now().isoformat(),
             "speed": self.clock.speed,
@@ -72,14 +72,14 @@ class Strip:
             "running": self.scenario.running() if self.scenario else None,
         }
 
-    def do(self, what: str, speed: float | None = None) -> None:
-        """`start`, `recover` or `speed`. ValueError when it is none of them or cannot be done."""
-        if what == "speed" and speed is not None and speed <= FASTEST:
+    def do(self, action: str, speed: float | None = None) -> None:
+        """Do `start`, `recover` or `speed`. Raises ValueError for anything else, or when it is not possible."""
+        if action == "speed" and speed is not None and speed <= MAX_SPEED:
             self.clock.speed = speed
-        elif what in ("start", "recover") and self.scenario:
-            (self.scenario.start if what == "start" else self.scenario.recover)()
+        elif action in ("start", "recover") and self.scenario:
+            (self.scenario.start if action == "start" else self.scenario.recover)()
         else:
-            raise ValueError(what)
+            raise ValueError(action)
 
 
 def _figures(prometheus: Prometheus) -> JSON:
@@ -89,12 +89,12 @@ def _figures(prometheus: Prometheus) -> JSON:
 
 def _figure(prometheus: Prometheus, figure: Figure) -> JSON:
     end = prometheus.now()
-    found = query_range(prometheus.tsdb, figure.query, end - SPAN, end, STEP)
+    result = query_range(prometheus.tsdb, figure.query, end - SPAN, end, STEP)
     points: list[float | None] = []
-    if isinstance(found, Vector) and len(found.labels):
+    if isinstance(result, Vector) and len(result.labels):
         points = [
-            round(float(value), 3) if there and math.isfinite(value) else None
-            for value, there in zip(found.values[0], found.present[0], strict=True)
+            round(float(value), 3) if present and math.isfinite(value) else None
+            for value, present in zip(result.values[0], result.present[0], strict=True)
         ]
     value = points[-1] if points else None
     return {

@@ -1,4 +1,4 @@
-"""The API of files, branches, commits, pull requests, reviews and checks."""
+"""The API of files, branches, commits, pull requests, reviews, checks, deployments, workflows and their runs."""
 
 from __future__ import annotations
 
@@ -8,61 +8,76 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from sandbox.github import code_shapes, shapes
-from sandbox.github.account_api import REPO
+from sandbox.github import shapes
 from sandbox.github.backend import GitHub
 from sandbox.github.code import blob_sha
-from sandbox.github.code_records import Judgement, Pull
-from sandbox.github.endpoint import Call, Page, paged, route
-from sandbox.github.records import NOT_FOUND, Problem
+from sandbox.github.endpoint import REPO, Call, Page, paginate, route
+from sandbox.github.state import NOT_FOUND, Problem, Pull, ReviewState, Run
 
 PULL = f"{REPO}/pulls/{{number:int}}"
-STATES: dict[Any, Judgement] = {
+DEPLOYMENT = f"{REPO}/deployments/{{id:int}}"
+WORKFLOW = f"{REPO}/actions/workflows/{{workflow}}"
+RUN = f"{REPO}/actions/runs/{{id:int}}"
+
+REVIEW_STATES: dict[Any, ReviewState] = {
     "APPROVE": "APPROVED",
     "REQUEST_CHANGES": "CHANGES_REQUESTED",
     "COMMENT": "COMMENTED",
 }
+DEPLOYMENT_STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
 
 
-def routes(github: GitHub) -> list[BaseRoute]:
+def code_routes(github: GitHub) -> list[BaseRoute]:
+    """Return the routes of this module, without a prefix."""
     return [
-        route(github, "GET", f"{REPO}/contents/{{path:path}}", contents),
+        route(github, "GET", f"{REPO}/contents/{{path:path}}", get_contents),
         route(github, "PUT", f"{REPO}/contents/{{path:path}}", put_contents, status=201),
-        route(github, "GET", f"{REPO}/branches/{{branch:path}}", branch),
-        route(github, "GET", f"{REPO}/git/ref/heads/{{branch:path}}", ref),
-        route(github, "GET", f"{REPO}/git/refs/heads/{{branch:path}}", ref),
-        route(github, "POST", f"{REPO}/git/refs", add_ref, status=201),
-        route(github, "DELETE", f"{REPO}/git/refs/heads/{{branch:path}}", remove_ref),
-        route(github, "GET", f"{REPO}/commits", commits),
-        route(github, "GET", f"{REPO}/commits/{{ref:path}}/check-runs", check_runs),
-        route(github, "GET", f"{REPO}/commits/{{ref:path}}/status", combined_status),
-        route(github, "GET", f"{REPO}/commits/{{ref:path}}", commit),
-        route(github, "GET", f"{REPO}/pulls", pulls),
-        route(github, "POST", f"{REPO}/pulls", open_pull, status=201),
-        route(github, "GET", PULL, pull),
-        route(github, "PATCH", PULL, edit_pull),
-        route(github, "PUT", f"{PULL}/merge", merge),
-        route(github, "GET", f"{PULL}/commits", pull_commits),
-        route(github, "GET", f"{PULL}/files", pull_files),
-        route(github, "GET", f"{PULL}/requested_reviewers", requested_reviewers),
+        route(github, "GET", f"{REPO}/branches/{{branch:path}}", get_branch),
+        route(github, "GET", f"{REPO}/git/ref/heads/{{branch:path}}", get_ref),
+        route(github, "GET", f"{REPO}/git/refs/heads/{{branch:path}}", get_ref),
+        route(github, "POST", f"{REPO}/git/refs", create_ref, status=201),
+        route(github, "DELETE", f"{REPO}/git/refs/heads/{{branch:path}}", delete_ref),
+        route(github, "GET", f"{REPO}/commits", list_commits),
+        route(github, "GET", f"{REPO}/commits/{{ref:path}}/check-runs", list_check_runs),
+        route(github, "GET", f"{REPO}/commits/{{ref:path}}/status", get_combined_status),
+        route(github, "GET", f"{REPO}/commits/{{ref:path}}", get_commit),
+        route(github, "GET", f"{REPO}/pulls", list_pulls),
+        route(github, "POST", f"{REPO}/pulls", create_pull, status=201),
+        route(github, "GET", PULL, get_pull),
+        route(github, "PATCH", PULL, update_pull),
+        route(github, "PUT", f"{PULL}/merge", merge_pull),
+        route(github, "GET", f"{PULL}/commits", list_pull_commits),
+        route(github, "GET", f"{PULL}/files", list_pull_files),
+        route(github, "GET", f"{PULL}/requested_reviewers", list_requested_reviewers),
         route(github, "POST", f"{PULL}/requested_reviewers", request_reviewers, status=201),
-        route(github, "GET", f"{PULL}/reviews", reviews),
-        route(github, "POST", f"{PULL}/reviews", review),
-        route(github, "POST", "/graphql", graphql),
+        route(github, "GET", f"{PULL}/reviews", list_reviews),
+        route(github, "POST", f"{PULL}/reviews", create_review),
+        route(github, "GET", f"{REPO}/deployments", list_deployments),
+        route(github, "POST", f"{REPO}/deployments", create_deployment, status=201),
+        route(github, "GET", f"{DEPLOYMENT}/statuses", list_deployment_statuses),
+        route(github, "POST", f"{DEPLOYMENT}/statuses", create_deployment_status, status=201),
+        route(github, "GET", f"{REPO}/actions/workflows", list_workflows),
+        route(github, "GET", WORKFLOW, get_workflow),
+        route(github, "POST", f"{WORKFLOW}/dispatches", dispatch_workflow),
+        route(github, "GET", f"{WORKFLOW}/runs", list_runs),
+        route(github, "GET", f"{REPO}/actions/runs", list_runs),
+        route(github, "GET", RUN, get_run),
+        route(github, "POST", f"{RUN}/cancel", cancel_run, status=202),
+        route(github, "POST", "/graphql", call_graphql),
     ]
 
 
-def contents(call: Call) -> Any:
-    """A file, or the list of what lies in a directory."""
+def get_contents(call: Call) -> Any:
+    """Return a file, or the entries of a directory."""
     ref = call.query.get("ref", "main")
-    files = call.github.code.commit_of(ref).files
+    files = call.github.commit_of(ref).files
     path = call.path["path"].strip("/")
     if path in files:
-        return code_shapes.file_json(path, files[path], blob_sha(files[path]), ref, call.links)
+        return shapes.file_json(path, files[path], blob_sha(files[path]), ref, call.links)
     inside = sorted(name for name in files if name.startswith(f"{path}/"))
     if not inside:
         raise Problem(404, NOT_FOUND)
-    return [_entry(name, files[name], ref, call) for name in inside if "/" not in name[len(path) + 1 :]]
+    return [_file_entry(name, files[name], ref, call) for name in inside if "/" not in name[len(path) + 1 :]]
 
 
 def put_contents(call: Call) -> dict[str, Any]:
@@ -72,84 +87,83 @@ def put_contents(call: Call) -> dict[str, Any]:
         text = base64.b64decode(call.text("content"), validate=False).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise Problem(422, "content is not valid Base64") from None
-    made = call.github.code.put_file(
+    commit = call.github.code.put_file(
         path, text, call.text("message"), call.login, branch=branch, replaces=call.body.get("sha")
     )
-    git = code_shapes.git_commit_json(call.github, made, call.links)
-    return {"content": _entry(path, text, branch, call), "commit": git | {"sha": made.sha}}
+    git = shapes.git_commit_json(call.github, commit, call.links)
+    return {"content": _file_entry(path, text, branch, call), "commit": git | {"sha": commit.sha}}
 
 
-def branch(call: Call) -> dict[str, Any]:
-    if call.path["branch"] not in call.github.code.branches:
+def get_branch(call: Call) -> dict[str, Any]:
+    if call.path["branch"] not in call.github.branches:
         raise Problem(404, "Branch not found")
-    return code_shapes.branch_json(call.github, call.path["branch"], call.links)
+    return shapes.branch_json(call.github, call.path["branch"], call.links)
 
 
-def ref(call: Call) -> dict[str, Any]:
+def get_ref(call: Call) -> dict[str, Any]:
     name = call.path["branch"]
-    if name not in call.github.code.branches:
+    if name not in call.github.branches:
         raise Problem(404, NOT_FOUND)
-    return code_shapes.ref_json(name, call.github.code.branches[name], call.links)
+    return shapes.ref_json(name, call.github.branches[name], call.links)
 
 
-def add_ref(call: Call) -> dict[str, Any]:
+def create_ref(call: Call) -> dict[str, Any]:
     name, sha = call.text("ref"), call.text("sha")
     if not name.startswith("refs/heads/"):
         raise Problem(422, "Reference name must start with 'refs/heads/'")
     branch = name.removeprefix("refs/heads/")
     call.github.code.add_branch(branch, sha)
-    return code_shapes.ref_json(branch, sha, call.links)
+    return shapes.ref_json(branch, sha, call.links)
 
 
-def remove_ref(call: Call) -> None:
+def delete_ref(call: Call) -> None:
     call.github.code.remove_branch(call.path["branch"])
 
 
-def commits(call: Call) -> Page:
-    code = call.github.code
-    found, next_sha = [], code.commit_of(call.query.get("sha")).sha
-    while next_sha in code.commits:
-        found.append(code.commits[next_sha])
-        next_sha = next(iter(found[-1].parents), "")
-    return paged(call, found, lambda commit: code_shapes.commit_json(call.github, commit, call.links))
+def list_commits(call: Call) -> Page:
+    history, next_sha = [], call.github.commit_of(call.query.get("sha")).sha
+    while next_sha in call.github.commits:
+        history.append(call.github.commits[next_sha])
+        next_sha = next(iter(history[-1].parents), "")
+    return paginate(call, history, lambda commit: shapes.commit_json(call.github, commit, call.links))
 
 
-def commit(call: Call) -> dict[str, Any]:
-    found = call.github.code.commit_of(call.path["ref"])
-    return code_shapes.commit_json(call.github, found, call.links)
+def get_commit(call: Call) -> dict[str, Any]:
+    commit = call.github.commit_of(call.path["ref"])
+    return shapes.commit_json(call.github, commit, call.links)
 
 
-def check_runs(call: Call) -> Page:
-    found = call.github.code.checks_of(call.github.code.commit_of(call.path["ref"]).sha)
-    return paged(
+def list_check_runs(call: Call) -> Page:
+    checks = call.github.checks_of(call.github.commit_of(call.path["ref"]).sha)
+    return paginate(
         call,
-        found,
-        lambda check: code_shapes.check_run_json(check, call.links),
-        lambda drawn: {"total_count": len(found), "check_runs": drawn},
+        checks,
+        lambda check: shapes.check_run_json(check, call.links),
+        lambda items: {"total_count": len(checks), "check_runs": items},
     )
 
 
-def combined_status(call: Call) -> dict[str, Any]:
-    sha = call.github.code.commit_of(call.path["ref"]).sha
+def get_combined_status(call: Call) -> dict[str, Any]:
+    sha = call.github.commit_of(call.path["ref"]).sha
     repository = shapes.minimal_repository_json(call.github, call.links)
-    return code_shapes.combined_status_json(sha, call.links) | {"repository": repository}
+    return shapes.combined_status_json(sha, call.links) | {"repository": repository}
 
 
-def pulls(call: Call) -> Page:
+def list_pulls(call: Call) -> Page:
     state = call.query.get("state", "open")
     head = call.query.get("head", "").partition(":")[2]
     fitting = [
         pull
-        for pull in reversed(call.github.code.pulls.values())
+        for pull in reversed(call.github.pulls.values())
         if state in ("all", pull.issue.state)
         and head in ("", pull.head)
         and call.query.get("base", pull.base) == pull.base
     ]
-    return paged(call, fitting, lambda pull: _drawn(call, pull))
+    return paginate(call, fitting, lambda pull: _pull_json(call, pull))
 
 
-def open_pull(call: Call) -> dict[str, Any]:
-    opened = call.github.code.open_pull(
+def create_pull(call: Call) -> dict[str, Any]:
+    pull = call.github.code.open_pull(
         call.text("title"),
         call.body.get("body"),
         call.text("head"),
@@ -157,96 +171,199 @@ def open_pull(call: Call) -> dict[str, Any]:
         call.login,
         draft=bool(call.body.get("draft")),
     )
-    return _drawn(call, opened)
+    return _pull_json(call, pull)
 
 
-def pull(call: Call) -> dict[str, Any]:
-    return _drawn(call, _pull(call))
+def get_pull(call: Call) -> dict[str, Any]:
+    return _pull_json(call, _pull_in_path(call))
 
 
-def edit_pull(call: Call) -> dict[str, Any]:
-    found = _pull(call)
+def update_pull(call: Call) -> dict[str, Any]:
+    pull = _pull_in_path(call)
     if call.body.get("state") == "closed":
-        call.github.code.close_pull(found, call.login)
+        call.github.code.close_pull(pull, call.login)
     texts: dict[str, Any] = {name: call.body[name] for name in ("title", "body") if name in call.body}
-    call.github.tracker.edit(found.issue, texts, call.login)
-    return _drawn(call, found)
+    call.github.tracker.edit(pull.issue, texts, call.login)
+    return _pull_json(call, pull)
 
 
-def merge(call: Call) -> dict[str, Any]:
+def merge_pull(call: Call) -> dict[str, Any]:
     method = call.body.get("merge_method", "merge")
     if method != "squash":
         raise Problem(405, f"{str(method).capitalize()} commits are not allowed on this repository.")
     merged = call.github.code.squash(
-        _pull(call), call.login, title=call.body.get("commit_title"), expected=call.body.get("sha")
+        _pull_in_path(call), call.login, title=call.body.get("commit_title"), expected=call.body.get("sha")
     )
     return {"sha": merged.sha, "merged": True, "message": "Pull Request successfully merged"}
 
 
-def pull_commits(call: Call) -> Page:
-    found = call.github.code.commits_of(_pull(call))
-    return paged(call, found, lambda commit: code_shapes.commit_json(call.github, commit, call.links))
+def list_pull_commits(call: Call) -> Page:
+    commits = call.github.commits_of(_pull_in_path(call))
+    return paginate(call, commits, lambda commit: shapes.commit_json(call.github, commit, call.links))
 
 
-def pull_files(call: Call) -> Page:
-    found = _pull(call)
-    files = code_shapes.changed_files(call.github, found)
-    return paged(call, files, lambda file: code_shapes.changed_file_json(file, found, call.links))
+def list_pull_files(call: Call) -> Page:
+    pull = _pull_in_path(call)
+    files = shapes.changed_files(call.github, pull)
+    return paginate(call, files, lambda file: shapes.changed_file_json(file, pull, call.links))
 
 
-def requested_reviewers(call: Call) -> dict[str, Any]:
-    drawn = _drawn(call, _pull(call))
-    return {"users": drawn["requested_reviewers"], "teams": drawn["requested_teams"]}
+def list_requested_reviewers(call: Call) -> dict[str, Any]:
+    pull_json = _pull_json(call, _pull_in_path(call))
+    return {"users": pull_json["requested_reviewers"], "teams": pull_json["requested_teams"]}
 
 
 def request_reviewers(call: Call) -> dict[str, Any]:
-    found = _pull(call)
+    pull = _pull_in_path(call)
     logins, teams = call.texts("reviewers"), call.texts("team_reviewers")
-    call.github.code.request_reviewers(found, logins, teams, call.login)
-    return _drawn(call, found)
+    call.github.code.request_reviewers(pull, logins, teams, call.login)
+    return _pull_json(call, pull)
 
 
-def reviews(call: Call) -> Page:
-    found = _pull(call)
-    return paged(call, found.reviews, lambda review: code_shapes.review_json(call.github, found, review, call.links))
+def list_reviews(call: Call) -> Page:
+    pull = _pull_in_path(call)
+    return paginate(call, pull.reviews, lambda review: shapes.review_json(call.github, pull, review, call.links))
 
 
-def review(call: Call) -> dict[str, Any]:
-    found = _pull(call)
+def create_review(call: Call) -> dict[str, Any]:
+    pull = _pull_in_path(call)
     event = call.body.get("event")
-    if event not in STATES:
+    if event not in REVIEW_STATES:
         raise Problem(422, "event must be one of APPROVE, REQUEST_CHANGES, COMMENT")
-    made = call.github.code.review(found, call.login, STATES[event], call.body.get("body", ""))
-    return code_shapes.review_json(call.github, found, made, call.links)
+    review = call.github.code.review(pull, call.login, REVIEW_STATES[event], call.body.get("body", ""))
+    return shapes.review_json(call.github, pull, review, call.links)
 
 
-def graphql(call: Call) -> dict[str, Any]:
-    """The one mutation that REST has not: `revertPullRequest`. Errors are answers with status 200 here."""
+def call_graphql(call: Call) -> dict[str, Any]:
+    """Run the mutation `revertPullRequest`, which REST lacks. GraphQL errors have status 200."""
     if "revertPullRequest(input: $input)" not in call.text("query"):
-        raise Problem(400, "This sandbox knows no other mutation.")
-    wanted = (call.body.get("variables") or {}).get("input", {}).get("pullRequestId")
-    for pull in call.github.code.pulls.values():
-        if _drawn(call, pull)["node_id"] == wanted:
+        raise Problem(400, "The sandbox has no other mutation.")
+    node_id = (call.body.get("variables") or {}).get("input", {}).get("pullRequestId")
+    for pull in call.github.pulls.values():
+        if _pull_json(call, pull)["node_id"] == node_id:
             try:
-                made = call.github.code.revert(pull, call.login)
+                revert = call.github.code.revert(pull, call.login)
             except Problem as problem:
                 return {"errors": [{"type": "UNPROCESSABLE", "message": problem.message}]}
-            return {"data": {"revertPullRequest": {"revertPullRequest": {"number": made.issue.number}}}}
+            return {"data": {"revertPullRequest": {"revertPullRequest": {"number": revert.issue.number}}}}
     return {
-        "errors": [{"type": "NOT_FOUND", "message": f"Could not resolve to a node with the global id of '{wanted}'"}]
+        "errors": [{"type": "NOT_FOUND", "message": f"Could not resolve to a node with the global id of '{node_id}'"}]
     }
 
 
-def _pull(call: Call) -> Pull:
-    return call.github.code.pull(call.path["number"])
+def _pull_in_path(call: Call) -> Pull:
+    return call.github.pull(call.path["number"])
 
 
-def _drawn(call: Call, pull: Pull) -> dict[str, Any]:
-    drawn = code_shapes.pull_json(call.github, pull, call.links)
-    teams = [team | {"type": "organization"} for team in drawn["requested_teams"]]
-    return drawn | {"requested_teams": teams}
+def _pull_json(call: Call, pull: Pull) -> dict[str, Any]:
+    result = shapes.pull_json(call.github, pull, call.links)
+    teams = [team | {"type": "organization"} for team in result["requested_teams"]]
+    return result | {"requested_teams": teams}
 
 
-def _entry(path: str, text: str, ref: str, call: Call) -> dict[str, Any]:
-    drawn = code_shapes.file_json(path, text, blob_sha(text), ref, call.links)
-    return {name: value for name, value in drawn.items() if name not in ("content", "encoding")}
+def _file_entry(path: str, text: str, ref: str, call: Call) -> dict[str, Any]:
+    entry = shapes.file_json(path, text, blob_sha(text), ref, call.links)
+    return {name: value for name, value in entry.items() if name not in ("content", "encoding")}
+
+
+def list_deployments(call: Call) -> Page:
+    query = call.query
+    fitting = [
+        deployment
+        for deployment in reversed(call.github.deployments.values())
+        if query.get("environment", deployment.environment) == deployment.environment
+        and query.get("ref", deployment.ref) == deployment.ref
+        and query.get("task", deployment.task) == deployment.task
+        and query.get("sha", deployment.sha) == deployment.sha
+    ]
+    return paginate(call, fitting, lambda d: shapes.deployment_json(call.github, d, call.links))
+
+
+def create_deployment(call: Call) -> dict[str, Any]:
+    more = {name: call.body[name] for name in ("task", "description", "payload") if name in call.body}
+    environment = call.body.get("environment", "production")
+    deployment = call.github.actions.deploy(call.text("ref"), environment, call.login, "queued", **more)
+    return shapes.deployment_json(call.github, deployment, call.links)
+
+
+def list_deployment_statuses(call: Call) -> Page:
+    deployment = call.github.deployment(call.path["id"])
+    return paginate(
+        call,
+        deployment.statuses[::-1],
+        lambda status: shapes.deployment_status_json(call.github, deployment, status, call.links),
+    )
+
+
+def create_deployment_status(call: Call) -> dict[str, Any]:
+    deployment = call.github.deployment(call.path["id"])
+    state = call.text("state")
+    if state not in DEPLOYMENT_STATES:
+        raise Problem(422, f"state must be one of {', '.join(DEPLOYMENT_STATES)}")
+    status = call.github.actions.set_state(deployment, state, call.login, call.body.get("description", ""))
+    return shapes.deployment_status_json(call.github, deployment, status, call.links)
+
+
+def list_workflows(call: Call) -> Page:
+    workflows = call.github.workflows
+    return paginate(
+        call,
+        workflows,
+        lambda workflow: shapes.workflow_json(workflow, call.links),
+        lambda items: {"total_count": len(workflows), "workflows": items},
+    )
+
+
+def get_workflow(call: Call) -> dict[str, Any]:
+    return shapes.workflow_json(call.github.workflow(call.path["workflow"]), call.links)
+
+
+def dispatch_workflow(call: Call) -> dict[str, Any] | None:
+    """Start a run. Without `return_run_details` the answer has no content, and the caller must search for the run."""
+    workflow = call.github.workflow(call.path["workflow"])
+    run = call.github.actions.dispatch(workflow, call.text("ref"), call.body.get("inputs") or {}, call.login)
+    if not call.body.get("return_run_details"):
+        return None
+    run_json = _run_json(call, run)
+    return {"workflow_run_id": run.id, "run_url": run_json["url"], "html_url": run_json["html_url"]}
+
+
+def list_runs(call: Call) -> Page:
+    query = call.query
+    only = call.github.workflow(call.path["workflow"]) if "workflow" in call.path else None
+    fitting = [
+        run
+        for run in reversed(call.github.runs.values())
+        if (only is None or run.workflow == only)
+        and query.get("branch", run.branch) == run.branch
+        and query.get("event", run.event) == run.event
+        and query.get("status", run.status) in (run.status, run.conclusion)
+        and query.get("head_sha", run.sha) == run.sha
+    ]
+    return paginate(
+        call,
+        fitting,
+        lambda run: _run_json(call, run),
+        lambda items: {"total_count": len(fitting), "workflow_runs": items},
+    )
+
+
+def get_run(call: Call) -> dict[str, Any]:
+    run = call.github.runs.get(call.path["id"])
+    if run is None:
+        raise Problem(404, NOT_FOUND)
+    return _run_json(call, run)
+
+
+def cancel_run(call: Call) -> dict[str, Any]:
+    run = call.github.runs.get(call.path["id"])
+    if run is None:
+        raise Problem(404, NOT_FOUND)
+    if run.status == "completed":
+        raise Problem(409, "Cannot cancel a workflow run that is completed.")
+    call.github.actions.complete(run, "cancelled")
+    return {}
+
+
+def _run_json(call: Call, run: Run) -> dict[str, Any]:
+    return shapes.run_json(call.github, run, call.links)

@@ -1,4 +1,4 @@
-"""What every endpoint of GitHub's API has in common: the record, the token, limits, errors, pages of a list."""
+"""What the endpoints of GitHub's API have in common: authentication, limits, errors, pagination, the record."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.github.backend import APP_ID, BOT, GitHub
-from sandbox.github.links import Links
-from sandbox.github.records import NOT_FOUND, Problem, Request
+from sandbox.github.backend import APP_ID, GitHub
+from sandbox.github.state import BOT, NOT_FOUND, Links, Problem, Request
 
 T = TypeVar("T")
 
+REPO = "/repos/{owner}/{repo}"
 DOCUMENTATION = "https://docs.github.com/rest"
 SECONDARY_LIMIT = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request that has been let in; `login` is whose token it carries."""
+    """One authenticated request; `login` is the user of its token."""
 
     github: GitHub
     path: Mapping[str, Any]
@@ -38,14 +38,14 @@ class Call:
     url: str
 
     def text(self, name: str) -> str:
-        """A string of the body. Problem 422 if it is not there."""
+        """Return a string of the body. Raises Problem 422 if it is missing."""
         value = self.body.get(name)
         if not isinstance(value, str):
             raise Problem(422, f'Invalid request.\n\n"{name}" wasn\'t supplied.')
         return value
 
     def texts(self, name: str) -> list[str]:
-        """A list of strings of the body, empty if it is not there. Problem 422 if it is something else."""
+        """Return a list of strings of the body, empty if missing. Raises Problem 422 for anything else."""
         value = self.body.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise Problem(422, f"Invalid request.\n\nFor '{name}', {json.dumps(value)} is not an array of strings.")
@@ -54,7 +54,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a list and the links to the others."""
+    """One page of a list and the Link header to the others."""
 
     items: Any
     links: str
@@ -63,13 +63,13 @@ class Page:
 Handler = Callable[[Call], Any]
 
 
-def paged(
+def paginate(
     call: Call,
     items: Sequence[T],
-    draw: Callable[[T], dict[str, Any]],
-    wrap: Callable[[list[dict[str, Any]]], Any] = lambda drawn: drawn,
+    to_json: Callable[[T], dict[str, Any]],
+    wrap: Callable[[list[dict[str, Any]]], Any] = lambda items: items,
 ) -> Page:
-    """One page by `per_page` (30, at most 100) and `page`; `wrap` puts the drawn items into an object."""
+    """Return one page by `per_page` (30, at most 100) and `page`; `wrap` puts the items' JSON into an object."""
     try:
         size = min(100, max(1, int(call.query.get("per_page", 30))))
         number = max(1, int(call.query.get("page", 1)))
@@ -82,29 +82,29 @@ def paged(
         f'<{call.url}?{urlencode({**call.query, "page": page, "per_page": size})}>; rel="{name}"'
         for name, page in pages.items()
     )
-    drawn = [draw(item) for item in items[(number - 1) * size : number * size]]
-    return Page(wrap(drawn), links)
+    items_json = [to_json(item) for item in items[(number - 1) * size : number * size]]
+    return Page(wrap(items_json), links)
 
 
 def route(
     github: GitHub, method: str, path: str, handler: Handler, *, status: int = 200, counted: bool = True
 ) -> Route:
-    """A route whose handler returns the JSON to answer, a Page of a list, or None for no content."""
+    """Make a route. Its handler returns the JSON to answer, a Page of a list, or None for no content."""
 
     async def endpoint(request: HttpRequest) -> Response:
         try:
-            content = await _recorded(github, request)
-            retry_after = github.met_secondary_limit()
+            content = await _read_body(github, request)
+            retry_after = github.take_secondary_limit()
             if retry_after is not None:
-                return error_answer(github, Problem(403, SECONDARY_LIMIT), {"Retry-After": str(retry_after)})
-            login = _signed_in(github, request, path)
+                return error_response(github, Problem(403, SECONDARY_LIMIT), {"Retry-After": str(retry_after)})
+            login = _authenticate(github, request, path)
             if counted:
                 github.count_request()
             _check_repository(github, request)
             call = _call(github, request, content, login)
             answer = handler(call)
         except Problem as problem:
-            return error_answer(github, problem)
+            return error_response(github, problem)
         headers = rate_headers(github)
         if answer is None:
             return Response(status_code=204, headers=headers)
@@ -121,7 +121,7 @@ def rate_headers(github: GitHub) -> dict[str, str]:
     return named | {"X-RateLimit-Resource": "core", "X-GitHub-Media-Type": "github.v3; format=json"}
 
 
-def error_answer(github: GitHub, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def error_response(github: GitHub, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     body: dict[str, Any] = {
         "message": problem.message,
         "documentation_url": DOCUMENTATION,
@@ -132,25 +132,25 @@ def error_answer(github: GitHub, problem: Problem, headers: dict[str, str] | Non
     return JSONResponse(body, problem.status, headers=rate_headers(github) | (headers or {}))
 
 
-async def _recorded(github: GitHub, request: HttpRequest) -> dict[str, Any]:
-    """The decoded body, empty if there is none; the request is kept. Problem 400 if it is not JSON."""
+async def _read_body(github: GitHub, request: HttpRequest) -> dict[str, Any]:
+    """Return the decoded body, empty if there is none, and keep the request. Raises Problem 400 if it is not JSON."""
     raw = await request.body()
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-    body, broken = None, False
+    body, is_invalid = None, False
     try:
         body = json.loads(raw) if raw else None
     except ValueError:
-        broken = True
+        is_invalid = True
     github.requests.append(Request(request.method, path, dict(request.query_params), dict(request.headers), body))
-    if broken:
+    if is_invalid:
         raise Problem(400, "Problems parsing JSON")
     if body is not None and not isinstance(body, dict):
         raise Problem(400, "Body should be a JSON object")
     return body or {}
 
 
-def _signed_in(github: GitHub, request: HttpRequest, path: str) -> str:
-    """Whose token it is. Problem 401 for no or a wrong one; the app's own paths want its signed claim instead."""
+def _authenticate(github: GitHub, request: HttpRequest, path: str) -> str:
+    """Return the login of the token. Raises Problem 401. The app's own paths need its JSON web token instead."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if path.startswith("/app") or path.endswith("/installation"):
         if _issuer(token) == APP_ID:
@@ -164,7 +164,7 @@ def _signed_in(github: GitHub, request: HttpRequest, path: str) -> str:
 
 
 def _issuer(token: str) -> str | None:
-    """The issuer that a JSON web token names. Its signature is not checked: there is no public key here."""
+    """Return the issuer of a JSON web token. Its signature is not checked: there is no public key here."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -174,8 +174,8 @@ def _issuer(token: str) -> str | None:
 
 
 def _check_repository(github: GitHub, request: HttpRequest) -> None:
-    asked = (request.path_params.get("owner", github.owner), request.path_params.get("repo", github.name))
-    if tuple(part.lower() for part in asked) != (github.owner.lower(), github.name.lower()):
+    names = (request.path_params.get("owner", github.owner), request.path_params.get("repo", github.name))
+    if tuple(part.lower() for part in names) != (github.owner.lower(), github.name.lower()):
         raise Problem(404, NOT_FOUND)
 
 

@@ -1,52 +1,63 @@
-"""The API of issues, their comments, labels and assignees, and the search for them."""
+"""The API of issues, their comments and assignees; labels, milestones, and the search for issues."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import shlex
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.routing import BaseRoute
 
 from sandbox.github import shapes
-from sandbox.github.account_api import REPO
 from sandbox.github.backend import GitHub
-from sandbox.github.endpoint import Call, Page, paged, route
-from sandbox.github.records import Issue, Problem, invalid
-from sandbox.github.search import search
+from sandbox.github.endpoint import REPO, Call, Page, paginate, route
+from sandbox.github.state import Issue, Milestone, Problem, invalid
 
-ONE = f"{REPO}/issues/{{number:int}}"
+ISSUE = f"{REPO}/issues/{{number:int}}"
+QUALIFIERS = ("repo", "is", "type", "state", "in", "label", "author", "assignee", "milestone")
 
 
-def routes(github: GitHub) -> list[BaseRoute]:
+def issues_routes(github: GitHub) -> list[BaseRoute]:
+    """Return the routes of this module, without a prefix."""
     return [
-        route(github, "GET", f"{REPO}/issues", listed),
-        route(github, "POST", f"{REPO}/issues", create, status=201),
-        route(github, "GET", ONE, get),
-        route(github, "PATCH", ONE, edit),
-        route(github, "GET", f"{ONE}/comments", comments),
-        route(github, "POST", f"{ONE}/comments", comment, status=201),
-        route(github, "GET", f"{ONE}/labels", labels),
-        route(github, "POST", f"{ONE}/labels", add_labels),
-        route(github, "PUT", f"{ONE}/labels", replace_labels),
-        route(github, "DELETE", f"{ONE}/labels/{{name}}", remove_label),
-        route(github, "POST", f"{ONE}/assignees", add_assignees, status=201),
-        route(github, "DELETE", f"{ONE}/assignees", remove_assignees),
-        route(github, "GET", "/search/issues", searched),
+        route(github, "GET", f"{REPO}/issues", list_issues),
+        route(github, "POST", f"{REPO}/issues", create_issue, status=201),
+        route(github, "GET", ISSUE, get_issue),
+        route(github, "PATCH", ISSUE, update_issue),
+        route(github, "GET", f"{ISSUE}/comments", list_comments),
+        route(github, "POST", f"{ISSUE}/comments", create_comment, status=201),
+        route(github, "GET", f"{ISSUE}/labels", list_issue_labels),
+        route(github, "POST", f"{ISSUE}/labels", add_labels),
+        route(github, "PUT", f"{ISSUE}/labels", set_labels),
+        route(github, "DELETE", f"{ISSUE}/labels/{{name}}", remove_label),
+        route(github, "POST", f"{ISSUE}/assignees", add_assignees, status=201),
+        route(github, "DELETE", f"{ISSUE}/assignees", remove_assignees),
+        route(github, "GET", f"{REPO}/labels", list_labels),
+        route(github, "POST", f"{REPO}/labels", create_label, status=201),
+        route(github, "GET", f"{REPO}/labels/{{name}}", get_label),
+        route(github, "GET", f"{REPO}/milestones", list_milestones),
+        route(github, "POST", f"{REPO}/milestones", create_milestone, status=201),
+        route(github, "GET", f"{REPO}/milestones/{{number:int}}", get_milestone),
+        route(github, "PATCH", f"{REPO}/milestones/{{number:int}}", update_milestone),
+        route(github, "GET", "/search/issues", search_issues),
     ]
 
 
-def listed(call: Call) -> Page:
-    tracker, query = call.github.tracker, call.query
+# Issues.
+
+
+def list_issues(call: Call) -> Page:
+    query = call.query
     state = query.get("state", "open")
-    wanted_labels = {name.lower() for name in query.get("labels", "").split(",") if name}
+    label_names = {name.lower() for name in query.get("labels", "").split(",") if name}
     since = _time(query["since"]) if "since" in query else None
     milestone = query.get("milestone")
     assignee = query.get("assignee")
     issues = [
         issue
-        for issue in tracker.issues.values()
+        for issue in call.github.issues.values()
         if state in ("all", issue.state)
-        and wanted_labels <= {name.lower() for name in issue.labels}
+        and label_names <= {name.lower() for name in issue.labels}
         and (since is None or issue.updated_at >= since)
         and (milestone in (None, "*", str(issue.milestone)) or (milestone == "none" and issue.milestone is None))
         and (assignee in (None, "*") or assignee in issue.assignees)
@@ -54,10 +65,10 @@ def listed(call: Call) -> Page:
     ]
     key = {"updated": "updated_at", "comments": "comments"}.get(query.get("sort", "created"), "created_at")
     issues.sort(key=lambda issue: (getattr(issue, key), issue.number), reverse=query.get("direction") != "asc")
-    return paged(call, issues, lambda issue: _drawn(call, issue))
+    return paginate(call, issues, lambda issue: _issue_json(call, issue))
 
 
-def create(call: Call) -> dict[str, Any]:
+def create_issue(call: Call) -> dict[str, Any]:
     if not isinstance(call.body.get("title"), str):
         raise invalid("Issue", "title", "missing_field")
     assignees = call.texts("assignees") or [login for login in [call.body.get("assignee")] if login]
@@ -69,55 +80,55 @@ def create(call: Call) -> dict[str, Any]:
         assignees=assignees,
         milestone=call.body.get("milestone"),
     )
-    return _drawn(call, issue)
+    return _issue_json(call, issue)
 
 
-def get(call: Call) -> dict[str, Any]:
-    return _drawn(call, _issue(call))
+def get_issue(call: Call) -> dict[str, Any]:
+    return _issue_json(call, _issue_in_path(call))
 
 
-def edit(call: Call) -> dict[str, Any]:
-    issue = _issue(call)
+def update_issue(call: Call) -> dict[str, Any]:
+    issue = _issue_in_path(call)
     changes = dict(call.body)
     if "labels" in changes:
         changes["labels"] = _label_names(call)
     if changes.get("state") not in (None, "open", "closed"):
         raise invalid("Issue", "state", "invalid")
     call.github.tracker.edit(issue, changes, call.login)
-    return _drawn(call, issue)
+    return _issue_json(call, issue)
 
 
-def comments(call: Call) -> Page:
-    issue = _issue(call)
-    return paged(
+def list_comments(call: Call) -> Page:
+    issue = _issue_in_path(call)
+    return paginate(
         call,
         issue.comments,
         lambda comment: shapes.comment_json(call.github, issue, comment, call.links),
     )
 
 
-def comment(call: Call) -> dict[str, Any]:
-    issue = _issue(call)
-    made = call.github.tracker.comment(issue, call.text("body"), call.login)
-    return shapes.comment_json(call.github, issue, made, call.links)
+def create_comment(call: Call) -> dict[str, Any]:
+    issue = _issue_in_path(call)
+    comment = call.github.tracker.comment(issue, call.text("body"), call.login)
+    return shapes.comment_json(call.github, issue, comment, call.links)
 
 
-def labels(call: Call) -> Page:
-    found = [call.github.tracker.label(name) for name in _issue(call).labels]
-    return paged(call, found, lambda label: shapes.label_json(label, call.links))
+def list_issue_labels(call: Call) -> Page:
+    labels = [call.github.label(name) for name in _issue_in_path(call).labels]
+    return paginate(call, labels, lambda label: shapes.label_json(label, call.links))
 
 
 def add_labels(call: Call) -> list[dict[str, Any]]:
-    issue = _issue(call)
+    issue = _issue_in_path(call)
     return _set_labels(call, issue, [*issue.labels, *_label_names(call)])
 
 
-def replace_labels(call: Call) -> list[dict[str, Any]]:
-    return _set_labels(call, _issue(call), _label_names(call))
+def set_labels(call: Call) -> list[dict[str, Any]]:
+    return _set_labels(call, _issue_in_path(call), _label_names(call))
 
 
 def remove_label(call: Call) -> list[dict[str, Any]]:
-    issue = _issue(call)
+    issue = _issue_in_path(call)
     name = call.path["name"].lower()
     if name not in (label.lower() for label in issue.labels):
         raise Problem(404, "Label does not exist")
@@ -125,55 +136,40 @@ def remove_label(call: Call) -> list[dict[str, Any]]:
 
 
 def add_assignees(call: Call) -> dict[str, Any]:
-    """Who cannot be assigned is left out, and nothing is said about it: that is GitHub's way."""
-    issue = _issue(call)
+    """Add assignees. People who cannot be assigned are ignored without an error, as at GitHub."""
+    issue = _issue_in_path(call)
     possible = [login for login in call.texts("assignees") if login in call.github.assignable]
     call.github.tracker.set_assignees(issue, [*issue.assignees, *possible], call.login)
-    return _drawn(call, issue)
+    return _issue_json(call, issue)
 
 
 def remove_assignees(call: Call) -> dict[str, Any]:
-    issue = _issue(call)
-    gone = call.texts("assignees")
-    left = [login for login in issue.assignees if login not in gone]
-    call.github.tracker.set_assignees(issue, left, call.login)
-    return _drawn(call, issue)
+    issue = _issue_in_path(call)
+    removed = call.texts("assignees")
+    remaining = [login for login in issue.assignees if login not in removed]
+    call.github.tracker.set_assignees(issue, remaining, call.login)
+    return _issue_json(call, issue)
 
 
-def searched(call: Call) -> Page:
-    found = search(call.github, call.query.get("q", ""))
-    return paged(
-        call,
-        found,
-        lambda issue: _drawn(call, issue) | {"body": issue.body or "", "score": 1.0},
-        lambda items: {
-            "total_count": len(found),
-            "incomplete_results": False,
-            "search_type": "lexical",
-            "items": items,
-        },
-    )
+def _issue_in_path(call: Call) -> Issue:
+    return call.github.issue(call.path["number"])
 
 
-def _issue(call: Call) -> Issue:
-    return call.github.tracker.issue(call.path["number"])
-
-
-def _drawn(call: Call, issue: Issue) -> dict[str, Any]:
-    drawn = shapes.issue_json(call.github, issue, call.links)
+def _issue_json(call: Call, issue: Issue) -> dict[str, Any]:
+    issue_json = shapes.issue_json(call.github, issue, call.links)
     closer = call.github.users[issue.closed_by] if issue.closed_by else None
-    return drawn | {"closed_by": shapes.user_json(closer, call.links) if closer else None}
+    return issue_json | {"closed_by": shapes.user_json(closer, call.links) if closer else None}
 
 
 def _set_labels(call: Call, issue: Issue, names: list[str]) -> list[dict[str, Any]]:
     call.github.tracker.set_labels(issue, names, call.login)
-    return [shapes.label_json(call.github.tracker.label(name), call.links) for name in issue.labels]
+    return [shapes.label_json(call.github.label(name), call.links) for name in issue.labels]
 
 
 def _label_names(call: Call) -> list[str]:
-    """Labels come as names or as objects with a name."""
-    given = call.body.get("labels") or []
-    names = [label.get("name") if isinstance(label, dict) else label for label in given]
+    """Return the labels of the body, which are names or objects with a name."""
+    labels = call.body.get("labels") or []
+    names = [label.get("name") if isinstance(label, dict) else label for label in labels]
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise invalid("Label", "name", "invalid")
     return [str(name) for name in names]
@@ -184,3 +180,147 @@ def _time(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise Problem(422, "since must be a timestamp in ISO 8601 format") from None
+
+
+# Labels and milestones.
+
+
+def list_labels(call: Call) -> Page:
+    labels = list(call.github.labels.values())
+    return paginate(call, labels, lambda label: shapes.label_json(label, call.links))
+
+
+def get_label(call: Call) -> dict[str, Any]:
+    return shapes.label_json(call.github.label(call.path["name"]), call.links)
+
+
+def create_label(call: Call) -> dict[str, Any]:
+    name, color = call.text("name"), call.body.get("color", "ededed")
+    label = call.github.tracker.add_label(name, str(color), call.body.get("description"))
+    return shapes.label_json(label, call.links)
+
+
+def list_milestones(call: Call) -> Page:
+    state = call.query.get("state", "open")
+    fitting = [m for m in call.github.milestones.values() if state in ("all", m.state)]
+    return paginate(call, fitting, lambda milestone: _milestone_json(call, milestone))
+
+
+def get_milestone(call: Call) -> dict[str, Any]:
+    return _milestone_json(call, call.github.milestone(call.path["number"]))
+
+
+def create_milestone(call: Call) -> dict[str, Any]:
+    milestone = call.github.tracker.add_milestone(
+        call.text("title"), call.login, description=call.body.get("description"), due_on=_due(call)
+    )
+    return _milestone_json(call, milestone)
+
+
+def update_milestone(call: Call) -> dict[str, Any]:
+    milestone = call.github.milestone(call.path["number"])
+    changes: dict[str, Any] = {name: call.body[name] for name in ("title", "description", "state") if name in call.body}
+    if changes.get("state", "open") not in ("open", "closed"):
+        raise invalid("Milestone", "state", "invalid")
+    if "due_on" in call.body:
+        changes["due_on"] = _due(call)
+    call.github.tracker.edit_milestone(milestone, **changes)
+    return _milestone_json(call, milestone)
+
+
+def _milestone_json(call: Call, milestone: Milestone) -> dict[str, Any]:
+    return shapes.milestone_json(call.github, milestone, call.links)
+
+
+def _due(call: Call) -> datetime | None:
+    text = call.body.get("due_on")
+    if text is None:
+        return None
+    try:
+        due = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise invalid("Milestone", "due_on", "invalid") from None
+    if due.tzinfo is None:
+        raise invalid("Milestone", "due_on", "invalid")
+    return due
+
+
+# Search: the qualifiers of GitHub's query language that one repository can answer.
+
+
+def search_issues(call: Call) -> Page:
+    issues = find_issues(call.github, call.query.get("q", ""))
+    return paginate(
+        call,
+        issues,
+        lambda issue: _issue_json(call, issue) | {"body": issue.body or "", "score": 1.0},
+        lambda items: {
+            "total_count": len(issues),
+            "incomplete_results": False,
+            "search_type": "lexical",
+            "items": items,
+        },
+    )
+
+
+def find_issues(github: GitHub, query: str) -> list[Issue]:
+    """Return matching issues, the newest first. Issues younger than `index_delay` are not in the index yet.
+
+    Raises Problem 422 for an empty query or another repository.
+    """
+    if not query.strip():
+        raise invalid("Search", "q", "missing")
+    qualifiers: dict[str, list[str]] = {}
+    words: list[str] = []
+    for part in _parts(query):
+        name, colon, value = part.partition(":")
+        if colon and name.lower() in QUALIFIERS:
+            qualifiers.setdefault(name.lower(), []).append(value)
+        else:
+            words.append(part.lower())
+    repository = f"{github.owner}/{github.name}".lower()
+    if any(repo.lower() != repository for repo in qualifiers.get("repo", [])):
+        message = "The listed users and repositories cannot be searched either because the resources do not exist"
+        raise invalid("Search", "q", "invalid", message=message)
+    indexed_until = github.clock.now() - timedelta(seconds=github.index_delay)
+    fields = {field for value in qualifiers.get("in", ["title,body"]) for field in value.split(",")}
+    return [
+        issue
+        for issue in reversed(github.issues.values())
+        if issue.created_at <= indexed_until
+        and all(_meets(github, issue, name, value) for name, values in qualifiers.items() for value in values)
+        and all(_mentions(issue, word, fields) for word in words)
+    ]
+
+
+def _parts(query: str) -> list[str]:
+    try:
+        return shlex.split(query)
+    except ValueError as error:
+        raise Problem(422, f"The search is not valid: {error}") from None
+
+
+def _mentions(issue: Issue, word: str, fields: set[str]) -> bool:
+    texts = {
+        "title": issue.title,
+        "body": issue.body or "",
+        "comments": "\n".join(comment.body for comment in issue.comments),
+    }
+    return any(word in texts.get(field, "").lower() for field in fields)
+
+
+def _meets(github: GitHub, issue: Issue, name: str, value: str) -> bool:
+    match name:
+        case "is" | "type" | "state":
+            kind = "pr" if issue.is_pull_request else "issue"
+            return value.lower() in (kind, issue.state, "public")
+        case "label":
+            return value.lower() in (label.lower() for label in issue.labels)
+        case "author":
+            return issue.author.lower() == value.lower()
+        case "assignee":
+            return value.lower() in (login.lower() for login in issue.assignees)
+        case "milestone":
+            return issue.milestone is not None and github.milestones[issue.milestone].title == value
+        case _:
+            return True

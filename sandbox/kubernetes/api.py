@@ -32,7 +32,7 @@ from sandbox.kubernetes.objects import Object, is_terminating, key_of, name_of, 
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.resources.policy import evict
 from sandbox.kubernetes.state import Store
-from sandbox.world import World
+from sandbox.world.world import World
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

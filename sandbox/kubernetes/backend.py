@@ -30,7 +30,7 @@ from sandbox.kubernetes.resources import (
 )
 from sandbox.kubernetes.seed import Seed
 from sandbox.kubernetes.state import Store, Writer
-from sandbox.world import World
+from sandbox.world.world import World
 
 # The kinds that are served from the start, in the order of discovery. To add a family: a module in `resources` with its
 # kinds (their defaults, rules and columns) and their controllers, a line here and a line in `_controllers` below.

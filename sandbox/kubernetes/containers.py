@@ -12,10 +12,10 @@ from typing import Literal
 
 from sandbox.kubernetes.errors import bad_request
 from sandbox.kubernetes.objects import Object, labels_of, name_of, namespace_of, parse_time, status_of
-from sandbox.world import World
 from sandbox.world.effects import P95_OVER_MEDIAN
 from sandbox.world.metrics import BUCKETS, STATUSES, PodSource
 from sandbox.world.services import NAMESPACE
+from sandbox.world.world import World
 
 DEFAULT_START = 20.0  # s until a pod is ready
 

@@ -32,10 +32,9 @@ from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE, gpu_node, node_conditions
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.state import Change, Store, WriteOptions
-from sandbox.world import World
-from sandbox.world.cluster import Placed
-from sandbox.world.deployments import Fault, Template
+from sandbox.world.deployments import Fault, Placed, Template
 from sandbox.world.services import GPU_NODES, NAMESPACE
+from sandbox.world.world import World
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 

@@ -31,10 +31,10 @@ from sandbox.kubernetes.resources.nodes import GENERAL_NODES, NODE, general_node
 from sandbox.kubernetes.resources.pods import POD, pod_status
 from sandbox.kubernetes.resources.policy import DISRUPTION_BUDGET
 from sandbox.kubernetes.state import Store, WriteOptions, Writer
-from sandbox.world import World
 from sandbox.world.deployments import Deployment
 from sandbox.world.services import GPU_NODES, SERVICES, Service
 from sandbox.world.services import NAMESPACE as PRODUCTION
+from sandbox.world.world import World
 
 COMPANY = Path(__file__).with_name("company.yaml")
 STAGING = "tamv-staging"

@@ -1,59 +1,66 @@
-"""The JSON of PagerDuty's answers and webhooks."""
+"""The JSON of PagerDuty's responses and webhooks."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.company import EscalationPolicy, PagerDutyService
-from sandbox.pagerduty.oncall import Shift
-from sandbox.pagerduty.records import API, Incident, LogEntry, Note, Priority, Reference, Subscription, User
-
-if TYPE_CHECKING:
-    from sandbox.pagerduty.backend import PagerDuty
+from sandbox.pagerduty.state import (
+    API,
+    Account,
+    Incident,
+    LogEntry,
+    Note,
+    Priority,
+    Reference,
+    Shift,
+    Subscription,
+    User,
+)
 
 
 def timestamp(at: datetime, precision: str = "seconds") -> str:
-    """ISO 8601 in UTC with a Z; the precision is `seconds` or `milliseconds`."""
+    """Format as ISO 8601 in UTC with a Z; the precision is `seconds` or `milliseconds`."""
     return at.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
-def user_reference(pagerduty: PagerDuty, user: User) -> Reference:
-    return Reference("user_reference", user.id, user.name, f"/users/{user.id}", pagerduty.web)
+def user_reference(account: Account, user: User) -> Reference:
+    return Reference("user_reference", user.id, user.name, f"/users/{user.id}", account.web)
 
 
-def service_reference(pagerduty: PagerDuty, service: PagerDutyService) -> Reference:
-    return Reference("service_reference", service.id, service.name, f"/services/{service.id}", pagerduty.web)
+def service_reference(account: Account, service: PagerDutyService) -> Reference:
+    return Reference("service_reference", service.id, service.name, f"/services/{service.id}", account.web)
 
 
-def policy_reference(pagerduty: PagerDuty, policy: EscalationPolicy) -> Reference:
+def policy_reference(account: Account, policy: EscalationPolicy) -> Reference:
     path = f"/escalation_policies/{policy.id}"
-    return Reference("escalation_policy_reference", policy.id, policy.name, path, pagerduty.web)
+    return Reference("escalation_policy_reference", policy.id, policy.name, path, account.web)
 
 
-def integration_reference(pagerduty: PagerDuty, service: PagerDutyService) -> Reference:
-    """The Events API v2 integration of a service: the agent of what an integration does, and no person."""
+def integration_reference(account: Account, service: PagerDutyService) -> Reference:
+    """Return the Events API v2 integration of a service: the agent of its events."""
     integration = f"PI{service.id[1:]}"
     path = f"/services/{service.id}/integrations/{integration}"
-    return Reference("inbound_integration_reference", integration, "Events API V2", path, pagerduty.web)
+    return Reference("inbound_integration_reference", integration, "Events API V2", path, account.web)
 
 
-def incident_reference(pagerduty: PagerDuty, incident: Incident) -> Reference:
+def incident_reference(account: Account, incident: Incident) -> Reference:
     path = f"/incidents/{incident.id}"
-    return Reference("incident_reference", incident.id, incident.title, path, pagerduty.web)
+    return Reference("incident_reference", incident.id, incident.title, path, account.web)
 
 
-def priority_json(pagerduty: PagerDuty, priority: Priority, kind: str = "priority") -> dict[str, Any]:
-    reference = Reference(kind, priority.id, priority.name, f"/priorities/{priority.id}", pagerduty.web).json()
+def priority_json(account: Account, priority: Priority, kind: str = "priority") -> dict[str, Any]:
+    reference = Reference(kind, priority.id, priority.name, f"/priorities/{priority.id}", account.web).json()
     return reference | {"name": priority.name, "description": priority.description}
 
 
-def user_json(pagerduty: PagerDuty, user: User, *, with_contacts: bool = False) -> dict[str, Any]:
+def user_json(account: Account, user: User, *, with_contacts: bool = False) -> dict[str, Any]:
     methods = contact_methods(user)
     references = [
         {"id": m["id"], "type": f"{m['type']}_reference", "summary": m["summary"], "self": m["self"]} for m in methods
     ]
-    return user_reference(pagerduty, user).json() | {
+    return user_reference(account, user).json() | {
         "type": "user",
         "name": user.name,
         "email": user.email,
@@ -80,78 +87,76 @@ def contact_methods(user: User) -> list[dict[str, Any]]:
     ]
 
 
-def integration_json(pagerduty: PagerDuty, service: PagerDutyService) -> dict[str, Any]:
-    """The whole integration with its routing key, as `include[]=integrations` and its own path answer."""
-    return integration_reference(pagerduty, service).json() | {
+def integration_json(account: Account, service: PagerDutyService) -> dict[str, Any]:
+    """Return the integration with its routing key, as for `include[]=integrations` and its own path."""
+    return integration_reference(account, service).json() | {
         "type": "events_api_v2_inbound_integration",
         "name": "Events API V2",
-        "service": service_reference(pagerduty, service).json(),
-        "integration_key": pagerduty.routing_key(service.id),
+        "service": service_reference(account, service).json(),
+        "integration_key": account.routing_key(service.id),
     }
 
 
-def service_json(pagerduty: PagerDuty, service: PagerDutyService, *, with_integrations: bool = False) -> dict[str, Any]:
-    incidents = [i for i in pagerduty.incidents.values() if i.service == service.id and i.is_open]
+def service_json(account: Account, service: PagerDutyService, *, with_integrations: bool = False) -> dict[str, Any]:
+    incidents = [i for i in account.incidents.values() if i.service == service.id and i.is_open]
     critical = any(i.status == "triggered" for i in incidents)
-    policy = pagerduty.policies[service.escalation_policy]
-    return service_reference(pagerduty, service).json() | {
+    policy = account.policies[service.escalation_policy]
+    return service_reference(account, service).json() | {
         "type": "service",
         "name": service.name,
         "status": "critical" if critical else "warning" if incidents else "active",
-        "escalation_policy": policy_reference(pagerduty, policy).json(),
+        "escalation_policy": policy_reference(account, policy).json(),
         "integrations": [
-            integration_json(pagerduty, service)
-            if with_integrations
-            else integration_reference(pagerduty, service).json()
+            integration_json(account, service) if with_integrations else integration_reference(account, service).json()
         ],
         "alert_creation": "create_alerts_and_incidents",
         "teams": [],
     }
 
 
-def policy_json(pagerduty: PagerDuty, policy: EscalationPolicy) -> dict[str, Any]:
+def policy_json(account: Account, policy: EscalationPolicy) -> dict[str, Any]:
     rules = []
     for level, handles in enumerate(policy.levels, start=1):
         if len(handles) > 1:
-            targets = [schedule_reference(pagerduty, policy, level).json()]
+            targets = [schedule_reference(account, policy, level).json()]
         else:
-            user = pagerduty.users[pagerduty.company.person(handles[0]).pagerduty]
-            targets = [user_reference(pagerduty, user).json()]
+            user = account.users[account.company.person(handles[0]).pagerduty]
+            targets = [user_reference(account, user).json()]
         rules.append({"id": f"{policy.id}{level}", "escalation_delay_in_minutes": 30, "targets": targets})
-    services = [s for s in pagerduty.services.values() if s.escalation_policy == policy.id]
-    return policy_reference(pagerduty, policy).json() | {
+    services = [s for s in account.services.values() if s.escalation_policy == policy.id]
+    return policy_reference(account, policy).json() | {
         "type": "escalation_policy",
         "name": policy.name,
         "escalation_rules": rules,
-        "services": [service_reference(pagerduty, service).json() for service in services],
+        "services": [service_reference(account, service).json() for service in services],
         "num_loops": 0,
         "teams": [],
     }
 
 
-def schedule_reference(pagerduty: PagerDuty, policy: EscalationPolicy, level: int) -> Reference:
+def schedule_reference(account: Account, policy: EscalationPolicy, level: int) -> Reference:
     schedule = f"{policy.id}S{level}"
     name = f"{policy.name} {level}"
-    return Reference("schedule_reference", schedule, name, f"/schedules/{schedule}", pagerduty.web)
+    return Reference("schedule_reference", schedule, name, f"/schedules/{schedule}", account.web)
 
 
-def oncall_json(pagerduty: PagerDuty, shift: Shift, *, with_user: bool) -> dict[str, Any]:
-    user = pagerduty.users[pagerduty.company.person(shift.handle).pagerduty]
-    turns = len(shift.policy.levels[shift.level - 1]) > 1
+def oncall_json(account: Account, shift: Shift, *, with_user: bool) -> dict[str, Any]:
+    user = account.users[account.company.person(shift.handle).pagerduty]
+    rotates = len(shift.policy.levels[shift.level - 1]) > 1
     return {
-        "escalation_policy": policy_reference(pagerduty, shift.policy).json(),
+        "escalation_policy": policy_reference(account, shift.policy).json(),
         "escalation_level": shift.level,
-        "schedule": schedule_reference(pagerduty, shift.policy, shift.level).json() if turns else None,
-        "user": user_json(pagerduty, user) if with_user else user_reference(pagerduty, user).json(),
+        "schedule": schedule_reference(account, shift.policy, shift.level).json() if rotates else None,
+        "user": user_json(account, user) if with_user else user_reference(account, user).json(),
         "start": timestamp(shift.start) if shift.start else None,
         "end": timestamp(shift.end) if shift.end else None,
     }
 
 
-def incident_json(pagerduty: PagerDuty, incident: Incident) -> dict[str, Any]:
-    priority = pagerduty.priorities.get(incident.priority or "")
+def incident_json(account: Account, incident: Incident) -> dict[str, Any]:
+    priority = account.priorities.get(incident.priority or "")
     open_alerts = len(incident.alerts) if incident.is_open else 0
-    return incident_reference(pagerduty, incident).json() | {
+    return incident_reference(account, incident).json() | {
         "type": "incident",
         "summary": f"[#{incident.number}] {incident.title}",
         "incident_number": incident.number,
@@ -160,9 +165,9 @@ def incident_json(pagerduty: PagerDuty, incident: Incident) -> dict[str, Any]:
         "updated_at": timestamp(incident.log[-1].at),
         "status": incident.status,
         "incident_key": incident.key,
-        "service": service_reference(pagerduty, pagerduty.services[incident.service]).json(),
+        "service": service_reference(account, account.services[incident.service]).json(),
         "assignments": [
-            {"at": timestamp(incident.changed_at), "assignee": assignee} for assignee in _assignees(pagerduty, incident)
+            {"at": timestamp(incident.changed_at), "assignee": assignee} for assignee in _assignees(account, incident)
         ],
         "assigned_via": "escalation_policy",
         "acknowledgements": [
@@ -171,10 +176,10 @@ def incident_json(pagerduty: PagerDuty, incident: Incident) -> dict[str, Any]:
         "last_status_change_at": timestamp(incident.changed_at),
         "last_status_change_by": incident.changed_by.json(),
         "resolved_at": timestamp(incident.resolved_at) if incident.resolved_at else None,
-        "escalation_policy": policy_reference(pagerduty, pagerduty.policy_of(incident)).json(),
+        "escalation_policy": policy_reference(account, account.policy_of(incident)).json(),
         "teams": [],
         "pending_actions": [],
-        "priority": priority_json(pagerduty, priority) if priority else None,
+        "priority": priority_json(account, priority) if priority else None,
         "urgency": incident.urgency,
         "body": {"type": "incident_body", "details": incident.details},
         "alert_counts": {
@@ -195,23 +200,23 @@ def note_json(note: Note) -> dict[str, Any]:
     }
 
 
-def log_entry_json(pagerduty: PagerDuty, incident: Incident, entry: LogEntry) -> dict[str, Any]:
+def log_entry_json(account: Account, incident: Incident, entry: LogEntry) -> dict[str, Any]:
     title = entry.type.removesuffix("_log_entry").replace("_", " ").capitalize()
-    service = pagerduty.services[incident.service]
+    service = account.services[incident.service]
     path = f"/log_entries/{entry.id}"
-    return Reference(entry.type, entry.id, f"{title} by {entry.agent.summary}", path, pagerduty.web).json() | {
+    return Reference(entry.type, entry.id, f"{title} by {entry.agent.summary}", path, account.web).json() | {
         "created_at": timestamp(entry.at),
         "agent": entry.agent.json(),
         "channel": entry.channel,
-        "incident": incident_reference(pagerduty, incident).json(),
-        "service": service_reference(pagerduty, service).json(),
+        "incident": incident_reference(account, incident).json(),
+        "service": service_reference(account, service).json(),
         "teams": [],
         "contexts": [],
     }
 
 
 def subscription_json(subscription: Subscription, *, with_secret: bool = False) -> dict[str, Any]:
-    """`with_secret` only in the answer to its creation; later it is never shown again."""
+    """Return a subscription; the secret is shown only in the response to its creation."""
     if subscription.service:
         scope = {"type": "service_reference", "id": subscription.service}
     else:
@@ -237,21 +242,21 @@ def subscription_json(subscription: Subscription, *, with_secret: bool = False) 
     }
 
 
-def webhook_incident(pagerduty: PagerDuty, incident: Incident) -> dict[str, Any]:
-    """`event.data` of what happens to an incident."""
-    priority = pagerduty.priorities.get(incident.priority or "")
-    return incident_reference(pagerduty, incident).json() | {
+def webhook_incident(account: Account, incident: Incident) -> dict[str, Any]:
+    """Return `event.data` of an incident's event."""
+    priority = account.priorities.get(incident.priority or "")
+    return incident_reference(account, incident).json() | {
         "type": "incident",
         "number": incident.number,
         "status": incident.status,
         "incident_key": incident.key,
         "created_at": timestamp(incident.created_at),
         "title": incident.title,
-        "service": service_reference(pagerduty, pagerduty.services[incident.service]).json(),
-        "assignees": _assignees(pagerduty, incident),
-        "escalation_policy": policy_reference(pagerduty, pagerduty.policy_of(incident)).json(),
+        "service": service_reference(account, account.services[incident.service]).json(),
+        "assignees": _assignees(account, incident),
+        "escalation_policy": policy_reference(account, account.policy_of(incident)).json(),
         "teams": [],
-        "priority": priority_json(pagerduty, priority, "priority_reference") if priority else None,
+        "priority": priority_json(account, priority, "priority_reference") if priority else None,
         "urgency": incident.urgency,
         "conference_bridge": None,
         "resolve_reason": None,
@@ -260,10 +265,10 @@ def webhook_incident(pagerduty: PagerDuty, incident: Incident) -> dict[str, Any]
     }
 
 
-def webhook_note(pagerduty: PagerDuty, incident: Incident, note: Note) -> dict[str, Any]:
-    """`event.data` of incident.annotated."""
+def webhook_note(account: Account, incident: Incident, note: Note) -> dict[str, Any]:
+    """Return `event.data` of incident.annotated."""
     return {
-        "incident": incident_reference(pagerduty, incident).json(),
+        "incident": incident_reference(account, incident).json(),
         "id": note.id,
         "content": note.content,
         "trimmed": False,
@@ -271,5 +276,5 @@ def webhook_note(pagerduty: PagerDuty, incident: Incident, note: Note) -> dict[s
     }
 
 
-def _assignees(pagerduty: PagerDuty, incident: Incident) -> list[dict[str, Any]]:
-    return [user_reference(pagerduty, pagerduty.users[user]).json() for user in incident.assignees]
+def _assignees(account: Account, incident: Incident) -> list[dict[str, Any]]:
+    return [user_reference(account, account.users[user]).json() for user in incident.assignees]

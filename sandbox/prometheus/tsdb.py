@@ -60,10 +60,10 @@ class Series:
         self._newest = at
 
     def end(self, at: int) -> None:
-        """Say that the series is gone since `at` ms."""
+        """End the series at `at` ms with a stale marker."""
         self.append(at, STALE)
 
-    def forget(self, before: int) -> None:
+    def drop_before(self, before: int) -> None:
         """Drop the samples that are older than `before` ms."""
         kept = int(np.searchsorted(self.times, before))
         self._times, self._values = self._times[kept:].copy(), self._values[kept:].copy()
@@ -79,12 +79,12 @@ class Tsdb:
         self._by_name: dict[str, dict[frozenset[tuple[str, str]], Series]] = {}
 
     def series(self, name: str, labels: Labels) -> Series:
-        """The series of this name and these labels, made if it does not exist; empty labels do not count."""
-        given = {key: value for key, value in labels.items() if value}
+        """Return the series of this name and these labels; create it if needed. Empty labels are ignored."""
+        nonempty = {key: value for key, value in labels.items() if value}
         family = self._by_name.setdefault(name, {})
-        key = frozenset(given.items())
+        key = frozenset(nonempty.items())
         if key not in family:
-            family[key] = Series({NAME: name, **given})
+            family[key] = Series({NAME: name, **nonempty})
         return family[key]
 
     def __iter__(self) -> Iterator[Series]:
@@ -92,12 +92,12 @@ class Tsdb:
             yield from family.values()
 
     def select(self, name: str | None, fits: Callable[[Labels], bool]) -> list[Series]:
-        """The series called `name` (None: whatever their name) whose labels fit, ordered by their labels."""
+        """Return the series called `name` (None: any name) whose labels fit, ordered by their labels."""
         families = list(self._by_name.values()) if name is None else [self._by_name.get(name, {})]
-        found = [series for family in families for series in family.values() if fits(series.labels)]
-        return sorted(found, key=lambda series: series.order)
+        selected = [series for family in families for series in family.values() if fits(series.labels)]
+        return sorted(selected, key=lambda series: series.order)
 
-    def forget(self, before: int) -> None:
-        """Drop all samples older than `before` ms. The series stay, since somebody may be writing to them."""
+    def drop_before(self, before: int) -> None:
+        """Drop all samples older than `before` ms. Empty series are kept, since their sources go on writing to them."""
         for series in self:
-            series.forget(before)
+            series.drop_before(before)

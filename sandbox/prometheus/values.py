@@ -1,16 +1,40 @@
-"""What an expression evaluates to, for all steps of a query at once.
+"""What an expression evaluates to, for all steps of a query at once, and the errors of evaluation.
 
-A query is evaluated column by column and not step by step: a vector is a table with one row a series and one
-column a step, and `present` says where the series has a value (NaN is a value).
+Evaluation is by column: a vector is a table with one row a series and one column a step, and `present` marks where the
+series has a value (NaN is a value).
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sandbox.prometheus.errors import execution
 from sandbox.prometheus.tsdb import NAME, Flags, Floats, Labels, Times, Tsdb
+
+
+class QueryError(Exception):
+    """A query that cannot be answered. `kind` is Prometheus' errorType: `bad_data` (HTTP 400) or `execution` (422)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def bad_data(message: str) -> QueryError:
+    """The request is invalid: it does not parse, or a parameter is out of range."""
+    return QueryError("bad_data", message)
+
+
+def execution(message: str) -> QueryError:
+    """The request is well formed, but evaluating it failed."""
+    return QueryError("execution", message)
+
+
+def unsupported(feature: str) -> QueryError:
+    """PromQL that the sandbox does not implement."""
+    return execution(f"the sandbox does not support {feature}")
 
 
 @dataclass(frozen=True)
@@ -56,11 +80,11 @@ class Vector:
     def steps(self) -> int:
         return int(self.values.shape[1])
 
-    def without_name(self) -> "Vector":
+    def without_name(self) -> Vector:
         return vector([unnamed(labels) for labels in self.labels], self.values, self.present)
 
-    def only(self, present: Flags) -> "Vector":
-        """The same values, present in fewer places."""
+    def only(self, present: Flags) -> Vector:
+        """Return the same values, present in fewer places."""
         return Vector(self.labels, self.values, present)
 
 
@@ -93,30 +117,8 @@ class RangeVector:
 Value = Scalar | Text | Vector | RangeVector
 
 
-def unnamed(labels: Labels) -> Labels:
-    """The labels without the metric's name."""
-    return {key: value for key, value in labels.items() if key != NAME}
-
-
-def somewhere(present: Flags) -> Flags:
-    """At which steps any of the rows is present."""
-    return np.asarray(present.any(axis=0), np.bool_)
-
-
-def empty(steps: int) -> Vector:
-    return Vector([], np.empty((0, steps)), np.empty((0, steps), np.bool_))
-
-
-def rows(made: Iterable[tuple[Labels, Floats, Flags]], steps: int) -> Vector:
-    """A vector of rows (labels, values, present); rows that are present nowhere fall away."""
-    kept = [row for row in made if row[2].any()]
-    if not kept:
-        return empty(steps)
-    return vector([row[0] for row in kept], np.array([row[1] for row in kept]), np.array([row[2] for row in kept]))
-
-
 def vector(labels: Sequence[Labels], values: Floats, present: Flags) -> Vector:
-    """A vector in which rows of the same labels are made one; QueryError where two are present at a time."""
+    """Make a vector, merging rows of the same labels. Raises QueryError where two are present at a step."""
     by_labels: dict[frozenset[tuple[str, str]], int] = {}
     target = [by_labels.setdefault(frozenset(row.items()), len(by_labels)) for row in labels]
     if len(by_labels) == len(labels):
@@ -129,3 +131,25 @@ def vector(labels: Sequence[Labels], values: Floats, present: Flags) -> Vector:
         merged_values[into] = np.where(present[row], values[row], merged_values[into])
         merged_present[into] |= present[row]
     return Vector([dict(key) for key in by_labels], merged_values, merged_present)
+
+
+def rows(candidates: Iterable[tuple[Labels, Floats, Flags]], steps: int) -> Vector:
+    """Make a vector of rows (labels, values, present), without the rows that are present nowhere."""
+    kept = [row for row in candidates if row[2].any()]
+    if not kept:
+        return empty(steps)
+    return vector([row[0] for row in kept], np.array([row[1] for row in kept]), np.array([row[2] for row in kept]))
+
+
+def empty(steps: int) -> Vector:
+    return Vector([], np.empty((0, steps)), np.empty((0, steps), np.bool_))
+
+
+def somewhere(present: Flags) -> Flags:
+    """Return the steps at which any row is present."""
+    return np.asarray(present.any(axis=0), np.bool_)
+
+
+def unnamed(labels: Labels) -> Labels:
+    """The labels without the metric's name."""
+    return {key: value for key, value in labels.items() if key != NAME}

@@ -1,44 +1,41 @@
-"""The state of one Slack workspace and everything that can happen to it; no HTTP here.
-
-Whoever changes something calls one of the methods below: the change is made, the event goes to the bot, and all
-who wait for a condition (`wait_for`) look again.
-"""
+"""Slack: what can happen in a workspace, the events that the bot gets of it, and the rights that interactions give."""
 
 from __future__ import annotations
 
-import asyncio
+import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from sandbox.company import Company
-from sandbox.slack import events
-from sandbox.slack.deliveries import Deliveries
-from sandbox.slack.errors import SlackError
-from sandbox.slack.interactions import ResponseUrls, Triggers
-from sandbox.slack.person import Person
+from sandbox.slack import payloads
+from sandbox.slack.block_kit import check_message, with_ids
+from sandbox.slack.deliveries import Deliveries, SocketMode
 from sandbox.slack.shapes import message_json
-from sandbox.slack.snapshot import snapshot
-from sandbox.slack.socket_mode import SocketMode
 from sandbox.slack.state import (
     JSON,
-    Call,
     Caption,
     Channel,
     Credentials,
-    File,
     Message,
+    ResponseUrl,
+    SlackError,
+    Trigger,
     User,
-    UserGroup,
     View,
+    Workspace,
+    elements,
 )
 
-T = TypeVar("T")
+MODAL_STACK = 3
+TRIGGER_SECONDS = 3.0
+URL_SECONDS = 30 * 60.0
+URL_USES = 5
 
 
-class Slack:
-    """One workspace with one installed app, the bot. `base_url` is where its own routes are reached."""
+class Slack(Workspace):
+    """A workspace that acts: each method makes a change, sends its event to the bot, and calls `changed`."""
 
     def __init__(
         self,
@@ -48,150 +45,40 @@ class Slack:
         bot_url: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.company = company
-        self.credentials = credentials or Credentials()
-        self.bot_url = bot_url
-        self.base_url = "http://127.0.0.1"
-        self.now = now
-        self.users: dict[str, User] = {}
-        self.usergroups: dict[str, UserGroup] = {}
-        self.channels: dict[str, Channel] = {}
-        self.files: dict[str, File] = {}
-        self.homes: dict[str, View] = {}  # user id → App Home
-        self.modals: dict[str, list[View]] = {}  # user id → stack of open modals, the visible one last
-        self.calls: list[Call] = []
-        self.subscriptions = set(events.ALL)
-        self.scopes: set[str] = set()  # of the bot's token, said with each answer; when empty nothing is said
+        super().__init__(company, credentials=credentials, bot_url=bot_url, now=now)
         self.sockets = SocketMode(self)
-        self.deliveries = Deliveries(self)
+        self.deliveries = Deliveries(self, self.sockets)
         self.triggers = Triggers()
         self.response_urls = ResponseUrls(self)
-        self._last_ts = 0
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._seed()
 
-    def _seed(self) -> None:
-        workspace = self.company.workspace
-        for person in self.company.people:
-            self.users[person.slack] = User(
-                person.slack, person.handle, person.name, person.email, person.locale, person.title
-            )
-        self.users[workspace.bot_user_id] = User(
-            workspace.bot_user_id, workspace.bot_name, workspace.bot_name, bot_id=workspace.bot_id
-        )
-        self.users["USLACKBOT"] = User("USLACKBOT", "slackbot", "Slackbot")
-        for group in self.company.usergroups:
-            members = [self.company.person(handle).slack for handle in group.members]
-            self.usergroups[group.id] = UserGroup(group.id, group.handle, group.name, members)
-        for seed in self.company.channels:
-            members = [self.company.person(handle).slack for handle in seed.members]
-            if seed.bot:
-                members.append(workspace.bot_user_id)
-            channel = Channel(seed.id, seed.name, creator=members[0], created=int(self.now()), members=members)
-            channel.is_general = seed.name == "general"
-            self.channels[channel.id] = channel
+    async def aclose(self) -> None:
+        await self.sockets.aclose()
+        await self.deliveries.aclose()
 
-    # looking up
-
-    @property
-    def bot_user(self) -> User:
-        return self.users[self.company.workspace.bot_user_id]
-
-    def channel(self, id_or_name: str) -> Channel:
-        """SlackError channel_not_found when there is none."""
-        if id_or_name in self.channels:
-            return self.channels[id_or_name]
-        name = id_or_name.removeprefix("#")
-        for channel in self.channels.values():
-            if channel.name == name and not channel.is_im:
-                return channel
-        raise SlackError("channel_not_found")
-
-    def user(self, id_or_handle: str) -> User:
-        """SlackError user_not_found when there is none."""
-        if id_or_handle in self.users:
-            return self.users[id_or_handle]
-        handle = id_or_handle.removeprefix("@")
-        for user in self.users.values():
-            if user.name == handle:
-                return user
-        raise SlackError("user_not_found")
-
-    def message(self, channel: str, ts: str) -> Message:
-        """SlackError message_not_found when there is none."""
-        message = self.channel(channel).messages.get(ts)
-        if message is None:
-            raise SlackError("message_not_found")
-        return message
-
-    def person(self, id_or_handle: str) -> Person:
-        """Somebody of the company, to act with."""
-        return Person(self, self.user(id_or_handle))
-
-    def views(self) -> Iterator[View]:
-        yield from self.homes.values()
-        for stack in self.modals.values():
-            yield from stack
-
-    def messages(self) -> Iterator[Message]:
-        for channel in self.channels.values():
-            yield from channel.messages.values()
-
-    def calls_of(self, method: str) -> list[Call]:
-        return [call for call in self.calls if call.method == method]
-
-    # time, ids, waiting
-
-    def new_id(self, prefix: str) -> str:
-        """Random, so that no id returns after a restart of the sandbox."""
-        return f"{prefix}0{secrets.token_hex(5).upper()}"
-
-    def new_ts(self) -> str:
-        """A message time that nothing else has, always later than the last one."""
-        self._last_ts = max(self._last_ts + 1, int(self.now() * 1_000_000))
-        return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
-
-    def changed(self) -> None:
-        """Wake everybody who waits for a condition."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def wait_for(self, condition: Callable[[], T | None], timeout: float = 5.0) -> T:
-        """The first truthy value of `condition`, looked at after every change. TimeoutError after `timeout` s."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while not (value := condition()):
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._waiters.add(waiter)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await waiter
-            except TimeoutError:
-                raise TimeoutError(f"Slack did not come to it within {timeout} s") from None
-            finally:
-                self._waiters.discard(waiter)
-        return value
-
-    # what can happen
+    # Messages.
 
     def post(self, channel: Channel, user: User, **fields: Any) -> Message:
-        """Put a message into the channel; `fields` are those of `Message`."""
+        """Post a message; `fields` are those of `Message`."""
         bot_id = user.bot_id if user.is_bot and "subtype" not in fields else None
         message = Message(ts=self.new_ts(), channel=channel.id, user=user.id, bot_id=bot_id, **fields)
         channel.messages[message.ts] = message
         if message.ephemeral_to is None:
-            events.message_posted(self, message)
+            event = payloads.message_event(self, message)
+            self._send_message_event(message.channel, event)
+            mention = re.search(rf"<@{self.bot_user.id}(\|[^>]*)?>", message.text)
+            if mention and not message.bot_id and not message.subtype:
+                self._send_event(channel, "app_mention", {**event, "type": "app_mention"})
         self.changed()
         return message
 
     def update(self, message: Message, user: User, **fields: Any) -> None:
+        """Edit a message; `fields` are those of `Message`."""
         before = message_json(self, message)
         for name, value in fields.items():
             setattr(message, name, value)
         message.edited = {"user": user.id, "ts": self.new_ts()}
         if message.ephemeral_to is None:
-            events.message_changed(self, message, before)
+            self._send_message_event(message.channel, payloads.message_changed_event(self, message, before))
         self.changed()
 
     def delete(self, message: Message) -> None:
@@ -199,33 +86,51 @@ class Slack:
         del channel.messages[message.ts]
         message.deleted = True
         if message.ephemeral_to is None:
-            events.message_deleted(self, message)
+            self._send_message_event(message.channel, payloads.message_deleted_event(self, message))
         self.changed()
 
     def react(self, message: Message, name: str, user: User) -> None:
+        """Add a reaction. Raises SlackError already_reacted."""
         people = message.reactions.setdefault(name, [])
         if user.id in people:
             raise SlackError("already_reacted")
         people.append(user.id)
-        events.reaction_added(self, message, name, user)
+        channel = self.channels[message.channel]
+        self._send_event(channel, "reaction_added", payloads.reaction_event(message, name, user))
         self.changed()
 
+    # Channels.
+
     def join(self, channel: Channel, user: User, inviter: User | None = None) -> None:
-        """Make the user a member, with the message that Slack shows for it. No-op for a member."""
+        """Make the user a member, with the message that Slack posts for it. No-op for a member."""
         if user.id in channel.members:
             return
         channel.members.append(user.id)
         self.post(channel, user, text=f"<@{user.id}> has joined the channel", subtype="channel_join")
-        events.member_joined(self, channel, user, inviter)
+        event = payloads.member_joined_event(self, channel, user, inviter)
+        self._send_event(channel, "member_joined_channel", event)
 
-    def caption(self, channel: Channel, which: str, value: str, user: User) -> None:
-        """Set the `topic` or the `purpose`, with the message that Slack shows for it."""
-        setattr(channel, which, Caption(value, user.id, int(self.now())))
-        text = f"<@{user.id}> set the channel {which}: {value}"
-        self.post(channel, user, text=text, subtype=f"channel_{which}", extra={which: value})
+    def set_caption(self, channel: Channel, kind: str, value: str, user: User) -> None:
+        """Set the `topic` or the `purpose`, with the message that Slack posts for it."""
+        setattr(channel, kind, Caption(value, user.id, int(self.now())))
+        text = f"<@{user.id}> set the channel {kind}: {value}"
+        self.post(channel, user, text=text, subtype=f"channel_{kind}", extra={kind: value})
+
+    def rename(self, channel: Channel, name: str, user: User) -> None:
+        channel.previous_names.append(channel.name)
+        channel.name = name
+        self._send_channel_event(channel, "channel_rename", user)
+
+    def archive(self, channel: Channel, user: User) -> None:
+        channel.is_archived = True
+        self._send_channel_event(channel, "channel_archive", user)
+
+    def unarchive(self, channel: Channel, user: User) -> None:
+        channel.is_archived = False
+        self._send_channel_event(channel, "channel_unarchive", user)
 
     def open_im(self, user: User) -> Channel:
-        """The direct-message channel of the bot with this user."""
+        """Return the direct-message channel of the bot with this user; create it if needed."""
         for channel in self.channels.values():
             if channel.im_user == user.id:
                 return channel
@@ -236,14 +141,145 @@ class Slack:
         self.changed()
         return channel
 
-    def record(self, call: Call) -> None:
-        self.calls.append(call)
+    # Views.
+
+    def open_home(self, user: User) -> None:
+        """Send app_home_opened, which the bot answers with `views.publish`."""
+        event = payloads.app_home_event(self, user, self.open_im(user), self.homes.get(user.id))
+        self._send_event(None, "app_home_opened", event)
+
+    def new_view(self, user: str, body: JSON) -> View:
+        """Make a view that is not shown yet."""
+        id = self.new_id("V")
+        return View(id, user, {**body, "blocks": with_ids(body["blocks"])}, self._view_hash(), root_id=id)
+
+    def push_view(self, user: str, body: JSON) -> View:
+        """Put a modal on top of the others. Raises SlackError push_limit_reached."""
+        stack = self.modals[user]
+        if len(stack) >= MODAL_STACK:
+            raise SlackError("push_limit_reached")
+        view = self.new_view(user, body)
+        view.root_id, view.previous_id = stack[0].id, stack[-1].id
+        stack.append(view)
+        self.changed()
+        return view
+
+    def replace_view(self, view: View, body: JSON) -> None:
+        """Show another body. Entered values are kept where block_id and action_id are the same."""
+        view.body = {**body, "blocks": with_ids(body["blocks"])}
+        view.hash = self._view_hash()
+        values: dict[str, dict[str, JSON]] = {}
+        for block_id, element in elements(view.blocks):
+            state = view.values.get(block_id, {}).get(element["action_id"])
+            if state and state["type"] == element["type"]:
+                values.setdefault(block_id, {})[element["action_id"]] = state
+        view.values = values
         self.changed()
 
-    def snapshot(self) -> JSON:
-        """The whole state as JSON, for tests in another process."""
-        return snapshot(self)
+    def _view_hash(self) -> str:
+        return f"{int(self.now())}.{secrets.token_hex(4)}"
 
-    async def aclose(self) -> None:
-        await self.sockets.aclose()
-        await self.deliveries.aclose()
+    # Events.
+
+    def _send_message_event(self, channel_id: str, event: JSON) -> None:
+        channel = self.channels[channel_id]
+        kind = "im" if channel.is_im else "group" if channel.is_private else "channel"
+        subscription = "message.im" if kind == "im" else f"message.{kind}s"
+        self._send_event(channel, subscription, event | {"channel_type": kind})
+
+    def _send_channel_event(self, channel: Channel, kind: str, user: User) -> None:
+        self._send_event(channel, kind, payloads.channel_event(self, channel, kind, user))
+        self.changed()
+
+    def _send_event(self, channel: Channel | None, subscription: str, event: JSON) -> None:
+        if subscription not in self.subscriptions:
+            return
+        if channel is not None and self.bot_user.id not in channel.members:
+            return
+        event = {"event_ts": event.get("ts") or self.new_ts(), **event}
+        self.deliveries.event(payloads.event_callback(self, event))
+
+
+# The two short-lived rights that an interaction gives the bot: a trigger_id and a response_url.
+
+
+class Triggers:
+    def __init__(self) -> None:
+        self._all: dict[str, Trigger] = {}
+
+    def issue(self, user: User, view: View | None = None) -> Trigger:
+        id = f"{secrets.randbelow(10**12)}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}"
+        trigger = self._all[id] = Trigger(id, user.id, view, time.monotonic())
+        return trigger
+
+    def exchange(self, id: str) -> Trigger:
+        """Use a trigger. Raises SlackError invalid_trigger_id, expired_trigger_id or exchanged_trigger_id."""
+        trigger = self._all.get(id)
+        if trigger is None:
+            raise SlackError("invalid_trigger_id")
+        if time.monotonic() - trigger.issued > TRIGGER_SECONDS:
+            raise SlackError("expired_trigger_id")
+        if trigger.used:
+            raise SlackError("exchanged_trigger_id")
+        trigger.used = True
+        return trigger
+
+
+class ResponseUrls:
+    """https://docs.slack.dev/interactivity/handling-user-interaction#message_responses"""
+
+    def __init__(self, slack: Slack) -> None:
+        self._slack = slack
+        self._all: dict[str, ResponseUrl] = {}
+
+    def issue(self, kind: str, user: User, channel: Channel, original: Message | None = None) -> ResponseUrl:
+        """Issue a URL; `kind` is `commands`, `actions` or `app`: the first part of Slack's path."""
+        token = secrets.token_hex(12)
+        team = self._slack.company.workspace.team_id
+        url = f"{self._slack.base_url}/{kind}/{team}/{token}"
+        thread = original.thread_ts if original else None
+        response_url = ResponseUrl(token, url, user.id, channel.id, original, time.monotonic(), thread)
+        self._all[token] = response_url
+        return response_url
+
+    def post(self, token: str, body: JSON) -> None:
+        """Handle a request to the URL. Raises SlackError expired_url, used_url, invalid_blocks, no_text."""
+        url = self._all.get(token)
+        if url is None or time.monotonic() - url.issued > URL_SECONDS:
+            raise SlackError("expired_url", status=404)
+        if url.uses >= URL_USES:
+            raise SlackError("used_url", status=404)
+        self.reply(url, body)
+        url.uses += 1
+
+    def reply(self, url: ResponseUrl, body: JSON) -> None:
+        """Post a reply, or replace or delete the original message."""
+        slack = self._slack
+        if body.get("delete_original"):
+            if url.original and not url.original.deleted:
+                slack.delete(url.original)
+            return
+        check_message(body)
+        fields: JSON = {
+            "text": body.get("text") or "",
+            "blocks": with_ids(body.get("blocks") or []),
+            "attachments": body.get("attachments") or [],
+        }
+        if body.get("replace_original") and url.original and not url.original.deleted:
+            slack.update(url.original, slack.bot_user, **fields)
+            url.messages.append(url.original)
+            slack.changed()
+            return
+        in_channel = body.get("response_type") == "in_channel"
+        message = slack.post(
+            slack.channels[url.channel],
+            slack.bot_user,
+            ephemeral_to=None if in_channel else url.user,
+            thread_ts=body.get("thread_ts"),
+            metadata=body.get("metadata"),
+            answer_to=url.token,
+            **fields,
+        )
+        url.original = url.original or message
+        url.messages.append(message)
+        slack.changed()

@@ -1,34 +1,36 @@
-"""What Slack sends to the bot: signed HTTP requests, or envelopes of a Socket Mode connection when one is open.
+"""How payloads reach the bot: signed HTTP requests, or envelopes of a Socket Mode connection when one is open.
 
 https://docs.slack.dev/authentication/verifying-requests-from-slack
+https://docs.slack.dev/apis/events-api/using-socket-mode
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
+import secrets
 import time
+import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import urlencode
 
 import aiohttp
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from sandbox.slack.state import JSON
-
-if TYPE_CHECKING:
-    from sandbox.slack.backend import Slack
+from sandbox.slack.state import JSON, Workspace
 
 ACK_SECONDS = 3.0
-
+ENVELOPES = {"command": "slash_commands", "interactive": "interactive", "event": "events_api"}
 Kind = Literal["command", "interactive", "event"]
 
 
 @dataclass(frozen=True)
 class Forgery:
-    """How a request differs from one that Slack would send: what the bot must refuse."""
+    """How a request differs from a genuine one: what the bot must reject."""
 
     unsigned: bool = False
     signing_secret: str | None = None
@@ -36,7 +38,7 @@ class Forgery:
     team_id: str | None = None
     app_id: str | None = None
 
-    def applied(self, payload: JSON) -> JSON:
+    def apply(self, payload: JSON) -> JSON:
         payload = dict(payload)
         if self.team_id:
             payload["team_id"] = self.team_id
@@ -54,7 +56,7 @@ HONEST = Forgery()
 
 @dataclass(frozen=True)
 class Answer:
-    """What the bot answered. `error` is what the person is shown: operation_timeout, dispatch_failed."""
+    """The bot's response. `error` is what the person is shown: operation_timeout, dispatch_failed."""
 
     status: int | None
     body: str
@@ -67,7 +69,7 @@ class Answer:
         return self.error is None
 
     def json(self) -> JSON | None:
-        """The body as a JSON object, None when it is not one."""
+        """Return the body as a JSON object, None when it is not one."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -77,7 +79,7 @@ class Answer:
 
 @dataclass
 class Delivery:
-    """One request to the bot, with the answer to each time that it was sent."""
+    """One request to the bot, with the answer to each attempt."""
 
     kind: Kind
     payload: JSON
@@ -96,42 +98,45 @@ class Delivery:
 
 
 class Deliveries:
-    """The sender. `retry_delays` are the seconds before an event is sent again: Slack's are 0, 60 and 300."""
+    """Sends payloads. `retry_delays` are the seconds before an event is sent again: Slack's are 0, 60 and 300."""
 
-    def __init__(self, slack: Slack, retry_delays: tuple[float, ...] = (0.1, 2.0, 10.0)) -> None:
-        self._slack = slack
+    def __init__(
+        self, workspace: Workspace, sockets: SocketMode, retry_delays: tuple[float, ...] = (0.1, 2.0, 10.0)
+    ) -> None:
+        self._workspace = workspace
+        self._sockets = sockets
         self.retry_delays = retry_delays
         self.log: list[Delivery] = []
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def command(self, form: JSON, forgery: Forgery = HONEST) -> Delivery:
-        form = forgery.applied(form)
+        form = forgery.apply(form)
         return await self._send("command", form, urlencode(form).encode(), forgery)
 
     async def interactive(self, payload: JSON, forgery: Forgery = HONEST) -> Delivery:
-        payload = forgery.applied(payload)
+        payload = forgery.apply(payload)
         return await self._send("interactive", payload, urlencode({"payload": json.dumps(payload)}).encode(), forgery)
 
     def event(self, payload: JSON, forgery: Forgery = HONEST) -> None:
-        """Send in the background, up to three times more when it is not acknowledged."""
-        if self._slack.bot_url is None and not self._slack.sockets.expected:
+        """Send in the background, with retries until it is acknowledged."""
+        if self._workspace.bot_url is None and not self._sockets.expected:
             return
-        task = asyncio.create_task(self._event(forgery.applied(payload), forgery))
+        task = asyncio.create_task(self._event(forgery.apply(payload), forgery))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def verify_url(self, challenge: str = "sandbox-challenge") -> Answer:
-        """The handshake that Slack makes when the request URL is entered: the challenge must come back."""
+        """Do the handshake of a new request URL: the bot must return the challenge."""
         payload = {
-            "token": self._slack.credentials.verification_token,
+            "token": self._workspace.credentials.verification_token,
             "challenge": challenge,
             "type": "url_verification",
         }
         return (await self._send("event", payload, json.dumps(payload).encode(), HONEST)).answers[-1]
 
     async def redeliver(self, delivery: Delivery, *, retry: int | None = None, to: str | None = None) -> Answer:
-        """The same bytes once more; with `retry` the headers that Slack sends at the n-th time.
+        """Send the same bytes again; `retry` adds the headers of the n-th attempt.
 
         `to` is the URL of another replica of the bot.
         """
@@ -141,7 +146,7 @@ class Deliveries:
         return await self._attempt(delivery, headers, retry or 0, to)
 
     async def settled(self, timeout: float = 10.0) -> None:
-        """Wait until no event is on its way. TimeoutError after `timeout` seconds."""
+        """Wait until no event is being sent. Raises TimeoutError after `timeout` seconds."""
         async with asyncio.timeout(timeout):
             while self._tasks:
                 await asyncio.wait(self._tasks)
@@ -170,7 +175,7 @@ class Deliveries:
 
     async def _send(self, kind: Kind, payload: JSON, body: bytes, forgery: Forgery) -> Delivery:
         content_type = "application/json" if kind == "event" else "application/x-www-form-urlencoded"
-        delivery = Delivery(kind, payload, body, self._headers(body, content_type, forgery), self._slack.now())
+        delivery = Delivery(kind, payload, body, self._headers(body, content_type, forgery), self._workspace.now())
         self.log.append(delivery)
         await self._attempt(delivery, delivery.headers, 0)
         return delivery
@@ -179,8 +184,8 @@ class Deliveries:
         headers = {"Content-Type": content_type, "User-Agent": "Slackbot 1.0 (+https://api.slack.com/robots)"}
         if forgery.unsigned:
             return headers
-        timestamp = str(int(self._slack.now() - forgery.age))
-        secret = forgery.signing_secret or self._slack.credentials.signing_secret
+        timestamp = str(int(self._workspace.now() - forgery.age))
+        secret = forgery.signing_secret or self._workspace.credentials.signing_secret
         signature = sign(secret, timestamp, body)
         return headers | {"X-Slack-Request-Timestamp": timestamp, "X-Slack-Signature": signature}
 
@@ -188,11 +193,11 @@ class Deliveries:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(ACK_SECONDS):
-                if self._slack.sockets.open and to is None:
-                    body = await self._slack.sockets.deliver(delivery.kind, delivery.payload, number)
+                if self._sockets.open and to is None:
+                    body = await self._sockets.deliver(delivery.kind, delivery.payload, number)
                     answer = Answer(200, body, 0.0)
                 else:
-                    answer = await self._post(to or self._slack.bot_url, delivery.body, headers)
+                    answer = await self._post(to or self._workspace.bot_url, delivery.body, headers)
         except TimeoutError:
             answer = Answer(None, "", 0.0, "operation_timeout")
         except (aiohttp.ClientError, ConnectionError):
@@ -200,7 +205,7 @@ class Deliveries:
         milliseconds = (time.perf_counter() - started) * 1000
         answer = Answer(answer.status, answer.body, milliseconds, answer.error, answer.headers)
         delivery.answers.append(answer)
-        self._slack.changed()
+        self._workspace.changed()
         return answer
 
     async def _post(self, bot_url: str | None, body: bytes, headers: dict[str, str]) -> Answer:
@@ -217,6 +222,120 @@ class Deliveries:
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
-    """Slack's v0 signature of a request."""
+    """Return Slack's v0 signature of a request."""
     base = b"v0:" + timestamp.encode() + b":" + body
     return "v0=" + hmac.new(secret.encode(), base, hashlib.sha256).hexdigest()
+
+
+class SocketMode:
+    """Socket Mode: the open connections; deliveries go to them in turn."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._tickets: set[str] = set()
+        self._acks: dict[str, tuple[WebSocket, asyncio.Future[JSON]]] = {}
+        self.open: list[WebSocket] = []
+        self._leaving: list[WebSocket] = []
+        self._next = 0
+        self.expected = False  # the bot asked for a connection: events wait for it, even while it is away
+
+    def ticket(self) -> str:
+        """Return a websocket URL that may be used once (`apps.connections.open`)."""
+        self.expected = True
+        ticket = secrets.token_hex(16)
+        self._tickets.add(ticket)
+        address = self._workspace.base_url.replace("http", "ws", 1)
+        return f"{address}/link/?ticket={ticket}&app_id={self._workspace.company.workspace.app_id}"
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serve one connection, from its hello to its end."""
+        ticket = websocket.query_params.get("ticket", "")
+        if ticket not in self._tickets:
+            await websocket.close(1008)
+            return
+        self._tickets.discard(ticket)
+        await websocket.accept()
+        self.open.append(websocket)
+        try:
+            await websocket.send_json(self._hello())
+            self._workspace.changed()
+            while True:
+                self._handle_ack(await websocket.receive_text())
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._remove(websocket)
+
+    async def deliver(self, kind: str, payload: JSON, attempt: int) -> str:
+        """Send one envelope, wait for its ack and return the ack's payload as JSON, empty when it has none.
+
+        `kind` is `command`, `interactive` or `event`; the deadline is the caller's. Raises ConnectionError when the
+        connection ends before the ack.
+        """
+        envelope: JSON = {
+            "envelope_id": str(uuid.uuid4()),
+            "payload": payload,
+            "type": ENVELOPES[kind],
+            "accepts_response_payload": kind != "event",
+        }
+        if kind == "event":
+            envelope |= {"retry_attempt": attempt, "retry_reason": "timeout" if attempt else ""}
+        self._next += 1
+        websocket = self.open[self._next % len(self.open)]
+        ack: asyncio.Future[JSON] = asyncio.get_running_loop().create_future()
+        self._acks[envelope["envelope_id"]] = websocket, ack
+        try:
+            await websocket.send_json(envelope)
+            answer = (await ack).get("payload")
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionError("the socket is closed") from error
+        finally:
+            del self._acks[envelope["envelope_id"]]
+        return json.dumps(answer) if answer else ""
+
+    async def disconnect(self, reason: str = "refresh_requested") -> None:
+        """Ask every connection to close, as Slack does every few hours: it gets nothing more.
+
+        After a `warning` it still gets envelopes for a while.
+        """
+        for websocket in tuple(self.open):
+            await websocket.send_json({"type": "disconnect", "reason": reason, "debug_info": {"host": "sandbox"}})
+            if reason != "warning":
+                self.open.remove(websocket)
+                self._leaving.append(websocket)
+        self._workspace.changed()
+
+    async def cut(self) -> None:
+        """Close every connection without a disconnect message."""
+        for websocket in (*self.open, *self._leaving):
+            self._remove(websocket)
+            with contextlib.suppress(RuntimeError):
+                await websocket.close()
+
+    aclose = cut
+
+    def _remove(self, websocket: WebSocket) -> None:
+        for connections in (self.open, self._leaving):
+            if websocket in connections:
+                connections.remove(websocket)
+        for owner, ack in self._acks.values():
+            if owner is websocket and not ack.done():
+                ack.set_exception(ConnectionError("the socket was closed before the ack"))
+        self._workspace.changed()
+
+    def _handle_ack(self, text: str) -> None:
+        try:
+            message = json.loads(text)
+        except ValueError:
+            return
+        _, ack = self._acks.get(message.get("envelope_id", ""), (None, None))
+        if ack and not ack.done():
+            ack.set_result(message)
+
+    def _hello(self) -> JSON:
+        return {
+            "type": "hello",
+            "num_connections": len(self.open),
+            "debug_info": {"host": "sandbox", "build_number": 1, "approximate_connection_time": 18060},
+            "connection_info": {"app_id": self._workspace.company.workspace.app_id},
+        }

@@ -1,21 +1,18 @@
-"""What a person enters into an element: its state in the JSON of Slack, and what Slack's app refuses to submit."""
+"""The state of an element of a form: what a person may enter, and what Slack's app does not submit."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sandbox.slack.state import JSON
+from sandbox.slack.state import JSON, Workspace
 
-if TYPE_CHECKING:
-    from sandbox.slack.backend import Slack
-
-WRITTEN = ("plain_text_input", "email_text_input", "url_text_input", "number_input")
-CHOSEN = ("static_select", "external_select", "radio_buttons", "overflow")
-MANY_CHOSEN = ("multi_static_select", "multi_external_select", "checkboxes")
-PICKED = {  # element type → (key of the state, key of the element's initial value)
+TEXT_INPUTS = ("plain_text_input", "email_text_input", "url_text_input", "number_input")
+CHOICES = ("static_select", "external_select", "radio_buttons", "overflow")
+MULTI_CHOICES = ("multi_static_select", "multi_external_select", "checkboxes")
+PICKERS = {  # element type → (key of the state, key of the element's initial value)
     "users_select": ("selected_user", "initial_user"),
     "channels_select": ("selected_channel", "initial_channel"),
     "conversations_select": ("selected_conversation", "initial_conversation"),
@@ -30,55 +27,55 @@ PICKED = {  # element type → (key of the state, key of the element's initial v
 
 
 class NotOffered(LookupError):
-    """The person cannot enter this: the element does not offer it."""
+    """The element does not offer this value."""
 
 
-def state_of(slack: Slack, element: JSON, value: Any) -> JSON:
-    """The element's state after the person has entered `value`; None empties it.
+def state_of(workspace: Workspace, element: JSON, value: Any) -> JSON:
+    """Return the element's state after `value` was entered; None empties it.
 
-    Options are named by value or by text, people by handle, channels by name, or by id. NotOffered otherwise.
+    Options are given by value or text, people by handle or id, channels by name or id. Raises NotOffered.
     """
     kind = element["type"]
-    if kind in WRITTEN:
+    if kind in TEXT_INPUTS:
         return {"type": kind, "value": None if value in (None, "") else str(value)}
-    if kind in CHOSEN:
+    if kind in CHOICES:
         return {"type": kind, "selected_option": None if value is None else option_of(element, value)}
-    if kind in MANY_CHOSEN:
-        return {"type": kind, "selected_options": [option_of(element, each) for each in _list(value)]}
-    if kind not in PICKED:
-        raise NotOffered(f"nothing can be entered into a {kind}")
-    key, _ = PICKED[kind]
+    if kind in MULTI_CHOICES:
+        return {"type": kind, "selected_options": [option_of(element, item) for item in _list(value)]}
+    if kind not in PICKERS:
+        raise NotOffered(f"there is no input in a {kind}")
+    key, _ = PICKERS[kind]
     if kind.startswith("multi_"):
-        return {"type": kind, key: [_id(slack, kind, each) for each in _list(value)]}
-    return {"type": kind, key: None if value is None else _id(slack, kind, value)}
+        return {"type": kind, key: [_id(workspace, kind, item) for item in _list(value)]}
+    return {"type": kind, key: None if value is None else _id(workspace, kind, value)}
 
 
 def initial_state(element: JSON) -> JSON:
-    """The element's state before the person has touched it."""
+    """Return the element's state before anything is entered."""
     kind = element["type"]
-    if kind in WRITTEN:
+    if kind in TEXT_INPUTS:
         return {"type": kind, "value": element.get("initial_value")}
-    if kind in CHOSEN:
+    if kind in CHOICES:
         return {"type": kind, "selected_option": element.get("initial_option")}
-    if kind in MANY_CHOSEN:
+    if kind in MULTI_CHOICES:
         return {"type": kind, "selected_options": element.get("initial_options", [])}
-    key, initial = PICKED[kind]
+    key, initial = PICKERS[kind]
     return {"type": kind, key: element.get(initial, [] if kind.startswith("multi_") else None)}
 
 
 def has_state(element: JSON) -> bool:
     kind = element["type"]
-    return kind != "overflow" and (kind in PICKED or kind in WRITTEN or kind in CHOSEN or kind in MANY_CHOSEN)
+    return kind != "overflow" and (kind in PICKERS or kind in TEXT_INPUTS or kind in CHOICES or kind in MULTI_CHOICES)
 
 
-def entered(state: JSON) -> Any:
-    """The value in a state; None or empty when nothing was entered."""
+def entered_value(state: JSON) -> Any:
+    """Return the value of a state; None or empty when nothing was entered."""
     return next((value for key, value in state.items() if key != "type"), None)
 
 
 def refusal(element: JSON, state: JSON, *, optional: bool) -> str | None:
-    """What Slack's own app says instead of submitting; None when it submits."""
-    value = entered(state)
+    """Return the message that Slack's app shows instead of submitting; None when it submits."""
+    value = entered_value(state)
     if value in (None, "", []):
         return None if optional else "Please complete this required field."
     kind = element["type"]
@@ -97,17 +94,17 @@ def refusal(element: JSON, state: JSON, *, optional: bool) -> str | None:
     return None
 
 
-def option_of(element: JSON, wanted: Any) -> JSON:
-    """The option with this value or this text. NotOffered when there is none."""
+def option_of(element: JSON, value: Any) -> JSON:
+    """Return the option with this value or text. Raises NotOffered."""
     options = options_of(element)
-    if element["type"].endswith("external_select") and isinstance(wanted, dict):
-        return wanted
+    if element["type"].endswith("external_select") and isinstance(value, dict):
+        return value
     for key in ("value", "text"):
         for option in options:
-            if (option["text"]["text"] if key == "text" else option.get("value")) == wanted:
+            if (option["text"]["text"] if key == "text" else option.get("value")) == value:
                 return option
     offered = [option.get("value") for option in options]
-    raise NotOffered(f"{wanted!r} is not among {offered}")
+    raise NotOffered(f"{value!r} is not among {offered}")
 
 
 def options_of(element: JSON) -> list[JSON]:
@@ -133,11 +130,11 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
-def _id(slack: Slack, kind: str, value: Any) -> Any:
+def _id(workspace: Workspace, kind: str, value: Any) -> Any:
     if "users" in kind:
-        return slack.user(str(value)).id
+        return workspace.user(str(value)).id
     if "channels" in kind or "conversations" in kind:
-        return slack.channel(str(value)).id
+        return workspace.channel(str(value)).id
     if kind == "datepicker":
         datetime.strptime(value, "%Y-%m-%d")  # noqa: DTZ007 - a date has no zone
     if kind == "timepicker":

@@ -1,18 +1,14 @@
-"""The JSON shapes of what the Web API answers and the events carry, with the keys that Slack has."""
+"""The JSON of Slack's objects, as Web API responses, events and interactions have them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sandbox.slack.state import JSON, Channel, File, Message, User, UserGroup, View
-
-if TYPE_CHECKING:
-    from sandbox.slack.backend import Slack
+from sandbox.slack.state import JSON, Channel, File, Message, User, UserGroup, View, Workspace
 
 
-def user_json(slack: Slack, user: User, *, locale: bool = False) -> JSON:
-    team = slack.company.workspace.team_id
+def user_json(workspace: Workspace, user: User, *, locale: bool = False) -> JSON:
+    team = workspace.company.workspace.team_id
     first, _, last = user.real_name.partition(" ")
     body: JSON = {
         "id": user.id,
@@ -50,7 +46,7 @@ def user_json(slack: Slack, user: User, *, locale: bool = False) -> JSON:
         "updated": 0,
     }
     if user.is_bot:
-        body["profile"] |= {"api_app_id": slack.company.workspace.app_id, "bot_id": user.bot_id}
+        body["profile"] |= {"api_app_id": workspace.company.workspace.app_id, "bot_id": user.bot_id}
     else:
         body["profile"]["email"] = user.email
     if locale:
@@ -58,10 +54,10 @@ def user_json(slack: Slack, user: User, *, locale: bool = False) -> JSON:
     return body
 
 
-def usergroup_json(slack: Slack, group: UserGroup, *, users: bool = False) -> JSON:
+def usergroup_json(workspace: Workspace, group: UserGroup, *, users: bool = False) -> JSON:
     body: JSON = {
         "id": group.id,
-        "team_id": slack.company.workspace.team_id,
+        "team_id": workspace.company.workspace.team_id,
         "is_usergroup": True,
         "is_subteam": True,
         "name": group.name,
@@ -84,8 +80,8 @@ def usergroup_json(slack: Slack, group: UserGroup, *, users: bool = False) -> JS
     return body
 
 
-def channel_json(slack: Slack, channel: Channel, *, num_members: bool = False) -> JSON:
-    team = slack.company.workspace.team_id
+def channel_json(workspace: Workspace, channel: Channel, *, num_members: bool = False) -> JSON:
+    team = workspace.company.workspace.team_id
     if channel.is_im:
         return {
             "id": channel.id,
@@ -118,7 +114,7 @@ def channel_json(slack: Slack, channel: Channel, *, num_members: bool = False) -
         "pending_shared": [],
         "pending_connected_team_ids": [],
         "is_pending_ext_shared": False,
-        "is_member": slack.bot_user.id in channel.members,
+        "is_member": workspace.bot_user.id in channel.members,
         "is_private": channel.is_private,
         "is_mpim": False,
         "topic": channel.topic.as_json(),
@@ -132,15 +128,15 @@ def channel_json(slack: Slack, channel: Channel, *, num_members: bool = False) -
     return body
 
 
-def message_json(slack: Slack, message: Message, *, metadata: bool = True) -> JSON:
-    workspace = slack.company.workspace
+def message_json(workspace: Workspace, message: Message, *, metadata: bool = True) -> JSON:
+    company = workspace.company.workspace
     body: JSON = {"type": "message", "user": message.user, "ts": message.ts, "text": message.text}
     if message.subtype:
         body["subtype"] = message.subtype
     else:
-        body["team"] = workspace.team_id
+        body["team"] = company.team_id
     if message.bot_id:
-        body |= {"bot_id": message.bot_id, "app_id": workspace.app_id, "bot_profile": bot_profile(slack)}
+        body |= {"bot_id": message.bot_id, "app_id": company.app_id, "bot_profile": bot_profile(workspace)}
     optional = {
         "blocks": message.blocks,
         "attachments": message.attachments,
@@ -148,7 +144,7 @@ def message_json(slack: Slack, message: Message, *, metadata: bool = True) -> JS
         "edited": message.edited,
         "thread_ts": message.thread_ts,
         "metadata": message.metadata if metadata else None,
-        "files": [file_json(slack, slack.files[id]) for id in message.files],
+        "files": [file_json(workspace, workspace.files[id]) for id in message.files],
         "reactions": [
             {"name": name, "users": list(people), "count": len(people)} for name, people in message.reactions.items()
         ],
@@ -156,15 +152,15 @@ def message_json(slack: Slack, message: Message, *, metadata: bool = True) -> JS
     body |= {key: value for key, value in optional.items() if value}
     if message.files:
         body["upload"] = True
-    if message.ts in slack.channels[message.channel].pins:
+    if message.ts in workspace.channels[message.channel].pins:
         body["pinned_to"] = [message.channel]
-    return body | message.extra | _thread(slack, message)
+    return body | message.extra | _thread(workspace, message)
 
 
-def _thread(slack: Slack, message: Message) -> JSON:
+def _thread(workspace: Workspace, message: Message) -> JSON:
     if message.thread_ts != message.ts:
         return {}
-    replies = [m for m in slack.channels[message.channel].messages.values() if m.thread_ts == message.ts][1:]
+    replies = [m for m in workspace.channels[message.channel].messages.values() if m.thread_ts == message.ts][1:]
     return {
         "reply_count": len(replies),
         "reply_users": sorted({m.user for m in replies}),
@@ -175,29 +171,29 @@ def _thread(slack: Slack, message: Message) -> JSON:
     }
 
 
-def bot_profile(slack: Slack) -> JSON:
-    workspace = slack.company.workspace
+def bot_profile(workspace: Workspace) -> JSON:
+    company = workspace.company.workspace
     return {
-        "id": workspace.bot_id,
-        "app_id": workspace.app_id,
-        "name": workspace.bot_name,
+        "id": company.bot_id,
+        "app_id": company.app_id,
+        "name": company.bot_name,
         "icons": {},
         "deleted": False,
         "updated": 0,
-        "team_id": workspace.team_id,
+        "team_id": company.team_id,
     }
 
 
-def file_json(slack: Slack, file: File) -> JSON:
+def file_json(workspace: Workspace, file: File) -> JSON:
     suffix = file.name.rpartition(".")[2] if "." in file.name else "text"
-    url = f"{slack.base_url}/files-pri/{slack.company.workspace.team_id}-{file.id}"
+    url = f"{workspace.base_url}/files-pri/{workspace.company.workspace.team_id}-{file.id}"
     name = quote(file.name, safe="")
     shares: dict[str, list[JSON]] = {
         id: [
             {
                 "ts": ts,
-                "channel_name": slack.channels[id].name,
-                "team_id": slack.company.workspace.team_id,
+                "channel_name": workspace.channels[id].name,
+                "team_id": workspace.company.workspace.team_id,
                 "share_user_id": file.user,
                 "reply_users": [],
                 "reply_users_count": 0,
@@ -217,7 +213,7 @@ def file_json(slack: Slack, file: File) -> JSON:
         "filetype": suffix,
         "pretty_type": suffix.upper(),
         "user": file.user,
-        "user_team": slack.company.workspace.team_id,
+        "user_team": workspace.company.workspace.team_id,
         "editable": False,
         "size": file.size,
         "mode": "hosted",
@@ -229,7 +225,7 @@ def file_json(slack: Slack, file: File) -> JSON:
         "username": "",
         "url_private": f"{url}/{name}",
         "url_private_download": f"{url}/download/{name}",
-        "permalink": f"{permalink_base(slack)}/files/{file.user}/{file.id}/{name}",
+        "permalink": f"{permalink_base(workspace)}/files/{file.user}/{file.id}/{name}",
         "comments_count": 0,
         "is_starred": False,
         "shares": {"public": shares} if shares else {},
@@ -243,11 +239,11 @@ def file_json(slack: Slack, file: File) -> JSON:
     }
 
 
-def view_json(slack: Slack, view: View) -> JSON:
-    workspace = slack.company.workspace
+def view_json(workspace: Workspace, view: View) -> JSON:
+    company = workspace.company.workspace
     body: JSON = {
         "id": view.id,
-        "team_id": workspace.team_id,
+        "team_id": company.team_id,
         "type": view.type,
         "private_metadata": "",
         "callback_id": "",
@@ -262,17 +258,17 @@ def view_json(slack: Slack, view: View) -> JSON:
         "hash": view.hash,
         "previous_view_id": view.previous_id,
         "root_view_id": view.root_id,
-        "app_id": workspace.app_id,
-        "app_installed_team_id": workspace.team_id,
-        "bot_id": workspace.bot_id,
+        "app_id": company.app_id,
+        "app_installed_team_id": company.team_id,
+        "bot_id": company.bot_id,
     }
     return body
 
 
-def permalink_base(slack: Slack) -> str:
-    return f"https://{slack.company.workspace.domain}.slack.com"
+def permalink_base(workspace: Workspace) -> str:
+    return f"https://{workspace.company.workspace.domain}.slack.com"
 
 
-def permalink(slack: Slack, message: Message) -> str:
-    link = f"{permalink_base(slack)}/archives/{message.channel}/p{message.ts.replace('.', '')}"
+def permalink(workspace: Workspace, message: Message) -> str:
+    link = f"{permalink_base(workspace)}/archives/{message.channel}/p{message.ts.replace('.', '')}"
     return f"{link}?thread_ts={message.thread_ts}&cid={message.channel}" if message.is_reply else link

@@ -1,21 +1,59 @@
-"""What Slack remembers. Mutable records without behaviour beyond their own JSON shape."""
+"""What Slack remembers: people, channels, messages, files, views, and the calls of its Web API."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
+import secrets
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from sandbox.company import Company
 
 JSON = dict[str, Any]
+T = TypeVar("T")
 
+EVENTS = frozenset(
+    {
+        "app_home_opened",
+        "app_mention",
+        "channel_archive",
+        "channel_rename",
+        "channel_unarchive",
+        "member_joined_channel",
+        "message.channels",
+        "message.groups",
+        "message.im",
+        "reaction_added",
+    }
+)
 _MENTION = re.compile(r"<(@[UW][A-Z0-9]+|!channel|!here|!everyone|!subteam\^[A-Z0-9]+)(?:\|[^>]*)?>")
 _PARSED = re.compile(r"(?<![\w`])@(channel|here|everyone)\b")
 
 
+class SlackError(Exception):
+    """A Web API response with `ok: false`. `code` is Slack's error code, `messages` those of response_metadata."""
+
+    def __init__(self, code: str, *messages: str, status: int = 200, retry_after: int = 0, **extra: Any) -> None:
+        super().__init__(code, *messages)
+        self.code = code
+        self.messages = messages
+        self.status = status
+        self.retry_after = retry_after
+        self.extra = extra
+
+    def as_json(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"ok": False, "error": self.code, **self.extra}
+        if self.messages:
+            body["response_metadata"] = {"messages": list(self.messages)}
+        return body
+
+
 @dataclass(frozen=True)
 class Credentials:
-    """What the bot must know to talk with this Slack, and Slack to sign for the bot."""
+    """The tokens and secrets of the app."""
 
     bot_token: str = "xoxb-sandbox-bot"
     app_token: str = "xapp-sandbox-app"
@@ -133,32 +171,32 @@ class Message:
         return self.thread_ts is not None and self.thread_ts != self.ts
 
     def mentions(self) -> set[str]:
-        """Whom this message rings for: `@U…`, `!channel`, `!here`, `!everyone`, `!subteam^S…`.
+        """Return whom this message notifies: `@U…`, `!channel`, `!here`, `!everyone`, `!subteam^S…`.
 
         In a mrkdwn text that is not `verbatim` Slack also parses a bare @channel, @here and @everyone.
         https://docs.slack.dev/messaging/formatting-message-text
         """
-        found = set(_MENTION.findall(self.text))
+        mentions = set(_MENTION.findall(self.text))
         for node in walk(self.blocks + self.attachments):
             kind = node.get("type")
             if kind == "mrkdwn":
-                found.update(_MENTION.findall(node["text"]))
+                mentions.update(_MENTION.findall(node["text"]))
                 if not node.get("verbatim"):
-                    found.update(f"!{name}" for name in _PARSED.findall(node["text"]))
+                    mentions.update(f"!{name}" for name in _PARSED.findall(node["text"]))
             elif kind == "user" and "user_id" in node:
-                found.add(f"@{node['user_id']}")
+                mentions.add(f"@{node['user_id']}")
             elif kind == "broadcast":
-                found.add(f"!{node['range']}")
+                mentions.add(f"!{node['range']}")
             elif kind == "usergroup":
-                found.add(f"!subteam^{node['usergroup_id']}")
-        return found
+                mentions.add(f"!subteam^{node['usergroup_id']}")
+        return mentions
 
     def elements(self) -> Iterator[tuple[str, JSON]]:
-        """The interactive elements as (block_id, element), in reading order."""
+        """Yield the interactive elements as (block_id, element), in reading order."""
         return elements(self.blocks)
 
     def all_text(self) -> str:
-        """Every word of the message that a person can read, one text object a line."""
+        """Return all text of the message that a person can read, one text object a line."""
         texts = [node["text"] for node in walk(self.blocks) if isinstance(node.get("text"), str)]
         return "\n".join(texts or [self.text])
 
@@ -187,13 +225,13 @@ class Channel:
         return self.im_user is not None
 
     def visible_to(self, user: str) -> list[Message]:
-        """What this person sees in the channel, oldest first: threads and their own ephemeral messages too."""
+        """Return what this person sees, oldest first, threads and their own ephemeral messages included."""
         return [m for m in self.messages.values() if m.ephemeral_to in (None, user)]
 
 
 @dataclass
 class View:
-    """A modal or an App Home. `values` is what the person has entered: block_id → action_id → state."""
+    """A modal or an App Home. `values` is the state of its elements: block_id → action_id → state."""
 
     id: str
     user: str
@@ -228,11 +266,10 @@ class View:
 
 @dataclass(frozen=True)
 class Call:
-    """One Web API request. `arguments` has JSON strings of form posts parsed; `answer` is what was sent back."""
+    """One Web API request. `arguments` has JSON strings of form posts parsed; `answer` is the response."""
 
     method: str
     arguments: JSON
-    http_method: str
     at: float
     answer: JSON
     status: int = 200
@@ -242,8 +279,169 @@ class Call:
         return bool(self.answer.get("ok"))
 
 
+@dataclass
+class Trigger:
+    """A trigger_id. `view` is the modal of the interaction, None outside of one; `opened` the modal opened with it."""
+
+    id: str
+    user: str
+    view: View | None
+    issued: float
+    opened: View | None = None
+    used: bool = False
+
+
+@dataclass
+class ResponseUrl:
+    """A response_url of one interaction. `messages` are the replies sent to it, `original` the message of the
+    interaction (None for a slash command until its first reply)."""
+
+    token: str
+    url: str
+    user: str
+    channel: str
+    original: Message | None
+    issued: float
+    thread_ts: str | None = None
+    uses: int = 0
+    messages: list[Message] = field(default_factory=list)
+
+
+class Workspace:
+    """One workspace with one installed app, the bot. `base_url` is where its own routes are reached.
+
+    `subscriptions` are the events the app subscribes to; `scopes` those of the bot's token, which each response names
+    (none: no header). Whoever changes something calls `changed`: then those who wait for a condition check it again.
+    """
+
+    def __init__(
+        self,
+        company: Company,
+        *,
+        credentials: Credentials | None = None,
+        bot_url: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.company = company
+        self.credentials = credentials or Credentials()
+        self.bot_url = bot_url
+        self.base_url = "http://127.0.0.1"
+        self.now = now
+        self.users: dict[str, User] = {}
+        self.usergroups: dict[str, UserGroup] = {}
+        self.channels: dict[str, Channel] = {}
+        self.files: dict[str, File] = {}
+        self.homes: dict[str, View] = {}  # user id → App Home
+        self.modals: dict[str, list[View]] = {}  # user id → stack of open modals, the visible one last
+        self.calls: list[Call] = []
+        self.subscriptions = set(EVENTS)
+        self.scopes: set[str] = set()
+        self._last_ts = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._seed()
+
+    def _seed(self) -> None:
+        workspace = self.company.workspace
+        for person in self.company.people:
+            self.users[person.slack] = User(
+                person.slack, person.handle, person.name, person.email, person.locale, person.title
+            )
+        self.users[workspace.bot_user_id] = User(
+            workspace.bot_user_id, workspace.bot_name, workspace.bot_name, bot_id=workspace.bot_id
+        )
+        self.users["USLACKBOT"] = User("USLACKBOT", "slackbot", "Slackbot")
+        for group in self.company.usergroups:
+            members = [self.company.person(handle).slack for handle in group.members]
+            self.usergroups[group.id] = UserGroup(group.id, group.handle, group.name, members)
+        for seed in self.company.channels:
+            members = [self.company.person(handle).slack for handle in seed.members]
+            if seed.bot:
+                members.append(workspace.bot_user_id)
+            channel = Channel(seed.id, seed.name, creator=members[0], created=int(self.now()), members=members)
+            channel.is_general = seed.name == "general"
+            self.channels[channel.id] = channel
+
+    @property
+    def bot_user(self) -> User:
+        return self.users[self.company.workspace.bot_user_id]
+
+    def channel(self, id_or_name: str) -> Channel:
+        """Return the channel. Raises SlackError channel_not_found."""
+        if id_or_name in self.channels:
+            return self.channels[id_or_name]
+        name = id_or_name.removeprefix("#")
+        for channel in self.channels.values():
+            if channel.name == name and not channel.is_im:
+                return channel
+        raise SlackError("channel_not_found")
+
+    def user(self, id_or_handle: str) -> User:
+        """Return the user. Raises SlackError user_not_found."""
+        if id_or_handle in self.users:
+            return self.users[id_or_handle]
+        handle = id_or_handle.removeprefix("@")
+        for user in self.users.values():
+            if user.name == handle:
+                return user
+        raise SlackError("user_not_found")
+
+    def message(self, channel: str, ts: str) -> Message:
+        """Return the message. Raises SlackError message_not_found."""
+        message = self.channel(channel).messages.get(ts)
+        if message is None:
+            raise SlackError("message_not_found")
+        return message
+
+    def views(self) -> Iterator[View]:
+        yield from self.homes.values()
+        for stack in self.modals.values():
+            yield from stack
+
+    def messages(self) -> Iterator[Message]:
+        for channel in self.channels.values():
+            yield from channel.messages.values()
+
+    def calls_of(self, method: str) -> list[Call]:
+        return [call for call in self.calls if call.method == method]
+
+    def new_id(self, prefix: str) -> str:
+        """Return a random id, so that none repeats after a restart of the sandbox."""
+        return f"{prefix}0{secrets.token_hex(5).upper()}"
+
+    def new_ts(self) -> str:
+        """Return a unique message timestamp, always later than the last one."""
+        self._last_ts = max(self._last_ts + 1, int(self.now() * 1_000_000))
+        return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
+
+    def changed(self) -> None:
+        """Let those who wait for a condition check it again."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_for(self, condition: Callable[[], T | None], timeout: float = 5.0) -> T:
+        """Return the first truthy value of `condition`, checked after every change. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not (value := condition()):
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._waiters.add(waiter)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
+            except TimeoutError:
+                raise TimeoutError(f"the condition did not hold within {timeout} s") from None
+            finally:
+                self._waiters.discard(waiter)
+        return value
+
+    def record(self, call: Call) -> None:
+        self.calls.append(call)
+        self.changed()
+
+
 def walk(node: Any) -> Iterator[JSON]:
-    """Every object inside a JSON value, parents first."""
+    """Yield every object inside a JSON value, parents first."""
     if isinstance(node, dict):
         yield node
         for child in node.values():
@@ -254,7 +452,7 @@ def walk(node: Any) -> Iterator[JSON]:
 
 
 def elements(blocks: list[JSON]) -> Iterator[tuple[str, JSON]]:
-    """The elements that a person can act on, as (block_id, element)."""
+    """Yield the interactive elements as (block_id, element)."""
     for block in blocks:
         inside = [*block.get("elements", []), block.get("accessory"), block.get("element")]
         for element in inside:

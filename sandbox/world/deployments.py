@@ -1,8 +1,11 @@
-"""The deployments of the world: their pods, on which nodes they stand, and how they are replaced."""
+"""The deployments of the world: their pods, the pods' nodes, how pods are replaced; or a cluster that does it."""
+
+from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sandbox.prometheus.tsdb import Tsdb
 from sandbox.world.effects import Causes
@@ -26,7 +29,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong with a service for a reason outside of it."""
+    """A fault of a service with a cause outside of it."""
 
     latency: float = 1.0
     errors: float = 0.0
@@ -34,7 +37,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Template:
-    """What a deployment's pods are made from; a change of it replaces them. `restarted` is when, in ms."""
+    """The pod template of a deployment; a change replaces the pods. `restarted` is a time in ms."""
 
     version: str
     env: Mapping[str, str]
@@ -64,9 +67,9 @@ class Pod:
 
 
 class Deployment:
-    """A service as it is deployed: what is wanted (`template`, `replicas`) and what stands (`pods`).
+    """A deployed service: the desired state (`template`, `replicas`) and the present one (`pods`).
 
-    `felt` are the causes as they have taken effect so far.
+    `felt` are the causes as far as they have taken effect.
     """
 
     def __init__(self, service: Service, tsdb: Tsdb, seed: int) -> None:
@@ -91,17 +94,17 @@ class Deployment:
         return [pod for pod in self.pods if pod.is_ready(at)]
 
     def fill(self, nodes: Iterable[GpuNode], at: int, start: int = POD_START) -> None:
-        """Start the pods that are missing, spread over the nodes that the selector allows, if there are any."""
+        """Start the missing pods, spread over the nodes that the selector allows."""
         allowed = self._allowed(nodes)
         while allowed and sum(pod.template == self.template for pod in self.pods) < self.replicas:
-            standing = [pod.node for pod in self.pods if pod.template == self.template]
-            self.pods.append(self._pod(min(allowed, key=standing.count), at, at + start))
+            nodes_in_use = [pod.node for pod in self.pods if pod.template == self.template]
+            self.pods.append(self._pod(min(allowed, key=nodes_in_use.count), at, at + start))
 
     def _allowed(self, nodes: Iterable[GpuNode]) -> list[str]:
         if not self.service.gpu_share:
             return [f"node-{number}" for number in (1, 2, 3, 4)]
-        wanted = self.template.node_selector.get(NODE_TYPE, STANDARD_GPU)
-        return [node.name for node in nodes if node.type == wanted]
+        node_type = self.template.node_selector.get(NODE_TYPE, STANDARD_GPU)
+        return [node.name for node in nodes if node.type == node_type]
 
     def _pod(self, node: str, at: int, ready_at: int) -> Pod:
         self._made += 1
@@ -111,7 +114,7 @@ class Deployment:
         return Pod(name, node, self.template, at, ready_at, PodSource(self._tsdb, self.service, name))
 
     def surplus(self, at: int) -> list[Pod]:
-        """The pods that are not wanted any more: too many, or of an old template and no longer needed."""
+        """Return the pods to remove: too many, or of an old template and no longer needed."""
         current = [pod for pod in self.pods if pod.template == self.template]
         old = [pod for pod in self.pods if pod.template != self.template]
         needed = max(self.replicas - sum(pod.is_ready(at) for pod in current), 0)
@@ -119,21 +122,21 @@ class Deployment:
         return [*old[needed:], *current[self.replicas :]]
 
     def power(self, nodes: Mapping[str, GpuNode], at: int) -> float:
-        """The capacity of the GPU nodes that the ready pods stand on."""
+        """Return the capacity of the GPU nodes that the ready pods run on."""
         return sum(nodes[name].power for name in {pod.node for pod in self.ready(at)} if name in nodes)
 
     def causes(self, versions: Mapping[str, Version], load: float, gpu_power: float, at: int) -> Causes:
-        """What acts on the service once everything has taken effect; images and features count by ready pod."""
+        """Return the causes once everything has taken effect; images and features count by ready pod."""
         ready = self.ready(at)
         work = gpu_work = latency = 1.0
         errors = 0.0
         if ready:
-            known = [versions.get(self.image(pod), Version()) for pod in ready]
+            effects = [versions.get(self.image(pod), Version()) for pod in ready]
             features = [feature_work(pod.template.env) for pod in ready]
-            work = _mean(v.work * f[0] for v, f in zip(known, features, strict=True))
-            gpu_work = _mean(v.work * f[1] for v, f in zip(known, features, strict=True))
-            latency = _mean(version.latency for version in known)
-            errors = _mean(version.errors for version in known)
+            work = _mean(v.work * f[0] for v, f in zip(effects, features, strict=True))
+            gpu_work = _mean(v.work * f[1] for v, f in zip(effects, features, strict=True))
+            latency = _mean(version.latency for version in effects)
+            errors = _mean(version.errors for version in effects)
         for fault in self.faults.values():
             latency, errors = latency * fault.latency, errors + fault.errors
         return Causes(float(len(ready)), load * self.load, work, gpu_work, gpu_power, latency, errors)
@@ -142,3 +145,27 @@ class Deployment:
 def _mean(values: Iterable[float]) -> float:
     collected = list(values)
     return sum(collected) / len(collected)
+
+
+class Cluster(Protocol):
+    """Runs the pods instead of the world: it gets the desired state, and reports its pods by `World.place`."""
+
+    def scale(self, service: str, replicas: int) -> None: ...
+
+    def roll_out(self, service: str, template: Template) -> None: ...
+
+    def lose_node(self, node: str) -> None: ...
+
+    def return_node(self, node: str) -> None: ...
+
+    def container_killed(self, service: str, pod: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A pod of a cluster: its node, its template, and whether it serves."""
+
+    name: str
+    node: str
+    template: Template
+    ready: bool

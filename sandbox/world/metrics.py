@@ -43,7 +43,7 @@ class Source:
             series.append(at, value)
 
     def end(self, at: int) -> None:
-        """Say that the source is gone since `at` ms."""
+        """End the series at `at` ms."""
         for series in self.series:
             if len(series.times):
                 series.end(at)
@@ -53,12 +53,12 @@ class PodSource(Source):
     """The counters and gauges of one pod."""
 
     def __init__(self, tsdb: Tsdb, service: Service, pod: str) -> None:
-        own = {"service": service.name, "namespace": NAMESPACE, "pod": pod}
+        labels = {"service": service.name, "namespace": NAMESPACE, "pod": pod}
         container = {"namespace": NAMESPACE, "pod": pod, "container": service.name}
         histogram = "http_request_duration_seconds"
-        series = [tsdb.series(f"{histogram}_bucket", {**own, "le": bound}) for bound in LABELS]
-        series += [tsdb.series(f"{histogram}_sum", own), tsdb.series(f"{histogram}_count", own)]
-        series += [tsdb.series("http_requests_total", {**own, "status": status}) for status in STATUSES]
+        series = [tsdb.series(f"{histogram}_bucket", {**labels, "le": bound}) for bound in LABELS]
+        series += [tsdb.series(f"{histogram}_sum", labels), tsdb.series(f"{histogram}_count", labels)]
+        series += [tsdb.series("http_requests_total", {**labels, "status": status}) for status in STATUSES]
         series += [tsdb.series("container_cpu_usage_seconds_total", container)]
         series += [tsdb.series("container_memory_working_set_bytes", container)]
         if service.frames:
@@ -68,7 +68,7 @@ class PodSource(Source):
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero, as a container does that has been started again."""
+        """Begin at zero, as a restarted container does."""
         self._buckets = np.zeros(len(LABELS))
         self._requests = np.zeros(len(STATUSES))
         self._seconds = self._cpu = self.memory = self._frames = 0.0
@@ -108,9 +108,9 @@ class DeploymentSource(Source):
     """The replica counts of one deployment, and the users of its service if it has any."""
 
     def __init__(self, tsdb: Tsdb, service: Service) -> None:
-        own = {"deployment": service.name, "namespace": NAMESPACE}
+        labels = {"deployment": service.name, "namespace": NAMESPACE}
         names = ("spec_replicas", "status_replicas", "status_replicas_available")
-        self.series = [tsdb.series(f"kube_deployment_{name}", own) for name in names]
+        self.series = [tsdb.series(f"kube_deployment_{name}", labels) for name in names]
         if service.users:
             self.series.append(tsdb.series("xr_active_users", {"service": service.name}))
         self._has_users = bool(service.users)

@@ -1,20 +1,33 @@
 """The world: causes and effects on one clock, and the metrics that come of them."""
 
+from __future__ import annotations
+
 import heapq
 import itertools
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from sandbox.clock import Clock
 from sandbox.prometheus.tsdb import Tsdb
-from sandbox.world.cluster import Cluster, Placed
-from sandbox.world.deployments import LEAK_LIMIT, SETTLE, Deployment, Fault, Pod, Template, Version
+from sandbox.world.deployments import LEAK_LIMIT, SETTLE, Cluster, Deployment, Fault, Placed, Pod, Template, Version
 from sandbox.world.effects import Causes, Figures, figures
 from sandbox.world.metrics import GpuSource, PodSource, Source
-from sandbox.world.noise import Noise
-from sandbox.world.scenario import Action, Scenario
+from sandbox.world.scenario import (
+    Action,
+    Deploy,
+    EndFault,
+    Env,
+    Load,
+    LoseNode,
+    NodeSelector,
+    ReturnNode,
+    Scale,
+    Scenario,
+    StartFault,
+)
 from sandbox.world.services import GPU_NODES, GPU_POWER, SERVICES, GpuNode
 
 TICK = 15_000  # ms between two samples
@@ -23,11 +36,12 @@ PAST = 3 * 86_400.0  # s of traffic that the counters have seen before that
 RETENTION = 12 * 3_600_000  # ms
 NEVER = 1 << 62  # ms
 RESCHEDULE = 40_000  # ms until the pods of a lost node are started elsewhere
+PERIODS = (41.0, 97.0, 263.0)  # seconds; prime, so that the sum does not repeat within hours
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that was done to the world: when (ms), what, and to which service if to one."""
+    """A change of the world: when (ms), what, and to which service if to one."""
 
     at: int
     what: str
@@ -37,7 +51,7 @@ class Change:
 class World:
     """TAMV's production. Its methods change a cause; the effects show within a minute or two of world time.
 
-    Nothing runs by itself: the world moves up to the clock's time when it is looked at (`advance`) or changed.
+    Nothing runs by itself: the world advances to the clock's time when it is read (`advance`) or changed.
     An unknown service or node is a KeyError.
     """
 
@@ -53,10 +67,10 @@ class World:
         self.nodes: dict[str, GpuNode] = {node.name: node for node in GPU_NODES}
         self.deployments = {service.name: Deployment(service, self.tsdb, seed) for service in SERVICES}
         self._gpus = {node.name: GpuSource(self.tsdb, node) for node in GPU_NODES}
-        self._noise = Noise(seed)
+        self._noise = _Noise(seed)
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._gone: list[Source] = []
+        self._ended: list[Source] = []
         self._exporting: set[str] = set()
         self._moving = False
         self._at = (self._clock_ms() - HISTORY) // TICK * TICK
@@ -65,20 +79,20 @@ class World:
         self._work(PAST)
         self.advance()
 
-    # --- looking
+    # Observing.
 
     @property
     def at(self) -> int:
-        """How far the world has come, in ms."""
+        """The time the world has advanced to, in ms."""
         return self._at
 
     @property
     def due(self) -> int | None:
-        """When the next thing happens that is due, in ms."""
+        """The time of the next scheduled event, in ms."""
         return self._events[0][0] if self._events else None
 
     def advance(self) -> None:
-        """Come up to the clock's time; while it is on its way, what happens then happens at that moment."""
+        """Advance to the clock's time. A call from an event on the way does nothing."""
         if not self._moving:
             self._moving = True
             try:
@@ -87,68 +101,68 @@ class World:
                 self._moving = False
 
     def figures(self, service: str) -> Figures:
-        """The figures of a service now, without noise."""
+        """Return the figures of a service now, without noise."""
         self.advance()
         deployment = self.deployments[service]
         return figures(deployment.service, deployment.felt)
 
     def pods(self, service: str) -> list[Pod]:
-        """The pods of a service, those that are still starting too."""
+        """Return the pods of a service, starting ones included."""
         self.advance()
         return list(self.deployments[service].pods)
 
     def sources(self) -> list[Source]:
-        """What exports metrics now."""
+        """Return what exports metrics now."""
         ready = [pod.source for d in self.deployments.values() for pod in d.ready(self._at)]
         gpus = [self._gpus[name] for name in sorted(self._exporting)]
         return [*ready, *gpus, *(deployment.source for deployment in self.deployments.values())]
 
-    # --- changing
+    # Changing causes.
 
     def set_load(self, factor: float, service: str | None = None) -> None:
-        """Traffic as a multiple of the normal, of one service or of all."""
+        """Set the traffic as a multiple of the normal, of one service or of all."""
         self.advance()
         if service is None:
             self.load = factor
         else:
             self.deployments[service].load = factor
-        self._told(f"load {factor:g}", service)
+        self._record_change(f"load {factor:g}", service)
 
     def scale(self, service: str, replicas: int) -> None:
-        """So many replicas."""
+        """Set the number of replicas."""
         deployment = self._deployment(service)
         deployment.replicas = replicas
-        self._told(f"scale {replicas}", service)
+        self._record_change(f"scale {replicas}", service)
         if self.cluster is not None:
             self.cluster.scale(service, replicas)
         self._reconcile(deployment)
 
     def set_env(self, service: str, values: Mapping[str, str | None]) -> None:
-        """Environment variables of the service's pods; None takes one away. Replaces the pods."""
+        """Set environment variables of the service's pods; None removes one. Replaces the pods."""
         template = self._deployment(service).template
         env = {name: value for name, value in {**template.env, **values}.items() if value is not None}
         self._roll_out(service, replace(template, env=env), f"env {dict(values)}")
 
     def set_version(self, service: str, version: str) -> None:
-        """The image's tag; what a bad one does stands in `images`. Replaces the pods."""
+        """Set the image's tag; `images` says what a bad one does. Replaces the pods."""
         template = self._deployment(service).template
         self._roll_out(service, replace(template, version=version), f"version {version}")
 
     def set_node_selector(self, service: str, selector: Mapping[str, str]) -> None:
-        """Which nodes the pods may stand on, `{"node-type": "gpu-high-memory"}`. Replaces the pods."""
+        """Set the node selector of the pods, `{"node-type": "gpu-high-memory"}`. Replaces the pods."""
         template = self._deployment(service).template
         self._roll_out(service, replace(template, node_selector=dict(selector)), f"node selector {dict(selector)}")
 
     def restart(self, service: str) -> None:
-        """Replace the pods by new ones of the same kind."""
+        """Replace the pods by new ones of the same template."""
         template = self._deployment(service).template
         self._roll_out(service, replace(template, restarted=self._at), "restart")
 
     def lose_node(self, node: str) -> None:
-        """A GPU node goes, and its pods with it; they are started elsewhere if there is a node for them."""
+        """Remove a GPU node and its pods, which are rescheduled if another node fits."""
         self.advance()
         del self.nodes[node]
-        self._told(f"node lost: {node}")
+        self._record_change(f"node lost: {node}")
         if self.cluster is not None:
             self.cluster.lose_node(node)
             return
@@ -157,23 +171,23 @@ class World:
             self.after(RESCHEDULE, partial(self._reconcile, deployment))
 
     def return_node(self, node: str) -> None:
-        """A node that was lost is back."""
+        """Bring a lost node back."""
         self.advance()
-        self.nodes[node] = next(known for known in GPU_NODES if known.name == node)
-        self._told(f"node back: {node}")
+        self.nodes[node] = next(gpu_node for gpu_node in GPU_NODES if gpu_node.name == node)
+        self._record_change(f"node back: {node}")
         if self.cluster is not None:
             self.cluster.return_node(node)
         for deployment in self.deployments.values():
             self._reconcile(deployment)
 
     def place(self, service: str, pods: Sequence[Placed]) -> None:
-        """The service's pods are these now: how a cluster tells what it runs."""
+        """Set the pods that a cluster runs for the service."""
         deployment = self.deployments[service]
-        standing = {pod.name: pod for pod in deployment.pods}
-        wanted = {pod.name for pod in pods}
-        self._remove(deployment, [pod for pod in deployment.pods if pod.name not in wanted])
+        existing = {pod.name: pod for pod in deployment.pods}
+        names = {pod.name for pod in pods}
+        self._remove(deployment, [pod for pod in deployment.pods if pod.name not in names])
         for placed in pods:
-            pod = standing.get(placed.name)
+            pod = existing.get(placed.name)
             if pod is None:
                 source = PodSource(self.tsdb, deployment.service, placed.name)
                 pod = Pod(placed.name, placed.node, placed.template, self._at, NEVER, source)
@@ -184,43 +198,62 @@ class World:
                 pod.ready_at = self._at
 
     def inject(self, service: str, name: str, fault: Fault) -> None:
-        """Something outside goes wrong for a service, until `clear`."""
+        """Start a fault of a service, until `clear`."""
         self._deployment(service).faults[name] = fault
-        self._told(f"fault {name}", service)
+        self._record_change(f"fault {name}", service)
 
     def clear(self, service: str, name: str) -> None:
         self._deployment(service).faults.pop(name, None)
-        self._told(f"no fault {name}", service)
+        self._record_change(f"no fault {name}", service)
 
     def after(self, ms: int, do: Callable[[], None]) -> None:
-        """Call `do` when the world has come `ms` further."""
+        """Call `do` when the world has advanced by `ms`."""
         heapq.heappush(self._events, (self._at + ms, next(self._order), do))
 
     def play(self, scenario: Scenario) -> None:
-        """Let a scenario begin now."""
+        """Start a scenario now."""
         self.advance()
         self.scenario, self.performed = scenario, []
         self.images |= {name: image.version() for name, image in scenario.images.items()}
-        self._told(f"scenario {scenario.name}")
+        self._record_change(f"scenario {scenario.name}")
         timed = [(step.at, step.actions) for step in scenario.steps]
         timed += [(inject.at, inject.actions) for inject in scenario.injects]
         for seconds, actions in timed:
-            self.after(round(seconds * 1000), partial(self._act, actions))
+            self.after(round(seconds * 1000), partial(self.act, actions))
 
     def perform(self, word: str) -> None:
-        """Do what the scenario has for an operator's word. ValueError when it has nothing."""
+        """Do the actions of one of the scenario's words. Raises ValueError for an unknown word."""
         words = self.scenario.words if self.scenario is not None else {}
         if word not in words:
             raise ValueError(f"no such word: {word}; known are: {', '.join(words) or 'none'}")
         self.advance()
         self.performed.append(word)
-        self._act(words[word])
+        self.act(words[word])
 
-    def _act(self, actions: Sequence[Action]) -> None:
+    def act(self, actions: Sequence[Action]) -> None:
+        """Do the actions of a scenario or an exercise."""
         for action in actions:
-            action.act(self)
+            match action:
+                case Load():
+                    self.set_load(action.factor, action.service)
+                case Scale():
+                    self.scale(action.service, action.replicas)
+                case Env():
+                    self.set_env(action.service, action.values)
+                case Deploy():
+                    self.set_version(action.service, action.version)
+                case NodeSelector():
+                    self.set_node_selector(action.service, action.selector)
+                case LoseNode():
+                    self.lose_node(action.node)
+                case ReturnNode():
+                    self.return_node(action.node)
+                case StartFault():
+                    self.inject(action.service, action.name, Fault(action.latency, action.errors))
+                case EndFault():
+                    self.clear(action.service, action.name)
 
-    # --- moving
+    # Moving in time.
 
     def _clock_ms(self) -> int:
         return int(self.clock.now().timestamp() * 1000)
@@ -237,11 +270,11 @@ class World:
                 self._record()
 
     def _work(self, seconds: float) -> None:
-        """Let `seconds` pass with the causes as they are now."""
+        """Let `seconds` pass with the present causes."""
         for deployment in self.deployments.values():
             gpu_power = deployment.power(self.nodes, self._at) / GPU_POWER
-            wanted = deployment.causes(self.images, self.load, gpu_power, self._at)
-            deployment.felt = _nearer(deployment.felt, wanted, seconds)
+            target = deployment.causes(self.images, self.load, gpu_power, self._at)
+            deployment.felt = _approach(deployment.felt, target, seconds)
             self._serve(deployment, seconds)
 
     def _serve(self, deployment: Deployment, seconds: float) -> None:
@@ -274,23 +307,23 @@ class World:
         return leak * (self._at - pod.started) / 1000
 
     def _record(self) -> None:
-        for source in self._gone:
+        for source in self._ended:
             source.end(self._at)
-        self._gone.clear()
-        standing = {pod.node for d in self.deployments.values() for pod in d.ready(self._at)} & self._gpus.keys()
-        for node in self._exporting - standing:
+        self._ended.clear()
+        serving = {pod.node for d in self.deployments.values() for pod in d.ready(self._at)} & self._gpus.keys()
+        for node in self._exporting - serving:
             self._gpus[node].end(self._at)
-        self._exporting = standing
+        self._exporting = serving
         for deployment in self.deployments.values():
             source = deployment.source
             source.wanted, source.pods = deployment.replicas, len(deployment.pods)
             source.ready = len(deployment.ready(self._at))
-        for each in self.sources():
-            each.record(self._at)
+        for source in self.sources():
+            source.record(self._at)
         if self._at % 3_600_000 == 0:
-            self.tsdb.forget(self._at - RETENTION)
+            self.tsdb.drop_before(self._at - RETENTION)
 
-    # --- deployments
+    # Deployments.
 
     def _deployment(self, service: str) -> Deployment:
         self.advance()
@@ -299,13 +332,13 @@ class World:
     def _roll_out(self, service: str, template: Template, what: str) -> None:
         deployment = self.deployments[service]
         deployment.template = template
-        self._told(what, service)
+        self._record_change(what, service)
         if self.cluster is not None:
             self.cluster.roll_out(service, template)
         self._reconcile(deployment)
 
     def _reconcile(self, deployment: Deployment) -> None:
-        """Start what is missing, remove what is too much now, and again when the new pods are ready."""
+        """Start missing pods, remove surplus ones, now and again when the new pods are ready."""
         if self.cluster is not None:
             return
         deployment.fill(self.nodes.values(), self._at)
@@ -319,20 +352,36 @@ class World:
 
     def _remove(self, deployment: Deployment, pods: list[Pod]) -> None:
         deployment.pods = [pod for pod in deployment.pods if pod not in pods]
-        self._gone += [pod.source for pod in pods]
+        self._ended += [pod.source for pod in pods]
 
-    def _told(self, what: str, service: str | None = None) -> None:
+    def _record_change(self, what: str, service: str | None = None) -> None:
         self.changes.append(Change(self._at, what, service))
 
 
-def _nearer(felt: Causes, wanted: Causes, seconds: float) -> Causes:
-    """The causes after `seconds` on the way to the wanted ones: the rest shrinks by e each SETTLE seconds."""
-    if felt == wanted:
+def _approach(felt: Causes, target: Causes, seconds: float) -> Causes:
+    """Return the causes after `seconds`: the distance to the target shrinks by e each SETTLE seconds."""
+    if felt == target:
         return felt
     rest = math.exp(-seconds / SETTLE)
     return Causes(
         **{
-            field.name: getattr(wanted, field.name) + (getattr(felt, field.name) - getattr(wanted, field.name)) * rest
+            field.name: getattr(target, field.name) + (getattr(felt, field.name) - getattr(target, field.name)) * rest
             for field in fields(Causes)
         }
     )
+
+
+class _Noise:
+    """Smooth noise in -1..1, deterministic in seed, key and time."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._phases: dict[str, tuple[float, ...]] = {}
+
+    def __call__(self, key: str, seconds: float) -> float:
+        phases = self._phases.get(key)
+        if phases is None:
+            chance = random.Random(f"{self._seed}/{key}")
+            phases = self._phases[key] = tuple(chance.uniform(0, math.tau) for _ in PERIODS)
+        waves = (math.sin(math.tau * seconds / p + phase) for p, phase in zip(PERIODS, phases, strict=True))
+        return sum(waves) / len(PERIODS)

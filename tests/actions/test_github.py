@@ -18,11 +18,11 @@ from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongSta
 from bot.integrations.github.github import GitHub
 from bot.messages.run import result_sentence
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
-from sandbox.github.backend import TOKEN
+from sandbox.github.api import routes
 from sandbox.github.backend import GitHub as Host
-from sandbox.github.routes import routes
+from sandbox.github.state import TOKEN
 from sandbox.server import serving
 from tests.actions.acting import Actor, parts
 from tests.contract.github_contract import OPENAPI, check_request
@@ -43,7 +43,7 @@ class World:
         return await self.actor.perform(f"github.{name}", key, **given)
 
     def commit(self, path: str = CHART, branch: str = HOTFIX) -> None:
-        files = self.host.code.commit_of(branch).files
+        files = self.host.commit_of(branch).files
         self.host.code.put_file(
             path, f"replicas: {len(files)}\n", "Scale", "carla-mendez", branch=branch, replaces=None
         )
@@ -65,7 +65,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = Clock(speed=50)
-    host, faults = Host(load(), clock), Faults()
+    host, faults = Host(load_company(), clock), Faults()
     app = Starlette(
         routes=[Mount("/github", routes=routes(host))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],
@@ -98,22 +98,22 @@ async def test_a_rehearsal_changes_nothing_there(world: World) -> None:
 async def test_an_issue_is_filed_once_and_closed_by_the_undo(world: World) -> None:
     filed = await world.do("create_issue", title="Alert earlier", labels="monitoring, render")
     assert await world.actor.perform("github.create_issue", title="Alert earlier") == filed
-    assert "monitoring" in world.host.tracker.issue(filed.number).labels
+    assert "monitoring" in world.host.issue(filed.number).labels
     await world.actor.undo("github.create_issue", filed)
-    assert world.host.tracker.issue(filed.number).state == "closed"
+    assert world.host.issue(filed.number).state == "closed"
 
 
 async def test_a_branch_is_made_once_and_deleted_while_it_is_empty(world: World) -> None:
     made = await world.do("create_branch", branch=HOTFIX)
-    assert made.made and world.host.code.branches[HOTFIX] == made.sha
+    assert made.made and world.host.branches[HOTFIX] == made.sha
     assert await world.actor.perform("github.create_branch", branch=HOTFIX) == made  # its answer was lost
     other = await world.do("create_branch", key="R-2/a", branch=HOTFIX)
     assert not other.made
     await world.actor.undo("github.create_branch", other)
-    assert HOTFIX in world.host.code.branches
+    assert HOTFIX in world.host.branches
     await world.actor.undo("github.create_branch", made)
     await world.actor.undo("github.create_branch", made)
-    assert HOTFIX not in world.host.code.branches
+    assert HOTFIX not in world.host.branches
 
 
 async def test_a_branch_that_somebody_has_filled_is_not_deleted(world: World) -> None:
@@ -139,7 +139,7 @@ async def test_a_pull_request_is_opened_once_and_closed_by_the_undo(world: World
     given: dict[str, Any] = {"branch": HOTFIX, "title": "HOTFIX", "body": "Escala"}
     opened = await world.do("open_pull_request", **given)
     assert await world.actor.perform("github.open_pull_request", **given) == opened
-    pull = world.host.code.pull(opened.number)
+    pull = world.host.pull(opened.number)
     assert pull.issue.body == "Escala\n\nINC-2026-0001\n\ntamv-bot R-1/a"
     theirs = await world.do("open_pull_request", key="R-2/a", **given)
     await world.actor.undo("github.open_pull_request", theirs)  # it was there before
@@ -154,7 +154,7 @@ async def test_the_owners_of_what_is_changed_are_asked(world: World) -> None:
     assert asked.teams == ["sreteam", "devteam"] and asked.reviewers == []
     named = await world.do("request_review", number=number, reviewers="@ana-torres, tamv/AITeam, tamv-bot")
     assert (named.reviewers, named.teams) == (["ana-torres"], ["aiteam"])  # nobody reviews what is their own
-    pull = world.host.code.pull(number)
+    pull = world.host.pull(number)
     assert (pull.reviewers, pull.team_reviewers) == (["ana-torres"], ["sreteam", "devteam", "aiteam"])
 
 
@@ -179,9 +179,9 @@ async def test_merged_only_when_green_and_approved_by_an_owner(world: World) -> 
     await world.host.person("ana").approve(number)
     merged = await world.do("merge", number=number)
     assert merged.approved_by == ["ana-torres", "emma-clark"]
-    assert world.host.code.commit_of("main").message == f"HOTFIX: slow (#{number})"
+    assert world.host.commit_of("main").message == f"HOTFIX: slow (#{number})"
     assert await world.actor.perform("github.merge", number=number) == merged  # its answer was lost
-    assert world.host.code.commit_of("main").files[CHART]
+    assert world.host.commit_of("main").files[CHART]
 
 
 async def test_an_approval_is_for_the_commit_that_was_looked_at(world: World) -> None:
@@ -195,7 +195,7 @@ async def test_an_approval_is_for_the_commit_that_was_looked_at(world: World) ->
     with pytest.raises(WrongState) as stale:
         await world.actor.rehearse("github.merge", number=number)
     assert stale.value.key == "owner_missing"
-    assert world.host.code.pull(number).merge_commit is None
+    assert world.host.pull(number).merge_commit is None
 
 
 async def test_a_file_without_owner_needs_anybody_else(world: World) -> None:
@@ -206,16 +206,16 @@ async def test_a_file_without_owner_needs_anybody_else(world: World) -> None:
     assert alone.value.facts["owners"] == []
     await world.host.person("emma").approve(number)
     await world.do("merge", number=number)
-    assert world.host.code.pull(number).merge_commit
+    assert world.host.pull(number).merge_commit
 
 
 async def test_a_merge_is_taken_back_by_a_pull_request(world: World) -> None:
     merged = await world.do("merge", number=await world.ready())
     one = await world.actor.undo("github.merge", merged)
     assert (await world.actor.undo("github.merge", merged)).number == one.number
-    pull = world.host.code.pull(one.number)
+    pull = world.host.pull(one.number)
     assert (pull.issue.title, pull.head) == ('Revert "HOTFIX: slow"', f"revert-{merged.number}-{HOTFIX}")
-    assert CHART not in world.host.code.commit_of(pull.head).files
+    assert CHART not in world.host.commit_of(pull.head).files
 
 
 async def test_a_workflow_is_started_once_and_waited_for(world: World) -> None:
@@ -225,11 +225,11 @@ async def test_a_workflow_is_started_once_and_waited_for(world: World) -> None:
         "inputs": {"image_tag": "hotfix-20260101-abc", "environment": "production"},
     }
     done = await world.do("dispatch_workflow", **given)
-    assert (done.conclusion, done.branch, len(world.host.actions.runs)) == ("success", "main", 1)
+    assert (done.conclusion, done.branch, len(world.host.runs)) == ("success", "main", 1)
     assert await world.actor.perform("github.dispatch_workflow", **given) == done  # only its record was lost
-    assert len(world.host.actions.runs) == 1
+    assert len(world.host.runs) == 1
     await world.do("dispatch_workflow", key="R-2/a", **given)
-    assert len(world.host.actions.runs) == 2
+    assert len(world.host.runs) == 2
     status = await world.do("workflow_status", workflow="cd_canary.yml")
     assert (status.newest.conclusion, status.newest.branch) == ("success", "main")
 
@@ -241,10 +241,10 @@ async def test_a_lost_answer_starts_no_second_run(world: World) -> None:
     world.faults.add("github", "drop_after", "POST */dispatches")
     with pytest.raises(Unavailable):
         await world.actor.perform("github.dispatch_workflow", **given)
-    somebody = world.host.actions.workflow("cd_canary.yml")
+    somebody = world.host.workflow("cd_canary.yml")
     world.host.actions.dispatch(somebody, "main", {}, "bruno-diaz")
     done = await world.actor.perform("github.dispatch_workflow", **given)
-    assert world.host.actions.runs[done.run].actor == "tamv-bot" and len(world.host.actions.runs) == 2
+    assert world.host.runs[done.run].actor == "tamv-bot" and len(world.host.runs) == 2
 
 
 async def test_a_workflow_that_fails_or_is_slow_is_a_mistake_and_is_cancelled(world: World) -> None:
@@ -256,13 +256,13 @@ async def test_a_workflow_that_fails_or_is_slow_is_a_mistake_and_is_cancelled(wo
     assert slow.value.key == "workflow_slow"
     assert isinstance(foreseen, Dispatched) and foreseen.run == 0
     await world.actor.undo("github.dispatch_workflow", foreseen)
-    (run,) = world.host.actions.runs.values()
+    (run,) = world.host.runs.values()
     assert run.conclusion == "cancelled"
     waiting = asyncio.create_task(world.do("dispatch_workflow", key="R-2/a", **given))
     async with asyncio.timeout(10):
-        while len(world.host.actions.runs) < 2:  # noqa: ASYNC110 - it is started in another thread
+        while len(world.host.runs) < 2:  # noqa: ASYNC110 - it is started in another thread
             await asyncio.sleep(0.01)
-    world.host.actions.complete(list(world.host.actions.runs.values())[1], "failure")
+    world.host.actions.complete(list(world.host.runs.values())[1], "failure")
     with pytest.raises(WrongState) as failed:
         await waiting
     assert failed.value.facts["conclusion"] == "failure"

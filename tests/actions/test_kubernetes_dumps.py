@@ -17,7 +17,7 @@ import pytest
 from bot.domain.errors import BadInput, Refused, WrongState
 from bot.integrations.aws import Aws, Objects, clients
 from bot.integrations.kubernetes.exec import SCRIPT
-from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
+from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor, in_cluster, parts

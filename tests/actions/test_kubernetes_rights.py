@@ -16,7 +16,7 @@ from bot.integrations.aws import Aws, clients
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.objects import PLURALS
-from sandbox.aws.account import KEY_ID, REGION, SECRET_KEY
+from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
 from sandbox.kubernetes.access import Account, Rule

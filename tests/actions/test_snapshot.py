@@ -20,8 +20,8 @@ from bot.integrations.prometheus import Prometheus
 from bot.team import TeamFile, load_team
 from sandbox.clock import Clock
 from sandbox.faults import Faults, FaultsMiddleware
+from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus as SandboxPrometheus
-from sandbox.prometheus.routes import routes
 from tests.contract.samples import BEGIN, lines, tsdb
 from tests.sandbox.serving import served
 

@@ -14,7 +14,7 @@ from bot.domain.incident import Incident, Severity, Status
 from bot.domain.people import Person
 from bot.messages.run import result_sentence
 from demo.environment import DemoEnvironment, demo_environment
-from sandbox.pagerduty.records import Incident as Page
+from sandbox.pagerduty.state import Incident as Page
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor
 

@@ -10,7 +10,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from sandbox.slack.backend import Slack
-from sandbox.slack.blocks import block_problems, with_ids
+from sandbox.slack.block_kit import block_problems, with_ids
+from sandbox.slack.person import Person
 from sandbox.slack.state import Bookmark, Caption, Channel, File, Message
 from tests.console.forms import CONFIRMED, options, plain
 
@@ -191,7 +192,7 @@ class Stage:
         self.post(channel=channel, blocks=snapshot_blocks(), text="Foto de métricas")
         chart = self.chart()
         self.post(channel=channel, text="", files=[chart.id])
-        ana, bruno = self.slack.person("ana"), self.slack.person("bruno")
+        ana, bruno = Person(self.slack, "ana"), Person(self.slack, "bruno")
         said = await bruno.say(
             channel.id, "@ana veo la GPU al 97 % desde el despliegue de las 9:58. ¿Escalamos? #tamv-incidents"
         )

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from sandbox.slack.person import Person
 from tests.console.page import PHONE, Console, message, picture, type_command
 from tests.console.stage import approval_blocks, every_block
 
@@ -196,7 +197,7 @@ async def test_reactions_are_added_and_taken_away(at: Console) -> None:
     await line.get_by_role("button", name="Add 📌").click()
     chip = line.get_by_role("button", name="pushpin: 1. Ana Torres")
     await expect(chip).to_have_attribute("aria-pressed", "true")
-    await at.sandbox.slack.person("bruno").react(posted, "pushpin")
+    await Person(at.sandbox.slack, "bruno").react(posted, "pushpin")
     await expect(chip).to_have_count(0)
     await line.get_by_role("button", name="pushpin: 2.").click()
     await expect(line.get_by_role("button", name="pushpin: 1. Bruno Díaz")).to_have_attribute("aria-pressed", "false")

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from sandbox.slack.person import Person
 from sandbox.slack.state import Caption
 from tests.console.page import DESKTOP, PHONE, Console, is_wider, message, picture, style
 from tests.console.stage import every_block
@@ -105,7 +106,7 @@ async def test_hostile_text_is_shown_as_typed_and_does_nothing(at: Console) -> N
 
 
 async def test_a_thread_opens_beside_and_takes_a_reply(at: Console) -> None:
-    bruno = at.sandbox.slack.person("bruno")
+    bruno = Person(at.sandbox.slack, "bruno")
     said = await bruno.say("tamv-incidents", "GPU at 97 %")
     await bruno.say("tamv-incidents", "since 9:58", thread=said)
     page = await at.open()
@@ -163,7 +164,7 @@ async def test_channels_that_have_news_and_mentions_say_so(at: Console) -> None:
     page = await at.open()
     entry = page.get_by_role("link", name=re.compile("^general"))
     await expect(entry).to_have_accessible_name("general, 1 unread")
-    await at.sandbox.slack.person("bruno").say("general", "@ana look")
+    await Person(at.sandbox.slack, "bruno").say("general", "@ana look")
     await expect(entry).to_have_accessible_name("general, 2 unread, 1 mention you")
     await entry.click()
     await expect(entry).to_have_accessible_name("general")

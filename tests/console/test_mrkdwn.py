@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from sandbox.console.markdown import tree
-from sandbox.console.mrkdwn import parse
+from sandbox.console.text import parse_markdown, parse_mrkdwn
 
 
 def elements(text: str, **how: bool) -> list[dict[str, Any]]:
     """The elements of a text that is one section."""
-    (section,) = parse(text, **how)
+    (section,) = parse_mrkdwn(text, **how)
     assert section["type"] == "rich_text_section"
     return list(section["elements"])
 
@@ -87,7 +86,7 @@ def test_bare_addresses_and_broadcasts_are_parsed_unless_verbatim() -> None:
 def test_quotes_and_code_are_parts_of_their_own() -> None:
     assert [
         (part["type"], part["elements"][0]["text"])
-        for part in parse("a\n&gt; b\n> c\nd\n```e *f*\n&lt;g&gt;```\nh\n>>> i\nj")
+        for part in parse_mrkdwn("a\n&gt; b\n> c\nd\n```e *f*\n&lt;g&gt;```\nh\n>>> i\nj")
     ] == [
         ("rich_text_section", "a"),
         ("rich_text_quote", "b\nc"),
@@ -104,12 +103,12 @@ def test_an_emoji_is_an_element_but_a_time_is_not() -> None:
 
 def test_html_in_a_markdown_block_is_shown_and_in_a_document_left_out() -> None:
     text = 'a <img src=x onerror="alert(1)"> <a id="event-3"></a> b'
-    assert "onerror" in tree(text)[0]["children"][0]["children"][0]["text"]
-    kinds = [node["type"] for node in tree(text, document=True)[0]["children"][0]["children"]]
+    assert "onerror" in parse_markdown(text)[0]["children"][0]["children"][0]["text"]
+    kinds = [node["type"] for node in parse_markdown(text, document=True)[0]["children"][0]["children"]]
     assert kinds == ["text", "nothing", "text", "anchor", "nothing", "text"]
 
 
 def test_a_table_keeps_its_alignment() -> None:
-    (table,) = tree("|a|b|\n|---|--:|\n|1|2|")
+    (table,) = parse_markdown("|a|b|\n|---|--:|\n|1|2|")
     head = table["children"][0]["children"][0]["children"]
     assert [(cell["type"], cell.get("align")) for cell in head] == [("th", None), ("th", "right")]

@@ -15,9 +15,8 @@ from starlette.routing import Mount
 
 from sandbox.clock import Clock
 from sandbox.prometheus.rules import Rules
-from sandbox.world import World
-from sandbox.world.exposition import exposition
-from sandbox.world.routes import routes
+from sandbox.world.api import exposition, routes
+from sandbox.world.world import World
 from tests.real.parts import installed, require
 from tests.real.prometheus import prometheus
 from tests.sandbox.serving import served

@@ -22,11 +22,12 @@ from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.integrations.github.github import FOLLOWUP_LABEL, GitHub, Issue, IssueDraft, marker, verify_signature
 from bot.integrations.github.session import App
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
-from sandbox.github.backend import APP_ID, TOKEN
+from sandbox.github.api import routes
+from sandbox.github.backend import APP_ID
 from sandbox.github.backend import GitHub as Host
-from sandbox.github.routes import routes
+from sandbox.github.state import TOKEN
 from sandbox.server import serving
 from tests.contract.github_contract import OPENAPI, check_request, needs_openapi
 
@@ -69,7 +70,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    host, faults = Host(load(), Clock(), index_delay=3600), Faults()
+    host, faults = Host(load_company(), Clock(), index_delay=3600), Faults()
     app = Starlette(
         routes=[Mount("/github", routes=routes(host))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],
@@ -109,14 +110,14 @@ async def test_what_is_sent_fits_the_published_description(world: World) -> None
 
 async def test_an_issue_is_filed_with_all_that_belongs_to_it(world: World) -> None:
     issue = await world.file(title="Alert\nearlier  " + "x" * 300)
-    raw = world.host.tracker.issue(issue.number)
+    raw = world.host.issue(issue.number)
     assert issue == Issue(1, f"https://github.com/{REPOSITORY}/issues/1", raw.title, "open", ("ana-torres",))
     assert raw.title.startswith("Alert earlier x") and len(raw.title) == 256
     assert raw.body == f"p95 was over 500 ms for 20 minutes.\n\n<!-- tamv-bot:{KEY} -->"
     assert raw.labels == [FOLLOWUP_LABEL, "monitoring", "render"]
-    milestone = world.host.tracker.milestone(raw.milestone or 0)
+    milestone = world.host.milestone(raw.milestone or 0)
     assert (milestone.title, milestone.due_on) == ("2026-Q4", datetime(2026, 12, 31, 8, tzinfo=UTC))
-    assert world.host.tracker.label(FOLLOWUP_LABEL).color == "b60205"
+    assert world.host.label(FOLLOWUP_LABEL).color == "b60205"
 
 
 async def test_the_second_time_finds_the_first_though_search_does_not_know_it_yet(world: World) -> None:
@@ -169,7 +170,7 @@ async def test_who_cannot_be_assigned_is_said_and_the_issue_is_made(world: World
 async def test_a_long_body_keeps_its_marker(world: World) -> None:
     since = world.host.clock.now()
     issue = await world.client.create_issue(KEY, IssueDraft("x", "ñ" * 70_000), since=since)
-    body = world.host.tracker.issue(issue.number).body or ""
+    body = world.host.issue(issue.number).body or ""
     assert len(body) == 65_536 and body.endswith(marker(KEY))
 
 
@@ -186,7 +187,7 @@ async def test_issues_are_read_and_closed(world: World) -> None:
 
 async def test_codeowners_from_each_of_its_places(world: World) -> None:
     assert await world.client.codeowners() == world.host.company.github.codeowners
-    main = world.host.code.commit_of("main")
+    main = world.host.commit_of("main")
     del main.files[".github/CODEOWNERS"]
     assert await world.client.codeowners() is None
     main.files["docs/CODEOWNERS"] = "* @tamv/ñandú\n"
@@ -296,7 +297,7 @@ async def test_an_issue_is_not_begun_when_its_answer_would_come_too_late(world: 
     world.faults.latency("github", 0.5)
     problem = await failure(FILE, world, world.another(timeout=2.0))
     assert isinstance(problem, Unavailable) and not problem.uncertain
-    assert world.host.tracker.issues == {}
+    assert world.host.issues == {}
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "hang"])
@@ -306,7 +307,7 @@ async def test_a_lost_answer_makes_no_second_issue(world: World, kind: str) -> N
     problem = await failure(FILE, world, world.another(timeout=4.0))
     assert isinstance(problem, Unavailable) and problem.uncertain
     await world.file()
-    assert len(world.host.tracker.issues) == 2
+    assert len(world.host.issues) == 2
 
 
 @BOTH
@@ -315,7 +316,7 @@ async def test_nonsense_is_named_so(world: World, act: Act, body: str | None) ->
     world.faults.add("github", "nonsense", times=None, body=body)
     problem = await failure(act, world)
     assert isinstance(problem, Unavailable) and problem.key == "nonsense"
-    assert world.host.tracker.issues == {}
+    assert world.host.issues == {}
 
 
 @BOTH
@@ -330,14 +331,14 @@ async def test_many_at_once_do_not_mix_up(world: World) -> None:
     await world.file("first")
     issues = await asyncio.gather(*(world.file(f"key-{n}", f"title {n}") for n in range(12)))
     for number, issue in enumerate(issues):
-        assert (issue.title, world.host.tracker.issue(issue.number).title) == (f"title {number}",) * 2
-        assert (world.host.tracker.issue(issue.number).body or "").endswith(marker(f"key-{number}"))
+        assert (issue.title, world.host.issue(issue.number).title) == (f"title {number}",) * 2
+        assert (world.host.issue(issue.number).body or "").endswith(marker(f"key-{number}"))
 
 
 async def test_labels_and_milestone_that_somebody_makes_meanwhile(world: World) -> None:
     issues = await asyncio.gather(*(world.file(f"key-{n}") for n in range(6)))
     assert len({issue.number for issue in issues}) == 6
-    assert len(world.host.tracker.milestones) == 1
+    assert len(world.host.milestones) == 1
 
 
 async def test_writes_keep_their_distance(world: World) -> None:

@@ -20,11 +20,11 @@ from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
 from bot.domain.on_call import OnCall
 from bot.integrations.pagerduty import PageAlert, PagerDuty, verify_signature
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults, FaultsMiddleware
-from sandbox.pagerduty.backend import API_TOKEN, BOT
+from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import PagerDuty as Account
-from sandbox.pagerduty.routes import routes
+from sandbox.pagerduty.state import API_TOKEN, BOT
 from sandbox.server import serving
 from tests.contract.webapi import CONTRACTS
 
@@ -63,7 +63,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    account, faults = Account(load(), Clock(MONDAY)), Faults()
+    account, faults = Account(load_company(), Clock(MONDAY)), Faults()
     app = Starlette(
         routes=[Mount("/pagerduty", routes=routes(account))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],

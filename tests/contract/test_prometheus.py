@@ -20,8 +20,8 @@ from bot.domain.errors import Refused, Unavailable
 from bot.integrations.prometheus import Prometheus, fill
 from bot.team import load_team
 from sandbox.clock import Clock
+from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus as SandboxPrometheus
-from sandbox.prometheus.routes import routes
 from tests.contract.samples import BEGIN, lines, openmetrics, tsdb
 from tests.real.parts import require
 from tests.real.prometheus import prometheus

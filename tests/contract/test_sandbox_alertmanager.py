@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 from starlette.applications import Starlette
 
+from sandbox.alertmanager.api import routes
 from sandbox.alertmanager.backend import Alertmanager
-from sandbox.alertmanager.config import Route
-from sandbox.alertmanager.routes import routes
+from sandbox.alertmanager.state import Route
 from sandbox.clock import Clock
 from sandbox.server import serving
 from tests.contract.alertmanager_contract import Contract

@@ -13,8 +13,9 @@ from github.Auth import Token
 from openapi_core.validation.response.exceptions import InvalidData
 
 from sandbox.clock import Clock
-from sandbox.company import load
-from sandbox.github.backend import TOKEN, GitHub
+from sandbox.company import load_company
+from sandbox.github.backend import GitHub
+from sandbox.github.state import TOKEN
 from tests.contract.github_contract import (
     CONTRACTS,
     OPENAPI,
@@ -32,7 +33,7 @@ EXAMPLES = CONTRACTS / "github" / "webhook-examples"
 
 async def webhooks() -> list[tuple[str, Any]]:
     """The events and payloads of a story with everything in it."""
-    backend = GitHub(load(), Clock())
+    backend = GitHub(load_company(), Clock())
     async with Receiver().serving() as receiver:
         backend.add_hook(receiver.url, "secret")
         await everything(backend)
@@ -83,9 +84,8 @@ async def test_what_the_description_has_and_the_sandbox_serves_fits() -> None:
     """One call of each path that is in both; the other tests hold all that they ask against it as well."""
     async with serving_github() as client:
         await world_with_one_of_each(client)
-        actions = client.backend.actions
-        deployment, run = next(iter(actions.deployments)), next(iter(actions.runs))
-        sha = client.backend.code.branches["main"]
+        deployment, run = next(iter(client.backend.deployments)), next(iter(client.backend.runs))
+        sha = client.backend.branches["main"]
         asked = [
             "/user",
             "/rate_limit",
@@ -127,13 +127,13 @@ async def world_with_one_of_each(client: Client) -> None:
     await client.call("POST", f"{REPO}/milestones", {"title": "2026-Q4"})
     await client.call("POST", f"{REPO}/issues", {"title": "x", "labels": ["bug"], "milestone": 1})
     await client.call("POST", f"{REPO}/issues/1/comments", {"body": "y"})
-    github.code.add_branch("hotfix", github.code.branches["main"])
+    github.code.add_branch("hotfix", github.branches["main"])
     content = base64.b64encode(b"x").decode()
     await client.call("PUT", f"{REPO}/contents/x", {"message": "x", "content": content, "branch": "hotfix"})
     await client.call("POST", f"{REPO}/pulls", {"title": "x", "head": "hotfix", "base": "main"})
     await client.call("POST", f"{REPO}/pulls/2/requested_reviewers", {"reviewers": ["ana-torres"]})
     github.actions.deploy("main", "production", "ana-torres")
-    github.actions.dispatch(github.actions.workflows[0], "main", {}, "ana-torres")
+    github.actions.dispatch(github.workflows[0], "main", {}, "ana-torres")
 
 
 @needs_openapi
@@ -172,7 +172,7 @@ async def test_githubs_client_reads_and_writes() -> None:
             with pytest.raises(github.GithubException) as refused:
                 pull.merge(merge_method="squash")
             assert refused.value.status == 405
-            client.backend.code.review(client.backend.code.pulls[6], "bruno-diaz", "APPROVED")
+            client.backend.code.review(client.backend.pulls[6], "bruno-diaz", "APPROVED")
             assert pull.merge(merge_method="squash").merged
             assert repo.get_workflow("cd_canary.yml").create_dispatch("main", {"image_tag": "v1"})
             assert next(iter(repo.get_workflow_runs())).status == "queued"
@@ -183,4 +183,4 @@ async def test_githubs_client_reads_and_writes() -> None:
                 repo.get_issue(99).complete()
 
         await asyncio.to_thread(work)
-        assert set(client.backend.tracker.issue(1).assignees) == {"ana-torres", "bruno-diaz"}
+        assert set(client.backend.issue(1).assignees) == {"ana-torres", "bruno-diaz"}

@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.pagerduty import shapes
-from sandbox.pagerduty.backend import API_TOKEN, BOT, USER_TOKEN, PagerDuty
-from sandbox.pagerduty.routes import routes
-from sandbox.pagerduty.webhooks import signature
+from sandbox.pagerduty.api import routes
+from sandbox.pagerduty.backend import PagerDuty, signature
+from sandbox.pagerduty.state import API_TOKEN, BOT, USER_TOKEN
 from sandbox.server import serving
 from tests.contract.webapi import CONTRACTS
 from tests.sandbox.receiver import Receiver
@@ -35,7 +35,7 @@ needs_recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"{RECORDED} i
 
 @pytest.fixture
 async def pagerduty() -> AsyncIterator[PagerDuty]:
-    backend = PagerDuty(load(), Clock())
+    backend = PagerDuty(load_company(), Clock())
     yield backend
     await backend.aclose()
 

@@ -15,8 +15,8 @@ import yaml
 from starlette.applications import Starlette
 
 from sandbox.clock import Clock
+from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus
-from sandbox.prometheus.routes import routes
 from tests.contract import queries
 from tests.contract.samples import BEGIN, lines, openmetrics, tsdb
 from tests.real.parts import require

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.slack.blocks import block_problems, view_problems
+from sandbox.slack.block_kit import block_problems, view_problems
 from tests.contract import block_samples as samples
 from tests.contract.webapi import CONTRACTS, block_kit_problems, covered, load, needs_contracts, problems
 

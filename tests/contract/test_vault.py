@@ -26,9 +26,8 @@ from sandbox.kubernetes.objects import deep_copy
 from sandbox.kubernetes.resources.basic import SECRET
 from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
 from sandbox.server import Sandbox, serving
-from sandbox.vault.backend import BOT_ROLE, BOT_TOKEN, GUEST_TOKEN, LEASE, ROOT_TOKEN, SERVICE_ACCOUNT_TOKEN
-from sandbox.vault.backend import Vault as Store
-from sandbox.vault.routes import routes
+from sandbox.vault import BOT_ROLE, BOT_TOKEN, GUEST_TOKEN, LEASE, ROOT_TOKEN, SERVICE_ACCOUNT_TOKEN, routes
+from sandbox.vault import Vault as Store
 from tests.actions.acting import Actor, parts
 
 PATH = "tamv-prod/auth"

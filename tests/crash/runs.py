@@ -20,9 +20,10 @@ from bot.store.database import Database
 from bot.store.store import Store
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from sandbox.slack.state import Channel
 from sandbox.slack.state import Message as Said
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from tests.architecture.tree import ROOT
 from tests.crash.outside import Outside, until
 from tests.crash.processes import EVENTS, BotProcess, environment
@@ -118,7 +119,7 @@ class Approvers:
         while True:
             for card, value in self._cards():
                 for handle in ("bruno", "carla"):
-                    person = self.sandbox.slack.person(handle)
+                    person = Person(self.sandbox.slack, handle)
                     if person.id in self.given.get(value, []) or not self._shows(card, value):
                         continue
                     with contextlib.suppress(LookupError):  # it has been drawn anew meanwhile
@@ -158,7 +159,7 @@ class Place:
     async def begin(self, book: str) -> Run:
         """Ana declares an incident and runs the runbook in its channel."""
         slack = self.sandbox.slack
-        ana = slack.person("ana")
+        ana = Person(slack, "ana")
         await ana.run("/incident declare Render lento sev=SEV2 service=xr-engine")
         channel = await slack.wait_for(
             lambda: next((c for c in slack.channels.values() if _of_the_incident(c) and c.pins), None), 40

@@ -18,6 +18,7 @@ from bot.domain.timeline import Kind, first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from sandbox.slack.state import Channel
 from tests.crash.outside import Outside, keys, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
@@ -49,7 +50,7 @@ class Place:
 
     async def told(self, who: str, words: str, channel: str = "tamv-incidents") -> None:
         """Wait until a person has been shown this."""
-        person = self.sandbox.slack.person(who)
+        person = Person(self.sandbox.slack, who)
 
         async def shown() -> bool:
             return any(words in message.all_text() for message in await person.messages(channel))
@@ -94,12 +95,12 @@ async def test_sqlite_is_locked(tmp_path: Path) -> None:
         channel = await place.furnished()
         with closing(sqlite3.connect(tmp_path / "bot.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            reply = await place.sandbox.slack.person("ana").run("/incident update A", channel.name)
+            reply = await Person(place.sandbox.slack, "ana").run("/incident update A", channel.name)
             assert reply.status == 200 and reply.milliseconds < 3000
             await place.told("ana", NOTHING_SAVED, channel.name)
             assert not await place.outside.webhook(notification("resolved"))
             other.execute("ROLLBACK")
-        reply = await place.sandbox.slack.person("ana").run("/incident update B", channel.name)
+        reply = await Person(place.sandbox.slack, "ana").run("/incident update B", channel.name)
         assert reply.status == 200
         await place.whole()
         timeline = await place.store.incidents.timeline(INCIDENT)
@@ -118,7 +119,7 @@ async def _gone_and_back(place: Place, stop: Callable[[], None], start: Callable
     slack = place.sandbox.slack
     assert await place.outside.webhook(notification())
     channel = await place.furnished()
-    ana, bruno = slack.person("ana"), slack.person("bruno")
+    ana, bruno = Person(slack, "ana"), Person(slack, "bruno")
     said = await ana.say(channel.name, "El pico empezó con la 2.1.0")
     # Slack keeps the bot waiting with what it was about, and meanwhile the database goes.
     held = place.sandbox.faults.add("slack", "slow", "chat.postMessage", seconds=2.0)

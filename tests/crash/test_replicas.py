@@ -19,6 +19,7 @@ from bot.store.database import Database
 from bot.store.store import Store
 from sandbox.server import Sandbox
 from sandbox.slack.deliveries import Delivery
+from sandbox.slack.person import Person
 from tests.crash.outside import Outside, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
 from tests.real.processes import free_port
@@ -87,7 +88,7 @@ async def replicas(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Replica
 
 async def test_the_same_delivery_to_both_is_one_effect(replicas: Replicas) -> None:
     slack, log = replicas.sandbox.slack, replicas.sandbox.slack.deliveries.log
-    ana = slack.person("ana")
+    ana = Person(slack, "ana")
 
     before = await replicas.lost()
     await ana.run("/incident declare Render lento sev=SEV2 service=xr-engine")
@@ -113,7 +114,7 @@ async def test_the_same_delivery_to_both_is_one_effect(replicas: Replicas) -> No
 
     said = await ana.say(channel.name, "El pico empezó con la 2.1.0")
     before = await replicas.lost()
-    await slack.person("bruno").react(said, "pushpin")
+    await Person(slack, "bruno").react(said, "pushpin")
     await slack.deliveries.settled()
     await replicas.to_both(log[before:])
 

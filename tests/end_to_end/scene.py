@@ -20,7 +20,7 @@ from sandbox.server import Sandbox
 from sandbox.slack.backend import Slack
 from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from tests.contract import github_contract, webapi
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Scene:
         return self.sandbox.slack
 
     def person(self, handle: str) -> Person:
-        return self.slack.person(handle)
+        return Person(self.slack, handle)
 
     # waiting
 

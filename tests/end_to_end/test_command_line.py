@@ -18,6 +18,7 @@ import yaml
 from bot.settings import Settings
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 
 ROOT = Path(__file__).parents[2]
 SCOPES = set(yaml.safe_load((ROOT / "app.yaml").read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
@@ -187,7 +188,7 @@ async def test_a_database_without_tables_is_named(world: World) -> None:
 
 async def declared(stage: DemoEnvironment) -> None:
     """An incident with its channel."""
-    await stage.sandbox.slack.person("ana").run("/incident declare Render lento <!channel> sev=SEV2 service=xr-engine")
+    await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento <!channel> sev=SEV2 service=xr-engine")
     async with asyncio.timeout(20):
         while not [one for one in await stage.bot.deps.store.incidents.list_open() if one.channel]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

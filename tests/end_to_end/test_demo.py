@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from sandbox.responder import STORY
-from sandbox.world.scenario import names
+from sandbox.world.scenario import scenario_names
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "bot", "demo"]
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_said_in_one_line_with_a_way_on(tmp_path: Path) -> Non
     assert run("--lang", "fr").returncode == 2
 
 
-@pytest.mark.parametrize("scenario", names())
+@pytest.mark.parametrize("scenario", scenario_names())
 def test_every_scenario_has_its_story_in_both_languages(scenario: str) -> None:
     story = yaml.safe_load(STORY.read_text("utf-8"))
     own = story["scenarios"][scenario]

@@ -16,8 +16,8 @@ from bot.domain.run import RunState
 from bot.runbooks import Library
 from bot.team import load_team
 from demo.play import scenarios
-from sandbox.exercise import Exercise, exercises, practise
-from sandbox.responder import Missed, respond
+from sandbox.exercise import Exercise, load_exercises, play_exercise
+from sandbox.responder import SignMissing, respond
 from tests.architecture.tree import ROOT
 from tests.runbooks.playing import Play, playing, story
 
@@ -35,13 +35,13 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
 )
 async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     told: list[str] = []
-    incident_id = await practise(play.sandbox, name, say=told.append, language="es")
+    incident_id = await play_exercise(play.sandbox, name, say=told.append, language="es")
     incident = await play.bot.deps.store.incidents.get(incident_id)
     assert incident.status is Status.RESOLVED
-    assert incident.drill is exercises()[name].is_drill
+    assert incident.drill is load_exercises()[name].is_drill
     (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
-    assert run.state == exercises()[name].ends
-    assert any("pulsa" in line for line in told) is bool(exercises()[name].approvers)
+    assert run.state == load_exercises()[name].ends
+    assert any("pulsa" in line for line in told) is bool(load_exercises()[name].approvers)
     assert any("RTO" in line for line in told) is incident.drill
 
 
@@ -56,8 +56,8 @@ async def test_what_goes_wrong_by_itself_is_mended_by_a_run(tmp_path: Path, name
 
 async def test_what_ends_otherwise_than_it_should_is_missed(play: Play) -> None:
     play.world.set_load(2.2, "xr-engine")  # the happy drill is not mastered
-    with pytest.raises(Missed) as missed:
-        await practise(play.sandbox, "drill-gpu-node-loss", say=lambda _: None, language="en")
+    with pytest.raises(SignMissing) as missed:
+        await play_exercise(play.sandbox, "drill-gpu-node-loss", say=lambda _: None, language="en")
     assert "succeeded" in str(missed.value)
 
 
@@ -65,7 +65,7 @@ def words(exercise: Exercise) -> list[str]:
     return (exercise.run or exercise.begin).split()
 
 
-@pytest.mark.parametrize(("name", "exercise"), exercises().items())
+@pytest.mark.parametrize(("name", "exercise"), load_exercises().items())
 def test_every_exercise_fits_its_runbook(name: str, exercise: Exercise) -> None:
     assert name in scenarios()
     library = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml"))
@@ -80,7 +80,7 @@ def test_every_exercise_fits_its_runbook(name: str, exercise: Exercise) -> None:
 
 def test_every_runbook_is_played_well_and_badly() -> None:
     endings: dict[str, set[bool]] = {"render-latency": {True}}  # the scenario of that name
-    for exercise in exercises().values():
+    for exercise in load_exercises().values():
         endings.setdefault(words(exercise)[2], set()).add(exercise.ends == "succeeded")
     books = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml")).runbooks
     assert set(endings) == {name.removeprefix("drill-") for name in books}
@@ -88,7 +88,7 @@ def test_every_runbook_is_played_well_and_badly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "told"), [("rollback-fast", "HELM=/path/to/helm"), ("no-such-thing", ", ".join(exercises()))]
+    ("scenario", "told"), [("rollback-fast", "HELM=/path/to/helm"), ("no-such-thing", ", ".join(load_exercises()))]
 )
 def test_what_cannot_be_played_is_said_in_a_line(scenario: str, told: str) -> None:
     demo = [sys.executable, "-m", "bot", "demo", "--auto", "--lang", "en", "--scenario", scenario]

@@ -236,7 +236,7 @@ async def test_github_is_down_and_the_follow_up_is_kept(stage: Scene) -> None:
     await stage.told(channel, "👀")
     fault.times = 0
     await stage.told(channel, "Issue #1", seconds=LATER)
-    assert len(stage.sandbox.github.tracker.issues) == 1
+    assert len(stage.sandbox.github.issues) == 1
 
 
 async def test_a_failing_answer_is_no_failing_command(stage: Scene) -> None:

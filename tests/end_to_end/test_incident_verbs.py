@@ -184,7 +184,7 @@ async def test_the_form_of_a_follow_up(stage: Scene) -> None:
     await stage.told(channel, "Issue #1", "Alertar del disco")
     await stage.quiet()
     assert [one.title for one in await stage.bot.deps.store.followups.not_done()] == ["Alertar del disco"]
-    (issue,) = stage.sandbox.github.tracker.issues.values()
+    (issue,) = stage.sandbox.github.issues.values()
     assert {"incident-followup", "monitoring", "disk"} <= set(issue.labels)
 
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bot.metrics import CONTENT_TYPE, Metrics
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from tests.real.parts import installed, require
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ async def until(stage: DemoEnvironment, wanted: float, name: str, **labels: str)
 
 
 async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
-    ana = stage.sandbox.slack.person("ana")
+    ana = Person(stage.sandbox.slack, "ana")
     await ana.run("/incident declare Render lento sev=SEV2 service=xr-engine")
     await until(stage, 1, "tamv_bot_incidents", status="declared", severity="SEV2")
     await until(stage, 0, "tamv_bot_outbox")
@@ -71,7 +72,7 @@ async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
 async def test_it_counts_what_fails(stage: DemoEnvironment) -> None:
     stage.sandbox.faults.add("slack", "status", "conversations.create", status=500, times=1)
     stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=1)
-    await stage.sandbox.slack.person("ana").run("/incident declare Render lento sev=SEV4")
+    await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV4")
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="slack_unreachable")
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")
     await until(stage, 1, "tamv_bot_step_waits_total", workflow="declare", step="channel")
@@ -84,7 +85,7 @@ async def test_it_counts_what_fails(stage: DemoEnvironment) -> None:
 
 async def test_promtool_finds_nothing_to_say_about_it(stage: DemoEnvironment) -> None:
     require("prometheus")
-    await stage.sandbox.slack.person("ana").run("/incident declare Render lento sev=SEV4")
+    await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV4")
     await until(stage, 1, "tamv_bot_incidents", severity="SEV4")
     status, text, content_type = await get(stage, "/metrics")
     assert (status, content_type) == (200, CONTENT_TYPE)

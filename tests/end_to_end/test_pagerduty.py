@@ -13,8 +13,8 @@ import pytest
 from bot.domain.incident import Status
 from bot.domain.timeline import Kind
 from sandbox.pagerduty.backend import WEBHOOK_SECRET
-from sandbox.pagerduty.records import Incident as PagerDutyIncident
 from sandbox.pagerduty.shapes import integration_reference
+from sandbox.pagerduty.state import Incident as PagerDutyIncident
 from sandbox.slack.state import Channel
 from tests.end_to_end.scene import Scene, words
 

@@ -10,14 +10,15 @@ from bot.domain.run import RunState
 from demo.environment import demo_environment
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
-from sandbox.world.scenario import load
+from sandbox.slack.person import Person
+from sandbox.world.scenario import load_scenario
 
 
 async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
     sandbox = Sandbox(clock=Clock(speed=120))
     async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db", cluster=tmp_path) as stage:
         slack, runs = sandbox.slack, stage.bot.deps.store.runs
-        sandbox.world.play(load("render-latency"))
+        sandbox.world.play(load_scenario("render-latency"))
 
         def offered() -> tuple[Any, Any] | None:
             for channel in slack.channels.values():
@@ -29,13 +30,13 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         channel, message = await slack.wait_for(offered, 30)
         sandbox.clock.speed = 1
         assert "render-latency" in message.all_text()
-        await slack.person("emma").join(channel.name)
-        await slack.person("emma").press(message, "run_proposed", value="INC-2026-0001|render-latency")
+        await Person(slack, "emma").join(channel.name)
+        await Person(slack, "emma").press(message, "run_proposed", value="INC-2026-0001|render-latency")
         refused = await slack.wait_for(
-            lambda: next((one for one in channel.visible_to(slack.person("emma").id) if one.ephemeral_to), None), 10
+            lambda: next((one for one in channel.visible_to(Person(slack, "emma").id) if one.ephemeral_to), None), 10
         )
         assert "responders" in refused.all_text()  # in her language, and it says who can
-        await slack.person("emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
+        await Person(slack, "emma").press(message, "rehearse_proposed", value="INC-2026-0001|render-latency")
 
         async def ended() -> Any:
             found = await runs.list_by_incident("INC-2026-0001")

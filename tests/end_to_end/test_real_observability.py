@@ -24,9 +24,10 @@ from demo.environment import DemoEnvironment, demo_environment
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving
+from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message
-from sandbox.world.routes import routes as world_routes
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.api import routes as world_routes
+from sandbox.world.scenario import load_scenario
 from tests.real.alertmanager import alertmanager
 from tests.real.parts import require
 from tests.real.past import past
@@ -132,7 +133,7 @@ def _prometheus_config(scraped: str, alertmanager_url: str, folder: Path) -> dic
 @pytest.mark.real("alertmanager")
 async def test_from_the_real_alert_to_the_report(observed: Observed) -> None:
     stage, slack = observed.stage, observed.stage.sandbox.slack
-    store, ana, bruno = stage.bot.deps.store, slack.person("ana"), slack.person("bruno")
+    store, ana, bruno = stage.bot.deps.store, Person(slack, "ana"), Person(slack, "bruno")
 
     await observed.said(slack.channel("tamv-incidents"), "INC-")
     (incident,) = await store.incidents.recent()

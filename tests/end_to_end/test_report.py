@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bot.domain.followup import FollowUpState
 from bot.domain.timeline import Kind
+from sandbox.slack.person import Person
 from tests.end_to_end.test_snapshot_command import Stage, staged
 
 
@@ -18,7 +19,7 @@ def shared(stage: Stage, channel: str) -> list[str]:
 
 async def test_the_whole_way(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        store, ana = stage.bot.deps.store, stage.sandbox.slack.person("ana")
+        store, ana = stage.bot.deps.store, Person(stage.sandbox.slack, "ana")
         channel = await stage.incident()
         for typed in (
             "/incident ack",

@@ -16,8 +16,9 @@ from bot.services.bot import Bot
 from demo.environment import demo_environment as on_one_stage
 from handlers.slack.commands.snapshot import SNAPSHOT
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from sandbox.slack.state import Message
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 from tests.workflows.measured import JumpingClock
 
 
@@ -34,7 +35,7 @@ class Stage:
 
     async def answer(self, command: str, who: str = "ana", channel: str = "tamv-incidents", holding: str = "") -> str:
         """What the person alone is shown after typing this."""
-        person = self.sandbox.slack.person(who)
+        person = Person(self.sandbox.slack, who)
         before = {message.ts for message in await person.messages(channel)}
         await person.run(command, channel)
 
@@ -46,7 +47,7 @@ class Stage:
 
     async def incident(self) -> str:
         """The name of the channel of a new incident, when its first snapshot is there."""
-        await self.sandbox.slack.person("ana").run("/incident declare Render lento sev=SEV2 service=xr-engine")
+        await Person(self.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV2 service=xr-engine")
 
         async def opened() -> str | None:
             names = (one.name for one in self.sandbox.slack.channels.values() if one.name.startswith("inc-"))

@@ -6,7 +6,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 import math
 from collections.abc import Mapping
 
-from sandbox.prometheus.numbers import go_float
+from sandbox.prometheus.literals import go_float
 from sandbox.prometheus.tsdb import NAME, Tsdb
 
 

@@ -19,7 +19,7 @@ from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from sandbox.slack.state import Channel, Message
-from sandbox.world import World
+from sandbox.world.world import World
 from tests.architecture.tree import ROOT
 from tests.end_to_end.scene import TEAM, Scene, outgoing_problems
 from tests.real import helm

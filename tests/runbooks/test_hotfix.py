@@ -12,7 +12,7 @@ import pytest
 
 from bot.domain.run import Run, RunState, StepState
 from sandbox.github.backend import GitHub
-from sandbox.github.code_records import Conclusion, Pull
+from sandbox.github.state import Conclusion, Pull
 from sandbox.world.deployments import Version
 from tests.end_to_end.scene import TEAM
 from tests.runbooks.playing import Play, story
@@ -38,7 +38,7 @@ class Others:
 
     @property
     def pull(self) -> Pull:
-        return next(iter(self.github.code.pulls.values()))
+        return next(iter(self.github.pulls.values()))
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -52,15 +52,15 @@ class Others:
             await asyncio.gather(working, return_exceptions=True)
 
     async def _work(self) -> None:
-        await self._once(lambda: self.github.code.pulls)
+        await self._once(lambda: self.github.pulls)
         self.github.code.check(BRANCH, "tests", self.checks)
         await self._once(lambda: self.pull.team_reviewers)
         if self.reviewer is None:
             return
         await self.github.person(self.reviewer).approve(self.pull)
-        build = await self._once(lambda: next((one for one in self.github.actions.runs.values()), None))
+        build = await self._once(lambda: next((one for one in self.github.runs.values()), None))
         self.github.actions.complete(build, self.build)
-        deploy = await self._once(lambda: next((o for o in self.github.actions.runs.values() if o.inputs), None))
+        deploy = await self._once(lambda: next((o for o in self.github.runs.values() if o.inputs), None))
         helm = self.stage.bot.deps.helm
         assert helm
         chart = str(self.stage.bot.deps.team.services[CORE].chart)
@@ -102,7 +102,7 @@ async def test_from_the_branch_to_the_watched_canary(stage: Play) -> None:
     tag = f"hotfix-{pull.merged_at:%Y%m%d}-{merged[:7]}"
     assert (pull.issue.title, pull.team_reviewers) == ("HOTFIX: Token sin caducidad", ["devteam", "aiteam"])
     assert "El token caduca en una hora" in (pull.issue.body or "") and "security" in (pull.issue.body or "")
-    (deploy,) = [one for one in stage.sandbox.github.actions.runs.values() if one.inputs]
+    (deploy,) = [one for one in stage.sandbox.github.runs.values() if one.inputs]
     assert deploy.inputs == {"image_tag": tag, "environment": "production"}
     assert stage.versions(CORE) == {tag}
     watched = run.step("watch").result
@@ -153,4 +153,4 @@ async def test_an_image_that_is_not_built_is_not_deployed(stage: Play) -> None:
 async def test_any_other_reason_can_wait(stage: Play, criterion: str) -> None:
     line = HOTFIX.replace("criterion=security", f"criterion={criterion}" if criterion else "")
     answer = await stage.answer(f"/runbook run {line}")
-    assert "criterion" in answer and stage.sandbox.github.code.branches.keys() == {"main"}
+    assert "criterion" in answer and stage.sandbox.github.branches.keys() == {"main"}

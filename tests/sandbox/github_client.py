@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
-from sandbox.github.backend import TOKEN, GitHub
-from sandbox.github.routes import routes
-from sandbox.github.webhooks import Deliverer
+from sandbox.company import load_company
+from sandbox.github.api import routes
+from sandbox.github.backend import Deliverer, GitHub
+from sandbox.github.state import TOKEN
 from sandbox.server import serving
 from tests.contract.github_contract import OPENAPI, check_answer
 
@@ -58,7 +58,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def serving_github(index_delay: float = 0.0) -> AsyncIterator[Client]:
-    backend = GitHub(load(), Clock(), deliverer=Deliverer(timeout=0.3), index_delay=index_delay)
+    backend = GitHub(load_company(), Clock(), deliverer=Deliverer(timeout=0.3), index_delay=index_delay)
     app = Starlette(routes=[Mount("/github", routes=routes(backend))])
     async with serving(app) as base, aiohttp.ClientSession() as http:
         yield Client(http, base, backend)

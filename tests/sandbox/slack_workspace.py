@@ -31,11 +31,11 @@ class Workspace:
 
     @property
     def ana(self) -> Person:
-        return self.slack.person("ana")
+        return Person(self.slack, "ana")
 
     @property
     def bruno(self) -> Person:
-        return self.slack.person("bruno")
+        return Person(self.slack, "bruno")
 
     async def refused(self, method: str, **arguments: Any) -> str:
         """Slack's word for the refusal of a call that must fail."""

@@ -9,11 +9,9 @@ import pytest
 import requests
 from starlette.applications import Starlette
 
-from sandbox.alertmanager.alerts import rfc3339
+from sandbox.alertmanager.api import routes
 from sandbox.alertmanager.backend import Alertmanager
-from sandbox.alertmanager.config import Route
-from sandbox.alertmanager.matchers import Matcher, matcher
-from sandbox.alertmanager.routes import routes
+from sandbox.alertmanager.state import Matcher, Route, parse_matcher, rfc3339
 from tests.contract.alertmanager_contract import Contract
 from tests.sandbox.hand_clock import NOON, HandClock
 from tests.sandbox.serving import served
@@ -179,4 +177,4 @@ def test_it_says_what_it_is(api: Api) -> None:
     ],
 )
 def test_matchers_are_read(text: str, expected: Matcher) -> None:
-    assert matcher(text) == expected
+    assert parse_matcher(text) == expected

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.alertmanager.alerts import Alert, fingerprint, parsed
 from sandbox.alertmanager.backend import Alertmanager
-from sandbox.alertmanager.config import Route, load
-from sandbox.alertmanager.matchers import Matcher
-from sandbox.alertmanager.notification import encoded, notification
+from sandbox.alertmanager.shapes import encode, notification
+from sandbox.alertmanager.state import Alert, Matcher, Route, fingerprint, load_route, parse_time
 from tests.sandbox.hand_clock import NOON, HandClock
 from tests.sandbox.receiver import Receiver
 
@@ -35,7 +33,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def alertmanager(clock: HandClock, receiver: Receiver) -> AsyncIterator[Alertmanager]:
-    backend = Alertmanager(clock, ROUTE, url=receiver.url, token="am-secret", first_retry=0.01)
+    backend = Alertmanager(clock, ROUTE, url=receiver.url, token="am-secret", retry_delay=0.01)
     yield backend
     await backend.aclose()
 
@@ -179,7 +177,7 @@ async def test_a_refused_call_is_tried_again_only_at_the_next_interval(
 
 
 async def test_a_receiver_that_is_not_there_is_tried_again(clock: HandClock, receiver: Receiver) -> None:
-    backend = Alertmanager(clock, ROUTE, url="http://127.0.0.1:9/hook", first_retry=0.01)
+    backend = Alertmanager(clock, ROUTE, url="http://127.0.0.1:9/hook", retry_delay=0.01)
     backend.receive([alert(clock)])
     clock.forward(10)
     await until(lambda: len(backend.deliveries) >= 2)
@@ -243,16 +241,14 @@ def test_the_body_is_a_real_one_s_byte_for_byte() -> None:
         Alert(
             each["labels"],
             each["annotations"],
-            parsed(each["startsAt"]),
+            parse_time(each["startsAt"]),
             NOON + timedelta(days=3650),
             NOON,
             each["generatorURL"],
         )
         for each in reversed(body["alerts"])
     ]
-    made = encoded(
-        notification(body["receiver"], body["groupLabels"], told, external_url=body["externalURL"], now=NOON)
-    )
+    made = encode(notification(body["receiver"], body["groupLabels"], told, external_url=body["externalURL"], now=NOON))
     # Go has nanoseconds, Python microseconds
     assert made == raw.replace(b".869068168Z", b".869068Z")
 
@@ -263,7 +259,7 @@ def test_fingerprints_are_a_real_one_s() -> None:
 
 
 def test_the_route_is_the_example_s() -> None:
-    route = load()
+    route = load_route()
     assert (route.receiver, route.group_by) == ("tamv-bot", ("service",))
     assert (route.group_wait, route.repeat_interval) == (timedelta(seconds=10), timedelta(hours=4))
 
@@ -274,4 +270,4 @@ def test_a_configuration_with_more_routes_is_refused(tmp_path: Path) -> None:
         "{route: {receiver: a, routes: [{receiver: b}]}, receivers: [{name: a, webhook_configs: [{url: x}]}]}"
     )
     with pytest.raises(ValueError, match="one route"):
-        load(file)
+        load_route(file)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sandbox.github.backend import TOKEN
+from sandbox.github.state import TOKEN
 from tests.contract.github_contract import needs_openapi
 from tests.sandbox.github_client import REPO, Client, serving_github
 
@@ -103,7 +103,7 @@ async def test_who_cannot_be_assigned(github: Client) -> None:
         assert answer.status == 422
         assert answer.json["errors"][0]["field"] == "assignees"
         assert answer.json["errors"][0]["value"] == [assignee]
-    assert github.backend.tracker.issues == {}
+    assert github.backend.issues == {}
     await github.call("POST", ISSUES, {"title": "x"})
     answer = await github.call("POST", f"{ISSUES}/1/assignees", {"assignees": ["nobody", "ana-torres"]})
     assert [user["login"] for user in answer.json["assignees"]] == ["ana-torres"]

@@ -139,7 +139,7 @@ async def test_a_workflow_is_dispatched_and_runs(github: Client) -> None:
     assert (await github.call("POST", f"{path}/dispatches", {"ref": "main", "inputs": inputs})).status == 204
     [run] = (await github.call("GET", f"{REPO}/actions/runs", event="workflow_dispatch")).json["workflow_runs"]
     assert (run["status"], run["conclusion"]) == ("queued", None)
-    github.backend.actions.complete(github.backend.actions.runs[run["id"]], "failure")
+    github.backend.actions.complete(github.backend.runs[run["id"]], "failure")
     again = (await github.call("GET", f"{REPO}/actions/runs/{run['id']}")).json
     assert (again["status"], again["conclusion"]) == ("completed", "failure")
     assert (await github.call("GET", f"{path}/runs", status="success")).json["total_count"] == 0
@@ -149,20 +149,20 @@ async def test_a_workflow_is_dispatched_and_runs(github: Client) -> None:
 
 async def test_a_merge_starts_a_build_of_its_commit(github: Client) -> None:
     code, bruno = github.backend.code, github.backend.person("bruno")
-    code.add_branch("fix", code.branches["main"])
+    code.add_branch("fix", github.backend.branches["main"])
     code.put_file("x.yaml", "x: 1\n", "Fix", "ana-torres", branch="fix", replaces=None)
     pull = code.open_pull("Fix", None, "fix", "main", "ana-torres")
     await bruno.approve(pull)
     await bruno.merge(pull)
     path = f"{REPO}/actions/workflows/ci.yml/runs"
-    [run] = (await github.call("GET", path, head_sha=code.branches["main"])).json["workflow_runs"]
+    [run] = (await github.call("GET", path, head_sha=github.backend.branches["main"])).json["workflow_runs"]
     assert (run["event"], run["head_sha"]) == ("push", pull.merge_commit)
 
 
 async def test_a_run_ends_by_itself_on_the_worlds_clock(github: Client) -> None:
     github.backend.actions.run_seconds = 600
     github.backend.clock.speed = 100_000
-    workflow = github.backend.actions.workflow("cd_canary.yml")
+    workflow = github.backend.workflow("cd_canary.yml")
     run = github.backend.actions.dispatch(workflow, "main", {}, "ana-torres")
     async with asyncio.timeout(5):
         while run.status != "completed":

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sandbox.clock import Clock
-from sandbox.company import load
-from sandbox.github.backend import GitHub
-from sandbox.github.webhooks import Deliverer
+from sandbox.company import load_company
+from sandbox.github.backend import Deliverer, GitHub
 from tests.sandbox.github_story import everything
 from tests.sandbox.receiver import Received, Receiver
 
@@ -25,7 +24,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def github() -> AsyncIterator[GitHub]:
-    backend = GitHub(load(), Clock(), deliverer=Deliverer(timeout=0.3))
+    backend = GitHub(load_company(), Clock(), deliverer=Deliverer(timeout=0.3))
     yield backend
     await backend.aclose()
 

@@ -14,9 +14,9 @@ from sandbox.kubernetes import charts
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.objects import Object
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
-from sandbox.world import World
 from sandbox.world.deployments import Version
 from sandbox.world.services import SERVICES, Service
+from sandbox.world.world import World
 from tests.contract.kubernetes.programs import Program
 from tests.real import helm as real
 from tests.sandbox.kubernetes_serving import served_cluster

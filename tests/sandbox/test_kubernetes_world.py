@@ -18,8 +18,8 @@ from sandbox.kubernetes.resources.deployments import DEPLOYMENT, REPLICA_SET
 from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
-from sandbox.world import World
 from sandbox.world.deployments import Version
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.world_figures import labels, seen, value
 

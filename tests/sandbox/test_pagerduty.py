@@ -12,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
-from sandbox.pagerduty.backend import API_TOKEN, USER_TOKEN, PagerDuty
-from sandbox.pagerduty.routes import routes
+from sandbox.company import load_company
+from sandbox.pagerduty.api import routes
+from sandbox.pagerduty.backend import PagerDuty
+from sandbox.pagerduty.state import API_TOKEN, USER_TOKEN
 from sandbox.server import serving
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -54,7 +55,7 @@ class Client:
 
 @pytest.fixture
 async def pagerduty() -> AsyncIterator[Client]:
-    backend = PagerDuty(load(), Clock(MONDAY))
+    backend = PagerDuty(load_company(), Clock(MONDAY))
     app = Starlette(routes=[Mount("/pagerduty", routes=routes(backend))])
     async with serving(app) as base, aiohttp.ClientSession() as http:
         yield Client(http, base, backend)

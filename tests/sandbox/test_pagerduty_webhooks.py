@@ -15,12 +15,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from sandbox.clock import Clock
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.pagerduty import shapes
-from sandbox.pagerduty.backend import API_TOKEN, BOT, PagerDuty
-from sandbox.pagerduty.records import Incident
-from sandbox.pagerduty.routes import routes
-from sandbox.pagerduty.webhooks import Deliverer
+from sandbox.pagerduty.api import routes
+from sandbox.pagerduty.backend import Deliverer, PagerDuty
+from sandbox.pagerduty.state import API_TOKEN, BOT, Incident
 from sandbox.server import serving
 from tests.sandbox.receiver import Receiver
 
@@ -34,7 +33,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def pagerduty() -> AsyncIterator[PagerDuty]:
     clock = Clock()
-    backend = PagerDuty(load(), clock, Deliverer(clock, timeout=0.3, retry_delays=(0.01, 0.01)))
+    backend = PagerDuty(load_company(), clock, Deliverer(clock, timeout=0.3, retry_delays=(0.01, 0.01)))
     yield backend
     await backend.aclose()
 

@@ -10,15 +10,15 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from starlette.applications import Starlette
 
+from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus
 from sandbox.prometheus.engine import parse
-from sandbox.prometheus.errors import QueryError
-from sandbox.prometheus.routes import routes
 from sandbox.prometheus.rules import Rules
 from sandbox.prometheus.tsdb import Tsdb
+from sandbox.prometheus.values import QueryError
 from sandbox.server import RULES
-from sandbox.world import World
 from sandbox.world.metrics import METADATA
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import NOON, HandClock
 from tests.sandbox.serving import served
 

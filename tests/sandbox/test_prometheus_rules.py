@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.prometheus.rules import Rules
-from sandbox.prometheus.templates import template
+from sandbox.prometheus.rules import Rules, template
 from sandbox.prometheus.tsdb import Tsdb
 from sandbox.server import RULES
 

@@ -12,8 +12,8 @@ from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncRespond
 from slack_bolt.response import BoltResponse
 
 from sandbox.slack import deliveries
+from sandbox.slack.backend import URL_SECONDS, URL_USES
 from sandbox.slack.deliveries import sign
-from sandbox.slack.interactions import URL_SECONDS, URL_USES
 from tests.contract.webapi import load, needs_contracts
 from tests.sandbox.slack_workspace import Workspace, bot, workspace
 

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox.slack import interactions
+from sandbox.slack import backend
 from tests.sandbox.slack_workspace import Workspace, workspace
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -91,7 +91,7 @@ async def test_a_trigger_opens_one_view_within_three_seconds(place: Workspace) -
     assert answer["view"]["id"] == place.ana.view.id
     assert await place.refused("views.open", trigger_id=trigger.id, view=modal()) == "exchanged_trigger_id"
     late = place.slack.triggers.issue(place.ana.user)
-    late.issued -= interactions.TRIGGER_SECONDS
+    late.issued -= backend.TRIGGER_SECONDS
     assert await place.refused("views.open", trigger_id=late.id, view=modal()) == "expired_trigger_id"
     assert await place.refused("views.open", trigger_id="1.2.3", view=modal()) == "invalid_trigger_id"
     bad = place.slack.triggers.issue(place.ana.user)

@@ -9,7 +9,7 @@ from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncRespond
 from slack_sdk.web.async_client import AsyncWebClient
 
 from sandbox.slack.inputs import NotOffered
-from sandbox.slack.replies import SubmitResult
+from sandbox.slack.person import SubmitResult
 from tests.sandbox.slack_workspace import Workspace, bot, workspace
 
 JSON = dict[str, Any]

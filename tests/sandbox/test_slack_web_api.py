@@ -7,12 +7,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox.company import load
+from sandbox.company import load_company
 from sandbox.faults import Faults
-from sandbox.slack.arguments import Arguments
+from sandbox.slack.api import APP_LEVEL, METHODS, WebAPI
 from sandbox.slack.backend import Slack
-from sandbox.slack.errors import SlackError
-from sandbox.slack.web_api import APP_LEVEL, METHODS, WebAPI
+from sandbox.slack.endpoint import Arguments
+from sandbox.slack.state import SlackError
 from tests.sandbox.slack_workspace import Workspace, workspace
 
 HOME = "C0INCIDENT"
@@ -245,7 +245,7 @@ NAMES = (
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_nonsense_is_refused_in_slacks_words(method: str) -> None:
     """No argument, alone or with the others, makes a method fall over: every answer is Slack's JSON."""
-    slack = Slack(load())
+    slack = Slack(load_company())
     api = WebAPI(slack, Faults())
     ts = slack.post(slack.channel(HOME), slack.bot_user, text="x").ts
     good = {"channel": HOME, "channel_id": HOME, "text": "x", "user": "U0ANA00001", "ts": ts, "timestamp": ts}

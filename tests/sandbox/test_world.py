@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sandbox.prometheus.tsdb import STALE_BITS
-from sandbox.world import World
 from sandbox.world.deployments import Fault, Version
 from sandbox.world.services import SERVICES
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.world_figures import Seen, labels, minutes, seen, value
 

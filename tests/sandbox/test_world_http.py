@@ -8,10 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from sandbox.prometheus.tsdb import NAME
-from sandbox.world import World
-from sandbox.world.exposition import exposition
+from sandbox.world.api import exposition, routes
 from sandbox.world.metrics import METADATA
-from sandbox.world.routes import routes
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.serving import served
 

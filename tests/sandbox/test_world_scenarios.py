@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from sandbox.prometheus.rules import Rules
 from sandbox.server import RULES
-from sandbox.world import World
-from sandbox.world.scenario import FOLDER, Scenario, load, names
+from sandbox.world.scenario import FOLDER, Scenario, load_scenario, scenario_names
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 from tests.sandbox.world_figures import minutes, seen
 
@@ -26,14 +26,14 @@ def firing(rules: Rules, world: World) -> set[str]:
 
 
 def test_all_wanted_scenarios_are_there() -> None:
-    assert set(names()) >= WANTED
+    assert set(scenario_names()) >= WANTED
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", scenario_names())
 def test_a_scenario_raises_its_alerts_and_its_fix_ends_them(name: str) -> None:
     clock, rules = HandClock(), Rules.load(RULES)
     world = World(clock)
-    scenario = load(name)
+    scenario = load_scenario(name)
     assert scenario.name == name
     world.play(scenario)
     seen_firing: set[str] = set()
@@ -48,11 +48,11 @@ def test_a_scenario_raises_its_alerts_and_its_fix_ends_them(name: str) -> None:
     assert (now.p95 < 0.5, now.errors < 2, now.gpu < 90, now.frames > 60) == (True, True, True, True)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", scenario_names())
 def test_without_anybody_doing_anything_it_goes_on(name: str) -> None:
     clock, rules = HandClock(), Rules.load(RULES)
     world = World(clock)
-    world.play(load(name))
+    world.play(load_scenario(name))
     clock.forward(3600)
     world.advance()
     assert firing(rules, world) or rules.alerts_as_json()
@@ -85,7 +85,7 @@ def test_steps_happen_at_their_time_even_when_nobody_looks() -> None:
     clock = HandClock()
     world = World(clock)
     start = world.at
-    world.play(load("gpu-node-loss"))
+    world.play(load_scenario("gpu-node-loss"))
     clock.forward(3600)
     world.advance()
     lost = next(change for change in world.changes if change.what == "node lost: gpu-node-2")
@@ -96,7 +96,7 @@ def test_a_word_that_the_scenario_does_not_know_is_refused() -> None:
     world = World(HandClock())
     with pytest.raises(ValueError, match="known are: none"):
         world.perform("fix")
-    world.play(load("render-latency"))
+    world.play(load_scenario("render-latency"))
     with pytest.raises(ValueError, match="known are: fix, calm"):
         world.perform("abracadabra")
     assert world.performed == []
@@ -124,4 +124,4 @@ def document() -> Any:
 def test_a_wrong_file_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump({**document(), **change}))
     with pytest.raises(ValidationError):
-        load("wrong", tmp_path)
+        load_scenario("wrong", tmp_path)

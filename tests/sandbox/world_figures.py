@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sandbox.prometheus.engine import query
 from sandbox.prometheus.values import Vector
-from sandbox.world import World
+from sandbox.world.world import World
 from tests.sandbox.hand_clock import HandClock
 
 

@@ -29,7 +29,7 @@ from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
-from sandbox.world.scenario import load as load_scenario
+from sandbox.world.scenario import load_scenario
 
 TEAM = load_team(Path(__file__).parents[2] / "config" / "tamv.yaml")
 ANA = Person("U0ANA00001", "Ana Torres", "es")

@@ -36,7 +36,7 @@ from bot.workflows.engine.durable import Workflow, start
 from bot.workflows.engine.engine import Engine
 from bot.workflows.reports.followups import file_followup, remind_followups
 from bot.workflows.reports.report import write_report
-from sandbox.github.backend import TOKEN
+from sandbox.github.state import TOKEN
 from sandbox.server import Sandbox
 from tests.domain.story import after, snapshot
 from tests.services.test_followups import StillClock

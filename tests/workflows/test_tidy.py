@@ -19,6 +19,7 @@ from bot.workflows.engine.cleanup import cleanup
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from tests.workflows.lamp import ANA, BRUNO, Lamp, asked, begin, ended, over, runs, says, until
 from tests.workflows.measured import JumpingClock
 from tests.workflows.test_engine import START, engine
@@ -127,7 +128,7 @@ async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(
     await stage.bot.incidents.resolve(incident.id, by=ANA, idempotency_key="resolved")
     days_pass(stage, 401)
     await cleanup(stage.bot.deps)
-    reply = await stage.sandbox.slack.person("emma").run(f"/runbook status {run.id}", "tamv-incidents")
+    reply = await Person(stage.sandbox.slack, "emma").run(f"/runbook status {run.id}", "tamv-incidents")
     said = await stage.sandbox.slack.wait_for(lambda: next((one.all_text() for one in reply.messages), None), 15)
     assert run.id in said and "succeeded" in said and f"<@{ANA.id}>" in said
     assert f"the timeline and in the report of {incident.id}" in said

@@ -39,8 +39,8 @@ from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.state import Change, Store
-from sandbox.world import World
 from sandbox.world.services import NAMESPACE
+from sandbox.world.world import World
 
 # --- resource metrics
 

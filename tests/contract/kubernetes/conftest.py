@@ -22,7 +22,7 @@ from kubernetes.aio import client, config
 from sandbox.clock import Clock
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.containers import Behaviour
-from sandbox.world import World
+from sandbox.world.world import World
 from tests.contract.kubernetes.programs import Program
 from tests.real import helm as real
 from tests.real.kubernetes import kubernetes

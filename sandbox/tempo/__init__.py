@@ -1,1 +1,0 @@
-"""Tempo: traces of the world's requests, and the search for them."""

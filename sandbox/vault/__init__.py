@@ -1,1 +1,0 @@
-"""Vault: the KV engine, version 2, and who is let in."""
