@@ -78,7 +78,7 @@ class Drills:
             Goal.RPO: targets.rpo,
         }
         events = await self._deps.store.incidents.timeline(incident.id)
-        return score(events, runs, goals, self._deps.clock.now(), word=await self._word(runs), ends=ends)
+        return score(events, runs, goals, self._deps.clock.now(), inject_at=await self._word(runs), ends_now=ends)
 
     async def stop(self, incident: Incident, *, by: Person, idempotency_key: str) -> Score:
         """Undo what the drill has left broken, put its score on the timeline, and resolve it.

@@ -83,9 +83,9 @@ class Runs:
         elif verdict is ApprovalState.REJECTED and by.id == run.by.id:
             pass  # who asked may take it back
         elif verdict is ApprovalState.REJECTED:
-            policy.may_decide(by.id, RESPONDER, asked_by=run.by.id)
+            policy.may_decide(by.id, RESPONDER, requested_by=run.by.id)
         else:
-            policy.may_decide(by.id, approval.role, asked_by=run.by.id)
+            policy.may_decide(by.id, approval.role, requested_by=run.by.id)
         if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step.step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
         decision = Decision(by.id, verdict, step.digest, self._now(), reason)
@@ -106,7 +106,7 @@ class Runs:
         """
         run, approval = await self._approval(step)
         if by.id != run.by.id:
-            policy_of(self._deps.team).may_decide(by.id, approval.role, asked_by=run.by.id)
+            policy_of(self._deps.team).may_decide(by.id, approval.role, requested_by=run.by.id)
         question = await self.question(step)
         question.asked.read(question.text, text, self._deps.team.services)
         answer_text = self._deps.redaction.text(text)

@@ -151,9 +151,9 @@ class Engine:
                     task.add_done_callback(lambda _: self._replay(interrupted))
                 raise asyncio.CancelledError from problem  # the one end that DBOS does not record
             except Exception:
-                deps.metrics.workflow_ended(name, well=False)
+                deps.metrics.workflow_ended(name, succeeded=False)
                 raise
-            deps.metrics.workflow_ended(name, well=True)
+            deps.metrics.workflow_ended(name, succeeded=True)
             return value
 
         run.__name__ = run.__qualname__ = name

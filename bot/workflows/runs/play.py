@@ -17,7 +17,7 @@ from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
-from bot.domain.policy import Asked, Needed, Risk
+from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Snapshot, Verdict, assess, compare
@@ -239,7 +239,7 @@ class StepPlay:
             )
         effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
         environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
-        needed = self._approvals_needed(environment) if effects or waits else Needed(Risk.READ, 0)
+        needed = self._approvals_needed(environment) if effects or waits else RequiredApprovals(Risk.READ, 0)
         plan = StepPlan(
             approvals=needed.approvals,
             changes=bool(effects),
@@ -256,14 +256,16 @@ class StepPlay:
         )
         return plan, await self._save_plan(plan, needed, planned)
 
-    def _approvals_needed(self, environment: str) -> Needed:
+    def _approvals_needed(self, environment: str) -> RequiredApprovals:
         approval, action = self._step.approval, self._action
         at_least = 1 if action.waits_for else 0
-        asked = Asked((approval and approval.count) or at_least, approval.role, approval.expires) if approval else None
+        demanded = StepApproval(at_least)
+        if approval:
+            demanded = StepApproval(approval.count or at_least, approval.role, approval.expires)
         policy, now = policy_of(self._deps.team), self._deps.clock.now()
-        return policy.needed(action.name, action.risk, environment, now, asked or Asked(at_least))
+        return policy.requires(action.name, action.risk, environment, now, demanded)
 
-    async def _save_plan(self, plan: StepPlan, needed: Needed, planned: StepRun) -> StepRun:
+    async def _save_plan(self, plan: StepPlan, needed: RequiredApprovals, planned: StepRun) -> StepRun:
         """Save the planned step in the state that comes next, and request its approvals, in one transaction.
 
         A dry run waits for nothing: what a reading step saw while it was planned is its result.
