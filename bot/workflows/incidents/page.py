@@ -146,7 +146,7 @@ async def on_call_contacts(deps: Deps, team: str, *, remembered: bool = False) -
     contacts: list[dict[str, str]] = []
     if deps.pagerduty and configured and configured.pagerduty:
         try:
-            on_call = await deps.on_call.get(configured.pagerduty, remembered=remembered)
+            on_call = await deps.on_call.get(configured.pagerduty, cached_only=remembered)
             contacts = [
                 {"name": person.name, "phone": person.phone or "", "email": person.email or ""}
                 for person in on_call
