@@ -107,7 +107,9 @@ async def _watch(bot: Bot, run: Run, over: Over) -> Run:
     """Print what becomes of it, line by line, until it is over."""
     words, store, people = bot.deps.words, bot.deps.store, names(bot.deps)
     typer.echo(
-        words.render_block("terminal", "begun", run=run.id, title=words.pick(Runbook.model_validate(run.book).title))
+        words.render_block(
+            "terminal", "begun", run=run.id, title=words.pick(Runbook.model_validate(run.definition).title)
+        )
     )
     shown: dict[int, str] = {}
     printed: set[str] = set()

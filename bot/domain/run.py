@@ -94,11 +94,11 @@ class StepRun:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run. `id` is `R-3fa91c`; `book` is the runbook as JSON, as it was when the run started."""
+    """A run. `id` is `R-3fa91c`; `definition` is the runbook as JSON, as it was when the run started."""
 
     id: str
     runbook: str
-    book: Mapping[str, Any]
+    definition: Mapping[str, Any]
     inputs: Mapping[str, Any]
     environment: str
     by: Person

@@ -41,7 +41,7 @@ def progress(run: Run, words: Translations) -> Message:
     """The whole run, a line for each step, with buttons for what may be done about it now."""
     if run.forgotten:
         return Message.of(words.render_block("run", "forgotten", run=run))
-    runbook = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.definition)
     say = words.render("run", run=run, title=words.pick(runbook.title))
     blocks: list[Block] = [section(say["title"])]
     texts = lines(run, words)
@@ -70,7 +70,7 @@ def progress(run: Run, words: Translations) -> Message:
 
 def lines(run: Run, words: Translations) -> list[str]:
     """A line for each step: how it stands, what it would do or has done, what came of it."""
-    runbook = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.definition)
     texts = []
     depends = False  # on what steps before would have changed, had this been no dry run
     for step_spec, step in zip(runbook.steps, run.steps, strict=True):
@@ -92,7 +92,7 @@ def lines(run: Run, words: Translations) -> list[str]:
 
 def approval_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
     """What would be done, word for word, for which parameters, by whom it was asked, until when."""
-    runbook = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.definition)
     effects = [line(effect, words) for effect in step.effects]
     step_spec = next(s for s in runbook.steps if s.id == step.id)
     say = words.render(
@@ -134,7 +134,7 @@ def _diff(step: StepRun) -> str:
 
 def question_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
     """What is asked, and a button for the form that takes the answer."""
-    runbook = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.definition)
     say = words.render("question", run=run, step=step, asked=approval, title=words.pick(runbook.title))
     blocks: list[Block] = [header(say["header"]), section(say["question"]), section(say["state"])]
     blocks.append(context(say["about"]))

@@ -139,7 +139,7 @@ class Runs:
         words = self._deps.words
         return {
             "run": run.id,
-            "title": words.pick(Runbook.model_validate(run.book).title),
+            "title": words.pick(Runbook.model_validate(run.definition).title),
             "incident": run.incident_id,
             "by": decision.person,
             "reason": decision.reason,

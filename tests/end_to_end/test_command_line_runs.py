@@ -75,7 +75,7 @@ async def test_validate_says_the_place_and_exits_with_1(tmp_path: Path) -> None:
     )
     bad = await tamv_bot("runbook", "validate", str(path), env={"LOCALE": "en"})
     assert (bad.code, bad.out) == (1, "")
-    assert bad.err == "bad.yaml:5:5: no action `kubernetes.scael`; perhaps `kubernetes.scale`?\n"
+    assert bad.err == "bad.yaml:5:5: unknown action `kubernetes.scael`; did you mean `kubernetes.scale`?\n"
 
 
 async def test_validate_looks_in_the_cluster(terminal: Terminal, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     await cleanup(deps)
     for run in (told, alone):
         known = await deps.store.runs.get(run.id)
-        assert (known.forgotten, known.steps, known.book) == (True, (), {})
+        assert (known.forgotten, known.steps, known.definition) == (True, (), {})
         assert (known.state, known.by, known.runbook) == (RunState.SUCCEEDED, ANA, "dim")
         assert await written_down(run) == 0
     assert await deps.store.incidents.timeline(over.id) == timeline

@@ -60,7 +60,7 @@ PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "res
 async def play_runbook(deps: Deps, run_id: str) -> str:
     """Play a run to its end; gives the state it ended in."""
     run = await deps.store.runs.get(run_id)  # its runbook and inputs never change
-    runbook = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.definition)
     with deps.subscribed(run_id):
         state = await _play_steps(deps, run, runbook)
     await durable_step("end", partial(_end, deps, run, state))

@@ -30,7 +30,7 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
     run = Run(
         id=run_id(request.idempotency_key),
         runbook=runbook.name,
-        book=runbook.to_json(),
+        definition=runbook.to_json(),
         inputs=inputs,
         environment=request.environment or runbook.environment or PRODUCTION,
         by=request.by,

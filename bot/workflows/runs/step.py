@@ -58,7 +58,7 @@ def step_environment(deps: Deps, run: Run, step_id: str, parameters: Mapping[str
     given = (parameters or {}).get("namespace")
     known_places = [service.namespaces for service in deps.team.services.values()]
     lies_in = {place for places in known_places for place, name in places.items() if given and name == given}
-    declared = next((s.get("environment") for s in run.book["steps"] if s["id"] == step_id), None)
+    declared = next((s.get("environment") for s in run.definition["steps"] if s["id"] == step_id), None)
     requested = str(declared or run.environment)
     return requested if not lies_in or requested in lies_in else min(lies_in)
 

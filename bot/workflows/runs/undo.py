@@ -38,7 +38,7 @@ def undo_workflow_id(idempotency_key: str) -> str:
 async def undo_run(deps: Deps, run_id: str, by: dict[str, Any] | None = None) -> None:
     """Undo a run that has ended, when somebody (a Person as JSON) asks for it (as the workflow `undoing`)."""
     run = await deps.store.runs.get(run_id)
-    await undo_steps(deps, run, Runbook.model_validate(run.book), Person(**by) if by else None)
+    await undo_steps(deps, run, Runbook.model_validate(run.definition), Person(**by) if by else None)
     await durable_step(TARGETS_RELEASED, partial(_release_targets, deps, run_id))
     await durable_step("show", partial(update_run_message, deps, run_id), IN_THE_END)
 
