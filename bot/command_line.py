@@ -63,7 +63,7 @@ def demo(
         exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=play.scenarios())])
     if play.lacks_helm(scenario):
         exit_with([words.render_block("demo", "no_helm", scenario=scenario)])
-    speed = speed or (play.SPEED if auto else play.PERSONS_SPEED)
+    speed = speed or (play.SPEED if auto else play.INTERACTIVE_SPEED)
     code = 0
     try:
         code = asyncio.run(play.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))

@@ -19,7 +19,7 @@ from bot.messages.message import header, section
 from bot.messages.translations import Translations
 
 
-class HomeData(Protocol):
+class AppHomeData(Protocol):
     """What the App Home shows: open incidents, approvals with their runs, follow-ups, the next drill, rotations."""
 
     @property
@@ -36,7 +36,7 @@ class HomeData(Protocol):
     def rotations(self) -> Rotations | None: ...
 
 
-def home(data: HomeData, words: Translations) -> View:
+def home(data: AppHomeData, words: Translations) -> View:
     """Show open incidents, the approvals that wait for the person, follow-ups, the next drill and rotations."""
     rendered = words.render("home")
     blocks: list[Block] = [header(rendered["title"]), *listing(data.incidents, words).blocks, DividerBlock()]

@@ -84,7 +84,7 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     assert lamp.value == 5
     settings = sandbox_settings(stage.url, stage.sandbox, database_url, "en", prometheus_url=None)
     chains = [one for one in await Doctor(deps, settings).findings() if one.subject == "timelines"]
-    assert [(one.state, "1 timeline" in one.said) for one in chains] == [(State.GOOD, True)]
+    assert [(one.state, "1 timeline" in one.text) for one in chains] == [(State.GOOD, True)]
 
 
 async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stays(
