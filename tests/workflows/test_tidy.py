@@ -104,7 +104,7 @@ async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stay
     await made.undo(back.id, by=BRUNO, idempotency_key="undo")
     await until(lambda: _true(lamp.value == 10))
     goes_on = await begin(runs(stage, {**DIM, "with": {"to": 4}, "timeout": "900d"}), idempotency_key="goes on")
-    await says(stage, goes_on, "somebody is changing desk")
+    await says(stage, goes_on, "is changing desk")
 
     days_pass(stage, 500)
     await cleanup(deps)
