@@ -1,4 +1,4 @@
-"""What time it is, as an argument. The wall clock in production; the sandbox brings one that runs faster."""
+"""The time as an argument: the wall clock in production, a faster clock in the sandbox."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time for everything that the bot says, measures and waits for."""
+    """Source of the time for everything that the bot records, measures and waits for."""
 
     def now(self) -> datetime:
-        """The moment, in UTC."""
+        """Return the current time in UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait that many seconds of this clock."""
+        """Wait for that many seconds of this clock."""
         ...
 
     @property
     def speed(self) -> float:
-        """How many of its seconds pass in one second of the wall clock."""
+        """Seconds of this clock that pass in one second of the wall clock."""
         ...
 
 

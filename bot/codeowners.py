@@ -1,4 +1,4 @@
-"""Who gets a follow-up: a team, a person, or the owners of a path by GitHub's CODEOWNERS file."""
+"""The owner of a follow-up: a team, a person, or the owners of a path in GitHub's CODEOWNERS file."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _USERGROUP = re.compile(r"<!subteam\^([A-Z0-9]+)(?:\|[^>]*)?>")
 
 @dataclass(frozen=True, slots=True)
 class Assignee:
-    """An owner in GitHub: the login that gets the issue, and the team that its text mentions. None where unknown."""
+    """An owner on GitHub: the login that is assigned and the team that is mentioned. None where unknown."""
 
     login: str | None = None
     team: str | None = None
 
 
 def owners(codeowners: str, path: str) -> list[str]:
-    """The owners of a file or folder of the repository as they stand in the file; none for an unowned `path`.
+    """Return the owners of a file or folder, as CODEOWNERS writes them; empty for a path without owner.
 
-    GitHub's rules: the last line that fits wins, `/dir/*` is the directory's own entries only, a directory is all
-    that lies below it, `**` any depth. A line that is no pattern is left out, as GitHub does.
+    Follows GitHub's rules: the last matching line wins, `/dir/*` matches only direct children of the directory, a
+    directory matches everything below it, `**` matches any depth. Lines that are no valid pattern are ignored.
     Source: GitHub Docs, "About code owners".
     """
-    file, path = _file(codeowners), path.strip("/")
-    as_file, as_folder = (file.matching_line(name) for name in (path, f"{path}/"))
-    return [name for _, name in max(as_file, as_folder, key=lambda line: line[1] or 0)[0]]
+    owners_file, path = _parse(codeowners), path.strip("/")
+    as_file, as_folder = (owners_file.matching_line(name) for name in (path, f"{path}/"))
+    return [owner for _, owner in max(as_file, as_folder, key=lambda line: line[1] or 0)[0]]
 
 
 def default_owner(
     team: TeamFile, codeowners: str, *, path: str | None = None, labels: Sequence[str] = (), service: str | None = None
 ) -> str:
-    """The owner, in the bot's words, of work that nobody was named for.
+    """Return the owner of a follow-up for which nobody was named: a team, a Slack user id or `github:<login>`.
 
-    Tried in turn: the owners of `path`; of a folder that is called like one of the `labels`; of the service's chart;
-    the service's own team; the team that gets what nobody else owns.
+    Tries in turn: the owners of `path`; of a folder named like one of the `labels`; of the service's chart; the
+    service's own team; the team file's owner of follow-ups.
     """
     deployed = team.services.get(service or "")
     for candidate in _paths(codeowners, path, labels, deployed.chart if deployed else None):
@@ -58,11 +58,11 @@ def default_owner(
 
 
 def find_team(text: str, team: TeamFile) -> str:
-    """The owner that a person means: a team's name, a Slack user id, `github:<login>`, or a path as typed.
+    """Return the owner that a person typed: a team's name, a Slack user id, `github:<login>`, or a path.
 
-    Understands a team by any of its names, a Slack mention, a person of the team's file by name, a GitHub login of
-    the file, and a path (it holds a slash), whose owners are looked up when the issue is filed. BadInput otherwise,
-    with the nearest name.
+    Accepts a team by any of its names, a Slack mention, a person of the team file by name, a GitHub login of the team
+    file, and a path (contains a slash), whose owners are looked up when the issue is created. Raises BadInput with the
+    nearest name for anything else.
     """
     text = text.strip()
     if mentioned := _MENTION.fullmatch(text):
@@ -71,18 +71,18 @@ def find_team(text: str, team: TeamFile) -> str:
         text = next((name for name, t in team.teams.items() if t.usergroup == group[1]), text)
     if (owner := _by_handle(text, team)) is not None:
         return owner
-    wanted = text.removeprefix("@").casefold()
+    typed = text.removeprefix("@").casefold()
     for person in team.people:
-        if person.name.casefold() == wanted:
+        if person.name.casefold() == typed:
             return person.slack
     if is_path(text):
         return text.strip("/")
     names = [*team.teams, *(person.name for person in team.people), *_logins(team)]
-    raise BadInput("unknown_owner", owner=text, nearest=nearest(wanted, names), known=list(team.teams))
+    raise BadInput("unknown_owner", owner=text, nearest=nearest(typed, names), known=list(team.teams))
 
 
 def logins(handle: str, team: TeamFile) -> frozenset[str]:
-    """Who may speak for a handle of the file, by GitHub login in lower case: a team's people, or the one it names."""
+    """Return the GitHub logins, in lower case, behind a handle of CODEOWNERS: a team's people or the one it names."""
     name = _by_handle(handle, team)
     if name in team.teams:
         handles = team.teams[name].github
@@ -94,7 +94,7 @@ def logins(handle: str, team: TeamFile) -> frozenset[str]:
 
 
 def slack_mentions(handles: Sequence[str], team: TeamFile) -> tuple[list[str], list[str]]:
-    """The user groups and people that Slack knows handles of the file by; a handle that it does not know, as it is."""
+    """Return the Slack user groups and the people behind handles of CODEOWNERS; unknown handles stay as written."""
     groups, people = [], []
     for handle in handles:
         name = _by_handle(handle, team)
@@ -107,12 +107,12 @@ def slack_mentions(handles: Sequence[str], team: TeamFile) -> tuple[list[str], l
 
 
 def is_path(owner: str) -> bool:
-    """Whether this owner is still a path, to be looked up."""
+    """Return True if this owner is a path whose owners still have to be looked up."""
     return "/" in owner
 
 
 def assignee(owner: str, team: TeamFile) -> Assignee:
-    """Who gets the issue. GitHub assigns no teams, so a team's first login gets it and the team is mentioned."""
+    """Return who gets the issue. GitHub cannot assign teams: the team's first login is assigned, the team mentioned."""
     if owner.startswith(GITHUB):
         return Assignee(login=owner.removeprefix(GITHUB))
     if (group := team.teams.get(owner)) is not None:
@@ -121,7 +121,7 @@ def assignee(owner: str, team: TeamFile) -> Assignee:
     return Assignee(login=person.github if person else None)
 
 
-def _file(codeowners: str) -> CodeOwners:
+def _parse(codeowners: str) -> CodeOwners:
     lines = []
     for line in codeowners.splitlines():
         line = re.sub(r"(^|\s)#.*", "", line)
@@ -143,7 +143,7 @@ def _paths(codeowners: str, path: str | None, labels: Sequence[str], chart: str 
 
 
 def _service_below(team: TeamFile, path: str) -> str | None:
-    """The team of the service in whose chart the path lies."""
+    """Return the owning team of the service whose chart contains the path."""
     for service in team.services.values():
         if service.chart and service.owners and f"{path.strip('/')}/".startswith(f"{service.chart}/"):
             return service.owners[0]
@@ -151,15 +151,15 @@ def _service_below(team: TeamFile, path: str) -> str | None:
 
 
 def _by_handle(handle: str, team: TeamFile) -> str | None:
-    """The owner of this GitHub handle, e-mail address or team name, in the bot's words."""
-    wanted = handle.removeprefix("@").casefold()
+    """Return the owner behind a GitHub handle, an e-mail address or a team name; None when there is none."""
+    normalized = handle.removeprefix("@").casefold()
     for name, group in team.teams.items():
-        if wanted in (name.casefold(), (group.github_team or name).casefold()):
+        if normalized in (name.casefold(), (group.github_team or name).casefold()):
             return name
     for person in team.people:
-        if wanted in ((person.github or "").casefold(), (person.email or "").casefold()) and wanted:
+        if normalized in ((person.github or "").casefold(), (person.email or "").casefold()) and normalized:
             return person.slack
-    return next((GITHUB + login for login in _logins(team) if login.casefold() == wanted), None)
+    return next((GITHUB + login for login in _logins(team) if login.casefold() == normalized), None)
 
 
 def _logins(team: TeamFile) -> list[str]:

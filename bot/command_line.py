@@ -1,4 +1,4 @@
-"""`tamv-bot`: the command line. The only file that knows every layer."""
+"""`tamv-bot`: the command line. The only module that imports every layer."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def serve() -> None:
 
 @cli.command()
 def demo(
-    auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end and exit.")] = False,
-    out: Annotated[Path, typer.Option(help="Where --auto leaves the report.")] = Path("out"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the web page; 0 takes a free one.")] = 8080,
+    auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end, then exit.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the report that --auto writes.")] = Path("out"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web page; 0 picks a free one.")] = 8080,
     lang: Language = "es",
-    speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Seconds of the world in one of ours.")] = None,
-    scenario: Annotated[str, typer.Option(help="What goes wrong.")] = "render-latency",
+    speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Simulated seconds per real second.")] = None,
+    scenario: Annotated[str, typer.Option(help="Scenario to play.")] = "render-latency",
 ) -> None:
-    """The whole product with no account: the sandbox, the bot and a web page that looks like Slack."""
-    from demo import play  # the sandbox comes with it, which `serve` does without
+    """Try the whole product without any account: the sandbox, the bot and a web page that looks like Slack."""
+    from demo import play  # imports the sandbox, which `serve` does not need
 
-    logging.disable(logging.WARNING)  # the story is what is to be seen
+    logging.disable(logging.WARNING)  # the terminal shows the story only
     words = load_translations()[lang]
     if scenario not in play.scenarios():
         exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=play.scenarios())])
     if play.lacks_helm(scenario):
         exit_with([words.render_block("demo", "no_helm", scenario=scenario)])
-    speed = speed or (play.SPEED if auto else play.PERSONS_SPEED)
+    speed = speed or (play.SPEED if auto else play.INTERACTIVE_SPEED)
     code = 0
     try:
         code = asyncio.run(play.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
@@ -78,13 +78,13 @@ def demo(
 
 @cli.command()
 def doctor() -> None:
-    """Try every integration, reading only, and say what is missing; exit 1 if something needed is."""
+    """Check every integration, read-only, and report what is missing; exit 1 if something required is."""
     raise typer.Exit(run_checks(settings_or_exit()))
 
 
 @database.command("upgrade")
 def database_upgrade() -> None:
-    """Bring the database to the newest version."""
+    """Migrate the database to the newest version."""
     settings = settings_or_exit()
     try:
         upgrade(settings.database_url)
@@ -94,7 +94,7 @@ def database_upgrade() -> None:
 
 async def _serve(settings: Settings) -> None:
     log_without_secrets(Redaction(settings.secrets))
-    # While another thread has Python's lock, every step of an acknowledgement may wait this long for it (else 5 ms).
+    # Every step of an acknowledgement may wait this long while another thread holds the GIL (default: 5 ms).
     sys.setswitchinterval(0.0005)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -106,5 +106,5 @@ async def _serve(settings: Settings) -> None:
             server.socket_mode(settings),
             listen(server.app(), settings.host, settings.port),
         ):
-            gc.freeze()  # what is there for good is not looked through again, for a fifth of a second each time
+            gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
             await stop.wait()

@@ -1,4 +1,4 @@
-"""What the bot is made of, in one value that is handed to everything above the integrations."""
+"""The bot's dependencies, in one value that every layer above the integrations receives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bot.redaction import Redaction
 from bot.store.store import Store
 from bot.team import TeamFile
 
-if TYPE_CHECKING:  # their clients take time and memory: they are imported where they are configured
+if TYPE_CHECKING:  # their clients are slow to import: only where they are configured
     from bot.integrations.aws import Aws
     from bot.integrations.kubernetes.kubernetes import Kubernetes
     from bot.integrations.vault import Vault
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # their clients take time and memory: they are imported where
 
 @dataclass(frozen=True, repr=False)
 class Deps:
-    """Plain constructors made these in `bot.assembly`. An integration that is not configured is None."""
+    """Everything that workflows and services use. Built by `bot.app`; an integration that is not configured is None."""
 
     clock: Clock
     team: TeamFile
@@ -65,29 +65,32 @@ class Deps:
     _events: WeakValueDictionary[str, asyncio.Event] = field(default_factory=WeakValueDictionary)
 
     def message_lock(self, key: str) -> asyncio.Lock:
-        """The lock of one message, held from reading its state to drawing it, so that the newer comes last."""
+        """Return the lock of one message.
+
+        Hold it from reading its state until sending it: the newest state is sent last.
+        """
         return self.message_refresher.lock(key)
 
     def event(self, key: str) -> asyncio.Event:
-        """Set when somebody who waits for news of `key` in this process shall look again."""
+        """Return the event that is set when waiters on `key` in this process should check again."""
         return self._events.setdefault(key, asyncio.Event())
 
     @contextmanager
     def subscribed(self, key: str) -> Iterator[None]:
-        """Within this no wake of `key` is lost: whoever looks clears the event first, and waits for it afterwards."""
-        event = self.event(key)  # noqa: F841 - it lives as long as somebody has it
+        """Keep the event of `key` alive, so that no notification is lost: clear it, check, then wait for it."""
+        event = self.event(key)  # noqa: F841 - held weakly by `_events`: this reference keeps it alive
         yield
 
     def notify(self, key: str | None = None) -> None:
-        """Let those look again who wait in this process for news of `key`, or for any news."""
+        """Wake the waiters on `key` in this process, or all waiters without a `key`."""
         for event in list(self._events.values()) if key is None else [self.event(key)]:
             event.set()
 
     @property
     def words(self) -> Translations:
-        """The team's language, in which channels are written."""
+        """The texts in the team's language, in which channels are written."""
         return self.words_by_locale[self.locale]
 
     def words_for(self, locale: str) -> Translations:
-        """A person's language, or the team's when the bot does not speak it."""
+        """Return the texts in a person's language, or in the team's when there is no translation."""
         return self.words_by_locale.get(locale[:2], self.words)

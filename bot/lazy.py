@@ -1,4 +1,4 @@
-"""Client libraries that are imported when they are first used: some take 30 MB and half a second."""
+"""Import client libraries on first use: some take 30 MB and half a second."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class LazyModule:
-    """A module that is imported when an attribute is first read.
+    """A module that is imported when one of its attributes is first read.
 
-    A type checker is shown the module itself:
+    Type checkers see the real module:
 
         if TYPE_CHECKING:
             import hvac

@@ -1,4 +1,4 @@
-"""Messages that are drawn from what is true in the store: one drawing of each at a time, the newest state last."""
+"""Refresh messages in the background: one update of a message at a time, the newest state last."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ log = logging.getLogger(__name__)
 Refresh = Callable[[], Awaitable[object]]
 
 REFRESH_TIMEOUT = timedelta(seconds=5)
-# Seconds between two drawings of a message that nobody waits for. Slack takes some fifty edits a minute, and nobody
-# reads faster. https://docs.slack.dev/apis/web-api/rate-limits
+# Between two background updates of one message: Slack accepts about fifty edits a minute.
+# https://docs.slack.dev/apis/web-api/rate-limits
 MIN_REFRESH_INTERVAL_SECONDS = 1.0
 
 
 class MessageRefresher:
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._wanted: dict[str, Refresh] = {}
+        self._pending: dict[str, Refresh] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def lock(self, key: str) -> asyncio.Lock:
-        """The lock of one message, held from reading its state to drawing it."""
+        """Return the lock of one message. Hold it from reading its state until sending it."""
         return self._locks.setdefault(key, asyncio.Lock())
 
-    def schedule(self, key: str, draw: Refresh) -> None:
-        """Draw a message while nobody waits for it; `draw` is called with its lock held.
+    def schedule(self, key: str, refresh: Refresh) -> None:
+        """Update a message in the background; `refresh` is called while its lock is held.
 
-        However much changes before it is its turn, it is drawn once. What a remote does not take for a few seconds is
-        left to the next drawing: the last one of a message must not be made by this.
+        Several requests before its turn cause one update. An update that Slack refuses for REFRESH_TIMEOUT is dropped,
+        so the final update of a message must not rely on this method.
         """
-        self._wanted[key] = draw
+        self._pending[key] = refresh
         if key not in self._tasks:
-            self._tasks[key] = asyncio.create_task(self._refresh(key), name=f"drawing {key}")
+            self._tasks[key] = asyncio.create_task(self._refresh(key), name=f"refresh {key}")
 
     async def stop(self) -> None:
-        """Nothing is drawn any more."""
+        """Stop refreshing messages and cancel pending updates."""
         await cancel_and_wait(list(self._tasks.values()))
         self._tasks.clear()
 
     async def _refresh(self, key: str) -> None:
-        while key in self._wanted:
+        while key in self._pending:
             async with self.lock(key):
-                draw = self._wanted.pop(key)  # what changes from now on needs a drawing of its own
+                refresh = self._pending.pop(key)  # a change from now on needs another update
                 try:
-                    await retry(draw, REFRESH_TIMEOUT)
+                    await retry(refresh, REFRESH_TIMEOUT)
                 except BotError as problem:
-                    log.warning("%s is not drawn: %s", key, problem)
+                    log.warning("message %s was not updated: %s", key, problem)
                 except Exception:
-                    log.exception("%s is not drawn", key)
+                    log.exception("message %s was not updated", key)
             await asyncio.sleep(MIN_REFRESH_INTERVAL_SECONDS)
         del self._tasks[key]

@@ -1,4 +1,4 @@
-"""The bot's own figures, for Prometheus: what this process counts, and what it last saw in the database."""
+"""The bot's own Prometheus metrics: what this process counts, and gauges that are read from the database."""
 
 from __future__ import annotations
 
@@ -15,57 +15,60 @@ ACK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)  # Slack
 
 
 class Metrics:
-    """One registry of this bot's own. Names and labels are documented in docs/operating.md; a test compares."""
+    """A registry of its own. Names and labels are documented in docs/operating.md; a test compares them."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self.ack_seconds = Histogram(
-            "tamv_bot_ack_seconds", "From Slack's request to its acknowledgement.", buckets=ACK_SECONDS,
+            "tamv_bot_ack_seconds", "Time from a request of Slack to its acknowledgement.", buckets=ACK_SECONDS,
             registry=registry,
         )  # fmt: skip
         self._deliveries = Counter(
-            "tamv_bot_deliveries", "What came in, by source: accepted, or here before.", ["source", "outcome"],
+            "tamv_bot_deliveries", "Deliveries by source: accepted or duplicate.", ["source", "outcome"],
             registry=registry,
         )  # fmt: skip
         self._webhooks = Counter(
-            "tamv_bot_webhooks", "Calls of webhooks, by HTTP status.", ["source", "status"], registry=registry
+            "tamv_bot_webhooks", "Webhook calls by HTTP status.", ["source", "status"], registry=registry
         )
         self._slack_calls = Counter(
-            "tamv_bot_slack_calls", "Calls of Slack's Web API, by outcome.", ["method", "outcome"], registry=registry
+            "tamv_bot_slack_calls", "Calls of Slack's Web API by outcome.", ["method", "outcome"], registry=registry
         )
         self._step_waits = Counter(
-            "tamv_bot_step_waits", "Times that a step had to wait for a remote.", ["workflow", "step"],
+            "tamv_bot_step_waits", "How often a step had to wait for a remote service.", ["workflow", "step"],
             registry=registry,
         )  # fmt: skip
         self._step_failures = Counter(
-            "tamv_bot_step_failures", "Steps that were given up.", ["workflow", "step", "error"], registry=registry
+            "tamv_bot_step_failures", "Steps that failed for good.", ["workflow", "step", "error"], registry=registry
         )
         self._workflows = Counter(
-            "tamv_bot_workflows", "Workflows that ended in this process, by outcome.", ["workflow", "outcome"],
+            "tamv_bot_workflows", "Workflows that ended in this process by outcome.", ["workflow", "outcome"],
             registry=registry,
         )  # fmt: skip
         self.incidents = Gauge(
-            "tamv_bot_incidents", "Incidents without drills, as they stand.", ["status", "severity"], registry=registry
+            "tamv_bot_incidents",
+            "Incidents by current status and severity, without drills.",
+            ["status", "severity"],
+            registry=registry,
         )
         self.deliveries_waiting = Gauge(
-            "tamv_bot_deliveries_waiting", "Accepted and not handled yet.", registry=registry
+            "tamv_bot_deliveries_waiting", "Deliveries that are accepted and not handled yet.", registry=registry
         )
-        self.outbox = Gauge("tamv_bot_outbox", "Workflows that are owed and not started yet.", registry=registry)
-        self.database_up = Gauge("tamv_bot_database_up", "1 when the database answered this scrape.", registry=registry)
+        self.outbox = Gauge("tamv_bot_outbox", "Workflows in the outbox that are not started yet.", registry=registry)
+        self.database_up = Gauge("tamv_bot_database_up", "1 if the database answered this scrape.", registry=registry)
         self.leads = Gauge("tamv_bot_engine_leads", "1 in the replica that runs the workflows.", registry=registry)
-        Info("tamv_bot_build", "Which bot this is.", registry=registry).info(
+        Info("tamv_bot_build", "Version of the bot and of Python.", registry=registry).info(
             {"version": version("tamv-bot"), "python": platform.python_version()}
         )
 
     def delivered(self, source: str, *, new: bool) -> None:
-        """`source` as deliveries name it: `github/issues` counts as github."""
+        """Count a delivery. `source` is as deliveries name it: `github/issues` counts as github."""
         self._deliveries.labels(source.partition("/")[0], "accepted" if new else "duplicate").inc()
 
     def webhook(self, source: str, status: int) -> None:
         self._webhooks.labels(source, str(status)).inc()
 
     def slack_call(self, method: str, outcome: str) -> None:
-        """`outcome` is ok or the key of the mistake."""
+        """Count a call; `outcome` is `ok` or the key of the error."""
         self._slack_calls.labels(method, outcome).inc()
 
     def step_waits(self, workflow: str, step: str) -> None:
@@ -74,14 +77,14 @@ class Metrics:
     def step_failed(self, workflow: str, step: str, error: str) -> None:
         self._step_failures.labels(workflow, _kind(step), error).inc()
 
-    def workflow_ended(self, workflow: str, *, well: bool) -> None:
-        self._workflows.labels(workflow, "ok" if well else "broke").inc()
+    def workflow_ended(self, workflow: str, *, succeeded: bool) -> None:
+        self._workflows.labels(workflow, "ok" if succeeded else "broke").inc()
 
     def text(self) -> bytes:
-        """All of it in Prometheus's text format (CONTENT_TYPE)."""
+        """Return all metrics in Prometheus's text format (CONTENT_TYPE)."""
         return generate_latest(self._registry)
 
 
 def _kind(step: str) -> str:
-    """A step's name without whom it is about (`scale: verify` → `verify`), so that labels stay few."""
+    """Return a step's name without its subject (`scale: verify` → `verify`), to keep the number of label values low."""
     return re.sub(r"\d+", "n", step.rpartition(": ")[2])

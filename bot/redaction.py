@@ -1,4 +1,4 @@
-"""Secrets taken out of text before it is stored, posted or logged."""
+"""Remove secrets from text before it is stored, posted or logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote
 T = TypeVar("T")
 
 HIDDEN = "***"
-SHORTEST = 6  # a shorter value of a setting would be found in half of all words
+SHORTEST = 6  # a shorter setting would match parts of ordinary words
 
 _NAMES = (
     r"pass(?:word|wd|phrase)?|pwd|contraseña|clave|secret|token|credentials?"
@@ -22,8 +22,8 @@ _NAMED = re.compile(rf"(?:^|[_.-])(?:{_NAMES})$", re.IGNORECASE)
 
 _HINTS = ("pass", "pwd", "contraseña", "clave", "secret", "token", "credential", "key")
 
-# What is found goes; of a pattern with groups, the text of the groups stays. A pattern is only tried on a text that
-# holds one of its hints (in small letters), which most texts do not.
+# A match is replaced, except for the text of its groups. For speed a pattern is only tried on a text that contains
+# one of its hints (in lower case); most texts contain none.
 _PATTERNS = tuple(
     (hints, re.compile(pattern, flags))
     for hints, pattern, flags in (
@@ -36,14 +36,14 @@ _PATTERNS = tuple(
         (("_live_", "_test_"), r"\b[sr]k_(?:live|test)_\w{10,}", 0),  # Stripe
         (("aiza", "glpat-", "npm_"), r"\bAIza[\w-]{35}|\bglpat-[\w-]{16,}|\bnpm_\w{30,}", 0),
         (("hooks.slack.com",), r"(https://hooks\.slack\.com/\w+/)[\w/]+", 0),
-        (("://",), r"(://[^\s:/@]{0,200}:)[^\s/@]{1,500}(@)", 0),  # an address with a password in it
+        (("://",), r"(://[^\s:/@]{0,200}:)[^\s/@]{1,500}(@)", 0),  # a URL with a password
         (("bearer", "basic"), r"(\b(?:Bearer|Basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
         (
             _HINTS,
             rf"((?<![A-Za-z])(?:{_NAMES})[\"']?\s*=\s*)(?:\"[^\"]+\"|'[^']+'|[^\s\"',;&|]+)",
             re.IGNORECASE,
         ),
-        (  # After a colon comes a sentence as often as a secret: only what has a digit in it and no blank is one.
+        (  # Prose often follows a colon: only a value with a digit and without a space is a secret.
             _HINTS,
             rf"((?<![A-Za-z])(?:{_NAMES})[\"']?\s*:\s*[\"']?)(?=[^\s\"']{{0,200}}\d)[^\s\"',;&|]{{6,}}",
             re.IGNORECASE,
@@ -53,17 +53,17 @@ _PATTERNS = tuple(
 
 
 class Redaction:
-    """Takes out what looks like a secret, and the secrets that this process itself was given."""
+    """Replaces everything that looks like a secret, and the secrets of this process's own settings."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if len(secret) >= SHORTEST for form in (secret, quote(secret, safe=""))}
         longest_first = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._own_secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def text(self, text: str) -> str:
-        """The text with *** in the place of each secret."""
-        if self._known:
-            text = self._known.sub(HIDDEN, text)
+        """Return the text with each secret replaced by `***`."""
+        if self._own_secrets:
+            text = self._own_secrets.sub(HIDDEN, text)
         lower = text.lower()
         for hints, pattern in _PATTERNS:
             if any(hint in lower for hint in hints):
@@ -71,7 +71,7 @@ class Redaction:
         return text
 
     def of(self, value: T) -> T:
-        """The same value with no secret in any of its texts: JSON, tuples and dataclasses, however deep."""
+        """Return the value with secrets removed from all its strings: JSON, tuples and dataclasses, at any depth."""
         clean: Any = value
         if type(value) is str:
             clean = self.text(str(value))
@@ -90,7 +90,7 @@ class Redaction:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Log lines without secrets, those of stack traces too."""
+    """Formats log lines and stack traces without secrets."""
 
     def __init__(self, redaction: Redaction) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -101,12 +101,12 @@ class RedactingFormatter(logging.Formatter):
 
 
 def log_without_secrets(redaction: Redaction, stream: TextIO | None = None) -> None:
-    """Send every log line of this process through the redaction to `stream` (standard error)."""
+    """Write every log line of this process, redacted, to `stream` (default: standard error)."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(RedactingFormatter(redaction))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     dbos = logging.getLogger("dbos")
-    dbos.handlers[:], dbos.propagate = [handler], False  # or it would bring one of its own
+    dbos.handlers[:], dbos.propagate = [handler], False  # else DBOS installs an unredacted handler
 
 
 def _hide(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""The JSON Schemas of what people write in YAML, for editors and for other teams: `make schema` writes them."""
+"""JSON Schemas of the YAML files that people write, for editors. `make schema` writes them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from bot.domain.runbook import Runbook
-from bot.domain.times import format_duration as span_as_written
+from bot.domain.times import format_duration
 from bot.team import TeamFile
 
-# Each is config/<name>.schema.json. That names exist, and that expressions hold, is checked by the bot alone.
+# One file each: config/<name>.schema.json. References between names and expressions are checked by the bot only.
 MODELS: dict[str, type[BaseModel]] = {"team": TeamFile, "runbook": Runbook}
 
 
 class _FileSchema(GenerateJsonSchema):
-    """Durations as the files have them (`15m`, `14d`), which pydantic would describe by ISO 8601 (`PT15M`)."""
+    """Describes durations as the files write them (`15m`, `14d`); pydantic would describe ISO 8601 (`PT15M`)."""
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
         return {"type": "string", "pattern": "^[0-9]+[smhdw]$", "examples": ["15m", "14d"]}
 
     def encode_default(self, dft: Any) -> Any:
-        return span_as_written(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 def render(name: str) -> str:
-    """The schema (draft 2020-12) as it stands in `config/<name>.schema.json`. KeyError for another name."""
+    """Return the schema (draft 2020-12) as JSON text, for `config/<name>.schema.json`. KeyError for an unknown name."""
     schema = MODELS[name].model_json_schema(by_alias=True, schema_generator=_FileSchema)
-    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The environment, typed. One clear line per mistake; a secret is never printed."""
+"""Settings from the environment, typed. One clear line per mistake; a secret is never printed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def _split(value: object) -> object:
 
 def _must_be_set(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().strip():
-        raise ValueError("is not set")  # an empty key would sign for everybody
+        raise ValueError("is not set")  # with an empty key anybody could sign a request
     return value
 
 
-Needed = Annotated[SecretStr, AfterValidator(_must_be_set)]
+RequiredSecret = Annotated[SecretStr, AfterValidator(_must_be_set)]
 Text = Annotated[str | None, BeforeValidator(_blank_is_unset)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
@@ -35,12 +35,12 @@ Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
 
 
 def languages() -> list[str]:
-    """The languages that the bot speaks: the folders of `templates/` that have labels."""
+    """Return the languages of the bot: the folders of `templates/` that contain `labels.yaml`."""
     return sorted(labels.parent.name for labels in TEMPLATES.glob("*/labels.yaml"))
 
 
 class WrongSettings(BotError):
-    """The environment cannot be used; `lines` says why, a line for each mistake."""
+    """The environment is not valid; `lines` has one line for each mistake."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("wrong_settings", lines=lines)
@@ -48,12 +48,12 @@ class WrongSettings(BotError):
 
 
 class Settings(BaseSettings):
-    """Every setting of the bot, by the names that stand in the README."""
+    """Every setting of the bot; docs/operating.md describes them."""
 
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
-    slack_bot_token: Needed
-    slack_signing_secret: Needed
+    slack_bot_token: RequiredSecret
+    slack_signing_secret: RequiredSecret
     slack_app_token: Secret = None
     slack_api_url: AnyHttpUrl = AnyHttpUrl("https://slack.com/api/")
     incident_channel: str = "#tamv-incidents"
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret value that is set, for redaction."""
+        """The values of all secrets that are set, for redaction."""
         values: list[str] = []
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings from the environment and `.env`; `overrides` come before both. Raises WrongSettings."""
+    """Read the settings from the environment and `.env`; `overrides` win over both. Raises WrongSettings."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as mistakes:

@@ -1,8 +1,8 @@
-"""A typed function → its help, and its parameters read from what a person typed.
+"""Turn a typed function into a command verb: its help, and its arguments parsed from what a person typed.
 
-The grammar is one for all commands: `/command verb [words] [key=value …]`, quotes as in a shell. Parameters before
-the `*` of the signature may be given in order or by name, those after it by name only. A parameter of type `Rest`
-takes all words that are left.
+The grammar is the same for all commands: `/command verb [words] [key=value …]`, quotes as in a shell. Parameters before
+the `*` of the signature may be given by position or by name, those after it by name only. A parameter of type `Rest`
+takes all remaining words.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _MentionMark: ...
 
 
 Rest = Annotated[str, _RestMark()]
-"""All words that are left, as they were typed."""
+"""All remaining words, as typed."""
 
 Mention = Annotated[str, _MentionMark()]
 """A Slack user id, typed as @person."""
@@ -44,7 +44,7 @@ _ENTITY = re.compile(r"<(?:([@#!])([^|<>]+)(?:\|([^<>]*))?|([a-zA-Z][a-zA-Z0-9+.
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What was typed after the verb: words in order, `key=value` pairs, `--flags`, and all of it as it stood."""
+    """What was typed after the verb: words in order, `key=value` pairs with `--flags`, and the `raw` text."""
 
     words: tuple[str, ...]
     options: Mapping[str, str]
@@ -53,7 +53,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a function, as a person sees it."""
+    """One parameter of a function, as a person sees it in the help."""
 
     name: str
     adapter: TypeAdapter[Any]
@@ -78,7 +78,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A function as a verb: how it is called, and its parameters."""
+    """A function as a verb of a command: its name, its parameters and an example."""
 
     name: str
     function: Callable[..., Any]
@@ -87,27 +87,27 @@ class Signature:
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, example: str, skip: int = 1) -> Signature:
-        """The signature of `function` without its first `skip` parameters (the context)."""
+        """Build the signature of `function` without its first `skip` parameters (the context)."""
         hints = get_type_hints(function, include_extras=True)
-        given = list(inspect.signature(function).parameters.values())[skip:]
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
         return cls(
             function.__name__.removesuffix("_"),
             function,
-            tuple(_parameter(parameter, hints[parameter.name]) for parameter in given),
+            tuple(_parameter(parameter, hints[parameter.name]) for parameter in parameters),
             example,
         )
 
     def usage(self, command: str) -> str:
-        """`/incident severity SEV1|SEV2|SEV3|SEV4`."""
-        return " ".join([self._called(command), *(parameter.usage for parameter in self.parameters)])
+        """Return the usage line: `/incident severity SEV1|SEV2|SEV3|SEV4`."""
+        return " ".join([self._prefix(command), *(parameter.usage for parameter in self.parameters)])
 
-    def _called(self, command: str) -> str:
-        """What has the command's own name is called by it alone: `/page`, not `/page page`."""
+    def _prefix(self, command: str) -> str:
+        """Return `/incident severity`, or only `/page` when the verb is named like its command."""
         return command if command == f"/{self.name}" else f"{command} {self.name}"
 
     def read(self, typed: Tokens, command: str) -> dict[str, Any]:
-        """The arguments of the function. Raises BadInput that says what was wrong, the nearest right, an example."""
-        usage, example = self._called(command), self.example
+        """Parse the function's arguments. Raises BadInput with the mistake, the nearest valid name and an example."""
+        usage, example = self._prefix(command), self.example
         by_name = {parameter.name.replace("_", "-"): parameter for parameter in self.parameters}
         if len(self.parameters) == 1 and self.parameters[0].rest:
             values = {self.parameters[0].name: unescape_slack(typed.raw)} if typed.raw else {}
@@ -166,7 +166,7 @@ class Signature:
 
 
 def tokenize(text: str) -> Tokens:
-    """Split what stands behind a verb. Smart quotes and long dashes are put right first."""
+    """Split the text after a verb. Smart quotes and long dashes, as phones type them, become plain ones first."""
     text = _DASHES.sub("--", text.translate(_SMART)).strip()
     words: list[str] = []
     options: dict[str, str] = {}
@@ -183,7 +183,7 @@ def tokenize(text: str) -> Tokens:
 
 
 def unescape_slack(text: str) -> str:
-    """What a person typed, out of Slack's transport form: mentions and links as they looked, no escapes."""
+    """Return text as the person saw it: Slack's mentions, links and escapes turned back into plain text."""
 
     def shown(entity: re.Match[str]) -> str:
         sigil, id, name, url, label = entity.groups()
@@ -204,14 +204,14 @@ def _match_case(value: str, choices: Sequence[str]) -> str:
     return next((choice for choice in choices if choice.lower() == value.lower()), value)
 
 
-def _parameter(given: inspect.Parameter, hint: Any) -> Parameter:
+def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     marks = [mark for part in [hint, *get_args(hint)] for mark in getattr(part, "__metadata__", ())]
     plain = _without_none(hint)
     return Parameter(
-        name=given.name,
+        name=parameter.name,
         adapter=TypeAdapter(_from_text(plain)),
-        required=given.default is inspect.Parameter.empty,
-        positional=given.kind is not inspect.Parameter.KEYWORD_ONLY,
+        required=parameter.default is inspect.Parameter.empty,
+        positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
         rest=any(isinstance(mark, _RestMark) for mark in marks),
         mention=any(isinstance(mark, _MentionMark) for mark in marks),
         flag=plain is bool,
@@ -226,7 +226,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _from_text(hint: Any) -> Any:
-    """The same type, read from text also where it is one of a few numbers."""
+    """Return the type in a form that also accepts text for the values of a Literal."""
     if get_origin(hint) is not Literal:
         return hint
     values = {str(value): value for value in get_args(hint)}

@@ -1,4 +1,4 @@
-"""Messages of ours in Slack: each has a key, is sent once, and is edited in place afterwards."""
+"""Send, edit and find the bot's messages in Slack, each identified by a key."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from bot.deps import Deps
 from bot.domain.errors import Refused
 from bot.messages.message import Message
 
-FIND_ATTEMPTS = 3  # a second or two: Slack shows the message of an upload a moment after it has said yes
+FIND_ATTEMPTS = 3  # 3 s in all: the message of an upload appears shortly after Slack confirms the upload
 File = tuple[str, str, bytes]
 
 
 async def upsert_message(
     deps: Deps, key: str, channel: str, message: Message, *, thread: str | None = None
 ) -> dict[str, Any]:
-    """Let the message `key` of `channel` say this: send it, edit it, or leave it when it says so already.
+    """Send the message identified by `key`, or edit it in place if it exists and its content changed. Idempotent.
 
-    May be called any number of times, also when an earlier call died half-way: before anything is sent again the
-    channel, or the thread, is searched for the key. Gives `{"channel": id, "ts": …}`. Raises Unavailable and Refused.
+    Before sending again after an interrupted call, searches the channel or `thread` for the key. Returns `{"channel":
+    id, "ts": …}`. Raises Unavailable and Refused.
     """
     posts = deps.store.slack_messages
     sent = await posts.get(key)
@@ -34,7 +34,7 @@ async def upsert_message(
         except Refused as problem:
             if problem.facts.get("error") not in ("message_not_found", "cant_update_message"):
                 raise
-            # somebody has deleted it: it is sent anew below
+            # the message was deleted in Slack: it is sent again below
     elif not await posts.reserve(key, channel) and (existing := await _find_by_key(deps, channel, key, thread)):
         await posts.mark_sent(key, existing[0], existing[1], None)
         return await upsert_message(deps, key, channel, message, thread=thread)
@@ -56,15 +56,15 @@ async def _find_by_key(deps: Deps, channel: str, key: str, thread: str | None) -
 async def upload_once(
     deps: Deps, key: str, channel: str, files: Sequence[File], comment: str, *, thread: str | None = None
 ) -> None:
-    """Share `files` (name, title, content) as one message, unless that was done for this `key` before.
+    """Upload `files` (name, title, content) as one message, unless this was done for `key` before. Idempotent.
 
-    Slack has neither a key for uploads nor metadata on their message. So it is noted beforehand that the key is about
-    to be shared, and a later call that finds no end to that looks in the channel or the thread for files with these
-    names and titles; they must therefore tell one key from another. Raises Unavailable and Refused.
+    Slack offers no key for uploads and no metadata on their message. The upload is therefore reserved in the store
+    first; after an interrupted call the channel or `thread` is searched for files with the same names and titles, so
+    these must be unique per key. Raises Unavailable and Refused.
     """
     posts = deps.store.slack_messages
-    message = await posts.get(key)
-    if message and message.ts:
+    stored_upload = await posts.get(key)
+    if stored_upload and stored_upload.ts:
         return
     if not await posts.reserve(key, channel) and (ts := await _find_upload(deps, channel, thread, files)):
         await posts.mark_sent(key, channel, ts, None)
@@ -76,10 +76,10 @@ async def upload_once(
 async def _find_upload(deps: Deps, channel: str, thread: str | None, files: Sequence[File]) -> str | None:
     wanted = {(name, title) for name, title, _ in files}
     method = "conversations.replies" if thread else "conversations.history"
-    for look in range(FIND_ATTEMPTS):
-        await asyncio.sleep(look)
-        answer = await deps.slack.read(method, channel=channel, ts=thread, limit=200)
-        for message in answer.get("messages") or []:
+    for attempt in range(FIND_ATTEMPTS):
+        await asyncio.sleep(attempt)
+        response = await deps.slack.read(method, channel=channel, ts=thread, limit=200)
+        for message in response.get("messages") or []:
             if wanted <= {(file.get("name"), file.get("title")) for file in message.get("files") or []}:
                 return str(message["ts"])
     return None

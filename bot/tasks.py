@@ -1,4 +1,4 @@
-"""How what runs in the background takes turns, and how it is ended."""
+"""Cancel background tasks, and let requests go before background work."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from weakref import WeakKeyDictionary
 
 log = logging.getLogger(__name__)
 
-CANCEL_RETRY_SECONDS = 5.0  # seconds, in which what runs can end in order
+CANCEL_RETRY_SECONDS = 5.0  # time for a task to clean up after it is cancelled
 CANCEL_ATTEMPTS = 3
 
 
 async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]], *, again: float = CANCEL_RETRY_SECONDS) -> None:
-    """Cancel them and wait until they have ended, those too that are added to a set meanwhile.
+    """Cancel the tasks and wait for them, including tasks added to the collection meanwhile.
 
-    One may miss it (a library's asyncio.wait_for on Python 3.11 does, at a bad moment), so it is said again after
-    `again` seconds. One that does not end at all is left behind and named in the log.
+    A task may miss the cancellation (asyncio.wait_for of Python 3.11 can swallow it), so it is cancelled again after
+    `again` seconds. A task that still runs after CANCEL_ATTEMPTS is left behind and logged.
     """
     for _ in range(CANCEL_ATTEMPTS):
         alive = {task for task in tasks if not task.done()}
@@ -30,14 +30,14 @@ async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]], *, again: float 
         await asyncio.wait(alive, timeout=again)
     for task in tasks:
         if not task.done():
-            log.error("%s does not end", task.get_name())
+            log.error("task %s could not be cancelled", task.get_name())
 
 
 async def yield_to_requests() -> None:
-    """Wait for a turn, first come, first served: one of them goes on in each round of the event loop.
+    """Wait for a turn, first come, first served: one waiter continues in each iteration of the event loop.
 
-    For what nobody waits for at this very moment. When all that a storm has brought goes on in one round, the round
-    takes a fifth of a second, and an acknowledgement needs several rounds.
+    For background work. If everything that an alert storm starts continued in the same iteration, it would take 0.2 s,
+    and an acknowledgement needs several iterations.
     """
     loop = asyncio.get_running_loop()
     await _queues.setdefault(loop, _FairQueue()).next(loop)
@@ -48,19 +48,19 @@ class _FairQueue:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def next(self, loop: asyncio.AbstractEventLoop) -> None:
-        mine = loop.create_future()
-        self._waiting.append(mine)
+        turn = loop.create_future()
+        self._waiting.append(turn)
         if len(self._waiting) == 1:
-            loop.call_soon(self._give, loop)
-        await mine
+            loop.call_soon(self._release_next, loop)
+        await turn
 
-    def _give(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _release_next(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
             if not (first := self._waiting.popleft()).done():  # else it was cancelled
                 first.set_result(None)
                 break
         if self._waiting:
-            loop.call_soon(self._give, loop)
+            loop.call_soon(self._release_next, loop)
 
 
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _FairQueue] = WeakKeyDictionary()

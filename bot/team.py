@@ -1,4 +1,4 @@
-"""The team's file (`config/tamv.yaml`), typed. Nothing of a team is in the code; all of it is here."""
+"""The team file (`config/tamv.yaml`), typed. Everything specific to a team is in this file, nothing in the code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bot.domain.times import parse_duration
 from bot.domain.translated import Translated
 from bot.yaml_text import load
 
-PRODUCTION = "production"  # the environment whose figures, rules and rights count
+PRODUCTION = "production"  # the default environment, and the only one whose metrics and deployments are judged
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
@@ -42,12 +42,12 @@ class Dashboard(_Part):
 
 
 class HealthCheck(_Part):
-    """Where a service says how it is, and what it must say."""
+    """The health endpoint of a service, and what a healthy response looks like."""
 
     url: AnyHttpUrl
     status: int = Field(200, ge=100, le=599)
-    within: Duration = Field(timedelta(seconds=2), description="the longest that the answer may take")
-    body: str | None = Field(None, description="a regular expression that the answer must hold")
+    within: Duration = Field(timedelta(seconds=2), description="longest response time")
+    body: str | None = Field(None, description="regular expression that the response body must match")
 
     @field_validator("body")
     @classmethod
@@ -55,44 +55,44 @@ class HealthCheck(_Part):
         try:
             re.compile(value or "")
         except re.error as mistake:
-            raise ValueError(f"is no regular expression: {mistake}") from None
+            raise ValueError(f"is not a valid regular expression: {mistake}") from None
         return value
 
 
 class Service(_Part):
-    """One thing that runs: where it is deployed and who owns it."""
+    """A deployed service: where it runs and who owns it."""
 
     title: str | None = None
     deployment: str | None = None
     namespaces: dict[str, str] = Field(default_factory=dict, description="environment → namespace")
     chart: str | None = None
-    replicas_value: str = Field("replicaCount", description="the chart's value that says how many replicas")
+    replicas_value: str = Field("replicaCount", description="the chart value that sets the replicas")
     owners: list[str] = Field(default_factory=list, description="teams")
     dashboards: list[Dashboard] = Field(default_factory=list)
-    board: str | None = Field(None, description="the board of its snapshots")
+    board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
 
 
 class VaultSecret(_Part):
-    """One entry of a secret in Vault that is made anew from time to time."""
+    """One entry of a secret in Vault that is rotated regularly."""
 
     paths: dict[str, str] = Field(description="environment → path below the mount")
-    key: str = Field(description="the entry; the others of the secret stay as they are")
-    form: Literal["base64", "hex"] = Field(description="how its 32 random bytes are written")
+    key: str = Field(description="the entry to rotate; the secret's other entries are left unchanged")
+    form: Literal["base64", "hex"] = Field(description="encoding of its 32 random bytes")
     mount: str = "secret"
     rotate_every: Duration = Field(
-        timedelta(days=90), description="how old it may become; the App Home says when it is"
+        timedelta(days=90), description="rotation interval; the App Home shows secrets that are due"
     )
 
 
 class Backups(_Part):
-    """Where backups lie, and what is never deleted of them."""
+    """Where backups are stored, and which of them are never deleted."""
 
     bucket: str
     prefix: str = Field(min_length=1)
-    environment: str = Field(PRODUCTION, description="whose backups lie here, and no other's")
-    keep: int = Field(7, ge=1, description="the newest ones that stay, whatever their age")
-    fresh: Duration = Field(timedelta(hours=26), description="an older newest one means that the last backup failed")
+    environment: str = Field(PRODUCTION, description="the only environment whose backups are stored here")
+    keep: int = Field(7, ge=1, description="number of newest backups that are never deleted, whatever their age")
+    fresh: Duration = Field(timedelta(hours=26), description="if the newest backup is older, the last backup failed")
 
 
 class Contact(_Part):
@@ -102,18 +102,18 @@ class Contact(_Part):
 
 
 class Team(_Part):
-    """People who answer together."""
+    """A group of people who respond together."""
 
     usergroup: str | None = Field(None, description="Slack user group id")
     members: list[str] = Field(default_factory=list, description="Slack user ids")
-    github: list[str] = Field(default_factory=list, description="GitHub logins; the first one gets the issues")
+    github: list[str] = Field(default_factory=list, description="GitHub logins; issues are assigned to the first one")
     github_team: str | None = Field(None, description="mentioned in issues, as organisation/team")
     pagerduty: str | None = Field(None, description="PagerDuty service by name or id")
     contact: Contact | None = None
 
 
 class UsualFollowUp(_Part):
-    """Something that is to be done after every incident of a severity."""
+    """A follow-up that every incident of a severity needs."""
 
     title: Translated
     owner: str | None = None
@@ -121,23 +121,23 @@ class UsualFollowUp(_Part):
 
 
 class SeverityPolicy(_Part):
-    """What a severity means for people."""
+    """What happens for incidents of a severity: whom to page and invite, how often to update, which follow-ups."""
 
     title: Translated
-    page: list[str] = Field(default_factory=list, description="teams that are paged when one is declared")
-    invite: list[str] = Field(default_factory=list, description="teams that are invited to the channel")
+    page: list[str] = Field(default_factory=list, description="teams that are paged when an incident is declared")
+    invite: list[str] = Field(default_factory=list, description="teams that are invited to the incident's channel")
     update_every: Duration | None = Field(None, description="how often an update is due")
-    followups: list[UsualFollowUp] = Field(default_factory=list, description="opened by themselves on resolve")
+    followups: list[UsualFollowUp] = Field(default_factory=list, description="opened automatically on resolve")
 
 
 class Query(_Part):
-    """One figure of the catalogue. `$service` and `$namespace` are filled in, quoted for PromQL."""
+    """One metric of the catalogue. `$service` and `$namespace` in `promql` are replaced, quoted for PromQL."""
 
     title: Translated
     promql: str
     unit: Literal["ms", "s", "%", "fps", "req/s", "count", "bytes", "cores", ""] = ""
     threshold: float | None = None
-    direction: Literal["above", "below"] = Field("above", description="the side of the threshold that is bad")
+    direction: Literal["above", "below"] = Field("above", description="the side of the threshold that is a breach")
 
 
 class Board(_Part):
@@ -146,19 +146,19 @@ class Board(_Part):
 
 
 class Owner(_Part):
-    """Somebody's names in the places where the bot meets them."""
+    """A person, and their names in the systems that the bot uses."""
 
     name: str
     slack: str
     github: str | None = None
     pagerduty: str | None = None
     email: str | None = None
-    login: str | None = Field(None, description="user name where `tamv-bot` is called in a terminal")
+    login: str | None = Field(None, description="operating-system user with which they call `tamv-bot`")
     roles: list[str] = Field(default_factory=list, description="responder, incident_commander, …")
 
 
 class PolicyRule(_Part):
-    """Where a risk is other than the action says."""
+    """Overrides an action's risk or its number of approvals."""
 
     action: str = "*"
     environment: str = "*"
@@ -167,7 +167,7 @@ class PolicyRule(_Part):
 
 
 class FreezeWindow(_Part):
-    """A time in which every change needs an approval."""
+    """A period in which every change needs an approval."""
 
     title: str
     begins: AwareDatetime
@@ -175,14 +175,14 @@ class FreezeWindow(_Part):
 
 
 class Limits(_Part):
-    """What no run may go beyond."""
+    """Limits that no run may exceed."""
 
-    replicas: int = Field(20, ge=0, description="the most that a deployment may be scaled to")
-    protected: list[str] = Field(default_factory=list, description="names that nothing may change")
+    replicas: int = Field(20, ge=0, description="largest number of replicas of a deployment")
+    protected: list[str] = Field(default_factory=list, description="names of objects that no action may change")
 
 
 class PolicyFile(_Part):
-    """Who must agree, and what is never done."""
+    """Who must approve what, and what is never allowed."""
 
     rules: list[PolicyRule] = Field(default_factory=list)
     freeze_windows: list[FreezeWindow] = Field(default_factory=list)
@@ -193,7 +193,9 @@ class PolicyFile(_Part):
 
 
 class Alerts(_Part):
-    severity: dict[str, Severity] = Field(default_factory=dict, description="the alert's severity label → ours")
+    severity: dict[str, Severity] = Field(
+        default_factory=dict, description="alert's severity label → incident severity"
+    )
     default: Severity = Severity.SEV3
     service_label: str = "service"
 
@@ -211,10 +213,10 @@ class Targets(_Part):
 
 
 class DrillPolicy(_Part):
-    """How drills are declared, and whether anybody is paged for them."""
+    """How drills are declared, and whether they page anybody."""
 
     severity: Severity = Severity.SEV3
-    page: bool = Field(False, description="whether a drill pages the teams that its severity pages")
+    page: bool = Field(False, description="if true, a drill pages the teams of its severity")
 
 
 class PlannedDrill(_Part):
@@ -222,28 +224,32 @@ class PlannedDrill(_Part):
 
     title: Translated
     months: list[Annotated[int, Field(ge=1, le=12)]] = Field(min_length=1)
-    scenarios: list[str] = Field(default_factory=list, description="what `/drill start` may be given; one is enough")
+    scenarios: list[str] = Field(
+        default_factory=list, description="scenarios of `/drill start`; any one of them counts"
+    )
 
 
 class Schedules(_Part):
-    """What comes round by the calendar."""
+    """Recurring events."""
 
     drills: list[PlannedDrill] = Field(default_factory=list)
 
 
 class TeamFile(_Part):
-    """All of the team's file."""
+    """The whole team file."""
 
     organisation: str
     emergency_contact: str | None = None
     manifests: str = Field("manifests", description="folder of the manifests that runbooks may apply or run")
-    stakeholders_channel: str | None = Field(None, description="Slack channel of announcements; the incidents' one")
+    stakeholders_channel: str | None = Field(
+        None, description="channel of announcements; default: the incident channel"
+    )
     services: dict[str, Service]
     default_service: str | None = None
-    tempo_datasource: str = Field("tempo", description="uid of Tempo's data source in Grafana")
+    tempo_datasource: str = Field("tempo", description="uid of the Tempo data source in Grafana")
     teams: dict[str, Team]
     people: list[Owner] = Field(default_factory=list)
-    secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="what vault.rotate may make anew")
+    secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="secrets that vault.rotate may rotate")
     databases: dict[str, str] = Field(default_factory=dict, description="RDS instance → environment")
     backups: dict[str, Backups] = Field(default_factory=dict)
     codeowners: str = ""
@@ -259,42 +265,44 @@ class TeamFile(_Part):
 
     @model_validator(mode="after")
     def _names_exist(self) -> TeamFile:
-        wrong: list[str] = []
+        mistakes: list[str] = []
         for name, service in self.services.items():
-            wrong += [f"services.{name}.owners: no team {owner}" for owner in service.owners if owner not in self.teams]
+            mistakes += [
+                f"services.{name}.owners: no team {owner}" for owner in service.owners if owner not in self.teams
+            ]
             if service.board and service.board not in self.boards:
-                wrong.append(f"services.{name}.board: no board {service.board}")
+                mistakes.append(f"services.{name}.board: no board {service.board}")
         for level, policy in self.severities.items():
             for team in {*policy.page, *policy.invite} - set(self.teams):
-                wrong.append(f"severities.{level}: no team {team}")
+                mistakes.append(f"severities.{level}: no team {team}")
         for name, board in self.boards.items():
-            wrong += [f"boards.{name}: no query {query}" for query in board.queries if query not in self.queries]
+            mistakes += [f"boards.{name}: no query {query}" for query in board.queries if query not in self.queries]
         if missing := [level.value for level in Severity if level not in self.severities]:
-            wrong.append(f"severities: {', '.join(missing)} missing")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+            mistakes.append(f"severities: {', '.join(missing)} missing")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
         return self
 
     def person(self, **by: str) -> Owner | None:
-        """The one person whose name in some place is this: `slack=`, `github=`, `pagerduty=` or `email=`."""
+        """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""
         ((system, name),) = by.items()
         return next((owner for owner in self.people if getattr(owner, system) == name), None)
 
 
 class FollowUpPolicy(_Part):
-    """How follow-ups become issues."""
+    """Defaults of follow-ups and of their GitHub issues."""
 
     labels: list[str] = Field(default_factory=lambda: ["incident-followup"])
     due_in: Duration = timedelta(days=14)
     remind_every: Duration = timedelta(days=7)
-    owner: str = Field(description="the team that gets what nobody else owns")
+    owner: str = Field(description="team that owns follow-ups without another owner")
 
 
 TeamFile.model_rebuild()
 
 
 def load_team(path: Path) -> TeamFile:
-    """Read and check the team's file. Raises BadInput with a line for each mistake."""
+    """Read and validate the team file. Raises BadInput with one line per mistake."""
     try:
         raw = load(path.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -312,14 +320,14 @@ def load_team(path: Path) -> TeamFile:
 
 
 def policy_of(team: TeamFile) -> Policy:
-    """The rules of the team's file, with the roles of its people."""
-    written = team.policy
+    """Return the policy of the team file, with the roles of its people."""
+    file = team.policy
     roles = {role for person in team.people for role in person.roles}
     return Policy(
         roles={role: frozenset(owner.slack for owner in team.people if role in owner.roles) for role in roles},
-        rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in written.rules],
-        windows=[Window(window.title, window.begins, window.ends) for window in written.freeze_windows],
-        break_glass=frozenset(written.break_glass),
-        cool_down=written.cool_down,
-        expires=written.approval_expires,
+        rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in file.rules],
+        windows=[Window(window.title, window.begins, window.ends) for window in file.freeze_windows],
+        break_glass=frozenset(file.break_glass),
+        cool_down=file.cool_down,
+        expires=file.approval_expires,
     )

@@ -1,1 +1,1 @@
-"""The demo: the sandbox and a bot on one port, and the story of an incident."""
+"""The demo: the sandbox and a bot on one port, and a scripted incident."""

@@ -28,7 +28,7 @@ from sandbox.vault import BOT_TOKEN as VAULT_TOKEN
 
 @dataclass(frozen=True)
 class DemoEnvironment:
-    """A sandbox and a bot that serve on one address and know each other."""
+    """A sandbox and a bot that serve on one address and are connected to each other."""
 
     url: str
     sandbox: Sandbox
@@ -45,9 +45,11 @@ async def demo_environment(
     cluster: Path | None = None,
     **settings: object,
 ) -> AsyncIterator[DemoEnvironment]:
-    """The bot on `database` in this sandbox, both on one port of the loopback interface; `settings` go over its own."""
-    front = Starlette(lifespan=sandbox.lifespan)
-    async with serving(front, port) as url:
+    """Run a bot with `database` and this sandbox on one port of the loopback interface; `settings` override the
+    sandbox's.
+    """
+    app = Starlette(lifespan=sandbox.lifespan)
+    async with serving(app, port) as url:
         sandbox.slack.base_url = f"{url}/slack"
         sandbox.slack.bot_url = url
         sandbox.slack.subscriptions = {"app_home_opened", "reaction_added"}  # as app.yaml says
@@ -55,17 +57,17 @@ async def demo_environment(
             kubeconfig = cluster / "kubeconfig"
             kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"))
             settings["kubeconfig"] = str(kubeconfig)
-        given = sandbox_settings(url, sandbox, database, locale, **settings)
-        async with running_bot(given, sandbox.clock) as bot:
-            server = Server(bot, given)
-            front.routes.extend([*server.routes(), Route("/", _to_console), Mount("/", app=sandbox.app)])
+        bot_settings = sandbox_settings(url, sandbox, database, locale, **settings)
+        async with running_bot(bot_settings, sandbox.clock) as bot:
+            server = Server(bot, bot_settings)
+            app.routes.extend([*server.routes(), Route("/", _to_console), Mount("/", app=sandbox.app)])
             async with server.recovering_deliveries():
                 sandbox.send_webhooks_to(url)
                 yield DemoEnvironment(url, sandbox, bot)
 
 
 def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "es", **settings: object) -> Settings:
-    """The settings that point every client at the sandbox; there is nothing else that the bot could tell it by."""
+    """Return the settings that connect every client to the sandbox; the bot cannot tell the difference otherwise."""
     credentials = sandbox.slack.credentials
     ours: dict[str, object] = {
         "_env_file": None,

@@ -1,1 +1,1 @@
-"""What reaches the bot from outside: Slack, webhooks, probes."""
+"""Everything that reaches the bot from outside: Slack, webhooks, probes."""

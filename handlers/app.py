@@ -1,4 +1,4 @@
-"""The HTTP server: Slack's events, webhooks, health and figures."""
+"""The HTTP server: Slack, webhooks, health and metrics."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from handlers.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
-# What Bolt's reading of a body raises, and ours.
+# What Bolt's and our own parsing of a body raise.
 _MALFORMED = (BadInput, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
-INTRODUCTION = 1.0  # seconds
+IDENTITY_TIMEOUT_SECONDS = 1.0
 RECOVERY_INTERVAL_SECONDS = 2.0
-CLAIM_TIMEOUT = timedelta(seconds=8)  # four signs of life
+CLAIM_TIMEOUT = timedelta(seconds=8)  # four heartbeats
 MAX_RECOVERY_PAUSE = 30.0
 
 
 class Server:
-    """Everything that listens, around one bot."""
+    """The HTTP server and Socket Mode of one bot."""
 
     def __init__(self, bot: Bot, settings: Settings) -> None:
         self._bot = bot
@@ -69,33 +69,35 @@ class Server:
 
     @asynccontextmanager
     async def recovering_deliveries(self) -> AsyncIterator[None]:
-        """Handle what an earlier process accepted and did not finish; let go in order at the end."""
-        attendant = asyncio.create_task(self._recovery_loop(), name="inbox")
+        """Handle deliveries that an earlier process accepted and did not finish; drain running handlers on exit."""
+        recovery = asyncio.create_task(self._recovery_loop(), name="inbox")
         try:
             yield
         finally:
-            await cancel_and_wait([attendant])
+            await cancel_and_wait([recovery])
             await self._dispatcher.drain()
             await self._webhooks.drain()
 
     @asynccontextmanager
     async def socket_mode(self, settings: Settings) -> AsyncIterator[None]:
-        """Slack over a websocket that we open, where SLACK_APP_TOKEN is set; the same listeners as over HTTP."""
+        """Receive Slack's requests over a websocket if SLACK_APP_TOKEN is set; same listeners as over HTTP."""
         if settings.slack_app_token is None:
             yield
             return
         socket = AsyncSocketModeHandler(self.slack_app, settings.slack_app_token.get_secret_value())
-        connecting = asyncio.create_task(_connected(socket), name="socket mode")
+        connection = asyncio.create_task(_connect(socket), name="socket mode")
         try:
             yield
         finally:
-            await cancel_and_wait([connecting])
+            await cancel_and_wait([connection])
             await socket.close_async()  # type: ignore[no-untyped-call]
 
     async def _slack(self, request: Request) -> Response:
         body = await read_body(request)
-        stamp, mark = (request.headers.get(f"x-slack-{name}", "") for name in ("request-timestamp", "signature"))
-        if not (stamp.isdecimal() and mark.isascii()):  # which Bolt's own check would stumble over
+        timestamp, signature = (
+            request.headers.get(f"x-slack-{name}", "") for name in ("request-timestamp", "signature")
+        )
+        if not (timestamp.isdecimal() and signature.isascii()):  # Bolt's own check would raise on these
             return refused("Slack", 401, "no signature")
         try:
             bolt = AsyncBoltRequest(body=body.decode("utf-8"), headers=dict(request.headers))
@@ -103,11 +105,11 @@ class Server:
             validate_payload(bolt.body)
         except _MALFORMED as problem:
             return refused("Slack", 400, str(problem)[:200])
-        answer = await self.slack_app.async_dispatch(bolt)
-        return Response(answer.body, answer.status, answer.first_headers_without_set_cookie())
+        response = await self.slack_app.async_dispatch(bolt)
+        return Response(response.body, response.status, response.first_headers_without_set_cookie())
 
     async def _recovery_loop(self) -> None:
-        # On SQLite there is no other process: whatever another owner accepted was left behind.
+        # On SQLite there is no other process: deliveries of another owner are abandoned.
         clock, deliveries = self._bot.deps.clock, self._bot.deps.store.deliveries
         wait = timedelta() if self._bot.deps.store.database.is_sqlite else CLAIM_TIMEOUT * clock.speed
         while True:
@@ -117,28 +119,28 @@ class Server:
                 for delivery in await deliveries.claim_stale(now, older_than=wait):
                     await self._redeliver(delivery)
             except Unavailable as problem:
-                log.warning("the inbox cannot be read: %s", problem)
+                log.warning("cannot read the inbox: %s", problem)
             except Exception:
-                log.exception("the inbox broke; it goes on in %s s", RECOVERY_INTERVAL_SECONDS)
+                log.exception("recovering deliveries failed; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
             await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
 
     async def _redeliver(self, delivery: Delivery) -> None:
-        log.info("handling %s again", delivery.key)
+        log.info("handling delivery %s again", delivery.key)
         if delivery.source != SLACK:
             self._webhooks.start(delivery)
             return
-        # It was verified when it was accepted; Bolt checks no signature of what comes this way.
-        again = AsyncBoltRequest(body=json.loads(delivery.body), mode="socket_mode", context={"replayed": True})
-        await self.slack_app.async_dispatch(again)
+        # The signature was verified when it was accepted; Bolt checks none in this mode.
+        request = AsyncBoltRequest(body=json.loads(delivery.body), mode="socket_mode", context={"replayed": True})
+        await self.slack_app.async_dispatch(request)
 
 
-async def _connected(socket: AsyncSocketModeHandler) -> None:
-    """Open the websocket, however long Slack is away; once open, the client keeps it so by itself."""
+async def _connect(socket: AsyncSocketModeHandler) -> None:
+    """Open the websocket, retrying while Slack is down; afterwards the client keeps it open."""
     for attempt in itertools.count():
         try:
             await socket.connect_async()  # type: ignore[no-untyped-call]
             return
-        except Exception as problem:  # whatever its client raises, there is nothing else to do about it
+        except Exception as problem:  # the client raises many kinds; all are retried
             log.warning("Socket Mode is not connected yet: %s", type(problem).__name__)
             await asyncio.sleep(min(2.0**attempt, MAX_RECOVERY_PAUSE))
 
@@ -147,12 +149,12 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
     slack = bot.deps.slack
 
     async def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:
-        # Bolt's own asks Slack before the acknowledgement, which must not wait for Slack.
+        # Bolt's default would call Slack before the acknowledgement.
         return AuthorizeResult(
             enterprise_id=enterprise_id, team_id=team_id, bot_token=settings.slack_bot_token.get_secret_value()
         )
 
-    with _without_warnings("slack_bolt.AsyncApp"):  # that a token is not used, which is what `authorize` is for
+    with _without_warnings("slack_bolt.AsyncApp"):  # it warns that a token is unused: `authorize` provides it
         app = AsyncApp(
             name="tamv-bot",  # else Bolt reads the whole call stack to find one, for a quarter of a second
             client=slack.client,
@@ -162,11 +164,14 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
         )
 
     @app.middleware
-    async def ours(context: AsyncBoltContext, body: dict[str, Any], next) -> BoltResponse | None:  # type: ignore[no-untyped-def]
-        who = slack.cached_identity or await _authorize(slack)
+    async def check_workspace(context: AsyncBoltContext, body: dict[str, Any], next) -> BoltResponse | None:  # type: ignore[no-untyped-def]
+        identity = slack.cached_identity or await _own_identity(slack)
         team, app_id = context.team_id, body.get("api_app_id")
-        if who and ((who.team_id and team and team != who.team_id) or (who.app_id and app_id and app_id != who.app_id)):
-            log.warning("a request of another workspace or app was refused: %s, %s", team, app_id)
+        if identity and (
+            (identity.team_id and team and team != identity.team_id)
+            or (identity.app_id and app_id and app_id != identity.app_id)
+        ):
+            log.warning("refused a request of another workspace or app: %s, %s", team, app_id)
             return BoltResponse(status=403, body="another workspace or app")
         await next()
         return None
@@ -174,10 +179,10 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
     return app
 
 
-async def _authorize(slack: Slack) -> Identity | None:
-    """Who we are, unless Slack takes too long to say so. It signed the request, so without that it is believed."""
+async def _own_identity(slack: Slack) -> Identity | None:
+    """Return the bot's identity, or None if Slack is slow. The request is signed, so it is trusted without it."""
     try:
-        async with asyncio.timeout(INTRODUCTION):
+        async with asyncio.timeout(IDENTITY_TIMEOUT_SECONDS):
             return await slack.identity()
     except (BotError, TimeoutError):
         return None
@@ -185,12 +190,12 @@ async def _authorize(slack: Slack) -> Identity | None:
 
 @contextlib.contextmanager
 def _without_warnings(name: str) -> Iterator[None]:
-    def worse(record: logging.LogRecord) -> bool:
+    def is_error(record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING
 
     logger = logging.getLogger(name)
-    logger.addFilter(worse)
+    logger.addFilter(is_error)
     try:
         yield
     finally:
-        logger.removeFilter(worse)
+        logger.removeFilter(is_error)

@@ -1,4 +1,4 @@
-"""Bodies of requests, within limits, and how one is refused."""
+"""Read request bodies within limits, and refuse requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, Response
 
 log = logging.getLogger(__name__)
 
-LIMIT = 2 * 1024 * 1024  # an alert storm's post of a thousand alerts is about one megabyte
+LIMIT = 2 * 1024 * 1024  # a thousand alerts of an alert storm are about 1 MB
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, in UTF-8 and at most LIMIT bytes. Raises HTTPException 413 and 400; no more than LIMIT is read."""
+    """Return the body: UTF-8, at most LIMIT bytes. Raises HTTPException 413 and 400."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -32,21 +32,21 @@ async def read_body(request: Request) -> bytes:
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON of a body. ValueError or RecursionError when it is none, or none that can be kept."""
+    """Parse a body. Raises ValueError or RecursionError if it is not JSON, or not storable."""
     value = json.loads(body)
     reject_nul(value)
     return value
 
 
 def reject_nul(value: Any) -> None:
-    """ValueError for what no database takes: NUL, and halves of surrogate pairs."""
-    kept = json.dumps(value, ensure_ascii=False)
-    kept.encode("utf-8")
-    if _NUL.search(kept):
+    """Raise ValueError for text that databases do not accept: NUL and lone surrogates."""
+    text = json.dumps(value, ensure_ascii=False)
+    text.encode("utf-8")
+    if _NUL.search(text):
         raise ValueError("a NUL character")
 
 
 def refused(source: str, status: int, why: str) -> Response:
-    """An answer that gives nothing away; why stands in the log."""
-    log.warning("a request of %s was refused (%s): %s", source, status, why)
+    """Return a response without details; the reason is logged."""
+    log.warning("refused a request of %s (%s): %s", source, status, why)
     return JSONResponse({"error": "refused" if status in (401, 403) else "not understood"}, status_code=status)

@@ -1,4 +1,4 @@
-"""Whether the bot lives, whether it can be used, and its own figures."""
+"""Health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bot.metrics import CONTENT_TYPE
 from bot.services.bot import Bot
 from bot.store.maintenance import count_rows
 
-PROBE_TIMEOUT_SECONDS = 2.0  # seconds; who asks waits no longer than that
+PROBE_TIMEOUT_SECONDS = 2.0
 
 
 class Health:
@@ -25,16 +25,16 @@ class Health:
         return PlainTextResponse("ok")
 
     async def readyz(self, request: Request) -> Response:
-        """200 when the database answers, the engine runs or stands by, and Slack has said who we are."""
+        """200 if the database answers, the engine leads or stands by, and Slack has confirmed the bot's identity."""
         deps = self._bot.deps
-        database, slack = await asyncio.gather(_tried(deps.store.database.ready()), _tried(deps.slack.identity()))
+        database, slack = await asyncio.gather(_result(deps.store.database.ready()), _result(deps.slack.identity()))
         engine = "leads" if self._bot.engine.leads else "stands by"
         ready = database == slack == "ok"
         checks = {"database": database, "slack": slack, "engine": engine}
         return JSONResponse(checks, status_code=200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """Without the database what this process itself has counted, and `tamv_bot_database_up 0`."""
+        """Without the database, only this process's counters, and `tamv_bot_database_up 0`."""
         deps, metrics = self._bot.deps, self._bot.deps.metrics
         metrics.leads.set(self._bot.engine.leads)
         try:
@@ -53,7 +53,7 @@ class Health:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
-async def _tried(check: Awaitable[object]) -> str:
+async def _result(check: Awaitable[object]) -> str:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             await check

@@ -1,4 +1,4 @@
-"""The socket on which the bot listens, and uvicorn behind it."""
+"""The listening socket, and uvicorn on it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 BACKLOG = 512
-LAST_ANSWERS = 5  # seconds that an answer may still take when the process ends
+SHUTDOWN_SECONDS = 5  # how long open requests may take at shutdown
 
 
 @contextlib.asynccontextmanager
 async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` while the block runs; gives the base URL. Port 0 takes a free one. OSError when it is taken."""
-    listener = _bound(host, port)
+    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. Raises OSError if it is taken."""
+    listener = _bind(host, port)
     server = _Server(
         uvicorn.Config(
             app,
@@ -25,8 +25,8 @@ async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_keep_alive=75,  # longer than the proxies in front, or they meet a connection that is just closed
-            timeout_graceful_shutdown=LAST_ANSWERS,
+            timeout_keep_alive=75,  # longer than proxies' timeouts, or they use closed connections
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -37,8 +37,10 @@ async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         await serving
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A listening socket that names its protocol: asyncio sets TCP_NODELAY only then, else answers wait 40 ms."""
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket with an explicit protocol: asyncio sets TCP_NODELAY only then; otherwise responses take
+    40 ms.
+    """
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     listener = socket.socket(family, kind, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,5 +56,5 @@ def _bound(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the program around us."""
+        """Leave signals to the surrounding program."""
         yield

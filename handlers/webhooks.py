@@ -1,4 +1,4 @@
-"""Webhooks of every source: verified, stored as a delivery, answered with 202; the work comes afterwards."""
+"""Webhooks of every source: verified, saved as a delivery, acknowledged with 202, then handled."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Webhooks:
         ]
 
     def start(self, delivery: Delivery) -> None:
-        """Handle a stored delivery, in a task of its own."""
+        """Handle a saved delivery in a task."""
         task = asyncio.create_task(self._process(delivery), name=f"webhook:{delivery.source}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self, seconds: float = 10.0) -> None:
-        """Wait until what was accepted is handled; what takes longer is handled after the next start."""
+        """Wait for running handlers; unfinished ones continue after the next start."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
@@ -75,32 +75,32 @@ class Webhooks:
         try:
             new = await deps.store.deliveries.accept(delivery, deps.clock.now())
         except Unavailable:
-            return JSONResponse({"error": "the database is away; send it again"}, status_code=503)
+            return JSONResponse({"error": "the database is down; send it again"}, status_code=503)
         if new:
             self.start(delivery)
         return JSONResponse({"accepted": True}, status_code=202)
 
     async def _process(self, delivery: Delivery) -> None:
-        """Handle a delivery and mark it; what is refused for too long is left to the next recovery of deliveries."""
+        """Handle a delivery and mark it as done; one that fails for too long is left to the next recovery pass."""
         deps = self._bot.deps
         try:
             await retry(lambda: self._handle(delivery), WEBHOOK_TIMEOUT)
         except Unavailable as problem:
-            log.warning("a webhook of %s waits: %s", delivery.source, problem)
+            log.warning("webhook of %s postponed: %s", delivery.source, problem)
             deps.store.deliveries.release(delivery.key)
             return
         except BotError as problem:
-            log.warning("a webhook of %s came to nothing: %s", delivery.source, problem)
+            log.warning("webhook of %s failed: %s", delivery.source, problem)
         except Exception:
-            log.exception("a webhook of %s broke", delivery.source)
+            log.exception("webhook of %s failed unexpectedly", delivery.source)
         try:
             await deps.store.deliveries.mark_done(delivery.key, deps.clock.now())
         except Unavailable as problem:
-            log.warning("a webhook of %s could not be marked: %s", delivery.source, problem)
+            log.warning("webhook of %s could not be marked as done: %s", delivery.source, problem)
 
     async def _handle(self, delivery: Delivery) -> None:
         name, _, event = delivery.source.partition("/")
         source = self._sources[name]
-        read = source.read(event, json.loads(delivery.body))
-        if read is not None:
-            await source.handle(self._bot, read, delivery.key)
+        parsed = source.read(event, json.loads(delivery.body))
+        if parsed is not None:
+            await source.handle(self._bot, parsed, delivery.key)

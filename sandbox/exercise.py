@@ -34,8 +34,8 @@ MAINTENANCE = re.compile(r"🛠.*?<!date\^(\d+)\^", re.DOTALL)
 RUN = re.compile(r"R-[0-9a-f]{6}")
 
 STATES = {  # in the run's message
-    "succeeded": Text(es="salió bien", en="succeeded"),
-    "failed": Text(es="no salió", en="failed"),
+    "succeeded": Text(es="terminó bien", en="succeeded"),
+    "failed": Text(es="falló", en="failed"),
     "undone": Text(es="se deshizo", en="undone"),
 }
 

@@ -1,1 +1,1 @@
-"""What may be done in the world: no client library, no Slack, no template; facts come back."""
+"""Actions: everything a run can do outside the bot. No client library, no Slack, no template; they return facts."""

@@ -1,4 +1,4 @@
-"""`alertmanager.*`: silence what is known, and only for as long as the incident lasts."""
+"""`alertmanager.*`: silence alerts for a limited time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.team import Duration
 
 @dataclass(frozen=True, slots=True)
 class Silenced:
-    """`id` is empty in a rehearsal."""
+    """`id` is empty in a dry run."""
 
     id: str
     matchers: dict[str, str]
@@ -41,7 +41,7 @@ async def silence(
     service: str | None = None,
     reason: str = "",
 ) -> Silenced:
-    """Silence an alert for a time."""
+    """Silence an alert for a limited time."""
     labels = {"alertname": alert}
     if service is not None:
         ctx.service(service)

@@ -1,4 +1,4 @@
-"""`aws.*`: snapshots and restores of databases, the failover, and old backups. Names stand in the team's file."""
+"""`aws.*`: database snapshots and restores, failover, pruning of backups. Names are those of the team file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bot.team import Backups, Duration
 if TYPE_CHECKING:
     from bot.integrations.aws import Database, StoredObject
 
-POLL_SECONDS = 15.0  # seconds of the world
-BROKEN = re.compile(r"fail|incompatible|inaccessible|full|restore-error")
+POLL_SECONDS = 15.0  # seconds of the bot's clock
+FAILED_STATUS = re.compile(r"fail|incompatible|inaccessible|full|restore-error")
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$")]
 
@@ -35,7 +35,7 @@ class Snapshotted:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """`address` is where the new instance is reached; empty in a rehearsal."""
+    """`address` is the new instance's endpoint; empty in a dry run."""
 
     snapshot: str
     database: str
@@ -50,7 +50,7 @@ class Protected:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """`restorable_until`: what is newer than that would be lost if it had to be restored now."""
+    """`restorable_until`: a restore now would lose everything newer than this."""
 
     name: str
     status: str
@@ -65,7 +65,7 @@ class DatabaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class FailedOver:
-    """The zones before and after; the same in a rehearsal."""
+    """The zones before and after; equal in a dry run."""
 
     database: str
     before: str
@@ -74,7 +74,7 @@ class FailedOver:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many objects and bytes were deleted, and how many stay. `cutoff` is the age at which it was looked."""
+    """Numbers of deleted and kept objects, and the deleted bytes. Objects older than `cutoff` were deleted."""
 
     backups: str
     deleted: int
@@ -85,19 +85,19 @@ class Pruned:
 
 @action("aws.rds_status", risk=Risk.READ, example="/ops rds_status tamv-prod-postgres")
 async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatus:
-    """How a database stands, and its newest snapshot."""
-    there = await _require_exists(ctx, _database(ctx, database))
-    newest = await ctx.aws.newest_snapshot(there.name)
+    """Show the status of a database and its newest snapshot."""
+    instance = await _require_exists(ctx, _database(ctx, database))
+    newest = await ctx.aws.newest_snapshot(instance.name)
     return DatabaseStatus(
-        there.name,
-        there.status,
-        there.engine,
-        there.size,
-        there.multi_az,
-        there.zone,
+        instance.name,
+        instance.status,
+        instance.engine,
+        instance.size,
+        instance.multi_az,
+        instance.zone,
         newest.name if newest else None,
         newest.at if newest else None,
-        there.restorable_until,
+        instance.restorable_until,
     )
 
 
@@ -113,8 +113,8 @@ async def rds_snapshot(ctx: Context, database: str | None = None, within: Durati
         return Snapshotted(name, snapshot, "")
 
     async def complete() -> str | None:
-        made = await ctx.aws.snapshot(snapshot)
-        return _settled(snapshot, made.status if made else "gone")
+        taken = await ctx.aws.snapshot(snapshot)
+        return _status_if_available(snapshot, taken.status if taken else "gone")
 
     return Snapshotted(name, snapshot, await _wait(ctx, snapshot, within, complete))
 
@@ -135,31 +135,31 @@ async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
 async def rds_restore(
     ctx: Context, snapshot: Identifier, into: Identifier, within: Duration = timedelta(hours=3)
 ) -> Restored:
-    """Restore a snapshot into a new instance and wait for it; never over one that exists."""
-    current = await ctx.aws.snapshot(snapshot)
-    if current is None:
+    """Restore a snapshot into a new instance and wait for it; never overwrites an existing one."""
+    source = await ctx.aws.snapshot(snapshot)
+    if source is None:
         raise NotFound("no_such_snapshot", snapshot=snapshot)
-    like = _database(ctx, current.database)
-    if current.status != "available":
-        raise WrongState("database_state", name=snapshot, state=current.status)
-    there = await ctx.aws.database(into)
-    if into in ctx.team.databases or (there and there.made_by != ctx.key):
+    like = _database(ctx, source.database)
+    if source.status != "available":
+        raise WrongState("database_state", name=snapshot, state=source.status)
+    existing = await ctx.aws.database(into)
+    if into in ctx.team.databases or (existing and existing.made_by != ctx.key):
         raise WrongState("database_exists", name=into)
-    if there is None:
+    if existing is None:
         await ctx.aws.restore(snapshot, into, like, ctx.key)
     if ctx.dry_run:
         return Restored(snapshot, into, "", ctx.key)
 
     async def ready() -> str | None:
-        made = await ctx.aws.database(into)
-        return (made.address or "") if made and _settled(into, made.status) else None
+        instance = await ctx.aws.database(into)
+        return (instance.address or "") if instance and _status_if_available(into, instance.status) else None
 
     return Restored(snapshot, into, await _wait(ctx, into, within, ready), ctx.key)
 
 
 @undo(rds_restore)
 async def delete_restored(ctx: Context, done: Restored) -> Restored:
-    """Delete the instance that was made."""
+    """Delete the restored instance."""
     if done.database in ctx.team.databases:
         raise WrongState("database_exists", name=done.database)
     await ctx.aws.delete_database(done.database, done.step)
@@ -168,59 +168,59 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
 
 @action("aws.rds_protect", risk=Risk.CHANGE, target="database/{database}")
 async def rds_protect(ctx: Context, database: Identifier) -> Protected:
-    """Let nobody delete an instance by mistake; RDS refuses it from then on, an undo's too."""
-    there = await _require_exists(ctx, database)
-    await ctx.aws.protect(there.name)
-    return Protected(there.name)
+    """Enable deletion protection for an instance; afterwards RDS refuses every deletion, also that of an undo."""
+    instance = await _require_exists(ctx, database)
+    await ctx.aws.protect(instance.name)
+    return Protected(instance.name)
 
 
 @action("aws.rds_failover", risk=Risk.DESTRUCTIVE, target="database/{database}")
 async def rds_failover(
     ctx: Context, database: str | None = None, within: Duration = timedelta(minutes=15)
 ) -> FailedOver:
-    """Let the standby in the other zone take over; connections break for a minute or two."""
-    there = await _require_exists(ctx, _database(ctx, database))
-    if not there.multi_az or there.zone is None:
-        raise WrongState("not_multi_az", name=there.name)
-    before = str(ctx.planned.get("before", there.zone))
-    if there.zone == before:
-        await ctx.aws.fail_over(there.name, before)
+    """Fail over to the standby in the other zone; connections break for a minute or two."""
+    instance = await _require_exists(ctx, _database(ctx, database))
+    if not instance.multi_az or instance.zone is None:
+        raise WrongState("not_multi_az", name=instance.name)
+    before = str(ctx.planned.get("before", instance.zone))
+    if instance.zone == before:
+        await ctx.aws.fail_over(instance.name, before)
     if ctx.dry_run:
-        return FailedOver(there.name, before, before)
+        return FailedOver(instance.name, before, before)
 
     async def elsewhere() -> str | None:
-        now = await _require_exists(ctx, there.name)
-        return now.zone if now.zone != before and _settled(now.name, now.status) else None
+        current = await _require_exists(ctx, instance.name)
+        return current.zone if current.zone != before and _status_if_available(current.name, current.status) else None
 
-    return FailedOver(there.name, before, await _wait(ctx, there.name, within, elsewhere))
+    return FailedOver(instance.name, before, await _wait(ctx, instance.name, within, elsewhere))
 
 
 @action(
     "aws.s3_prune", risk=Risk.DESTRUCTIVE, target="backups/{backups}", example="/ops s3_prune database older_than=30d"
 )
 async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(days=30)) -> Pruned:
-    """Delete backups of more than an age; the newest stay whatever their age, and all while the last one failed."""
+    """Delete backups above an age; the newest ones always stay, and all of them if the last backup failed."""
     target = backups_of(ctx, backups)
-    foreseen = ctx.planned.get("cutoff")
-    cutoff = datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() - older_than
-    stored_objects = await ctx.aws.stored(target.bucket, target.prefix)
-    _fresh(ctx, backups, target, stored_objects)
-    doomed = [stored_object for stored_object in stored_objects[target.keep :] if stored_object.modified < cutoff]
-    size, kept = sum(stored_object.size for stored_object in doomed), len(stored_objects) - len(doomed)
-    if doomed:
-        await ctx.aws.prune(target.bucket, target.prefix, len(doomed), size, kept, doomed)
-    return Pruned(backups, len(doomed), size, kept, cutoff)
+    planned_cutoff = ctx.planned.get("cutoff")
+    cutoff = datetime.fromisoformat(planned_cutoff) if planned_cutoff else ctx.clock.now() - older_than
+    objects = await ctx.aws.list_objects(target.bucket, target.prefix)
+    _require_recent_backup(ctx, backups, target, objects)
+    to_delete = [item for item in objects[target.keep :] if item.modified < cutoff]
+    size, kept = sum(item.size for item in to_delete), len(objects) - len(to_delete)
+    if to_delete:
+        await ctx.aws.prune(target.bucket, target.prefix, len(to_delete), size, kept, to_delete)
+    return Pruned(backups, len(to_delete), size, kept, cutoff)
 
 
-def _fresh(ctx: Context, name: str, backups: Backups, stored_objects: list[StoredObject]) -> None:
-    """Raises WrongState when the newest backup is too old or empty: it failed, and the old ones are all there is."""
-    newest = stored_objects[0] if stored_objects else None
+def _require_recent_backup(ctx: Context, name: str, backups: Backups, objects: list[StoredObject]) -> None:
+    """Raise WrongState if the newest backup is too old or empty: it failed, and the old ones are still needed."""
+    newest = objects[0] if objects else None
     if newest is None or not newest.size or ctx.clock.now() - newest.modified > backups.fresh:
         raise WrongState("backup_missing", name=name, newest=newest.modified.isoformat() if newest else None)
 
 
 def _database(ctx: Context, name: str | None) -> str:
-    """A database of the team's file; the first of this environment without a name. Raises BadInput."""
+    """Return a database of the team file, by default the first of this environment. Raises BadInput."""
     databases = ctx.team.databases
     if name is None:
         name = next((database for database, environment in databases.items() if environment == ctx.environment), None)
@@ -230,7 +230,7 @@ def _database(ctx: Context, name: str | None) -> str:
 
 
 def backups_of(ctx: Context, name: str) -> Backups:
-    """Backups of the team's file. Raises BadInput."""
+    """Return a backup location of the team file. Raises BadInput."""
     configured = ctx.team.backups
     if name not in configured:
         raise BadInput("unknown_backups", name=name, nearest=nearest(name, configured), known=sorted(configured))
@@ -244,16 +244,16 @@ async def _require_exists(ctx: Context, name: str) -> Database:
     return database
 
 
-def _settled(name: str, status: str) -> str | None:
-    """The status when it is `available`, None while it is on its way. Raises WrongState when it never will be."""
-    if status == "gone" or BROKEN.search(status):
+def _status_if_available(name: str, status: str) -> str | None:
+    """Return the status once it is `available`, None before. Raises WrongState if it never will be."""
+    if status == "gone" or FAILED_STATUS.search(status):
         raise WrongState("database_state", name=name, state=status)
     return status if status == "available" else None
 
 
-async def _wait(ctx: Context, name: str, within: timedelta, look: Callable[[], Awaitable[str | None]]) -> str:
+async def _wait(ctx: Context, name: str, within: timedelta, check: Callable[[], Awaitable[str | None]]) -> str:
     until = ctx.began + within
-    while (outcome := await look()) is None:
+    while (outcome := await check()) is None:
         if ctx.clock.now() >= until:
             raise WrongState("database_slow", name=name, seconds=within.total_seconds())
         await ctx.clock.sleep(POLL_SECONDS)

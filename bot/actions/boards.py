@@ -1,4 +1,4 @@
-"""Taking a snapshot: which figures are meant, and asking Prometheus for all of them at once."""
+"""Take snapshots: resolve a board to its queries, and query Prometheus for all of them concurrently."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from bot.team import PRODUCTION, Query, TeamFile
 
 WINDOW = timedelta(hours=1)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=60)
-RETRY_UNREACHABLE_FOR = timedelta(seconds=1)  # how long a connection that fails at once is tried again
+RETRY_UNREACHABLE_FOR = timedelta(seconds=1)  # retry a connection that fails immediately
 MAX_POINTS = 240
-MAX_SERIES = 50  # of one query, the worst first
+MAX_SERIES = 50  # per query, the worst ones
 _STEPS = (5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600)
 _NAME = re.compile(r"[\w:.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a snapshot is to be of: `asks` is the PromQL for each measure.
+    """What to snapshot: a PromQL query for each metric.
 
-    `name` is a board's or a query's name, or PromQL that the team's file does not hold (`known` is False then).
+    `name` is the name of a board or query, or PromQL that is not in the team file (`known` is False then).
     """
 
     name: str
     service: str | None
-    asks: Sequence[tuple[MetricDefinition, str]]
+    queries: Sequence[tuple[MetricDefinition, str]]
     known: bool = True
     title: Mapping[str, str] = field(default_factory=dict)
 
 
 def board(team: TeamFile, what: str | None = None, service: str | None = None) -> Board:
-    """The board, query or service called `what`; without it the service's own board, or else PromQL.
+    """Resolve `what`, a board, a query, a service or PromQL; without it, the board of the service.
 
-    The service is the given one, or the team's default. Raises BadInput for a service that is not in the team's
-    file, and for one without a board when nothing else is named.
+    `service` defaults to the team's default service. Raises BadInput for an unknown service, and for a service without
+    a board if `what` is missing.
     """
     what = what.strip() if what else None
     if what in team.services and what not in team.boards and what not in team.queries:
@@ -60,25 +60,29 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
         raise BadInput("no_board", service=service, boards=sorted(team.boards))
     if name in team.boards:
         configured = team.boards[name]
-        asks = [_query_one(query, team.queries[query], team, service) for query in configured.queries]
-        return Board(name, service, asks, title=_title(configured.title))
+        queries = [_metric_query(query, team.queries[query], team, service) for query in configured.queries]
+        return Board(name, service, queries, title=_title(configured.title))
     if name in team.queries:
         return Board(
-            name, service, [_query_one(name, team.queries[name], team, service)], title=_title(team.queries[name].title)
+            name,
+            service,
+            [_metric_query(name, team.queries[name], team, service)],
+            title=_title(team.queries[name].title),
         )
-    promql = _filled(name, team, service)
+    promql = _fill_names(name, team, service)
     return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], known=False)
 
 
-async def validate_board(prometheus: Prometheus, team: TeamFile, wanted: Board, at: datetime) -> None:
-    """Nothing for a board or query that the team's file holds. Of anything else Prometheus is the judge.
+async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Board, at: datetime) -> None:
+    """Check that the board can be queried. Boards and queries of the team file need no check.
 
-    Raises Refused with its words for wrong PromQL, and NotFound with the nearest name for a word that names nothing.
+    Otherwise Prometheus decides: raises Refused with its message for invalid PromQL, and NotFound with the nearest name
+    for a word that matches nothing.
     """
-    if wanted.known:
+    if board_spec.known:
         return
-    ((_, promql),) = wanted.asks
-    is_word = _NAME.fullmatch(wanted.name) is not None
+    ((_, promql),) = board_spec.queries
+    is_word = _NAME.fullmatch(board_spec.name) is not None
     try:
         samples = await prometheus.query(promql, at)
     except BotError as problem:
@@ -89,8 +93,8 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, wanted: Board, 
         names = [*team.boards, *team.queries, *team.services]
         raise NotFound(
             "no_such_query",
-            name=wanted.name,
-            nearest=nearest(wanted.name, names),
+            name=board_spec.name,
+            nearest=nearest(board_spec.name, names),
             boards=sorted(team.boards),
             queries=sorted(team.queries),
         )
@@ -98,15 +102,16 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, wanted: Board, 
 
 async def query_board(
     prometheus: Prometheus,
-    wanted: Board,
+    board_spec: Board,
     at: datetime,
     *,
     start: datetime | None = None,
     calm_until: datetime | None = None,
 ) -> Snapshot:
-    """The figures at `at` and their lines from `start` (an hour before, when not given), all asked for at once.
+    """Return the metrics at `at` and their series from `start` (default: an hour before).
 
-    `calm_until` is where the normal ends: when the incident began. What could not be had is in `missing`; never raises.
+    `calm_until` ends the normal period: when the incident began. Queries that fail are listed in `missing`; never
+    raises.
     """
     at = at.replace(microsecond=0)
     span = min(max(at - (start or at - WINDOW), SHORTEST), LONGEST)
@@ -114,31 +119,33 @@ async def query_board(
     window = timedelta(seconds=math.ceil(span.total_seconds() / step) * step)
     calm_until = min(calm_until or at, at)
 
-    async def ask(measure: MetricDefinition, promql: str) -> list[Series] | Missing:
+    async def run_query(definition: MetricDefinition, promql: str) -> list[Series] | Missing:
         try:
             lines = await retry(partial(prometheus.range, promql, at - window, at, step), RETRY_UNREACHABLE_FOR)
         except BotError as problem:
-            return Missing(measure, problem.key, dict(problem.facts), isinstance(problem, Unavailable))
-        return _series(measure, lines, step)
+            return Missing(definition, problem.key, dict(problem.facts), isinstance(problem, Unavailable))
+        return _series(definition, lines, step)
 
-    answers = await asyncio.gather(*(ask(measure, promql) for measure, promql in wanted.asks))
-    figures, series, missing = [], [], []
-    for (measure, _), answer in zip(wanted.asks, answers, strict=True):
-        if isinstance(answer, Missing):
-            missing.append(answer)
+    results = await asyncio.gather(*(run_query(definition, promql) for definition, promql in board_spec.queries))
+    metrics, series, missing = [], [], []
+    for (definition, _), result in zip(board_spec.queries, results, strict=True):
+        if isinstance(result, Missing):
+            missing.append(result)
         else:
-            figures.append(build_result(measure, answer, at, calm_until))
-            series += answer[:MAX_SERIES]
-    return Snapshot(wanted.name, wanted.service, at, window, calm_until, tuple(figures), tuple(series), tuple(missing))
+            metrics.append(build_result(definition, result, at, calm_until))
+            series += result[:MAX_SERIES]
+    return Snapshot(
+        board_spec.name, board_spec.service, at, window, calm_until, tuple(metrics), tuple(series), tuple(missing)
+    )
 
 
-def _query_one(name: str, query: Query, team: TeamFile, service: str | None) -> tuple[MetricDefinition, str]:
-    measure = MetricDefinition(name, _title(query.title), query.unit, query.threshold, Direction(query.direction))
-    return measure, _filled(query.promql, team, service)
+def _metric_query(name: str, query: Query, team: TeamFile, service: str | None) -> tuple[MetricDefinition, str]:
+    definition = MetricDefinition(name, _title(query.title), query.unit, query.threshold, Direction(query.direction))
+    return definition, _fill_names(query.promql, team, service)
 
 
-def _filled(promql: str, team: TeamFile, service: str | None) -> str:
-    """`$service` and `$namespace` filled in, from the team's file alone."""
+def _fill_names(promql: str, team: TeamFile, service: str | None) -> str:
+    """Replace `$service` and `$namespace` with values of the team file."""
     if service is None:
         if "$service" in promql or "$namespace" in promql:
             raise BadInput("service_needed", services=sorted(team.services))
@@ -152,19 +159,21 @@ def _title(titles: Translated) -> dict[str, str]:
     return {str(locale): text for locale, text in titles.items()}
 
 
-def _series(measure: MetricDefinition, lines: Sequence[Line], step: float) -> list[Series]:
-    """The worst last value first. What tells the series apart is their label."""
-    telling = [name for name in sorted({name for line in lines for name in line.labels}) if _differs(name, lines)]
-    results = [Series(measure.query, step, line.points, _label(line, telling)) for line in lines]
-    sign = 1 if measure.direction is Direction.BELOW else -1
+def _series(definition: MetricDefinition, lines: Sequence[Line], step: float) -> list[Series]:
+    """Return the series, the one with the worst last value first, each with a label that distinguishes it."""
+    distinguishing = [
+        name for name in sorted({name for line in lines for name in line.labels}) if _is_distinguishing(name, lines)
+    ]
+    results = [Series(definition.query, step, line.points, _label(line, distinguishing)) for line in lines]
+    sign = 1 if definition.direction is Direction.BELOW else -1
     return sorted(results, key=lambda series: sign * series.points[-1][1] if series.points else math.inf)
 
 
-def _differs(name: str, lines: Sequence[Line]) -> bool:
+def _is_distinguishing(name: str, lines: Sequence[Line]) -> bool:
     return len({line.labels.get(name) for line in lines}) > 1
 
 
-def _label(line: Line, telling: Sequence[str]) -> str:
-    if len(telling) == 1:
-        return line.labels.get(telling[0], "")
-    return ", ".join(f"{name}={line.labels[name]}" for name in telling if name in line.labels)
+def _label(line: Line, distinguishing: Sequence[str]) -> str:
+    if len(distinguishing) == 1:
+        return line.labels.get(distinguishing[0], "")
+    return ", ".join(f"{name}={line.labels[name]}" for name in distinguishing if name in line.labels)

@@ -1,4 +1,4 @@
-"""Every action: each module of this package is imported, and what it defines registers itself."""
+"""Import every module of this package, so that its actions are registered."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from bot import actions
 from bot.actions.registry import ACTIONS
 
 MODULES = tuple(
-    import_module(f"{actions.__name__}.{found.name}")
-    for found in pkgutil.iter_modules(actions.__path__)
-    if found.name != "catalogue"
+    import_module(f"{actions.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(actions.__path__)
+    if module.name != "catalogue"
 )
 
 __all__ = ["ACTIONS", "MODULES"]

@@ -1,4 +1,4 @@
-"""What an action is given."""
+"""The context of an action."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The integrations, and which run and step asks. `key` is the same whenever this step is tried again.
+    """The integrations, and the run and step that execute the action. `key` is the same for every attempt of a step.
 
-    `by` is who asked for the run. `began` is when the action began to be performed, by the bot's clock; a restart in
-    between does not change it. `foreseen` is what the rehearsal of this very step gave, as JSON: what was so before
-    anything was done, however often it is tried; empty in the rehearsal itself.
+    `by` is who requested the run. `began` is when the execution started, by the bot's clock, also after a restart.
+    `planned` is the result of this step's dry run, as JSON: the state before any attempt; empty in the dry run itself.
     """
 
     deps: Deps
@@ -45,7 +44,7 @@ class Context:
 
     @property
     def dry_run(self) -> bool:
-        """Whether this is a rehearsal: effects are noted and not made, and waiting is left out."""
+        """True in a dry run: effects are recorded, not made, and waiting is skipped."""
         return in_dry_run()
 
     @property
@@ -105,17 +104,17 @@ class Context:
         return self.deps.vault
 
     def service(self, name: str) -> Service:
-        """A service of the team's file. Raises BadInput with the nearest name."""
+        """Return a service of the team file. Raises BadInput with the nearest name."""
         services = self.team.services
         if name not in services:
             raise BadInput("unknown_service", service=name, nearest=nearest(name, services), known=sorted(services))
         return services[name]
 
     def namespace(self, service: str, given: str | None = None) -> str:
-        """Where the service runs in this run's environment; a `given` one must be one of the team's file."""
+        """Return the service's namespace in this environment, or `given` if the team file has it. Raises BadInput."""
         namespaces = self.service(service).namespaces
         if given is not None:
-            allowed = {namespace for each in self.team.services.values() for namespace in each.namespaces.values()}
+            allowed = {namespace for s in self.team.services.values() for namespace in s.namespaces.values()}
             if given not in allowed:
                 raise BadInput("namespace_not_allowed", namespace=given, known=sorted(allowed))
             return given

@@ -1,4 +1,4 @@
-"""`flow.*`: time, conditions and people between the steps that do something."""
+"""`flow.*`: waiting, conditions, approvals and questions between other steps."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """Slack user ids; none in a rehearsal."""
+    """Slack user ids; empty in a dry run."""
 
     by: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The answer in its own type, and who gave it (a Slack user id); the default, and nobody, in a rehearsal."""
+    """The answer in its type, and who gave it (a Slack user id); the default and None in a dry run."""
 
     answer: Any
     by: str | None
@@ -47,7 +47,7 @@ class Answered:
 
 @action("flow.wait", risk=Risk.READ)
 async def wait(ctx: Context, duration: Duration) -> Waited:
-    """Let time pass."""
+    """Wait for a duration."""
     if not ctx.dry_run:
         await ctx.clock.sleep((ctx.began + duration - ctx.clock.now()).total_seconds())
     return Waited(timedelta.total_seconds(duration))
@@ -55,7 +55,7 @@ async def wait(ctx: Context, duration: Duration) -> Waited:
 
 @action("flow.check", risk=Risk.READ)
 async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
-    """Go on only if a condition holds."""
+    """Continue only if a condition holds."""
     if not that:
         raise WrongState("condition_failed", why=otherwise)
     return Checked(that)
@@ -63,8 +63,8 @@ async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
 
 @action("flow.approve", risk=Risk.READ, waits_for=WaitsFor.APPROVAL)
 async def approve(ctx: Context, question: Question) -> Approved:
-    """Go on only when somebody else agrees; the step's `approval` says who, how many and until when."""
-    return Approved([person for person, _ in await _decision(ctx)])
+    """Continue only if another person approves; the step's `approval` sets who, how many and until when."""
+    return Approved([person for person, _ in await _agreeing(ctx)])
 
 
 @action("flow.ask", risk=Risk.READ, waits_for=WaitsFor.ANSWER)
@@ -75,17 +75,17 @@ async def ask(
     options: list[str] | None = None,
     default: str | None = None,
 ) -> Answered:
-    """Ask the people in the channel; the answer comes by a form and has a type."""
+    """Ask the people in the channel; they answer in a form, and the answer has a type."""
     if (type == "choice") != bool(options):
         raise BadInput("choice_without_options")
     spec = Input(type=type, options=options or [])
-    given = await _decision(ctx)
-    person, text = given[-1] if given else (None, default)
+    decisions = await _agreeing(ctx)
+    person, text = decisions[-1] if decisions else (None, default)
     return Answered(spec.read(question, text, ctx.team.services) if text is not None else None, person)
 
 
-async def _decision(ctx: Context) -> list[tuple[str, str | None]]:
-    """Who agreed, and with which words."""
+async def _agreeing(ctx: Context) -> list[tuple[str, str | None]]:
+    """Return who agreed, each with their text."""
     run_id, _, step_id = ctx.key.partition("/")
     approval = None if ctx.dry_run else await ctx.deps.store.runs.approval(run_id, step_id)
     agreed = (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
@@ -98,7 +98,7 @@ async def _decision(ctx: Context) -> list[tuple[str, str | None]]:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When it opens and when it closes."""
+    """Start and end of a maintenance window."""
 
     begins: datetime
     ends: datetime
@@ -106,15 +106,15 @@ class Window:
 
 @action("flow.next_window", risk=Risk.READ, example="/ops flow.next_window 02:00 04:00 notice=24h")
 async def next_window(ctx: Context, opens: time, closes: time, notice: Duration = timedelta(hours=24)) -> Window:
-    """When the next maintenance window is (UTC) that leaves so much time to tell people before."""
+    """Find the next maintenance window (UTC) that leaves enough time to announce it."""
     return Window(*DailyWindow(opens, closes).next(ctx.clock.now() + notice))
 
 
 @action("flow.window", risk=Risk.READ)
 async def window(ctx: Context, begins: AwareDatetime, ends: AwareDatetime) -> Window:
-    """Go on only inside a maintenance window: waits until it opens, stops when it is over."""
-    if not ctx.dry_run and (left := (begins - ctx.clock.now()).total_seconds()) > 0:
-        await ctx.clock.sleep(left)
+    """Continue only inside a maintenance window: waits until it opens, fails if it is over."""
+    if not ctx.dry_run and (seconds_until_open := (begins - ctx.clock.now()).total_seconds()) > 0:
+        await ctx.clock.sleep(seconds_until_open)
     if ctx.clock.now() >= ends:
         raise WrongState("window_over", ends=ends.isoformat(timespec="minutes"))
     return Window(begins, ends)

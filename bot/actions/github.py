@@ -1,4 +1,4 @@
-"""`github.*`: issues, and the way of a hotfix: branch, pull request, review, merge, workflow."""
+"""`github.*`: issues, and a hotfix's path: branch, pull request, review, merge, workflow."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from bot.messages.message import Message
 from bot.slack_messages import upsert_message
 from bot.team import Duration
 
-POLL_SECONDS = 10.0  # seconds of the world between two looks at a workflow's run
+POLL_SECONDS = 10.0  # seconds of the bot's clock between two requests
 
 Number = Annotated[int, Field(ge=1)]
 Title = Annotated[str, Field(min_length=1, max_length=250)]
 Workflow = Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
-SHORT = 7  # hexadecimal digits of a commit in an image's tag, as Git shortens it
+SHORT = 7  # hexadecimal digits of a commit in an image tag, as Git abbreviates it
 Prefix = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,40}$")]
 
 
 def _well_formed(name: str) -> str:
-    """A branch's name of plain letters. ValueError; https://git-scm.com/docs/git-check-ref-format"""
+    """Validate a branch name. Raises ValueError. Source: https://git-scm.com/docs/git-check-ref-format"""
     if ".." in name or "//" in name or name.endswith((".", "/", ".lock")):
-        raise ValueError("is no name for a branch")
+        raise ValueError("is not a valid branch name")
     return name
 
 
@@ -42,7 +42,7 @@ Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"), A
 
 @dataclass(frozen=True, slots=True)
 class IssueCreated:
-    """0 and no address in a rehearsal."""
+    """Number 0 and an empty URL in a dry run."""
 
     number: int
     url: str
@@ -50,7 +50,7 @@ class IssueCreated:
 
 @dataclass(frozen=True, slots=True)
 class Branched:
-    """`sha` is where the branch begins; `made` is False when it was there before."""
+    """`sha` is the branch's first commit; `made` is False if it existed before."""
 
     branch: str
     base: str
@@ -60,7 +60,7 @@ class Branched:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestOpened:
-    """A pull request; number 0 in a rehearsal. `made` is False when it was there before."""
+    """A pull request; number 0 in a dry run. `made` is False if it existed before."""
 
     number: int
     url: str
@@ -86,7 +86,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """`after` is the newest run's id before ours; `run` is 0 in a rehearsal."""
+    """`after` is the id of the newest earlier run; `run` is 0 in a dry run."""
 
     workflow: str
     branch: str
@@ -98,7 +98,7 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The newest run of a workflow; None where it never ran."""
+    """The newest run of a workflow; None if there is none."""
 
     workflow: str
     newest: WorkflowRun | None
@@ -106,20 +106,20 @@ class Status:
 
 @action("github.create_issue", risk=Risk.CHANGE, example="/ops github.create_issue 'Alertar antes' labels=monitoring")
 async def create_issue(ctx: Context, title: Title, body: str = "", labels: str = "") -> IssueCreated:
-    """File an issue; labels are separated by commas."""
-    github, wanted = ctx.github, [label.strip() for label in labels.split(",") if label.strip()]
+    """Create an issue; labels are separated by commas."""
+    github, label_names = ctx.github, [label.strip() for label in labels.split(",") if label.strip()]
 
     @effect("github.create_issue")
-    async def file(title: str, labels: list[str]) -> IssueCreated:
-        made = await github.create_issue(ctx.key, IssueDraft(title, body, tuple(labels)))
-        return IssueCreated(made.number, made.url)
+    async def create(title: str, labels: list[str]) -> IssueCreated:
+        issue = await github.create_issue(ctx.key, IssueDraft(title, body, tuple(labels)))
+        return IssueCreated(issue.number, issue.url)
 
-    return await file(title, wanted) or IssueCreated(0, "")
+    return await create(title, label_names) or IssueCreated(0, "")
 
 
 @undo(create_issue)
 async def close_issue(ctx: Context, done: IssueCreated) -> IssueCreated:
-    """Close it."""
+    """Close the issue."""
     if done.number:
         await ctx.github.close_issue(done.number)
     return done
@@ -127,24 +127,24 @@ async def close_issue(ctx: Context, done: IssueCreated) -> IssueCreated:
 
 @action("github.create_branch", risk=Risk.CHANGE, target="branch/{branch}", example="/ops create_branch hotfix/lento")
 async def create_branch(ctx: Context, branch: Branch, base: Branch | None = None) -> Branched:
-    """A branch from the newest commit of another one (of the default one)."""
-    code, there, begins = ctx.github.code, await ctx.github.code.head(branch), await ctx.github.code.head(base)
-    if begins is None:
+    """Create a branch from the newest commit of another one (default: the default branch)."""
+    code, existing, start = ctx.github.code, await ctx.github.code.head(branch), await ctx.github.code.head(base)
+    if start is None:
         raise NotFound("no_such_branch", branch=base)
-    if there and not ctx.planned.get("made"):
-        return Branched(branch, begins[0], there[1], made=False)
-    sha = str(ctx.planned.get("sha", begins[1]))
-    if there is None:
-        await code.create_branch(branch, begins[0], sha)
-    return Branched(branch, begins[0], sha, made=True)
+    if existing and not ctx.planned.get("made"):
+        return Branched(branch, start[0], existing[1], made=False)
+    sha = str(ctx.planned.get("sha", start[1]))
+    if existing is None:
+        await code.create_branch(branch, start[0], sha)
+    return Branched(branch, start[0], sha, made=True)
 
 
 @undo(create_branch)
 async def delete_branch(ctx: Context, done: Branched) -> Branched:
-    """Delete it, unless somebody has put something into it."""
-    there = await ctx.github.code.head(done.branch)
-    if done.made and there:
-        if there[1] != done.sha:
+    """Delete the branch, unless something was pushed to it since."""
+    head = await ctx.github.code.head(done.branch)
+    if done.made and head:
+        if head[1] != done.sha:
             raise WrongState("changed_since", name=done.branch)
         await ctx.github.code.delete_branch(done.branch)
     return done
@@ -154,21 +154,21 @@ async def delete_branch(ctx: Context, done: Branched) -> Branched:
 async def open_pull_request(
     ctx: Context, branch: Branch, title: Title, body: str = "", base: Branch | None = None, draft: bool = False
 ) -> PullRequestOpened:
-    """Propose a branch for merging."""
+    """Open a pull request for a branch."""
     code, into = ctx.github.code, await ctx.github.code.head(base)
     if into is None:
         raise NotFound("no_such_branch", branch=base)
-    there = await code.open_pull(branch, into[0])
-    if there and not ctx.planned.get("made"):
-        return PullRequestOpened(there, (await code.pull(there)).url, branch, into[0], made=False)
-    about = "\n\n".join(filter(None, [body.strip(), ctx.incident_id, f"tamv-bot {ctx.key}"]))
-    number = await code.open_pull_request(title, branch, into[0], about, draft)
+    existing = await code.open_pull(branch, into[0])
+    if existing and not ctx.planned.get("made"):
+        return PullRequestOpened(existing, (await code.pull(existing)).url, branch, into[0], made=False)
+    description = "\n\n".join(filter(None, [body.strip(), ctx.incident_id, f"tamv-bot {ctx.key}"]))
+    number = await code.open_pull_request(title, branch, into[0], description, draft)
     return PullRequestOpened(number or 0, (await code.pull(number)).url if number else "", branch, into[0], made=True)
 
 
 @undo(open_pull_request)
 async def close_pull_request(ctx: Context, done: PullRequestOpened) -> PullRequestOpened:
-    """Close it, unless it is merged."""
+    """Close the pull request, unless it is merged."""
     code = ctx.github.code
     number = done.number or await code.open_pull(done.branch, done.base)
     if done.made and number and (await code.pull(number)).is_open:
@@ -178,7 +178,7 @@ async def close_pull_request(ctx: Context, done: PullRequestOpened) -> PullReque
 
 @action("github.request_review", risk=Risk.CHANGE)
 async def request_review(ctx: Context, number: Number, reviewers: str = "") -> ReviewRequested:
-    """Ask for a review: the people named (separated by commas), or else the owners of what is changed."""
+    """Request a review from the named people (separated by commas), or else from the owners of the changed files."""
     pull = await ctx.github.code.pull(number)
     handles = [reviewer.strip() for reviewer in reviewers.split(",") if reviewer.strip()] or await _owners(ctx, pull)
     people = [handle.removeprefix("@") for handle in handles if "/" not in handle]
@@ -191,10 +191,10 @@ async def request_review(ctx: Context, number: Number, reviewers: str = "") -> R
 
 @action("github.merge", risk=Risk.DISRUPTIVE, target="pull/{number}", example="/ops github.merge 42")
 async def merge(ctx: Context, number: Number) -> Merged:
-    """Squash and merge, when the checks are green and an owner of every changed file has approved."""
+    """Squash and merge once the checks pass and an owner of every changed file has approved."""
     pull = await ctx.github.code.pull(number)
     if not pull.merged:
-        if pull.sha != ctx.planned.get("sha", pull.sha):  # what was approved is another commit
+        if pull.sha != ctx.planned.get("sha", pull.sha):  # the approval was for another commit
             raise WrongState("changed_since", name=pull.branch)
         await mergeable(ctx, pull)
         await ctx.github.code.merge(number, pull.title, pull.sha, pull.base)
@@ -203,7 +203,7 @@ async def merge(ctx: Context, number: Number) -> Merged:
 
 @undo(merge)
 async def revert(ctx: Context, done: Merged) -> IssueCreated:
-    """Open a pull request that takes it back; people review and merge it."""
+    """Open a pull request that reverts it; people review and merge it."""
     if not (await ctx.github.code.pull(done.number)).merged:
         return IssueCreated(0, "")
     number = await ctx.github.code.revert(done.number) or 0
@@ -218,7 +218,7 @@ async def dispatch_workflow(
     inputs: dict[str, str] | None = None,
     within: Duration = timedelta(minutes=30),
 ) -> Dispatched:
-    """Start a workflow with its inputs, and wait until it has succeeded."""
+    """Start a workflow with its inputs, and wait until it succeeds."""
     workflows, head = ctx.github.workflows, await ctx.github.code.head(branch)
     if head is None:
         raise NotFound("no_such_branch", branch=branch)
@@ -239,7 +239,7 @@ async def dispatch_workflow(
 
 @undo(dispatch_workflow)
 async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
-    """Cancel the run while it goes on; what it has done by then stays."""
+    """Cancel the run if it is still going; what it has done stays."""
     workflows = ctx.github.workflows
     newest = None if done.run else await workflows.newest_run(done.workflow, done.branch, after=done.after, ours=True)
     run = await workflows.run(done.run) if done.run else newest
@@ -250,12 +250,12 @@ async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
 
 @action("github.workflow_status", risk=Risk.READ, example="/ops workflow_status cd_canary.yml")
 async def workflow_status(ctx: Context, workflow: Workflow, branch: Branch | None = None) -> Status:
-    """How the newest run of a workflow went."""
+    """Show the result of a workflow's newest run."""
     return Status(workflow, await ctx.github.workflows.newest_run(workflow, branch))
 
 
 async def mergeable(ctx: Context, pull: Pull) -> None:
-    """Raises WrongState with what is missing."""
+    """Raise WrongState with what blocks the merge."""
     if not pull.is_open or pull.draft:
         raise WrongState("pull_not_open", number=pull.number, url=pull.url)
     if not pull.checks or pull.missing_checks:
@@ -265,10 +265,12 @@ async def mergeable(ctx: Context, pull: Pull) -> None:
     text = await ctx.github.codeowners() or ""
     approved = {login.casefold() for login in pull.approved_by}
     for path in pull.files:
-        who = owners(text, path)
-        able = frozenset[str]().union(*(logins(handle, ctx.team) for handle in who)) if who else approved
-        if not approved & able:
-            raise WrongState("owner_missing", number=pull.number, url=pull.url, path=path, owners=who)
+        path_owners = owners(text, path)
+        eligible = (
+            frozenset[str]().union(*(logins(handle, ctx.team) for handle in path_owners)) if path_owners else approved
+        )
+        if not approved & eligible:
+            raise WrongState("owner_missing", number=pull.number, url=pull.url, path=path, owners=path_owners)
 
 
 async def _owners(ctx: Context, pull: Pull) -> list[str]:
@@ -278,7 +280,9 @@ async def _owners(ctx: Context, pull: Pull) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A pull request that may be merged; `until` is when it would have been given up. `reminders` counts them."""
+    """A pull request that may be merged; `until` is the deadline it was given, `reminders` the number that were
+    sent.
+    """
 
     number: int
     until: datetime
@@ -288,7 +292,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The image of a merged pull request by its tag (empty in a rehearsal), and the run that built it."""
+    """The image tag of a merged pull request (empty in a dry run), and the URL of the run that built it."""
 
     tag: str
     sha: str
@@ -303,7 +307,10 @@ async def wait_for_approval(
     within: Duration = timedelta(minutes=30),
     remind_every: Duration = timedelta(minutes=10),
 ) -> Ready:
-    """Wait until a pull request may be merged: green and approved by owners, who are reminded; or give up."""
+    """Wait until a pull request may be merged: checks passed, owners approved.
+
+    Reminds the owners; fails at the deadline.
+    """
     until, reminders = _until(ctx, within), 0
     while True:
         pull, now = await ctx.github.code.pull(number), ctx.clock.now()
@@ -352,13 +359,13 @@ async def wait_for_build(
 
 
 def _until(ctx: Context, within: timedelta) -> datetime:
-    """The deadline. The rehearsal has set it: a crash in between gives nobody more time."""
-    foreseen = ctx.planned.get("until")
-    return datetime.fromisoformat(foreseen) if foreseen else ctx.clock.now() + within
+    """Return the deadline set in the dry run: a crash in between does not extend it."""
+    planned_deadline = ctx.planned.get("until")
+    return datetime.fromisoformat(planned_deadline) if planned_deadline else ctx.clock.now() + within
 
 
 async def _remind(ctx: Context, missing: WrongState, count: int, left: timedelta) -> None:
-    """Tell the channel what is missing, and those by name who can give it."""
+    """Post in the channel what is missing, and mention the people who can provide it."""
     incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
     channel = (incident.channel if incident else None) or ctx.deps.incident_channel
     owners = missing.facts.get("owners")

@@ -1,4 +1,4 @@
-"""`helm.*`: releases, canaries, and the way back to what was good."""
+"""`helm.*`: releases, canaries and rollbacks."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ RECENT = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """The revisions of a release, oldest first, and the one to go back to with its image's tag.
+    """Revisions of a release, oldest first, and the last good one with its image tag.
 
-    `recent`: the present revision is not older than RECENT.
+    `recent`: the current revision is at most RECENT old.
     """
 
     release: str
@@ -41,7 +41,7 @@ class Releases:
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """`before` is the revision that was there, 0 when the release was new; `values` are those that were given."""
+    """`before` is the previous revision, 0 for a new release; `values` are the ones that were set."""
 
     release: str
     namespace: str
@@ -52,7 +52,7 @@ class Upgraded:
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
 async def history(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
-    """The revisions of a release, with chart, app version and status."""
+    """List the revisions of a release, with chart, app version and status."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     return _release_facts(ctx, release, ns, revisions, await _last_good(ctx, release, ns, revisions))
@@ -60,7 +60,7 @@ async def history(ctx: Context, release: Name, namespace: str | None = None) -> 
 
 @action("helm.status", risk=Risk.READ)
 async def status(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
-    """The present revision of a release."""
+    """Show the current revision of a release."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     return _release_facts(ctx, release, ns, revisions[-1:], await _last_good(ctx, release, ns, revisions))
@@ -70,35 +70,37 @@ async def status(ctx: Context, release: Name, namespace: str | None = None) -> R
 async def upgrade(
     ctx: Context, release: Name, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
 ) -> Upgraded:
-    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back what does not start."""
-    return await _upgraded(ctx, release, namespace, {"image.tag": tag, **(values or {})})
+    """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back if it does not
+    start.
+    """
+    return await _upgrade(ctx, release, namespace, {"image.tag": tag, **(values or {})})
 
 
 @action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE)
 async def canary(
     ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
-    """Give a share of the traffic to a new version."""
-    return await _upgraded(ctx, release, namespace, {"image.tag": tag, CANARY_ON: "true", CANARY_WEIGHT: str(weight)})
+    """Send a share of the traffic to a new version."""
+    return await _upgrade(ctx, release, namespace, {"image.tag": tag, CANARY_ON: "true", CANARY_WEIGHT: str(weight)})
 
 
 @action("helm.promote", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops promote xr-engine weight=50")
 async def promote(
     ctx: Context, release: Name, weight: Literal[50, 100] = 100, namespace: str | None = None
 ) -> Upgraded:
-    """Give the canary more of the traffic. Only after a canary, which in production was watched."""
+    """Send more traffic to the canary. Requires a canary, which must have been watched in production."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
-        await _must_be_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
-    return await _upgraded(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
+        await _require_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
+    return await _upgrade(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
 
 
 @action("helm.rollback", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops rollback xr-engine")
 async def rollback(
     ctx: Context, release: Name, revision: Annotated[int, Field(ge=1)] | None = None, namespace: str | None = None
 ) -> Upgraded:
-    """Back to the last revision that was good (never a failed one), and wait for it; a cut-off command is mended so."""
+    """Roll back to the last good revision (never a failed one) and wait for it; also repairs an interrupted command."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
     good = await _last_good(ctx, release, ns, revisions) if revision is None else None
@@ -115,29 +117,31 @@ async def rollback(
 @undo(promote)
 @undo(rollback)
 async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
-    """Back to the revision before, unless somebody has changed the release since."""
+    """Roll back to the previous revision, unless the release was changed since."""
     revisions = await ctx.helm.history(done.release, done.namespace)
-    now = revisions[-1]
-    stands = origin(now, revisions)
-    if done.before == 0 or stands == _origin(done.before, revisions):
-        return Upgraded(done.release, done.namespace, now.number, now.number, {})
-    if done.after != done.before and stands != _origin(done.after, revisions) and not now.pending:
+    current = revisions[-1]
+    content = origin(current, revisions)
+    if done.before == 0 or content == _origin(done.before, revisions):
+        return Upgraded(done.release, done.namespace, current.number, current.number, {})
+    if done.after != done.before and content != _origin(done.after, revisions) and not current.pending:
         raise WrongState("changed_since", name=done.release)
     await ctx.helm.rollback(done.release, done.namespace, done.before)
-    return Upgraded(done.release, done.namespace, now.number, now.number + 1, {})
+    return Upgraded(done.release, done.namespace, current.number, current.number + 1, {})
 
 
-async def _must_be_promotable(ctx: Context, release: str, namespace: str, weight: int, since: datetime | None) -> None:
-    """Raises WrongState unless it has a canary with less traffic, in production one that was watched `since` then."""
+async def _require_promotable(ctx: Context, release: str, namespace: str, weight: int, since: datetime | None) -> None:
+    """Raise WrongState without a canary of lower weight; in production also if it was not watched `since` its
+    upgrade.
+    """
     canary = (await ctx.helm.values(release, namespace)).get("canary") or {}
-    now = int(canary.get("weight") or 0)
-    if not canary.get("enabled") or now >= weight:
-        raise WrongState("no_canary", release=release, weight=now)
+    current_weight = int(canary.get("weight") or 0)
+    if not canary.get("enabled") or current_weight >= weight:
+        raise WrongState("no_canary", release=release, weight=current_weight)
     if ctx.environment == PRODUCTION and since and not await ctx.deps.store.runs.was_watched(release, since):
-        raise WrongState("canary_not_watched", release=release, service=release, weight=now)
+        raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight)
 
 
-async def _upgraded(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:
+async def _upgrade(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:
     ns = ctx.namespace(release, namespace)
     chart = ctx.service(release).chart
     if chart is None:
@@ -145,20 +149,20 @@ async def _upgraded(ctx: Context, release: str, namespace: str | None, values: d
     revisions = await ctx.helm.history(release, ns)
     before = revisions[-1] if revisions else None
     if before and before.description == ctx.key:
-        return Upgraded(release, ns, before.number - 1, before.number, values)  # it was done before a crash
+        return Upgraded(release, ns, before.number - 1, before.number, values)  # done before a crash
     if before and before.pending:
         await _repair_pending(ctx, release, ns, revisions)
-    kept, taken_back = await _manual_changes(ctx, release, ns) if before else ({}, [])
-    given = kept | values
-    await ctx.helm.upgrade(release, ns, chart, given, ctx.key, taken_back)
+    kept_values, taken_back = await _manual_changes(ctx, release, ns) if before else ({}, [])
+    all_values = kept_values | values
+    await ctx.helm.upgrade(release, ns, chart, all_values, ctx.key, taken_back)
     after = (await ctx.helm.history(release, ns))[-1].number
-    return Upgraded(release, ns, before.number if before else 0, after, given)
+    return Upgraded(release, ns, before.number if before else 0, after, all_values)
 
 
 async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
-    """What was changed in the cluster since the release was installed: values that keep it, and what will be undone.
+    """Return the manual changes since the release was installed: values that keep them, and what will be overwritten.
 
-    The number of replicas is kept: somebody has scaled for the load of this moment, which a new version meets too.
+    The number of replicas is kept: it was scaled for the current load, which the new version meets too.
     """
     service = ctx.service(release)
     name = service.deployment or release
@@ -178,7 +182,7 @@ async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[d
 
 
 def _differences(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
-    """`name=value` for each that stands otherwise than it was installed."""
+    """Return `name=value` for each value that differs from the installed one."""
     return [f"{name}={live.get(name)}" for name, value in sorted(installed.items()) if live.get(name) != value]
 
 
@@ -192,7 +196,7 @@ async def _repair_pending(ctx: Context, release: str, namespace: str, revisions:
 async def _last_good(
     ctx: Context, release: str, namespace: str, revisions: list[Revision]
 ) -> tuple[int, str | None] | None:
-    """The last revision that was good for all of the traffic, with its image's tag."""
+    """Return the last good revision that had all of the traffic, with its image tag."""
     for revision in rollback_candidates(revisions):
         values = await ctx.helm.values(release, namespace, revision.number)
         canary, image = values.get("canary") or {}, values.get("image") or {}

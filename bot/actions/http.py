@@ -1,4 +1,4 @@
-"""`http.*`: whether services answer as the team's file says that they must."""
+"""`http.*`: check the health endpoints of the team file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bot.domain.errors import BadInput, Unavailable, WrongState
 from bot.domain.policy import Risk
 from bot.team import Duration, HealthCheck
 
-POLL_SECONDS = 5.0  # seconds of the world
+POLL_SECONDS = 5.0  # seconds of the bot's clock
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one service answered. `status` is None when it did not; `why` is a word for what is wrong, or empty."""
+    """One service's response. `status` is None without one; `why` is a keyword for the failure, or empty."""
 
     service: str
     status: int | None
@@ -28,7 +28,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`healthy` when all are."""
+    """`healthy` if all services are."""
 
     healthy: bool
     rows: list[Health]
@@ -38,19 +38,19 @@ class Checked:
 async def check(
     ctx: Context, service: str | None = None, within: Duration = timedelta(0), required: bool = True
 ) -> Checked:
-    """Ask the health endpoints of a service, or of all; with `within`, until they are well."""
+    """Check the health endpoints of a service, or of all; with `within`, wait until they are healthy."""
     endpoints = _endpoints(ctx, service)
     until = ctx.began + within
     while True:
         rows = await asyncio.gather(*(_ask(ctx, name, endpoint) for name, endpoint in endpoints.items()))
-        ill = [row for row in rows if row.why]
-        if not ill or ctx.dry_run:
-            return Checked(not ill, list(rows))
+        unhealthy = [row for row in rows if row.why]
+        if not unhealthy or ctx.dry_run:
+            return Checked(not unhealthy, list(rows))
         if ctx.clock.now() >= until:
             break
         await ctx.clock.sleep(POLL_SECONDS)
     if required:
-        raise WrongState("unhealthy", services=[asdict(row) for row in ill])
+        raise WrongState("unhealthy", services=[asdict(row) for row in unhealthy])
     return Checked(False, list(rows))
 
 
@@ -66,12 +66,12 @@ def _endpoints(ctx: Context, service: str | None) -> dict[str, HealthCheck]:
 async def _ask(ctx: Context, service: str, endpoint: HealthCheck) -> Health:
     deadline = endpoint.within.total_seconds()
     try:
-        answer = await ctx.deps.http.get(str(endpoint.url), deadline)
-    except Unavailable as silent:
-        return Health(service, None, None, "slow" if silent.key == "timed_out" else "silent")
-    milliseconds = round(answer.seconds * 1000)
-    if answer.status != endpoint.status:
-        return Health(service, answer.status, milliseconds, "status")
-    if endpoint.body and not re.search(endpoint.body, answer.body):
-        return Health(service, answer.status, milliseconds, "body")
-    return Health(service, answer.status, milliseconds, "")
+        response = await ctx.deps.http.get(str(endpoint.url), deadline)
+    except Unavailable as problem:
+        return Health(service, None, None, "slow" if problem.key == "timed_out" else "silent")
+    milliseconds = round(response.seconds * 1000)
+    if response.status != endpoint.status:
+        return Health(service, response.status, milliseconds, "status")
+    if endpoint.body and not re.search(endpoint.body, response.body):
+        return Health(service, response.status, milliseconds, "body")
+    return Health(service, response.status, milliseconds, "")

@@ -1,4 +1,4 @@
-"""`kubernetes.*`: what the manual did with kubectl."""
+"""`kubernetes.*`: deployments, pods, logs and events."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RolledOut:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """`at` is what the pods are marked with: the same moment again, after a crash, restarts nothing."""
+    """`at` is the annotation of the pods: repeating the restart with the same time has no effect."""
 
     deployment: str
     namespace: str
@@ -80,7 +80,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of facts, for reading."""
+    """Rows of facts, to be read by people."""
 
     namespace: str
     rows: list[dict[str, Any]]
@@ -88,7 +88,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What pods have logged; `lines` by pod."""
+    """Log lines by pod."""
 
     namespace: str
     lines: dict[str, list[str]]
@@ -99,15 +99,15 @@ class Lines:
 async def scale(
     ctx: Context, deployment: Name, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
 ) -> Scaled:
-    """Set how many replicas a deployment runs; tells when an autoscaler owns the number."""
-    ns = _allowed(ctx, deployment, namespace)
+    """Set the number of replicas of a deployment; warns if an autoscaler controls it."""
+    ns = _allowed_namespace(ctx, deployment, namespace)
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
-    now = await ctx.kubernetes.deployments.replicas(deployment, ns)
+    current = await ctx.kubernetes.deployments.replicas(deployment, ns)
     autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, ns)
-    before = _before(ctx, now, replicas)
-    if now != replicas:
-        await ctx.kubernetes.deployments.scale(deployment, ns, replicas, now)
+    before = _before(ctx, current, replicas)
+    if current != replicas:
+        await ctx.kubernetes.deployments.scale(deployment, ns, replicas, current)
     if before != replicas and not ctx.dry_run:
         await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
     return Scaled(deployment, ns, before, replicas, autoscaler)
@@ -115,13 +115,13 @@ async def scale(
 
 @undo(scale)
 async def restore_replicas(ctx: Context, done: Scaled) -> Scaled:
-    """Put the replica count back, unless somebody has changed it since."""
-    now = await ctx.kubernetes.deployments.replicas(done.deployment, done.namespace)
-    if now == done.before:
-        return Scaled(done.deployment, done.namespace, now, now)
-    _unchanged(now, done.after, done.deployment)
-    await ctx.kubernetes.deployments.scale(done.deployment, done.namespace, done.before, now)
-    return Scaled(done.deployment, done.namespace, now, done.before)
+    """Restore the number of replicas, unless it was changed since."""
+    current = await ctx.kubernetes.deployments.replicas(done.deployment, done.namespace)
+    if current == done.before:
+        return Scaled(done.deployment, done.namespace, current, current)
+    _require_unchanged(current, done.after, done.deployment)
+    await ctx.kubernetes.deployments.scale(done.deployment, done.namespace, done.before, current)
+    return Scaled(done.deployment, done.namespace, current, done.before)
 
 
 @action("kubernetes.set_node_selector", risk=Risk.CHANGE, target=DEPLOYMENT)
@@ -129,7 +129,7 @@ async def set_node_selector(
     ctx: Context, deployment: Name, selector: dict[str, str], namespace: Name | None = None
 ) -> Selected:
     """Move the pods to nodes with these labels."""
-    ns = _allowed(ctx, deployment, namespace)
+    ns = _allowed_namespace(ctx, deployment, namespace)
     current = await ctx.kubernetes.deployments.node_selector(deployment, ns)
     now: dict[str, str | None] = {name: current.get(name) for name in selector}
     after: dict[str, str | None] = dict(selector)
@@ -143,11 +143,11 @@ async def set_node_selector(
 
 @undo(set_node_selector)
 async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
-    """Put the selector back, unless somebody has changed it since."""
+    """Restore the node selector, unless it was changed since."""
     current = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
     now = {name: current.get(name) for name in done.after}
     if now != done.before:
-        _unchanged(now, done.after, done.deployment)
+        _require_unchanged(now, done.after, done.deployment)
         await ctx.kubernetes.deployments.set_node_selector(done.deployment, done.namespace, done.before)
     return Selected(done.deployment, done.namespace, done.after, done.before)
 
@@ -156,8 +156,8 @@ async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
 async def set_env(
     ctx: Context, deployment: Name, variables: dict[str, str], namespace: Name | None = None
 ) -> Environment:
-    """Set environment variables; names that hold secrets are refused."""
-    ns = _allowed(ctx, deployment, namespace)
+    """Set environment variables; names of secrets are refused."""
+    ns = _allowed_namespace(ctx, deployment, namespace)
     refuse_secrets(variables)
     container, current = await ctx.kubernetes.deployments.env(deployment, ns)
     now = {name: current.get(name) for name in variables}
@@ -172,19 +172,19 @@ async def set_env(
 
 @undo(set_env)
 async def restore_env(ctx: Context, done: Environment) -> Environment:
-    """Put the values back, unless somebody has changed them since."""
+    """Restore the values, unless they were changed since."""
     _, current = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
     now = {name: current.get(name) for name in done.after}
     if now != done.before:
-        _unchanged(now, done.after, done.deployment)
+        _require_unchanged(now, done.after, done.deployment)
         await ctx.kubernetes.deployments.set_env(done.deployment, done.namespace, done.container, done.before)
     return Environment(done.deployment, done.namespace, done.container, done.after, done.before)
 
 
 @action("kubernetes.restart", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops restart xr-engine")
 async def restart(ctx: Context, deployment: Name, namespace: Name | None = None) -> Restarted:
-    """A rolling restart, waited for."""
-    ns = _allowed(ctx, deployment, namespace)
+    """Restart the pods one by one and wait for it."""
+    ns = _allowed_namespace(ctx, deployment, namespace)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
     await ctx.kubernetes.deployments.restart(deployment, ns, at)
     rolled_out = await _rolled_out(ctx, deployment, ns)
@@ -195,7 +195,7 @@ async def restart(ctx: Context, deployment: Name, namespace: Name | None = None)
 async def rollout_status(
     ctx: Context, deployment: Name, namespace: Name | None = None, wait: bool = False
 ) -> RolledOut:
-    """How far a rollout is; with `wait`, when it is done."""
+    """Show the progress of a rollout; with `wait`, wait until it is done."""
     ns = ctx.namespace(deployment, namespace)
     if wait and not ctx.dry_run:
         return await _rolled_out(ctx, deployment, ns)
@@ -207,22 +207,22 @@ async def rollout_status(
 async def rollout_undo(
     ctx: Context, deployment: Name, revision: int | None = None, namespace: Name | None = None
 ) -> Restored:
-    """Go back to the revision before, or to a given one."""
-    ns = _allowed(ctx, deployment, namespace)
-    now = (await ctx.kubernetes.deployments.rollout(deployment, ns)).revision
-    earlier = [number for number in await ctx.kubernetes.deployments.revisions(deployment, ns) if number < now]
+    """Roll a deployment back to the previous revision, or to a given one."""
+    ns = _allowed_namespace(ctx, deployment, namespace)
+    current = (await ctx.kubernetes.deployments.rollout(deployment, ns)).revision
+    earlier = [number for number in await ctx.kubernetes.deployments.revisions(deployment, ns) if number < current]
     to = revision if revision is not None else (earlier[-1] if earlier else None)
     if to is None:
         raise WrongState("no_earlier_revision", deployment=deployment)
     await ctx.kubernetes.deployments.rollout_undo(deployment, ns, to)
     if not ctx.dry_run:
         await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
-    return Restored(deployment, ns, now, to)
+    return Restored(deployment, ns, current, to)
 
 
 @action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
 async def pods(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """The pods of a service."""
+    """List the pods of a service."""
     ns = ctx.namespace(service, namespace)
     return Table(ns, [asdict(pod) for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")])
 
@@ -235,7 +235,7 @@ async def top_pods(
     namespace: Name | None = None,
     most: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> Table:
-    """What uses the most CPU or memory."""
+    """Show which pods use the most CPU or memory."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     used = sorted(await ctx.kubernetes.pods.top(ns), key=lambda usage: getattr(usage, by), reverse=True)
     return Table(ns, [asdict(usage) for usage in used[:most]])
@@ -243,7 +243,7 @@ async def top_pods(
 
 @action("kubernetes.top_nodes", risk=Risk.READ)
 async def top_nodes(ctx: Context) -> Table:
-    """What the nodes use."""
+    """Show the CPU and memory usage of the nodes."""
     return Table("-", [asdict(usage) for usage in await ctx.kubernetes.pods.top_nodes()])
 
 
@@ -258,15 +258,15 @@ async def logs(
     previous: bool = False,
     namespace: Name | None = None,
 ) -> Lines:
-    """The newest lines of all pods of a service, with secrets taken out."""
+    """Show the newest log lines of all pods of a service, with secrets removed."""
     ns = ctx.namespace(service, namespace)
     names = [pod.name for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")]
     by_pod = await ctx.kubernetes.pods.logs(
         names, ns, since=since.total_seconds(), tail=tail, container=container, previous=previous
     )
-    wanted = (pattern or "").lower()
+    pattern_lower = (pattern or "").lower()
     lines = {
-        pod: [ctx.deps.redaction.text(line) for line in text.splitlines() if wanted in line.lower()][-tail:]
+        pod: [ctx.deps.redaction.text(line) for line in text.splitlines() if pattern_lower in line.lower()][-tail:]
         for pod, text in by_pod.items()
     }
     return Lines(ns, lines, sum(map(len, lines.values())))
@@ -274,51 +274,48 @@ async def logs(
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
 async def events(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """What the cluster says has happened in the service's namespace, the newest last."""
+    """Show the events of the service's namespace, the newest last."""
     ns = ctx.namespace(service, namespace)
-    happened = [
-        cluster_event for cluster_event in await ctx.kubernetes.pods.events(ns) if service in cluster_event.about
-    ][-30:]
+    newest = [event for event in await ctx.kubernetes.pods.events(ns) if service in event.about][-30:]
     return Table(
         ns,
-        [
-            {**asdict(cluster_event), "at": cluster_event.at.isoformat() if cluster_event.at else None}
-            for cluster_event in happened
-        ],
+        [{**asdict(event), "at": event.at.isoformat() if event.at else None} for event in newest],
     )
 
 
 def refuse_secrets(variables: Mapping[str, str]) -> None:
-    """Raises BadInput for a name that holds a secret: its value would be shown, stored and approved."""
+    """Raise BadInput for a variable whose name suggests a secret: its value would be shown, stored and approved."""
     if secret := next((name for name in variables if _SECRET.search(name)), None):
         raise BadInput("secret_in_env", name=secret)
 
 
-def _allowed(ctx: Context, name: str, namespace: str | None) -> str:
+def _allowed_namespace(ctx: Context, name: str, namespace: str | None) -> str:
     if name in ctx.team.policy.limits.protected:
         raise BadInput("protected_name", name=name)
     return ctx.namespace(name, namespace)
 
 
 def _before(ctx: Context, now: T, after: T) -> T:
-    """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
+    """Return the state before the first attempt: the current one, or the planned one if an earlier attempt
+    changed it.
+    """
     return ctx.planned.get("before", now) if now == after else now
 
 
-def _unchanged(now: object, after: object, name: str) -> None:
+def _require_unchanged(now: object, after: object, name: str) -> None:
     if now != after:
         raise WrongState("changed_since", name=name)
 
 
 async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOut:
-    look = ctx.kubernetes.deployments
-    rollout = await (look.rollout if ctx.dry_run else look.wait_until_rolled_out)(deployment, namespace)
+    deployments = ctx.kubernetes.deployments
+    rollout = await (deployments.rollout if ctx.dry_run else deployments.wait_until_rolled_out)(deployment, namespace)
     return RolledOut(deployment, namespace, rollout.available, rollout.revision, rollout.done)
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """`rows` have `part` (field, container, condition, event), `name`, `state`, `why`; the newest event last."""
+    """`rows` have `part` (field, container, condition, event), `name`, `state`, `why`; the newest event is last."""
 
     kind: str
     name: str
@@ -336,16 +333,16 @@ async def describe(
     service: str | None = None,
     namespace: str | None = None,
 ) -> Described:
-    """How a pod, a deployment, a job or a node stands: its containers, its conditions, its events."""
+    """Describe a pod, a deployment, a job or a node: containers, conditions, events."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
-    rows = [asdict(describe_line) for describe_line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
+    rows = [asdict(line) for line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
     rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
     return Described(kind, name, "" if kind == "node" else ns, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class ShutDown:
-    """What was shut down, each with the replicas that it had."""
+    """The services that were shut down, each with its previous replicas."""
 
     services: list[Scaled]
 
@@ -357,7 +354,7 @@ class ShutDown:
     example="/ops kubernetes.shut_down",
 )
 async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
-    """Shut services down, all of them when none is named; each one even where another one refuses."""
+    """Scale services to zero, all of them if none is named; continues with the others if one fails."""
     running = [
         name
         for name, service in ctx.team.services.items()
@@ -366,20 +363,18 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
     before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
     scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
     if ctx.dry_run:
-        return ShutDown(
-            [await coroutine_type for coroutine_type in scalings]
-        )  # one by one, so that they are shown in order
+        return ShutDown([await scaling for scaling in scalings])  # sequentially: the plan lists them in order
     return ShutDown(await gather_all(scalings))
 
 
 @undo(shut_down)
 async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
-    """Give every service the replicas that it had, unless somebody has changed them since."""
+    """Restore every service's replicas, unless they were changed since."""
     return ShutDown(await gather_all([restore_replicas(ctx, scaled) for scaled in done.services]))
 
 
 async def gather_all(scalings: Sequence[Awaitable[Scaled]]) -> list[Scaled]:
-    """Try every one before the first failure is raised."""
+    """Await all of them, then raise the first failure."""
     outcomes = await asyncio.gather(*scalings, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

@@ -1,4 +1,6 @@
-"""`kubernetes.run_job`: a job from a CronJob or from a manifest of the repository, waited for, its log read."""
+"""`kubernetes.run_job` and `exec_dump`: run a job of a CronJob or manifest to its end; dump a database to its
+backups.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,16 @@ from bot.integrations.kubernetes.objects import JOB
 from bot.team import Duration
 
 JobName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
-LONGEST_NAME = 52  # of a job, without what its key adds
+LONGEST_NAME = 52  # of a job, without the suffix that its key adds
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A job that has come to its end, and the end of its log; `cut` when the log was longer.
+    """A job that has ended, and the end of its log; `cut` if the log was longer.
 
-    `source` is the digest of what was run.
+    `source` is the digest of the job's specification.
     """
 
     job: str
@@ -63,14 +65,14 @@ async def run_job(
     log: Annotated[int, Field(ge=1, le=5000)] = 200,
     namespace: str | None = None,
 ) -> Ran:
-    """Run a job once, a CronJob's or that of a manifest in the repository; waits for its end and reads its log.
+    """Run a job once, from a CronJob or from a manifest of the repository; waits for its end and reads its log.
 
-    `variables` and the image's `tag` go over those of its first container. It is removed when the run is cancelled.
+    `variables` and the image `tag` override those of its first container. Cancelling the run deletes the job.
     """
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     refuse_secrets(variables or {})
     name, body = await _body(ctx, cron_job, manifest, ns)
-    _set(body, variables or {}, tag)
+    _override(body, variables or {}, tag)
     job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
     source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
     if ctx.planned.get("source", source) != source:
@@ -78,7 +80,7 @@ async def run_job(
     await ctx.kubernetes.jobs.start(job, ns, body)
     if ctx.dry_run:
         return Ran(job, ns, 0.0, [], source=source)
-    ended = await _ended(ctx, job, ns, wait)
+    ended = await _wait_until_ended(ctx, job, ns, wait)
     lines = await _log(ctx, job, ns, log + 1)
     if not ended.ended:
         raise Refused("job_failed", job=job, namespace=ns, why=ended.why, line=next(reversed(lines), ""))
@@ -88,13 +90,13 @@ async def run_job(
 
 @undo(run_job)
 async def remove_job(ctx: Context, done: Ran) -> Ran:
-    """Remove the job and its pods, also while it runs."""
+    """Delete the job and its pods, even while it runs."""
     await ctx.kubernetes.jobs.delete(done.job, done.namespace)
     return Ran(done.job, done.namespace, 0.0, [])
 
 
 async def _body(ctx: Context, cron_job: str | None, manifest: str | None, namespace: str) -> tuple[str, dict[str, Any]]:
-    """The job's own name, and what it is. Raises BadInput unless exactly one of the two says it."""
+    """Return the job's name and manifest. Raises BadInput unless exactly one of the two sources is given."""
     if manifest is None and cron_job is not None:
         return cron_job, await ctx.kubernetes.jobs.of_cron_job(cron_job, namespace, cron_job)
     if manifest is None or cron_job is not None:
@@ -105,7 +107,7 @@ async def _body(ctx: Context, cron_job: str | None, manifest: str | None, namesp
     return first.name, first.body
 
 
-def _set(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None) -> None:
+def _override(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None) -> None:
     try:
         container = body["spec"]["template"]["spec"]["containers"][0]
         if tag is not None:
@@ -118,12 +120,12 @@ def _set(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None)
 
 
 def _repository(image: str) -> str:
-    """`registry:5000/tamv-core:v1` → `registry:5000/tamv-core`; a digest goes too."""
+    """Return `registry:5000/tamv-core` for `registry:5000/tamv-core:v1`; removes a digest too."""
     path, _, name = image.partition("@")[0].rpartition("/")
     return "/".join(part for part in (path, name.partition(":")[0]) if part)
 
 
-async def _ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any:
+async def _wait_until_ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any:
     try:
         async with asyncio.timeout(wait.total_seconds()):
             return await ctx.kubernetes.jobs.wait_until_ended(job, namespace)
@@ -131,7 +133,7 @@ async def _ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any
         what, seconds = f"job {job}", wait.total_seconds()
         raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=seconds) from slow
     except asyncio.CancelledError:
-        # A bot that is stopped goes on with this job when it is back; only a run that is cancelled wants it gone.
+        # After a restart the bot continues to wait for this job; delete it only if the run was cancelled.
         with suppress(BotError):
             if await ctx.deps.store.runs.cancelled(ctx.key.partition("/")[0]):
                 await ctx.kubernetes.jobs.delete(job, namespace)
@@ -139,7 +141,7 @@ async def _ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any
 
 
 async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
-    """What its newest pod has written, with secrets taken out and without the times."""
+    """Return the log of its newest pod, with secrets removed and without timestamps."""
     pods = (await ctx.kubernetes.jobs.pods(job, namespace))[-1:]
     logs = await ctx.kubernetes.pods.logs(pods, namespace, tail=most)
     return [ctx.deps.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]
@@ -147,7 +149,7 @@ async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
-    """Where the dump lies, how long it is in bytes, and its SHA-256; empty in a rehearsal. `step` wrote it."""
+    """Where the dump is stored, its length in bytes and its SHA-256; empty in a dry run. `step` wrote it."""
 
     backups: str
     bucket: str
@@ -165,7 +167,7 @@ class Dumped:
     example="/ops kubernetes.exec_dump database service=tamv-core",
 )
 async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> Dumped:
-    """Dump the database that a service uses into its backups: streamed from a pod, checked, and read back."""
+    """Dump the database of a service into its backups: streamed from a pod, checked, and read back."""
     target = backups_of(ctx, backups)
     if target.environment != ctx.environment:
         raise BadInput("no_such_environment", environment=ctx.environment, known=[target.environment])
@@ -177,36 +179,36 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
     @effect("kubernetes.exec_dump")
     async def dump(pod: str, namespace: str, bucket: str, name: str) -> Dumped:
         objects, key = ctx.aws.objects, ctx.key
-        maker = await objects.made_by(bucket, name)
-        if maker not in (None, key):
+        creator = await objects.made_by(bucket, name)
+        if creator not in (None, key):
             raise WrongState("changed_since", name=name)
-        if maker == key:  # it was done, and only the record of that was lost
-            written = await objects.read(bucket, name)
+        if creator == key:  # done by an earlier attempt
+            stored = await objects.read(bucket, name)
         else:
-            written = await objects.write(bucket, name, ctx.kubernetes.dumps.of_database(pod, namespace), key)
-        return Dumped(backups, bucket, name, written.size, written.sha256, at, key)
+            stored = await objects.write(bucket, name, ctx.kubernetes.dumps.of_database(pod, namespace), key)
+        return Dumped(backups, bucket, name, stored.size, stored.sha256, at, key)
 
     return await dump(pod, ns, target.bucket, name) or Dumped(backups, target.bucket, name, 0, "", at, ctx.key)
 
 
 @undo(exec_dump)
 async def delete_dump(ctx: Context, done: Dumped) -> Dumped:
-    """Delete the dump, if it is the one that this step wrote."""
+    """Delete the dump, if this step wrote it."""
 
     @effect("kubernetes.delete_dump")
     async def delete(bucket: str, name: str) -> None:
         await ctx.aws.objects.delete(bucket, name)
 
-    maker = await ctx.aws.objects.made_by(done.bucket, done.name)
-    if maker not in (None, done.step):
+    creator = await ctx.aws.objects.made_by(done.bucket, done.name)
+    if creator not in (None, done.step):
         raise WrongState("changed_since", name=done.name)
-    if maker is not None:
+    if creator is not None:
         await delete(done.bucket, done.name)
     return done
 
 
 async def _pod(ctx: Context, service: str, namespace: str) -> str:
-    """A pod of the service that is ready. Raises WrongState."""
+    """Return a ready pod of the service. Raises WrongState."""
     for pod in await ctx.kubernetes.pods.list(namespace, f"app={service}"):
         ready, _, wanted = pod.ready.partition("/")
         if pod.phase == "Running" and ready == wanted:

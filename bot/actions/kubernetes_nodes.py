@@ -1,4 +1,4 @@
-"""`kubernetes.cordon`, `drain`, `uncordon`: a node is emptied as the disruption budgets allow, and opened again."""
+"""`kubernetes.cordon`, `drain`, `uncordon`: take nodes out of service within disruption budgets, and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NODE = "node/{node}"
 
 @dataclass(frozen=True, slots=True)
 class Cordoned:
-    """`before` and `after` say whether new pods may come; `pods` are those that were evicted (`namespace/name`)."""
+    """`before` and `after`: whether the node was schedulable; `pods` are those that were evicted (`namespace/name`)."""
 
     node: str
     before: bool
@@ -30,7 +30,7 @@ class Cordoned:
 
 @action("kubernetes.cordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.cordon gpu-node-2")
 async def cordon(ctx: Context, node: Node) -> Cordoned:
-    """Let no new pod come to a node; those that stand there stay."""
+    """Stop scheduling pods on a node; running pods stay."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.cordon(node)
     return Cordoned(node, before, False, [])
@@ -38,7 +38,7 @@ async def cordon(ctx: Context, node: Node) -> Cordoned:
 
 @action("kubernetes.uncordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.uncordon gpu-node-2")
 async def uncordon(ctx: Context, node: Node) -> Cordoned:
-    """Let new pods come to a node again."""
+    """Schedule pods on a node again."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.uncordon(node)
     return Cordoned(node, before, True, [])
@@ -48,15 +48,15 @@ async def uncordon(ctx: Context, node: Node) -> Cordoned:
 async def drain(
     ctx: Context, node: Node, delete_emptydir: bool = False, wait: Duration = timedelta(minutes=5)
 ) -> Cordoned:
-    """Close a node and evict its pods, as disruption budgets allow; pods of daemon sets stay.
+    """Cordon a node and evict its pods within disruption budgets; pods of daemon sets stay.
 
-    A pod with data in an emptyDir loses them: such pods are only evicted with `delete_emptydir`.
+    Pods with data in an emptyDir would lose it: they are evicted only with `delete_emptydir`.
     """
     before = await _before(ctx, node)
-    standing = [pod for pod in await ctx.kubernetes.nodes.pods(node) if pod.skip_reason is None]
-    if losing := [pod.qualified_name for pod in standing if pod.has_emptydir and not delete_emptydir]:
-        raise WrongState("drain_would_lose", node=node, pods=losing)
-    pods = [pod.qualified_name for pod in standing]
+    evictable = [pod for pod in await ctx.kubernetes.nodes.pods(node) if pod.skip_reason is None]
+    if would_lose := [pod.qualified_name for pod in evictable if pod.has_emptydir and not delete_emptydir]:
+        raise WrongState("drain_would_lose", node=node, pods=would_lose)
+    pods = [pod.qualified_name for pod in evictable]
     await ctx.kubernetes.nodes.cordon(node)
     await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds())
     return Cordoned(node, before, False, pods)
@@ -66,14 +66,14 @@ async def drain(
 @undo(uncordon)
 @undo(drain)
 async def restore_node(ctx: Context, done: Cordoned) -> Cordoned:
-    """Open the node again, or close it, as it was; pods that have moved stay where they are."""
-    now = await ctx.kubernetes.nodes.is_schedulable(done.node)
+    """Cordon or uncordon the node as it was; evicted pods stay where they are."""
+    current = await ctx.kubernetes.nodes.is_schedulable(done.node)
     change = ctx.kubernetes.nodes.uncordon if done.before else ctx.kubernetes.nodes.cordon
     await change(done.node)
-    return Cordoned(done.node, now, done.before, [])
+    return Cordoned(done.node, current, done.before, [])
 
 
 async def _before(ctx: Context, node: str) -> bool:
-    """Whether it was open before anything was done, also when this step is tried again."""
-    foreseen = ctx.planned.get("before")
-    return await ctx.kubernetes.nodes.is_schedulable(node) if foreseen is None else bool(foreseen)
+    """Return whether the node was schedulable before the first attempt."""
+    planned = ctx.planned.get("before")
+    return await ctx.kubernetes.nodes.is_schedulable(node) if planned is None else bool(planned)

@@ -1,4 +1,4 @@
-"""`kubernetes.apply`, `delete`: objects whose manifests stand in the repository, reviewed like code."""
+"""`kubernetes.apply`, `delete`: objects from manifests of the repository; `refresh_external_secret`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What an object said before and says after; None where it is not there."""
+    """The content of an object before and after; None where it does not exist."""
 
     kind: str
     name: str
@@ -55,17 +55,19 @@ class Applied:
 async def apply(
     ctx: Context, manifest: ManifestPath, service: str | None = None, namespace: str | None = None
 ) -> Applied:
-    """Let what a manifest of the repository says become so, in the namespace of a service."""
+    """Apply a manifest of the repository in the namespace of a service."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     changed = []
-    for wanted in manifests(ctx, manifest, PLURALS):
+    for manifest_object in manifests(ctx, manifest, PLURALS):
         objects = ctx.kubernetes.objects
-        now = await objects.content(wanted.kind, wanted.name, ns)
-        after = await objects.applied(wanted.kind, wanted.name, ns, wanted.body)
-        _as_shown(ctx, wanted, "after", after)
-        if now != after:
-            await objects.apply(wanted.kind, wanted.name, ns, wanted.body)
-        changed.append(Changed(wanted.kind, wanted.name, _before(ctx, wanted, now, after), after))
+        current = await objects.content(manifest_object.kind, manifest_object.name, ns)
+        after = await objects.applied(manifest_object.kind, manifest_object.name, ns, manifest_object.body)
+        _require_as_planned(ctx, manifest_object, "after", after)
+        if current != after:
+            await objects.apply(manifest_object.kind, manifest_object.name, ns, manifest_object.body)
+        changed.append(
+            Changed(manifest_object.kind, manifest_object.name, _before(ctx, manifest_object, current, after), after)
+        )
     return Applied(manifest, ns, changed)
 
 
@@ -78,34 +80,36 @@ async def apply(
 async def delete(
     ctx: Context, manifest: ManifestPath, service: str | None = None, namespace: str | None = None
 ) -> Applied:
-    """Delete the objects that a manifest of the repository names, in the namespace of a service."""
+    """Delete the objects of a manifest of the repository in the namespace of a service."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     changed = []
-    for named in reversed(manifests(ctx, manifest, PLURALS)):
-        now = await ctx.kubernetes.objects.content(named.kind, named.name, ns)
-        if now is not None:
-            _as_shown(ctx, named, "before", now)
-            await ctx.kubernetes.objects.delete(named.kind, named.name, ns)
-        changed.append(Changed(named.kind, named.name, _before(ctx, named, now, None), None))
+    for manifest_object in reversed(manifests(ctx, manifest, PLURALS)):
+        current = await ctx.kubernetes.objects.content(manifest_object.kind, manifest_object.name, ns)
+        if current is not None:
+            _require_as_planned(ctx, manifest_object, "before", current)
+            await ctx.kubernetes.objects.delete(manifest_object.kind, manifest_object.name, ns)
+        changed.append(
+            Changed(manifest_object.kind, manifest_object.name, _before(ctx, manifest_object, current, None), None)
+        )
     return Applied(manifest, ns, changed)
 
 
 @undo(apply)
 @undo(delete)
 async def restore_objects(ctx: Context, done: Applied) -> Applied:
-    """Put back what was there, or delete what was not, unless somebody has changed it since."""
+    """Restore the objects as they were, unless they were changed since."""
     objects = ctx.kubernetes.objects
     for changed in done.objects:
         if await objects.content(changed.kind, changed.name, done.namespace) not in (changed.before, changed.after):
             raise WrongState("changed_since", name=changed.name)
     for changed in reversed(done.objects):
         await _restore_object(objects, changed, done.namespace)
-    back = [Changed(changed.kind, changed.name, changed.after, changed.before) for changed in done.objects]
-    return Applied(done.manifest, done.namespace, back)
+    restored = [Changed(changed.kind, changed.name, changed.after, changed.before) for changed in done.objects]
+    return Applied(done.manifest, done.namespace, restored)
 
 
 def manifests(ctx: Context, path: str, kinds: Collection[str]) -> list[Manifest]:
-    """The objects of a file in the team's folder of manifests. Raises BadInput."""
+    """Return the objects of a file in the team's manifests folder. Raises BadInput."""
     return read(Path(ctx.team.manifests), path, kinds)
 
 
@@ -116,27 +120,29 @@ async def _restore_object(objects: Objects, changed: Changed, namespace: str) ->
         await objects.restore(changed.kind, changed.name, namespace, changed.before)
 
 
-def _as_shown(ctx: Context, wanted: Manifest, when: Literal["before", "after"], content: Content) -> None:
-    """Raises WrongState when it is other than what was rehearsed: nobody has agreed to that."""
-    if (planned := _seen(ctx, wanted)) and planned[when] != content:
-        raise WrongState("changed_since", name=wanted.name)
+def _require_as_planned(ctx: Context, manifest: Manifest, when: Literal["before", "after"], content: Content) -> None:
+    """Raise WrongState if the content differs from the plan: only the plan was approved."""
+    if (planned := _planned_object(ctx, manifest)) and planned[when] != content:
+        raise WrongState("changed_since", name=manifest.name)
 
 
-def _before(ctx: Context, wanted: Manifest, now: Content | None, after: Content | None) -> Content | None:
-    """How it was before the first try: as it is now, or as the rehearsal saw it when an earlier try has changed it."""
-    planned = _seen(ctx, wanted)
+def _before(ctx: Context, manifest: Manifest, now: Content | None, after: Content | None) -> Content | None:
+    """Return the content before the first attempt: the current one, or the planned one if an earlier attempt changed
+    it.
+    """
+    planned = _planned_object(ctx, manifest)
     return planned["before"] if now == after and planned else now
 
 
-def _seen(ctx: Context, wanted: Manifest) -> dict[str, Any] | None:
-    """What the rehearsal of this step told of the object."""
+def _planned_object(ctx: Context, manifest: Manifest) -> dict[str, Any] | None:
+    """Return this object's entry of the step's dry run."""
     objects: list[dict[str, Any]] = ctx.planned.get("objects", [])
-    return next((entry for entry in objects if (entry["kind"], entry["name"]) == (wanted.kind, wanted.name)), None)
+    return next((entry for entry in objects if (entry["kind"], entry["name"]) == (manifest.kind, manifest.name)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """`before` and `after` are the states that were synced; `at` is when."""
+    """`before` and `after` are the synced versions; `at` is the time of the synchronisation."""
 
     secret: str
     namespace: str
@@ -158,14 +164,14 @@ async def refresh_external_secret(
     wait: Duration = timedelta(minutes=2),
     namespace: str | None = None,
 ) -> Refreshed:
-    """Let External Secrets read a secret from Vault again, and wait until it says that it has."""
+    """Make External Secrets read a secret from Vault again, and wait until it is synced."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     secrets = ctx.kubernetes.external_secrets
-    now = await secrets.sync_status(secret, ns)
-    before = str(ctx.planned.get("before") or now.version)
+    current = await secrets.sync_status(secret, ns)
+    before = str(ctx.planned.get("before") or current.version)
     await secrets.refresh(secret, ns, ctx.key.replace("/", "."))
     if ctx.dry_run:
-        return Refreshed(secret, ns, before, before, now.at)
+        return Refreshed(secret, ns, before, before, current.at)
     try:
         async with asyncio.timeout(wait.total_seconds()):
             after = await secrets.wait_until_refreshed(secret, ns, before)

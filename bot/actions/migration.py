@@ -1,4 +1,4 @@
-"""`migration.*`: a change of the database goes by five steps, and each says what it may do."""
+"""`migration.*`: a schema change takes five steps; check the order of steps and the statements of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The steps of this migration that are done in this environment, and with which image tag."""
+    """The steps of this migration that are done in this environment, each with its image tag."""
 
     migration: str
     step: str
@@ -30,7 +30,7 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """The plan's statements, and how many of them destroy something."""
+    """The statements of the plan, and how many of them are destructive."""
 
     lines: dict[str, list[str]]
     destroys: int
@@ -38,12 +38,14 @@ class Reviewed:
 
 @action("migration.gate", risk=Risk.READ)
 async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: str = "database-migration") -> Passed:
-    """Go on only when the step before was done, and drop only in a later release than the one that reads the new."""
+    """Continue only if the previous step is done; drop only in a later release than the one that reads the new
+    schema.
+    """
     done: dict[str, str] = {}
     for run in await ctx.deps.store.runs.list_by_runbook(runbook):
         inputs = run.inputs
-        real = run.state is RunState.SUCCEEDED and not run.dry_run and run.environment == ctx.environment
-        if real and inputs.get("migration") == migration:
+        counts = run.state is RunState.SUCCEEDED and not run.dry_run and run.environment == ctx.environment
+        if counts and inputs.get("migration") == migration:
             done[str(inputs.get("step"))] = str(inputs.get("tag"))
     if step.before and step.before.value not in done:
         raise WrongState("migration_step_missing", migration=migration, step=step.value, missing=step.before.value)
@@ -54,10 +56,12 @@ async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: st
 
 @action("migration.review", risk=Risk.READ)
 async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = False) -> Reviewed:
-    """Refuse a plan that mixes what destroys with anything else, or destroys before its step."""
+    """Refuse a plan that mixes destructive and other statements, or is destructive before its step."""
     if cut:
         raise WrongState("migration_plan_cut", lines=len(sql))
     statements = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
     if not ctx.dry_run or sql:
         review(statements, step)
-    return Reviewed({step.value: [statement.text for statement in statements]}, sum(one.destroys for one in statements))
+    return Reviewed(
+        {step.value: [statement.text for statement in statements]}, sum(statement.destroys for statement in statements)
+    )

@@ -1,7 +1,7 @@
-"""`pagerduty.*`: people are called, and told what has become of it.
+"""`pagerduty.*`: page people, and update their pages.
 
-What is about an incident goes by the incident's own events, so that it is durable, said in the channel when it fails,
-and tried again.
+Actions about an incident only append an event to it. The event's handler then calls PagerDuty durably: it retries, and
+reports failures in the channel.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class IncidentNote:
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Somebody on call; the first level is 1. `until` is None when the duty has no end."""
+    """A person on call; level 1 is paged first. `until` is None for a permanent duty."""
 
     team: str
     name: str
@@ -57,39 +57,41 @@ class OnCallNow:
 
 @action("pagerduty.page", risk=Risk.CHANGE, example="/ops pagerduty.page SRETeam 'El render no responde'")
 async def page(ctx: Context, team: str, text: Text) -> Paged:
-    """Page a team about this incident, or about the text alone where there is none."""
+    """Page a team about this incident, or with the text alone outside an incident."""
     pagerduty, service = ctx.pagerduty, _team(ctx, team).pagerduty
     incident = ctx.incident_id
     key = f"{incident}/{team}/{ctx.key}" if incident else ctx.key
 
     @effect("pagerduty.page")
-    async def ring(team: str, text: str) -> bool:
+    async def send(team: str, text: str) -> bool:
         if incident is None:
-            about = f"{ctx.team.organisation} · {text}"
-            await pagerduty.trigger(key, PageAlert(about, "error", ctx.team.organisation), service=service)
+            summary = f"{ctx.team.organisation} · {text}"
+            await pagerduty.trigger(key, PageAlert(summary, "error", ctx.team.organisation), service=service)
             return True
         facts = {"team": team, "text": text, "key": key}
-        await _append_event(ctx, lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=ctx.by, at=ctx.clock.now()))
+        await _append_event(
+            ctx, lambda current: current.with_event(Kind.PAGE_ASKED, facts, by=ctx.by, at=ctx.clock.now())
+        )
         return True
 
-    await ring(team, text)
+    await send(team, text)
     return Paged(team, key)
 
 
 @action("pagerduty.acknowledge", risk=Risk.CHANGE)
 async def acknowledge(ctx: Context) -> IncidentNote:
-    """Acknowledge this incident, and with it its pages."""
+    """Acknowledge this incident and its pages."""
 
     @effect("pagerduty.acknowledge")
-    async def say(incident: str) -> None:
+    async def send(incident: str) -> None:
         try:
-            await _append_event(ctx, lambda now: now.acknowledge(by=ctx.by, at=ctx.clock.now()))
+            await _append_event(ctx, lambda current: current.acknowledge(by=ctx.by, at=ctx.clock.now()))
         except WrongState as already:
             if already.key != "already_acknowledged":
                 raise
 
-    incident = _incident(ctx)
-    await say(incident)
+    incident = _incident_id(ctx)
+    await send(incident)
     return IncidentNote(incident)
 
 
@@ -98,30 +100,32 @@ async def resolve(ctx: Context) -> IncidentNote:
     """Resolve the pages of this incident; the incident itself stays open."""
 
     @effect("pagerduty.resolve")
-    async def say(incident: str) -> None:
-        await _append_event(ctx, lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=ctx.by, at=ctx.clock.now()))
+    async def send(incident: str) -> None:
+        await _append_event(
+            ctx, lambda current: current.with_event(Kind.PAGE_RESOLVED, {}, by=ctx.by, at=ctx.clock.now())
+        )
 
-    incident = _incident(ctx)
-    await say(incident)
+    incident = _incident_id(ctx)
+    await send(incident)
     return IncidentNote(incident)
 
 
 @action("pagerduty.note", risk=Risk.CHANGE, example="/ops pagerduty.note 'Escalado a 10 réplicas'")
 async def note(ctx: Context, text: Text) -> IncidentNote:
-    """Note something on the timeline and at PagerDuty."""
+    """Add a note to the timeline and to PagerDuty."""
 
     @effect("pagerduty.note")
-    async def say(text: str) -> None:
-        await _append_event(ctx, lambda now: now.note(text, by=ctx.by, at=ctx.clock.now()))
+    async def send(text: str) -> None:
+        await _append_event(ctx, lambda current: current.note(text, by=ctx.by, at=ctx.clock.now()))
 
-    incident = _incident(ctx)
-    await say(text)
+    incident = _incident_id(ctx)
+    await send(text)
     return IncidentNote(incident)
 
 
 @action("pagerduty.oncall", risk=Risk.READ)
 async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
-    """Who is on call now, and until when."""
+    """Show who is on call now, and until when."""
     _require_pagerduty(ctx)
     teams = {team: _team(ctx, team)} if team else ctx.team.teams
     duties = [
@@ -134,12 +138,14 @@ async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
 
 
 async def _append_event(ctx: Context, change: Callable[[Incident], Changed]) -> None:
-    """The incident's event of this step, once; what follows from it is carried out by the engine."""
+    """Append this step's event to the incident, once; the event's handler does the rest."""
     redacted = ctx.deps.redaction.of
-    await ctx.deps.store.incidents.change(_incident(ctx), lambda now: redacted(change(now)), idempotency_key=ctx.key)
+    await ctx.deps.store.incidents.change(
+        _incident_id(ctx), lambda incident: redacted(change(incident)), idempotency_key=ctx.key
+    )
 
 
-def _incident(ctx: Context) -> str:
+def _incident_id(ctx: Context) -> str:
     _require_pagerduty(ctx)
     if ctx.incident_id is None:
         raise BadInput("not_in_incident")

@@ -1,4 +1,4 @@
-"""`prometheus.*`: figures, now and for as long as they must hold."""
+"""`prometheus.*`: read metrics, watch them, wait for them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bot.team import Duration
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """The figures of a board: value by query name (None: unknown), and whether all are within their thresholds."""
+class BoardMetrics:
+    """The metrics of a board: value by query name (None: unknown), and whether all are within their thresholds."""
 
     board: str
     service: str | None
@@ -28,7 +28,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How long the figures were looked at, how often, and what they were at the end."""
+    """How long and how often the metrics were checked, and their last values."""
 
     seconds: float
     looks: int
@@ -36,15 +36,15 @@ class Watched:
 
 
 @action("prometheus.query", risk=Risk.READ, example="/ops prometheus.query latency_p95 service=xr-engine")
-async def query(ctx: Context, query: str, service: str | None = None) -> Figures:
-    """The value of a query of the catalogue."""
-    return await _figures(ctx, query, service)
+async def query(ctx: Context, query: str, service: str | None = None) -> BoardMetrics:
+    """Show the value of a query of the catalogue."""
+    return await _read_board(ctx, query, service)
 
 
 @action("prometheus.snapshot", risk=Risk.READ, example="/ops prometheus.snapshot render service=xr-engine")
-async def snapshot(ctx: Context, board: str | None = None, service: str | None = None) -> Figures:
-    """The figures of a board."""
-    return await _figures(ctx, board, service)
+async def snapshot(ctx: Context, board: str | None = None, service: str | None = None) -> BoardMetrics:
+    """Show the metrics of a board."""
+    return await _read_board(ctx, board, service)
 
 
 @action("prometheus.watch", risk=Risk.READ)
@@ -55,22 +55,22 @@ async def watch(
     service: str | None = None,
     every: Duration = timedelta(seconds=30),
 ) -> Watched:
-    """Figures that must stay within their thresholds for a time; says which broke, when, by how much."""
-    began, looks = ctx.began, 0
+    """Check that metrics stay within their thresholds for a time; reports which one did not, when, and by how much."""
+    started, looks = ctx.began, 0
     while True:
-        figures = await _figures(ctx, board, service)
+        metrics = await _read_board(ctx, board, service)
         looks += 1
         if ctx.dry_run:
             break
-        if not figures.holds:
+        if not metrics.holds:
             raise WrongState(
-                "figures_broke", after=round((ctx.clock.now() - began).total_seconds()), **_broken(ctx, figures)
+                "figures_broke", after=round((ctx.clock.now() - started).total_seconds()), **_breach_facts(ctx, metrics)
             )
-        left = duration - (ctx.clock.now() - began)
-        if left <= timedelta():
+        remaining = duration - (ctx.clock.now() - started)
+        if remaining <= timedelta():
             break
-        await ctx.clock.sleep(min(every, left).total_seconds())
-    return Watched((ctx.clock.now() - began).total_seconds(), looks, figures.values)
+        await ctx.clock.sleep(min(every, remaining).total_seconds())
+    return Watched((ctx.clock.now() - started).total_seconds(), looks, metrics.values)
 
 
 @action("prometheus.wait_until", risk=Risk.READ)
@@ -82,39 +82,41 @@ async def wait_until(
     holding: Duration = timedelta(0),
     every: Duration = timedelta(seconds=15),
 ) -> Watched:
-    """Wait until the figures are back within their thresholds, and have held for a time; or give up."""
-    began, looks = ctx.began, 0
+    """Wait until metrics are back within their thresholds and stay there for a time; fails at the deadline."""
+    started, looks = ctx.began, 0
     since: datetime | None = None
     while True:
-        figures, now = await _figures(ctx, board, service), ctx.clock.now()
+        metrics, now = await _read_board(ctx, board, service), ctx.clock.now()
         looks += 1
-        since = (since or now) if figures.holds else None
+        since = (since or now) if metrics.holds else None
         if ctx.dry_run or (since and now - since >= holding):
-            return Watched((now - began).total_seconds(), looks, figures.values)
-        if now - began >= within:
-            raise WrongState("figures_not_back", after=round((now - began).total_seconds()), **_broken(ctx, figures))
+            return Watched((now - started).total_seconds(), looks, metrics.values)
+        if now - started >= within:
+            raise WrongState(
+                "figures_not_back", after=round((now - started).total_seconds()), **_breach_facts(ctx, metrics)
+            )
         await ctx.clock.sleep(every.total_seconds())
 
 
-async def _figures(ctx: Context, what: str | None, service: str | None) -> Figures:
-    wanted = board(ctx.team, what, service)
-    taken = await query_board(ctx.prometheus, wanted, ctx.clock.now())
-    values = {figure.query: figure.value for figure in taken.figures} | {
-        missing.measure.query: None for missing in taken.missing
+async def _read_board(ctx: Context, what: str | None, service: str | None) -> BoardMetrics:
+    board_spec = board(ctx.team, what, service)
+    result = await query_board(ctx.prometheus, board_spec, ctx.clock.now())
+    values = {metric.query: metric.value for metric in result.figures} | {
+        missing.measure.query: None for missing in result.missing
     }
-    holds = not taken.missing and all(_within(figure) for figure in taken.figures)
-    return Figures(wanted.name, wanted.service, taken.at, values, holds)
+    holds = not result.missing and all(_is_within_threshold(metric) for metric in result.figures)
+    return BoardMetrics(board_spec.name, board_spec.service, result.at, values, holds)
 
 
-def _within(figure: MetricResult) -> bool:
-    return figure.threshold is None or figure.verdict is Verdict.OK
+def _is_within_threshold(metric: MetricResult) -> bool:
+    return metric.threshold is None or metric.verdict is Verdict.OK
 
 
-def _broken(ctx: Context, figures: Figures) -> dict[str, Any]:
-    """What is out of its threshold, as `name value (threshold)`."""
+def _breach_facts(ctx: Context, metrics: BoardMetrics) -> dict[str, Any]:
+    """Return the metrics that are unknown or beyond their thresholds, as `name value (threshold)`."""
     queries = ctx.team.queries
     broken = []
-    for name, value in figures.values.items():
+    for name, value in metrics.values.items():
         threshold = queries[name].threshold if name in queries else None
         shown = "?" if value is None else f"{value:.4g}"
         if value is None or threshold is None or (value > threshold) == (queries[name].direction == "above"):

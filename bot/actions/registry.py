@@ -1,4 +1,4 @@
-"""Actions: one typed function each. Help, validation, rehearsal, approval and documentation come from it."""
+"""The registry of actions: one typed function each. Help, validation, dry run, approval and docs derive from it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ F = TypeVar("F", bound=ActionFunction)
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`service.verb`: what it does, how bad that may be, and how it is undone (None: it cannot be).
+    """An action, named `service.verb`: its function, its risk, and its undo (None: it cannot be undone).
 
-    `perform(ctx, **parameters)` gives a frozen dataclass of facts; `undo(ctx, facts)` gives another. `target` names,
-    with the parameters in braces, what is changed: one change at a time for each. `waits_for` is what a person gives
-    before it is performed, whatever the policy says.
+    `execute(ctx, **parameters)` returns a frozen dataclass of facts; `undo(ctx, facts)` returns another. `target` is a
+    template over the parameters that names what the action changes: one run at a time may change it. `waits_for` is
+    what a person must give before the execution, whatever the policy says.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Action:
     undo: ActionFunction | None = None
 
     def lock_key(self, parameters: dict[str, Any], **more: Any) -> str | None:
-        """What nobody else may change meanwhile (`deployment/tamv-prod/xr-engine`); None when it changes nothing."""
+        """Return the lock for what it changes (`deployment/tamv-prod/xr-engine`); None if it changes nothing."""
         return (
             self.target.format(**more | {name: value or "-" for name, value in parameters.items()})
             if self.target
@@ -48,11 +48,11 @@ class Action:
 
     @property
     def summary(self) -> str:
-        """What it does, in a sentence of English: the first paragraph of its docstring."""
+        """One English sentence about it: the first paragraph of its function's docstring."""
         return " ".join((self.execute.__doc__ or "").split("\n\n")[0].split())
 
     def read(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The parameters as plain JSON, checked. Raises BadInput that names the first one that is wrong."""
+        """Return the validated parameters as plain JSON. Raises BadInput with the first invalid one."""
         fields = self.parameters.model_fields
         for name in given:
             if name not in fields:
@@ -68,7 +68,7 @@ class Action:
 
 
 class Registry:
-    """All actions by name. Modules of `bot.actions` fill `ACTIONS` when they are imported: definitions, no clients."""
+    """All actions by name. Importing the modules of `bot.actions` fills `ACTIONS`."""
 
     def __init__(self) -> None:
         self._actions: dict[str, Action] = {}
@@ -82,7 +82,10 @@ class Registry:
         example: str = "",
         waits_for: WaitsFor | None = None,
     ) -> Callable[[F], F]:
-        """Make a function an action. Its first parameter is the context, the others are its parameters."""
+        """Register a function as an action.
+
+        Its first parameter is the context, the others are the action's parameters.
+        """
 
         def register(function: F) -> F:
             signature = Signature.of(function, example=example or f"/ops {name}")
@@ -93,7 +96,7 @@ class Registry:
         return register
 
     def undo(self, of: ActionFunction) -> Callable[[F], F]:
-        """Make a function the undo of the action `of`; it gets the facts that the action gave."""
+        """Register a function as the undo of the action `of`; it receives the facts that the action returned."""
 
         def register(function: F) -> F:
             name = next(name for name, action in self._actions.items() if action.execute is of)
@@ -103,7 +106,7 @@ class Registry:
         return register
 
     def get(self, name: str) -> Action:
-        """Raises NotFound with the nearest name."""
+        """Return an action. Raises NotFound with the nearest name."""
         try:
             return self._actions[name]
         except KeyError:

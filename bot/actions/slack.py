@@ -1,4 +1,4 @@
-"""`slack.*`: people who are no part of the incident are told about it."""
+"""`slack.*`: announcements to stakeholders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.slack_messages import upsert_message
 
 
 class AnnouncementTemplate(StrEnum):
-    """Which words of `messages/announcement.j2` stand around the text."""
+    """The block of `messages/announcement.j2` that surrounds the text."""
 
     NOTICE = "notice"
     INCIDENT = "incident"
@@ -27,7 +27,7 @@ class AnnouncementTemplate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Where it stands in Slack; `ts` is empty in a rehearsal."""
+    """The announcement's message in Slack; `ts` is empty in a dry run."""
 
     channel: str
     ts: str
@@ -41,14 +41,14 @@ async def announce(
     begins: AwareDatetime | None = None,
     channel: Annotated[str, Field(pattern=r"^(#[a-z0-9_-]{1,80}|[CG][A-Z0-9]{2,})$")] | None = None,
 ) -> Announced:
-    """Tell the stakeholders, once."""
+    """Announce something to the stakeholders, once."""
     incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
 
     @effect("slack.announce")
-    async def tell(channel: str, text: str) -> Announced:
+    async def post(channel: str, text: str) -> Announced:
         text = ctx.deps.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
-        stands = await upsert_message(ctx.deps, f"{ctx.key}/announcement", channel, Message.of(text))
-        return Announced(stands["channel"], stands["ts"])
+        sent = await upsert_message(ctx.deps, f"{ctx.key}/announcement", channel, Message.of(text))
+        return Announced(sent["channel"], sent["ts"])
 
     destination = channel or ctx.team.stakeholders_channel or ctx.deps.incident_channel
-    return await tell(destination, text) or Announced(destination, "")
+    return await post(destination, text) or Announced(destination, "")

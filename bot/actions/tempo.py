@@ -1,4 +1,4 @@
-"""`tempo.*`: where the time goes in slow requests."""
+"""`tempo.*`: find slow requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bot.team import Duration
 
 @dataclass(frozen=True, slots=True)
 class SlowTrace:
-    """`link` opens it in Grafana."""
+    """`link` opens the trace in Grafana."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class SlowTrace:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """The slowest first. Without Tempo there are none, and `link` (Grafana's Explore) is where to look."""
+    """The slowest first. Without Tempo it is empty, and `link` opens the query in Grafana's Explore."""
 
     service: str
     slower_than: int
@@ -48,7 +48,7 @@ async def search(
     window: Duration = timedelta(hours=1),
     limit: Annotated[int, Field(ge=1, le=50)] = 5,
 ) -> Traces:
-    """The slowest requests of a service, with links."""
+    """Show the slowest requests of a service, with links."""
     name = service or ctx.team.default_service
     if name is None:
         raise BadInput("service_needed", services=sorted(ctx.team.services))
@@ -76,8 +76,9 @@ async def search(
 
 
 def _explore(ctx: Context, query: str, begins: datetime, ends: datetime) -> str | None:
-    """Grafana's Explore with this query; None without Grafana.
+    """Return the URL of Grafana's Explore with this query; None without Grafana.
 
+    Source:
     https://grafana.com/docs/grafana/latest/explore/get-started-with-explore/#generate-explore-urls-from-external-tools
     """
     if ctx.deps.grafana_url is None:

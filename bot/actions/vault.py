@@ -1,4 +1,4 @@
-"""`vault.*`: secrets of the team's file are made anew. No value of one is ever among the facts."""
+"""`vault.*`: rotate and restore secrets of the team file. Facts never contain a secret's value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.team import VaultSecret
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """`before` and `after` are versions of the secret; `step` is whose work it is."""
+    """`before` and `after` are versions of the secret; `step` is the key of the step that wrote `after`."""
 
     name: str
     path: str
@@ -28,7 +28,7 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class VersionRestored:
-    """Which version's content is the newest again."""
+    """The version whose content is the newest again."""
 
     name: str
     path: str
@@ -39,31 +39,31 @@ class VersionRestored:
     "vault.rotate", risk=Risk.DESTRUCTIVE, target="secret/{environment}/{name}", example="/ops vault.rotate jwt-secret"
 )
 async def rotate(ctx: Context, name: str) -> Rotated:
-    """Make a secret anew; the version before is kept, and everything else in it stays."""
+    """Rotate a secret; the previous version is kept, and its other entries stay unchanged."""
     secret, path = _secret(ctx, name)
-    secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
-    before = int(ctx.planned.get("before", secret_version.version))
-    made = Rotated(name, f"{secret.mount}/{path}", before, before + 1, ctx.key)
-    if secret_version.version == before + 1 and secret_version.written_by == ctx.key:
-        return made  # it was done, and only the record of that was lost
-    if secret_version.version != before:
+    current = await ctx.vault.state(secret.mount, path, secret.key)
+    before = int(ctx.planned.get("before", current.version))
+    rotated = Rotated(name, f"{secret.mount}/{path}", before, before + 1, ctx.key)
+    if current.version == before + 1 and current.written_by == ctx.key:
+        return rotated  # done by an earlier attempt
+    if current.version != before:
         raise WrongState("changed_since", name=name)
-    if secret_version.kept < 2:
+    if current.kept < 2:
         raise WrongState("version_not_kept", path=f"{secret.mount}/{path}")
     await ctx.vault.rotate(secret.mount, path, secret.key, secret.form, before, ctx.key)
-    return made
+    return rotated
 
 
 @undo(rotate)
 async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
-    """Put the version before back, unless somebody has changed the secret since."""
+    """Restore the previous version, unless the secret was changed since."""
     secret, path = _secret(ctx, done.name)
-    secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
-    if secret_version.version == done.before:
+    current = await ctx.vault.state(secret.mount, path, secret.key)
+    if current.version == done.before:
         return done
-    if secret_version.version > done.after and await ctx.vault.matches_version(secret.mount, path, done.before):
-        return done  # it was put back before
-    if secret_version.version != done.after or secret_version.written_by != done.step:
+    if current.version > done.after and await ctx.vault.matches_version(secret.mount, path, done.before):
+        return done  # restored by an earlier attempt
+    if current.version != done.after or current.written_by != done.step:
         raise WrongState("changed_since", name=done.name)
     await ctx.vault.restore(secret.mount, path, done.before, done.after)
     return done
@@ -73,11 +73,11 @@ async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
 async def restore_version(
     ctx: Context, name: str, version: Annotated[int, Field(ge=1)], over: Annotated[int, Field(ge=1)]
 ) -> VersionRestored:
-    """Let a secret hold again what an earlier version held, if nobody has changed it since the version `over`."""
+    """Restore the content of an earlier version of a secret, unless it was changed since the version `over`."""
     secret, path = _secret(ctx, name)
-    secret_version = await ctx.vault.stored(secret.mount, path, secret.key)
-    done = secret_version.version > over and await ctx.vault.matches_version(secret.mount, path, version)
-    if not done and secret_version.version != over:
+    current = await ctx.vault.state(secret.mount, path, secret.key)
+    done = current.version > over and await ctx.vault.matches_version(secret.mount, path, version)
+    if not done and current.version != over:
         raise WrongState("changed_since", name=name)
     if not done:
         await ctx.vault.restore(secret.mount, path, version, over)
@@ -85,7 +85,7 @@ async def restore_version(
 
 
 def _secret(ctx: Context, name: str) -> tuple[VaultSecret, str]:
-    """A secret of the team's file, and its path in this environment. Raises BadInput."""
+    """Return a secret of the team file, and its path in this environment. Raises BadInput."""
     secrets = ctx.team.secrets
     if name not in secrets:
         raise BadInput("unknown_secret", name=name, nearest=nearest(name, secrets), known=sorted(secrets))

@@ -1,1 +1,1 @@
-"""What the command line does beside serving: questions and answers in a terminal."""
+"""The command line's commands other than `serve` and `demo`."""

@@ -1,4 +1,4 @@
-"""`tamv-bot doctor`: tries every integration, reading only, and says what is missing and how to mend it."""
+"""`tamv-bot doctor`: check every integration, read-only, and report what is missing and how to fix it."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ MANIFEST = Path(__file__).parents[2] / "app.yaml"
 
 class State(StrEnum):
     GOOD = "good"
-    OFF = "off"  # not configured: its commands say so, and the rest works
-    NOTE = "note"  # to be known, not to be mended first
+    OFF = "off"  # not configured: its commands say so, everything else works
+    NOTE = "note"  # worth knowing, not an error
     WRONG = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found: `said` is words, with how to mend it."""
+    """The result of one check: `text` says it, with how to fix it."""
 
     subject: str
     state: State
-    said: str
+    text: str
 
 
 _SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!", "yellow"), State.WRONG: ("✗", "red")}
 
 
 class Doctor:
-    """One round through everything that the bot needs and uses."""
+    """Checks everything that the bot needs and uses."""
 
     def __init__(self, deps: Deps, settings: Settings, manifest: Path = MANIFEST) -> None:
         self._deps = deps
@@ -58,7 +58,7 @@ class Doctor:
         self._manifest = manifest
 
     def files(self) -> list[Finding]:
-        """The team's file, which could be read, and the runbooks."""
+        """Check the runbooks; the team file was read successfully."""
         team = Finding(str(self._settings.bot_config), State.GOOD, self._deps.team.organisation)
         try:
             library = Library.read(RUNBOOKS, ACTIONS, self._deps.team)
@@ -67,7 +67,7 @@ class Doctor:
         return [team, self._good(f"{RUNBOOKS}/", "runbooks", count=len(library.runbooks))]
 
     async def findings(self) -> list[Finding]:
-        """All of them, in a fixed order; what does not depend on each other is tried at once."""
+        """Return all results in a fixed order; independent checks run concurrently."""
         checks: list[tuple[str, str, AsyncIterator[Finding]]] = [
             ("database", "DATABASE_URL", self._database()),
             ("Slack", "SLACK_BOT_TOKEN", self._slack()),
@@ -108,14 +108,14 @@ class Doctor:
         slack, name = self._deps.slack, self._deps.incident_channel
         identity = await slack.identity()
         yield self._good("Slack", "slack", url=identity.url, user=identity.user_id)
-        wanted = set(yaml.safe_load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
-        given = await slack.scopes()
-        if given is None:
+        required = set(yaml.safe_load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
+        granted = await slack.scopes()
+        if granted is None:
             yield self._note("scopes", "scopes_unknown")
-        elif missing := sorted(wanted - given):
+        elif missing := sorted(required - granted):
             yield self._finding("scopes", State.WRONG, "scopes_missing", missing=missing)
         else:
-            yield self._good("scopes", "scopes", count=len(wanted))
+            yield self._good("scopes", "scopes", count=len(required))
         channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
         channel = next((c for c in channels if c.get("name") == name.removeprefix("#")), None)
         if channel is None:
@@ -147,7 +147,7 @@ class Doctor:
                 yield finding
 
     async def _query(self, prometheus: Prometheus, name: str, promql: str) -> Finding | None:
-        """Whether a query of the catalogue has data for some service; nothing to be said when it has."""
+        """Return a finding unless a query of the catalogue has data for some service."""
         subject = f"Prometheus · {name}"
         try:
             for service, its in self._deps.team.services.items():
@@ -211,19 +211,19 @@ class Doctor:
 
 
 def run_checks(settings: Settings) -> int:
-    """Examine what these settings say and print what is found; 1 when something that is needed is missing."""
+    """Check these settings and print the results. Returns 1 if something required is missing."""
     logging.disable(logging.WARNING)
     words = load_translations()[settings.locale]
     try:
         findings = asyncio.run(_run_checks(settings))
-    except BotError as problem:  # the team's file: nothing can be tried without it
+    except BotError as problem:  # the team file is invalid: nothing can be checked
         findings = [Finding(str(settings.bot_config), State.WRONG, words.error(problem))]
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         sign, style = _SIGNS[finding.state]
         subject = words.render_block("doctor", "names", subject=finding.subject)
-        table.add_row(Text(sign, style), Text(subject, "bold"), Text(html.unescape(finding.said)))
+        table.add_row(Text(sign, style), Text(subject, "bold"), Text(html.unescape(finding.text)))
     console.print(table)
     wrong = any(finding.state is State.WRONG for finding in findings)
     console.print(Text(words.render_block("doctor", "mend" if wrong else "fine"), "bold"))
@@ -232,5 +232,5 @@ def run_checks(settings: Settings) -> int:
 
 async def _run_checks(settings: Settings) -> list[Finding]:
     async with build_deps(settings) as deps:
-        examination = Doctor(deps, settings)
-        return [*examination.files(), *await examination.findings()]
+        checks = Doctor(deps, settings)
+        return [*checks.files(), *await checks.findings()]

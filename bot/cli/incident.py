@@ -1,4 +1,4 @@
-"""`tamv-bot incident …`: what the channel shows, in a terminal, also while Slack is down."""
+"""`tamv-bot incident …`: the incidents in a terminal, even while Slack is down."""
 
 from __future__ import annotations
 
@@ -26,38 +26,40 @@ from bot.messages.text import as_text
 from bot.messages.translations import Translations, format_duration
 from bot.workflows.reports.report import compose
 
-commands = typer.Typer(help="Incidents: what is open, how one stands, its report.", no_args_is_help=True)
+commands = typer.Typer(help="Incidents: list them, show one, print its report.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(help="INC-2026-0001", metavar="INCIDENT")]
-FOR_LINKS = 3.0  # seconds; without Slack the report has no links to its messages
+LINKS_TIMEOUT_SECONDS = 3.0  # without Slack the report has no links to messages
 
 
 @commands.command("list")
 def list_(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are over, too; the newest first.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Include resolved and closed ones; the newest first.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Open incidents, the worst first."""
+    """List open incidents, the most severe first."""
 
-    async def found(deps: Deps) -> tuple[Deps, list[Incident]]:
+    async def query(deps: Deps) -> tuple[Deps, list[Incident]]:
         incidents = deps.store.incidents
         return deps, await (incidents.recent(limit) if everything else incidents.list_open(limit))
 
-    deps, incidents = ask(found)
+    deps, incidents = ask(query)
     if as_json:
         _print_json([_incident_json(incident) for incident in incidents])
     elif not incidents:
         typer.echo(deps.words.render_block("terminal", "none_at_all" if everything else "none"))
     else:
-        Console().print(_listed(incidents, deps.words, _names(deps)))
+        Console().print(_incident_table(incidents, deps.words, _names(deps)))
 
 
 @commands.command()
 def show(incident: Id, as_json: AsJson = False) -> None:
-    """How one stands: its milestones, its whole timeline, its follow-ups."""
-    deps, details = ask(lambda parts: _fetch(parts, incident))
+    """Show an incident: milestones, timeline, follow-ups."""
+    deps, details = ask(lambda deps: _fetch(deps, incident))
     if as_json:
         _print_json(_incident_json(details.incident) | {
             "timeline": [_event_json(event) for event in details.timeline],
@@ -65,27 +67,27 @@ def show(incident: Id, as_json: AsJson = False) -> None:
         })  # fmt: skip
         return
     words, names, console = deps.words, _names(deps, details.timeline), Console()
-    console.print(_listed([details.incident], words, names))
-    console.print(_timeline(details, words, names))
+    console.print(_incident_table([details.incident], words, names))
+    console.print(_timeline_table(details, words, names))
     if details.followups:
-        console.print(_followups(details.followups, words))
+        console.print(_followup_table(details.followups, words))
 
 
 @commands.command()
 def report(
     incident: Id,
-    html: Annotated[bool, typer.Option("--html", help="The page with its charts instead of Markdown.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print HTML with charts instead of Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The report as it would be written now; nothing is sent."""
+    """Print the current report; nothing is sent."""
 
-    async def written(deps: Deps) -> RenderedReport:
+    async def render(deps: Deps) -> RenderedReport:
         with contextlib.suppress(BotError, TimeoutError):
-            async with asyncio.timeout(FOR_LINKS):
+            async with asyncio.timeout(LINKS_TIMEOUT_SECONDS):
                 await deps.slack.identity()
         return (await compose(deps, _id(incident)))[1]
 
-    text = ask(written)
+    text = ask(render)
     if as_json:
         _print_json({"incident": _id(incident), "markdown": text.markdown, "html": text.html})
     else:
@@ -110,11 +112,11 @@ def _id(typed: str) -> str:
     return typed.strip().upper()
 
 
-def _listed(incidents: Sequence[Incident], words: Translations, names: Mapping[str, str]) -> Table:
+def _incident_table(incidents: Sequence[Incident], words: Translations, names: Mapping[str, str]) -> Table:
     columns = ("incident", "severity", "status", "title", "service", "commander", "declared", "duration")
     table = _table(words, *columns)
     for incident in incidents:
-        began, ended = incident.milestones[Milestone.DETECTED], incident.milestones.get(Milestone.RESOLVED)
+        detected, ended = incident.milestones[Milestone.DETECTED], incident.milestones.get(Milestone.RESOLVED)
         table.add_row(
             incident.id,
             incident.severity.value,
@@ -123,19 +125,19 @@ def _listed(incidents: Sequence[Incident], words: Translations, names: Mapping[s
             incident.service or "—",
             Text(names.get(incident.commander or "", incident.commander or "—")),
             f"{incident.milestones[Milestone.DECLARED]:%Y-%m-%d %H:%M}",
-            format_duration(ended - began) if ended else "—",
+            format_duration(ended - detected) if ended else "—",
         )
     return table
 
 
-def _timeline(details: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
+def _timeline_table(details: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
     table = _table(words, "time", "happened")
     for event in details.timeline:
         table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(timeline_line(event, details.incident, words), names)))
     return table
 
 
-def _followups(followups: Sequence[FollowUp], words: Translations) -> Table:
+def _followup_table(followups: Sequence[FollowUp], words: Translations) -> Table:
     table = _table(words, "task", "owner", "due", "issue")
     for followup in followups:
         table.add_row(

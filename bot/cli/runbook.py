@@ -10,7 +10,7 @@ import typer
 
 from bot.actions.catalogue import ACTIONS
 from bot.cli.runs import decide, names, pending_approvers, start_and_watch
-from bot.cli.runs import undo as undone
+from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
 from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person
 from bot.deps import Deps
@@ -18,9 +18,9 @@ from bot.domain.errors import BotError
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress
-from bot.messages.run import runs as listed_runs
-from bot.messages.runbook import library as listed
-from bot.messages.runbook import runbook as told
+from bot.messages.run import runs as runs_message
+from bot.messages.runbook import library as library_message
+from bot.messages.runbook import runbook as runbook_message
 from bot.messages.text import as_text
 from bot.messages.translations import load_translations
 from bot.runbooks import Library
@@ -33,61 +33,67 @@ from bot.services.ops import start
 from bot.signature import tokenize
 from bot.team import PRODUCTION, TeamFile, load_team
 
-commands = typer.Typer(help="Runbooks: what there is, whether they are right, and runs of them.", no_args_is_help=True)
+commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
 
-Folder = Annotated[Path, typer.Option("--folder", help="Where the runbooks are.", exists=True, file_okay=False)]
-Team = Annotated[Path, typer.Option("--team", envvar="BOT_CONFIG", help="The team's file.")]
-As = Annotated[str | None, typer.Option("--as", help="Who asks, as the team's file knows them; else the user here.")]
+Folder = Annotated[Path, typer.Option("--folder", help="Folder of the runbooks.", exists=True, file_okay=False)]
+Team = Annotated[Path, typer.Option("--team", envvar="BOT_CONFIG", help="The team file.")]
+As = Annotated[str | None, typer.Option("--as", help="Requester, as in the team file; default: the current user.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Where = Annotated[str, typer.Option("--environment", help="production, staging …")]
-About = Annotated[str | None, typer.Option("--incident", help="The incident that it is for: INC-2026-0001.")]
+About = Annotated[str | None, typer.Option("--incident", help="Incident of the run: INC-2026-0001.")]
 FOLDER, TEAM = Path("runbooks"), Path("config/tamv.yaml")
 
 
 @commands.command("list")
 def list_(folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
-    """All runbooks, a line each."""
-    _print(_blocks(listed(_library(folder, team, lang).runbooks.values(), load_translations()[lang]).to_dict()))
+    """List all runbooks."""
+    _print(
+        _blocks(library_message(_library(folder, team, lang).runbooks.values(), load_translations()[lang]).to_dict())
+    )
 
 
 @commands.command()
 def show(name: str, folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
-    """One step by step, and its drawing as Mermaid."""
+    """Show a runbook's steps, and a flowchart in Mermaid."""
     words, library = load_translations()[lang], _library(folder, team, lang)
     try:
         runbook = library.get(name)
     except BotError as problem:
         exit_with_error(problem, lang)
     risks = [ACTIONS.get(step.uses).risk.value for step in runbook.steps]
-    _print(_blocks(told(runbook, words, risks).to_dict()))
+    _print(_blocks(runbook_message(runbook, words, risks).to_dict()))
     typer.echo(f"\n{mermaid(runbook, words.pick)}", nl=False)
 
 
 @commands.command()
 def validate(
-    files: Annotated[list[Path] | None, typer.Argument(help="Some of them; else all.", exists=True)] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Check only these files.", exists=True)] = None,
     folder: Folder = FOLDER,
     team: Team = TEAM,
     lang: Language = "es",
-    cluster: Annotated[bool, typer.Option("--cluster", help="Look in the cluster, too: do the targets exist?")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Also check that the targets exist in the cluster.")
+    ] = False,
 ) -> None:
-    """Judge them without running anything: a line for each mistake, with its place; exit 1 when there is one."""
-    owners, words = _team(team, lang), load_translations()[lang]
-    books, wrong = read([*sorted(folder.glob("*.yaml")), *(files or [])])
-    all_runbooks = {runbook.name: runbook for runbook in books.values()}
-    wrong += [
-        str(mistake) for path, book in books.items() for mistake in check(path, book, ACTIONS, owners, all_runbooks)
+    """Check runbooks without running them: one line per mistake, with its position; exit 1 if there is any."""
+    team_file, words = _team(team, lang), load_translations()[lang]
+    by_path, mistakes = read([*sorted(folder.glob("*.yaml")), *(files or [])])
+    all_runbooks = {runbook.name: runbook for runbook in by_path.values()}
+    mistakes += [
+        str(mistake)
+        for path, runbook in by_path.items()
+        for mistake in check(path, runbook, ACTIONS, team_file, all_runbooks)
     ]
-    wrong += [str(mistake) for mistake in queries(team, owners)]
-    if cluster and not wrong:
-        wrong += [str(mistake) for mistake in ask(lambda parts: missing_targets(parts, team, books))]
+    mistakes += [str(mistake) for mistake in queries(team, team_file)]
+    if cluster and not mistakes:
+        mistakes += [str(mistake) for mistake in ask(lambda deps: missing_targets(deps, team, by_path))]
     if files:
         names = {path.name for path in files}
-        wrong = [line for line in wrong if line.partition(":")[0] in names]
-    if wrong:
-        exit_with(dict.fromkeys(wrong), code=1)
-    typer.echo(words.render_block("terminal", "valid", count=len(files or books)))
+        mistakes = [line for line in mistakes if line.partition(":")[0] in names]
+    if mistakes:
+        exit_with(dict.fromkeys(mistakes), code=1)
+    typer.echo(words.render_block("terminal", "valid", count=len(files or by_path)))
 
 
 @commands.command()
@@ -99,10 +105,10 @@ def run(
     incident: About = None,
     by: As = None,
 ) -> None:
-    """Run one and say how it goes, also while Slack is down; exit 0 only when it succeeded."""
+    """Run a runbook and show its progress, even while Slack is down; exit 0 only if it succeeds."""
     given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
-    async def begin(bot: Bot, idempotency_key: str) -> Run:
+    async def start_run(bot: Bot, idempotency_key: str) -> Run:
         request = RunRequest(
             by=person(bot.deps.team, by),
             idempotency_key=idempotency_key,
@@ -112,92 +118,90 @@ def run(
         )
         return await bot.runs.start(name, given, request)
 
-    start_and_watch(begin)
+    start_and_watch(start_run)
 
 
 @commands.command()
-def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; else all that are going on.")] = None) -> None:
-    """How a run stands, or all that are going on; the database alone is asked."""
+def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; default: all running ones.")] = None) -> None:
+    """Show a run, or all running ones; reads only the database."""
 
-    async def found(deps: Deps) -> tuple[Deps, Message, list[str]]:
+    async def query(deps: Deps) -> tuple[Deps, Message, list[str]]:
         if run is None:
-            return deps, listed_runs(await deps.store.runs.list_running(), deps.words), []
+            return deps, runs_message(await deps.store.runs.list_running(), deps.words), []
         run_record = await deps.store.runs.get(normalize_run_id(run))
         waiting = [
             await pending_approvers(deps, run_record, step.id)
             for step in run_record.steps
             if step.state is StepState.WAITING
         ]
-        return deps, progress(run_record, deps.words), [how for how in waiting if how]
+        return deps, progress(run_record, deps.words), [hint for hint in waiting if hint]
 
-    deps, message, how = ask(found)
+    deps, message, hints = ask(query)
     _print(_blocks(message.to_dict()), names(deps))
-    _print(how)
+    _print(hints)
 
 
 @commands.command()
 def approve(run: str, step: str, digest: str, by: As = None) -> None:
-    """Agree to exactly what was shown (the digest names it), and watch the run."""
+    """Approve exactly what was shown (identified by the digest), and watch the run."""
     verdict = ApprovalState.APPROVED
     start_and_watch(
-        lambda bot, cause: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict)
+        lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict)
     )
 
 
 @commands.command()
 def reject(run: str, step: str, digest: str, by: As = None) -> None:
-    """Say no to exactly what was shown, and watch what becomes of the run; exit 0 when the no was counted."""
+    """Reject exactly what was shown, and watch the run; exit 0 if the rejection was accepted."""
     verdict = ApprovalState.REJECTED
     start_and_watch(
-        lambda bot, cause: decide(
-            bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict
-        ),
+        lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict),
         tuple(RunState),
     )
 
 
 @commands.command()
 def cancel(run: str, by: As = None) -> None:
-    """Stop a run at once; what it has done is undone as its runbook says. Exit 0 when it was cancelled."""
-    well = (RunState.CANCELLED,)
+    """Stop a run immediately; its changes are undone as its runbook says. Exit 0 if it was cancelled."""
+    success = (RunState.CANCELLED,)
     start_and_watch(
-        lambda bot, cause: bot.runs.cancel(normalize_run_id(run), by=person(bot.deps.team, by), idempotency_key=cause),
-        well,
+        lambda bot, key: bot.runs.cancel(normalize_run_id(run), by=person(bot.deps.team, by), idempotency_key=key),
+        success,
     )
 
 
 @commands.command()
 def undo(run: str, by: As = None) -> None:
-    """Undo what a run has done; exit 0 only when nothing is left of it but what its runbook keeps."""
-    undone(normalize_run_id(run), by)
+    """Undo a run's changes; exit 0 only if none is left but those its runbook keeps."""
+    undo_and_watch(normalize_run_id(run), by)
 
 
 @single.command()
 def ops(
-    line: Annotated[list[str], typer.Argument(help="As behind /ops: scale xr-engine 10", metavar="ACTION [WORDS]...")],
+    line: Annotated[list[str], typer.Argument(help="As after /ops: scale xr-engine 10", metavar="ACTION [WORDS]...")],
     dry_run: DryRun = False,
     environment: Where = PRODUCTION,
     incident: About = None,
     by: As = None,
 ) -> None:
-    """One action by itself, as `/ops` does it, also while Slack is down; exit 0 only when it succeeded."""
+    """Run a single action like `/ops`, even while Slack is down; exit 0 only if it succeeds."""
 
-    async def begin(bot: Bot, idempotency_key: str) -> Run:
-        wanted = read_line(_line(line), bot.deps.team, bot.runs.library)
+    async def start_run(bot: Bot, idempotency_key: str) -> Run:
+        ops_request = read_line(_line(line), bot.deps.team, bot.runs.library)
         request = RunRequest(
             by=person(bot.deps.team, by),
             idempotency_key=idempotency_key,
             incident=await bot.incidents.find(incident) if incident else None,
-            environment=wanted.environment or environment,
-            dry_run=dry_run or wanted.dry_run,
+            environment=ops_request.environment or environment,
+            dry_run=dry_run or ops_request.dry_run,
         )
-        return await start(bot.runs, wanted, request)
+        return await start(bot.runs, ops_request, request)
 
-    start_and_watch(begin)
+    start_and_watch(start_run)
 
 
 def _line(words: Sequence[str]) -> str:
-    """What the shell has taken apart, in the bot's own quotes."""
+    """Return words that the shell has split, quoted for the bot's own parser."""
     return " ".join(_quoted(word) for word in words)
 
 
@@ -224,7 +228,7 @@ def _team(path: Path, lang: str) -> TeamFile:
 
 
 def _blocks(message: dict[str, object]) -> list[str]:
-    """The text of a message's blocks, and what stands small below."""
+    """Return the texts of a message's blocks."""
     blocks = message["blocks"] if isinstance(message["blocks"], list) else []
     texts = [part for block in blocks for part in (block.get("text"), *block.get("elements", ()))]
     return [part["text"] for part in texts if part and isinstance(part.get("text"), str)]

@@ -1,4 +1,4 @@
-"""Whether what runbooks would change is there: asked of the cluster, which is only read."""
+"""Check in the cluster, read-only, that the targets of runbooks exist."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from bot.runbooks.check import line_and_column
 from bot.team import PRODUCTION
 from bot.yaml_text import compose
 
-if TYPE_CHECKING:  # it takes a second to import, which the other commands need not
+if TYPE_CHECKING:  # takes a second to import, which other commands do not need
     from bot.integrations.kubernetes.kubernetes import Kubernetes
 
 _NAMES = ("deployment", "service", "release")
 
 
-async def missing_targets(deps: Deps, team: Path, books: Mapping[Path, Runbook]) -> list[Mistake]:
-    """What the cluster has not: deployments of the team's services, and what runbooks name themselves.
+async def missing_targets(deps: Deps, team: Path, runbooks: Mapping[Path, Runbook]) -> list[Mistake]:
+    """Return missing deployments of the team's services, and missing targets that runbooks name.
 
-    Raises Off without a cluster, and Unavailable when it does not answer.
+    Raises NotConfigured without a cluster, and Unavailable if it does not answer.
     """
     if deps.kubernetes is None:
         raise NotConfigured("kubernetes_off")
@@ -37,21 +37,21 @@ async def missing_targets(deps: Deps, team: Path, books: Mapping[Path, Runbook])
                 missing.append(
                     Mistake(team.name, *line_and_column(_root(team), ("services", name, "deployment")), what)
                 )
-    for path, runbook in books.items():
+    for path, runbook in runbooks.items():
         for number, step in enumerate(runbook.steps):
-            async for field, what in _of_step(deps, deps.kubernetes, step):
+            async for field, what in _missing_of_step(deps, deps.kubernetes, step):
                 missing.append(
                     Mistake(path.name, *line_and_column(_root(path), ("steps", number, "with", field)), what)
                 )
     return missing
 
 
-async def _of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:
+async def _missing_of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:
     if not step.uses.startswith(("kubernetes.", "helm.")):
         return
     literal = {name: value for name, value in step.with_.items() if isinstance(value, str) and "{" not in value}
-    about = next((literal[name] for name in _NAMES if name in literal), deps.team.default_service or "")
-    service = deps.team.services.get(about)
+    subject = next((literal[name] for name in _NAMES if name in literal), deps.team.default_service or "")
+    service = deps.team.services.get(subject)
     namespace = literal.get("namespace") or (service.namespaces.get(PRODUCTION) if service else None)
     if namespace is None:
         return
@@ -59,7 +59,7 @@ async def _of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> AsyncItera
         yield "deployment", f"no deployment `{literal['deployment']}` in {namespace}"
     if "cron_job" in literal:
         try:
-            await kubernetes.jobs.of_cron_job(literal["cron_job"], namespace, "looked-for")
+            await kubernetes.jobs.of_cron_job(literal["cron_job"], namespace, "check")
         except NotFound:
             yield "cron_job", f"no cron job `{literal['cron_job']}` in {namespace}"
 

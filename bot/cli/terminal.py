@@ -1,4 +1,4 @@
-"""What every command of the terminal begins and ends with."""
+"""What all terminal commands share: settings, errors, dependencies, the current person."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from bot.team import Owner, TeamFile
 T = TypeVar("T")
 
 
-def _spoken(value: str) -> str:
+def _known_language(value: str) -> str:
     if value not in languages():
         raise typer.BadParameter(f"must be one of {', '.join(languages())}")
     return value
 
 
-Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="The language.", callback=_spoken)]
+Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="Language.", callback=_known_language)]
 
 
 def settings_or_exit() -> Settings:
-    """The settings; when they are wrong a line for each mistake, and exit code 2."""
+    """Return the settings; if they are invalid, print one line per mistake and exit with 2."""
     try:
         return load_settings()
-    except WrongSettings as wrong:
-        exit_with(wrong.lines)
+    except WrongSettings as error:
+        exit_with(error.lines)
 
 
 def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
@@ -48,7 +48,7 @@ def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
 
 
 def exit_with_error(problem: BotError, locale: str) -> NoReturn:
-    """Say what was wrong, a line for each mistake of a runbook; exit code 1."""
+    """Print the error, one line per mistake of a runbook, and exit with 1."""
     mistakes = problem.facts.get("mistakes")
     exit_with(
         mistakes if isinstance(mistakes, list) else [as_text(load_translations()[locale].error(problem), {})], code=1
@@ -56,37 +56,40 @@ def exit_with_error(problem: BotError, locale: str) -> NoReturn:
 
 
 def ask(question: Callable[[Deps], Awaitable[T]]) -> T:
-    """The answer of the bot's parts, without an engine; a mistake is said in a line, and the exit code is 1."""
+    """Return the result of `question`, with the bot's dependencies but without an engine; on an error, print it and
+    exit with 1.
+    """
     settings = settings_or_exit()
     logging.disable(logging.WARNING)
 
-    async def asked() -> T:
+    async def run_question() -> T:
         async with build_deps(settings) as deps:
             if missing := await asyncio.to_thread(pending, settings.database_url):
                 exit_with([deps.words.render_block("terminal", "not_migrated", count=len(missing))], code=1)
             return await question(deps)
 
     try:
-        return asyncio.run(asked())
+        return asyncio.run(run_question())
     except BotError as problem:
         exit_with_error(problem, settings.locale)
 
 
 def login() -> str:
-    """The user's name; behind sudo that of who called it."""
+    """Return the login of the user, or of the user who called sudo."""
     return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def person(team: TeamFile, name: str | None) -> Person:
-    """The person called `name` (login, GitHub login, Slack id, address or name), or whose login is the user's.
+    """Return the person called `name` (login, GitHub login, Slack id, e-mail address or name; default: the current
+    user).
 
-    Raises NotAllowed with whom the file knows.
+    Raises NotAllowed with the known people.
     """
-    wanted = name or login()
-    owner = next((owner for owner in team.people if wanted.lower() in _names(owner)), None)
+    name_or_login = name or login()
+    owner = next((owner for owner in team.people if name_or_login.lower() in _names(owner)), None)
     if owner is None:
         names = sorted(owner.login or owner.github or owner.slack for owner in team.people)
-        raise NotAllowed("nobody_known", name=wanted, known=names)
+        raise NotAllowed("nobody_known", name=name_or_login, known=names)
     return Person(owner.slack, owner.name)
 
 

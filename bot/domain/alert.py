@@ -1,4 +1,4 @@
-"""What a monitoring system reports: alerts, in notifications about a group of them."""
+"""Alerts as a monitoring system reports them: in notifications about a group of alerts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert. `fingerprint` tells it from the others of its sender; `link` leads to its query."""
+    """One alert. `fingerprint` identifies it within its sender; `link` leads to its query."""
 
     fingerprint: str
     firing: bool
@@ -25,7 +25,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A sender's report about one group. At least one alert; `truncated` more were left out by the sender."""
+    """A report about one group of alerts, at least one; the sender left out `truncated` more."""
 
     group_key: str
     alerts: tuple[Alert, ...]
@@ -41,5 +41,5 @@ class Notification:
 
     @property
     def name(self) -> str:
-        """What the group is called: the name that its alerts share, else that of the first."""
+        """The group's name: the alert name that all its alerts share, else that of the first one."""
         return self.common_labels.get("alertname") or self.group_labels.get("alertname") or self.alerts[0].name

@@ -1,4 +1,4 @@
-"""How a drill went: what the manual measures of it, from the fault that was made to what people did."""
+"""Score of a drill: how long the response took from the fault that was injected, against the manual's goals."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from bot.domain.run import Run, StepRun, StepState
 from bot.domain.timeline import Kind, TimelineEvent
 
-PREFIX = "drill-"  # of the runbooks that are drills
-INJECT = "inject"  # begins the ids of the steps at which a fault waits for a word
+PREFIX = "drill-"  # prefix of the names of drill runbooks
+INJECT = "inject"  # prefix of the ids of steps at which a fault waits to be started
 
 
 class Goal(StrEnum):
@@ -24,9 +24,10 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One goal: how long it took, or has taken so far while it is not reached; None before the fault, or unknown.
+    """The result for one goal. `took` is the time so far while the goal is not `reached`; None before the fault, or
+    unknown.
 
-    `met` is None as long as nobody can say.
+    `met` is None while the result is open.
     """
 
     goal: Goal
@@ -38,9 +39,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`fault` is when the first fault began; `over` says that the drill's incident is resolved.
+    """The result of a drill. `fault` is when the first fault began; `over` is True once the drill's incident is
+    resolved.
 
-    `did_not_hold` are the steps after which the figures should have held, and did not.
+    `did_not_hold` are the ids of the steps after which the metrics were checked and out of bounds.
     """
 
     fault: datetime | None
@@ -51,7 +53,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class NextDrill:
-    """The drill that is held next, in the month of `month`, with any of the scenarios."""
+    """The next planned drill, in the month that starts on `month`, with any one of the scenarios."""
 
     title: Mapping[Any, str]
     month: date
@@ -59,7 +61,7 @@ class NextDrill:
 
 
 def due(months: Collection[int], today: date, last: date | None) -> date:
-    """The first day of the next of these months; the present one counts until the drill was held in it."""
+    """Return the first day of the next of these months; the current month counts until a drill was held in it."""
     first = today.replace(day=1)
     if last is not None and last >= first:
         first = _next_month(first)
@@ -73,7 +75,7 @@ def _next_month(first: date) -> date:
 
 
 def waiting_inject(run: Run) -> StepRun | None:
-    """The step at which the next fault waits for a word."""
+    """Return the step at which the next fault waits to be started; None when none waits."""
     waiting = (step for step in run.steps if step.id.startswith(INJECT) and step.state is StepState.WAITING)
     return next(waiting, None)
 
@@ -84,43 +86,43 @@ def score(
     targets: Mapping[Goal, timedelta],
     now: datetime,
     *,
-    word: datetime | None = None,
-    ends: bool = False,
+    inject_at: datetime | None = None,
+    ends_now: bool = False,
 ) -> Score:
-    """The marks of a drill, from its timeline and the runs of its own runbooks; it `ends` now, or was resolved before.
+    """Score a drill from its timeline and the runs of its drill runbooks. `ends`: the drill ends now.
 
-    - Response: until somebody acknowledged. Told: until an update or an announcement. Both count from the `word` that
-      let the fault begin, or from the declaration when they came before it.
-    - RTO (recovery time): from the fault until somebody said that it is mitigated, or the runbook saw the figures hold.
-      Figures that did not hold when it looked refute whatever was said or seen before.
-    - RPO (recovery point): how old the newest moment that could be restored was when the drill looked last before the
-      fault; nothing is known of it where no step looked.
+    - Response: until the incident was acknowledged. Told: until an update or an announcement. Both start at `word`, the
+      time the fault was told to begin, or at the declaration if they were reached before that.
+    - RTO (recovery time objective): from the fault until the incident was marked as mitigated or a runbook saw the
+      metrics hold. A later check in which they did not hold invalidates everything before it.
+    - RPO (recovery point objective): the age of the newest restorable point in time at the last check before the fault;
+      unknown if no step checked it.
     """
     runs = [run for run in runs if run.runbook.startswith(PREFIX)]
     faults = [at for run in runs if (at := _fault(run))]
     fault = min(faults, default=None)
     ended = _first(events, Kind.RESOLVED)
-    until, over = ended or now, ends or ended is not None
+    until, over = ended or now, ends_now or ended is not None
     announced = [
         event.at for event in events if event.kind is Kind.RUN_CHANGED and event.facts["action"] == "slack.announce"
     ]
-    reached = {
+    reached_at = {
         Goal.RESPONSE: _first(events, Kind.ACKNOWLEDGED),
         Goal.TOLD: min([*filter(None, [_first(events, Kind.UPDATE)]), *announced], default=None),
         Goal.RTO: _recovered(events, runs, fault),
     }
     declared = events[0].at if events else now
     marks = []
-    for goal, at in reached.items():
-        begin = fault if goal is Goal.RTO else word
-        since = declared if at and (begin is None or at < begin) else begin
+    for goal, at in reached_at.items():
+        clock_start = fault if goal is Goal.RTO else inject_at
+        since = declared if at and (clock_start is None or at < clock_start) else clock_start
         marks.append(_mark(goal, targets[goal], since, at, until, over))
-    refuted = tuple(look.step for look in _checks(runs, fault) if not look.held)
-    return Score(fault, over, (*marks, _recovery_point(runs, fault, targets[Goal.RPO])), refuted)
+    failed_checks = tuple(check.step for check in _checks(runs, fault) if not check.held)
+    return Score(fault, over, (*marks, _recovery_point(runs, fault, targets[Goal.RPO])), failed_checks)
 
 
 def _fault(run: Run) -> datetime | None:
-    """When the first step after the inject began that changed something."""
+    """Return the start of the first step after the inject that changed something."""
     after = [number for number, step in enumerate(run.steps) if step.id.startswith(INJECT)]
     changed = (step.began_at for step in run.steps[after[0] :] if step.effects) if after else ()
     return next(filter(None, changed), None)
@@ -129,16 +131,16 @@ def _fault(run: Run) -> datetime | None:
 def _recovered(events: Sequence[TimelineEvent], runs: Iterable[Run], fault: datetime | None) -> datetime | None:
     if fault is None:
         return None
-    looks = list(_checks(runs, fault))
-    since = max((look.at for look in looks if not look.held), default=fault)
-    held = [look.at for look in looks if look.held]
+    checks = list(_checks(runs, fault))
+    since = max((check.at for check in checks if not check.held), default=fault)
+    held = [check.at for check in checks if check.held]
     mitigated = [event.at for event in events if event.kind is Kind.MITIGATED]
     return min((at for at in [*held, *mitigated] if at >= since), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """A step of a drill looked whether the figures hold."""
+    """A step of a drill checked whether the metrics hold."""
 
     at: datetime
     step: str
@@ -146,7 +148,7 @@ class _Check:
 
 
 def _checks(runs: Iterable[Run], fault: datetime | None) -> Iterator[_Check]:
-    """Each look since the fault; one that was cut short, because its run was cancelled, refutes nothing."""
+    """Yield each check since the fault. A check that was cut short by cancelling its run counts for nothing."""
     for run in runs:
         for step in run.steps:
             held = step.verified
@@ -158,16 +160,16 @@ def _checks(runs: Iterable[Run], fault: datetime | None) -> Iterator[_Check]:
 
 
 def _recovery_point(runs: Iterable[Run], fault: datetime | None, target: timedelta) -> Mark:
-    looks = [
+    checks = [
         (step.ended_at, datetime.fromisoformat(step.result["restorable_until"]))
         for run in runs
         for step in run.steps
         if step.result and step.result.get("restorable_until") and step.ended_at and fault and step.ended_at <= fault
     ]
-    if not looks:
+    if not checks:
         return Mark(Goal.RPO, target)
-    looked, restorable = max(looks)
-    lost = max(looked - restorable, timedelta())
+    checked_at, restorable = max(checks)
+    lost = max(checked_at - restorable, timedelta())
     return Mark(Goal.RPO, target, lost, True, lost < target)
 
 

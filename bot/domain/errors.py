@@ -1,13 +1,13 @@
-"""The mistakes that the bot can name. Words for them stand in `templates/<language>/labels.yaml`, under `errors`."""
+"""Errors of the bot. Their texts are in `templates/<language>/labels.yaml`, under `errors`."""
 
 from __future__ import annotations
 
 
 class BotError(Exception):
-    """Something went wrong in a way that has a name.
+    """An expected error.
 
-    `key` names the words under `errors` in the labels; `facts` fill them in. No secret may be among the facts:
-    they are shown to people and logged.
+    `key` names its text under `errors` in the labels; `facts` fill it in. Facts are shown to people and logged, so they
+    must not contain secrets.
     """
 
     def __init__(self, key: str, **facts: object) -> None:
@@ -17,26 +17,26 @@ class BotError(Exception):
 
 
 class BadInput(BotError):
-    """What a person or a program sent cannot be used; the facts say what was wrong and what would be right."""
+    """Input of a person or a program is not valid; the facts say what is wrong and what is valid."""
 
 
 class NotFound(BotError):
-    """What was asked for does not exist."""
+    """The requested thing does not exist."""
 
 
 class WrongState(BotError):
-    """The thing exists but is not in a state in which this can be done."""
+    """The thing exists, but its state does not allow the request."""
 
 
 class NotAllowed(BotError):
-    """This person may not do this; the facts say who can."""
+    """The person lacks permission; the facts say who has it."""
 
 
 class Unavailable(BotError):
-    """A remote did not answer, or asked for patience: trying again may help.
+    """A remote service did not answer or is rate limiting: trying again may help.
 
-    The fact `retry_after`, in seconds, is there when the remote said how long to wait. The fact `uncertain` is
-    true when the request may have been carried out although its answer was lost.
+    `retry_after` is the number of seconds that the remote service asked to wait, if it did. `uncertain` is True if the
+    request may have been carried out although its response was lost.
     """
 
     @property
@@ -50,8 +50,8 @@ class Unavailable(BotError):
 
 
 class Refused(BotError):
-    """A remote understood and said no: trying again does not help."""
+    """A remote service rejected the request: trying again does not help."""
 
 
 class NotConfigured(BotError):
-    """An integration that was not configured was asked for."""
+    """The integration has no settings."""

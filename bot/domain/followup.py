@@ -1,4 +1,4 @@
-"""What is still to be done after an incident."""
+"""Follow-ups: what remains to be done after an incident."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FollowUpState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FollowUpDraft:
-    """What a follow-up is to be; without an owner the owners of the incident's service get it."""
+    """A follow-up to open. Without an owner it goes to the owners of the incident's service."""
 
     title: str
     owner: str | None = None
@@ -25,7 +25,7 @@ class FollowUpDraft:
 
 @dataclass(frozen=True, slots=True)
 class FiledIssue:
-    """The GitHub issue that a follow-up has become; `not_assignable` is the login that GitHub did not accept."""
+    """The GitHub issue of a follow-up; `not_assignable` is the login that GitHub did not accept as assignee."""
 
     number: int
     url: str
@@ -35,7 +35,10 @@ class FiledIssue:
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """One thing to do. `id` is `INC-2026-0001/F1`; `owner` a team of the team's file or a Slack user id."""
+    """One task.
+
+    `id` is `INC-2026-0001/F1`; `owner` is a team of the team file, a Slack user id, `github:<login>` or a path.
+    """
 
     id: str
     incident_id: str
@@ -52,7 +55,7 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class IssueEvent:
-    """What GitHub reports of an issue: `action` is closed, reopened or deleted, by the user `login`."""
+    """A change of an issue that GitHub reports: `action` is closed, reopened or deleted, by the user `login`."""
 
     action: str
     number: int

@@ -1,4 +1,4 @@
-"""An incident, and every change that it can go through. Each change returns the event that tells it."""
+"""An incident and every change it can go through. Each change returns the new incident and its timeline event."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody still has to do something about the disturbance itself."""
+        """True while the outage itself is not resolved."""
         return self not in (Status.RESOLVED, Status.CLOSED)
 
 
@@ -55,7 +55,7 @@ AFTER_THE_RESPONSE = frozenset({Milestone.MITIGATED, Milestone.RESOLVED})
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """Whom it hurt. None and empty mean unknown."""
+    """Who was affected. None and empty mean unknown."""
 
     users: int | None = None
     services: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Impact:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why it happened. None and empty mean unknown."""
+    """The root cause. None and empty mean unknown."""
 
     primary: str | None = None
     contributing: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ Changed = tuple["Incident", TimelineEvent]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What makes an incident. `detected` is when its alert began, if there is one; `facts` go into the event."""
+    """The data of a new incident. `detected` is the start of its alert, if any; `facts` are added to the event."""
 
     title: str
     severity: Severity
@@ -93,7 +93,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One incident as it is now. Times are UTC; people are Slack user ids where they have one."""
+    """An incident's current state. Times are UTC; people are Slack user ids where they have one."""
 
     id: str
     title: str
@@ -116,12 +116,12 @@ class Incident:
 
     @property
     def page_key(self) -> str:
-        """PagerDuty's dedup key of this incident's page."""
+        """PagerDuty's dedup key of the incident's page."""
         return self.id
 
     @classmethod
     def declare(cls, id: str, declaration: Declaration) -> Changed:
-        """A new incident, and the event that declares it. Raises BadInput for a title that is empty or too long."""
+        """Return a new incident and its event. Raises BadInput for a title that is empty or too long."""
         title, at, service = " ".join(declaration.title.split()), declaration.at, declaration.service
         if not title:
             raise BadInput("title_missing")
@@ -154,25 +154,31 @@ class Incident:
         )
 
     def acknowledge(self, *, by: Person, at: datetime) -> Changed:
-        """Somebody has taken it up: the end of the response time."""
+        """Mark that a responder is on it: the end of the response time. Raises WrongState."""
         if self.status is not Status.DECLARED:
             raise WrongState("already_acknowledged", incident=self.id, status=self.status.value)
         return self._reached(Milestone.ACKNOWLEDGED, Status.ACKNOWLEDGED, Kind.ACKNOWLEDGED, by, at)
 
     def mitigate(self, *, by: Person, at: datetime) -> Changed:
-        """Users no longer feel it, though the cause may still be there."""
+        """Mark that users are no longer affected, though the cause may remain. Raises WrongState."""
         if self.status not in (Status.DECLARED, Status.ACKNOWLEDGED):
             raise WrongState("already_mitigated", incident=self.id, status=self.status.value)
         return self._reached(Milestone.MITIGATED, Status.MITIGATED, Kind.MITIGATED, by, at)
 
     def resolve(self, *, by: Person, at: datetime) -> Changed:
-        """It is over. What was skipped on the way (acknowledging, mitigating) is taken as done now."""
+        """End the incident.
+
+        Milestones that were skipped (acknowledged, mitigated) are set to now. Raises WrongState.
+        """
         if not self.status.is_open:
             raise WrongState("already_resolved", incident=self.id, status=self.status.value)
         return self._reached(Milestone.RESOLVED, Status.RESOLVED, Kind.RESOLVED, by, at)
 
     def reopen(self, reason: str, *, by: Person, at: datetime) -> Changed:
-        """It came back. The milestones after the response are open again; the timeline keeps when they were."""
+        """Reopen a resolved incident: its later milestones are cleared; the timeline keeps when they were.
+
+        Raises WrongState.
+        """
         if self.status.is_open:
             raise WrongState("not_resolved", incident=self.id, status=self.status.value)
         reason = text(reason, "reason_missing")
@@ -181,7 +187,7 @@ class Incident:
         return reopened, TimelineEvent(Kind.REOPENED, at, by, {"reason": reason, "from": self.status.value})
 
     def close(self, *, by: Person, at: datetime) -> Changed:
-        """The paperwork is done: after this only reopening changes the incident."""
+        """Mark the report as complete; afterwards only reopening changes the incident. Raises WrongState."""
         if self.status is Status.CLOSED:
             raise WrongState("incident_closed", incident=self.id)
         if self.status.is_open:
@@ -196,7 +202,7 @@ class Incident:
         return replace(self, severity=severity), TimelineEvent(Kind.SEVERITY_CHANGED, at, by, facts)
 
     def assign(self, role: Role, to: str, *, by: Person, at: datetime) -> Changed:
-        """Give `role` to the Slack user id `to`."""
+        """Give `role` to the Slack user id `to`. Raises WrongState if they have it already."""
         self._require_not_closed()
         if self.roles.get(role) == to:
             raise WrongState("same_role", incident=self.id, role=role.value, person=to)
@@ -204,7 +210,7 @@ class Incident:
         return replace(self, roles={**self.roles, role: to}), TimelineEvent(Kind.ROLE_ASSIGNED, at, by, facts)
 
     def update(self, words: str, *, by: Person, at: datetime) -> Changed:
-        """Tell everybody how it stands; the clock of the next update that is due starts again."""
+        """Post a status update; restarts the clock of the next update that is due."""
         self._require_not_closed()
         event = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
         return replace(self, updated_at=at), event
@@ -214,7 +220,7 @@ class Incident:
         return self, TimelineEvent(Kind.NOTE, at, by, {"text": text(words, "text_missing")})
 
     def add_message(self, words: str, link: str | None, author: str, *, by: Person, at: datetime) -> Changed:
-        """Put a message that somebody wrote in the channel on the timeline."""
+        """Put a Slack message of the channel on the timeline."""
         self._require_not_closed()
         facts = {"text": text(words, "message_empty"), "link": link, "author": author}
         return self, TimelineEvent(Kind.MESSAGE_ADDED, at, by, facts)
@@ -240,7 +246,7 @@ class Incident:
         return replace(self, cause=cause), TimelineEvent(Kind.CAUSE_SET, at, by, facts)
 
     def with_event(self, kind: Kind, facts: Mapping[str, object], *, by: Person, at: datetime) -> Changed:
-        """Something that the timeline must tell and that changes nothing of the incident itself."""
+        """Return the incident unchanged, with an event for its timeline."""
         return self, TimelineEvent(kind, at, by, facts)
 
     def _reached(self, milestone: Milestone, status: Status, kind: Kind, by: Person, at: datetime) -> Changed:
@@ -256,13 +262,16 @@ class Incident:
 
 
 def with_source(source: str, changed: Changed) -> Changed:
-    """The same change, made elsewhere than in Slack: its event says where."""
+    """Return the same change with the `source` it came from (other than Slack) in its event."""
     incident, event = changed
     return incident, replace(event, facts={**event.facts, "source": source})
 
 
 def text(words: str, missing: str, limit: int = TEXT_LIMIT) -> str:
-    """`words` without blanks around them; BadInput(`missing`) when nothing is left, or when there is too much."""
+    """Return `words` stripped.
+
+    Raises BadInput: `missing` if nothing is left, `text_too_long` beyond `limit` characters.
+    """
     words = words.strip()
     if not words:
         raise BadInput(missing)

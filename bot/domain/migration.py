@@ -1,6 +1,6 @@
-"""What PostgreSQL's statements do to a schema, read with PostgreSQL's own grammar.
+"""Read what PostgreSQL statements do to a schema, with PostgreSQL's own grammar.
 
-The tree's names: https://github.com/pganalyze/libpg_query/blob/18-latest/protobuf/pg_query.proto
+Names of the tree's nodes: https://github.com/pganalyze/libpg_query/blob/18-latest/protobuf/pg_query.proto
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from typing import Any
 
 from bot.domain.errors import BadInput, WrongState
 
-LONGEST = 16_000  # characters of one statement: its tree is written by recursion in C, which crashes from 40,000 on
+LONGEST = 16_000  # characters of one statement: libpg_query recurses over the tree and crashes from about 40,000 on
 
-_SILENT = {  # they change nothing themselves; what stands in them may
+_SILENT = {  # these change nothing themselves; statements inside them may
     "AlterTableStmt", "ExplainStmt", "LockStmt", "MergeStmt", "SelectStmt", "TransactionStmt", "VariableSetStmt",
     "VariableShowStmt",
 }  # fmt: skip
 _INSIDE = {"AlterTableCmd", "DeleteStmt", "InsertStmt", "MergeWhenClause", "UpdateStmt"}
-_DEFINES = {"CreateFunctionStmt", "RuleStmt"}  # the statements in them are not executed now
+_DEFINES = {"CreateFunctionStmt", "RuleStmt"}  # statements inside these are not executed now
 _DESTROYS = {"AlterObjectSchemaStmt", "DeleteStmt", "RenameStmt", "TruncateStmt"}
 _BREAKS_TABLE = {"AT_SetNotNull", "AT_AlterColumnType", "AT_DetachPartition", "AT_DetachPartitionFinalize"}
 _BREAKS_DOMAIN = {"O", "X"}  # SET NOT NULL, DROP CONSTRAINT
 
-_TOOLS = re.compile(  # what node-pg-migrate says between the SQL
+_TOOLS = re.compile(  # what node-pg-migrate prints between the SQL
     r"^(dry run|no lock|> Migrating files:|> - \S+|#> WARNING: .* <|### MIGRATION \S+ \(UP\) ###"
     r"|No migrations to run!|Migrations complete!)$",
     re.MULTILINE,
 )
-_TABLE = "pgmigrations"  # where node-pg-migrate notes what has run
+_TABLE = "pgmigrations"  # where node-pg-migrate records the migrations that have run
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: whether it breaks what still uses the old, and whether it adds or fills something."""
+    """One SQL statement. `destroys`: it breaks code that uses the old schema; `adds`: it creates or fills something."""
 
     text: str
     destroys: bool
@@ -43,27 +43,27 @@ class Statement:
 
 
 def statements(sql: str, bookkeeping: str) -> list[Statement]:
-    """The statements that change something, but for the rows that go into the table `bookkeeping`.
+    """Return the statements that change something, except inserts into the table `bookkeeping`.
 
-    A function is judged by being defined, not by its body. The body of a DO block is judged; what it gives to EXECUTE
-    is known only when it runs, and counts as what destroys. Raises BadInput for what PostgreSQL could not read, and for
-    a statement that is longer than LONGEST or nested deeper than about forty levels.
+    A function definition counts as a change, its body does not. The body of a DO block counts; dynamic SQL in it
+    (EXECUTE) is unknown until it runs and counts as destructive. Raises BadInput for invalid SQL, and for a statement
+    that is longer than LONGEST or nested deeper than about forty levels.
     """
-    import postgast  # here, not above: 15 MB that only a migration needs
+    import postgast  # imported here: 15 MB that only a migration needs
 
     result = []
     try:
         for text in postgast.split(sql):
-            deeds = list(_effects(text, bookkeeping))
-            if deeds:
-                result.append(Statement(" ".join(text.split()), any(deeds), not all(deeds)))
+            effects = list(_effects(text, bookkeeping))
+            if effects:
+                result.append(Statement(" ".join(text.split()), any(effects), not all(effects)))
     except postgast.PgQueryError as error:
         raise BadInput("migration_unreadable", why=error.message) from error
     return result
 
 
 def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
-    """For each thing that one statement does: whether it destroys."""
+    """Yield, for each change of one statement, whether it is destructive."""
     import postgast
     from google.protobuf.message import DecodeError
 
@@ -71,7 +71,7 @@ def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
         raise BadInput("migration_too_large", sql=text[:60])
     try:
         (raw,) = postgast.parse(text).stmts
-    except DecodeError as error:  # deeper than protobuf reads, a hundred levels
+    except DecodeError as error:  # nested deeper than protobuf's limit of 100 levels
         raise BadInput("migration_too_large", sql=text[:60]) from error
     statement = postgast.unwrap_node(raw.stmt)
     if _kind(statement) == "DoStmt":
@@ -80,17 +80,17 @@ def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
         yield False
     else:
         for _, node in postgast.walk(statement):
-            judged = _kind(node) in _INSIDE or (node is statement and _kind(node) not in _SILENT)
-            if judged and not (_kind(node) == "InsertStmt" and node.relation.relname == bookkeeping):
+            is_change = _kind(node) in _INSIDE or (node is statement and _kind(node) not in _SILENT)
+            if is_change and not (_kind(node) == "InsertStmt" and node.relation.relname == bookkeeping):
                 yield _destroys(node)
 
 
 def _in_block(tree: Any, bookkeeping: str) -> Iterator[bool]:
-    """The same for a DO block, from its tree as JSON."""
+    """Yield the same for a DO block, from its tree as JSON."""
     for name, node in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if name in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "dynquery"):
             yield True
-        elif name == "PLpgSQL_expr" and not node["parseMode"]:  # a whole statement; the others are expressions
+        elif name == "PLpgSQL_expr" and not node["parseMode"]:  # 0: a full statement; other modes are expressions
             yield from _effects(node["query"], bookkeeping)
         elif isinstance(node, dict | list):
             yield from _in_block(node, bookkeeping)
@@ -101,9 +101,9 @@ def _destroys(node: Any) -> bool:
 
     match _kind(node):
         case "AlterTableCmd":
-            what = names.AlterTableType.Name(node.subtype)
-            dropped = what.startswith("AT_Drop") and what != "AT_DropNotNull"  # which lets the new code leave it out
-            return dropped or what in _BREAKS_TABLE or (what == "AT_ColumnDefault" and not node.HasField("def"))
+            subtype = names.AlterTableType.Name(node.subtype)
+            dropped = subtype.startswith("AT_Drop") and subtype != "AT_DropNotNull"  # DROP NOT NULL breaks no reader
+            return dropped or subtype in _BREAKS_TABLE or (subtype == "AT_ColumnDefault" and not node.HasField("def"))
         case "AlterDomainStmt":
             return node.subtype in _BREAKS_DOMAIN or (node.subtype == "T" and not node.HasField("def"))
         case "MergeWhenClause":
@@ -127,7 +127,10 @@ def _kind(node: Any) -> str:
 
 
 class Phase(StrEnum):
-    """The steps in their order. What is old goes in a later release than the one that stopped to read it."""
+    """The phases of a schema change, in order.
+
+    Old columns are dropped in a later release than the last one that read them.
+    """
 
     ADD = "add"
     DUAL_WRITE = "dual-write"
@@ -137,23 +140,23 @@ class Phase(StrEnum):
 
     @property
     def before(self) -> Phase | None:
-        """The step that must be done before this one."""
+        """The phase that must be complete before this one."""
         order = list(Phase)
         position = order.index(self)
         return order[position - 1] if position else None
 
 
 def plan(lines: Iterable[str]) -> list[Statement]:
-    """The statements of a plan as `node-pg-migrate up --dry-run` writes it, without the tool's own words and rows.
+    """Return the statements of a plan printed by `node-pg-migrate up --dry-run`, without the tool's own output and
+    rows.
 
-    Raises BadInput for what is no SQL of PostgreSQL.
+    Raises BadInput for invalid SQL.
     """
     return statements(_TOOLS.sub("", "\n".join(lines)), bookkeeping=_TABLE)
 
 
 def review(statements: Sequence[Statement], phase: Phase) -> None:
-    """Raises WrongState for a plan with nothing in it, one that mixes what destroys with anything else, and one that
-    destroys before its step."""
+    """Raise WrongState for a plan that is empty, mixes destructive and other statements, or does not fit its phase."""
     destroying = next((statement for statement in statements if statement.destroys), None)
     adding = next((statement for statement in statements if statement.adds), None)
     if not statements:

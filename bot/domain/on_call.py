@@ -1,4 +1,4 @@
-"""Who is on call."""
+"""Who is on call, and events of PagerDuty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bot.domain.errors import BotError
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """Somebody who is on call at an escalation level (1 is asked first), and until when (None: always)."""
+    """A person on call at an escalation level (1 is paged first), until a time (None: permanently)."""
 
     level: int
     name: str
@@ -22,7 +22,7 @@ class OnCall:
 
 @dataclass(frozen=True, slots=True)
 class Rota:
-    """Who is on call for one team, as it was known `as_of`; or why that is not known, and whom to ask instead."""
+    """Who is on call for one team, as of a time; or the `problem` that hides it, and the `contact` to call instead."""
 
     team: str
     people: tuple[OnCall, ...]
@@ -33,7 +33,7 @@ class Rota:
 
 @dataclass(frozen=True, slots=True)
 class PagerDutyAgent:
-    """Who did something in PagerDuty: a user, or an integration or service (by `type`)."""
+    """Who did something in PagerDuty: a user, or an integration or service, by `type`."""
 
     id: str
     type: str
@@ -41,13 +41,13 @@ class PagerDutyAgent:
 
     @property
     def is_person(self) -> bool:
-        """Our own calls come back with an integration or a service as their agent."""
+        """False for the bot's own calls: their agent is an integration or a service."""
         return self.type.startswith("user")
 
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """What happened to an incident of PagerDuty; `kind` is triggered, acknowledged, resolved and so on."""
+    """An event of a PagerDuty incident; `kind` is triggered, acknowledged, resolved and so on."""
 
     id: str
     kind: str

@@ -1,4 +1,4 @@
-"""Who does something."""
+"""People and programs that act."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody, or something, that acts.
+    """A person or a program that acts.
 
-    `id` is a Slack user id (`U…`), or `<source>:<name>` for one who acted outside Slack (`pagerduty:Ana Torres`,
-    `alertmanager`, `terminal:ana`). `locale` is `es` or `en`.
+    `id` is a Slack user id (`U…`), or `<source>:<name>` outside Slack (`pagerduty:Ana Torres`, `alertmanager`,
+    `terminal:ana`). `locale` is `es` or `en`.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Who may change what, and who must agree first."""
+"""Policy: who may change what, and whose approval is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.domain.incident import Severity
 
 
 class Risk(StrEnum):
-    """What an action may do to production; the later the worse."""
+    """What an action may do to production, in increasing order."""
 
     READ = "read"
     CHANGE = "change"
@@ -23,13 +23,13 @@ class Risk(StrEnum):
 RESPONDER = "responder"
 COMMANDER = "incident_commander"
 
-# Approvals by somebody else that a risk needs.
+# Approvals by other people that a risk needs.
 APPROVALS = {Risk.READ: 0, Risk.CHANGE: 0, Risk.DISRUPTIVE: 1, Risk.DESTRUCTIVE: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Where a risk is other than the action says: for this action (or all, `*`) in this environment (or all)."""
+    """Overrides risk or approvals of an action (`*`: all) in an environment (`*`: all)."""
 
     action: str = "*"
     environment: str = "*"
@@ -42,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time in which nothing is changed without an approval: a calendar's entry, both ends in UTC."""
+    """A freeze window: changes between these times (UTC) need an approval."""
 
     title: str
     begins: datetime
@@ -50,8 +50,8 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a runbook asks of the approval of a step: at least so many people, of this role, within this time."""
+class StepApproval:
+    """What a runbook demands for a step: a minimum of approvals, a role, an expiry."""
 
     approvals: int = 0
     role: str | None = None
@@ -59,8 +59,8 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """What must come before an action is performed: so many approvals by people with this role, within this time."""
+class RequiredApprovals:
+    """What an action needs before it is executed: so many approvals by people with this role, before they expire."""
 
     risk: Risk
     approvals: int
@@ -70,7 +70,7 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The team's rules. `roles` says which Slack user ids have a role; the last rule that fits wins."""
+    """The team's rules. `roles` maps a role to Slack user ids; the last matching rule wins."""
 
     roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
     rules: Sequence[Rule] = ()
@@ -79,15 +79,15 @@ class Policy:
     cool_down: timedelta = timedelta(seconds=30)
     expires: timedelta = timedelta(minutes=15)
 
-    def needed(
+    def requires(
         self,
         action: str,
         risk: Risk,
         environment: str,
         at: datetime,
-        asked: Asked = Asked(),
-    ) -> Needed:
-        """What this action needs here and now. A runbook may ask for more, never for less."""
+        demanded: StepApproval = StepApproval(),
+    ) -> RequiredApprovals:
+        """Return the approvals that this action needs now. A runbook may demand more, never less."""
         count: int | None = None
         for rule in self.rules:
             if rule.fits(action, environment):
@@ -96,31 +96,33 @@ class Policy:
         count = APPROVALS[risk] if count is None else count
         if risk is not Risk.READ and self.window(at):
             count = max(count, 1)
-        if asked.role is not None:
+        if demanded.role is not None:
             count = max(count, 1)
-        return Needed(risk, max(count, asked.approvals), asked.role or RESPONDER, asked.expires or self.expires)
+        return RequiredApprovals(
+            risk, max(count, demanded.approvals), demanded.role or RESPONDER, demanded.expires or self.expires
+        )
 
     def window(self, at: datetime) -> Window | None:
-        """The freeze window that `at` falls into."""
+        """Return the freeze window that contains `at`, if any."""
         return next((window for window in self.windows if window.begins <= at < window.ends), None)
 
     def has(self, person: str, role: str) -> bool:
         return person in self.roles.get(role, frozenset())
 
     def may_run(self, person: str, risk: Risk) -> None:
-        """Raises NotAllowed, with who can. Reading is open to everybody in the channel."""
+        """Raise NotAllowed, with the responders in its facts. Anybody may run a READ action."""
         if risk is not Risk.READ and not self.has(person, RESPONDER):
             raise NotAllowed("not_a_responder", person=person, who=sorted(self.roles.get(RESPONDER, ())))
 
-    def may_decide(self, person: str, role: str, *, asked_by: str) -> None:
-        """Raises NotAllowed: who asked does not approve, and the role is needed at the moment of the click."""
-        if person == asked_by:
+    def may_decide(self, person: str, role: str, *, requested_by: str) -> None:
+        """Raise NotAllowed for the requester and for people who lack the role now, at the moment of the click."""
+        if person == requested_by:
             raise NotAllowed("own_request", person=person)
         if not self.has(person, role):
             raise NotAllowed("role_missing", person=person, role=role, who=sorted(self.roles.get(role, ())))
 
     def may_break_glass(self, person: str, severity: Severity | None) -> None:
-        """Raises NotAllowed: alone is only allowed to a responder, in an incident that is bad enough."""
+        """Raise NotAllowed unless a responder acts in an incident whose severity allows running without approval."""
         if severity not in self.break_glass:
             raise NotAllowed("no_break_glass", severities=sorted(level.value for level in self.break_glass))
         self.may_run(person, Risk.CHANGE)

@@ -1,4 +1,4 @@
-"""The post-incident report as plain facts, each with the evidence by which it can be checked."""
+"""The post-incident report as plain facts, each with evidence to check it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bot.domain.people import Person
 from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
 from bot.domain.timeline import Kind, TimelineEvent
 
-# What the report itself brings about is not part of its story: writing it again must give the same.
-_OUTSIDE_THE_STORY = frozenset({Kind.REPORT_WRITTEN})
-_TOLD_STEPS = frozenset(
+# Events about the report itself are left out, so that writing it again gives the same report.
+_NOT_IN_REPORT = frozenset({Kind.REPORT_WRITTEN})
+_RESPONSE_STEPS = frozenset(
     {Kind.UPDATE, Kind.NOTE, Kind.MESSAGE_ADDED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED}
 )
 _PAGING = frozenset({Kind.PAGED, Kind.PAGE_FAILED, Kind.PAGE_RESOLVED, Kind.ESCALATED})
-_OUR_TROUBLES = frozenset({Kind.TROUBLE, Kind.PAGE_FAILED})
-_EVENT_OF = {
+_BOT_FAILURES = frozenset({Kind.TROUBLE, Kind.PAGE_FAILED})
+_EVENT_BY_MILESTONE = {
     Milestone.DETECTED: Kind.DECLARED,
     Milestone.DECLARED: Kind.DECLARED,
     Milestone.ACKNOWLEDGED: Kind.ACKNOWLEDGED,
@@ -31,7 +31,7 @@ _EVENT_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where a fact can be checked: the event `#seq` of the timeline, and what else is known of it by web address."""
+    """Where a fact can be checked: event number `seq` of the timeline, and links (name, URL) to more."""
 
     seq: int
     links: tuple[tuple[str, str], ...] = ()
@@ -39,9 +39,9 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class MilestoneReached:
-    """A milestone: when, and how long after the detection and after the milestone before.
+    """A milestone: when, and how long after the detection and after the previous milestone.
 
-    `at` is None while it has not been reached. `skipped` when nobody said so: it was taken as done with a later one.
+    `at` is None while it is not reached. `skipped`: it was set together with a later milestone.
     """
 
     milestone: Milestone
@@ -54,7 +54,7 @@ class MilestoneReached:
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """It came back. `mitigated` and `resolved` are when it had seemed over."""
+    """The incident was reopened. `mitigated` and `resolved` are the times of the milestones that this cleared."""
 
     at: datetime
     by: Person
@@ -66,7 +66,7 @@ class Reopening:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """How long something took, and what the team wants it to stay below."""
+    """How long something took, and the team's target; it is met below the target."""
 
     took: timedelta | None
     target: timedelta | None
@@ -77,8 +77,8 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class FigureRow:
-    """One figure over the incident: normal, at the first snapshot, at its worst, at the last, and how it went."""
+class MetricRow:
+    """One metric during the incident: normal, first, worst and last value, and its trend."""
 
     change: Change
     worst: float | None
@@ -86,7 +86,7 @@ class FigureRow:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawn figure of a snapshot: the file's name, and when the snapshot was taken."""
+    """A chart of a snapshot: file name, title by language, and when the snapshot was taken."""
 
     name: str
     title: Mapping[str, str]
@@ -95,7 +95,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one person did: the roles held at the end, and how often each kind of thing."""
+    """What one person did: their roles at the end, and the number of events of each kind."""
 
     person: Person
     roles: tuple[Role, ...]
@@ -104,7 +104,7 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the report tells. What only people know and nobody has said stands in `unknown` by name."""
+    """Everything that the report says. `unknown` names the facts that only people know and have not entered."""
 
     incident: Incident
     as_of: datetime
@@ -118,7 +118,7 @@ class Report:
     cause_evidence: Evidence | None
     steps: tuple[TimelineEvent, ...]
     followups: tuple[FollowUp, ...]
-    figures: tuple[FigureRow, ...]
+    figures: tuple[MetricRow, ...]
     first: Snapshot | None
     last: Snapshot | None
     effect: Assessment
@@ -132,14 +132,16 @@ class Report:
 
     @property
     def still_out(self) -> tuple[MetricDefinition, ...]:
-        """The figures that were out of bounds at the last snapshot."""
+        """The metrics that were out of bounds in the last snapshot."""
         return tuple(row.change.after for row in self.figures if row.change.after.verdict is Verdict.BREACH)
 
     @property
     def next_due(self) -> FollowUp | None:
-        """The follow-up that is due first of those that are not done."""
-        waiting = [followup for followup in self.followups if followup.state is not FollowUpState.DONE and followup.due]
-        return min(waiting, key=lambda followup: (followup.due, followup.id), default=None)
+        """The unfinished follow-up with the earliest due date."""
+        unfinished = [
+            followup for followup in self.followups if followup.state is not FollowUpState.DONE and followup.due
+        ]
+        return min(unfinished, key=lambda item: (item.due, item.id), default=None)
 
     @property
     def done(self) -> int:
@@ -157,15 +159,14 @@ def build_report(
     response_target: timedelta | None = None,
     recovery_target: timedelta | None = None,
 ) -> Report:
-    """The report of an incident as it is now.
+    """Build the report of an incident's current state.
 
-    `timeline` are all of its events in order, `snapshots` the oldest first; `links` are web addresses (name, URL) of
-    events by their number. The same arguments give the same report, and events that tell that a report was written
-    change nothing in it.
+    `timeline` holds all its events in order, `snapshots` start with the oldest; `links` maps event numbers to links
+    (name, URL). Deterministic: the same arguments give the same report, and events about written reports are ignored.
     """
-    story = tuple(event for event in timeline if event.kind not in _OUTSIDE_THE_STORY)
+    story = tuple(event for event in timeline if event.kind not in _NOT_IN_REPORT)
     evidence = {event.seq: Evidence(event.seq, tuple((links or {}).get(event.seq, ()))) for event in story}
-    first, last = _ends(snapshots)
+    first, last = first_and_last(snapshots)
     changes = compare(first, last) if first and last else ()
     start = incident.milestones[Milestone.DETECTED]
 
@@ -189,14 +190,14 @@ def build_report(
         cause_evidence=newest(Kind.CAUSE_SET),
         steps=tuple(_steps(story)),
         followups=tuple(followups),
-        figures=tuple(FigureRow(change, _worst(change, snapshots, start)) for change in changes),
+        figures=tuple(MetricRow(change, _worst(change, snapshots, start)) for change in changes),
         first=first,
         last=last,
         effect=assess(changes) if changes else Assessment.UNKNOWN,
         charts=tuple(charts),
         people=tuple(_people(incident, story)),
         pages=tuple(event for event in story if event.kind in _PAGING),
-        troubles=tuple(event for event in story if event.kind in _OUR_TROUBLES),
+        troubles=tuple(event for event in story if event.kind in _BOT_FAILURES),
         timeline=story,
         evidence=evidence,
         unknown=tuple(_unknown(incident, followups)),
@@ -210,7 +211,7 @@ def _milestones(
     after_reopening = max((event.seq for event in story if event.kind is Kind.REOPENED), default=0)
     for milestone in Milestone:
         at = incident.milestones.get(milestone)
-        reached = [event for event in story if event.kind is _EVENT_OF[milestone]]
+        reached = [event for event in story if event.kind is _EVENT_BY_MILESTONE[milestone]]
         if milestone in (Milestone.MITIGATED, Milestone.RESOLVED):
             reached = [event for event in reached if event.seq > after_reopening]
         event = reached[-1] if reached and at else None
@@ -239,37 +240,37 @@ def _reopenings(story: Sequence[TimelineEvent], evidence: Mapping[int, Evidence]
 
 
 def _steps(story: Sequence[TimelineEvent]) -> Iterable[TimelineEvent]:
-    """What was said to have been done while it burned: until it was resolved for good, if it was."""
-    turns = [event for event in story if event.kind in (Kind.RESOLVED, Kind.REOPENED)]
-    over = turns and turns[-1].kind is Kind.RESOLVED
-    return (event for event in story if event.kind in _TOLD_STEPS and (not over or event.seq < turns[-1].seq))
+    """Return the response steps until the incident was finally resolved, if it was."""
+    transitions = [event for event in story if event.kind in (Kind.RESOLVED, Kind.REOPENED)]
+    over = transitions and transitions[-1].kind is Kind.RESOLVED
+    return (event for event in story if event.kind in _RESPONSE_STEPS and (not over or event.seq < transitions[-1].seq))
 
 
-def _ends(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snapshot | None]:
-    """The first snapshot and the last one of the same board; of one alone there is no last."""
+def first_and_last(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snapshot | None]:
+    """Return the first snapshot, and the last one of the same board and service (None if there is no second)."""
     if not snapshots:
         return None, None
     first = snapshots[0]
-    same = [
+    comparable = [
         snapshot for snapshot in snapshots[1:] if (snapshot.board, snapshot.service) == (first.board, first.service)
     ]
-    return first, same[-1] if same else None
+    return first, comparable[-1] if comparable else None
 
 
 def _worst(change: Change, snapshots: Sequence[Snapshot], start: datetime) -> float | None:
-    """The worst value that any snapshot saw of this figure since the incident began."""
+    """Return the worst value of this metric in any snapshot since the incident began."""
     query = change.after.query
     values = [
         value for snapshot in snapshots for series in snapshot.of(query) for at, value in series.points if at >= start
     ]
-    figures = (figure for snapshot in snapshots for figure in snapshot.figures)
-    values += [figure.value for figure in figures if figure.query == query and figure.value is not None]
+    metrics = (metric for snapshot in snapshots for metric in snapshot.figures)
+    values += [metric.value for metric in metrics if metric.query == query and metric.value is not None]
     pick: Callable[[list[float]], float] = min if change.after.direction is Direction.BELOW else max
     return pick(values) if values else None
 
 
 def _people(incident: Incident, story: Sequence[TimelineEvent]) -> Iterable[Contribution]:
-    """Those who hold a role, then the others that did something, in the order in which they came."""
+    """Yield the role holders, then other people by their first event."""
     people: dict[str, Person] = {person: Person(person) for person in incident.roles.values()}
     did: dict[str, Counter[Kind]] = {}
     for event in story:

@@ -1,4 +1,4 @@
-"""Secrets are made anew from time to time: which are due, and which is the next."""
+"""Rotation of secrets: which are due, and which is next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One secret in one environment; `written_at` is None as long as nobody can say."""
+    """The rotation of one secret in one environment; `written_at` is None if unknown."""
 
     secret: str
     environment: str
@@ -23,7 +23,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Rotations:
-    """Those that are `due`, the longest first; `next` is the first of the others; of `unknown` nobody can say."""
+    """Secrets that are `due`, the longest overdue first; the `next` one; and those of `unknown` age."""
 
     due: Sequence[Rotation]
     next: Rotation | None
@@ -39,5 +39,5 @@ class Rotations:
         return cls(
             [rotation for at, rotation in dated if at <= now],
             next(later, None),
-            [one for one in planned if one.due_at is None],
+            [rotation for rotation in planned if rotation.due_at is None],
         )

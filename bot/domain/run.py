@@ -1,4 +1,4 @@
-"""A run of a runbook: its own copy of the book, and how far it has come."""
+"""A run of a runbook: its own copy of the runbook, and its progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunState(StrEnum):
 
 
 class WaitsFor(StrEnum):
-    """What a step needs from a person before it goes on: a yes, or an answer."""
+    """What a step waits for: an approval or an answer."""
 
     APPROVAL = "approval"
     ANSWER = "answer"
@@ -50,7 +50,7 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing that would change outside: words under `effects.<key>`, and the diff when there is one."""
+    """One change outside the bot: text under `effects.<key>`, and a diff where there is one."""
 
     key: str
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +66,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """One step of a run. `parameters` are what was rehearsed and will be performed; `digest` names them."""
+    """One step of a run. `parameters` are those of the dry run and of the execution; `digest` identifies them.
+
+    `rehearsed` is the result that the dry run predicted.
+    """
 
     id: str
     uses: str
@@ -85,17 +88,17 @@ class StepRun:
 
     @property
     def may_have_changed(self) -> bool:
-        """Whether something outside may be other than before because of this step."""
+        """True if the step may have changed something outside that is not undone."""
         return bool(self.effects) and self.began_at is not None and self.state is not StepState.UNDONE
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`id` is `R-3fa91c`; `book` is the runbook as JSON, as it was when the run began."""
+    """A run. `id` is `R-3fa91c`; `definition` is the runbook as JSON, as it was when the run started."""
 
     id: str
     runbook: str
-    book: Mapping[str, Any]
+    definition: Mapping[str, Any]
     inputs: Mapping[str, Any]
     environment: str
     by: Person
@@ -110,11 +113,11 @@ class Run:
 
     @property
     def forgotten(self) -> bool:
-        """Whether its steps and its copy of the runbook were removed, long after its end."""
+        """True if its steps and its copy of the runbook were pruned, long after its end."""
         return not self.steps
 
     def step(self, id: str) -> StepRun:
-        """Raises NotFound when the run's details were removed."""
+        """Return a step. Raises NotFound if the run's details were pruned."""
         if self.forgotten:
             raise NotFound("run_forgotten", run=self.id, incident=self.incident_id)
         return next(step for step in self.steps if step.id == id)
@@ -122,7 +125,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StepRef:
-    """A step of a run, with the digest of exactly what it would do; a button carries it as `run|step|digest`."""
+    """A step of a run, with the digest of what it would do; buttons carry it as `run|step|digest`."""
 
     run_id: str
     step_id: str
@@ -130,7 +133,7 @@ class StepRef:
 
     @classmethod
     def parse(cls, value: str) -> StepRef:
-        """Raises ValueError for what no button of ours carries."""
+        """Parse a button's value. Raises ValueError."""
         run_id, step_id, digest = value.split("|")
         return cls(run_id, step_id, digest)
 
@@ -139,7 +142,8 @@ class StepRef:
 class RunRequest:
     """Who asks for a run, from where, and for which incident.
 
-    The same `idempotency_key` again finds the run that was started first. `environment` None leaves it to the runbook.
+    A second request with the same `idempotency_key` returns the first run. Without `environment` the runbook's own is
+    used.
     """
 
     by: Person
@@ -151,22 +155,24 @@ class RunRequest:
 
 
 def run_id(idempotency_key: str) -> str:
-    """The id of the run that this call begins: the same call again finds the same run."""
+    """Return the id of the run of this idempotency key: the same key gives the same run."""
     return f"R-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:6]}"
 
 
-def normalize_run_id(written: str) -> str:
-    """The id of a run as people write it: `3fa91c`, `r-3FA91C`."""
-    return f"R-{written.strip().lower().removeprefix('r-')}"
+def normalize_run_id(typed: str) -> str:
+    """Return the id of a run that a person typed, like `3fa91c` or `r-3FA91C`."""
+    return f"R-{typed.strip().lower().removeprefix('r-')}"
 
 
-def on_failure_key(failed: str) -> str:
-    """What causes the run that follows the failure of another one."""
-    return f"{failed}/on-failure"
+def on_failure_key(failed_run_id: str) -> str:
+    """Return the idempotency key of the run that the failure of run `failed` starts."""
+    return f"{failed_run_id}/on-failure"
 
 
 def digest(action: str, parameters: Mapping[str, Any], effects: tuple[Effect, ...]) -> str:
-    """What an approval is for: SHA-256 (first 12 hex digits) over the action, its parameters and the shown effects."""
+    """Return what an approval covers: SHA-256 (first 12 hex digits) of the action, its parameters and the shown
+    effects.
+    """
     content = [action, parameters, [effect.to_json() for effect in effects]]
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
@@ -181,13 +187,13 @@ class ApprovalState(StrEnum):
 
     @property
     def agreed(self) -> bool:
-        """Whether what was asked may be done."""
+        """True if the step may be executed."""
         return self in (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What somebody said about an approval, for exactly the parameters of the digest."""
+    """A person's decision about an approval, valid only for the parameters of `digest`."""
 
     person: str
     verdict: ApprovalState
@@ -198,7 +204,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What waits for somebody else: so many people with this role, for this digest, until then."""
+    """A request for approvals: so many people with this role, for this digest, until `expires_at`."""
 
     run_id: str
     step_id: str
@@ -211,8 +217,8 @@ class Approval:
     decisions: tuple[Decision, ...] = ()
 
     def after(self, decision: Decision) -> ApprovalState:
-        """The state once this decision counts too."""
+        """Return the state after this decision."""
         if decision.verdict is not ApprovalState.APPROVED:
             return decision.verdict
-        given = {d.person for d in (*self.decisions, decision) if d.verdict is ApprovalState.APPROVED}
-        return ApprovalState.APPROVED if len(given) >= self.needed else ApprovalState.WAITING
+        approvers = {d.person for d in (*self.decisions, decision) if d.verdict is ApprovalState.APPROVED}
+        return ApprovalState.APPROVED if len(approvers) >= self.needed else ApprovalState.WAITING

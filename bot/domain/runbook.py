@@ -1,4 +1,4 @@
-"""A runbook: GitHub Actions' words for steps, ours for approvals and figures that must hold."""
+"""A runbook: steps as in GitHub Actions, plus approvals and metrics to verify."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bot.domain.nearest import nearest
 from bot.domain.times import parse_duration
 from bot.domain.translated import Translated
 
-Span = Annotated[timedelta, BeforeValidator(parse_duration)]
-STANDARD = ("undo", "stop")  # what may follow a failure beside another runbook
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+STANDARD = ("undo", "stop")  # values of `on-failure` other than a runbook's name
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 InputType = Literal["string", "integer", "number", "boolean", "choice", "service", "environment"]
 
@@ -24,22 +24,24 @@ class _Part(BaseModel):
 
 
 class Trigger(_Part):
-    """When the runbook is proposed: an alert by name and labels, or a figure out of its threshold for a time."""
+    """When the runbook is proposed: for an alert by name and labels, or for a metric that is out of bounds for
+    a time.
+    """
 
     alert: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     query: str | None = None
-    for_: Span = Field(timedelta(0), alias="for")
+    for_: Duration = Field(timedelta(0), alias="for")
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Trigger:
+    def _alert_or_query(self) -> Trigger:
         if (self.alert is None) == (self.query is None):
             raise ValueError("a trigger is either an `alert` or a `query`")
         return self
 
 
 class Input(_Part):
-    """What a run may be told. `options` belong to the type `choice`."""
+    """An input of a run. `options` belong to the type `choice`."""
 
     type: InputType = "string"
     description: Translated = Field(default_factory=dict)
@@ -54,7 +56,7 @@ class Input(_Part):
         return self
 
     def read(self, name: str, value: str, services: Collection[str] = ()) -> Any:
-        """What was typed for the input `name`, in its own type. Raises BadInput that says what was expected."""
+        """Parse the text `value` of the input `name` into its type. Raises BadInput with what is valid."""
         expected: str | None = None
         match self.type:
             case "integer" | "number":
@@ -75,19 +77,19 @@ class Input(_Part):
 
 
 class Approval(_Part):
-    """More than the policy asks for: a role, a number of people, a time."""
+    """Stricter than the policy: a role, a number of people, an expiry."""
 
     role: str | None = None
     count: int | None = Field(None, ge=1, le=5)
-    expires: Span | None = None
+    expires: Duration | None = None
 
 
 class Verify(_Part):
-    """Figures that must hold after the step: a board's thresholds, within a time, and for how long."""
+    """Metrics that must be in bounds after the step: a board, within a time, and for how long."""
 
     board: str
-    within: Span = timedelta(minutes=5)
-    for_: Span = Field(timedelta(0), alias="for")
+    within: Duration = timedelta(minutes=5)
+    for_: Duration = Field(timedelta(0), alias="for")
 
 
 class Step(_Part):
@@ -99,22 +101,22 @@ class Step(_Part):
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     if_: str | None = Field(None, alias="if")
     environment: Name | None = None
-    timeout: Span | None = Field(
+    timeout: Duration | None = Field(
         None,
-        description="how long its action may take before it is cut off and the step fails; without it ten minutes, and "
-        "besides as long as the action is told to wait (duration, within, wait, or until it ends)",
+        description="time after which the action is stopped and the step fails; default: ten minutes, plus the time "
+        "that the action's own parameters make it wait (duration, within, wait, or until it ends)",
     )
     continue_on_error: bool = Field(False, alias="continue-on-error")
-    keep: bool = Field(False, description="an undo of the run leaves what this step has done: a safety copy, evidence")
+    keep: bool = Field(False, description="undoing the run does not undo this step: a safety copy, evidence")
     approval: Approval | None = None
     verify: Verify | None = None
 
 
 class Runbook(_Part):
-    """All of a runbook's file.
+    """A runbook file.
 
-    `environment` is where it acts, and nowhere else; without it the person says. A step may act in another one.
-    `on_failure` is `undo`, `stop` or another runbook's name; a run's copy has it whole.
+    `environment` is the only one in which it may run; without it the requester chooses. A step may name another one.
+    `on_failure` is `undo`, `stop` or the name of another runbook; a run's copy contains that runbook in full.
     """
 
     name: Name
@@ -136,5 +138,5 @@ class Runbook(_Part):
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """The copy that a run keeps; `Runbook.model_validate` reads it back."""
+        """Return the copy that a run keeps; `Runbook.model_validate` parses it."""
         return self.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""A snapshot: what the figures of a service were at one moment, judged, and compared with another moment."""
+"""A snapshot: a service's metrics at one moment, compared with their thresholds and with another snapshot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 Point = tuple[datetime, float]
 
-# A change is one only when it is more than this share of the figure, or of its threshold when that is larger.
+# A difference counts as a change beyond this share of the metric's value, or of its threshold if that is larger.
 TOLERANCE = 0.1
 
 
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
 
 class Trend(StrEnum):
-    """How one figure went from one snapshot to another. `changed`: without a threshold nobody can say for better."""
+    """How one metric went from one snapshot to another. `changed`: there is no threshold to call it better or worse."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -40,7 +40,7 @@ class Trend(StrEnum):
 
 
 class Assessment(StrEnum):
-    """What happened, all figures taken together, between two snapshots."""
+    """The verdict over all metrics between two snapshots."""
 
     HELPED = "helped"
     NO_EFFECT = "no_effect"
@@ -63,7 +63,7 @@ class MetricDefinition:
         return self.title.get(locale) or self.query
 
     def is_breached_by(self, value: float) -> bool:
-        """Whether `value` lies on the bad side; on the threshold itself it does not."""
+        """Return True if `value` is on the bad side of the threshold; the threshold itself is not."""
         if self.threshold is None:
             return False
         return value > self.threshold if self.direction is Direction.ABOVE else value < self.threshold
@@ -71,9 +71,9 @@ class MetricDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of one query: its finite values (UTC), every `step` seconds where there is one.
+    """One time series of a query: its finite values (UTC), every `step` seconds, possibly with gaps.
 
-    `label` tells the series of one query apart, and is empty when there is only one.
+    `label` distinguishes the series of one query; empty if there is only one.
     """
 
     query: str
@@ -82,22 +82,22 @@ class Series:
     label: str = ""
 
     def at(self, moment: datetime) -> float | None:
-        """The value within a step before `moment`; None when there is none so near."""
-        last = next((point for point in reversed(self.points) if point[0] <= moment), None)
-        return last[1] if last and (moment - last[0]).total_seconds() < self.step else None
+        """Return the last value less than one step before `moment`; None if there is none."""
+        latest = next((point for point in reversed(self.points) if point[0] <= moment), None)
+        return latest[1] if latest and (moment - latest[0]).total_seconds() < self.step else None
 
     def median(self, until: datetime) -> float | None:
-        """The median of what came before `until`; None when nothing did."""
+        """Return the median of the values before `until`; None if there are none."""
         values = [value for at, value in self.points if at < until]
         return median(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)
 class MetricResult(MetricDefinition):
-    """A measure with its value at the snapshot's moment. None is unknown: no data, NaN or infinity.
+    """A metric with its value at the time of the snapshot. None is unknown: no data, NaN or infinity.
 
-    `normal` is the median of the window until the incident began. Of a query with several series the worst one
-    counts; `label` says which, and `count` of how many.
+    `normal` is the median over the window until the incident began. Of several series the worst one counts; `label`
+    names it, and `count` is their number.
     """
 
     value: float | None = None
@@ -115,7 +115,7 @@ class MetricResult(MetricDefinition):
 
     @property
     def change(self) -> float | None:
-        """Since normal, in percent; None when one of the two is unknown, or normal is 0 and the value is not."""
+        """Change since normal in percent; None if either is unknown, or normal is 0 and the value is not."""
         if self.value is None or self.normal is None:
             return None
         if self.normal == 0:
@@ -124,14 +124,14 @@ class MetricResult(MetricDefinition):
 
 
 def build_result(
-    measure: MetricDefinition, series: Sequence[Series], at: datetime, calm_until: datetime
+    definition: MetricDefinition, series: Sequence[Series], at: datetime, calm_until: datetime
 ) -> MetricResult:
-    """The figure of a measure from its series: the worst one's value at `at`, its normal before `calm_until`."""
-    facts = {f.name: getattr(measure, f.name) for f in fields(MetricDefinition)} | {"count": len(series)}
-    valued = [(value, s) for s in series if (value := s.at(at)) is not None]
-    if valued:
-        pick = min if measure.direction is Direction.BELOW else max
-        value, worst = pick(valued, key=lambda pair: pair[0])
+    """Return a metric's result from its series: the worst value at `at`, and its normal before `calm_until`."""
+    facts = {f.name: getattr(definition, f.name) for f in fields(MetricDefinition)} | {"count": len(series)}
+    with_value = [(value, s) for s in series if (value := s.at(at)) is not None]
+    if with_value:
+        pick = min if definition.direction is Direction.BELOW else max
+        value, worst = pick(with_value, key=lambda pair: pair[0])
         return MetricResult(**facts, value=value, normal=worst.median(calm_until), label=worst.label)
     if len(series) == 1:
         return MetricResult(**facts, normal=series[0].median(calm_until), label=series[0].label)
@@ -140,9 +140,9 @@ def build_result(
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A measure that could not be asked for, and the mistake's key and facts (plain JSON) that say why.
+    """A metric that could not be queried, with the key and facts (plain JSON) of the error.
 
-    `temporary`: asking again later may help.
+    `temporary`: querying again later may help.
     """
 
     measure: MetricDefinition
@@ -153,10 +153,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The figures at `at` (UTC), and their series over the `window` before it.
+    """The metrics at `at` (UTC), and their series over the `window` before.
 
-    `board` is a board's or a query's name, or PromQL. `calm_until` is where the normal ends: when the incident
-    began, or `at` when there is none.
+    `board` is the name of a board or query, or PromQL. `calm_until` is the end of the normal period: when the incident
+    began, or `at` without an incident.
     """
 
     board: str
@@ -177,13 +177,13 @@ class Snapshot:
         return any(missing.temporary for missing in self.missing)
 
     def of(self, query: str) -> tuple[Series, ...]:
-        """The series of one query."""
+        """Return the series of one query."""
         return tuple(series for series in self.series if series.query == query)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON. Times are ISO 8601, a point is `[seconds since 1970, value]`.
+        """Return plain JSON. Times are ISO 8601, a point is `[seconds since 1970, value]`.
 
-        Verdict and change stand there for readers; `from_json` reckons them anew.
+        Verdict and change are included for readers; `from_json` computes them again.
         """
         return {
             "board": self.board,
@@ -191,7 +191,7 @@ class Snapshot:
             "at": self.at.isoformat(),
             "window": self.window.total_seconds(),
             "calm_until": self.calm_until.isoformat(),
-            "figures": [metric_json(figure) for figure in self.figures],
+            "figures": [metric_json(metric) for metric in self.figures],
             "series": [
                 {
                     "query": series.query,
@@ -221,9 +221,9 @@ class Snapshot:
         )
 
 
-def metric_json(figure: MetricResult) -> dict[str, Any]:
-    """A figure as plain JSON, with its verdict and its change since normal."""
-    return asdict(figure) | {"verdict": figure.verdict.value, "change": figure.change}
+def metric_json(metric: MetricResult) -> dict[str, Any]:
+    """Return a metric as plain JSON, with its verdict and its change since normal."""
+    return asdict(metric) | {"verdict": metric.verdict.value, "change": metric.change}
 
 
 def _metric_from(content: Mapping[str, Any]) -> MetricResult:
@@ -241,7 +241,7 @@ def _facts(kind: type[MetricDefinition], content: Mapping[str, Any]) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure in two snapshots."""
+    """One metric in two snapshots."""
 
     before: MetricResult
     after: MetricResult
@@ -249,17 +249,17 @@ class Change:
 
 
 def compare(before: Snapshot, after: Snapshot, tolerance: float = TOLERANCE) -> tuple[Change, ...]:
-    """How each figure that both snapshots have went from one to the other, in the order of the second."""
-    earlier = {figure.query: figure for figure in before.figures}
+    """Return how each metric that is in both snapshots changed, in the order of the second one."""
+    earlier = {metric.query: metric for metric in before.figures}
     return tuple(
-        Change(earlier[figure.query], figure, trend(earlier[figure.query], figure, tolerance))
-        for figure in after.figures
-        if figure.query in earlier
+        Change(earlier[metric.query], metric, trend(earlier[metric.query], metric, tolerance))
+        for metric in after.figures
+        if metric.query in earlier
     )
 
 
 def trend(before: MetricResult, after: MetricResult, tolerance: float = TOLERANCE) -> Trend:
-    """Crossing the threshold always counts; anything else only beyond the tolerance."""
+    """Return the trend. Crossing the threshold always counts; any other change only beyond the tolerance."""
     if before.value is None or after.value is None:
         return Trend.UNKNOWN
     if after.threshold is not None and before.is_breached_by(before.value) != after.is_breached_by(after.value):
@@ -274,9 +274,9 @@ def trend(before: MetricResult, after: MetricResult, tolerance: float = TOLERANC
 
 
 def assess(changes: Sequence[Change]) -> Assessment:
-    """Whether it helped. Only figures that are out of bounds before or after say so: what was well may move."""
-    concerned = [change for change in changes if Verdict.BREACH in (change.before.verdict, change.after.verdict)]
-    trends = {change.trend for change in concerned}
+    """Return the verdict. Only metrics that are out of bounds before or after count: a healthy metric may move."""
+    out_of_bounds = [change for change in changes if Verdict.BREACH in (change.before.verdict, change.after.verdict)]
+    trends = {change.trend for change in out_of_bounds}
     if {Trend.BETTER, Trend.WORSE} <= trends:
         return Assessment.MIXED
     if Trend.WORSE in trends:

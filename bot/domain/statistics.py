@@ -1,6 +1,6 @@
-"""How fast incidents are taken up and ended, and how far apart they are, against the team's targets.
+"""Incident statistics: how fast incidents are acknowledged and resolved, and how far apart they are, against targets.
 
-Everything is counted from milestones, which people and alerts set, never from when a row was last touched.
+Everything is computed from milestones, which people and alerts set, never from when a row was last updated.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bot.domain.run import RunState, StepState
 
 
 class Record(NamedTuple):
-    """What the figures need of one incident, in seconds since 1970: plain numbers, since there may be many thousands.
+    """What the statistics need of one incident, in seconds since 1970: plain numbers, as there may be thousands.
 
-    `start` is when it was detected: when it began to hurt, as far as anybody knows. Drills are no records.
+    `start` is when the problem was detected. Drills are left out.
     """
 
     severity: Severity
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How durations are spread: over how many, their mean, median and 90th percentile."""
+    """A distribution of durations: number, mean, median and 90th percentile."""
 
     count: int
     mean: timedelta
@@ -40,9 +40,9 @@ class Distribution:
 
     @classmethod
     def of(cls, spans: Iterable[float]) -> Distribution | None:
-        """Of durations in seconds; None when there are none: a figure of nothing is unknown, not zero.
+        """Return the distribution of durations in seconds; None if there are none: unknown, not zero.
 
-        The percentile is interpolated linearly between neighbours, as PostgreSQL's `percentile_cont` does.
+        The percentile is interpolated linearly, as by PostgreSQL's `percentile_cont`.
         """
         seconds = sorted(spans)
         if not seconds:
@@ -53,7 +53,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One of the three figures, with what the team wants its mean to be."""
+    """MTTA, MTTR or MTBF, with the team's target for its mean."""
 
     spread: Distribution | None
     target: timedelta | None
@@ -61,7 +61,7 @@ class Measurement:
 
     @property
     def met(self) -> bool | None:
-        """Whether the mean is on the right side of the target; None when one of the two is unknown."""
+        """True if the mean is on the right side of the target; None if either is unknown."""
         if self.spread is None or self.target is None:
             return None
         return self.spread.mean > self.target if self.higher_is_better else self.spread.mean < self.target
@@ -69,7 +69,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the team aims at: the first two below, the last above."""
+    """The team's targets: upper limits for MTTA and MTTR, a lower limit for MTBF."""
 
     mtta: timedelta | None
     mttr: timedelta | None
@@ -78,7 +78,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """The incidents that began in one month (UTC): how many, and the mean time to resolve them, if any was."""
+    """The incidents that began in one month (UTC): their number and their mean time to resolve, if any is resolved."""
 
     first: datetime
     count: int
@@ -87,9 +87,9 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The figures of the incidents that were declared from `since` (None: from the first one) to `until`.
+    """Statistics of the incidents declared from `since` (None: the first one) to `until`.
 
-    `unacknowledged` and `unresolved` have not reached that milestone, so the figure does not hold them.
+    `unacknowledged` and `unresolved` incidents have not reached that milestone and are not part of its mean.
     """
 
     since: datetime | None
@@ -112,14 +112,14 @@ def compute(
     until: datetime,
     previous_start: float | None = None,
 ) -> Statistics:
-    """The figures of `records`, in any order.
+    """Compute the statistics of `records`, in any order.
 
     - MTTA, mean time to acknowledge: acknowledged minus detected.
     - MTTR, mean time to resolve: resolved minus detected.
     - MTBF, mean time between failures: from the start of one incident to the start of the next, that is up time plus
       down time, the renewal interval of a repairable system (MTBF = MTTF + MTTR; A. Birolini, *Reliability
       Engineering*). An interval belongs to the window in which it ends, so `previous_start`, the start of the last
-      incident before the window, begins the first one; without it two incidents are needed.
+      incident before the window, begins the first interval; without it at least two incidents are needed.
     """
     starts = sorted(record.start for record in records)
     if previous_start is not None and starts:
@@ -148,18 +148,18 @@ def _to_resolve(records: Iterable[Record]) -> list[float]:
 
 
 def _months(records: Iterable[Record]) -> list[Month]:
-    """Every month from the first incident's to the last one's, the quiet ones too."""
-    began: defaultdict[tuple[int, int], list[Record]] = defaultdict(list)
+    """Return every month from the first incident's to the last one's, including months without incidents."""
+    by_month: defaultdict[tuple[int, int], list[Record]] = defaultdict(list)
     for record in records:
         start = datetime.fromtimestamp(record.start, UTC)
-        began[start.year, start.month].append(record)
+        by_month[start.year, start.month].append(record)
     months: list[Month] = []
-    for year, month in sorted(began):
+    for year, month in sorted(by_month):
         first = datetime(year, month, 1, tzinfo=UTC)
         while months and (quiet := _next_month(months[-1].first)) < first:
             months.append(Month(quiet, 0, None))
-        spread = Distribution.of(_to_resolve(began[year, month]))
-        months.append(Month(first, len(began[year, month]), spread.mean if spread else None))
+        spread = Distribution.of(_to_resolve(by_month[year, month]))
+        months.append(Month(first, len(by_month[year, month]), spread.mean if spread else None))
     return months
 
 
@@ -169,7 +169,7 @@ def _next_month(first: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A step that changed the version that runs (or tried to), and what became of its run."""
+    """A step that changed (or tried to change) the running version, and the state of its run."""
 
     run: str
     run_state: RunState
@@ -179,7 +179,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share in per cent (None: of nothing), and the limit that the team wants it to be above or below."""
+    """A share in percent (None: of nothing), and its limit."""
 
     percent: float | None
     target: float
@@ -187,7 +187,7 @@ class Share:
 
     @property
     def met(self) -> bool | None:
-        """None when there is no share."""
+        """True if the share is on the right side of its limit; None without a share."""
         if self.percent is None:
             return None
         return self.percent > self.target if self.higher_is_better else self.percent < self.target
@@ -210,25 +210,21 @@ def compute_deployments(
     success: float,
     rollback: float,
 ) -> Deployments:
-    """The figures of ended runs; a run counts once, however many steps it deployed in.
+    """Compute the shares of ended runs; a run counts once, however many of its steps deployed.
 
-    It succeeded when it came to its end. A deployment is rolled back by the undo of its own run, or by a later run of
-    an action of `rolling_back`; the share is what DORA calls the change fail rate, seen from what was done about it
-    (N. Forsgren and others, *Accelerate*). `success` and `rollback` are the targets, in per cent.
+    A run succeeded if it came to its end. A deployment counts as rolled back by the undo of its own run, or by a later
+    run of an action of `rolling_back`; this is what DORA calls the change fail rate, seen from the response (N.
+    Forsgren and others, *Accelerate*). `success` and `rollback` are the limits in percent.
     """
-    attempts_seen = list(attempts)
-    deployed = {attempt.run: attempt.run_state for attempt in attempts_seen if attempt.uses in deploying}
-    undone = {
-        attempt.run for attempt in attempts_seen if attempt.uses in deploying and attempt.state is StepState.UNDONE
-    }
-    rolled = {
-        attempt.run for attempt in attempts_seen if attempt.uses in rolling_back and attempt.state is StepState.DONE
-    }
+    ended = list(attempts)
+    deployed = {attempt.run: attempt.run_state for attempt in ended if attempt.uses in deploying}
+    undone = {attempt.run for attempt in ended if attempt.uses in deploying and attempt.state is StepState.UNDONE}
+    rolled_back = {attempt.run for attempt in ended if attempt.uses in rolling_back and attempt.state is StepState.DONE}
     succeeded = sum(state is RunState.SUCCEEDED for state in deployed.values())
     return Deployments(
         len(deployed),
         Share(_percent(succeeded, len(deployed)), success, higher_is_better=True),
-        Share(_percent(len(undone | rolled), len(deployed)), rollback),
+        Share(_percent(len(undone | rolled_back), len(deployed)), rollback),
     )
 
 

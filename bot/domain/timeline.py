@@ -1,4 +1,4 @@
-"""The timeline: what happened in an incident, appended and never changed, each event chained to the one before."""
+"""The timeline: an incident's events, append-only, each chained by hash to the one before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GENESIS = "0" * 64
 
 
 class Kind(StrEnum):
-    """What happened. The words for each stand in `messages/timeline.j2`, in the block of the same name."""
+    """What happened. The text for each kind is in `messages/timeline.j2`, in the block of the same name."""
 
     DECLARED = "declared"
     CHANNEL_OPENED = "channel_opened"
@@ -55,10 +55,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """One thing that happened.
+    """One event.
 
-    `facts` is plain JSON and belongs to the kind. `seq` (1, 2, … within the incident) and `hash` are given when the
-    event is appended; until then they are 0 and empty.
+    `facts` is plain JSON and depends on the kind. `seq` (1, 2, … within the incident) and `hash` are set when the event
+    is appended; before that they are 0 and empty.
     """
 
     kind: Kind
@@ -69,12 +69,12 @@ class TimelineEvent:
     hash: str = ""
 
     def chained(self, incident_id: str, after: str, seq: int) -> TimelineEvent:
-        """The event as it is appended: numbered, and with the SHA-256 of itself and of the hash `after` it follows."""
+        """Return the event as it is appended: with its number, and a hash over itself and the previous hash `after`."""
         event = replace(self, seq=seq)
         return replace(event, hash=event.digest(incident_id, after))
 
     def digest(self, incident_id: str, after: str) -> str:
-        """SHA-256 (hex) over the previous hash and the canonical JSON of this event."""
+        """Return SHA-256 (hex) over the previous hash and the canonical JSON of this event."""
         content = [
             incident_id,
             self.seq,
@@ -89,7 +89,7 @@ class TimelineEvent:
 
 
 def first_broken_link(incident_id: str, events: Iterable[TimelineEvent]) -> int | None:
-    """The number of the first event that does not fit the chain, or None when the chain holds.
+    """Return the number of the first event that breaks the chain; None if the chain is intact.
 
     `events` must be in order of `seq`. A changed, removed or inserted event breaks the chain from there on.
     """

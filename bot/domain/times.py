@@ -1,4 +1,4 @@
-"""Moments as people type them: `02:10`, `-15m`, `2026-01-07T02:10`, `now`, or by what happened then."""
+"""Parse times and durations as people type them: `02:10`, `-15m`, `2026-01-07T02:10`, `now`, or a named event."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = None) -> datetime:
-    """The moment (UTC) that `text` means at `now`; `named` are moments with names.
+    """Return the time (UTC) that `text` means at `now`; `named` maps names of events to their times.
 
-    A time of day is the last one that has been. A date without an offset is UTC. Raises BadInput for anything else,
-    and for a moment that is still to come.
+    A time of day is its last occurrence. A date without an offset is UTC. Raises BadInput for anything else, and for a
+    time in the future.
     """
-    wanted = text.strip().lower()
+    normalized = text.strip().lower()
     try:
-        result = (named or {}).get(wanted) or _parse(wanted, now)
-    except (ValueError, OverflowError):  # no such date, or one beyond the calendar
+        result = (named or {}).get(normalized) or _parse(normalized, now)
+    except (ValueError, OverflowError):  # no valid date, or out of datetime's range
         result = None
     if result is None:
         raise BadInput("bad_moment", text=text, names=sorted(named or {}))
@@ -43,19 +43,19 @@ def _parse(text: str, now: datetime) -> datetime | None:
         hour, minute, second = (int(part or 0) for part in clock.groups())
         today = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
         return today if today <= now else today - timedelta(days=1)
-    written = datetime.fromisoformat(text.upper())
-    return written.astimezone(UTC) if written.tzinfo else written.replace(tzinfo=UTC)
+    date = datetime.fromisoformat(text.upper())
+    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def parse_duration(value: object) -> object:
-    """`90s`, `15m`, `1h`, `30d`, `2w` as a timedelta; anything else is left for pydantic to judge."""
+    """Return `90s`, `15m`, `1h`, `30d`, `2w` as a timedelta; any other value as it is, for pydantic to validate."""
     if isinstance(value, str) and value[:-1].isdigit() and value[-1] in _UNITS:
         return timedelta(**{_UNITS[value[-1]]: int(value[:-1])})
     return value
 
 
 def format_duration(length: timedelta) -> str:
-    """A whole number of seconds as people write it, in the largest unit that has no rest: `15m`, `2d`."""
+    """Return a whole number of seconds as `15m` or `2d`, in the largest unit that divides it."""
     seconds = round(length.total_seconds())
     sizes = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items() if unit != "w"}
     unit = next((size for size in reversed(sizes) if seconds and seconds % sizes[size] == 0), "s")
@@ -64,13 +64,13 @@ def format_duration(length: timedelta) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DailyWindow:
-    """From `opens` to `closes`; over midnight when it closes earlier than it opens."""
+    """A daily window from `opens` to `closes` (UTC); past midnight if it closes earlier than it opens."""
 
     opens: time
     closes: time
 
     def next(self, after: datetime) -> tuple[datetime, datetime]:
-        """The first one that begins at that moment or later: when it begins, when it ends."""
+        """Return start and end of the first window that begins at `after` or later."""
         day = after.astimezone(UTC).date()
         begins = datetime.combine(day, self.opens, UTC)
         if begins < after:

@@ -1,4 +1,4 @@
-"""A text of the team's in one language or several."""
+"""A text of the team file in one language or several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-ONLY = ""  # the key of a text that is written in one language, whichever that is
+ONLY = ""  # the key of a text that exists in one unnamed language
 
 
 def _one_language(value: Any) -> Any:

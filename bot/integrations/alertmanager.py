@@ -1,4 +1,4 @@
-"""Alertmanager's API v2: silences. Its own document is `api/v2/openapi.yaml` of prometheus/alertmanager."""
+"""Alertmanager's API v2: silences. Specification: `api/v2/openapi.yaml` of prometheus/alertmanager."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVICE = "Alertmanager"
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """`name="value"`: alerts with this label and value."""
+    """Matches alerts with this label and value: `name="value"`."""
 
     name: str
     value: str
@@ -28,7 +28,7 @@ class Matcher:
 
 
 class Alertmanager(HttpClient):
-    """Silences of one Alertmanager. Raises Unavailable and Refused."""
+    """Silences of one Alertmanager. Methods raise Unavailable and Refused."""
 
     service = SERVICE
 
@@ -40,9 +40,12 @@ class Alertmanager(HttpClient):
     async def silence(
         self, matchers: Sequence[Matcher], begins: datetime, ends: datetime, reason: str, by: str, key: str
     ) -> str:
-        """Silence alerts; gives the id. `key` stands in the comment: the same key again finds the first one."""
+        """Silence alerts and return the silence's id.
+
+        `key` is written into the comment: a second call with the same key returns the first silence while it is active.
+        """
         mark = f"[{key}]"
-        for existing in await self._ask("GET", "/silences"):
+        for existing in await self._request("GET", "/silences"):
             if existing.get("comment", "").endswith(mark) and existing.get("status", {}).get("state") != "expired":
                 return str(existing["id"])
         body = {
@@ -55,35 +58,35 @@ class Alertmanager(HttpClient):
             "createdBy": by,
             "comment": f"{reason} {mark}",
         }
-        answer = await self._ask("POST", "/silences", body)
-        return str(answer["silenceID"])
+        created = await self._request("POST", "/silences", body)
+        return str(created["silenceID"])
 
     @effect("alertmanager.expire")
     async def expire(self, id: str) -> None:
-        """End a silence; one that has ended already is no mistake."""
+        """End a silence. Does nothing if it has ended or does not exist."""
         if await self.state(id) in (None, "expired"):
             return
-        await self._ask("DELETE", f"/silence/{id}")
+        await self._request("DELETE", f"/silence/{id}")
 
     async def state(self, id: str) -> str | None:
-        """active, pending or expired; None when there is no such silence."""
+        """Return active, pending or expired; None if there is no such silence."""
         try:
-            silence = await self._ask("GET", f"/silence/{id}")
+            silence = await self._request("GET", f"/silence/{id}")
         except Refused as problem:
             if problem.facts.get("status") == 404:
                 return None
             raise
         return str(silence["status"]["state"])
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:
-            async with self._session.request(method, f"{self._url}/api/v2{path}", json=body) as answer:
-                if answer.status == 429 or answer.status >= 500:
-                    raise Unavailable("unreachable", service=SERVICE, status=answer.status)
-                if answer.status >= 400:
-                    why = (await answer.text())[:200]
-                    raise Refused("refused", service=SERVICE, status=answer.status, why=why)
-                return await answer.json() if answer.content_type == "application/json" else None
+            async with self._session.request(method, f"{self._url}/api/v2{path}", json=body) as response:
+                if response.status == 429 or response.status >= 500:
+                    raise Unavailable("unreachable", service=SERVICE, status=response.status)
+                if response.status >= 400:
+                    why = (await response.text())[:200]
+                    raise Refused("refused", service=SERVICE, status=response.status, why=why)
+                return await response.json() if response.content_type == "application/json" else None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as problem:
             uncertain = method != "GET"
             raise Unavailable("unreachable", service=SERVICE, uncertain=uncertain) from problem

@@ -1,4 +1,4 @@
-"""What comes from AWS: databases, snapshots, objects, and what its mistakes mean."""
+"""AWS by boto3: RDS databases and their snapshots, S3 objects."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from bot.integrations.base import http_error, in_thread, invalid_response
 from bot.integrations.effects import effect
 
 SERVICE = "AWS"
-TAG = "tamv-bot"  # whose step made a thing
-MOST_SHOWN = 200
-SLOW_DOWN = frozenset(
+TAG = "tamv-bot"  # tag with the key of the step that created the resource
+LISTED_LIMIT = 200
+THROTTLING_CODES = frozenset(
     {"Throttling", "ThrottlingException", "RequestLimitExceeded", "SlowDown", "TooManyRequestsException"}
 )
 
 T = TypeVar("T")
-PART = 16 * 1024 * 1024  # bytes; S3 takes 10,000 parts, so the largest object is 156 GiB
-MOST_DELETED = 1000  # in one request of S3
+PART_SIZE = 16 * 1024 * 1024  # bytes; with S3's limit of 10,000 parts an object may have 156 GiB
+DELETE_BATCH = 1000  # objects: S3's limit for one request
 GRACE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An instance of RDS. `status` is in RDS's words; `made_by` is the step that made it, where it was ours.
+    """An RDS instance. `status` is RDS's word; `made_by` is the key of the bot's step that created it, if any.
 
-    `restorable_until` is the newest moment that a point-in-time recovery could bring back (`LatestRestorableTime`).
+    `restorable_until` is the newest point in time that can be restored (`LatestRestorableTime`).
     """
 
     name: str
@@ -63,7 +63,7 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`percent` is how far it has come."""
+    """A snapshot of a database; `percent` is its progress."""
 
     name: str
     database: str
@@ -82,8 +82,8 @@ class StoredObject:
     modified: datetime
 
 
-def database_of(rds: Any, name: str) -> Database | None:
-    with gone("DBInstanceNotFound", "DBInstanceNotFoundFault"):
+def read_database(rds: Any, name: str) -> Database | None:
+    with ignore_errors("DBInstanceNotFound", "DBInstanceNotFoundFault"):
         raw = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
         return Database(
             raw["DBInstanceIdentifier"],
@@ -94,60 +94,61 @@ def database_of(rds: Any, name: str) -> Database | None:
             raw.get("AvailabilityZone"),
             (raw.get("Endpoint") or {}).get("Address"),
             raw.get("LatestRestorableTime"),
-            maker_of(raw),
+            creator_key(raw),
         )
     return None
 
 
-def snapshot_of(rds: Any, name: str) -> Snapshot | None:
-    with gone("DBSnapshotNotFound", "DBSnapshotNotFoundFault"):
-        return snapshot_from(rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0])
+def read_snapshot(rds: Any, name: str) -> Snapshot | None:
+    with ignore_errors("DBSnapshotNotFound", "DBSnapshotNotFoundFault"):
+        return parse_snapshot(rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0])
     return None
 
 
-def snapshot_from(raw: dict[str, Any]) -> Snapshot:
+def parse_snapshot(raw: dict[str, Any]) -> Snapshot:
     return Snapshot(
         raw["DBSnapshotIdentifier"],
         raw["DBInstanceIdentifier"],
         raw["Status"],
         int(raw.get("PercentProgress", 100)),
         raw.get("SnapshotCreateTime"),
-        maker_of(raw),
+        creator_key(raw),
     )
 
 
-def maker_of(raw: dict[str, Any]) -> str | None:
+def creator_key(raw: dict[str, Any]) -> str | None:
     return next((str(tag["Value"]) for tag in raw.get("TagList") or () if tag["Key"] == TAG), None)
 
 
 def format_list(objects: Sequence[StoredObject]) -> str:
-    """A line each; of very many, the first ones and a digest of all names, so that an approval is for exactly these."""
-    lines = [
-        f"- {stored_object.name}  {stored_object.size}  {stored_object.modified:%Y-%m-%d %H:%M}"
-        for stored_object in objects[:MOST_SHOWN]
-    ]
-    if len(objects) > MOST_SHOWN:
-        digest = hashlib.sha256("\n".join(stored_object.name for stored_object in objects).encode()).hexdigest()[:12]
-        lines.append(f"- … {len(objects) - MOST_SHOWN} (sha256 {digest})")
+    """Return one line per object.
+
+    Beyond LISTED_LIMIT only the first ones, and a digest over all names, so that an approval covers exactly these.
+    """
+    lines = [f"- {item.name}  {item.size}  {item.modified:%Y-%m-%d %H:%M}" for item in objects[:LISTED_LIMIT]]
+    if len(objects) > LISTED_LIMIT:
+        digest = hashlib.sha256("\n".join(item.name for item in objects).encode()).hexdigest()[:12]
+        lines.append(f"- … {len(objects) - LISTED_LIMIT} (sha256 {digest})")
     return "\n".join(lines)
 
 
 @contextmanager
-def gone(*codes: str) -> Iterator[None]:
-    """What is not there is no mistake."""
+def ignore_errors(*codes: str) -> Iterator[None]:
+    """Suppress ClientErrors with these codes: the resource does not exist."""
     try:
         yield
     except ClientError as error:
-        if code_of(error) not in codes:
+        if error_code(error) not in codes:
             raise
 
 
-def code_of(error: ClientError) -> str:
+def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextmanager
 def translate_errors(what: str, *, writes: bool) -> Iterator[None]:
+    """Translate boto3's errors into Refused and Unavailable; `what` names the attempted call."""
     try:
         yield
     except ClientError as error:
@@ -166,143 +167,146 @@ def translate_errors(what: str, *, writes: bool) -> Iterator[None]:
 
 
 def refusal(what: str, error: ClientError, *, writes: bool) -> BotError:
-    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/CommonErrors.html"""
+    """Return the error of a rejected call.
+
+    Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/CommonErrors.html
+    """
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 400)
-    why = f"{code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
-    retry_after = 5.0 if code_of(error) in SLOW_DOWN else None
+    why = f"{error_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
+    retry_after = 5.0 if error_code(error) in THROTTLING_CODES else None
     return http_error(SERVICE, what, status, why, retry_after=retry_after, writes=writes)
 
 
-class Do(Protocol):
-    """How a call of the client is made: in a thread, with a deadline, its mistakes named."""
+class Call(Protocol):
+    """Makes a blocking call in a thread, with a deadline and translated errors."""
 
     async def __call__(self, what: str, action: Callable[[], T], *, writes: bool = False) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedObject:
-    """How long an object is in bytes, and the SHA-256 of its content, in hex."""
+    """An object's length in bytes and the SHA-256 of its content in hex."""
 
     size: int
     sha256: str
 
 
 class Objects:
-    """At most two parts are in memory. Nothing is in the bucket before all of it is."""
+    """Reads and writes S3 objects. At most two parts are in memory; an object is visible only once it is complete."""
 
-    def __init__(self, client: Callable[[str], Any], do: Do, part: int = PART) -> None:
+    def __init__(self, client: Callable[[str], Any], call: Call, part_size: int = PART_SIZE) -> None:
         self._client = client
-        self._do = do
-        self._part = part
+        self._call = call
+        self._part_size = part_size
 
     async def made_by(self, bucket: str, name: str) -> str | None:
-        """Whose step wrote it; "" when none of ours did, None when it is not there."""
+        """Return the key of the step that wrote the object; "" if none of ours did, None if it does not exist."""
 
-        def look() -> str | None:
-            with gone("404", "NoSuchKey", "NotFound"):
+        def fetch() -> str | None:
+            with ignore_errors("404", "NoSuchKey", "NotFound"):
                 head = self._client("s3").head_object(Bucket=bucket, Key=name)
                 return str((head.get("Metadata") or {}).get(TAG, ""))
             return None
 
-        return await self._do("look at the object", look)
+        return await self._call("look at the object", fetch)
 
     async def write(self, bucket: str, name: str, pieces: AsyncIterator[bytes], key: str) -> UploadedObject:
-        """Write what comes. S3 checks each part by its SHA-256, and what then lies there is read back and compared.
+        """Upload the stream. S3 verifies each part by SHA-256, and the complete object is read back and compared.
 
-        Raises what `pieces` raises; then, as when the task is cancelled, nothing is left. WrongState when nothing
-        came, or when what was read back is other than what was sent (it is deleted).
+        An error raised by `pieces` is passed on; after an error or a cancellation nothing is left in the bucket. Raises
+        WrongState for an empty stream, and when the object read back differs from what was sent (it is deleted then).
         """
-        upload = await self._begin(bucket, name, key)
+        upload = await self._start(bucket, name, key)
         digest, size = hashlib.sha256(), 0
-        done: list[dict[str, Any]] = []
+        parts: list[dict[str, Any]] = []
         try:
-            async for part in _parts(pieces, self._part):
+            async for part in _parts(pieces, self._part_size):
                 size += len(part)
-                done.append(await self._send(upload, part, len(done) + 1, digest.update))
-            if not done:
+                parts.append(await self._send(upload, part, len(parts) + 1, digest.update))
+            if not parts:
                 raise WrongState("backup_empty", name=name)
-            await self._complete(upload, done)
+            await self._complete(upload, parts)
         except BaseException:
             with suppress(BotError):
                 await asyncio.shield(self._abort(upload))
             raise
         sent = UploadedObject(size, digest.hexdigest())
-        if (uploaded_object := await self.read(bucket, name)) != sent:
+        if (stored := await self.read(bucket, name)) != sent:
             await self.delete(bucket, name)
-            raise WrongState("backup_damaged", name=name, sent=sent.sha256, found=uploaded_object.sha256)
+            raise WrongState("backup_damaged", name=name, sent=sent.sha256, found=stored.sha256)
         return sent
 
     async def read(self, bucket: str, name: str) -> UploadedObject:
-        """Read all of an object, part after part."""
+        """Read a whole object, part by part, and return its length and digest."""
         digest = hashlib.sha256()
 
-        def take(start: int) -> int:
-            """Gives the length of the whole."""
-            span = f"bytes={start}-{start + self._part - 1}"
-            answer = self._client("s3").get_object(Bucket=bucket, Key=name, Range=span)
-            digest.update(answer["Body"].read())
-            return int(answer["ContentRange"].rpartition("/")[2])
+        def read_part(start: int) -> int:
+            """Digest one part and return the length of the whole object."""
+            span = f"bytes={start}-{start + self._part_size - 1}"
+            response = self._client("s3").get_object(Bucket=bucket, Key=name, Range=span)
+            digest.update(response["Body"].read())
+            return int(response["ContentRange"].rpartition("/")[2])
 
         at, size = 0, 1
         while at < size:
-            size = await self._do("read the object", partial(take, at))
-            at += self._part
+            size = await self._call("read the object", partial(read_part, at))
+            at += self._part_size
         return UploadedObject(size, digest.hexdigest())
 
     async def delete(self, bucket: str, name: str) -> None:
-        """Also when it is gone already."""
-        await self._do(
+        """Delete an object. Does nothing if it does not exist."""
+        await self._call(
             "delete the object", lambda: self._client("s3").delete_object(Bucket=bucket, Key=name), writes=True
         )
 
-    async def _begin(self, bucket: str, name: str, key: str) -> dict[str, str]:
+    async def _start(self, bucket: str, name: str, key: str) -> dict[str, str]:
         address = {"Bucket": bucket, "Key": name}
 
-        def begin() -> str:
-            made = self._client("s3").create_multipart_upload(
+        def start() -> str:
+            response = self._client("s3").create_multipart_upload(
                 **address, ChecksumAlgorithm="SHA256", Metadata={TAG: key}, ContentType="application/octet-stream"
             )
-            return str(made["UploadId"])
+            return str(response["UploadId"])
 
-        return {**address, "UploadId": await self._do("begin the upload", begin, writes=True)}
+        return {**address, "UploadId": await self._call("begin the upload", start, writes=True)}
 
     async def _send(
-        self, upload: dict[str, str], part: bytes, number: int, count: Callable[[bytes], None]
+        self, upload: dict[str, str], part: bytes, number: int, on_part: Callable[[bytes], None]
     ) -> dict[str, Any]:
         def send() -> dict[str, Any]:
-            count(part)
+            on_part(part)
             checksum = base64.b64encode(hashlib.sha256(part).digest()).decode()
-            made = self._client("s3").upload_part(**upload, PartNumber=number, Body=part, ChecksumSHA256=checksum)
-            return {"PartNumber": number, "ETag": made["ETag"], "ChecksumSHA256": checksum}
+            response = self._client("s3").upload_part(**upload, PartNumber=number, Body=part, ChecksumSHA256=checksum)
+            return {"PartNumber": number, "ETag": response["ETag"], "ChecksumSHA256": checksum}
 
-        return await self._do("write a part", send, writes=True)
+        return await self._call("write a part", send, writes=True)
 
     async def _complete(self, upload: dict[str, str], parts: list[dict[str, Any]]) -> None:
         def complete() -> None:
             self._client("s3").complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
-        await self._do("complete the upload", complete, writes=True)
+        await self._call("complete the upload", complete, writes=True)
 
     async def _abort(self, upload: dict[str, str]) -> None:
         def abort() -> None:
-            with gone("NoSuchUpload"):
+            with ignore_errors("NoSuchUpload"):
                 self._client("s3").abort_multipart_upload(**upload)
 
-        await self._do("abort the upload", abort, writes=True)
+        await self._call("abort the upload", abort, writes=True)
 
 
 async def _parts(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same bytes in parts of exactly `size`, the last one shorter."""
-    kept = bytearray()
+    """Yield the same bytes in parts of exactly `size`; the last one is shorter."""
+    buffer = bytearray()
     async for piece in pieces:
-        kept += piece
-        while len(kept) >= size:
-            with memoryview(kept) as view:
+        buffer += piece
+        while len(buffer) >= size:
+            with memoryview(buffer) as view:
                 part = bytes(view[:size])
-            del kept[:size]
+            del buffer[:size]
             yield part
-    if kept:
-        yield bytes(kept)
+    if buffer:
+        yield bytes(buffer)
 
 
 def clients(
@@ -311,60 +315,60 @@ def clients(
     credentials: tuple[str, str] | None = None,
     timeout: float = 20.0,
 ) -> Callable[[str], Any]:
-    """boto3's clients by name, each made when it is first asked for.
+    """Return a function that returns boto3's client for a service name; each client is created on first use.
 
-    `credentials` are an access key's id and its secret; without them boto3 finds some by itself.
+    `credentials` are the id and the secret of an access key; without them boto3's default lookup is used.
     """
     config = Config(connect_timeout=timeout / 2, read_timeout=timeout / 2, retries={"total_max_attempts": 1})
-    made: dict[str, Any] = {}
+    cache: dict[str, Any] = {}
     lock = threading.Lock()
 
     def client(name: str) -> Any:
         with lock:
-            if name not in made:
+            if name not in cache:
                 id, secret = credentials or (None, None)
                 session = boto3.session.Session(id, secret, region_name=region)
-                made[name] = session.client(name, endpoint_url=endpoint_url, config=config)
-            return made[name]
+                cache[name] = session.client(name, endpoint_url=endpoint_url, config=config)
+            return cache[name]
 
     return client
 
 
 class Aws:
-    """One account in one region. `timeout` in seconds holds for each method as a whole.
+    """One account in one region. `timeout` in seconds applies to each method as a whole.
 
-    Raises Unavailable, and Refused with AWS's own words.
+    Methods raise Unavailable, and Refused with AWS's own message.
     """
 
     def __init__(self, client: Callable[[str], Any], timeout: float = 20.0) -> None:
         self._client = client
         self._timeout = timeout
-        self.objects = Objects(client, self._do)
+        self.objects = Objects(client, self._call)
 
     async def database(self, name: str) -> Database | None:
-        """None if there is none."""
-        return await self._do("read the database", lambda: database_of(self._client("rds"), name))
+        """Return the database, or None if it does not exist."""
+        return await self._call("read the database", lambda: read_database(self._client("rds"), name))
 
     async def snapshot(self, name: str) -> Snapshot | None:
-        """None if there is none."""
-        return await self._do("read the snapshot", lambda: snapshot_of(self._client("rds"), name))
+        """Return the snapshot, or None if it does not exist."""
+        return await self._call("read the snapshot", lambda: read_snapshot(self._client("rds"), name))
 
     async def newest_snapshot(self, database: str) -> Snapshot | None:
-        """The newest one that is complete, whoever made it."""
+        """Return the newest complete snapshot of a database, whoever made it."""
 
-        def look() -> Snapshot | None:
+        def fetch() -> Snapshot | None:
             pages = self._client("rds").get_paginator("describe_db_snapshots").paginate(DBInstanceIdentifier=database)
-            snapshots = [snapshot_from(raw) for page in pages for raw in page["DBSnapshots"]]
+            snapshots = [parse_snapshot(raw) for page in pages for raw in page["DBSnapshots"]]
             dated = [
                 (snapshot.at, snapshot) for snapshot in snapshots if snapshot.status == "available" and snapshot.at
             ]
             return max(dated, key=lambda pair: pair[0])[1] if dated else None
 
-        return await self._do("read the snapshots", look)
+        return await self._call("read the snapshots", fetch)
 
     @effect("aws.rds_snapshot")
     async def make_snapshot(self, database: str, snapshot: str, key: str) -> None:
-        """Begin a snapshot; one of ours with this name is the one that an earlier try began."""
+        """Start a snapshot. A snapshot of that name made by the same `key` counts as started."""
 
         def make() -> None:
             try:
@@ -372,29 +376,34 @@ class Aws:
                     DBInstanceIdentifier=database, DBSnapshotIdentifier=snapshot, Tags=[{"Key": TAG, "Value": key}]
                 )
             except ClientError as error:
-                there = (
-                    snapshot_of(self._client("rds"), snapshot) if code_of(error) == "DBSnapshotAlreadyExists" else None
+                existing = (
+                    read_snapshot(self._client("rds"), snapshot)
+                    if error_code(error) == "DBSnapshotAlreadyExists"
+                    else None
                 )
-                if there is None or there.made_by != key:
+                if existing is None or existing.made_by != key:
                     raise
 
-        await self._do("make a snapshot", make, writes=True)
+        await self._call("make a snapshot", make, writes=True)
 
     @effect("aws.delete_snapshot")
     async def delete_snapshot(self, snapshot: str) -> None:
-        """Also when it is gone already."""
+        """Delete a snapshot. Does nothing if it does not exist."""
 
         def delete() -> None:
-            with gone("DBSnapshotNotFound", "DBSnapshotNotFoundFault"):
+            with ignore_errors("DBSnapshotNotFound", "DBSnapshotNotFoundFault"):
                 self._client("rds").delete_db_snapshot(DBSnapshotIdentifier=snapshot)
 
-        await self._do("delete the snapshot", delete, writes=True)
+        await self._call("delete the snapshot", delete, writes=True)
 
     @effect("aws.rds_restore")
     async def restore(self, snapshot: str, database: str, like: str, key: str) -> None:
-        """Begin a new instance from a snapshot, in the network of the instance `like`. Never over one that is there."""
+        """Start restoring a snapshot into a new instance, in the network of the instance `like`.
 
-        def begin() -> None:
+        Never overwrites one.
+        """
+
+        def start() -> None:
             rds = self._client("rds")
             model = rds.describe_db_instances(DBInstanceIdentifier=like)["DBInstances"][0]
             subnets = (model.get("DBSubnetGroup") or {}).get("DBSubnetGroupName")
@@ -410,64 +419,66 @@ class Aws:
                     **({"DBSubnetGroupName": subnets} if subnets else {}),
                 )
             except ClientError as error:
-                there = database_of(rds, database) if code_of(error).startswith("DBInstanceAlreadyExists") else None
-                if there is None or there.made_by != key:
+                existing = (
+                    read_database(rds, database) if error_code(error).startswith("DBInstanceAlreadyExists") else None
+                )
+                if existing is None or existing.made_by != key:
                     raise
 
-        await self._do("restore the snapshot", begin, writes=True)
+        await self._call("restore the snapshot", start, writes=True)
 
     @effect("aws.delete_database")
     async def delete_database(self, database: str, key: str) -> None:
-        """Delete an instance that this step made, without a last snapshot. WrongState for any other."""
+        """Delete an instance created by the same `key`, without a final snapshot. Raises WrongState for any other."""
 
         def delete() -> None:
-            there = database_of(self._client("rds"), database)
-            if there is None or there.status == "deleting":
+            existing = read_database(self._client("rds"), database)
+            if existing is None or existing.status == "deleting":
                 return
-            if there.made_by != key:
+            if existing.made_by != key:
                 raise WrongState("not_made_here", name=database)
-            with gone("DBInstanceNotFound", "DBInstanceNotFoundFault"):
+            with ignore_errors("DBInstanceNotFound", "DBInstanceNotFoundFault"):
                 self._client("rds").delete_db_instance(
                     DBInstanceIdentifier=database, SkipFinalSnapshot=True, DeleteAutomatedBackups=True
                 )
 
-        await self._do("delete the database", delete, writes=True)
+        await self._call("delete the database", delete, writes=True)
 
     @effect("aws.rds_protect")
     async def protect(self, database: str) -> None:
-        """Let RDS refuse to delete the instance, whoever asks."""
+        """Enable deletion protection for the instance."""
 
         def protect() -> None:
             self._client("rds").modify_db_instance(
                 DBInstanceIdentifier=database, DeletionProtection=True, ApplyImmediately=True
             )
 
-        await self._do("protect the database", protect, writes=True)
+        await self._call("protect the database", protect, writes=True)
 
     @effect("aws.rds_failover")
     async def fail_over(self, database: str, zone: str) -> None:
-        """Let the standby in the other zone take over, if the database still is in `zone`."""
+        """Fail over to the standby in the other zone, if the database is still in `zone`."""
 
         def reboot() -> None:
-            there = database_of(self._client("rds"), database)
-            if there and there.zone == zone and there.status == "available":
+            instance = read_database(self._client("rds"), database)
+            if instance and instance.zone == zone and instance.status == "available":
                 self._client("rds").reboot_db_instance(DBInstanceIdentifier=database, ForceFailover=True)
 
-        await self._do("fail over", reboot, writes=True)
+        await self._call("fail over", reboot, writes=True)
 
-    async def stored(self, bucket: str, prefix: str) -> list[StoredObject]:
-        """Every object below a prefix, the newest first."""
+    async def list_objects(self, bucket: str, prefix: str) -> list[StoredObject]:
+        """Return all objects below a prefix, the newest first."""
 
-        def look() -> list[StoredObject]:
+        def fetch() -> list[StoredObject]:
             pages = self._client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             objects = [
                 StoredObject(raw["Key"], int(raw["Size"]), raw["LastModified"])
                 for page in pages
                 for raw in page.get("Contents") or ()
             ]
-            return sorted(objects, key=lambda stored_object: (stored_object.modified, stored_object.name), reverse=True)
+            return sorted(objects, key=lambda item: (item.modified, item.name), reverse=True)
 
-        return await self._do("list the bucket", look)
+        return await self._call("list the bucket", fetch)
 
     @effect("aws.s3_prune", hidden=("objects",))
     async def prune(
@@ -480,32 +491,32 @@ class Aws:
         objects: Sequence[StoredObject],
         dry_run: bool = False,
     ) -> str | None:
-        """Delete exactly these objects. In a rehearsal, the list of them."""
+        """Delete exactly these objects. In a dry run, return the list of them."""
         if dry_run:
             return format_list(objects)
 
         def delete() -> None:
-            for start in range(0, len(objects), MOST_DELETED):
-                batch = [{"Key": stored_object.name} for stored_object in objects[start : start + MOST_DELETED]]
-                answer = self._client("s3").delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-                for wrong in answer.get("Errors") or ():
+            for start in range(0, len(objects), DELETE_BATCH):
+                batch = [{"Key": item.name} for item in objects[start : start + DELETE_BATCH]]
+                response = self._client("s3").delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+                for failure in response.get("Errors") or ():
                     raise Refused(
-                        "refused", service=SERVICE, what=f"delete {wrong.get('Key')}", why=wrong.get("Message")
+                        "refused", service=SERVICE, what=f"delete {failure.get('Key')}", why=failure.get("Message")
                     )
 
-        await self._do("delete from the bucket", delete, writes=True)
+        await self._call("delete from the bucket", delete, writes=True)
         return None
 
     async def check(self) -> str:
-        """Read-only: the credentials are right. Says whose they are."""
+        """Check the credentials, read-only. Returns whose they are, for the doctor."""
 
-        def look() -> str:
-            who = self._client("sts").get_caller_identity()
-            return f"{who['Arn']} in {self._client('rds').meta.region_name}"
+        def fetch() -> str:
+            caller = self._client("sts").get_caller_identity()
+            return f"{caller['Arn']} in {self._client('rds').meta.region_name}"
 
-        return await self._do("check", look)
+        return await self._call("check", fetch)
 
-    async def _do(self, what: str, action: Callable[[], T], *, writes: bool = False) -> T:
+    async def _call(self, what: str, action: Callable[[], T], *, writes: bool = False) -> T:
         def run() -> T:
             with translate_errors(what, writes=writes):
                 return action()

@@ -1,4 +1,4 @@
-"""How it is named that a remote failed, for the clients that are built on requests."""
+"""What all integrations share: error translation, retries, threads for blocking clients, an HTTP session."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ REASON_LIMIT = 300
 T = TypeVar("T")
 MAX_BACKOFF_SECONDS = 30.0
 _backoff = wait_random_exponential(multiplier=0.2, max=MAX_BACKOFF_SECONDS)
-# A thread that hangs past its deadline is left behind until its socket times out; the pool is wide enough for that.
+# A thread past its deadline is abandoned until its socket times out, so the pool is larger than the usual load.
 _threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="blocking-client")
 
 
 def connection_error(service: str, what: str, problem: BaseException, *, seconds: float, writes: bool) -> Unavailable:
-    """What a connection's failure means. `writes`: it may have been done all the same, unless it was never sent."""
+    """Return the error for a failed connection. A write is `uncertain` unless the request was never sent."""
     causes = list(_causes(problem))
     never_sent = any(isinstance(cause, ConnectionRefusedError | socket.gaierror) for cause in causes)
     uncertain = {"uncertain": True} if writes and not never_sent else {}
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return Unavailable("timed_out", service=service, what=what, seconds=seconds, **uncertain)
-    generator = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    reasons = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
     return Unavailable(
-        "unreachable", service=service, what=what, why=next(generator, type(problem).__name__), **uncertain
+        "unreachable", service=service, what=what, why=next(reasons, type(problem).__name__), **uncertain
     )
 
 
 def invalid_response(service: str, what: str, *, writes: bool) -> Unavailable:
-    """An answer that cannot be understood: a proxy's page, half a JSON, a missing field."""
+    """Return the error for a response that cannot be parsed: a proxy's page, truncated JSON, a missing field."""
     uncertain = {"uncertain": True} if writes else {}
     return Unavailable("nonsense", service=service, what=what, **uncertain)
 
@@ -55,7 +55,7 @@ def invalid_response(service: str, what: str, *, writes: bool) -> Unavailable:
 def http_error(
     service: str, what: str, status: int, why: str, *, retry_after: float | None = None, writes: bool
 ) -> Unavailable | Refused:
-    """What an HTTP status of 400 or more means; `why` is in the remote's own words."""
+    """Return the error for an HTTP status of 400 or more; `why` is the remote service's own message."""
     if status == 429 or retry_after is not None:
         wait = 30.0 if retry_after is None else retry_after
         return Unavailable("rate_limited", service=service, what=what, status=status, retry_after=wait)
@@ -67,7 +67,7 @@ def http_error(
 
 
 def parse_retry_after(headers: Mapping[str, str], *names: str) -> float | None:
-    """The first of these headers that holds a number of seconds."""
+    """Return the value of the first of these headers that is a number of seconds."""
     lower = {name.lower(): value for name, value in headers.items()}
     for name in names:
         if re.fullmatch(r"\d+(\.\d+)?", value := lower.get(name.lower(), "").strip()):
@@ -85,10 +85,10 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 
 async def in_thread(call: Callable[..., T], *args: object, deadline: float, service: str, **kwargs: object) -> T:
-    """The result of a call that blocks, made in a thread. Unavailable when it takes over `deadline` seconds."""
+    """Run a blocking call in a thread and return its result. Raises Unavailable after `deadline` seconds."""
     running = asyncio.get_running_loop().run_in_executor(_threads, lambda: call(*args, **kwargs))
     try:
-        async with asyncio.timeout(deadline):  # not wait_for: that of Python 3.11 may miss being cancelled
+        async with asyncio.timeout(deadline):  # wait_for of Python 3.11 may swallow a cancellation
             return await running
     except TimeoutError as slow:
         raise Unavailable("timed_out", service=service, seconds=deadline, uncertain=True) from slow
@@ -100,14 +100,13 @@ async def retry(
     *,
     on_retry: Callable[[Unavailable], Awaitable[None]] | None = None,
 ) -> T:
-    """The result of `call`, tried again while it raises Unavailable, for `patience` (None: for ever).
+    """Return the result of `call`, retried while it raises Unavailable, for `give_up_after` (None: forever).
 
-    It gives up as soon as the next attempt would come later than that.
-
-    Waits with exponential backoff and jitter, or as long as the remote asked for. `waiting` is told before each wait.
+    Gives up as soon as the next attempt would start after that time. Waits with exponential backoff and jitter, or as
+    long as the remote service asked for. `on_retry` is called before each wait.
     """
 
-    async def attempt() -> T:  # a coroutine function, by which tenacity knows that it must await
+    async def attempt() -> T:  # tenacity awaits coroutine functions only
         await yield_to_requests()
         return await call()
 
@@ -133,7 +132,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 class HttpClient:
-    """Can be used inside `async with`; `options` are those of aiohttp's session."""
+    """An HTTP session that is open inside `async with`; `options` are those of aiohttp.ClientSession."""
 
     service: ClassVar[str]
 
@@ -154,7 +153,7 @@ class HttpClient:
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        """Raises Unavailable outside of `async with`."""
+        """The open session. Raises Unavailable outside of `async with`."""
         if self._opened is None:
             raise Unavailable("unreachable", service=self.service)
         return self._opened

@@ -1,4 +1,4 @@
-"""Effects: the calls that change something outside. In a rehearsal they are noted, not made."""
+"""Effects: calls that change something outside the bot. A dry run records them instead of making them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Recorder:
-    """What a rehearsal has noted, in order."""
+    """The effects that a dry run recorded, in order."""
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
@@ -27,7 +27,7 @@ _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 
 @contextmanager
 def dry_run() -> Iterator[Recorder]:
-    """Within this, in this task and those it starts, effects are noted and nothing outside changes."""
+    """Record effects instead of making them, in this task and the tasks it starts."""
     recorder = Recorder()
     token = _recorder.set(recorder)
     try:
@@ -43,17 +43,18 @@ def in_dry_run() -> bool:
 def effect(
     key: str, *, hidden: Collection[str] = ()
 ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T | None]]]:
-    """Make an async method of an integration an effect, told by the words under `effects.<key>` and its arguments.
+    """Decorate an async method of an integration as an effect. Its text is under `effects.<key>`, its arguments are the
+    facts.
 
-    In a rehearsal the method is not called and the answer is None. A method with a parameter `dry_run` is called with
-    `dry_run=True` instead, asks the remote what would happen without letting it happen, and gives the diff as text.
-    Arguments that are `hidden` are no facts: long lists, of which the diff tells.
+    In a dry run the method is not called and returns None. A method with a parameter `dry_run` is called with
+    `dry_run=True` instead: it asks the remote service what would happen and returns the diff as text. Arguments that
+    are `hidden` are left out of the facts: long lists that the diff shows.
     """
     left_out = {"self", "dry_run", "key", *hidden}
 
     def wrap(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T | None]]:
         signature = inspect.signature(method)
-        asks = "dry_run" in signature.parameters
+        supports_dry_run = "dry_run" in signature.parameters
 
         @functools.wraps(method)
         async def run(*args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -63,7 +64,7 @@ def effect(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             facts: dict[str, Any] = {name: value for name, value in bound.arguments.items() if name not in left_out}
-            diff = await method(*args, **{**kwargs, "dry_run": True}) if asks else ""  # type: ignore[arg-type]
+            diff = await method(*args, **{**kwargs, "dry_run": True}) if supports_dry_run else ""  # type: ignore[arg-type]
             recorder.effects.append(Effect(key, _plain(facts), diff if isinstance(diff, str) else ""))
             return None
 

@@ -1,7 +1,8 @@
-"""Helm by its own command line (4.x): what nobody should write again.
+"""Helm releases by Helm's command line (4.x).
 
-SIGTERM leaves a revision `failed`, which the next upgrade mends; SIGKILL leaves `pending-…`, after which Helm refuses
-everything until a rollback. So a command that takes too long is asked to end, and killed only when it does not.
+After SIGTERM a revision is `failed`, and the next upgrade repairs it; after SIGKILL it is `pending-…`, and Helm refuses
+everything until a rollback. A command past its timeout is therefore terminated first, and killed only if it does not
+end.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from bot.yaml_text import LOADER
 
 SERVICE = "Helm"
 GRACE_SECONDS = 15.0
-GOOD = ("deployed", "superseded")
+DEPLOYED_STATUSES = ("deployed", "superseded")
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One revision of a release, as `helm history` tells it."""
+    """One revision of a release, as in `helm history`."""
 
     number: int
     status: str
@@ -42,25 +43,28 @@ class Revision:
 
     @property
     def pending(self) -> bool:
-        """A command was cut off in the middle: Helm refuses everything until this is mended."""
+        """True if a command was interrupted: Helm refuses everything until the release is repaired."""
         return self.status.startswith("pending-")
 
     @property
     def rolled_back_to(self) -> int | None:
-        """The revision that a rollback went back to: Helm numbers it anew."""
+        """The revision that a rollback restored; Helm gives it a new number."""
         _, sign, number = self.description.partition("Rollback to ")
         return int(number) if sign and number.isdecimal() else None
 
     @property
     def was_deployed(self) -> bool:
-        """It was deployed once. A failed one is called superseded too, when going back from it has failed as well."""
-        return self.status in GOOD and " failed: " not in self.description
+        """True if it was deployed successfully.
+
+        Helm also calls a failed revision superseded once its rollback failed.
+        """
+        return self.status in DEPLOYED_STATUSES and " failed: " not in self.description
 
 
 class Helm:
-    """Releases of one cluster. `binary` is the path of the CLI, found on PATH when not given.
+    """Releases of one cluster. `binary` is the path of the CLI; by default the one on PATH.
 
-    Raises NotFound, Refused (Helm's own words) and Unavailable.
+    Methods raise NotFound, Refused (with Helm's own message) and Unavailable.
     """
 
     def __init__(self, kubeconfig: str | None, binary: str | None = None, timeout: float = 20.0) -> None:
@@ -72,18 +76,18 @@ class Helm:
         return (await self._run("version", "--short", timeout=self._timeout)).strip()
 
     async def history(self, release: str, namespace: str) -> list[Revision]:
-        """Oldest first."""
+        """Return the revisions, oldest first."""
         output = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)
         return [_revision(raw) for raw in _json(output, "history")]
 
     async def manifest(self, release: str, namespace: str, revision: int | None = None) -> str:
-        which = ["--revision", str(revision)] if revision is not None else []
-        return await self._run("get", "manifest", release, "-n", namespace, *which, timeout=self._timeout)
+        flags = ["--revision", str(revision)] if revision is not None else []
+        return await self._run("get", "manifest", release, "-n", namespace, *flags, timeout=self._timeout)
 
     async def values(self, release: str, namespace: str, revision: int | None = None) -> dict[str, Any]:
-        """The values that were given, without the chart's own; those of a revision with them."""
-        which = ["--revision", str(revision), "--all"] if revision is not None else []
-        command = ["get", "values", release, "-n", namespace, *which, "-o", "json"]
+        """Return the values set for the release; for a revision, merged with the chart's defaults."""
+        flags = ["--revision", str(revision), "--all"] if revision is not None else []
+        command = ["get", "values", release, "-n", namespace, *flags, "-o", "json"]
         return dict(_json(await self._run(*command, timeout=self._timeout), "values") or {})
 
     @effect("helm.upgrade")
@@ -99,40 +103,40 @@ class Helm:
         *,
         dry_run: bool = False,
     ) -> str:
-        """`upgrade --install` with these values over those of the release; waits until it is there, or rolls it back.
+        """Run `upgrade --install` with these values over those of the release; waits for it, and rolls back on failure.
 
-        `values` are `--set-string`-free paths such as `image.tag`. In a rehearsal the server renders it, and the diff
-        of the manifests is given.
+        `values` maps paths such as `image.tag` to text. In a dry run the server renders the chart, and the diff of the
+        manifests is returned.
 
-        Helm 4 applies on the server, where a field that somebody else has changed is a conflict: the upgrade fails
-        half-way, and so does its way back. The release's own values win; `taken_back` says in words what that undoes.
+        Helm 4 applies on the server: a field that something else changed is a conflict, on which the upgrade and its
+        rollback fail half-way. The release's own values therefore win; `taken_back` describes what that overwrites.
         """
-        given = [part for name, value in values.items() for part in ("--set", f"{name}={_escaped(value)}")]
-        command = ["upgrade", "--install", release, chart, "-n", namespace, "--reset-then-reuse-values", *given]
+        set_flags = [part for name, value in values.items() for part in ("--set", f"{name}={_escaped(value)}")]
+        command = ["upgrade", "--install", release, chart, "-n", namespace, "--reset-then-reuse-values", *set_flags]
         if dry_run:
             output = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
             new = str(_json(output, "upgrade").get("manifest", ""))
             return _diff(await self._manifest_or_nothing(release, namespace), new)
-        waiting = ["--wait", "--timeout", f"{round(wait)}s", "--rollback-on-failure", "--description", description]
-        await self._run(*command, "--force-conflicts", *waiting, timeout=wait + self._timeout)
+        wait_flags = ["--wait", "--timeout", f"{round(wait)}s", "--rollback-on-failure", "--description", description]
+        await self._run(*command, "--force-conflicts", *wait_flags, timeout=wait + self._timeout)
         return ""
 
     @effect("helm.rollback")
     async def rollback(
         self, release: str, namespace: str, revision: int, wait: float = 300.0, *, dry_run: bool = False
     ) -> str:
-        """Go to a revision, and wait until it is there.
+        """Roll back to a revision and wait until it is deployed.
 
-        Helm 4 applies on the server: a field that somebody (this bot, by scaling) has changed since is a conflict,
-        and the rollback fails half-way. Going back means that revision's own values, so they are taken.
+        Helm 4 applies on the server: a field that something else (this bot, by scaling) changed is a conflict, on which
+        the rollback fails half-way. Rolling back means that revision's values, so they win.
         """
         if dry_run:
-            now, then = await asyncio.gather(
+            current, target = await asyncio.gather(
                 self.manifest(release, namespace), self.manifest(release, namespace, revision)
             )
-            return _diff(now, then)
-        waiting = ["--force-conflicts", "--wait", "--timeout", f"{round(wait)}s"]
-        await self._run("rollback", release, str(revision), "-n", namespace, *waiting, timeout=wait + self._timeout)
+            return _diff(current, target)
+        wait_flags = ["--force-conflicts", "--wait", "--timeout", f"{round(wait)}s"]
+        await self._run("rollback", release, str(revision), "-n", namespace, *wait_flags, timeout=wait + self._timeout)
         return ""
 
     async def _manifest_or_nothing(self, release: str, namespace: str) -> str:
@@ -167,7 +171,7 @@ class Helm:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask it to end, so that the release is left mendable; kill it only when it does not."""
+    """Terminate the process, so that the release stays repairable; kill it only if it does not end."""
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):
@@ -181,7 +185,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def origin(revision: Revision, history: Sequence[Revision]) -> int:
-    """The revision in which this one's content came first: a rollback is the same thing again."""
+    """Return the revision that first had this content: a rollback repeats an earlier one under a new number."""
     by_number = {r.number: r for r in history}
     while revision.rolled_back_to in by_number:
         revision = by_number[revision.rolled_back_to]
@@ -189,19 +193,20 @@ def origin(revision: Revision, history: Sequence[Revision]) -> int:
 
 
 def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
-    """What one may go back to from the present revision, the newest first: what was good and is something else.
+    """Return the revisions to which the current one can be rolled back, the newest first: deployed, and different from
+    it.
 
-    What somebody has gone back from was not good, whatever Helm calls it.
+    A revision that was rolled back once is not a candidate, whatever Helm calls it.
     """
     if not history:
         return []
     origins = [origin(revision, history) for revision in history]
-    left = {before for before, after in pairwise(origins) if after < before}
-    away = {*left, origins[-1]}
+    rolled_back = {before for before, after in pairwise(origins) if after < before}
+    excluded = {*rolled_back, origins[-1]}
     return [
         revision
-        for revision, from_ in reversed(list(zip(history, origins, strict=True))[:-1])
-        if revision.was_deployed and from_ not in away
+        for revision, first in reversed(list(zip(history, origins, strict=True))[:-1])
+        if revision.was_deployed and first not in excluded
     ]
 
 
@@ -238,7 +243,7 @@ def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused |
 
 
 def _escaped(value: str) -> str:
-    """A value for `--set`, in which a comma begins the next one."""
+    """Escape a value for `--set`, where a comma separates values."""
     return value.replace("\\", "\\\\").replace(",", "\\,")
 
 
@@ -249,9 +254,9 @@ def _diff(before: str, after: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A deployment as Helm wants it: None replicas when the chart leaves them to an autoscaler.
+    """A Deployment as in Helm's manifest. `replicas` is None if the chart leaves it to an autoscaler.
 
-    `env` is that of the first container; None for a variable that comes from elsewhere (a secret, a field).
+    `env` is that of the first container; None for a variable whose value comes from elsewhere (a secret, a field).
     """
 
     replicas: int | None
@@ -260,12 +265,12 @@ class Installed:
 
 
 def deployment_in(manifest: str, name: str) -> Installed | None:
-    """The Deployment `name` of a manifest, if there is one. Unavailable when it is no manifest."""
+    """Return the Deployment `name` of a manifest, or None. Raises Unavailable if it is not a valid manifest."""
     try:
-        manifest_object = next(
+        deployment = next(
             (document for document in yaml.load_all(manifest, LOADER) if _is_deployment(document, name)), None
         )
-        return _installed(manifest_object["spec"]) if manifest_object else None
+        return _installed(deployment["spec"]) if deployment else None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
         raise Unavailable("nonsense", service="Helm", what="manifest") from problem
 

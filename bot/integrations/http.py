@@ -1,4 +1,4 @@
-"""Plain HTTP: the health endpoints of the team's file, and no other address."""
+"""Plain HTTP, for the health endpoints of the team file only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BODY_LIMIT = 65_536
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """`seconds` from the question to the last byte that was read; `body` holds no more than LONGEST_BODY bytes."""
+    """A response. `seconds` is the time until the last byte that was read; `body` has at most BODY_LIMIT bytes."""
 
     status: int
     seconds: float
@@ -26,7 +26,7 @@ class HttpResponse:
 
 
 class Http(HttpClient):
-    """Asks and follows no redirection. With a `gateway`, `https://host/path` is asked for as `gateway/host/path`."""
+    """GET requests without redirects. With a `gateway`, `https://host/path` is requested as `gateway/host/path`."""
 
     service = SERVICE
 
@@ -35,18 +35,21 @@ class Http(HttpClient):
         self._gateway = gateway.rstrip("/") if gateway else None
 
     async def get(self, url: str, deadline: float) -> HttpResponse:
-        """What is answered within `deadline` seconds, whatever the status. Raises Unavailable."""
-        began = time.monotonic()
+        """Return the response, whatever its status. Raises Unavailable after `deadline` seconds."""
+        started = time.monotonic()
         try:
-            async with asyncio.timeout(deadline), self._session.get(self._way(url), allow_redirects=False) as answer:
-                body = await answer.content.read(BODY_LIMIT)
-                return HttpResponse(answer.status, time.monotonic() - began, body.decode("utf-8", "replace"))
+            async with (
+                asyncio.timeout(deadline),
+                self._session.get(self._route(url), allow_redirects=False) as response,
+            ):
+                body = await response.content.read(BODY_LIMIT)
+                return HttpResponse(response.status, time.monotonic() - started, body.decode("utf-8", "replace"))
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=_host(url), seconds=deadline) from slow
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise Unavailable("unreachable", service=_host(url)) from problem
 
-    def _way(self, url: str) -> str:
+    def _route(self, url: str) -> str:
         if self._gateway is None:
             return url
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""What comes from PagerDuty: its answers, and whether a webhook is its own."""
+"""PagerDuty by pdpyras: pages, incidents, who is on call, and the signature of its webhooks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ EVENTS_INTEGRATION = "events_api_v2_inbound_integration"
 T = TypeVar("T")
 SERVICE = "PagerDuty"
 SUMMARY_LIMIT = 1024
-GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
-MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)  # what our reading of an answer raises
+GRACE_SECONDS = 0.5  # the thread's own timeout comes first: its error is more precise
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError)  # what our parsing of a response raises
 ALREADY_RESOLVED = 1001  # PagerDuty's error codes: https://developer.pagerduty.com/docs/errors
 CACHE_TTL = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class PagerDutyIncident:
-    """An incident at PagerDuty. `status` is triggered, acknowledged or resolved; `service` is a name."""
+    """An incident in PagerDuty. `status` is triggered, acknowledged or resolved; `service` is a name."""
 
     id: str
     key: str | None
@@ -43,18 +43,18 @@ class PagerDutyIncident:
 
 
 def verify_signature(header: str, body: bytes, secrets: Sequence[str]) -> bool:
-    """Whether a V3 webhook is PagerDuty's: one `v1=<hex>` of the header is the HMAC-SHA256 of the raw body.
+    """Return True if a V3 webhook is from PagerDuty: a `v1=<hex>` of the header is the HMAC-SHA256 of the raw body.
 
-    Any of `secrets` will do, and any of the header's signatures, so that a secret can be replaced.
-    https://developer.pagerduty.com/docs/verifying-webhook-signatures
+    Any of the `secrets` and any of the header's signatures may match, so that secrets can be rotated.
+    Source: https://developer.pagerduty.com/docs/verifying-webhook-signatures
     """
-    given = [part.strip().encode() for part in header.split(",")]
+    signatures = [part.strip().encode() for part in header.split(",")]
     expected = [b"v1=" + hmac.new(s.encode(), body, hashlib.sha256).hexdigest().encode() for s in secrets if s]
-    return any(hmac.compare_digest(signature, other) for signature in given for other in expected)
+    return any(hmac.compare_digest(signature, other) for signature in signatures for other in expected)
 
 
 def events_keys(service: Mapping[str, Any]) -> list[str]:
-    """The routing keys of a service's Events API v2 integrations."""
+    """Return the routing keys of a service's Events API v2 integrations."""
     integrations = service.get("integrations") or []
     return [integration["integration_key"] for integration in integrations if integration["type"] == EVENTS_INTEGRATION]
 
@@ -72,7 +72,7 @@ def parse_incident(raw: Mapping[str, Any]) -> PagerDutyIncident:
 
 
 def parse_on_call(entry: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]) -> OnCall:
-    """An entry of the on-call list with its user included, and the user's contact methods."""
+    """Parse an on-call entry that includes its user, with the user's contact methods."""
     user = entry["user"]
     until = datetime.fromisoformat(entry["end"]) if entry["end"] else None
     name = user.get("name") or user["summary"]
@@ -80,7 +80,7 @@ def parse_on_call(entry: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]
 
 
 def _phone(methods: Sequence[Mapping[str, Any]]) -> str | None:
-    """The number to call, as it is dialled from anywhere; one for text messages if there is no other."""
+    """Return the phone number to call, in international format; else one for text messages."""
     for kind in ("phone_contact_method", "sms_contact_method"):
         for method in methods:
             if method["type"] == kind:
@@ -89,7 +89,7 @@ def _phone(methods: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def error_message(response: Any) -> tuple[str, int | None]:
-    """Why the request was refused, in PagerDuty's words, and its code. The two APIs have different shapes."""
+    """Return PagerDuty's reason for a rejected request and its code. The two APIs use different formats."""
     try:
         body = response.json()
     except ValueError:
@@ -106,13 +106,13 @@ def error_message(response: Any) -> tuple[str, int | None]:
 
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it announces its end on every import
+    warnings.simplefilter("ignore")  # it warns about its end of life on every import
     import pdpyras
 
 
 @dataclass(frozen=True, slots=True)
 class PageAlert:
-    """What a page says. `severity` is critical, error, warning or info; `links` have `href` and `text`."""
+    """The content of a page. `severity` is critical, error, warning or info; `links` have `href` and `text`."""
 
     summary: str
     severity: str
@@ -123,10 +123,10 @@ class PageAlert:
 
 
 class PagerDuty:
-    """One PagerDuty account. `timeout` in seconds holds for each method as a whole.
+    """One PagerDuty account. `timeout` in seconds applies to each method as a whole.
 
-    Every method raises Unavailable (try again) or Refused (PagerDuty's own words as `why`); the events without a
-    routing key, and all else without an API token, Off or Refused. What may be done twice does no harm.
+    Methods raise Unavailable or Refused (with PagerDuty's message as `why`); events raise NotConfigured without a
+    routing key, other methods Refused without an API token. All methods may be repeated.
     """
 
     def __init__(
@@ -149,8 +149,8 @@ class PagerDuty:
     async def trigger(self, dedup_key: str, alert: PageAlert, *, service: str | None = None) -> None:
         """Page, or add to the open page with this key.
 
-        `service` (name or id) is who is paged when it is not the routing key's own; while the REST API cannot say how
-        to reach it, the routing key's own is paged: better they than nobody.
+        `service` (name or id) is paged instead of the routing key's own service. If the REST API cannot return the
+        routing key of `service`, the routing key's own service is paged: a page to the wrong team is better than none.
         """
 
         def send(call: _Calls) -> None:
@@ -170,58 +170,58 @@ class PagerDuty:
                 links=[dict(link) for link in alert.links],
             )
 
-        await self._do("trigger", send, writes=True)
+        await self._call("trigger", send, writes=True)
 
     async def acknowledge(self, dedup_key: str, *, service: str | None = None) -> None:
-        """Somebody is on it. Nothing happens when no page with this key is open. `service` as it was triggered."""
-        await self._follow_up("acknowledge", dedup_key, service)
+        """Acknowledge the open page with this key, if any. `service` as in `trigger`."""
+        await self._send_event("acknowledge", dedup_key, service)
 
     async def resolve(self, dedup_key: str, *, service: str | None = None) -> None:
-        """It is over. Nothing happens when no page with this key is open. `service` as it was triggered."""
-        await self._follow_up("resolve", dedup_key, service)
+        """Resolve the open page with this key, if any. `service` as in `trigger`."""
+        await self._send_event("resolve", dedup_key, service)
 
     async def incident_by_key(self, dedup_key: str) -> PagerDutyIncident | None:
-        """The newest incident with this key; None also for a moment after `trigger`, which is not done at once."""
+        """Return the newest incident with this key; None if there is none yet: `trigger` takes effect with a delay."""
 
         def find(call: _Calls) -> PagerDutyIncident | None:
             params = {"incident_key": dedup_key, "date_range": "all", "sort_by": "created_at:desc", "limit": 1}
             matches = call.rest().rget("incidents", params=params)
             return parse_incident(matches[0]) if matches else None
 
-        return await self._do("find the incident", find)
+        return await self._call("find the incident", find)
 
     async def key_of(self, incident_id: str) -> str | None:
-        """The dedup key that an incident was opened with. Refused if there is no such incident."""
+        """Return the dedup key of an incident. Raises Refused if it does not exist."""
 
-        def look(call: _Calls) -> str | None:
+        def fetch(call: _Calls) -> str | None:
             key = call.rest().rget(f"incidents/{_id(incident_id)}").get("incident_key")
             if key:
                 return str(key)
             alerts = call.rest().rget(f"incidents/{_id(incident_id)}/alerts", params={"limit": 1})
             return str(alerts[0]["alert_key"]) if alerts else None
 
-        return await self._do("read the incident", look)
+        return await self._call("read the incident", fetch)
 
     async def note(self, incident_id: str, text: str) -> None:
-        """Add a note, unless one with the very same text is there."""
+        """Add a note, unless one with the same text exists."""
 
         def add(call: _Calls) -> None:
             notes = call.rest().rget(f"incidents/{_id(incident_id)}/notes")
             if not any(note["content"] == text for note in notes):
                 call.rest().rpost(f"incidents/{_id(incident_id)}/notes", json={"content": text})
 
-        await self._do("note", add, writes=True)
+        await self._call("note", add, writes=True)
 
     async def escalate(self, incident_id: str, level: int) -> None:
-        """Notify who is on call at an escalation level; the first is 1. Refused when the policy has no such level."""
+        """Notify who is on call at an escalation level (1 is the first). Raises Refused for an unknown level."""
         await self._change("escalate", incident_id, {"escalation_level": level})
 
     async def acknowledge_incident(self, incident_id: str) -> None:
-        """Refused when it is resolved."""
+        """Acknowledge an incident. Raises Refused if it is resolved."""
         await self._change("acknowledge", incident_id, {"status": "acknowledged"})
 
     async def resolve_incident(self, incident_id: str) -> None:
-        """Also when it is resolved already."""
+        """Resolve an incident. Does nothing if it is resolved."""
         try:
             await self._change("resolve", incident_id, {"status": "resolved"})
         except Refused as refusal:
@@ -229,43 +229,45 @@ class PagerDuty:
                 raise
 
     async def on_call(self, of: str) -> list[OnCall]:
-        """Who is on call now for a service or an escalation policy (name or id), by level, with their phones.
+        """Return who is on call for a service or an escalation policy (name or id), by level, with phone numbers.
 
-        Refused with `pagerduty_unknown` when there is neither.
+        Raises Refused with `pagerduty_unknown` if there is neither.
         """
 
-        def look(call: _Calls) -> list[OnCall]:
+        def fetch(call: _Calls) -> list[OnCall]:
             params = {"escalation_policy_ids[]": [self._policy_id(call, of)], "include[]": ["users"], "limit": 100}
             people: dict[tuple[int, str], OnCall] = {}
             for entry in call.rest().rget("oncalls", params=params):
-                who = (int(entry["escalation_level"]), str(entry["user"]["id"]))
-                if who not in people:
-                    people[who] = parse_on_call(entry, call.rest().rget(f"users/{who[1]}/contact_methods"))
+                level_and_user = (int(entry["escalation_level"]), str(entry["user"]["id"]))
+                if level_and_user not in people:
+                    people[level_and_user] = parse_on_call(
+                        entry, call.rest().rget(f"users/{level_and_user[1]}/contact_methods")
+                    )
             return sorted(people.values(), key=lambda on_call: on_call.level)
 
-        return await self._do("ask who is on call", look)
+        return await self._call("ask who is on call", fetch)
 
     async def own_user_id(self) -> str | None:
-        """The user whose address we write From: webhooks about what we did by the REST API name it as the agent."""
+        """Return the user of the From address: webhooks name it as the agent of the bot's own REST calls."""
         if self._user_id is None:
-            self._user_id = await self._do("find our own user", lambda call: self._sender(call).get("id"))
+            self._user_id = await self._call("find our own user", lambda call: self._sender(call).get("id"))
         return self._user_id
 
     async def check(self) -> str:
-        """Read-only: token and From are right. Says whose account it is, who writes, and whom our pages reach."""
+        """Check token and From, read-only. Returns the account, the sender and the services that pages reach."""
 
-        def look(call: _Calls) -> str:
+        def fetch(call: _Calls) -> str:
             call.rest().rget("abilities")
             sender = self._sender(call)
             services = call.rest().rget("services", params={"include[]": ["integrations"], "limit": 100})
             ours = [s["name"] for s in services if self._routing_key in events_keys(s)]
-            whose = sender["html_url"].split("/")[2] if sender else "no From"
-            return f"{whose}, as {sender.get('name', '-')}, pages {', '.join(ours) or 'by a global routing key'}"
+            account = sender["html_url"].split("/")[2] if sender else "no From"
+            return f"{account}, as {sender.get('name', '-')}, pages {', '.join(ours) or 'by a global routing key'}"
 
-        return await self._do("check", look)
+        return await self._call("check", fetch)
 
     def _sender(self, call: _Calls) -> dict[str, Any]:
-        """Our user; empty without an address. Refused when PagerDuty knows nobody by it."""
+        """Return the user of the From address; empty without one. Raises Refused if PagerDuty does not know it."""
         if not self._from:
             return {}
         for user in call.rest().rget("users", params={"query": self._from, "limit": 100}):
@@ -273,17 +275,17 @@ class PagerDuty:
                 return dict(user)
         raise Refused("pagerduty_from_unknown", service=SERVICE, email=self._from)
 
-    def _policy_id(self, call: _Calls, wanted: str) -> str:
-        service = _find_by_name(call, "services", wanted)
+    def _policy_id(self, call: _Calls, name_or_id: str) -> str:
+        service = _find_by_name(call, "services", name_or_id)
         if service:
             return str(service["escalation_policy"]["id"])
-        policy = _find_by_name(call, "escalation_policies", wanted)
+        policy = _find_by_name(call, "escalation_policies", name_or_id)
         if policy:
             return str(policy["id"])
-        raise Refused("pagerduty_unknown", service=SERVICE, name=wanted)
+        raise Refused("pagerduty_unknown", service=SERVICE, name=name_or_id)
 
     def _key_of_service(self, call: _Calls, service: str | None) -> str | None:
-        """The routing key of a service's Events API integration: ours if it has it, and without an API token."""
+        """Return the routing key of a service: the bot's own if it belongs to it, or without an API token."""
         if service is None or self._api_token is None:
             return self._routing_key
         if service not in self._routing_keys:
@@ -296,8 +298,8 @@ class PagerDuty:
             self._routing_keys[service] = str(self._routing_key) if self._routing_key in keys else keys[0]
         return self._routing_keys[service]
 
-    async def _follow_up(self, action: str, dedup_key: str, service: str | None) -> None:
-        """To both routing keys that the page may have gone by; PagerDuty drops what it has no page for."""
+    async def _send_event(self, action: str, dedup_key: str, service: str | None) -> None:
+        """Send an event to both routing keys that the page may have used; PagerDuty ignores unknown dedup keys."""
 
         def send(call: _Calls) -> None:
             keys = {key for key in (self._key_of_service(call, service), self._routing_key) if key}
@@ -306,13 +308,13 @@ class PagerDuty:
             for routing_key in keys:
                 call.events(routing_key).send_event(action, dedup_key)
 
-        await self._do(action, send, writes=True)
+        await self._call(action, send, writes=True)
 
     async def _change(self, what: str, incident_id: str, change: Mapping[str, Any]) -> None:
         body = {"type": "incident_reference", **change}
-        await self._do(what, lambda call: call.rest().rput(f"incidents/{_id(incident_id)}", json=body), writes=True)
+        await self._call(what, lambda call: call.rest().rput(f"incidents/{_id(incident_id)}", json=body), writes=True)
 
-    async def _do(self, what: str, action: Callable[[_Calls], T], *, writes: bool = False) -> T:
+    async def _call(self, what: str, action: Callable[[_Calls], T], *, writes: bool = False) -> T:
         def run() -> T:
             with self._translate_errors(what, writes=writes):
                 return action(_Calls(self._sessions, until))
@@ -347,14 +349,14 @@ class PagerDuty:
 
 
 class _Sessions:
-    """pdpyras's sessions, a set for each thread: a requests session is no thing to share."""
+    """pdpyras's sessions, one set per thread: requests' sessions are not thread-safe."""
 
     def __init__(self, api_token: str | None, from_email: str | None, api_url: str, events_url: str) -> None:
         self._api_token = api_token
         self._from = from_email
         self._api_url = api_url.rstrip("/")
         self._events_url = events_url.rstrip("/")
-        self._own = threading.local()
+        self._thread_local = threading.local()
 
     def rest(self) -> pdpyras.APISession:
         if not self._api_token:
@@ -367,30 +369,30 @@ class _Sessions:
         return self._session(routing_key, self._events_url, lambda: pdpyras.EventsAPISession(routing_key))
 
     def _session(self, name: str, url: str, make: Callable[[], pdpyras.PDSession]) -> pdpyras.PDSession:
-        """The thread's session of this name. It makes one attempt for each request.
+        """Return the thread's session of this name, which makes one attempt per request.
 
-        Who calls us waits and tries again, and no thread of ours sleeps meanwhile. On a 429 pdpyras goes on for ever
-        unless it has a limit of its own, and only a negative one for all statuses together means "not once more".
+        The caller retries, so that no thread sleeps meanwhile. On 429 pdpyras retries forever unless that status has a
+        limit, and only a negative limit for all statuses means no retry.
         """
-        if name not in self._own.__dict__:
+        if name not in self._thread_local.__dict__:
             session = make()
             session.url = url
             session.retry = {429: 1}
             session.max_http_attempts = -1
             session.max_network_attempts = 0
-            self._own.__dict__[name] = session
-        return self._own.__dict__[name]
+            self._thread_local.__dict__[name] = session
+        return self._thread_local.__dict__[name]
 
 
 class _Calls:
-    """The calls of one method in its thread: together they end at `until` (time.monotonic)."""
+    """The API sessions of one call in its thread, which share the deadline `until` (time.monotonic)."""
 
     def __init__(self, sessions: _Sessions, until: float) -> None:
         self._sessions = sessions
         self._until = until
 
     def rest(self, share: float = 1.0) -> pdpyras.APISession:
-        """The REST API, with no more than this share of the time that is left."""
+        """Return the REST session, limited to this share of the remaining time."""
         return self._timed(self._sessions.rest(), share)
 
     def events(self, routing_key: str | None) -> pdpyras.EventsAPISession:
@@ -402,23 +404,23 @@ class _Calls:
 
 
 def _id(incident_id: str) -> str:
-    """An incident's id, which goes into a path. Refused if it is none."""
+    """Return an incident's id if it is safe in a URL path. Raises Refused otherwise."""
     if not (incident_id.isascii() and incident_id.isalnum()):
         raise Refused("pagerduty_unknown", service=SERVICE, name=incident_id)
     return incident_id
 
 
-def _find_by_name(call: _Calls, resource: str, wanted: str, include: str | None = None) -> dict[str, Any] | None:
-    """A service or a policy by its name or id."""
+def _find_by_name(call: _Calls, resource: str, name_or_id: str, include: str | None = None) -> dict[str, Any] | None:
+    """Return a service or an escalation policy by name or id."""
     more = {"include[]": [include]} if include else {}
     session = call.rest(share=0.4)
-    for raw in session.rget(resource, params={"query": wanted, "limit": 100, **more}):
-        if wanted.casefold() in (raw["name"].casefold(), raw["id"].casefold()):
+    for raw in session.rget(resource, params={"query": name_or_id, "limit": 100, **more}):
+        if name_or_id.casefold() in (raw["name"].casefold(), raw["id"].casefold()):
             return dict(raw)
-    if not (wanted.isascii() and wanted.isalnum()):
+    if not (name_or_id.isascii() and name_or_id.isalnum()):
         return None
     try:
-        return dict(session.rget(f"{resource}/{wanted}", params=more))
+        return dict(session.rget(f"{resource}/{name_or_id}", params=more))
     except pdpyras.PDHTTPError as error:
         if error.response.status_code != 404:
             raise
@@ -426,33 +428,33 @@ def _find_by_name(call: _Calls, resource: str, wanted: str, include: str | None 
 
 
 class OnCallCache:
-    """PagerDuty's answers by service name, fresh for five minutes and kept for when it is away."""
+    """PagerDuty's on-call lists by service name, cached for CACHE_TTL, and longer while PagerDuty is down."""
 
     def __init__(self, pagerduty: PagerDuty | None, clock: Clock) -> None:
         self._pagerduty = pagerduty
         self._clock = clock
-        self._known: dict[str, tuple[datetime, list[OnCall]]] = {}
+        self._cached: dict[str, tuple[datetime, list[OnCall]]] = {}
 
-    async def get(self, service: str, *, remembered: bool = False) -> list[OnCall]:
-        """Who is on call for a PagerDuty service, all levels; with `remembered`, from memory alone.
+    async def get(self, service: str, *, cached_only: bool = False) -> list[OnCall]:
+        """Return who is on call for a PagerDuty service, all levels; with `cached_only`, from the cache only.
 
-        An old answer is better than none when PagerDuty does not answer; without any, Unavailable.
+        An outdated list is returned while PagerDuty is down; Unavailable if there is none.
         """
-        return (await self.updated_at(service, remembered=remembered))[1]
+        return (await self.updated_at(service, cached_only=cached_only))[1]
 
-    async def updated_at(self, service: str, *, remembered: bool = False) -> tuple[datetime, list[OnCall]]:
-        """The same with the moment at which PagerDuty said so."""
+    async def updated_at(self, service: str, *, cached_only: bool = False) -> tuple[datetime, list[OnCall]]:
+        """Return the same with the time at which it was fetched."""
         now = self._clock.now()
-        cached = self._known.get(service)
-        if remembered:
+        cached = self._cached.get(service)
+        if cached_only:
             return cached or (now, [])
         if cached and now - cached[0] < CACHE_TTL:
             return cached
         if self._pagerduty is None:
             raise NotConfigured("pagerduty_off")
         try:
-            self._known[service] = (now, await self._pagerduty.on_call(service))
+            self._cached[service] = (now, await self._pagerduty.on_call(service))
         except Unavailable:
             if cached is None:
                 raise
-        return self._known[service]
+        return self._cached[service]

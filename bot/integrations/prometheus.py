@@ -1,4 +1,4 @@
-"""Prometheus by prometheus-api-client: queries with a deadline, and answers that never claim more than they know."""
+"""Prometheus by prometheus-api-client: queries with a deadline; missing data is missing, never zero."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 SERVICE, WHAT = "Prometheus", "query"
 CONNECT_TIMEOUT = 2.0
-RESPONSE_LIMIT_BYTES = 16_000_000  # bytes; a query for everything must not fill the memory
+RESPONSE_LIMIT_BYTES = 16_000_000  # protects the memory from a query for everything
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One series at one moment (UTC). The value is None where Prometheus says NaN or infinity."""
+    """One series at one time (UTC). The value is None for NaN and infinity."""
 
     labels: Mapping[str, str]
     at: datetime
@@ -40,17 +40,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series over time: its finite values, in order. Where there is none, there is a gap."""
+    """One series over time: its finite values, in order, possibly with gaps."""
 
     labels: Mapping[str, str]
     points: tuple[tuple[datetime, float], ...]
 
 
 def fill(promql: str, **names: str) -> str:
-    """`promql` with `$name` replaced by each of `names`, so quoted that no name can end its string.
+    """Return `promql` with each `$name` replaced by its value, quoted so that no value can end a string.
 
-    Whatever is not a letter, a digit or one of `_-.:/` becomes a `\\U` escape, which PromQL reads in both kinds of
-    quotes; between backticks it matches nothing (https://prometheus.io/docs/prometheus/latest/querying/basics/).
+    Characters other than letters, digits and `_-.:/` become `\\U` escapes, which PromQL reads in both kinds of quotes;
+    between backticks they match nothing.
+    Source: https://prometheus.io/docs/prometheus/latest/querying/basics/
     """
 
     def quoted(match: re.Match[str]) -> str:
@@ -63,45 +64,45 @@ def fill(promql: str, **names: str) -> str:
 
 
 class Prometheus:
-    """One Prometheus, or anything that speaks its HTTP API. `timeout` in seconds holds for each question as a whole.
+    """A Prometheus, or any server with its HTTP API. `timeout` in seconds applies to each method as a whole.
 
-    Every method raises Unavailable (try again) or Refused (`promql_wrong` with Prometheus's own words as `why`).
+    Methods raise Unavailable, or Refused (`promql_wrong` with Prometheus's message as `why`).
     """
 
     def __init__(self, url: str, token: str | None = None, timeout: float = 5.0) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
-        self._session.stream = True  # so that the hook sees the answer before it is in memory
+        self._session.stream = True  # the hook reads the response in pieces
         self._session.hooks["response"].append(self._read)
         self._session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
         self._client = PrometheusConnect(
             self._url,
             session=self._session,
-            retry=Retry(0, read=False),  # its default makes a refused connection take 6 s
+            retry=Retry(0, read=False),  # by default a refused connection takes 6 s
             timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
         )
 
     async def query(self, promql: str, at: datetime | None = None) -> list[Sample]:
-        """What `promql` is at one moment, or now: a sample for each series, none when there is no data."""
+        """Return the value of `promql` at one time, default now: one sample per series, empty without data."""
         parameters: dict[str, str] = {"timeout": f"{self._timeout:g}s"}
         if at is not None:
             parameters["time"] = f"{at.timestamp():.3f}"
         return await self._ask(lambda: _samples(self._client.custom_query(promql, parameters)), promql)
 
     async def range(self, promql: str, start: datetime, end: datetime, step: float) -> list[Line]:
-        """What `promql` was from `start` to `end` (whole seconds), every `step` seconds."""
+        """Return the values of `promql` from `start` to `end` (whole seconds), every `step` seconds."""
         parameters = {"timeout": f"{self._timeout:g}s"}
         return await self._ask(
             lambda: _lines(self._client.custom_query_range(promql, start, end, f"{step:g}", parameters)), promql
         )
 
     async def ready(self) -> None:
-        """Nothing when Prometheus says that it can answer queries; raises when it does not."""
+        """Return if Prometheus can answer queries, else raise."""
         await self._ask(lambda: self._get("/-/ready"))
 
     async def check(self) -> str:
-        """The version of a Prometheus that answers queries and takes our token."""
+        """Check queries and the token. Returns Prometheus's version."""
         await self.query("vector(1)")
         return await self._ask(lambda: str(self._get("/api/v1/status/buildinfo").json()["data"]["version"]))
 
@@ -117,8 +118,8 @@ class Prometheus:
             raise Refused(
                 "promql_wrong", promql=promql, why=f"over {RESPONSE_LIMIT_BYTES // 1_000_000} MB"
             ) from problem
-        except _Answered as answer:
-            raise _to_bot_error(answer, promql) from answer
+        except _ErrorStatus as error:
+            raise _to_bot_error(error, promql) from error
         except requests.JSONDecodeError as problem:
             raise invalid_response(SERVICE, WHAT, writes=False) from problem
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
@@ -127,7 +128,7 @@ class Prometheus:
             raise invalid_response(SERVICE, WHAT, writes=False) from problem
 
     def _read(self, response: requests.Response, *_: object, **__: object) -> None:
-        """Take in an answer within bounds: the library has a limit neither of time nor of size for bodies."""
+        """Read a response within limits: the library limits neither time nor size of bodies."""
         until = time.monotonic() + self._timeout
         body = bytearray()
         while piece := response.raw.read1(1 << 16, decode_content=True):
@@ -140,7 +141,7 @@ class Prometheus:
                 raise _TooSlow
         response.raw.release_conn()
         if response.status_code >= 400:
-            raise _Answered(response.status_code, bytes(body))
+            raise _ErrorStatus(response.status_code, bytes(body))
         response.raw = io.BytesIO(body)
 
 
@@ -152,8 +153,8 @@ class _TooMuch(Exception):
     pass
 
 
-class _Answered(Exception):
-    """An HTTP status that means no, with the body that explains it."""
+class _ErrorStatus(Exception):
+    """An HTTP status of 400 or more, with the body that explains it."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(status)
@@ -161,22 +162,25 @@ class _Answered(Exception):
         self.body = body
 
 
-def _to_bot_error(answer: _Answered, promql: str) -> Unavailable | Refused:
-    """The API's error types: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview"""
+def _to_bot_error(error: _ErrorStatus, promql: str) -> Unavailable | Refused:
+    """Return the error for an error status.
+
+    Source: https://prometheus.io/docs/prometheus/latest/querying/api/#format-overview
+    """
     try:
-        body = json.loads(answer.body)
+        body = json.loads(error.body)
         kind, why = str(body["errorType"]), str(body["error"])[:500].removeprefix('invalid parameter "query": ')
     except (ValueError, KeyError, TypeError):
-        kind, why = "", f"HTTP {answer.status}"
+        kind, why = "", f"HTTP {error.status}"
     if kind in ("bad_data", "execution"):
         return Refused("promql_wrong", promql=promql, why=why)
     if kind in ("timeout", "canceled"):
-        return Unavailable("unreachable", service=SERVICE, what=WHAT, status=answer.status, why=why)
-    return http_error(SERVICE, WHAT, answer.status, why, writes=False)
+        return Unavailable("unreachable", service=SERVICE, what=WHAT, status=error.status, why=why)
+    return http_error(SERVICE, WHAT, error.status, why, writes=False)
 
 
 def _samples(result: Any) -> list[Sample]:
-    if result and not isinstance(result[0], dict):  # a scalar or a string stands there by itself
+    if result and not isinstance(result[0], dict):  # a scalar or a string is not in a list
         return [_sample({}, result)] if _is_number(result[1]) else []
     pairs = [(item["metric"], item.get("value") or item.get("values", [None])[-1]) for item in result]
     return [_sample(labels, pair) for labels, pair in pairs if pair]
@@ -184,20 +188,20 @@ def _samples(result: Any) -> list[Sample]:
 
 def _sample(labels: Mapping[str, str], pair: Any) -> Sample:
     value = float(pair[1])
-    return Sample(dict(labels), _moment(pair[0]), value if math.isfinite(value) else None)
+    return Sample(dict(labels), _timestamp(pair[0]), value if math.isfinite(value) else None)
 
 
 def _lines(result: Any) -> list[Line]:
     return [
         Line(
             dict(item["metric"]),
-            tuple((_moment(at), float(v)) for at, v in item.get("values", ()) if math.isfinite(float(v))),
+            tuple((_timestamp(at), float(v)) for at, v in item.get("values", ()) if math.isfinite(float(v))),
         )
         for item in result
     ]
 
 
-def _moment(seconds: Any) -> datetime:
+def _timestamp(seconds: Any) -> datetime:
     return datetime.fromtimestamp(float(seconds), UTC)
 
 

@@ -1,4 +1,4 @@
-"""Slack's Web API by slack_sdk: calls with a deadline, errors with a name."""
+"""Slack's Web API by slack_sdk: deadlines, error translation, caches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRANSIENT_ERRORS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the bot is in its workspace. `url` ends with a slash."""
+    """The bot's identity in its workspace. `url` ends with a slash."""
 
     team_id: str
     user_id: str
@@ -39,7 +39,7 @@ class Identity:
 
 
 class Slack:
-    """One workspace. Every method raises Unavailable (try again) or Refused (Slack's own error in the facts)."""
+    """One workspace. Methods raise Unavailable or Refused (with Slack's error in the facts)."""
 
     def __init__(
         self,
@@ -51,13 +51,13 @@ class Slack:
         count: Callable[[str, str], object] = lambda method, outcome: None,
     ) -> None:
         self._timeout = timeout
-        self._redact = redact  # the last look at all that people are shown
-        self._count = count  # of calls, by method and by ok or the mistake's key
+        self._redact = redact  # applied to everything that is sent
+        self._count = count  # called with the method and `ok` or the error's key
         self._session: aiohttp.ClientSession | None = None
         self._identity: Identity | None = None
         self._people: dict[str, tuple[float, Person]] = {}
         self._groups: dict[str, tuple[float, list[str]]] = {}
-        # Its own retries would send a message twice when an answer is lost; ours look for the message first.
+        # slack_sdk's retries would repeat a message whose response was lost; upsert_message searches for it first.
         self.client = AsyncWebClient(token=token, base_url=api_url, timeout=timeout, retry_handlers=[])
 
     async def __aenter__(self) -> Self:
@@ -83,25 +83,25 @@ class Slack:
         self._count(method, "ok")
 
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """Slack's answer to a method, as it is."""
+        """Call a method with a JSON body and return Slack's response."""
         with self._calling(method, writes=True):
-            answer = await self.client.api_call(method, json=self._redact(_without_none(arguments)))
-        return dict(answer.data) if isinstance(answer.data, dict) else {}
+            response = await self.client.api_call(method, json=self._redact(_without_none(arguments)))
+        return dict(response.data) if isinstance(response.data, dict) else {}
 
     async def read(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """The same for the methods that take their arguments in the query only."""
+        """Call a method that takes its arguments in the query and return Slack's response."""
         with self._calling(method):
-            answer = await self.client.api_call(method, http_verb="GET", params=_without_none(arguments))
-        return dict(answer.data) if isinstance(answer.data, dict) else {}
+            response = await self.client.api_call(method, http_verb="GET", params=_without_none(arguments))
+        return dict(response.data) if isinstance(response.data, dict) else {}
 
     async def paginate(self, method: str, items: str, **arguments: Any) -> list[dict[str, Any]]:
-        """All items of a listing, page by page (at most 20 pages)."""
+        """Return all items of a paginated listing (at most 20 pages)."""
         collected: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(20):
-            answer = await self.read(method, limit=200, cursor=cursor, **arguments)
-            collected += answer.get(items) or []
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or None
+            response = await self.read(method, limit=200, cursor=cursor, **arguments)
+            collected += response.get(items) or []
+            cursor = (response.get("response_metadata") or {}).get("next_cursor") or None
             if not cursor:
                 break
         return collected
@@ -109,8 +109,8 @@ class Slack:
     async def post(
         self, channel: str, text: str, blocks: Sequence[Block], *, key: str, thread: str | None = None
     ) -> tuple[str, str]:
-        """Send a message that carries our `key`; gives the channel's id and the message's ts."""
-        answer = await self.call(
+        """Send a message with our `key` in its metadata; returns the channel's id and the message's ts."""
+        response = await self.call(
             "chat.postMessage",
             channel=channel,
             text=text,
@@ -120,7 +120,7 @@ class Slack:
             unfurl_links=False,
             unfurl_media=False,
         )
-        return answer["channel"], answer["ts"]
+        return response["channel"], response["ts"]
 
     async def update(self, channel: str, ts: str, text: str, blocks: Sequence[Block], *, key: str) -> None:
         await self.call(
@@ -133,25 +133,25 @@ class Slack:
         )
 
     async def find_message(self, channel: str, key: str, *, thread: str | None = None, newest: int = 200) -> str | None:
-        """The ts of our message with this key among the newest of a channel, or in one of its threads, or None."""
+        """Return the ts of the message with this key among the newest of a channel or thread; None if there is none."""
         method, arguments = ("conversations.replies", {"ts": thread}) if thread else ("conversations.history", {})
-        answer = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **arguments)
-        for message in answer.get("messages") or []:
+        response = await self.read(method, channel=channel, limit=newest, include_all_metadata="true", **arguments)
+        for message in response.get("messages") or []:
             metadata = message.get("metadata") or {}
             if metadata.get("event_type") == METADATA and (metadata.get("event_payload") or {}).get("key") == key:
                 return str(message["ts"])
         return None
 
     async def identity(self) -> Identity:
-        """Asked once; a bot does not change its workspace."""
+        """Return the bot's identity, fetched once."""
         if self._identity is None:
-            who = await self.call("auth.test")
+            response = await self.call("auth.test")
             self._identity = Identity(
-                str(who.get("team_id", "")),
-                str(who.get("user_id", "")),
-                str(who.get("bot_id", "")),
-                str(who.get("url", "")),
-                await self._app_id(str(who.get("bot_id", ""))),
+                str(response.get("team_id", "")),
+                str(response.get("user_id", "")),
+                str(response.get("bot_id", "")),
+                str(response.get("url", "")),
+                await self._app_id(str(response.get("bot_id", ""))),
             )
         return self._identity
 
@@ -163,27 +163,27 @@ class Slack:
         return str(bot.get("app_id") or "")
 
     async def scopes(self) -> frozenset[str] | None:
-        """What the token may do, which Slack says with every answer; None when it does not say."""
+        """Return the token's scopes, from a response header; None if it is missing."""
         with self._calling("auth.test"):
-            answer = await self.client.api_call("auth.test")
-        headers = {str(name).lower(): str(value) for name, value in (answer.headers or {}).items()}
-        given = headers.get("x-oauth-scopes")
-        return None if given is None else frozenset(scope.strip() for scope in given.split(",") if scope.strip())
+            response = await self.client.api_call("auth.test")
+        headers = {str(name).lower(): str(value) for name, value in (response.headers or {}).items()}
+        header = headers.get("x-oauth-scopes")
+        return None if header is None else frozenset(scope.strip() for scope in header.split(",") if scope.strip())
 
     async def check_app_token(self, token: str) -> None:
-        """Nothing when Socket Mode can be used with this token; Refused when it cannot."""
+        """Check that Socket Mode accepts this token. Raises Refused otherwise."""
         with self._calling("apps.connections.open"):
             await self.client.apps_connections_open(app_token=token)
 
     @property
     def cached_identity(self) -> Identity | None:
-        """Who the bot is, if Slack has said so already."""
+        """The bot's identity if it was fetched already."""
         return self._identity
 
     async def person(self, id: str, name: str = "", locale: str = "es") -> Person:
-        """Somebody by the user id, with the language of their Slack; remembered for an hour.
+        """Return a person by user id, with the language of their Slack; cached for an hour.
 
-        When Slack does not say, `name` and `locale` have to do: nobody must wait for a courtesy.
+        Uses `name` and `locale` if Slack does not answer: no request may fail for this.
         """
         cached = self._people.get(id)
         if cached and cached[0] > time.monotonic():
@@ -202,64 +202,64 @@ class Slack:
         return person
 
     def cached_person(self, id: str, name: str = "", locale: str = "es") -> Person:
-        """The same from memory alone."""
+        """Return a person from the cache only."""
         cached = self._people.get(id)
         return cached[1] if cached else Person(id, name, locale)
 
     async def usergroup_members(self, usergroup: str) -> list[str]:
-        """The user ids of a user group; remembered for ten minutes, and longer while Slack does not answer."""
+        """Return the user ids of a user group; cached for ten minutes, and longer while Slack is down."""
         cached = self._groups.get(usergroup)
         if cached and cached[0] > time.monotonic():
             return cached[1]
         try:
-            answer = await self.read("usergroups.users.list", usergroup=usergroup)
+            response = await self.read("usergroups.users.list", usergroup=usergroup)
         except Unavailable:
             if cached:
                 return cached[1]
             raise
         except Refused:
             return []
-        members = [str(user) for user in answer.get("users") or []]
+        members = [str(user) for user in response.get("users") or []]
         self._groups[usergroup] = (time.monotonic() + GROUPS_CACHE_TTL, members)
         return members
 
     def permalink(self, channel: str, ts: str) -> str | None:
-        """The web address of a message, as Slack builds it; None until the workspace is known."""
+        """Return a message's URL, as Slack builds it; None until the identity is fetched."""
         return f"{self._identity.url}archives/{channel}/p{ts.replace('.', '')}" if self._identity else None
 
     async def channel_id(self, name: str) -> str | None:
-        """The id of a public channel by its name, with or without `#`."""
-        wanted = name.removeprefix("#")
+        """Return the id of a public channel by name, with or without `#`."""
+        plain_name = name.removeprefix("#")
         channels = await self.paginate("conversations.list", "channels", exclude_archived="true")
-        return next((str(channel["id"]) for channel in channels if channel.get("name") == wanted), None)
+        return next((str(channel["id"]) for channel in channels if channel.get("name") == plain_name), None)
 
     async def upload(
         self, channel: str, files: Sequence[tuple[str, str, bytes]], comment: str, thread: str | None = None
     ) -> list[str]:
-        """Share files (name, title, content) as one message with `comment`; gives their ids."""
+        """Share files (name, title, content) as one message with `comment`; returns their ids."""
         with self._calling("files.upload", writes=True):
-            answer = await self.client.files_upload_v2(
+            response = await self.client.files_upload_v2(
                 channel=channel,
                 initial_comment=comment,
                 thread_ts=thread,
                 file_uploads=[{"filename": name, "title": title, "content": content} for name, title, content in files],
             )
-        return [str(file["id"]) for file in answer.get("files") or []]
+        return [str(file["id"]) for file in response.get("files") or []]
 
     async def open_view(self, trigger: str, view: View) -> dict[str, Any]:
         return await self.call("views.open", trigger_id=trigger, view=view.to_dict())
 
     async def respond(self, url: str, message: Mapping[str, Any]) -> None:
-        """Answer a command or a button privately, at the address that came with it."""
+        """Answer a command or a button privately, at its response URL."""
         if self._session is None:
             raise Unavailable("slack_unreachable", method="response_url")
         with self._calling("response_url"):
-            async with self._session.post(url, json=self._redact(dict(message))) as answer:
-                if answer.status == 429 or answer.status >= 500:
-                    wait = answer.headers.get("Retry-After", "1")
+            async with self._session.post(url, json=self._redact(dict(message))) as response:
+                if response.status == 429 or response.status >= 500:
+                    wait = response.headers.get("Retry-After", "1")
                     raise Unavailable("slack_unreachable", method="response_url", retry_after=_seconds(wait))
-                if answer.status >= 400:
-                    raise Refused("slack_refused", method="response_url", error=f"HTTP {answer.status}")
+                if response.status >= 400:
+                    raise Refused("slack_refused", method="response_url", error=f"HTTP {response.status}")
 
 
 def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _translate_errors(method: str, *, writes: bool = False) -> Iterator[None]:
-    """Errors of the client become ours. A write whose answer was lost is `uncertain`: it may have been done."""
+    """Translate slack_sdk's errors. A write whose response was lost is `uncertain`: it may have succeeded."""
     try:
         yield
     except SlackApiError as problem:
@@ -284,12 +284,12 @@ def _seconds(header: str) -> float:
 
 
 def _to_bot_error(method: str, problem: SlackApiError) -> Unavailable | Refused:
-    answer = problem.response
-    status = getattr(answer, "status_code", 0)
-    body = answer if isinstance(answer, dict) else getattr(answer, "data", None)
+    response = problem.response
+    status = getattr(response, "status_code", 0)
+    body = response if isinstance(response, dict) else getattr(response, "data", None)
     error = str(body.get("error", "")) if isinstance(body, dict) else ""
     if status == 429 or error in ("ratelimited", "rate_limited"):
-        headers = {name.lower(): value for name, value in (getattr(answer, "headers", None) or {}).items()}
+        headers = {name.lower(): value for name, value in (getattr(response, "headers", None) or {}).items()}
         return Unavailable(
             "slack_rate_limited", method=method, retry_after=_seconds(str(headers.get("retry-after", 1)))
         )

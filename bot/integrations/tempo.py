@@ -1,4 +1,4 @@
-"""Tempo's search. https://grafana.com/docs/tempo/latest/api_docs/#search"""
+"""Tempo's trace search. Source: https://grafana.com/docs/tempo/latest/api_docs/#search"""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bot.domain.errors import Unavailable
 from bot.integrations.base import HttpClient, http_error, invalid_response
 
 SERVICE = "Tempo"
-LOOKED_AT = 500  # traces, of which the slowest are given: Tempo itself gives the newest
+SEARCHED_TRACES = 500  # Tempo returns the newest traces; the slowest of these are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One request through the services; `service` and `name` are of its root."""
+    """One trace; `service` and `name` are those of its root span."""
 
     id: str
     service: str
@@ -28,12 +28,12 @@ class Trace:
 
 
 def slower_than(service: str, milliseconds: int) -> str:
-    """TraceQL for the spans of a service that take longer; the name is data, whatever is in it."""
+    """Return TraceQL for a service's spans above a duration; the name is quoted, whatever it contains."""
     return f"{{ resource.service.name = {json.dumps(service, ensure_ascii=False)} && duration > {milliseconds}ms }}"
 
 
 class Tempo(HttpClient):
-    """One Tempo. Raises Unavailable and Refused."""
+    """One Tempo. Methods raise Unavailable and Refused."""
 
     service = SERVICE
 
@@ -42,21 +42,21 @@ class Tempo(HttpClient):
         self._url = url.rstrip("/")
 
     async def search(self, query: str, begins: datetime, ends: datetime, limit: int) -> list[Trace]:
-        """The slowest of the newest traces that a TraceQL query finds between two moments, the slowest first."""
-        params = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": LOOKED_AT}
-        answer = await self._get("/api/search", params)
+        """Return the slowest of the newest traces that match a TraceQL query between two times, the slowest first."""
+        params = {"q": query, "start": int(begins.timestamp()), "end": int(ends.timestamp()), "limit": SEARCHED_TRACES}
+        response = await self._get("/api/search", params)
         try:
-            traces = [_trace(raw) for raw in answer.get("traces") or []]
+            traces = [_trace(raw) for raw in response.get("traces") or []]
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise invalid_response(SERVICE, "search", writes=False) from problem
         return sorted(traces, key=lambda trace: trace.milliseconds, reverse=True)[:limit]
 
     async def _get(self, path: str, params: dict[str, Any]) -> Any:
         try:
-            async with self._session.get(f"{self._url}{path}", params=params) as answer:
-                if answer.status >= 400:
-                    raise http_error(SERVICE, "search", answer.status, (await answer.text()).strip(), writes=False)
-                return await answer.json()
+            async with self._session.get(f"{self._url}{path}", params=params) as response:
+                if response.status >= 400:
+                    raise http_error(SERVICE, "search", response.status, (await response.text()).strip(), writes=False)
+                return await response.json()
         except (aiohttp.ContentTypeError, ValueError) as problem:
             raise invalid_response(SERVICE, "search", writes=False) from problem
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
@@ -64,7 +64,7 @@ class Tempo(HttpClient):
 
 
 def _trace(raw: dict[str, Any]) -> Trace:
-    """Tempo leaves out leading zeros of an id, and numbers that are zero."""
+    """Parse a trace. Tempo omits leading zeros of ids, and numbers that are zero."""
     began = datetime.fromtimestamp(int(raw["startTimeUnixNano"]) / 1e9, UTC)
     id = f"{int(raw['traceID'], 16):032x}"
     return Trace(id, raw.get("rootServiceName", ""), raw.get("rootTraceName", ""), began, int(raw.get("durationMs", 0)))

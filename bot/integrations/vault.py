@@ -1,6 +1,6 @@
-"""Vault by hvac: one key of a KV version 2 secret is made anew, or put back. No value of a secret leaves this file.
+"""Vault by hvac: rotate or restore one entry of a KV version 2 secret. Secret values never leave this module.
 
-https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
+Source: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ else:
 T = TypeVar("T")
 
 SERVICE = "Vault"
-GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
-MARK = "tamv-bot"  # the custom metadata by which we know a version that we have written
-OTHER_VERSION = "check-and-set parameter did not match"
+GRACE_SECONDS = 0.5  # the thread's own timeout comes first: its error is more precise
+MARK = "tamv-bot"  # custom metadata that identifies versions written by the bot
+VERSION_MISMATCH = "check-and-set parameter did not match"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 RENEW_BEFORE = 60.0  # seconds
 
 Form = Literal["base64", "hex"]
-MAKERS: Mapping[Form, Callable[[], str]] = {
+GENERATORS: Mapping[Form, Callable[[], str]] = {
     "base64": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
     "hex": lambda: secrets.token_hex(32),
 }
 
 log = logging.getLogger(__name__)
 CACHE_TTL = timedelta(minutes=5)
-QUERY_TIMEOUT_SECONDS = 1.0  # seconds that somebody who looks waits for the answer
-Place = tuple[str, str]  # a secret of the team's file, an environment
+QUERY_TIMEOUT_SECONDS = 1.0  # how long the App Home waits for a fresh answer
+SecretRef = tuple[str, str]  # name in the team file, environment
 
 
 @dataclass(frozen=True, slots=True)
 class SecretVersion:
-    """A secret's state: its newest version, how many are kept, and whose step wrote this entry (None: not ours)."""
+    """State of a secret: its newest version, how many are kept, and the key of the bot's step that wrote this entry."""
 
     version: int
     kept: int
@@ -65,9 +65,9 @@ class SecretVersion:
 
 
 class Vault:
-    """One Vault, by a token or by the role of the pod's service account. `timeout` in seconds holds for each method.
+    """One Vault, by a token or by the role of the pod's service account. `timeout` in seconds applies to each method.
 
-    Raises Unavailable, Refused (Vault's own words), NotFound for a secret or an entry that is not there.
+    Methods raise Unavailable, Refused (with Vault's message), and NotFound for a missing secret or entry.
     """
 
     def __init__(
@@ -84,82 +84,82 @@ class Vault:
         self._timeout = timeout
         self._service_account = service_account
         self._token = token
-        self._ends: float | None = None  # when a token that we got for the role runs out (time.monotonic)
+        self._expires: float | None = None  # expiry of the role's token (time.monotonic)
 
-    async def stored(self, mount: str, path: str, entry: str) -> SecretVersion:
-        """How a secret stands now."""
+    async def state(self, mount: str, path: str, entry: str) -> SecretVersion:
+        """Return the current state of a secret."""
 
-        def look(client: hvac.Client) -> SecretVersion:
+        def fetch(client: hvac.Client) -> SecretVersion:
             metadata, value = self._read(client, mount, path, entry)
-            by, _, digest = str((metadata.get("custom_metadata") or {}).get(MARK, "")).rpartition(" ")
-            ours = bool(by) and secrets.compare_digest(digest, _digest(value))
+            writer, _, digest = str((metadata.get("custom_metadata") or {}).get(MARK, "")).rpartition(" ")
+            ours = bool(writer) and secrets.compare_digest(digest, _digest(value))
             return SecretVersion(
-                int(metadata["current_version"]), int(metadata["max_versions"]) or 10, by if ours else None
+                int(metadata["current_version"]), int(metadata["max_versions"]) or 10, writer if ours else None
             )
 
-        return await self._do("read the secret", look)
+        return await self._call("read the secret", fetch)
 
     async def updated_at(self, mount: str, path: str) -> datetime:
-        """When the newest version of a secret was written, whichever of its entries that changed."""
+        """Return when the newest version of a secret was written, whichever entry changed."""
 
-        def look(client: hvac.Client) -> datetime:
+        def fetch(client: hvac.Client) -> datetime:
             metadata = self._metadata(client, mount, path)
             return datetime.fromisoformat(metadata["versions"][str(metadata["current_version"])]["created_time"])
 
-        return await self._do("read the secret's metadata", look)
+        return await self._call("read the secret's metadata", fetch)
 
     @effect("vault.rotate")
     async def rotate(self, mount: str, path: str, entry: str, form: Form, version: int, key: str) -> None:
-        """Make one entry anew (32 random bytes), over exactly this version; the other entries stay as they are.
+        """Set one entry to 32 new random bytes, over exactly this version; other entries stay unchanged.
 
-        `key` is noted first, so that a later try knows its own work. WrongState when the secret has another version.
+        `key` is recorded first, so that a later attempt recognises its own work. Raises WrongState for another version.
         """
 
-        def make(client: hvac.Client) -> None:
-            value = MAKERS[form]()
+        def write(client: hvac.Client) -> None:
+            value = GENERATORS[form]()
             self._mark(client, mount, path, key, value)
             body = {"data": {entry: value}, "options": {"cas": version}}
             _patch(client, f"/v1/{mount}/data/{path}", body)
 
-        await self._do("write the secret", make, writes=True, path=path)
+        await self._call("write the secret", write, writes=True, path=path)
 
     @effect("vault.restore")
     async def restore(self, mount: str, path: str, version: int, over: int) -> None:
-        """Let the newest version hold what `version` held, over exactly the version `over`."""
+        """Write the content of `version` again as the newest version, over exactly the version `over`."""
 
-        def put(client: hvac.Client) -> None:
+        def write(client: hvac.Client) -> None:
             old = client.secrets.kv.v2.read_secret_version(
                 path, version=version, mount_point=mount, raise_on_deleted_version=True
             )["data"]["data"]
             client.secrets.kv.v2.create_or_update_secret(path, secret=old, cas=over, mount_point=mount)
 
-        await self._do("put the secret back", put, writes=True, path=path)
+        await self._call("put the secret back", write, writes=True, path=path)
 
     async def matches_version(self, mount: str, path: str, version: int) -> bool:
-        """Whether the newest version holds what `version` held."""
+        """Return True if the newest version has the same content as `version`."""
 
         def compare(client: hvac.Client) -> bool:
-            old, now = (
+            old, newest = (
                 client.secrets.kv.v2.read_secret_version(
                     path, version=number, mount_point=mount, raise_on_deleted_version=True
                 )
                 for number in (version, None)
             )
-            return bool(old["data"]["data"] == now["data"]["data"])
+            return bool(old["data"]["data"] == newest["data"]["data"])
 
-        return await self._do("compare the secret", compare)
+        return await self._call("compare the secret", compare)
 
     async def check(self) -> str:
-        """Read-only: Vault is unsealed and lets us in. Says as whom, and for how long."""
+        """Check that Vault is unsealed and the token valid, read-only. Returns identity and policies."""
 
-        def look(client: hvac.Client) -> str:
+        def fetch(client: hvac.Client) -> str:
             token = client.auth.token.lookup_self()["data"]
             return f"{self._url} as {token.get('display_name') or '-'}, policies {', '.join(token['policies'])}"
 
-        return await self._do("check", look)
+        return await self._call("check", fetch)
 
     def _read(self, client: hvac.Client, mount: str, path: str, entry: str) -> tuple[dict[str, Any], str]:
-        """The metadata, and the present value of one entry."""
+        """Return the metadata and the current value of one entry."""
         metadata = self._metadata(client, mount, path)
         try:
             secret = client.secrets.kv.v2.read_secret_version(path, mount_point=mount, raise_on_deleted_version=True)
@@ -179,17 +179,22 @@ class Vault:
 
     @staticmethod
     def _mark(client: hvac.Client, mount: str, path: str, key: str, value: str) -> None:
-        """Note whose the next version is by the digest of what it will hold: of 32 random bytes it tells nothing."""
+        """Record the writer of the next version with a digest of its value, which reveals nothing of 32 random
+        bytes.
+        """
         body = {"custom_metadata": {MARK: f"{key} {_digest(value)}"}}
         _patch(client, f"/v1/{mount}/metadata/{path}", body)
 
     def _client(self) -> hvac.Client:
-        if self._role and (self._token is None or (self._ends is not None and time.monotonic() > self._ends)):
+        if self._role and (self._token is None or (self._expires is not None and time.monotonic() > self._expires)):
             self._log_in(self._role)
         return hvac.Client(self._url, token=self._token or "", timeout=self._timeout / 2)
 
     def _log_in(self, role: str) -> None:
-        """https://developer.hashicorp.com/vault/docs/auth/kubernetes"""
+        """Log in with the pod's service account.
+
+        Source: https://developer.hashicorp.com/vault/docs/auth/kubernetes
+        """
         try:
             jwt = self._service_account.read_text(encoding="utf-8").strip()
         except OSError as problem:
@@ -197,17 +202,17 @@ class Vault:
         client = hvac.Client(self._url, token="", timeout=self._timeout / 2)
         granted = client.auth.kubernetes.login(role, jwt, use_token=False)["auth"]
         self._token = str(granted["client_token"])
-        self._ends = time.monotonic() + max(0.0, float(granted["lease_duration"]) - RENEW_BEFORE)
+        self._expires = time.monotonic() + max(0.0, float(granted["lease_duration"]) - RENEW_BEFORE)
 
-    async def _do(self, what: str, action: Callable[[hvac.Client], T], *, writes: bool = False, path: str = "") -> T:
+    async def _call(self, what: str, action: Callable[[hvac.Client], T], *, writes: bool = False, path: str = "") -> T:
         def run() -> T:
             with self._translate_errors(what, writes=writes, path=path):
                 try:
                     return action(self._client())
                 except hvac.exceptions.Forbidden:
-                    if self._role is None or self._ends is None:
+                    if self._role is None or self._expires is None:
                         raise
-                    self._token = None  # it was revoked before its time
+                    self._token = None  # the token was revoked early
                     return action(self._client())
 
         return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
@@ -217,7 +222,7 @@ class Vault:
         try:
             yield
         except hvac.exceptions.VaultError as error:
-            raise self._refusal(what, error, writes=writes, path=path) from None  # its text may hold an address
+            raise self._refusal(what, error, writes=writes, path=path) from None  # its text may contain a URL
         except requests.RequestException as error:
             raise connection_error(SERVICE, what, error, seconds=self._timeout, writes=writes) from None
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -225,7 +230,7 @@ class Vault:
 
     def _refusal(self, what: str, error: hvac.exceptions.VaultError, *, writes: bool, path: str) -> BotError:
         why = "; ".join(str(reason) for reason in error.errors or ()).replace(self._token or "\0", "***")
-        if OTHER_VERSION in why:
+        if VERSION_MISMATCH in why:
             return WrongState("changed_since", name=path)
         if isinstance(error, hvac.exceptions.RateLimitExceeded):
             return Unavailable("rate_limited", service=SERVICE, what=what, status=429, retry_after=5.0)
@@ -235,7 +240,7 @@ class Vault:
 
 
 def _patch(client: hvac.Client, path: str, body: dict[str, Any]) -> None:
-    """A JSON merge patch: what the body does not name stays. hvac's own `patch` reads and writes the whole secret."""
+    """Send a JSON merge patch, which leaves other entries unchanged; hvac's `patch` reads and rewrites the secret."""
     client.adapter.request("PATCH", path, json=body, headers={"Content-Type": "application/merge-patch+json"})
 
 
@@ -254,51 +259,47 @@ def _status(error: hvac.exceptions.VaultError) -> int:
     return names.get(type(error).__name__, 500)
 
 
-if TYPE_CHECKING:
-    from bot.integrations.vault import Vault
-
-
 class SecretAges:
-    """Vault's answers for the secrets of the team's file, fresh for five minutes and kept for when it is away."""
+    """When the secrets of the team file were last written, cached for CACHE_TTL, and longer while Vault is down."""
 
     def __init__(self, vault: Vault, secrets: Mapping[str, VaultSecret], clock: Clock) -> None:
         self._vault = vault
         self._secrets = secrets
         self._clock = clock
-        self._known: dict[Place, datetime] = {}
+        self._cached: dict[SecretRef, datetime] = {}
         self._fresh_until: datetime | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._refresh_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if self._asking:
-            await cancel_and_wait([self._asking])
+        if self._refresh_task:
+            await cancel_and_wait([self._refresh_task])
 
-    async def cached(self) -> Mapping[Place, datetime]:
-        """When each was written; what Vault does not say, or has not said yet, is not among them."""
-        if self._asking is None and not (self._fresh_until and self._clock.now() < self._fresh_until):
-            self._asking = asyncio.create_task(self._ask(), name="ages of secrets")
-        if self._asking:
-            await asyncio.wait({self._asking}, timeout=QUERY_TIMEOUT_SECONDS)
-        return dict(self._known)
+    async def cached(self) -> Mapping[SecretRef, datetime]:
+        """Return when each secret was written; unknown ones are missing."""
+        if self._refresh_task is None and not (self._fresh_until and self._clock.now() < self._fresh_until):
+            self._refresh_task = asyncio.create_task(self._refresh(), name="secret ages")
+        if self._refresh_task:
+            await asyncio.wait({self._refresh_task}, timeout=QUERY_TIMEOUT_SECONDS)
+        return dict(self._cached)
 
-    async def _ask(self) -> None:
+    async def _refresh(self) -> None:
         try:
-            places = [(name, environment) for name, secret in self._secrets.items() for environment in secret.paths]
-            answered = await asyncio.gather(*(self._ask_for(*secret) for secret in places))
-            if all(answered):
+            refs = [(name, environment) for name, ref in self._secrets.items() for environment in ref.paths]
+            succeeded = await asyncio.gather(*(self._refresh_one(*ref) for ref in refs))
+            if all(succeeded):
                 self._fresh_until = self._clock.now() + CACHE_TTL
         finally:
-            self._asking = None
+            self._refresh_task = None
 
-    async def _ask_for(self, name: str, environment: str) -> bool:
+    async def _refresh_one(self, name: str, environment: str) -> bool:
         secret = self._secrets[name]
         try:
-            written = await self._vault.updated_at(secret.mount, secret.paths[environment])
+            updated_at = await self._vault.updated_at(secret.mount, secret.paths[environment])
         except BotError as problem:
-            log.warning("how old %s in %s is: %s", name, environment, problem)
+            log.warning("could not read the age of secret %s in %s: %s", name, environment, problem)
             return False
-        self._known[name, environment] = written
+        self._cached[name, environment] = updated_at
         return True

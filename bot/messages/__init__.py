@@ -1,1 +1,4 @@
-"""How things look in Slack and on paper: words from templates, structure from slack_sdk.models."""
+"""Messages, charts and reports: state in, blocks or documents out.
+
+Texts are templates, structure is slack_sdk.models.
+"""

@@ -1,4 +1,4 @@
-"""Figures as people read them: three digits that count, the language's separators, the unit."""
+"""Format numbers for people: significant digits, the language's separators, units."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def number(value: float, words: Translations) -> str:
-    """`1237`, `98.7`, `0.42`: three digits that count, two below 1, and never a whole number cut short.
+    """Return `1237`, `98.7`, `0.42`: three significant digits, two below 1; whole numbers are never rounded.
 
-    Thousands in Spanish stand apart by a thin space, as the Real Academia has it: half of the language's speakers
-    would read `1.237` as one and a bit, the other half `1,237`.
+    Spanish separates thousands by a thin space, as the Real Academia recommends: half of the Spanish-speaking countries
+    would read `1.237` as a decimal, the others `1,237`.
     """
     if value == 0:
         return "0"
@@ -32,7 +32,7 @@ def number(value: float, words: Translations) -> str:
 
 
 def amount(value: float | None, unit: str, words: Translations) -> str:
-    """A value with its unit, and a dash for what nobody knows."""
+    """Return a value with its unit, or a dash for None."""
     if value is None:
         return UNKNOWN
     if unit == "bytes":
@@ -43,7 +43,7 @@ def amount(value: float | None, unit: str, words: Translations) -> str:
 
 
 def percent(change: float, words: Translations) -> str:
-    """A change with its sign: `+310 %`, `−8 %`; from tenfold on as a multiple, `×12`."""
+    """Return a signed change in percent: `+310 %`, `−8 %`; from tenfold on as a factor, `×12`."""
     if change >= 900:
         return f"×{number(change / 100 + 1, words)}"
     rounded = round(change)

@@ -1,7 +1,7 @@
-"""`python -m bot.messages.chart_worker`: draws the charts that `bot.messages.charts` asks for, and nothing else.
+"""`python -m bot.messages.chart_worker`: the process that draws charts for `bot.messages.charts`.
 
-On stdin a line of JSON for each snapshot: `snapshot`, the `queries` whose charts are wanted, `marks` (`[ISO 8601,
-text]`) and `locale`. On stdout a line of JSON, `sizes` or what the `problem` was, and behind it the PNGs.
+Reads one line of JSON per snapshot from stdin: `snapshot`, the `queries` to draw, `marks` (`[ISO 8601, text]`) and
+`locale`. Writes one line of JSON to stdout, with the `sizes` of the PNGs that follow or with the `problem`.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from bot.messages.charts import Mark
 from bot.messages.plot import draw
 from bot.messages.translations import Translations
 
-NICE = 10  # whoever waits for an acknowledgement comes first
-LONGEST = 60  # seconds a snapshot may take, or this process ends where it stands; it takes a third of one
+NICE = 10  # acknowledgements have priority
+TIMEOUT_SECONDS = 60  # for one snapshot, after which SIGALRM ends the process; normally 0.3 s
 
 
 def main() -> None:
     os.nice(NICE)
     while line := sys.stdin.buffer.readline():
-        signal.alarm(LONGEST)
+        signal.alarm(TIMEOUT_SECONDS)
         try:
-            pictures = list(_drawn(json.loads(line)))
+            pictures = list(_draw(json.loads(line)))
             reply: dict[str, Any] = {"sizes": [len(picture) for picture in pictures]}
-        except Exception as problem:  # the one who asked logs it: there secrets are taken out
+        except Exception as problem:  # the parent process logs it, with secrets removed
             pictures, reply = [], {"problem": f"{type(problem).__name__}: {problem}"}
         sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + b"".join(pictures))
         sys.stdout.buffer.flush()
         signal.alarm(0)
 
 
-def _drawn(request: Mapping[str, Any]) -> Iterator[bytes]:
+def _draw(request: Mapping[str, Any]) -> Iterator[bytes]:
     snapshot, words = Snapshot.from_json(request["snapshot"]), _words(request["locale"])
     marks = [Mark(datetime.fromisoformat(at), text) for at, text in request["marks"]]
-    figures = {figure.query: figure for figure in snapshot.figures}
+    metrics = {metric.query: metric for metric in snapshot.figures}
     for query in request["queries"]:
-        yield draw(snapshot, figures[query], marks, words)
+        yield draw(snapshot, metrics[query], marks, words)
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Charts: one picture a figure, to be read on a phone, on Slack's light and dark backgrounds alike.
+"""Charts: one PNG per metric, readable on a phone and on Slack's light and dark backgrounds.
 
-They are drawn in a process of their own (`bot.messages.chart_worker`): drawing holds Python's lock, and for as long as
-a storm's charts take an acknowledgement would wait for it. Where nothing is drawn, nothing of matplotlib is in memory.
+A separate process (`bot.messages.chart_worker`) draws them: matplotlib holds the GIL, which would delay
+acknowledgements during an alert storm. It also keeps matplotlib out of this process's memory.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from bot.messages.translations import Translations
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
-IDLE_SECONDS = 300  # seconds without a chart
+IDLE_SECONDS = 300
 COMMAND = (sys.executable, "-m", "bot.messages.chart_worker")
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment of the incident, with its word: a line across the chart."""
+    """A vertical line across the chart: an event of the incident and its label."""
 
     at: datetime
     text: str
 
 
 async def render(
-    snapshot: Snapshot, figures: Sequence[MetricResult], marks: Sequence[Mark], words: Translations
+    snapshot: Snapshot, metrics: Sequence[MetricResult], marks: Sequence[Mark], words: Translations
 ) -> list[bytes]:
-    """A PNG of 1200 x 675 pixels for each of the snapshot's `figures`, in order. RuntimeError when none comes."""
+    """Return a PNG of 1200 x 675 pixels for each of these metrics, in order. Raises RuntimeError on failure."""
     _worker.stop_when_idle()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_worker.thread, _worker.render, snapshot, figures, marks, words.locale)
+    return await loop.run_in_executor(_worker.thread, _worker.render, snapshot, metrics, marks, words.locale)
 
 
 def prestart() -> None:
-    """Have the process ready soon, because charts are going to be drawn; returns at once."""
+    """Start the process if it is not running, because charts will be needed soon; returns immediately."""
     _worker.stop_when_idle()
     _worker.thread.submit(_worker.ensure_started)
 
@@ -57,17 +57,17 @@ class ChartWorker:
     def __init__(self) -> None:
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="charts")
         self._process: subprocess.Popen[bytes] | None = None
-        self._calm: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def stop_when_idle(self) -> None:
-        """Unless it is needed again within CALM, its memory is given back."""
-        if self._calm:
-            self._calm.cancel()
-        self._calm = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.thread.submit, self._put_away)
+        """Restart the timer that stops the process after IDLE_SECONDS, to free its memory."""
+        if self._idle_timer:
+            self._idle_timer.cancel()
+        self._idle_timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.thread.submit, self._stop)
 
-    def _put_away(self) -> None:
+    def _stop(self) -> None:
         if self._process and self._process.stdin:
-            self._process.stdin.close()  # by which it ends
+            self._process.stdin.close()  # the process ends at end of input
             self._process.wait()
 
     def ensure_started(self) -> subprocess.Popen[bytes]:
@@ -78,44 +78,44 @@ class ChartWorker:
         return self._process
 
     def render(
-        self, snapshot: Snapshot, figures: Sequence[MetricResult], marks: Sequence[Mark], locale: str
+        self, snapshot: Snapshot, metrics: Sequence[MetricResult], marks: Sequence[Mark], locale: str
     ) -> list[bytes]:
         request = {
             "snapshot": snapshot.to_json(),
-            "queries": [figure.query for figure in figures],
+            "queries": [metric.query for metric in metrics],
             "marks": [[mark.at.isoformat(), mark.text] for mark in marks],
             "locale": locale,
         }
         line = json.dumps(request).encode() + b"\n"
         try:
-            return self._answered(line)
-        except (OSError, EOFError) as problem:  # it was killed: drawn by another one
-            log.info("charts are drawn again: %s", type(problem).__name__)
-            return self._answered(line)
+            return self._request(line)
+        except (OSError, EOFError) as problem:  # the process was killed: start another one
+            log.info("chart process failed, retrying once: %s", type(problem).__name__)
+            return self._request(line)
 
-    def _answered(self, line: bytes) -> list[bytes]:
+    def _request(self, line: bytes) -> list[bytes]:
         process = self.ensure_started()
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("no pipes")
         try:
             process.stdin.write(line)
             process.stdin.flush()
-            answer: dict[str, Any] = json.loads(_exactly(process.stdout, None))
-            if problem := answer.get("problem"):
+            response: dict[str, Any] = json.loads(_read_exactly(process.stdout, None))
+            if problem := response.get("problem"):
                 raise RuntimeError(f"charts: {problem}")
-            return [_exactly(process.stdout, size) for size in answer["sizes"]]
+            return [_read_exactly(process.stdout, size) for size in response["sizes"]]
         except (OSError, EOFError):
             process.kill()
             process.wait()
             raise
 
 
-def _exactly(stream: IO[bytes], size: int | None) -> bytes:
-    """So many bytes, or a line. EOFError when the other side has ended."""
-    read = stream.readline() if size is None else stream.read(size)
-    if not read or (size is not None and len(read) < size):
+def _read_exactly(stream: IO[bytes], size: int | None) -> bytes:
+    """Read so many bytes, or a line. Raises EOFError if the process has ended."""
+    data = stream.readline() if size is None else stream.read(size)
+    if not data or (size is not None and len(data) < size):
         raise EOFError
-    return read
+    return data
 
 
 _worker = ChartWorker()

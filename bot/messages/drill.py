@@ -1,4 +1,4 @@
-"""Drills as messages: the scenarios, and the marks of one."""
+"""Messages about drills: the scenarios, and the score of a drill."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bot.messages.message import Message, context, section
 from bot.messages.translations import Translations
 
 
-def scenarios(books: Sequence[Runbook], words: Translations) -> Message:
-    """What can be drilled, a line each."""
-    if not books:
+def scenarios(runbooks: Sequence[Runbook], words: Translations) -> Message:
+    """List the scenarios."""
+    if not runbooks:
         return Message.of(words.render_block("drill", "no_scenarios"))
     title = words.render_block("drill", "scenarios")
     lines = [
         words.render_block("drill", "scenario", name=runbook.name.removeprefix(PREFIX), title=words.pick(runbook.title))
-        for runbook in books
+        for runbook in runbooks
     ]
     return Message(title, [section(title), section("\n".join(lines))])
 
 
 def scorecard(score: Score, incident: Incident, words: Translations) -> Message:
-    """The marks of a drill against the team's targets."""
+    """Show the results of a drill against the team's targets."""
     title = words.render_block("drill", "score", incident=incident, seen=score)
     blocks: list[Block] = [section(title), section("\n".join(_lines(score, words)))]
     blocks.append(context(words.render_block("drill", "about_score", seen=score)))
@@ -34,7 +34,7 @@ def scorecard(score: Score, incident: Incident, words: Translations) -> Message:
 
 
 def summary(score: Score, words: Translations) -> str:
-    """The same in plain lines, for the timeline and the report."""
+    """Return the results as plain lines, for the timeline and the report."""
     return "\n".join([words.render_block("drill", "result"), *_lines(score, words)])
 
 

@@ -1,4 +1,4 @@
-"""Follow-ups in words: the issue's text, reminders, and what did not come about."""
+"""Messages about follow-ups: the issue's text, reminders, and failures to create the issue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bot.team import TeamFile
 def issue_body(
     followup: FollowUp, incident: Incident, team: TeamFile, words: Translations, who: Assignee, *, link: str | None
 ) -> str:
-    """The text of the issue in Markdown. `link` leads to the incident's report or channel in Slack."""
+    """Return the issue's text in Markdown. `link` leads to the incident's report or channel in Slack."""
     return markdown(words).write(
         "followup",
         followup=followup,
@@ -29,12 +29,12 @@ def issue_body(
 
 
 def opened(followup: FollowUp, words: Translations) -> Message:
-    """The answer to who opened it."""
+    """Return the reply to the person who opened it."""
     return Message.of(words.render_block("followup", "opened", followup=followup, owner=followup.owner))
 
 
 def reminder(followup: FollowUp, incident: Incident, team: TeamFile, words: Translations, *, today: date) -> Message:
-    """Not done yet; its owner is mentioned."""
+    """Remind the owner of a follow-up that is not done."""
     group = team.teams.get(followup.owner or "")
     late = (today - followup.due).days if followup.due else 0
     return Message.of(
@@ -51,5 +51,5 @@ def reminder(followup: FollowUp, incident: Incident, team: TeamFile, words: Tran
 
 
 def filing_failed(followup: FollowUp, why: str, words: Translations, *, waiting: bool) -> Message:
-    """It is no issue: not yet while `waiting`, or not at all."""
+    """Report that the issue was not created: it is retried while `waiting`, otherwise GitHub refused it."""
     return Message.of(words.render_block("followup", "waiting" if waiting else "refused", followup=followup, why=why))

@@ -1,4 +1,4 @@
-"""The forms (Slack's modals)."""
+"""Forms (Slack's modals)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_SERVICE = "-"
 
 
 def declare(words: Translations, team: TeamFile, *, severity: Severity, service: str | None, title: str = "") -> View:
-    """What, how bad, which service. Form `declare`."""
+    """Return the form `declare`: title, severity, service."""
     severities = [
         _option(level.value, f"{level} · {words.pick(policy.title)}")
         for level, policy in sorted(team.severities.items())
@@ -51,13 +51,13 @@ def declare(words: Translations, team: TeamFile, *, severity: Severity, service:
 
 
 def update(words: Translations, incident_id: str) -> View:
-    """How it stands. Form `update`."""
+    """Return the form `update`: a status update."""
     field = _input(words, "update.text", "text", _text("", TEXT_LIMIT, multiline=True), hint="update.text_hint")
     return _form(words, "update", [field], submit="send", about=incident_id)
 
 
 def report(words: Translations, team: TeamFile, incident: Incident) -> View:
-    """What only people know: impact, cause, lessons; all of it optional. Form `report`."""
+    """Return the form `report` for what only people know, all optional: impact, cause, lessons."""
     impact, cause = incident.impact, incident.cause
     services = [_option(name, name) for name in team.services]
     number = NumberInputElement(
@@ -67,13 +67,13 @@ def report(words: Translations, team: TeamFile, incident: Incident) -> View:
         initial_value=str(impact.users) if impact.users is not None else None,
     )
     chosen = [option for option in services if option.value in impact.services]
-    many = StaticMultiSelectElement(action_id="value", options=services, initial_options=chosen or None)
+    multi_select = StaticMultiSelectElement(action_id="value", options=services, initial_options=chosen or None)
     return _form(
         words,
         "report",
         [
             _input(words, "report.users", "users", number, optional=True),
-            _input(words, "report.services", "services", many, optional=True),
+            _input(words, "report.services", "services", multi_select, optional=True),
             _input(words, "report.revenue", "revenue", _text(impact.revenue, 200), optional=True),
             _input(
                 words, "report.summary", "summary", _text(impact.summary, TEXT_LIMIT, multiline=True), optional=True
@@ -103,7 +103,7 @@ def report(words: Translations, team: TeamFile, incident: Incident) -> View:
 
 
 def followup(words: Translations, team: TeamFile, incident_id: str, *, due: date, title: str = "") -> View:
-    """What is to be done, by whom, until when. Form `followup`."""
+    """Return the form `followup`: title, owner, due date, labels."""
     owners = [_option(name, name) for name in team.teams]
     labels = _text("", 200)
     return _form(
@@ -121,7 +121,7 @@ def followup(words: Translations, team: TeamFile, incident_id: str, *, due: date
 
 
 def break_glass(words: Translations, about: str) -> View:
-    """Why nobody could be waited for. Form `break_glass`; `about` is `run|step|digest`."""
+    """Return the form `break_glass`: the reason for not waiting. `about` is `run|step|digest`."""
     field = _input(
         words, "break_glass.reason", "reason", _text("", 500, multiline=True), hint="break_glass.reason_hint"
     )
@@ -131,7 +131,7 @@ def break_glass(words: Translations, about: str) -> View:
 def answer(
     words: Translations, about: str, question: str, spec: Input, services: Sequence[str], default: str | None
 ) -> View:
-    """What a run asks. Form `answer`; `about` is `run|step|digest`."""
+    """Return the form `answer` for a question of a run. `about` is `run|step|digest`."""
     choices = {"choice": spec.options, "service": list(services), "boolean": ["true", "false"]}.get(spec.type)
     element = (
         _select([_option(choice, choice) for choice in choices], default or "") if choices else _text(default, 500)
@@ -177,8 +177,8 @@ def _text(value: str | None, limit: int, *, multiline: bool = False) -> PlainTex
 
 
 def _select(options: list[Option], chosen: str) -> StaticSelectElement:
-    first = next((option for option in options if option.value == chosen), None)
-    return StaticSelectElement(action_id="value", options=options[:100], initial_option=first)
+    initial = next((option for option in options if option.value == chosen), None)
+    return StaticSelectElement(action_id="value", options=options[:100], initial_option=initial)
 
 
 def _option(value: str, text: str) -> Option:

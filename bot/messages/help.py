@@ -1,4 +1,4 @@
-"""Help for commands, drawn from the signatures of their functions."""
+"""Help of commands, from the signatures of their functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bot.signature import Signature
 
 
 def command_help(command: str, verbs: Sequence[Signature], words: Translations) -> Message:
-    """All verbs of a command, a line each."""
+    """List all verbs of a command."""
     lines = [
         words.render_block("help", "line", usage=verb.usage(f"/{command}"), about=_about(command, verb, words))
         for verb in verbs
@@ -22,7 +22,7 @@ def command_help(command: str, verbs: Sequence[Signature], words: Translations) 
 
 
 def verb_help(command: str, verb: Signature, words: Translations) -> Message:
-    """One verb with its example."""
+    """Show one verb with an example."""
     text = words.render_block(
         "help", "verb", usage=verb.usage(f"/{command}"), about=_about(command, verb, words), example=verb.example
     )

@@ -1,4 +1,4 @@
-"""The App Home: what is open, and what waits for the person who looks."""
+"""The App Home: open incidents, and what waits for the person."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bot.messages.message import header, section
 from bot.messages.translations import Translations
 
 
-class Waits(Protocol):
-    """What a home shows: open incidents, approvals with their runs, follow-ups, the next drill, rotations."""
+class AppHomeData(Protocol):
+    """What the App Home shows: open incidents, approvals with their runs, follow-ups, the next drill, rotations."""
 
     @property
     def incidents(self) -> Sequence[Incident]: ...
@@ -36,22 +36,20 @@ class Waits(Protocol):
     def rotations(self) -> Rotations | None: ...
 
 
-def home(waiting: Waits, words: Translations) -> View:
-    """Open incidents, the approvals that wait for the person, then follow-ups, the next drill and rotations."""
-    say = words.render("home")
-    blocks: list[Block] = [header(say["title"]), *listing(waiting.incidents, words).blocks, DividerBlock()]
-    lines = [
-        words.render_block("home", "approval", run=run, asked=approval) for run, approval in waiting.approvals[:20]
-    ]
-    blocks.append(section("\n".join([say["approvals"], *(lines or [say["none"]])])))
-    for title, followups in ((say["mine"], waiting.mine), (say["others"], waiting.others)):
+def home(data: AppHomeData, words: Translations) -> View:
+    """Show open incidents, the approvals that wait for the person, follow-ups, the next drill and rotations."""
+    rendered = words.render("home")
+    blocks: list[Block] = [header(rendered["title"]), *listing(data.incidents, words).blocks, DividerBlock()]
+    lines = [words.render_block("home", "approval", run=run, asked=approval) for run, approval in data.approvals[:20]]
+    blocks.append(section("\n".join([rendered["approvals"], *(lines or [rendered["none"]])])))
+    for title, followups in ((rendered["mine"], data.mine), (rendered["others"], data.others)):
         lines = [words.render_block("home", "line", followup=followup) for followup in followups[:20]]
-        blocks.append(section("\n".join([title, *(lines or [say["none"]])])))
-    if drill := waiting.drill:
+        blocks.append(section("\n".join([title, *(lines or [rendered["none"]])])))
+    if drill := data.drill:
         month = format_date(drill.month, "LLLL y", locale=words.locale)
         blocks.append(
             section(words.render_block("home", "drill", drill=drill, title=words.pick(drill.title), month=month))
         )
-    if waiting.rotations:
-        blocks.append(section(words.render_block("home", "rotations", rotations=waiting.rotations)))
+    if data.rotations:
+        blocks.append(section(words.render_block("home", "rotations", rotations=data.rotations)))
     return View(type="home", blocks=blocks)

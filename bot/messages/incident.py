@@ -1,4 +1,4 @@
-"""An incident's card: the headline in the team's channel, and the pinned card in the incident's own."""
+"""Messages about an incident: headline, card, topic, timeline, list."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ def card(
     in_own_channel: bool,
     firing: int = 0,
 ) -> Message:
-    """The incident as it is now, drawn whole. `update` is the newest status update."""
-    say = words.render(
+    """Render the incident's current state: the headline, or the card `in_own_channel`.
+
+    `update` is the newest update.
+    """
+    rendered = words.render(
         "card",
         incident=incident,
         update=update,
@@ -35,43 +38,43 @@ def card(
         milestones=[(m, incident.milestones[m]) for m in Milestone if m in incident.milestones],
     )
     blocks: list[Block] = [header(f"{words.label('icons.' + _icon(incident))} {incident.severity} · {incident.title}")]
-    blocks.append(section(say["state"]))
-    if say["update"]:
-        blocks.append(section(say["update"]))
-    blocks.append(context(say["milestones"]))
+    blocks.append(section(rendered["state"]))
+    if rendered["update"]:
+        blocks.append(section(rendered["update"]))
+    blocks.append(context(rendered["milestones"]))
     blocks += actions(_buttons(incident, words, in_own_channel))
-    return Message(fit(say["text"], TEXT_LIMIT), blocks)
+    return Message(fit(rendered["text"], TEXT_LIMIT), blocks)
 
 
 def topic(incident: Incident, words: Translations, *, commander: str | None = None) -> str:
-    """The channel's topic, within Slack's 250 characters; with a name, since topics have no mentions."""
+    """Return the channel's topic, at most 250 characters; names the commander, as topics have no mentions."""
     icon = words.label("icons." + _icon(incident))
-    say = words.render_block("card", "topic", incident=incident, icon=icon, commander=commander)
-    return fit(say, TOPIC_LIMIT)
+    text = words.render_block("card", "topic", incident=incident, icon=icon, commander=commander)
+    return fit(text, TOPIC_LIMIT)
 
 
 def links(incident: Incident, team: TeamFile, grafana: str | None) -> list[tuple[str, str]]:
-    """The bookmarks of the incident's channel: title and web address."""
+    """Return the bookmarks of the incident's channel: title and URL."""
     service = team.services.get(incident.service or "")
     result = [(dashboard.title, dashboard.url) for dashboard in service.dashboards] if service else []
     return result or ([("Grafana", grafana)] if grafana else [])
 
 
 def timeline_message(event: TimelineEvent, incident: Incident, words: Translations) -> Message:
-    """One event of the timeline as a message of the channel."""
+    """Return an event of the timeline as a message in the channel."""
     text = fit(timeline_line(event, incident, words), 3000)
     return Message(text, [section(text)])
 
 
 def timeline_line(event: TimelineEvent, incident: Incident, words: Translations) -> str:
-    """One event of the timeline in a sentence of mrkdwn."""
+    """Return an event of the timeline as one sentence of mrkdwn."""
     return words.render_block(
         "timeline", event.kind.value, event=event, facts=defaultdict(lambda: None, event.facts), incident=incident
     )
 
 
 def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Translations, limit: int = 2800) -> Message:
-    """The newest events that fit into one message, in order; says how many older ones there are."""
+    """List the newest events that fit into one message, oldest first, and the number of older ones."""
     lines: list[str] = []
     length = 0
     for event in reversed(events):
@@ -82,29 +85,29 @@ def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Transla
             break
         lines.insert(0, text)
         length += len(text) + 1
-    say = words.render("timeline_list", incident=incident, older=len(events) - len(lines))
+    rendered = words.render("timeline_list", incident=incident, older=len(events) - len(lines))
     body = "\n".join(lines)
-    blocks: list[Block] = [section(say["title"]), section(body)]
-    if say["older"]:
-        blocks.append(context(say["older"]))
-    return Message(say["title"], blocks)
+    blocks: list[Block] = [section(rendered["title"]), section(body)]
+    if rendered["older"]:
+        blocks.append(context(rendered["older"]))
+    return Message(rendered["title"], blocks)
 
 
 def listing(incidents: Sequence[Incident], words: Translations) -> Message:
-    """Open incidents, a line each."""
-    say = words.render("list", incidents=incidents)
+    """List open incidents."""
+    rendered = words.render("list", incidents=incidents)
     if not incidents:
-        return Message.of(say["none"])
+        return Message.of(rendered["none"])
     lines = [
         words.render_block("list", "line", incident=incident, icon=words.label("icons." + _icon(incident)))
         for incident in incidents[:40]
     ]
-    return Message(say["title"], [section(say["title"]), section("\n".join(lines))])
+    return Message(rendered["title"], [section(rendered["title"]), section("\n".join(lines))])
 
 
 def _icon(incident: Incident) -> str:
-    done = {Status.RESOLVED: "resolved", Status.CLOSED: "closed"}
-    return done.get(incident.status, incident.severity.value)
+    ended = {Status.RESOLVED: "resolved", Status.CLOSED: "closed"}
+    return ended.get(incident.status, incident.severity.value)
 
 
 def _buttons(incident: Incident, words: Translations, in_own_channel: bool) -> list[ButtonElement]:
@@ -119,15 +122,15 @@ def _buttons(incident: Incident, words: Translations, in_own_channel: bool) -> l
             if in_own_channel
             else []
         )
-    shown: list[ButtonElement] = []
+    buttons: list[ButtonElement] = []
     if incident.status is Status.DECLARED:
-        shown.append(make("acknowledge", "primary"))
+        buttons.append(make("acknowledge", "primary"))
     if not incident.commander:
-        shown.append(make("take_command"))
+        buttons.append(make("take_command"))
     if in_own_channel:
-        shown.append(make("post_update"))
+        buttons.append(make("post_update"))
         if incident.status is not Status.MITIGATED:
-            shown.append(make("mitigate"))
-        shown.append(make("resolve"))
-        shown.append(make("open_followup"))
-    return shown
+            buttons.append(make("mitigate"))
+        buttons.append(make("resolve"))
+        buttons.append(make("open_followup"))
+    return buttons

@@ -1,4 +1,4 @@
-"""Words in Markdown, for reports and issues: Jinja2 templates in which whatever a person typed is shown as typed."""
+"""Markdown for reports and issues: Jinja2 templates that show people's text literally."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _SLACK = re.compile(
 
 
 class Markdown(str):
-    """Text that is markup on purpose. Only the filters below make it."""
+    """Markup that must not be escaped. Only the filters below create it."""
 
     __slots__ = ()
 
 
 def escape(value: object) -> str:
-    """Text as one line that Markdown shows as it is: no markup, no table cell ended, nobody mentioned on GitHub.
+    """Return text as one line that Markdown shows literally: no markup, no table cell ended, no mention on GitHub.
 
-    CommonMark takes a backslash before punctuation as "only this character". GitHub looks for `@name` after
-    rendering, so a zero-width space stands after the sign there.
+    A backslash before punctuation makes it literal (CommonMark). GitHub finds `@name` after rendering, so a zero-width
+    space is put after the sign.
     """
     if isinstance(value, Markdown):
         return value
@@ -47,23 +47,23 @@ def escape(value: object) -> str:
 
 
 def plain(text: str, names: Mapping[str, str]) -> str:
-    """What Slack's own markup in a person's text stands for: the people's names, the channels, the addresses."""
+    """Return a person's text with Slack's markup replaced: names of people and channels, URLs."""
 
-    def stands_for(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         if match["url"]:
             return match["url"]
         name = names.get(match["id"]) or match["name"] or match["id"]
         return f"#{name}" if match["sign"] == "#" else name.lstrip("@")
 
-    return _SLACK.sub(stands_for, text)
+    return _SLACK.sub(replacement, text)
 
 
-class MarkdownWords:
-    """The templates `reports/*.md.j2` of one language. `names` (user id → name) among the facts names people."""
+class MarkdownTemplates:
+    """The templates `reports/*.md.j2` of one language. The fact `names` maps user ids to names."""
 
     def __init__(self, words: Translations) -> None:
         self._words = words
-        self._environment = Environment(  # noqa: S701 - Markdown is no HTML; `finalize` escapes what Markdown needs
+        self._environment = Environment(  # noqa: S701 - not HTML; `finalize` escapes for Markdown
             loader=FileSystemLoader(TEMPLATES / words.locale),
             undefined=StrictUndefined,
             finalize=_finalize,
@@ -90,25 +90,25 @@ class MarkdownWords:
         }
 
     def write(self, name: str, **facts: Any) -> str:
-        """All of `reports/<name>.md.j2`, with no more than one empty line in a row."""
+        """Render `reports/<name>.md.j2`, with at most one empty line in a row."""
         text = self._environment.get_template(f"reports/{name}.md.j2").render({"names": {}} | facts)
         return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
     def part(self, name: str, part: str, **facts: Any) -> Markdown:
-        """One block of a template, in one line."""
+        """Render one block of a template as one line."""
         template = self._environment.get_template(f"reports/{name}.md.j2")
         context = template.new_context({"names": {}} | facts)
         return Markdown(" ".join("".join(template.blocks[part](context)).split()))
 
 
 @cache
-def markdown(words: Translations) -> MarkdownWords:
-    """The templates of a language, compiled once for each `Words`."""
-    return MarkdownWords(words)
+def markdown(words: Translations) -> MarkdownTemplates:
+    """Return the templates of a language, compiled once per Translations."""
+    return MarkdownTemplates(words)
 
 
 def link(url: str | None, text: object) -> str:
-    """A link; only the text when there is no web address."""
+    """Return a link, or only the text without a URL."""
     if not url or not re.match(r"https?://", url):
         return escape(text) if isinstance(text, Markdown) else str(text)
     address = re.sub(r"[\s<>()|\\\"`\[\]]", lambda match: f"%{ord(match[0]):02X}", url)
@@ -131,7 +131,7 @@ def _finalize(context: Context, value: object) -> str:
 
 @pass_context
 def _mention(context: Context, person: Person | str | None) -> str:
-    """A person by name; nobody is pinged by a report."""
+    """Return a person's name; a report must not notify anybody."""
     names: Mapping[str, str] = context.get("names") or {}
     if person is None:
         return "—"
@@ -142,13 +142,13 @@ def _mention(context: Context, person: Person | str | None) -> str:
 
 @pass_context
 def _quote(context: Context, text: object) -> Markdown:
-    """Text as it was written, line by line, as a quotation."""
+    """Return text as a quotation, line by line."""
     line: Callable[[str], str] = lambda text_line: _finalize(context, text_line)  # noqa: E731
     return Markdown("\n".join(f"> {line(text_line)}  " for text_line in str(text).splitlines() or [""]))
 
 
 def _evidence(evidence: Evidence | None) -> Markdown:
-    """` ([#3](#event-3), [Slack](https://…))`, or nothing."""
+    """Return ` ([#3](#event-3), [Slack](https://…))`, or an empty text."""
     if evidence is None:
         return Markdown("")
     links = [f"[#{evidence.seq}](#event-{evidence.seq})", *(link(url, name) for name, url in evidence.links)]

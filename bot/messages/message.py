@@ -1,4 +1,4 @@
-"""A message for Slack."""
+"""Slack messages and their building blocks."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _MARKUP = re.compile(r"&(?:amp|lt|gt);|<[^<>]*>|.", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What Slack shows: `blocks`, and `text` where blocks cannot be (notifications, screen readers)."""
+    """A message: `blocks`, and `text` for places without blocks (notifications, screen readers)."""
 
     text: str
     blocks: Sequence[Block]
 
     @classmethod
     def of(cls, text: str) -> Message:
-        """A message of nothing but this mrkdwn."""
+        """Return a message with a single section of mrkdwn."""
         return cls(text, [section(text)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,12 +47,12 @@ class Message:
 
     @property
     def digest(self) -> str:
-        """The same for two messages that look the same."""
+        """A hash that is equal for messages with equal content."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def fit(text: str, limit: int) -> str:
-    """`text`, cut at `limit` characters with an ellipsis, never inside an escape or a link."""
+    """Cut `text` at `limit` characters with an ellipsis, never inside an escape or a link."""
     if len(text) <= limit:
         return text
     kept, length = [], 0
@@ -65,7 +65,7 @@ def fit(text: str, limit: int) -> str:
 
 
 def mrkdwn(text: str, limit: int = SECTION_LIMIT) -> MarkdownTextObject:
-    # verbatim: Slack must not turn what a person typed (#general, @here, an address) into links or pings
+    # verbatim: Slack must not turn people's text (#general, @here, URLs) into links or mentions
     return MarkdownTextObject(text=fit(text, limit) or " ", verbatim=True)
 
 
@@ -96,5 +96,5 @@ def button(
 
 
 def actions(elements: Sequence[InteractiveElement], block_id: str | None = None) -> list[Block]:
-    """A row of buttons, or nothing when there are none."""
+    """Return a row of buttons; empty without buttons."""
     return [ActionsBlock(elements=list(elements), block_id=block_id)] if elements else []

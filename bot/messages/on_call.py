@@ -1,4 +1,4 @@
-"""Who is on call, in a message."""
+"""Messages about who is on call."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bot.messages.translations import Translations
 
 
 def on_call(rotas: Sequence[Rota], words: Translations, emergency: str | None) -> Message:
-    """A paragraph for each team, level 1 first."""
-    say = words.render("on_call", emergency=emergency)
+    """Show who is on call, one paragraph per team, level 1 first."""
+    rendered = words.render("on_call", emergency=emergency)
     if not rotas:
-        return Message.of(say["none"])
+        return Message.of(rendered["none"])
     paragraphs = [
         words.render_block("on_call", "team", rota=rota, why=words.error(rota.problem) if rota.problem else None)
         for rota in rotas
     ]
-    blocks: list[Block] = [section(say["title"]), *(section(paragraph) for paragraph in paragraphs[:40])]
-    if say["emergency"]:
-        blocks.append(context(say["emergency"]))
-    return Message(say["title"], blocks)
+    blocks: list[Block] = [section(rendered["title"]), *(section(paragraph) for paragraph in paragraphs[:40])]
+    if rendered["emergency"]:
+        blocks.append(context(rendered["emergency"]))
+    return Message(rendered["title"], blocks)

@@ -1,8 +1,8 @@
-"""How a chart looks. All of matplotlib is in this file, and only the process that draws (`chart_process`) imports it.
+"""How a chart looks. The only module that uses matplotlib; only the chart process (`chart_worker`) imports it.
 
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which colour-blind people tell apart, and nothing is
-said by colour alone. The paper is our own, so that Slack's light and dark backgrounds do not matter. Sizes and
-places are in pixels of a picture 1200 wide, which a phone shows at a third of that.
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which colour-blind people can distinguish, and colour
+never carries information alone. The background is fixed, so that Slack's light and dark modes do not matter. Sizes and
+positions are in pixels of an image 1200 wide, which a phone shows at a third of that.
 """
 
 from __future__ import annotations
@@ -33,50 +33,50 @@ from bot.messages.translations import Translations, format_duration
 WIDTH, HEIGHT = 1200, 675
 MOST_LINES = 6
 MOST_MARKS = 12
-DAY = timedelta(hours=23)  # a window longer than this shows dates
+DAY = timedelta(hours=23)  # longer windows show dates
 
 _PAPER, _INK, _FAINT, _RULE = "#FCFCFA", "#1B1F24", "#56606B", "#DADEE3"
 _BAD, _BAD_INK = "#D55E00", "#A03B00"
 _LINES = ("#0072B2", "#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#7A7A7A")
 _VERDICTS = {Verdict.OK: "#00704F", Verdict.BREACH: "#B84300", Verdict.UNKNOWN: _FAINT, Verdict.NO_THRESHOLD: _INK}
 _MARGIN, _RIGHT, _BOTTOM = 40, 44, 66
-_HEAD = 178  # down to where the title and the value reach
-_SMALL = 29  # the size of everything that is not the title or the value
+_HEAD = 178  # height of title and value
+_SMALL = 29  # font size of everything but title and value
 _ROW, _LEADER, _GAP = 38, 40, 22
 _SPACINGS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
              345_600, 604_800, 1_209_600)  # fmt: skip
 
 
 class Label(NamedTuple):
-    """The word of a mark: where the mark is, where the word begins and how wide it is, in pixels."""
+    """The label of a mark: the mark's x, the text's x and width, in pixels, and the font size."""
 
     text: str
-    place: float
-    begin: float
+    mark_x: float
+    text_x: float
     width: float
     size: float
 
 
-def draw(snapshot: Snapshot, figure: MetricResult, marks: Sequence[Mark], words: Translations) -> bytes:
-    """One figure as a PNG of 1200 x 675 pixels. Not to be called from two threads at once: fonts are shared."""
-    return Chart(snapshot, figure, marks, words).png()
+def draw(snapshot: Snapshot, metric: MetricResult, marks: Sequence[Mark], words: Translations) -> bytes:
+    """Return a chart of one metric as a PNG of 1200 x 675 pixels. Not thread-safe: fonts are shared."""
+    return Chart(snapshot, metric, marks, words).png()
 
 
 class Chart:
-    """The picture of one figure: what, since when, how much, how it is judged, and what happened meanwhile."""
+    """The chart of one metric: title, window, value, verdict, lines, threshold and marks."""
 
-    def __init__(self, snapshot: Snapshot, figure: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
-        self._snapshot, self._figure, self._words = snapshot, figure, words
+    def __init__(self, snapshot: Snapshot, metric: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
+        self._snapshot, self._metric, self._words = snapshot, metric, words
         # At 72 dots per inch a point is a pixel.
         self._picture = Picture(
             figsize=(WIDTH / 72, HEIGHT / 72), dpi=72, facecolor=_PAPER, edgecolor=_RULE, linewidth=4
         )
         self._canvas = FigureCanvasAgg(self._picture)
         self._renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
-        series = [s for s in worst_first(snapshot.of(figure.query), figure) if s.points]
+        series = [s for s in worst_first(snapshot.of(metric.query), metric) if s.points]
         self._shown = series[:MOST_LINES]
-        self._hidden = figure.count - len(self._shown)
-        self._low, self._high = y_range(figure, self._shown)
+        self._hidden = metric.count - len(self._shown)
+        self._low, self._high = y_range(metric, self._shown)
         self._draw(marks)
 
     def png(self) -> bytes:
@@ -85,11 +85,11 @@ class Chart:
         return file.getvalue()
 
     def _draw(self, marks: Sequence[Mark]) -> None:
-        ticks = self._heights()
+        ticks = self._y_ticks()
         self._left = int(max((self._width(text, _SMALL) for _, text in ticks), default=0)) + 32
         labels = self._labels(marks)
-        names = self._names()
-        top = _HEAD + _ROW * math.ceil(len(names) / 2) + (_ROW + _LEADER if labels else 0) + 14
+        legend = self._names()
+        top = _HEAD + _ROW * math.ceil(len(legend) / 2) + (_ROW + _LEADER if labels else 0) + 14
         self._head()
         self._plot = self._picture.add_axes(
             (self._left / WIDTH, _BOTTOM / HEIGHT, self._room / WIDTH, (HEIGHT - top - _BOTTOM) / HEIGHT),
@@ -103,7 +103,7 @@ class Chart:
         for color, series in reversed(list(zip(_LINES, self._shown, strict=False))):
             self._line(series, color)
         self._marks(labels, top)
-        self._legend(names)
+        self._legend(legend)
 
     @property
     def _room(self) -> int:
@@ -111,18 +111,18 @@ class Chart:
         return WIDTH - self._left - _RIGHT
 
     def _head(self) -> None:
-        figure, words, right = self._figure, self._words, WIDTH - _MARGIN
-        color = _VERDICTS[figure.verdict]
-        if figure.value is None:
+        metric, words, right = self._metric, self._words, WIDTH - _MARGIN
+        color = _VERDICTS[metric.verdict]
+        if metric.value is None:
             value, size = words.label("snapshot.verdicts.unknown"), 60
         else:
-            value = amount(figure.value, figure.unit, words)
+            value = amount(metric.value, metric.unit, words)
             size = 86 if len(value) < 10 else 62
         self._text(right, 96, value, size=size, weight="bold", color=color, ha="right")
         verdict = self._verdict()
         self._text(right, 150, verdict, size=31, weight="bold", color=color, ha="right")
         room = right - 2 * _MARGIN - self._width(value, size, "bold")
-        title = " ".join(figure.in_language(words.locale).split())
+        title = " ".join(metric.in_language(words.locale).split())
         if self._width(title, 46, "bold") <= room:
             self._text(_MARGIN, 74, title, size=46, weight="bold", color=_INK)
         else:
@@ -134,20 +134,20 @@ class Chart:
         self._text(_MARGIN, 136, self._cut(when, room, smaller), size=smaller, color=_FAINT)
 
     def _verdict(self) -> str:
-        figure, words = self._figure, self._words
-        if figure.verdict is Verdict.UNKNOWN:
-            last = max((series.points[-1][0] for series in self._shown), default=None)
-            return f"{words.label('snapshot.last_data')} {_clock(last, self._snapshot, words)}" if last else ""
-        above = figure.direction is Direction.ABOVE
-        sign = {Verdict.OK: "✔ ", Verdict.BREACH: "▲ " if above else "▼ "}.get(figure.verdict, "")
-        words_shown = [f"{sign}{words.label(f'snapshot.verdicts.{figure.verdict}')}"] if sign else []
-        if figure.normal is not None:
-            words_shown.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
-        return " · ".join(words_shown)
+        metric, words = self._metric, self._words
+        if metric.verdict is Verdict.UNKNOWN:
+            newest = max((series.points[-1][0] for series in self._shown), default=None)
+            return f"{words.label('snapshot.last_data')} {_clock(newest, self._snapshot, words)}" if newest else ""
+        above = metric.direction is Direction.ABOVE
+        sign = {Verdict.OK: "✔ ", Verdict.BREACH: "▲ " if above else "▼ "}.get(metric.verdict, "")
+        parts = [f"{sign}{words.label(f'snapshot.verdicts.{metric.verdict}')}"] if sign else []
+        if metric.normal is not None:
+            parts.append(f"{words.label('snapshot.normal')} {amount(metric.normal, metric.unit, words)}")
+        return " · ".join(parts)
 
-    def _heights(self) -> list[tuple[float, str]]:
-        """The ticks of the value's axis."""
-        unit = self._figure.unit if self._figure.unit in ("bytes", "%") else ""
+    def _y_ticks(self) -> list[tuple[float, str]]:
+        """Return the ticks of the y axis with their labels."""
+        unit = self._metric.unit if self._metric.unit in ("bytes", "%") else ""
         scale = 1024.0 ** int(math.log(self._high, 1024)) if unit == "bytes" and self._high > 1 else 1
         nice = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(self._low / scale, self._high / scale)
         ticks = [float(tick) * scale for tick in nice]
@@ -169,24 +169,24 @@ class Chart:
         plot.spines["bottom"].set(color=_FAINT, linewidth=3)
 
     def _threshold(self) -> None:
-        figure, plot = self._figure, self._plot
-        if figure.threshold is None:
+        metric, plot = self._metric, self._plot
+        if metric.threshold is None:
             return
-        above = figure.direction is Direction.ABOVE
+        above = metric.direction is Direction.ABOVE
         edge = self._high if above else self._low
-        plot.axhspan(figure.threshold, edge, facecolor=_BAD, alpha=0.11, linewidth=0, zorder=0)
-        plot.axhline(figure.threshold, color=_BAD, linewidth=4, dashes=(3, 2), zorder=3)
-        beyond = abs(edge - figure.threshold) / (self._high - self._low) * plot.bbox.height
-        over = above == (beyond > 48)  # the words stand on the bad side, where that has room
-        limit = f"{self._words.label('snapshot.threshold')} {amount(figure.threshold, figure.unit, self._words)}"
-        plot.annotate(limit, (self._snapshot.start.timestamp(), figure.threshold), (10, 8 if over else -8),
+        plot.axhspan(metric.threshold, edge, facecolor=_BAD, alpha=0.11, linewidth=0, zorder=0)
+        plot.axhline(metric.threshold, color=_BAD, linewidth=4, dashes=(3, 2), zorder=3)
+        beyond = abs(edge - metric.threshold) / (self._high - self._low) * plot.bbox.height
+        over = above == (beyond > 48)  # put the label on the bad side if there is room
+        limit = f"{self._words.label('snapshot.threshold')} {amount(metric.threshold, metric.unit, self._words)}"
+        plot.annotate(limit, (self._snapshot.start.timestamp(), metric.threshold), (10, 8 if over else -8),
                       textcoords="offset points", size=_SMALL, color=_BAD_INK, va="bottom" if over else "top",
                       zorder=5, parse_math=False,
                       bbox={"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 2})  # fmt: skip
 
     def _line(self, series: Series, color: str) -> None:
-        """The line, in the colour of trouble where it lies beyond the threshold. A gap stays a gap."""
-        figure, plot = self._figure, self._plot
+        """Draw a line, in the breach colour beyond the threshold. Gaps stay gaps."""
+        metric, plot = self._metric, self._plot
         stretches = list(runs(series))
         xs = [x for run in stretches for x in (*(at.timestamp() for at, _ in run), math.nan)]
         ys = [y for run in stretches for y in (*(value for _, value in run), math.nan)]
@@ -194,45 +194,45 @@ class Chart:
         plot.plot(xs, ys, color=color, zorder=4, **style)
         alone = [run[0] for run in stretches if len(run) == 1]
         plot.plot([at.timestamp() for at, _ in alone], [value for _, value in alone], "o", ms=9, color=color, zorder=4)
-        if figure.threshold is not None and len(self._shown) == 1:
-            edge = self._high if figure.direction is Direction.ABOVE else self._low
+        if metric.threshold is not None and len(self._shown) == 1:
+            edge = self._high if metric.direction is Direction.ABOVE else self._low
             left, right = plot.get_xlim()
             (beyond,) = plot.plot(xs, ys, color=_BAD, zorder=4.5, **style)
             beyond.set_clip_path(
-                Rectangle((left, figure.threshold), right - left, edge - figure.threshold, transform=plot.transData)
+                Rectangle((left, metric.threshold), right - left, edge - metric.threshold, transform=plot.transData)
             )
-        if figure.value is not None and series is self._shown[0]:
-            plot.plot([self._snapshot.at.timestamp()], [figure.value], "o", ms=18, mew=0,
-                      color=_VERDICTS[figure.verdict], clip_on=False, zorder=6)  # fmt: skip
+        if metric.value is not None and series is self._shown[0]:
+            plot.plot([self._snapshot.at.timestamp()], [metric.value], "o", ms=18, mew=0,
+                      color=_VERDICTS[metric.verdict], clip_on=False, zorder=6)  # fmt: skip
 
     def _labels(self, marks: Sequence[Mark]) -> list[Label]:
-        """The marks in sight, their words side by side in one row, each as near to its place as the others let it."""
+        """Return the visible marks with their labels in one row, each as close to its mark as the others allow."""
         start, at = self._snapshot.start, self._snapshot.at
-        # a snapshot's moment is cut to whole seconds
+        # a snapshot's time is truncated to whole seconds
         shown = [mark for mark in marks if start <= mark.at < at + timedelta(seconds=1)][-MOST_MARKS:]
         shown.sort(key=lambda mark: mark.at)
         room = WIDTH - 2 * _MARGIN
         size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in shown) <= room), 20)
         texts = [self._cut(mark.text, room / len(shown) - _GAP, size) if size == 20 else mark.text for mark in shown]
         widths = [self._width(text, size) for text in texts]
-        places = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in shown]
-        wanted = [x - width / 2 for x, width in zip(places, widths, strict=True)]
-        begins = side_by_side(wanted, widths, _GAP, 16, WIDTH - 16)
-        return [Label(*label, size) for label in zip(texts, places, begins, widths, strict=True)]
+        mark_xs = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in shown]
+        ideal_xs = [x - width / 2 for x, width in zip(mark_xs, widths, strict=True)]
+        text_xs = side_by_side(ideal_xs, widths, _GAP, 16, WIDTH - 16)
+        return [Label(*label, size) for label in zip(texts, mark_xs, text_xs, widths, strict=True)]
 
     def _marks(self, labels: Sequence[Label], top: int) -> None:
         style: dict[str, Any] = {"color": _FAINT, "linewidth": 2.5, "transform": self._picture.transFigure}
         for label in labels:
-            foot = min(max(label.place, label.begin + 8), label.begin + label.width - 8)
-            leader = [(foot, top - _LEADER), (label.place, top - 4)]
-            line = [(label.place, top - 4), (label.place, HEIGHT - _BOTTOM)]
+            foot = min(max(label.mark_x, label.text_x + 8), label.text_x + label.width - 8)
+            leader = [(foot, top - _LEADER), (label.mark_x, top - 4)]
+            line = [(label.mark_x, top - 4), (label.mark_x, HEIGHT - _BOTTOM)]
             for points, dashes in ((leader, (None, None)), (line, (2, 2))):
                 xs, ys = [x / WIDTH for x, _ in points], [1 - y / HEIGHT for _, y in points]
                 self._picture.add_artist(Line2D(xs, ys, dashes=dashes, zorder=2, **style))
-            self._text(label.begin, top - _LEADER - 12, label.text, size=label.size, color=_INK)
+            self._text(label.text_x, top - _LEADER - 12, label.text, size=label.size, color=_INK)
 
     def _names(self) -> list[str]:
-        """What the lines are called, when there is more than one."""
+        """Return the names of the lines if there are several."""
         if len(self._shown) < 2:
             return []
         room = (WIDTH - 2 * _MARGIN) / 2 - 60
@@ -253,7 +253,7 @@ class Chart:
             self._text(x + 46, y, name, size=_SMALL, color=_INK)
 
     def _text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Text whose baseline is `y` pixels below the picture's top."""
+        """Write text whose baseline is `y` pixels below the top of the image."""
         self._picture.text(x / WIDTH, 1 - y / HEIGHT, _drawable(text), va="baseline", parse_math=False, **style)
 
     def _width(self, text: str, size: float, weight: str = "normal") -> float:
@@ -277,19 +277,19 @@ class Chart:
 
 
 def _drawable(text: str) -> str:
-    """Without line breaks, and without what the font has nothing but empty boxes for."""
+    """Return text without line breaks and without characters that the font lacks."""
     spaced = (" " if char.isspace() else char for char in text)
     return "".join(char for char in spaced if ord(char) in _glyphs())
 
 
 @cache
 def _glyphs() -> frozenset[int]:
-    """The characters that matplotlib's own font has."""
+    """Return the characters of matplotlib's default font."""
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def _window(snapshot: Snapshot, words: Translations) -> str:
-    """Of which service and since when: `xr-engine · 01:14–02:14 UTC`."""
+    """Return service and window: `xr-engine · 01:14–02:14 UTC`."""
     end = _clock(snapshot.at, snapshot, words)
     long = snapshot.window > DAY
     when = f"{format_duration(snapshot.window)} → {end}" if long else f"{_clock(snapshot.start, snapshot, words)}–{end}"
@@ -311,10 +311,10 @@ def _clock(moment: datetime, snapshot: Snapshot, words: Translations) -> str:
 def side_by_side(
     wanted: Sequence[float], widths: Sequence[float], gap: float, first: float, last: float
 ) -> list[float]:
-    """Where words begin that stand in a row between `first` and `last`, as near to where they are wanted as may be.
+    """Return the x positions of labels in a row between `first` and `last`, as close to their wanted ones as possible.
 
-    What is left of a place when the words before it are taken away must not fall from one word to the next: the
-    nearest such numbers are pooled means (isotonic regression by pooling adjacent violators).
+    Without the widths of the labels before it, a label's position must not decrease from one to the next: the closest
+    such sequence is found by isotonic regression (pool adjacent violators).
     """
     before = [0.0, *accumulate(width + gap for width in widths)]
     pools: list[list[float]] = []
@@ -327,19 +327,22 @@ def side_by_side(
     return [max(min(mean, most), first) + offset for mean, offset in zip(means, before, strict=False)]
 
 
-def y_range(figure: MetricResult, shown: Sequence[Series]) -> tuple[float, float]:
-    """The plot's lowest and highest value. The threshold is always in sight, and 0 unless all lies far above it."""
+def y_range(metric: MetricResult, shown: Sequence[Series]) -> tuple[float, float]:
+    """Return the lowest and highest value of the plot.
+
+    It contains the threshold, and 0 unless all values are far above.
+    """
     values = [value for series in shown for _, value in series.points]
-    values += [] if figure.threshold is None else [figure.threshold]
+    values += [] if metric.threshold is None else [metric.threshold]
     low, high = min(values, default=0.0), max(values, default=0.0)
     if 0 <= low <= 0.75 * high or low == high >= 0:
-        return (high or 1.0) * -0.02, (high or 1.0) * 1.15  # a line along zero is seen whole
+        return (high or 1.0) * -0.02, (high or 1.0) * 1.15  # keeps a line at zero fully visible
     margin = (high - low or abs(high)) * 0.2
     return low - margin, high + margin
 
 
 def runs(series: Series) -> Iterator[list[Point]]:
-    """The points in stretches without a gap."""
+    """Yield the points in stretches without gaps."""
     run: list[Point] = []
     for point in series.points:
         if run and (point[0] - run[-1][0]).total_seconds() > 1.5 * series.step:
@@ -350,11 +353,11 @@ def runs(series: Series) -> Iterator[list[Point]]:
         yield run
 
 
-def worst_first(series: Sequence[Series], figure: MetricResult) -> list[Series]:
-    """The figure's own line first, then those that end worst."""
+def worst_first(series: Sequence[Series], metric: MetricResult) -> list[Series]:
+    """Return the metric's own series first, then the others by how bad their last value is."""
 
-    def badness(series: Series) -> tuple[bool, float]:
+    def sort_key(series: Series) -> tuple[bool, float]:
         last = series.points[-1][1] if series.points else -math.inf
-        return series.label != figure.label, last if figure.direction is Direction.BELOW else -last
+        return series.label != metric.label, last if metric.direction is Direction.BELOW else -last
 
-    return sorted(series, key=badness)
+    return sorted(series, key=sort_key)

@@ -1,4 +1,4 @@
-"""The post-incident report: its Markdown, its page, and the message that stands for it in the channel."""
+"""The post-incident report: Markdown, a web page, and its message in the channel."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ _BOXES = {"[ ] ": "☐ ", "[x] ": "☑ "}
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a report needs besides its facts: people's names by user id, the channel's address, the pictures by name,
-    and the number of the first event at which the timeline's chain is broken, if it is."""
+    """What a report needs besides its facts: names by user id, the channel's URL, charts by file name.
+
+    `broken` is the number of the first event that breaks the timeline's hash chain, if any.
+    """
 
     names: Mapping[str, str]
     channel_url: str | None = None
@@ -39,67 +41,74 @@ class ReportContext:
 
 @dataclass(frozen=True, slots=True)
 class RenderedReport:
-    """A report as text: Markdown, and a page of HTML that needs no other file."""
+    """A report as Markdown and as a self-contained HTML page."""
 
     markdown: str
     html: str
 
 
 class Facts(dict[str, Any]):
-    """An event's facts; one that the event does not have is None."""
+    """An event's facts; missing ones are None."""
 
     def __missing__(self, name: str) -> None:
         return None
 
 
-def write(report: Report, words: Translations, around: ReportContext) -> RenderedReport:
-    """The same report and surroundings give the same text, to the byte."""
-    write_in = markdown(words)
+def write(report: Report, words: Translations, report_context: ReportContext) -> RenderedReport:
+    """Render a report. Deterministic: equal arguments give equal bytes."""
+    templates = markdown(words)
     incident = report.incident
     lines = {
-        event.seq: write_in.part(
-            "timeline", event.kind.value, event=event, facts=Facts(event.facts), incident=incident, names=around.names
+        event.seq: templates.part(
+            "timeline",
+            event.kind.value,
+            event=event,
+            facts=Facts(event.facts),
+            incident=incident,
+            names=report_context.names,
         )
         for event in report.timeline
     }
-    text = write_in.write(
+    text = templates.write(
         "report",
         report=report,
         incident=incident,
         lines=lines,
-        names=around.names,
-        channel_url=around.channel_url,
-        broken=around.broken,
+        names=report_context.names,
+        channel_url=report_context.channel_url,
+        broken=report_context.broken,
         locale=words.locale,
         unknown=Markdown(f"*{words.label('unknown')}*"),
     )
     title = f"{incident.id} · {incident.title}"
-    return RenderedReport(text, report_page(text, title=title, locale=words.locale, pictures=around.pictures or {}))
+    return RenderedReport(
+        text, report_page(text, title=title, locale=words.locale, pictures=report_context.pictures or {})
+    )
 
 
 def summary(report: Report, words: Translations) -> Message:
-    """The report in a few lines, with the buttons that complete it."""
+    """Return the report's message: a few lines, with the buttons to complete it."""
     incident = report.incident
     parts = ("text", "title", "milestones", "outcome", "missing")
-    say = {
+    rendered = {
         part: words.render_block("report", part, report=report, incident=incident, locale=words.locale)
         for part in parts
     }
-    blocks: list[Block] = [section(say["title"]), section(say["milestones"]), section(say["outcome"])]
-    if say["missing"]:
-        blocks.append(context(say["missing"]))
+    blocks: list[Block] = [section(rendered["title"]), section(rendered["milestones"]), section(rendered["outcome"])]
+    if rendered["missing"]:
+        blocks.append(context(rendered["missing"]))
     if incident.status is not Status.CLOSED:
         names = [("complete_report", "primary" if report.unknown else None), ("open_followup", None)]
         blocks += actions(
             [button(words.label(f"buttons.{name}"), name, incident.id, style=style) for name, style in names]
         )
-    return Message(fit(say["text"], TEXT_LIMIT), blocks)
+    return Message(fit(rendered["text"], TEXT_LIMIT), blocks)
 
 
 def report_page(markdown: str, *, title: str, locale: str, pictures: Mapping[str, bytes]) -> str:
-    """The HTML of a report. `pictures` are PNG files by the names that the Markdown refers to.
+    """Return the report's HTML. `pictures` are PNG files by the names that the Markdown uses.
 
-    HTML in the Markdown is shown as text; only the anchors `<a id="…"></a>` of our own templates are taken as such.
+    HTML in the Markdown is shown as text, except the anchors `<a id="…"></a>` of our templates.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.inline.ruler.before("html_inline", "anchor", _anchor)
@@ -124,7 +133,7 @@ def _anchor(state: StateInline, silent: bool) -> bool:
 
 
 def _tick_boxes(tokens: list[Token]) -> None:
-    """`- [ ] …` and `- [x] …` with the box as a character."""
+    """Replace `- [ ] …` and `- [x] …` by box characters."""
     for item, inline in zip(tokens, tokens[2:], strict=False):
         if item.type == "list_item_open" and inline.type == "inline" and inline.children:
             text = inline.children[0]
@@ -133,7 +142,7 @@ def _tick_boxes(tokens: list[Token]) -> None:
 
 
 def _with_pictures(tokens: list[Token], pictures: Mapping[str, bytes]) -> list[Token]:
-    """Pictures as `data:` addresses; one that we do not have becomes its own description."""
+    """Embed images as `data:` URLs; a missing one is replaced by its description."""
     for token in tokens:
         for image in token.children or []:
             if image.type != "image":

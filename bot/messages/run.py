@@ -1,4 +1,4 @@
-"""A run and its approvals as messages."""
+"""Messages about a run, its approvals and its results."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ _SIGNS = {
 }
 
 
-_UNFORESEEN = "❔"
+_NOT_PLANNABLE = "❔"
 
-LONG = 2500
+RESULT_LIMIT = 2500
 
 
 def progress(run: Run, words: Translations) -> Message:
-    """The whole run, a line for each step, with buttons for what may be done about it now."""
+    """Show a run: one line per step, and buttons for what can be done now."""
     if run.forgotten:
         return Message.of(words.render_block("run", "forgotten", run=run))
-    runbook = Runbook.model_validate(run.book)
-    say = words.render("run", run=run, title=words.pick(runbook.title))
-    blocks: list[Block] = [section(say["title"])]
+    runbook = Runbook.model_validate(run.definition)
+    rendered = words.render("run", run=run, title=words.pick(runbook.title))
+    blocks: list[Block] = [section(rendered["title"])]
     texts = lines(run, words)
     for start in range(0, len(texts), 8):
         blocks.append(section("\n".join(texts[start : start + 8])))
     if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
-        other = words.pick(runbook.on_failure.title)
+        fallback_title = words.pick(runbook.on_failure.title)
         blocks.append(
-            section(words.render_block("run", "goes_on_with", title=other, run=run_id(on_failure_key(run.id))))
+            section(words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id))))
         )
-    blocks.append(context(say["about"]))
-    shown = []
+    blocks.append(context(rendered["about"]))
+    buttons = []
     if run.state is RunState.RUNNING:
-        shown.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger"))
+        buttons.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger"))
     elif (
         run.state in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
         and any(
@@ -64,25 +64,25 @@ def progress(run: Run, words: Translations) -> Message:
         )
         and not run.dry_run
     ):
-        shown.append(button(words.label("buttons.undo_run"), "undo_run", run.id))
-    return Message(fit(say["text"], 3000), [*blocks, *actions(shown)])
+        buttons.append(button(words.label("buttons.undo_run"), "undo_run", run.id))
+    return Message(fit(rendered["text"], 3000), [*blocks, *actions(buttons)])
 
 
 def lines(run: Run, words: Translations) -> list[str]:
-    """A line for each step: how it stands, what it would do or has done, what came of it."""
-    runbook = Runbook.model_validate(run.book)
+    """Return one line per step: its state, what it would change or has changed, and the verdict."""
+    runbook = Runbook.model_validate(run.definition)
     texts = []
-    depends = False  # on what steps before would have changed, had this been no dry run
+    depends = False  # on changes of earlier steps, which a dry run does not make
     for step_spec, step in zip(runbook.steps, run.steps, strict=True):
-        unforeseen = depends and step.state is StepState.FAILED
+        not_plannable = depends and step.state is StepState.FAILED
         texts.append(
             words.render_block(
                 "run",
                 "step",
-                sign=_UNFORESEEN if unforeseen else _SIGNS[step.state],
+                sign=_NOT_PLANNABLE if not_plannable else _SIGNS[step.state],
                 title=words.pick(step_spec.title) if step_spec.title else step.uses,
                 step=step,
-                told=_told(step, words, unforeseen=unforeseen),
+                told=_step_text(step, words, not_plannable=not_plannable),
                 keeps=step_spec.keep and step.may_have_changed,
             )
         )
@@ -91,11 +91,11 @@ def lines(run: Run, words: Translations) -> list[str]:
 
 
 def approval_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
-    """What would be done, word for word, for which parameters, by whom it was asked, until when."""
-    runbook = Runbook.model_validate(run.book)
+    """Show what would be changed, with which parameters, who asked, and until when it can be approved."""
+    runbook = Runbook.model_validate(run.definition)
     effects = [line(effect, words) for effect in step.effects]
     step_spec = next(s for s in runbook.steps if s.id == step.id)
-    say = words.render(
+    rendered = words.render(
         "approval",
         run=run,
         step=step,
@@ -104,11 +104,11 @@ def approval_card(run: Run, step: StepRun, approval: Approval, words: Translatio
         step_title=words.pick(step_spec.title) if step_spec.title else None,
         effects=effects,
     )
-    blocks: list[Block] = [header(say["header"]), section(say["effects" if effects else "question"])]
+    blocks: list[Block] = [header(rendered["header"]), section(rendered["effects" if effects else "question"])]
     if diff := _diff(step):
         blocks.append(section(f"```{escape(fit(diff, DIFF_LIMIT)).replace('```', '’’’')}```"))
-    blocks.append(section(say["state"]))
-    blocks.append(context(say["about"]))
+    blocks.append(section(rendered["state"]))
+    blocks.append(context(rendered["about"]))
     if approval.state is ApprovalState.WAITING:
         value = f"{run.id}|{step.id}|{approval.digest}"
         blocks += actions(
@@ -119,11 +119,11 @@ def approval_card(run: Run, step: StepRun, approval: Approval, words: Translatio
             ],
             block_id=f"{run.id}|{step.id}"[:255],
         )
-    return Message(fit(say["text"], 3000), blocks)
+    return Message(fit(rendered["text"], 3000), blocks)
 
 
 def whole_diff(step: StepRun) -> bytes | None:
-    """The diff of all effects as a file, when the card does not hold the whole of it."""
+    """Return the diff of all effects as a file if the card shows only part of it."""
     diff = _diff(step)
     return diff.encode() if len(diff) > DIFF_LIMIT else None
 
@@ -133,11 +133,11 @@ def _diff(step: StepRun) -> str:
 
 
 def question_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
-    """What is asked, and a button for the form that takes the answer."""
-    runbook = Runbook.model_validate(run.book)
-    say = words.render("question", run=run, step=step, asked=approval, title=words.pick(runbook.title))
-    blocks: list[Block] = [header(say["header"]), section(say["question"]), section(say["state"])]
-    blocks.append(context(say["about"]))
+    """Show a question, with a button that opens its form."""
+    runbook = Runbook.model_validate(run.definition)
+    rendered = words.render("question", run=run, step=step, asked=approval, title=words.pick(runbook.title))
+    blocks: list[Block] = [header(rendered["header"]), section(rendered["question"]), section(rendered["state"])]
+    blocks.append(context(rendered["about"]))
     if approval.state is ApprovalState.WAITING:
         value = f"{run.id}|{step.id}|{approval.digest}"
         blocks += actions(
@@ -147,11 +147,11 @@ def question_card(run: Run, step: StepRun, approval: Approval, words: Translatio
             ],
             block_id=f"{run.id}|{step.id}"[:255],
         )
-    return Message(fit(say["text"], 3000), blocks)
+    return Message(fit(rendered["text"], 3000), blocks)
 
 
 def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: Translations) -> Message:
-    """Runbooks that fit the alert, each with a button that begins it and one that only shows what it would do."""
+    """Propose runbooks for an alert, each with a button to run it and one for a dry run."""
     text = words.render_block("run", "proposal")
     blocks: list[Block] = [section(text)]
     for runbook in runbooks[:5]:
@@ -170,7 +170,7 @@ def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: T
 
 
 def line(effect: Effect, words: Translations) -> str:
-    """One effect in words: `replicas 3 → 10`."""
+    """Return one effect in words: `replicas 3 → 10`."""
     try:
         return words.render_block("effects", effect.key.replace(".", "_"), **effect.facts)
     except (KeyError, TemplateNotFound):
@@ -179,20 +179,20 @@ def line(effect: Effect, words: Translations) -> str:
 
 
 def result_sentence(action: str, facts: Mapping[str, Any], words: Translations) -> str:
-    """What an action found, in words; empty when its effects say it all."""
+    """Return an action's result in words; empty if its effects say it all."""
     key = action.replace(".", "_")
     return words.render_block("results", key, **facts) if key in set(words.render("results")) else ""
 
 
-def runs(listed: Sequence[Run], words: Translations) -> Message:
-    """Runs, a line each."""
-    if not listed:
+def runs(run_list: Sequence[Run], words: Translations) -> Message:
+    """List runs."""
+    if not run_list:
         return Message.of(words.render_block("run", "none"))
-    lines = [words.render_block("run", "line", run=run) for run in listed[:40]]
+    lines = [words.render_block("run", "line", run=run) for run in run_list[:40]]
     return Message(lines[0], [section("\n".join(lines))])
 
 
-def _told(step: StepRun, words: Translations, *, unforeseen: bool) -> str:
+def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> str:
     """What it would do or has done, what came of it, and what it waits for."""
     facts = step.facts
     if waits := facts.get("waits_for"):
@@ -201,7 +201,8 @@ def _told(step: StepRun, words: Translations, *, unforeseen: bool) -> str:
     if refused := facts.get("not_undone"):
         return words.render_block("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
     if step.error:
-        return words.render_block("run", "unforeseen" if unforeseen else "failed", why=_why(step.error, facts, words))
+        why = _why(step.error, facts, words)
+        return words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
     effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
     text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
@@ -217,26 +218,26 @@ def _why(error: str, facts: Mapping[str, Any], words: Translations) -> str:
 
 
 def step_result(step: StepRun, title: str, words: Translations) -> tuple[Message, bytes | None] | None:
-    """The message, and the whole of it as a text file when it does not fit; None when there is nothing to tell."""
+    """Return a step's result as a message, and as a text file if it is too long; None without a result to show."""
     facts = step.result or {}
     body = result_lines(facts)
     if not body:
         return None
     head = words.render_block("result", "head", title=title, count=len(body))
     text = "\n".join(body)
-    if len(text) <= LONG:
+    if len(text) <= RESULT_LIMIT:
         shown = escape(text).replace("```", "’’’")
         return Message(head, [section(head), section(f"```{shown}```"[:SECTION_LIMIT])]), None
     return Message.of(head), text.encode()
 
 
 def result_text(step: StepRun) -> list[str]:
-    """All of it as plain lines, for a terminal."""
+    """Return a step's full result as plain lines, for a terminal."""
     return result_lines(step.result or {})
 
 
 def result_lines(facts: Mapping[str, Any]) -> list[str]:
-    """A table's rows, pods' logs, or plain facts, a line each."""
+    """Return a table's rows, the log lines of pods, or metric values, as plain lines."""
     if isinstance(facts.get("rows"), list):
         return _table(facts["rows"])
     if isinstance(facts.get("revisions"), list):

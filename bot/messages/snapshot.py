@@ -1,4 +1,4 @@
-"""A snapshot, and two of them compared, as messages: rows that a phone shows whole, signs that have words."""
+"""Messages about snapshots: the metrics, and a comparison of two snapshots; rows fit on a phone."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from bot.messages.message import SECTION_LIMIT, TEXT_LIMIT, Message, context, fi
 from bot.messages.translations import Mrkdwn, Translations, escape
 
 TITLE_LIMIT = 120
-_OWN_WORDS = ("timed_out", "unreachable")  # said without "try again", which is up to nobody here
+_OWN_WORDS = ("timed_out", "unreachable")  # shown without "try again": the reader cannot
 
 
 def snapshot(snapshot: Snapshot, words: Translations, *, title: str, moment: str, later: bool = False) -> Message:
-    """The figures of a snapshot, on the occasion `moment` (`declared`, …, `asked`). `later`: it is tried again."""
+    """Show a snapshot's metrics. `moment` names its occasion (`declared`, …, `asked`); `later`: it will be retried."""
     facts = {"title": _code(title), "service": snapshot.service, "moment": moment, "at": snapshot.at}
     head = words.render_block("snapshot", "title", **facts)
-    rows = [_row(figure, words) for figure in snapshot.figures]
+    rows = [_row(metric, words) for metric in snapshot.figures]
     gaps = _missing(snapshot, words, later)
     basis = words.render_block(
         "snapshot",
         "basis",
-        verdicts=dict.fromkeys(figure.verdict.value for figure in snapshot.figures),
-        normal=any(figure.normal is not None for figure in snapshot.figures),
+        verdicts=dict.fromkeys(metric.verdict.value for metric in snapshot.figures),
+        normal=any(metric.normal is not None for metric in snapshot.figures),
         incident=snapshot.calm_until < snapshot.at,
         start=snapshot.start,
         calm_until=snapshot.calm_until,
     )
-    plain = [_plain(figure, words) for figure in snapshot.figures]
+    plain = [_plain(metric, words) for metric in snapshot.figures]
     text = "\n".join([head, *plain, *gaps])
     return Message(fit(text, TEXT_LIMIT), [section(head), *_sections(rows), *_sections(gaps), *_contexts(basis)])
 
 
 def comparison(before: Snapshot, after: Snapshot, words: Translations, *, title: str) -> Message:
-    """How the figures went from one moment to the other, and whether that is better."""
+    """Show how the metrics changed between two snapshots, and the verdict."""
     changes = compare(before, after)
     head = words.render_block(
         "snapshot",
@@ -59,54 +59,54 @@ def comparison(before: Snapshot, after: Snapshot, words: Translations, *, title:
 def chart_titles(
     snapshot: Snapshot, words: Translations, *, moment: str, before: datetime | None = None
 ) -> dict[str, str]:
-    """What the file of each query's chart is called: `Latencia p95 · al declarar · 02:14 UTC`."""
+    """Return the title of each query's chart file: `Latencia p95 · al declarar · 02:14 UTC`."""
     when = f"{before:%H:%M} → {snapshot.at:%H:%M} UTC" if before else f"{snapshot.at:%H:%M} UTC"
     occasion = [] if before else [words.label(f"snapshot.moments.{moment}")]
     return {
-        figure.query: " · ".join([fit(figure.in_language(words.locale), TITLE_LIMIT), *occasion, when])
-        for figure in snapshot.figures
+        metric.query: " · ".join([fit(metric.in_language(words.locale), TITLE_LIMIT), *occasion, when])
+        for metric in snapshot.figures
     }
 
 
 def charts_comment(snapshot: Snapshot, words: Translations, *, title: str, moment: str) -> str:
-    """What stands above the charts."""
+    """Return the text above the charts."""
     return words.render_block("snapshot", "charts", title=_code(title), moment=moment, at=snapshot.at)
 
 
 def marks(moments: Mapping[str, datetime], words: Translations) -> list[Mark]:
-    """An incident's milestones as marks of a chart."""
+    """Return an incident's milestones as marks for charts."""
     return [Mark(at, words.label(f"milestones.{name}")) for name, at in moments.items()]
 
 
-def _row(figure: MetricResult, words: Translations) -> str:
+def _row(metric: MetricResult, words: Translations) -> str:
     details = []
-    if figure.normal is not None:
-        details.append(f"{words.label('snapshot.normal')} {amount(figure.normal, figure.unit, words)}")
-    if figure.change is not None:
-        details.append(percent(figure.change, words))
-    if figure.count > 1:
+    if metric.normal is not None:
+        details.append(f"{words.label('snapshot.normal')} {amount(metric.normal, metric.unit, words)}")
+    if metric.change is not None:
+        details.append(percent(metric.change, words))
+    if metric.count > 1:
         details.append(
-            words.render_block("snapshot", "worst", count=figure.count, label=Mrkdwn(escape(figure.label[:80])))
+            words.render_block("snapshot", "worst", count=metric.count, label=Mrkdwn(escape(metric.label[:80])))
         )
     return words.render_block(
         "snapshot",
         "row",
-        figure=figure,
-        title=_name(figure, words),
-        value=amount(figure.value, figure.unit, words),
-        limit="" if figure.threshold is None else _limit(figure, words),
+        figure=metric,
+        title=_name(metric, words),
+        value=amount(metric.value, metric.unit, words),
+        limit="" if metric.threshold is None else _limit(metric, words),
         details=[Mrkdwn(detail) for detail in details],
     )
 
 
-def _plain(figure: MetricResult, words: Translations) -> str:
+def _plain(metric: MetricResult, words: Translations) -> str:
     return words.render_block(
         "snapshot",
         "plain",
-        figure=figure,
-        title=_name(figure, words),
-        value=amount(figure.value, figure.unit, words),
-        change="" if figure.change is None else percent(figure.change, words),
+        figure=metric,
+        title=_name(metric, words),
+        value=amount(metric.value, metric.unit, words),
+        change="" if metric.change is None else percent(metric.change, words),
     )
 
 
@@ -123,13 +123,13 @@ def _change(change: Change, words: Translations) -> str:
     )
 
 
-def _limit(figure: MetricResult, words: Translations) -> str:
-    limit = words.label(f"snapshot.limits.{figure.direction}")
-    return f"{limit} {amount(figure.threshold, figure.unit, words)}"
+def _limit(metric: MetricResult, words: Translations) -> str:
+    limit = words.label(f"snapshot.limits.{metric.direction}")
+    return f"{limit} {amount(metric.threshold, metric.unit, words)}"
 
 
 def _missing(snapshot: Snapshot, words: Translations, later: bool) -> list[str]:
-    """Why figures are missing, a sentence for each reason."""
+    """Return why metrics are missing, one sentence per reason."""
     reasons: dict[str, list[Missing]] = {}
     for missing in snapshot.missing:
         reasons.setdefault(_why(missing, words), []).append(missing)
@@ -137,12 +137,12 @@ def _missing(snapshot: Snapshot, words: Translations, later: bool) -> list[str]:
         words.render_block(
             "snapshot",
             "missing",
-            everything=len(those) == len(snapshot.missing) and not snapshot.figures,
-            titles=[_name(missing.measure, words) for missing in those],
+            everything=len(same_reason) == len(snapshot.missing) and not snapshot.figures,
+            titles=[_name(missing.measure, words) for missing in same_reason],
             why=Mrkdwn(why),
-            later=later and any(missing.temporary for missing in those),
+            later=later and any(missing.temporary for missing in same_reason),
         )
-        for why, those in reasons.items()
+        for why, same_reason in reasons.items()
     ]
 
 
@@ -154,19 +154,19 @@ def _why(missing: Missing, words: Translations) -> str:
     return why.rstrip(".") + "."
 
 
-def _name(measure: MetricDefinition, words: Translations) -> str:
-    return _code(measure.in_language(words.locale)) if not measure.title else measure.in_language(words.locale)
+def _name(definition: MetricDefinition, words: Translations) -> str:
+    return _code(definition.in_language(words.locale)) if not definition.title else definition.in_language(words.locale)
 
 
 def _code(text: str) -> str:
-    """A title as it is; PromQL, which has brackets, as code, with nothing in it that would end the code."""
+    """Return a title as it is; PromQL, recognised by brackets, as code that cannot be broken out of."""
     if not any(char in text for char in "(){}[]"):
         return text
     return Mrkdwn(f"`{escape(fit(' '.join(text.split()), TITLE_LIMIT).replace('`', chr(39)))}`")
 
 
 def _sections(rows: Sequence[str]) -> list[Block]:
-    """Rows in as few sections as hold them."""
+    """Return the rows in as few sections as possible."""
     sections: list[str] = []
     for row in rows:
         row = fit(row, SECTION_LIMIT)

@@ -1,4 +1,4 @@
-"""The team's figures as one message that reads on a phone."""
+"""The team's statistics as one message that is readable on a phone."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ FIGURES = ("mtta", "mttr", "mtbf")
 
 
 def statistics(stats: Statistics, deployed: Deployments, words: Translations) -> Message:
-    """MTTA, MTTR, MTBF and the deployments against their targets, the severities, and the last months."""
+    """Show MTTA, MTTR, MTBF and deployments against their targets, severities, and the last months."""
     days = round((stats.until - stats.since).total_seconds() / 86400) if stats.since else None
     parts = ("title", "none", "severities", "trend", "about")
-    say = {part: words.render_block("statistics", part, seen=stats, days=days) for part in parts}
+    rendered = {part: words.render_block("statistics", part, seen=stats, days=days) for part in parts}
     shares = [_share("deploy_success", deployed.success, words), _share("rollback_rate", deployed.rolled_back, words)]
     deployments = "\n".join([words.render_block("statistics", "deployments", count=deployed.count), *shares])
     if not stats.count:
-        return Message(say["title"], [section(f"{say['title']}\n{say['none']}"), section(deployments)])
-    figures = [
+        return Message(rendered["title"], [section(f"{rendered['title']}\n{rendered['none']}"), section(deployments)])
+    lines = [
         words.render_block(
             "statistics", "figure", which=name, figure=getattr(stats, name), mark=_mark(getattr(stats, name).met)
         )
         for name in FIGURES
     ]
-    blocks: list[Block] = [section(say["title"]), section("\n".join(figures)), section(say["severities"])]
+    blocks: list[Block] = [section(rendered["title"]), section("\n".join(lines)), section(rendered["severities"])]
     blocks.append(section(deployments))
     if len(stats.months) > 1:
-        blocks.append(section(f"{say['trend']}\n```{_trend(stats.months[-MONTHS:], words)}```"))
-    blocks.append(context(say["about"]))
-    return Message(say["title"], blocks)
+        blocks.append(section(f"{rendered['trend']}\n```{_trend(stats.months[-MONTHS:], words)}```"))
+    blocks.append(context(rendered["about"]))
+    return Message(rendered["title"], blocks)
 
 
 def _share(name: str, share: Share, words: Translations) -> str:
@@ -53,7 +53,7 @@ def _mark(met: bool | None) -> str:
 
 
 def _trend(months: Sequence[Month], words: Translations) -> str:
-    """`sep 26 ▇▇▇▇       4 · 8 min`: a bar for the incidents of each month, and the mean time to resolve."""
+    """Return one line per month, `sep 26 ▇▇▇▇       4 · 8 min`: a bar for the incidents, the mean time to resolve."""
     most = max(month.count for month in months) or 1
     lines = []
     for month in months:

@@ -11,7 +11,7 @@ _BOLD = re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])")
 
 
 def as_text(mrkdwn: str, names: Mapping[str, str]) -> str:
-    """What a person reads of it: names for mentions (`names`: user id → name), the text of links, no markup."""
+    """Return mrkdwn as plain text: names for mentions (`names`: user id → name), link texts, no markup."""
 
     def shown(match: re.Match[str]) -> str:
         what, text = match["what"], match["shown"]

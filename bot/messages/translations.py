@@ -1,4 +1,4 @@
-"""Words, in one language: Jinja2 templates and labels, escaped for Slack's mrkdwn unless a filter made them."""
+"""The texts of one language: Jinja2 templates and labels. Facts are escaped for Slack's mrkdwn."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from bot.yaml_text import load
 
 
 class Mrkdwn(str):
-    """Text that is Slack markup on purpose. Only the filters below make it."""
+    """Markup that must not be escaped. Only the filters below create it."""
 
     __slots__ = ()
 
 
 def escape(value: object) -> str:
-    """The three characters that mean something in mrkdwn, as Slack documents them; nothing a person types pings."""
+    """Escape the three special characters of mrkdwn, so that people's text cannot mention anybody."""
     if isinstance(value, Mrkdwn):
         return value
     return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class RenderedMessage(Mapping[str, str]):
-    """A message's parts. Each is written when it is looked at, so that facts for the others may be missing."""
+    """The blocks of a message template, each rendered on access, so that only its own facts are needed."""
 
     def __init__(self, template: Template, facts: Mapping[str, Any]) -> None:
         self._template = template
@@ -50,7 +50,7 @@ class RenderedMessage(Mapping[str, str]):
 
 
 class Translations:
-    """One language: `say` a message's parts, look up a `label`, put an `error` into words."""
+    """The texts of one language: `render` messages, look up a `label`, describe an `error`."""
 
     def __init__(self, locale: str, root: Path = TEMPLATES) -> None:
         self.locale = locale
@@ -58,7 +58,7 @@ class Translations:
         self._labels: Mapping[str, Any] = load((folder / "labels.yaml").read_text(encoding="utf-8"))
         actions = folder / "actions.yaml"
         self._actions: Mapping[str, str] = load(actions.read_text(encoding="utf-8")) if actions.is_file() else {}
-        self._environment = Environment(  # noqa: S701 - mrkdwn is no HTML; `finalize` escapes what Slack needs
+        self._environment = Environment(  # noqa: S701 - not HTML; `finalize` escapes for Slack
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
             finalize=escape,
@@ -74,32 +74,32 @@ class Translations:
             "when": self.format_time,
             "duration": format_duration,
             "quote": quote,
-            "markup": Mrkdwn,  # for text that another template has made
+            "markup": Mrkdwn,  # for text rendered by another template
             "label": self.label,
         }
         self._pattern = cache(self._environment.from_string)
         self._lenient_pattern = cache(self._environment.overlay(undefined=ChainableUndefined).from_string)
 
     def messages(self) -> list[str]:
-        """The names under which there is something to `say`; what has been said once is ready from then on."""
+        """Return the names of all message templates; rendering one compiles it."""
         return [Path(name).stem for name in self._environment.list_templates() if name.startswith("messages/")]
 
     def render(self, name: str, /, **facts: Any) -> RenderedMessage:
-        """The parts of `messages/<name>.j2`, by the names of its blocks, without blanks around them."""
+        """Return the blocks of `messages/<name>.j2` by name, stripped."""
         template = self._environment.get_template(f"messages/{name}.j2")
         return RenderedMessage(template, facts)
 
     def render_block(self, name: str, part: str, /, **facts: Any) -> str:
-        """One part of a message."""
+        """Render one block of a message, stripped."""
         template = self._environment.get_template(f"messages/{name}.j2")
         return "".join(template.blocks[part](template.new_context(facts))).strip()
 
     def pick(self, translated: Mapping[Any, str]) -> str:
-        """A text of the team's in this language, or in whichever there is."""
+        """Return a text of the team in this language, or in any."""
         return translated.get(self.locale) or translated.get(ONLY) or next(iter(translated.values()), "")
 
     def label(self, key: str, **facts: Any) -> str:
-        """A label by its dotted key (`buttons.acknowledge`), filled with `facts`; KeyError when there is none."""
+        """Return a label by its dotted key (`buttons.acknowledge`), filled with `facts`. Raises KeyError."""
         value: Any = self._labels
         for step in key.split("."):
             value = value[step]
@@ -108,31 +108,31 @@ class Translations:
         return self._pattern(str(value)).render(facts)
 
     def action(self, name: str, summary: str) -> str:
-        """What an action does, in a sentence; its English `summary` where this language has none."""
+        """Return an action's description; its English `summary` if this language has none."""
         return self._actions.get(name, summary)
 
     def error(self, problem: BotError) -> str:
-        """What happened, what it means and what to do next, for a person."""
+        """Describe an error for people: what happened, what it means, what to do next."""
         errors = self._labels["errors"]
         pattern = self._lenient_pattern(errors.get(problem.key) or errors["unknown"])
         return pattern.render(key=problem.key, **{"facts": problem.facts} | problem.facts).strip()
 
     def format_time(self, moment: datetime | None, style: str = "time") -> str:
-        """A moment that Slack shows in each reader's own time zone, and in UTC where it cannot."""
+        """Return a time that Slack shows in each reader's time zone, with UTC as the fallback."""
         if moment is None:
             return self.label("unknown")
         shown = {"time": "{time}", "date": "{date_short_pretty} {time}", "day": "{date_long}"}[style]
         return Mrkdwn(f"<!date^{int(moment.timestamp())}^{shown}|{moment:%Y-%m-%d %H:%M} UTC>")
 
     def format_time_plain(self, moment: datetime | date) -> str:
-        """A moment or a day written out, for reports."""
+        """Return a time or a date as plain text, for reports."""
         if isinstance(moment, datetime):
             return format_datetime(moment, "d MMM yyyy HH:mm:ss", locale=self.locale) + " UTC"
         return format_date(moment, "d MMM yyyy", locale=self.locale)
 
 
 def mention(person: Person | str | None) -> str:
-    """A Slack mention of a user id; the name, without ping, of anybody else."""
+    """Return a Slack mention of a user id; for anybody else the name, without a mention."""
     if person is None:
         return "—"
     if isinstance(person, str):
@@ -141,14 +141,14 @@ def mention(person: Person | str | None) -> str:
 
 
 def link(url: str | None, text: object) -> str:
-    """A link in mrkdwn; only the text when there is no web address."""
+    """Return a link in mrkdwn, or only the text without a URL."""
     if not url or not re.match(r"https?://", url):
         return str(text)
     return Mrkdwn(f"<{escape(url).replace('|', '%7C')}|{escape(text).replace('|', '¦')}>")
 
 
 def format_duration(span: timedelta | float | None) -> str:
-    """`45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: the two largest units, the same in both languages."""
+    """Return `45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: the two largest units, the same in all languages."""
     if span is None:
         return "—"
     seconds = round(span.total_seconds() if isinstance(span, timedelta) else span)
@@ -165,11 +165,14 @@ def format_duration(span: timedelta | float | None) -> str:
 
 
 def quote(text: object) -> str:
-    """Text as a mrkdwn quotation, every line of it."""
+    """Return text as a mrkdwn quotation, every line of it."""
     return Mrkdwn("\n".join(f"> {escape(line)}" for line in str(text).splitlines() or [""]))
 
 
 @cache
 def load_translations(root: Path = TEMPLATES) -> dict[str, Translations]:
-    """Every language by its name, read once. A language is a folder with `labels.yaml`, `messages/` and `reports/`."""
+    """Return all languages by name, read once.
+
+    A language is a folder with `labels.yaml`, `messages/` and `reports/`.
+    """
     return {labels.parent.name: Translations(labels.parent.name, root) for labels in sorted(root.glob("*/labels.yaml"))}

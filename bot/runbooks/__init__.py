@@ -1,4 +1,4 @@
-"""Runbooks from YAML: read with good errors, checked against everything they name, and filled in step by step."""
+"""Runbooks in YAML: parsed, checked with positions of mistakes, and their expressions evaluated."""
 
 from __future__ import annotations
 

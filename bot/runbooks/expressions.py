@@ -1,4 +1,4 @@
-"""Jinja2 expressions of runbooks: filled in, and judged without being run."""
+"""Jinja2 expressions of runbooks: evaluated, and checked without evaluating them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _WHOLE = re.compile(r"^\s*\{\{(?P<expression>(?:(?!\}\}).)*)\}\}\s*$", re.DOTALL
 
 
 class Expressions:
-    """Jinja2 expressions, sandboxed and strict about unknown names; nothing of the bot's can be reached by them."""
+    """Jinja2 expressions, sandboxed and strict about unknown names; they can reach none of the bot's objects."""
 
     def render(self, value: Any, names: Mapping[str, Any]) -> Any:
-        """`value` with its expressions filled in, however deep.
+        """Return `value` with its expressions evaluated, at any depth.
 
-        Text that is one whole `{{ expression }}` becomes the expression's value with its own type; other text stays
+        A text that is a single `{{ expression }}` becomes the expression's value with its type; other text remains
         text. Raises BadInput.
         """
         if isinstance(value, dict):
@@ -44,11 +44,11 @@ class Expressions:
             raise BadInput("expression_wrong", expression=value, why=str(problem)) from None
 
     def evaluate(self, condition: str, names: Mapping[str, Any]) -> bool:
-        """Whether an `if` is true."""
+        """Return the truth of an `if` condition. Raises BadInput."""
         return bool(self.render(condition, names))
 
     def errors(self, text: str) -> Iterator[str]:
-        """What can be said of an expression without running it."""
+        """Yield the mistakes of an expression that are known without evaluating it."""
         try:
             names = _names(text)
         except TemplateSyntaxError as problem:
@@ -56,10 +56,10 @@ class Expressions:
             return
         for name in sorted(names - set(NAMES)):
             near = nearest(name, NAMES)
-            yield f"unknown name `{name}`" + (f"; perhaps `{near}`?" if near else f"; known: {', '.join(NAMES)}")
+            yield f"unknown name `{name}`" + (f"; did you mean `{near}`?" if near else f"; known: {', '.join(NAMES)}")
 
     def referenced_steps(self, text: str) -> set[str]:
-        """The ids of the steps that an expression looks at."""
+        """Return the ids of the steps that an expression uses."""
         parsed = _parsed(text)
         steps = set()
         for by_name in parsed.find_all(nodes.Getattr):
@@ -71,11 +71,13 @@ class Expressions:
         return steps
 
     def referenced_names(self, text: str) -> frozenset[str]:
-        """The names that an expression looks at."""
+        """Return the names that an expression uses."""
         return _names(text)
 
     def paths(self, text: str) -> set[tuple[str, ...]]:
-        """`inputs.service` and `steps['gpu-nodes'].verified` as tuples, each as far as it is known beforehand."""
+        """Return attribute paths such as `inputs.service` and `steps['gpu-nodes'].verified` as tuples, as far as
+        constant.
+        """
         paths = {
             path for node in _parsed(text).find_all((nodes.Getattr, nodes.Getitem)) if (path := _path(node)) is not None
         }
@@ -84,12 +86,12 @@ class Expressions:
 
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-    made.globals.clear()
-    return made
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    environment.globals.clear()
+    return environment
 
 
-@lru_cache(maxsize=512)  # several questions are asked of each: it is half of what judging them costs
+@lru_cache(maxsize=512)  # each text is checked several times; parsing is half of the cost
 def _parsed(text: str) -> nodes.Template:
     return _environment().parse(text)
 

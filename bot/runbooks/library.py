@@ -1,4 +1,4 @@
-"""The team's runbooks: found by name, or by the alert that they answer."""
+"""The team's runbooks: by name, or by the alert that triggers them."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from bot.team import TeamFile
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All runbooks of a folder by name."""
+    """All runbooks of a folder, by name."""
 
     runbooks: Mapping[str, Runbook]
 
     @classmethod
     def read(cls, folder: Path, registry: Registry, team: TeamFile) -> Library:
-        """Every `*.yaml` of the folder. Raises BadInput with the mistakes of all files."""
-        books, wrong = read(sorted(folder.glob("*.yaml")))
-        by_name = {runbook.name: runbook for runbook in books.values()}
-        for path, runbook in books.items():
-            wrong += [str(mistake) for mistake in check(path, runbook, registry, team, by_name)]
-        if wrong:
-            raise BadInput("runbook_wrong", mistakes=wrong)
+        """Read every `*.yaml` of the folder. Raises BadInput with the mistakes of all files."""
+        by_path, mistakes = read(sorted(folder.glob("*.yaml")))
+        by_name = {runbook.name: runbook for runbook in by_path.values()}
+        for path, runbook in by_path.items():
+            mistakes += [str(mistake) for mistake in check(path, runbook, registry, team, by_name)]
+        if mistakes:
+            raise BadInput("runbook_wrong", mistakes=mistakes)
         return cls(by_name)
 
     def get(self, name: str) -> Runbook:
-        """Raises NotFound with the nearest name."""
+        """Return a runbook. Raises NotFound with the nearest name."""
         if name not in self.runbooks:
             raise NotFound("unknown_runbook", runbook=name, nearest=nearest(name, self.runbooks))
         return self.runbooks[name]
 
     def resolve(self, name: str) -> Runbook:
-        """A runbook as a run keeps it: what is to follow its failure stands in it. Raises NotFound."""
+        """Return a runbook as a run stores it, with the runbook for its failure included. Raises NotFound."""
         runbook = self.get(name)
         if runbook.on_failure in STANDARD:
             return runbook
         return runbook.model_copy(update={"on_failure": self.resolve(str(runbook.on_failure))})
 
     def for_alert(self, alert: str, labels: Mapping[str, str]) -> list[Runbook]:
-        """The runbooks that an alert proposes."""
+        """Return the runbooks that an alert triggers."""
         return [
             runbook
             for runbook in self.runbooks.values()
@@ -55,13 +55,13 @@ class Library:
 
 
 def read(paths: Iterable[Path]) -> tuple[dict[Path, Runbook], list[str]]:
-    """The runbooks of these files that are well-formed, and the mistakes of the others."""
-    books: dict[Path, Runbook] = {}
-    wrong: list[str] = []
+    """Parse these files. Returns the well-formed runbooks by path, and the mistakes of the others."""
+    by_path: dict[Path, Runbook] = {}
+    mistakes: list[str] = []
     for path in paths:
         try:
-            books[path] = load(path)
+            by_path[path] = load(path)
         except BotError as problem:
-            mistakes = problem.facts.get("mistakes")
-            wrong += mistakes if isinstance(mistakes, list) else [str(problem)]
-    return books, wrong
+            facts = problem.facts.get("mistakes")
+            mistakes += facts if isinstance(facts, list) else [str(problem)]
+    return by_path, mistakes

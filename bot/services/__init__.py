@@ -1,1 +1,1 @@
-"""What a person, an alert or a webhook may ask of the bot."""
+"""Services: everything that a person, an alert or a webhook can request, and the rules of who may."""

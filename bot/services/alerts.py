@@ -1,10 +1,9 @@
 """Alerts of Alertmanager: a group of alerts is one incident for as long as that incident is open.
 
-What a drill breaks is told in the drill and wakes nobody: alerts of its service that begin while it is open are its.
+Alerts caused by an open drill (of its service, started after it) join the drill and page nobody.
 
-Who resolves an incident while its alerts fire is believed for a while, since alerts take some minutes to calm down.
-If Alertmanager says after that while that they still fire, it was not over: that is a new incident, which names the
-one before.
+An incident may be resolved while its alerts still fire, since alerts take some minutes to clear. If they still fire
+after SETTLE, a new incident is declared, which refers to the one before.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from bot.runbooks import Library
 from bot.store.alerts import GroupUpdate
 
 ALERTMANAGER = Person("alertmanager", "Alertmanager")
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # before it there were no alerts: Go's zero time is not one
-SETTLE = timedelta(minutes=15)  # a rule's window of 5 min, and two of Alertmanager's usual group intervals
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier start times are invalid, such as Go's zero time
+SETTLE = timedelta(minutes=15)  # a rule's window of 5 min, and two group intervals of Alertmanager
 
 
 class Alerts:
@@ -30,7 +29,7 @@ class Alerts:
         self._library = library
 
     async def handle(self, notification: Notification) -> GroupUpdate:
-        """Declare an incident for the group, or tell its open one what began and what ended."""
+        """Declare an incident for the group, or append to its open one which alerts started and ended."""
         at = self._deps.clock.now()
         redacted = self._deps.redaction.of
         firing = notification.firing
@@ -39,23 +38,24 @@ class Alerts:
             list(firing),
             at,
             on_new=lambda id, before: redacted(self._declare(id, notification, list(firing.values()), before, at)),
-            on_change=lambda incident, began, ended: redacted(
-                self._alert_event(incident, notification, firing, began, ended, at)
+            on_change=lambda incident, started, ended: redacted(
+                self._alert_event(incident, notification, firing, started, ended, at)
             ),
-            on_escalation=lambda incident, began: self._escalate(
-                incident, [firing[fingerprint] for fingerprint in began], at
+            on_escalation=lambda incident, started: self._escalate(
+                incident, [firing[fingerprint] for fingerprint in started], at
             ),
             is_settling=lambda incident: _is_settling(incident, list(firing.values()), at),
             drill=await self._drill(notification, list(firing.values())),
         )
 
     async def _drill(self, notification: Notification, firing: list[Alert]) -> str | None:
-        """The open drill that these alerts are of: it breaks their service, and they began after it did."""
+        """Return the open drill that caused these alerts: they are of its service and started after it."""
         label = self._deps.team.alerts.service_label
         for drill in await self._deps.store.incidents.open_drills() if firing else ():
-            began = drill.milestones[Milestone.DECLARED]
+            started_at = drill.milestones[Milestone.DECLARED]
             if all(
-                {**notification.common_labels, **alert.labels}.get(label) == drill.service and alert.started_at >= began
+                {**notification.common_labels, **alert.labels}.get(label) == drill.service
+                and alert.started_at >= started_at
                 for alert in firing
             ):
                 return drill.id
@@ -73,16 +73,16 @@ class Alerts:
         summary = notification.common_annotations.get("summary") or first.annotations.get("summary") or ""
         name = notification.common_labels.get("alertname") or first.name
         title = f"{name}: {summary}" if summary else f"{name} {service or ''}".strip()
-        again = before.id if before and first.started_at <= _resolved_at(before) else None
-        suffix = f" (↩ {again})" if again else ""
+        recurred_from = before.id if before and first.started_at <= _resolved_at(before) else None
+        suffix = f" (↩ {recurred_from})" if recurred_from else ""
         facts = {
             "alert": name,
             "labels": labels,
             "alerts": len(firing) + notification.truncated,
             "link": first.link,
             "runbook": first.annotations.get("runbook_url"),
-            "before": again,
-            "runbooks": self._proposed(firing),
+            "before": recurred_from,
+            "runbooks": self._triggered_runbooks(firing),
         }
         return Incident.declare(
             id,
@@ -92,14 +92,14 @@ class Alerts:
                 by=ALERTMANAGER,
                 at=at,
                 service=known_service,
-                detected=first.started_at if first.started_at > EARLIEST and not again else None,
+                detected=first.started_at if first.started_at > EARLIEST and not recurred_from else None,
                 source="alertmanager",
                 facts=facts,
             ),
         )
 
-    def _proposed(self, firing: list[Alert]) -> list[dict[str, str]]:
-        """The runbooks that these alerts trigger, each once: `name`, and the title in each language."""
+    def _triggered_runbooks(self, firing: list[Alert]) -> list[dict[str, str]]:
+        """Return the runbooks that these alerts trigger, each once: `name`, and the title in each language."""
         runbooks = [
             runbook
             for alert in firing
@@ -114,11 +114,11 @@ class Alerts:
         rules = self._deps.team.alerts
         return rules.severity.get(alert.labels.get("severity", ""), rules.default)
 
-    def _escalate(self, incident: Incident, began: list[Alert], at: datetime) -> Changed | None:
-        """The incident of a warning which a critical alert joins is as severe as that: somebody has to be paged."""
+    def _escalate(self, incident: Incident, started: list[Alert], at: datetime) -> Changed | None:
+        """Raise the severity if an alert of a higher severity joined, so that the right team is paged."""
         if incident.drill:
             return None
-        worst = min([incident.severity, *(self._severity(alert) for alert in began)])
+        worst = min([incident.severity, *(self._severity(alert) for alert in started)])
         if worst is incident.severity or not incident.status.is_open:
             return None
         return incident.with_severity(worst, by=ALERTMANAGER, at=at)
@@ -128,21 +128,21 @@ class Alerts:
         incident: Incident,
         notification: Notification,
         firing: dict[str, Alert],
-        began: set[str],
+        started: set[str],
         ended: set[str],
         at: datetime,
     ) -> Changed:
-        summary = next((firing[fingerprint].annotations.get("summary", "") for fingerprint in sorted(began)), "")
-        changed = began or ended
+        summary = next((firing[fingerprint].annotations.get("summary", "") for fingerprint in sorted(started)), "")
+        changed = started or ended
         names = {alert.name for alert in notification.alerts if alert.fingerprint in changed}
         facts = {
             "name": ", ".join(sorted(names)) or notification.name,
             "summary": summary,
-            "began": len(began),
+            "began": len(started),
             "ended": len(ended),
             "firing": len(firing) + notification.truncated,
         }
-        kind = Kind.ALERT_FIRING if began else Kind.ALERT_RESOLVED
+        kind = Kind.ALERT_FIRING if started else Kind.ALERT_RESOLVED
         return incident.with_event(kind, facts, by=ALERTMANAGER, at=at)
 
 
@@ -151,11 +151,11 @@ def _truncate(text: str, limit: int) -> str:
 
 
 def _resolved_at(incident: Incident) -> datetime:
-    """When it was resolved; the beginning of time while it is open."""
+    """Return when it was resolved; EARLIEST while it is open."""
     return incident.milestones.get(Milestone.RESOLVED, EARLIEST)
 
 
 def _is_settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
-    """Whether what still fires is no more than the rest of an incident that was resolved just now."""
-    over = _resolved_at(incident)
-    return at - over < SETTLE and all(alert.started_at <= over for alert in firing)
+    """Return True if the firing alerts are left over from an incident resolved within SETTLE."""
+    resolved_at = _resolved_at(incident)
+    return at - resolved_at < SETTLE and all(alert.started_at <= resolved_at for alert in firing)

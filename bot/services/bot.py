@@ -1,4 +1,4 @@
-"""The bot: its parts, its engine, and what may be asked of it."""
+"""The bot: its dependencies, its engine and its services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bot.workflows.engine.engine import Engine
 
 
 class Bot:
-    """Handlers get this one value."""
+    """The value that all handlers receive."""
 
     def __init__(self, deps: Deps, engine: Engine, library: Library) -> None:
         self.deps = deps

@@ -1,4 +1,4 @@
-"""Drills: an incident that no figure counts, a fault that waits for a word, and how the team did."""
+"""Drills: incidents that count in no statistics, with faults that are started on request, and a score."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from bot.services.runs import Runs
 from bot.team import policy_of
 from bot.workflows.incidents.messages import destination
 
-CHANNEL_WITHIN = 60.0  # seconds; after that the run is told where the drill was asked for
-POLL_SECONDS = 1.0  # when another process opens it, or Slack allows none
+CHANNEL_WITHIN = 60.0  # seconds; later the run is shown where the drill was requested
+POLL_SECONDS = 1.0  # if another process opens the channel, or Slack refuses one
 
 
 class Drills:
-    """The scenarios are the runbooks whose names begin with `drill-`."""
+    """Drills. The scenarios are the runbooks whose names start with `drill-`."""
 
     def __init__(self, deps: Deps, incidents: Incidents, runs: Runs) -> None:
         self._deps = deps
@@ -40,11 +40,11 @@ class Drills:
     async def start(
         self, scenario: str, *, by: Person, idempotency_key: str, channel: str | None = None
     ) -> tuple[Incident, Run]:
-        """Declare the drill and run its runbook in the drill's channel; nothing is broken before `inject`.
+        """Declare the drill and start its runbook in the drill's channel; no fault starts before `inject`.
 
         Raises NotFound with the nearest scenario, and NotAllowed.
         """
-        runbook = self._book(scenario)
+        runbook = self._runbook(scenario)
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         service = runbook.inputs["service"].default if "service" in runbook.inputs else None
         title = self._deps.words.render_block("drill", "incident", title=self._deps.words.pick(runbook.title))
@@ -52,25 +52,25 @@ class Drills:
         incident = await self._incidents.declare(
             title, severity, by=by, idempotency_key=idempotency_key, service=service, drill=True
         )
-        incident = await self._opened(incident)
+        incident = await self._wait_for_channel(incident)
         target = await destination(self._deps, incident)
-        asked_from = None if target else channel
-        request = RunRequest(by, f"{idempotency_key}/run", incident=incident, channel=asked_from)
+        fallback_channel = None if target else channel
+        request = RunRequest(by, f"{idempotency_key}/run", incident=incident, channel=fallback_channel)
         run = await self._runs.start(runbook.name, {}, request)
         return incident, run
 
     async def inject(self, incident: Incident, *, by: Person, idempotency_key: str) -> Run:
-        """Let the next fault begin. Raises WrongState when none waits."""
-        for run in await self._own(incident):
+        """Start the next fault. Raises WrongState if none is waiting."""
+        for run in await self._drill_runs(incident):
             if step := waiting_inject(run):
                 ref = StepRef(run.id, step.id, step.digest)
                 await self._runs.answer(ref, "true", by=by, idempotency_key=idempotency_key)
                 return run
         raise WrongState("nothing_to_inject", incident=incident.id)
 
-    async def score(self, incident: Incident, *, ends: bool = False) -> Score:
-        """How the drill goes, or went; what is not reached when it `ends` is missed. Raises BadInput for no drill."""
-        runs, targets = await self._own(incident), self._deps.team.targets
+    async def score(self, incident: Incident, *, ends_now: bool = False) -> Score:
+        """Return the drill's score; with `ends_now`, unreached goals are missed. Raises BadInput if it is no drill."""
+        runs, targets = await self._drill_runs(incident), self._deps.team.targets
         goals = {
             Goal.RESPONSE: targets.response,
             Goal.TOLD: targets.stakeholders_told,
@@ -78,19 +78,21 @@ class Drills:
             Goal.RPO: targets.rpo,
         }
         events = await self._deps.store.incidents.timeline(incident.id)
-        return score(events, runs, goals, self._deps.clock.now(), word=await self._word(runs), ends=ends)
+        return score(
+            events, runs, goals, self._deps.clock.now(), inject_at=await self._inject_at(runs), ends_now=ends_now
+        )
 
     async def stop(self, incident: Incident, *, by: Person, idempotency_key: str) -> Score:
-        """Undo what the drill has left broken, put its score on the timeline, and resolve it.
+        """Undo the drill's remaining faults, put its score on the timeline, and resolve it.
 
-        What people did in response stays. Raises NotAllowed.
+        What people did in response is not undone. Raises NotAllowed.
         """
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
-        result = await self.score(incident, ends=True)
-        for run in await self._own(incident):
+        result = await self.score(incident, ends_now=True)
+        for run in await self._drill_runs(incident):
             if run.state is RunState.RUNNING:
                 await self._runs.cancel(run.id, by=by, idempotency_key=f"{idempotency_key}/{run.id}")
-            elif run.state in (RunState.FAILED, RunState.CANCELLED):  # what could not be undone then
+            elif run.state in (RunState.FAILED, RunState.CANCELLED):  # undo again what failed to be undone
                 await self._runs.undo(run.id, by=by, idempotency_key=f"{idempotency_key}/{run.id}")
         if incident.status.is_open:
             text = summary(result, self._deps.words)
@@ -98,7 +100,7 @@ class Drills:
             await self._incidents.resolve(incident.id, by=by, idempotency_key=f"{idempotency_key}/resolve")
         return result
 
-    def _book(self, scenario: str) -> Runbook:
+    def _runbook(self, scenario: str) -> Runbook:
         scenarios = {runbook.name.removeprefix(PREFIX): runbook for runbook in self.scenarios()}
         name = scenario.removeprefix(PREFIX)
         if name not in scenarios:
@@ -107,33 +109,33 @@ class Drills:
             )
         return scenarios[name]
 
-    async def _own(self, incident: Incident) -> list[Run]:
-        """The runs of the drill's own runbooks, oldest first."""
+    async def _drill_runs(self, incident: Incident) -> list[Run]:
+        """Return the runs of drill runbooks, oldest first. Raises BadInput if the incident is no drill."""
         if not incident.drill:
             raise BadInput("not_a_drill", incident=incident.id)
-        own = [
+        drill_runs = [
             run for run in await self._deps.store.runs.list_by_incident(incident.id) if run.runbook.startswith(PREFIX)
         ]
-        if forgotten := next((run for run in own if run.forgotten), None):
-            raise NotFound("run_forgotten", run=forgotten.id, incident=incident.id)
-        return own
+        if pruned := next((run for run in drill_runs if run.forgotten), None):
+            raise NotFound("run_forgotten", run=pruned.id, incident=incident.id)
+        return drill_runs
 
-    async def _word(self, runs: Sequence[Run]) -> datetime | None:
-        """When somebody first let a fault begin."""
+    async def _inject_at(self, runs: Sequence[Run]) -> datetime | None:
+        """Return when the first fault was started."""
         steps = [(run.id, step.id) for run in runs for step in run.steps if step.id.startswith(INJECT)]
         approvals = [await self._deps.store.runs.approval(*step) for step in steps]
-        given = (decision for one in approvals if one for decision in one.decisions)
-        return min((decision.at for decision in given if decision.verdict is ApprovalState.APPROVED), default=None)
+        decisions = (decision for approval in approvals if approval for decision in approval.decisions)
+        return min((decision.at for decision in decisions if decision.verdict is ApprovalState.APPROVED), default=None)
 
-    async def _opened(self, incident: Incident) -> Incident:
-        """The incident once it is known where it is told, or as it is when that takes too long."""
-        woken = self._deps.event(incident.id)
+    async def _wait_for_channel(self, incident: Incident) -> Incident:
+        """Wait until the incident has a channel, or until CHANNEL_WITHIN is over; returns the incident."""
+        notified = self._deps.event(incident.id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHANNEL_WITHIN):
                 while await destination(self._deps, incident) is None:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(POLL_SECONDS):
-                            await woken.wait()
-                    woken.clear()
+                            await notified.wait()
+                    notified.clear()
                     incident = await self._incidents.find(incident.id)
         return incident

@@ -1,4 +1,4 @@
-"""Follow-ups: opened by people, closed by GitHub."""
+"""Follow-ups: opened by people, closed by events of GitHub."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
 from bot.settings import languages
 
-LABEL_LIMIT = 50  # GitHub's own
+LABEL_LIMIT = 50  # GitHub's limit
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUpRequest:
-    """A follow-up as a person asks for it: everything but the title may be left out."""
+    """A request for a follow-up; only the title is required."""
 
     title: str
     owner: str | None = None
@@ -32,7 +32,7 @@ class FollowUpRequest:
 
 
 class FollowUps:
-    """What the title, the owner and the due date may be, and what becomes of a follow-up."""
+    """Follow-ups: validates titles, owners and due dates, and applies events of issues."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -45,11 +45,10 @@ class FollowUps:
         by: Person,
         idempotency_key: str,
     ) -> FollowUp:
-        """A new follow-up; the same `cause` again finds the first one. It becomes an issue afterwards.
+        """Open a follow-up; its issue is created afterwards. A second call with the same key returns the first one.
 
-        `owner` is a team, a person, a GitHub login or a path of the repository; without one the owners of the
-        incident's service get it. `due` is a day, or as `read_due` understands it; without one the team's file says
-        how long there is. Raises BadInput and NotFound.
+        `owner` is a team, a person, a GitHub login or a path of the repository; default: the owners of the incident's
+        service. `due` is a day or a text for `read_due`; default: the team file's. Raises BadInput and NotFound.
         """
         title = self._deps.redaction.text(" ".join(request.title.split()))
         owner, due = request.owner, request.due
@@ -70,7 +69,7 @@ class FollowUps:
         return await self._deps.store.followups.open(incident.id, draft, by=by, at=now, idempotency_key=idempotency_key)
 
     async def handle(self, event: IssueEvent, idempotency_key: str) -> FollowUp | None:
-        """Carry over what happened to an issue of ours; gives the follow-up that changed."""
+        """Apply an event of a follow-up's issue. Returns the follow-up if it changed."""
         followup = await self._deps.store.followups.by_number(event.number)
         if followup is None or (followup.url or "").casefold() != event.url.casefold():
             return None
@@ -98,9 +97,9 @@ class FollowUps:
 
 
 def read_due(text: str, today: date) -> date:
-    """`2026-01-31`, `14d`, `2w`, or a day of the week in any language of the bot: the next one after today.
+    """Parse `2026-01-31`, `14d`, `2w`, or a weekday in any language of the bot: the next one after today.
 
-    Raises BadInput for anything else, and for a day that is over.
+    Raises BadInput for anything else, and for a day in the past.
     """
     words = text.strip().casefold()
     if span := re.fullmatch(r"(\d{1,3})([dw])", words):
@@ -127,9 +126,9 @@ def _weekdays() -> dict[str, int]:
 
 
 def _labels(labels: Sequence[str]) -> list[str]:
-    """Labels as GitHub takes them: also several in one word with commas."""
-    given = [part.strip() for label in labels for part in label.split(",")]
-    for label in given:
+    """Return the labels, splitting those that contain commas. Raises BadInput."""
+    names = [part.strip() for label in labels for part in label.split(",")]
+    for label in names:
         if len(label) > LABEL_LIMIT:
             raise BadInput("text_too_long", limit=LABEL_LIMIT, length=len(label))
-    return [label for label in given if label]
+    return [label for label in names if label]

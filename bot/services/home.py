@@ -1,4 +1,4 @@
-"""What waits for a person: open incidents, approvals, follow-ups, the next drill, secrets that are to be made anew."""
+"""The App Home's data: open incidents, pending approvals, follow-ups, the next drill, secrets to rotate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from bot.team import policy_of
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """`approvals` are those that this person may give, with their runs; `mine` and `others` are follow-ups."""
+    """What waits.
+
+    `approvals` are those that the person may decide, with their runs; `mine` and `others` are follow-ups.
+    """
 
     incidents: Sequence[Incident]
     approvals: Sequence[tuple[Run, Approval]]
@@ -31,7 +34,7 @@ class Home:
         self._deps = deps
 
     async def for_user(self, user: str) -> Pending:
-        """For a Slack user id."""
+        """Return the data for a Slack user id."""
         store = self._deps.store
         names = self._names(user)
         followups = await store.followups.not_done()
@@ -45,7 +48,7 @@ class Home:
         )
 
     async def _rotations(self) -> Rotations | None:
-        """None without Vault, or without a secret."""
+        """Return the rotations; None without Vault or secrets."""
         ages, secrets = self._deps.secret_ages, self._deps.team.secrets
         if ages is None or not secrets:
             return None
@@ -69,13 +72,13 @@ class Home:
         policy, waiting = policy_of(self._deps.team), []
         for approval in await self._deps.store.runs.waiting():
             run = await self._deps.store.runs.get(approval.run_id)
-            given = {decision.person for decision in approval.decisions}
-            if policy.has(user, approval.role) and user != run.by.id and user not in given and not run.state.ended:
+            decided_by = {decision.person for decision in approval.decisions}
+            if policy.has(user, approval.role) and user != run.by.id and user not in decided_by and not run.state.ended:
                 waiting.append((run, approval))
         return waiting
 
     def _names(self, user: str) -> set[str]:
-        """Everything that owns follow-ups and is this person: the id, the GitHub login, the teams."""
+        """Return every owner name that means this person: Slack id, GitHub login, teams."""
         team = self._deps.team
         owner = team.person(slack=user)
         login = owner.github if owner else None

@@ -1,4 +1,4 @@
-"""Incidents: declared and changed; what follows outside is owed to the engine by the same transaction."""
+"""Incidents: declare and change them. Follow-up work is enqueued in the same transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.domain.people import Person
 
 
 class Incidents:
-    """Everything takes `by`, who asks, and `cause`, the delivery that asks: the same cause again changes nothing."""
+    """Incidents. `by` is the requester; a second call with the same idempotency key changes nothing."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -28,7 +28,7 @@ class Incidents:
         service: str | None = None,
         drill: bool = False,
     ) -> Incident:
-        """A new incident. Raises BadInput for a title or a service that cannot be."""
+        """Declare an incident. Raises BadInput for an invalid title or service."""
         service = self.check_service(service)
         at = self._now()
         incident, _ = await self._deps.store.incidents.declare(
@@ -44,7 +44,7 @@ class Incidents:
         return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), idempotency_key)
 
     async def take_command(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
-        """Become the commander, and acknowledge when nobody has."""
+        """Become the commander, and acknowledge the incident if nobody has."""
         incident = await self.assign(id, Role.COMMANDER, by.id, by=by, idempotency_key=f"{idempotency_key}/command")
         if incident.status is Status.DECLARED:
             incident = await self.acknowledge(id, by=by, idempotency_key=f"{idempotency_key}/acknowledge")
@@ -84,18 +84,18 @@ class Incidents:
     async def set_impact(self, id: str, impact: Impact, *, by: Person, idempotency_key: str) -> Incident:
         return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), idempotency_key)
 
-    async def set_cause(self, id: str, why: Cause, *, by: Person, idempotency_key: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_cause(why, by=by, at=at), idempotency_key)
+    async def set_cause(self, id: str, root_cause: Cause, *, by: Person, idempotency_key: str) -> Incident:
+        return await self._change(id, lambda now, at: now.with_cause(root_cause, by=by, at=at), idempotency_key)
 
     async def find(self, id: str) -> Incident:
-        """By id, in any case (`inc-2026-0001`). Raises NotFound."""
+        """Return an incident by id, in any case (`inc-2026-0001`). Raises NotFound."""
         return await self._deps.store.incidents.get(id.strip().upper())
 
     async def in_channel(self, channel: str) -> Incident | None:
         return await self._deps.store.incidents.in_channel(channel)
 
     def check_service(self, service: str | None) -> str | None:
-        """The service by its name in the team's file. Raises BadInput with the nearest one."""
+        """Return the service if the team file has it. Raises BadInput with the nearest one."""
         services = self._deps.team.services
         if service and service not in services:
             raise BadInput(

@@ -1,4 +1,4 @@
-"""What is typed behind `/ops` or `tamv-bot ops`: one action with its parameters, by its name or a short word."""
+"""Parse `/ops` and `tamv-bot ops`: one action with its parameters, by name or alias."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from bot.services.runs import Runs
 from bot.signature import Tokens, tokenize, unescape_slack
 from bot.team import TeamFile
 
-OPTIONS = ("dry-run", "environment")  # of the run, not of the action
-# Short words beside the actions' own verbs. A verb that only one service has is a short word by itself (`scale`).
-SHORT = {
+OPTIONS = ("dry-run", "environment")  # options of the run, not of the action
+# Aliases in addition to the actions' verbs. A verb that only one service has is an alias by itself (`scale`).
+ALIASES = {
     "deploy": "helm.upgrade",
     "env": "kubernetes.set_env",
     "health": "http.check",
     "rollout": "kubernetes.rollout_status",
 }
-RUNBOOKS = {"smoke": "smoke-test"}
+RUNBOOK_ALIASES = {"smoke": "smoke-test"}
 
 
 @dataclass(frozen=True, slots=True)
 class OpsRequest:
-    """An action with its parameters, or a runbook with its inputs as they were typed."""
+    """An action with its parameters, or a runbook with its inputs as typed."""
 
     name: str
     given: Mapping[str, Any]
@@ -42,14 +42,14 @@ class OpsRequest:
 
 
 def aliases() -> list[str]:
-    """Every short word, in order."""
-    return sorted({*SHORT, *RUNBOOKS, *(verb for verb, actions in _verbs().items() if len(actions) == 1)})
+    """Return every alias, sorted."""
+    return sorted({*ALIASES, *RUNBOOK_ALIASES, *(verb for verb, actions in _verbs().items() if len(actions) == 1)})
 
 
 def find(words: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
-    """The action that the first words name, and the words behind them; `top pods` is `top_pods`.
+    """Return the action that the first words name, and the remaining words; `top pods` is `top_pods`.
 
-    Raises BadInput with the nearest right word.
+    Raises BadInput with the nearest valid word.
     """
     first = words[0].lower() if words else ""
     if "." in first:
@@ -58,28 +58,28 @@ def find(words: Sequence[str]) -> tuple[Action, tuple[str, ...]]:
     pair = "_".join(words[:2]).lower()
     if len(words) > 1 and len(verbs.get(pair, ())) == 1:
         return ACTIONS.get(verbs[pair][0]), tuple(words[2:])
-    if first in SHORT:
-        return ACTIONS.get(SHORT[first]), tuple(words[1:])
+    if first in ALIASES:
+        return ACTIONS.get(ALIASES[first]), tuple(words[1:])
     candidates = verbs.get(first, [])
     if len(candidates) == 1:
         return ACTIONS.get(candidates[0]), tuple(words[1:])
-    near = candidates[0] if candidates else nearest(pair, verbs) or nearest(first, [*SHORT, *RUNBOOKS, *verbs])
+    near = candidates[0] if candidates else nearest(pair, verbs) or nearest(first, [*ALIASES, *RUNBOOK_ALIASES, *verbs])
     raise BadInput("unknown_verb", command="/ops", verb=first, nearest=near)
 
 
 async def start(runs: Runs, ops_request: OpsRequest, request: RunRequest) -> Run:
-    """The run of what was typed. Raises as `Runs.start` does."""
-    start_one = runs.start if ops_request.is_runbook else runs.start_action
-    return await start_one(ops_request.name, ops_request.given, request)
+    """Start the run. Raises as `Runs.start`."""
+    start_run = runs.start if ops_request.is_runbook else runs.start_action
+    return await start_run(ops_request.name, ops_request.given, request)
 
 
 def read(line: str, team: TeamFile, library: Library) -> OpsRequest:
-    """What a line asks for. Raises BadInput and NotFound, with what would be right."""
+    """Parse a line. Raises BadInput and NotFound, with what is valid."""
     tokens = tokenize(line)
     options = {name: value for name, value in tokens.options.items() if name not in OPTIONS}
     first = tokens.words[0].lower() if tokens.words else ""
-    if first in RUNBOOKS:
-        name, is_runbook = RUNBOOKS[first], True
+    if first in RUNBOOK_ALIASES:
+        name, is_runbook = RUNBOOK_ALIASES[first], True
         inputs = dict(zip(library.get(name).inputs, tokens.words[1:], strict=False))
         given: Mapping[str, Any] = inputs | {
             key.replace("-", "_"): unescape_slack(value) for key, value in options.items()
@@ -103,15 +103,18 @@ def _verbs() -> dict[str, list[str]]:
 def _resolve_shorthand(
     action: Action, words: tuple[str, ...], options: dict[str, str], team: TeamFile
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """`describe xr-engine` is its deployment, where that service runs."""
+    """Expand `describe xr-engine` to the service's deployment."""
     if action.name == "kubernetes.describe" and words and words[-1] in team.services:
         return ("deployment", words[-1]) if len(words) == 1 else words, {"service": words[-1], **options}
     return words, options
 
 
 def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:
-    """The parameters as JSON. A list is typed `a,b`; pairs `a=1,b=2`, or, where the action cannot do without them,
-    as options of their own: `env xr-engine FEATURE=false`."""
+    """Return the parameters as JSON.
+
+    A list is typed `a,b`; pairs are typed `a=1,b=2` or, if the action requires them, as separate options: `env
+    xr-engine FEATURE=false`.
+    """
     readers = {name: reader for name in action.parameters.model_fields if (reader := _reader(action, name))}
     options = dict(tokens.options)
     parameters = {name: readers[name](unescape_slack(options.pop(name))) for name in readers if name in options}
@@ -128,7 +131,7 @@ def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:
 
 
 def _reader(action: Action, name: str) -> Callable[[str], Any] | None:
-    """How text becomes the parameter, for what is no single value."""
+    """Return the function that parses a list or pairs for this parameter; None for single values."""
     hint = action.parameters.model_fields[name].annotation
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = {get_origin(part) for part in parts}

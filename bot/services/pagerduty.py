@@ -1,4 +1,4 @@
-"""PagerDuty's webhooks: what is done there shows here. What we did there ourselves comes back and changes nothing."""
+"""Apply PagerDuty's webhooks to incidents. Events caused by the bot itself come back and change nothing."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class PagerDutyEvents:
         self._incidents = incidents
 
     async def handle(self, event: PageEvent) -> None:
-        """Carry the event over, once for its id, however often and under whatever delivery it comes.
+        """Apply an event once, identified by its id, however often it is delivered.
 
-        What cannot apply any more (acknowledging what is resolved) changes nothing.
+        An event that no longer applies (acknowledging a resolved incident) changes nothing.
         """
-        page = await self._page_of(event)
+        page = await self._find_page(event)
         if page is None:
             if event.kind == "triggered":
                 await self._declare(event)
             return
-        if event.agent is None or not event.agent.is_person or await self._by_us(event):
+        if event.agent is None or not event.agent.is_person or await self._is_own_event(event):
             return
         try:
             await self._apply(event, page)
@@ -45,30 +45,33 @@ class PagerDutyEvents:
         change: Callable[[Incident], Changed]
         match event.kind:
             case "acknowledged":
-                state, change = "acknowledged", lambda now: with_source(SOURCE, now.acknowledge(by=by, at=at))
-            case "resolved" if not _is_main(page):  # a team that was called in has done its part
-                state, change = "resolved", lambda now: now.with_event(Kind.PAGE_RESOLVED, facts, by=by, at=at)
+                state, change = "acknowledged", lambda incident: with_source(SOURCE, incident.acknowledge(by=by, at=at))
+            case "resolved" if not _is_main(page):  # the page of an additional team: the incident stays open
+                state, change = (
+                    "resolved",
+                    lambda incident: incident.with_event(Kind.PAGE_RESOLVED, facts, by=by, at=at),
+                )
             case "resolved":
-                state, change = "resolved", lambda now: with_source(SOURCE, now.resolve(by=by, at=at))
+                state, change = "resolved", lambda incident: with_source(SOURCE, incident.resolve(by=by, at=at))
             case "reopened":
-                state, change = "sent", lambda now: with_source(SOURCE, now.reopen(SOURCE, by=by, at=at))
+                state, change = "sent", lambda incident: with_source(SOURCE, incident.reopen(SOURCE, by=by, at=at))
             case "annotated":
                 if f"[{id}#" in event.note:
                     return
-                change = lambda now: with_source(SOURCE, now.note(event.note, by=by, at=at))  # noqa: E731
+                change = lambda incident: with_source(SOURCE, incident.note(event.note, by=by, at=at))  # noqa: E731
             case _:
-                change = lambda now: now.with_event(Kind.ESCALATED, facts, by=by, at=at)  # noqa: E731
+                change = lambda incident: incident.with_event(Kind.ESCALATED, facts, by=by, at=at)  # noqa: E731
         to = ", ".join(event.assignees)
         facts = {"to": to, "team": page.team, "source": SOURCE}
         redacted = self._deps.redaction.of
         _, appended = await self._deps.store.incidents.change(
-            id, lambda now: redacted(change(now)), idempotency_key=f"pagerduty:{event.id}"
+            id, lambda incident: redacted(change(incident)), idempotency_key=f"pagerduty:{event.id}"
         )
         if appended:
             await self._deps.store.pages.add(page.key, id, page.team, state)
 
-    async def _page_of(self, event: PageEvent) -> Page | None:
-        """Ours, by what we know, by the dedup key, or by the id that our pages carry in their title."""
+    async def _find_page(self, event: PageEvent) -> Page | None:
+        """Return our page by its PagerDuty id, its dedup key, or the incident's id in the title."""
         stored_page = await self._deps.store.pages.by_pagerduty_id(event.incident_id)
         if stored_page:
             return stored_page
@@ -89,8 +92,8 @@ class PagerDutyEvents:
         except (Unavailable, Refused):
             return None
 
-    async def _by_us(self, event: PageEvent) -> bool:
-        """What we do over there by REST comes back as done by the user whose address we write from."""
+    async def _is_own_event(self, event: PageEvent) -> bool:
+        """Return True if the agent is the user of our From address, which our own REST calls use."""
         if self._deps.pagerduty is None or event.agent is None:
             return False
         try:
@@ -132,5 +135,5 @@ class PagerDutyEvents:
 
 
 def _is_main(page: Page) -> bool:
-    """Whether it is the page of the incident itself, or the incident over there from which ours came."""
+    """Return True for the incident's own page, or for the PagerDuty incident from which it was declared."""
     return page.key == page.incident_id or page.team == SOURCE

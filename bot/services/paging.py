@@ -1,4 +1,4 @@
-"""Paging by hand, and who is on call."""
+"""Page teams on request, and show who is on call."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Paging:
         self._deps = deps
 
     def team(self, name: str) -> str:
-        """A team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
+        """Return a team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
         teams = self._deps.team.teams
-        wanted = name.removeprefix("@").lower()
+        normalized = name.removeprefix("@").lower()
         for candidate, team in teams.items():
-            if wanted in (candidate.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
+            if normalized in (candidate.lower(), (team.usergroup or "").lower(), (team.pagerduty or "").lower()):
                 return candidate
-        slug = wanted.replace("-", "")
+        slug = normalized.replace("-", "")
         for candidate in teams:
             if candidate.lower() == slug:
                 return candidate
@@ -32,7 +32,7 @@ class Paging:
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
     async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
-        """Page a team about an incident, now and durably."""
+        """Page a team about an incident, durably."""
         if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
         facts = self._deps.redaction.of(
@@ -41,7 +41,7 @@ class Paging:
         at = self._deps.clock.now()
         await self._deps.store.incidents.change(
             incident.id,
-            lambda now: now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
+            lambda incident_now: incident_now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
             idempotency_key=idempotency_key,
         )
 
@@ -52,18 +52,22 @@ class Paging:
         at = self._deps.clock.now()
         await self._deps.store.incidents.change(
             incident.id,
-            lambda now: now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at),
+            lambda incident_now: incident_now.with_event(Kind.PAGE_RESOLVED, {}, by=by, at=at),
             idempotency_key=idempotency_key,
         )
 
     async def rota(self) -> list[Rota]:
-        """Who is on call for each team that has a PagerDuty service, with the moment at which that was known."""
+        """Return who is on call for each team with a PagerDuty service, and as of when."""
         rotas = []
         for name, team in self._deps.team.teams.items():
             if not team.pagerduty:
                 continue
-            reach = team.contact
-            contact = " · ".join(filter(None, (reach.name, reach.phone, reach.email))) if reach else None
+            team_contact = team.contact
+            contact = (
+                " · ".join(filter(None, (team_contact.name, team_contact.phone, team_contact.email)))
+                if team_contact
+                else None
+            )
             try:
                 as_of, people = await self._deps.on_call.updated_at(team.pagerduty)
                 rotas.append(Rota(name, tuple(people), as_of, None, contact))

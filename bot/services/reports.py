@@ -1,4 +1,4 @@
-"""Reports: written when somebody asks, and rendered for the terminal."""
+"""Reports: written on request, and rendered for the terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Reports:
         self._deps = deps
 
     async def enqueue(self, incident_id: str, *, idempotency_key: str) -> None:
-        """Have the report written and shown in the incident's channel; the same `cause` again does nothing."""
+        """Enqueue writing the report and showing it in the incident's channel; once per idempotency key."""
         incident = await self._deps.store.incidents.get(incident_id)
         key = hashlib.sha256(idempotency_key.encode()).hexdigest()[:16]
         await self._deps.store.outbox.enqueue_once(f"{incident.id}/report/{key}", "write_report", [incident.id])
 
     async def render(self, incident_id: str) -> RenderedReport:
-        """The report as it would be written now; nothing is kept or sent. Raises NotFound."""
+        """Return the current report without saving or sending it. Raises NotFound."""
         _, written = await compose(self._deps, incident_id.strip().upper())
         return written

@@ -1,4 +1,4 @@
-"""Runs: started, decided about, cancelled. Who may is judged here, at the moment of the click."""
+"""Runs: start, decide, answer, cancel, undo, freeze. Permissions are checked here, at the moment of the click."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from bot.workflows.runs.undo import undo_workflow_id
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a step asks, the type of the answer, and what stands in the form at first."""
+    """A step's question: its text, the type of the answer, and the form's initial value."""
 
     text: str
-    asked: Input
+    spec: Input
     default: str | None
 
 
@@ -40,7 +40,7 @@ class Runs:
     async def start(self, name: str, inputs: Mapping[str, str], request: RunRequest) -> Run:
         """Start a runbook.
 
-        Raises NotFound for an unknown runbook, BadInput for inputs that cannot be, NotAllowed for a person who may not.
+        Raises NotFound for an unknown runbook, BadInput for invalid inputs, NotAllowed without permission.
         """
         runbook = self.library.resolve(name)
         if request.environment and runbook.environment and request.environment != runbook.environment:
@@ -50,7 +50,7 @@ class Runs:
         return await start_run(self._deps, runbook, inputs, request)
 
     async def start_action(self, name: str, parameters: Mapping[str, Any], request: RunRequest) -> Run:
-        """Start one action by itself: a runbook of one step, under the same policy."""
+        """Start a single action as a runbook of one step, under the same policy."""
         checked = ACTIONS.get(name).read(dict(parameters))
         step = {
             "id": "it",
@@ -69,9 +69,9 @@ class Runs:
     async def decide(
         self, step: StepRef, verdict: ApprovalState, *, by: Person, idempotency_key: str, reason: str | None = None
     ) -> Approval:
-        """Approve, reject or break the glass, for exactly the parameters of the step's digest.
+        """Approve, reject or break glass, for exactly the parameters of the step's digest.
 
-        Raises NotAllowed, and WrongState for a click that is stale, doubled or too late.
+        Raises NotAllowed, and WrongState for a click that is stale, repeated or late.
         """
         run, approval = await self._approval(step)
         policy = policy_of(self._deps.team)
@@ -81,37 +81,39 @@ class Runs:
             incident = await self._deps.store.incidents.get(run.incident_id) if run.incident_id else None
             policy.may_break_glass(by.id, incident.severity if incident else None)
         elif verdict is ApprovalState.REJECTED and by.id == run.by.id:
-            pass  # who asked may take it back
+            pass  # the requester may withdraw it
         elif verdict is ApprovalState.REJECTED:
-            policy.may_decide(by.id, RESPONDER, asked_by=run.by.id)
+            policy.may_decide(by.id, RESPONDER, requested_by=run.by.id)
         else:
-            policy.may_decide(by.id, approval.role, asked_by=run.by.id)
+            policy.may_decide(by.id, approval.role, requested_by=run.by.id)
         if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step.step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
         decision = Decision(by.id, verdict, step.digest, self._now(), reason)
-        return await self._decided(run, step.step_id, decision, idempotency_key)
+        return await self._save_decision(run, step.step_id, decision, idempotency_key)
 
     async def question(self, step: StepRef) -> Question:
-        """What a step asks. Raises NotFound."""
+        """Return a step's question. Raises NotFound."""
         run = await self._deps.store.runs.get(step.run_id)
-        given = dict(run.step(step.step_id).parameters or {})
+        parameters = dict(run.step(step.step_id).parameters or {})
         return Question(
-            given["question"], Input(type=given["type"], options=given["options"] or []), given.get("default")
+            parameters["question"],
+            Input(type=parameters["type"], options=parameters["options"] or []),
+            parameters.get("default"),
         )
 
     async def answer(self, step: StepRef, text: str, *, by: Person, idempotency_key: str) -> Approval:
-        """Answer what a step asks. Who asked for the run may do so too.
+        """Answer a step's question; the requester of the run may do so too.
 
-        Raises BadInput for what is not of the question's type, NotAllowed, and WrongState for what comes too late.
+        Raises BadInput for an answer of the wrong type, NotAllowed, and WrongState for a late answer.
         """
         run, approval = await self._approval(step)
         if by.id != run.by.id:
-            policy_of(self._deps.team).may_decide(by.id, approval.role, asked_by=run.by.id)
+            policy_of(self._deps.team).may_decide(by.id, approval.role, requested_by=run.by.id)
         question = await self.question(step)
-        question.asked.read(question.text, text, self._deps.team.services)
+        question.spec.read(question.text, text, self._deps.team.services)
         answer_text = self._deps.redaction.text(text)
         decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text)
-        return await self._decided(run, step.step_id, decision, idempotency_key)
+        return await self._save_decision(run, step.step_id, decision, idempotency_key)
 
     async def _approval(self, step: StepRef) -> tuple[Run, Approval]:
         run = await self._deps.store.runs.get(step.run_id)
@@ -120,26 +122,26 @@ class Runs:
             raise NotFound("no_such_approval", run=step.run_id, step=step.step_id)
         return run, approval
 
-    async def _decided(self, run: Run, step_id: str, decision: Decision, idempotency_key: str) -> Approval:
+    async def _save_decision(self, run: Run, step_id: str, decision: Decision, idempotency_key: str) -> Approval:
         deps = self._deps
-        glass = decision.verdict is ApprovalState.BROKEN_GLASS
+        is_break_glass = decision.verdict is ApprovalState.BROKEN_GLASS
         decided = await deps.store.runs.decide(
             run.id,
             step_id,
             decision,
             idempotency_key,
             entry_for=partial(approved, deps, run),
-            announced=self._broken_glass(run, step_id, decision) if glass else None,
+            announced=self._break_glass_facts(run, step_id, decision) if is_break_glass else None,
         )
-        deps.notify(run.id)  # at once when it goes on here; wherever else it does, by the outbox
+        deps.notify(run.id)  # immediately if it runs in this process; others are notified by the outbox
         return decided
 
-    def _broken_glass(self, run: Run, step_id: str, decision: Decision) -> dict[str, Any]:
-        """What everybody is told of a change that nobody else has approved."""
+    def _break_glass_facts(self, run: Run, step_id: str, decision: Decision) -> dict[str, Any]:
+        """Return what is announced about a change that was made without approval."""
         words = self._deps.words
         return {
             "run": run.id,
-            "title": words.pick(Runbook.model_validate(run.book).title),
+            "title": words.pick(Runbook.model_validate(run.definition).title),
             "incident": run.incident_id,
             "by": decision.person,
             "reason": decision.reason,
@@ -150,14 +152,17 @@ class Runs:
         return self._deps.clock.now()
 
     async def cancel(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
-        """Stop a run at once; what it has done is undone as its runbook says."""
+        """Stop a run immediately; its changes are undone as its runbook says."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         run = await self._deps.store.runs.cancel(run_id, by, idempotency_key)
         self._deps.notify(run_id)
         return run
 
     async def undo(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
-        """Undo a run that has ended. Raises NotAllowed, WrongState while it goes on, NotFound long after."""
+        """Undo a run that has ended.
+
+        Raises NotAllowed, WrongState while it is running, NotFound after it was pruned.
+        """
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         run = await self._deps.store.runs.get(run_id)
         if not run.state.ended:
@@ -168,12 +173,12 @@ class Runs:
         return run
 
     async def freeze(self, reason: str, *, by: Person, idempotency_key: str) -> None:
-        """Nothing is changed until it is lifted; everybody is told. Raises NotAllowed, WrongState."""
+        """Freeze all changes, and announce it. Raises NotAllowed, WrongState."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         await self._deps.store.kill_switch.freeze(reason, by, self._deps.clock.now(), idempotency_key)
         self._deps.notify()
 
     async def thaw(self, *, by: Person, idempotency_key: str) -> None:
-        """Lift it; everybody is told. Raises NotAllowed, WrongState."""
+        """End the freeze, and announce it. Raises NotAllowed, WrongState."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         await self._deps.store.kill_switch.thaw(by, self._deps.clock.now(), idempotency_key)

@@ -1,4 +1,4 @@
-"""Snapshots that a person asks for: into the incident's channel, or to the person alone."""
+"""Snapshots on request: posted to the incident's channel, or privately to the person."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ from bot.workflows.incidents.snapshot import (
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was asked for and what came of it; `before` is the moment with which it is compared, if one is."""
+    """A snapshot with its request; `before` is the snapshot to compare with, if any."""
 
-    asked: SnapshotRequest
+    request: SnapshotRequest
     after: Snapshot
     before: Snapshot | None
 
 
 class Snapshots:
-    """Everything raises Off without Prometheus, and BadInput, NotFound or Refused for what cannot be asked."""
+    """Snapshots.
+
+    Methods raise NotConfigured without Prometheus, and BadInput, NotFound or Refused for invalid requests.
+    """
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -53,10 +56,10 @@ class Snapshots:
         window: timedelta | None = None,
         between: tuple[str, str] | None = None,
     ) -> SnapshotRequest:
-        """What a person wants, checked before anything is taken.
+        """Build and check a request, without querying the metrics.
 
-        `what` is a board, a query, a service or PromQL; without it, it is the board of the service, which without
-        `service` is the incident's. `between` are two moments to compare.
+        `what` is a board, a query, a service or PromQL; default: the board of `service`, which defaults to the
+        incident's. `between` are two times to compare.
         """
         prometheus = self._deps.prometheus
         if prometheus is None:
@@ -64,7 +67,7 @@ class Snapshots:
         if window is not None and not SHORTEST <= window <= LONGEST:
             raise BadInput("bad_window", window=f"{window.total_seconds():g}s")
         now = self._deps.clock.now()
-        before, at = self._moments(between, incident, by, now) if between else (None, now)
+        before, at = self._parse_between(between, incident, by, now) if between else (None, now)
         request = snapshot_request(
             self._deps, incident, at=at, what=what, service=service, window=window, before=before, by=by
         )
@@ -72,7 +75,7 @@ class Snapshots:
         return request
 
     async def into_channel(self, incident: Incident, request: SnapshotRequest, *, idempotency_key: str) -> None:
-        """Take it durably and post it where the incident is handled; the same cause again does nothing."""
+        """Take it durably and post it to the incident's channel; once per idempotency key."""
         name = f"asked-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:10]}"
         id = f"{incident.id}/snapshot/{name}"
         await self._deps.store.outbox.enqueue_once(id, "snapshot", [incident.id, name, request])
@@ -82,35 +85,35 @@ class Snapshots:
         return Taken(request, *await take_now(self._deps, request))
 
     def message(self, taken: Taken, words: Translations) -> Message:
-        return message(self._deps, words, taken.asked, taken.after, taken.before)
+        return message(self._deps, words, taken.request, taken.after, taken.before)
 
     async def send_charts(self, taken: Taken, to: Person, words: Translations, *, idempotency_key: str) -> str:
-        """The charts, behind the table, in the person's direct messages; a sentence that says what became of it."""
+        """Send table and charts to the person's direct messages. Returns a sentence about the outcome."""
         if not taken.after.figures:
             return ""
         try:
             table = self.message(taken, words)
-            posted = await upsert_message(self._deps, f"{idempotency_key}/snapshot"[:160], to.id, table)
-            titles = chart_titles(words, taken.asked, taken.after, taken.before)
-            pictures = await charts(self._deps, words, taken.asked, taken.after, None, list(titles))
+            sent = await upsert_message(self._deps, f"{idempotency_key}/snapshot"[:160], to.id, table)
+            titles = chart_titles(words, taken.request, taken.after, taken.before)
+            pictures = await charts(self._deps, words, taken.request, taken.after, None, list(titles))
             files = [
-                (chart_name(taken.asked["occasion"], query).rpartition("/")[2], title, pictures[query])
+                (chart_name(taken.request["occasion"], query).rpartition("/")[2], title, pictures[query])
                 for query, title in titles.items()
             ]
-            comment = charts_comment(self._deps, words, taken.asked, taken.after)
+            comment = charts_comment(self._deps, words, taken.request, taken.after)
             await upload_once(
                 self._deps,
                 f"{idempotency_key}/snapshot/charts"[:160],
-                posted["channel"],
+                sent["channel"],
                 files,
                 comment,
-                thread=posted["ts"],
+                thread=sent["ts"],
             )
         except BotError as problem:
             return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))
         return words.render_block("snapshot", "charts_sent")
 
-    def _moments(
+    def _parse_between(
         self, between: tuple[str, str], incident: Incident | None, by: Person, now: datetime
     ) -> tuple[datetime, datetime]:
         words = self._deps.words_for(by.locale)

@@ -1,4 +1,4 @@
-"""The team's figures: how fast, how often."""
+"""The team's incident and deployment statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 from bot.deps import Deps
 from bot.domain import statistics as deployments
 from bot.domain.statistics import Deployments, Targets, compute
-from bot.domain.statistics import Statistics as Figures
+from bot.domain.statistics import Statistics as IncidentStatistics
 from bot.store.runs import attempts
 from bot.team import PRODUCTION
 
@@ -20,8 +20,8 @@ class Statistics:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
-    async def compute(self, window: timedelta | None = WINDOW) -> Figures:
-        """The figures of the incidents declared within `window` until now; None is all that ever were. No drills."""
+    async def compute(self, window: timedelta | None = WINDOW) -> IncidentStatistics:
+        """Return the statistics of incidents declared within `window` (None: all), without drills."""
         incidents, targets = self._deps.store.incidents, self._deps.team.targets
         now = self._deps.clock.now()
         since = now - window if window else None
@@ -34,10 +34,10 @@ class Statistics:
         )
 
     async def deployments(self, window: timedelta | None = WINDOW) -> Deployments:
-        """How what was deployed to production by runs of the last `window` went. No drills, no rehearsals."""
+        """Return the statistics of deployments to production by runs within `window`, without drills and dry runs."""
         since = self._deps.clock.now() - window if window else None
         targets = self._deps.team.targets
-        made = await attempts(self._deps.store.database, DEPLOYING + ROLLING_BACK, PRODUCTION, since)
+        ended_steps = await attempts(self._deps.store.database, DEPLOYING + ROLLING_BACK, PRODUCTION, since)
         return deployments.compute_deployments(
-            made, DEPLOYING, ROLLING_BACK, success=targets.deploy_success, rollback=targets.rollback_rate
+            ended_steps, DEPLOYING, ROLLING_BACK, success=targets.deploy_success, rollback=targets.rollback_rate
         )

@@ -1,1 +1,1 @@
-"""What is kept, in SQLite or PostgreSQL."""
+"""The database, SQLite or PostgreSQL: load, save and append; no rules."""

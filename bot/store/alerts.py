@@ -1,4 +1,4 @@
-"""Which alert group belongs to which incident."""
+"""Alert groups, and the incident that each belongs to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.store.tables import alert_groups
 
 @dataclass(frozen=True, slots=True)
 class GroupUpdate:
-    """What a group's news came to: the incident, whether it is new, and the event that was appended, if any."""
+    """The outcome of an update: the incident, whether it was just declared, and the appended event, if any."""
 
     incident: Incident | None
     declared: bool = False
@@ -25,7 +25,7 @@ class GroupUpdate:
 
 
 class AlertGroups:
-    """One group of alerts is one incident for as long as that incident is open."""
+    """Alert groups: one group belongs to one incident for as long as that incident is open."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,12 +42,13 @@ class AlertGroups:
         is_settling: Callable[[Incident], bool],
         drill: str | None = None,
     ) -> GroupUpdate:
-        """Take what `firing` (fingerprints) says about the group `key`.
+        """Update the group `key` with its `firing` alerts (fingerprints).
 
-        A group that fires and has no open incident belongs to the open `drill`, if one is given; otherwise it declares
-        an incident by `declare(id, the group's last incident)`, unless that last one is still `settling`. For a known
-        one, `news(incident, began, ended)` gives the event when alerts began or ended, and `graver(incident, began)`
-        what follows if they are worse. All in one transaction, one group at a time.
+        A firing group without an open incident joins the open `drill`, if given; otherwise it declares an incident by
+        `on_new(id, the group's last incident)`, unless `is_settling(last incident)`. For an open incident,
+        `on_change(incident, started, ended)` returns the event for alerts that started or ended, and
+        `on_escalation(incident, started)` the change if they are more severe. All in one transaction, which locks the
+        group.
         """
         async with self._database.write() as connection:
             statement = dialect_insert(connection, alert_groups).values(key=key, firing=[], seen_at=at)
@@ -55,35 +56,35 @@ class AlertGroups:
             group = (
                 await connection.execute(select(alert_groups).where(alert_groups.c.key == key).with_for_update())
             ).one()
-            open_incident = await get_within(connection, group.incident_id) if group.incident_id else None
-            if firing and drill and not (open_incident and open_incident.status.is_open):
-                practised = await get_within(connection, drill)
-                open_incident = practised if practised and practised.status.is_open else open_incident
-            group_update = GroupUpdate(None)
-            if open_incident and (open_incident.status.is_open or not firing or is_settling(open_incident)):
-                began, ended = set(firing) - set(group.firing), set(group.firing) - set(firing)
-                if began or ended:
+            current = await get_within(connection, group.incident_id) if group.incident_id else None
+            if firing and drill and not (current and current.status.is_open):
+                drill_incident = await get_within(connection, drill)
+                current = drill_incident if drill_incident and drill_incident.status.is_open else current
+            result = GroupUpdate(None)
+            if current and (current.status.is_open or not firing or is_settling(current)):
+                started, ended = set(firing) - set(group.firing), set(group.firing) - set(firing)
+                if started or ended:
                     incident, event = await change_within(
-                        connection, open_incident.id, lambda now: on_change(now, began, ended), idempotency_key=None
+                        connection, current.id, lambda now: on_change(now, started, ended), idempotency_key=None
                     )
-                    if worse := on_escalation(incident, began):
+                    if escalated := on_escalation(incident, started):
                         incident, _ = await change_within(
-                            connection, open_incident.id, lambda _: worse, idempotency_key=None
+                            connection, current.id, lambda _: escalated, idempotency_key=None
                         )
-                    group_update = GroupUpdate(incident, event=event)
+                    result = GroupUpdate(incident, event=event)
             elif firing:
-                new = await declare_within(connection, lambda id: on_new(id, open_incident), at, idempotency_key=None)
-                group_update = GroupUpdate(new, declared=True)
-            belongs = group_update.incident.id if group_update.incident else group.incident_id
+                declared = await declare_within(connection, lambda id: on_new(id, current), at, idempotency_key=None)
+                result = GroupUpdate(declared, declared=True)
+            incident_id = result.incident.id if result.incident else group.incident_id
             await connection.execute(
                 update(alert_groups)
                 .where(alert_groups.c.key == key)
-                .values(firing=sorted(firing), seen_at=at, incident_id=belongs)
+                .values(firing=sorted(firing), seen_at=at, incident_id=incident_id)
             )
-            return group_update
+            return result
 
     async def count_firing(self, incident_id: str) -> int:
-        """How many alerts of this incident are firing."""
+        """Return the number of firing alerts of an incident."""
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(alert_groups.c.firing).where(alert_groups.c.incident_id == incident_id)

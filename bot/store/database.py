@@ -1,4 +1,4 @@
-"""The connection: SQLite with a write-ahead log, or PostgreSQL; both asynchronous."""
+"""Asynchronous connections to SQLite (with a write-ahead log) or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from bot.domain.errors import Unavailable
 
-BUSY_SECONDS = 2  # of the three that Slack waits for
-IDLE_SECONDS = 1.0  # after which a connection is asked whether it is still alive, before it is used
+BUSY_SECONDS = 2  # of the 3 s that Slack waits for an acknowledgement
+IDLE_SECONDS = 1.0  # a connection that was idle for longer is tested before use
 USED_AT = "used_at"
 ENQUEUED = "enqueued"
 
 BUSY_TIMEOUT_MS = 20
-RETRY_PAUSE_SECONDS = 0.02  # seconds
-SQLITE_WRITES = "writes"  # an execution option: the transaction is going to write
+RETRY_PAUSE_SECONDS = 0.02
+SQLITE_WRITES = "writes"  # execution option: the transaction will write
 SQLITE_PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
     f"busy_timeout={BUSY_TIMEOUT_MS}",
-    "secure_delete=ON",  # what the inbox has handled leaves nothing in the file
+    "secure_delete=ON",  # overwrite the bodies of handled deliveries
 )
 
 
 def mark_enqueued(connection: AsyncConnection) -> None:
-    """Have `Database.on_enqueued` called once the transaction is committed."""
+    """Request a call of `Database.on_enqueued` after the transaction is committed."""
     connection.info[ENQUEUED] = True
 
 
 def dialect_insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, in the dialect of the connection."""
+    """Return an INSERT that supports ON CONFLICT, in the connection's dialect."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 class Database:
     """Transactions on one database.
 
-    `url` is `sqlite:///path` or `postgresql://…`. A database that is locked, full or gone raises Unavailable.
+    `url` is `sqlite:///path` or `postgresql://…`. Raises Unavailable if the database is locked, full or down.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,14 +61,14 @@ class Database:
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
         self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
         self._engine = sqlite_engine(parsed) if self.is_sqlite else _postgresql(parsed)
-        # On SQLite each connection begins its transactions by itself.
+        # On SQLite each connection begins its own transactions.
         self._reading = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that may change something: committed at the end, rolled back by any exception.
+        """Run a read-write transaction: committed at the end, rolled back on an exception.
 
-        On SQLite it takes the write lock at once, so that what it reads cannot change before it writes.
+        On SQLite it takes the write lock immediately, so that nothing it reads can change before it writes.
         """
         with translate_errors():
             async with self._connected(self._engine) as connection:
@@ -84,17 +84,17 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """For questions that change nothing.
+        """Run queries without writing.
 
-        On SQLite all of them see one state. On PostgreSQL each sees what was committed before it, as in a transaction
-        (READ COMMITTED), but without the two round trips that a transaction costs.
+        On SQLite all of them see the same state. On PostgreSQL each sees the latest commits, as in a READ COMMITTED
+        transaction, but without the two round trips of one.
         """
         with translate_errors():
             async with self._connected(self._reading) as connection:
                 yield connection
 
     async def execute(self, statement: Executable) -> CursorResult[Any]:
-        """One statement that is a transaction by itself; its rows, if it gives any, are here already."""
+        """Execute one statement in its own transaction. Its rows are already fetched."""
         if self.is_sqlite:
             async with self.write() as connection:
                 return await connection.execute(statement)
@@ -103,13 +103,13 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection of the pool; whatever is not committed when it goes back is rolled back."""
+        """Take a connection from the pool; uncommitted changes are rolled back when it returns."""
         if not self.is_sqlite:
             async with engine.connect() as connection:
                 yield connection
             return
-        # SQLAlchemy's `async with` gives it back in a task of its own, lest a cancellation cut that off. Nothing waits
-        # on SQLite, so nothing can be cut off, and the next one can have it at once: one connection is enough.
+        # SQLAlchemy's `async with` returns the connection in a separate task, to survive a cancellation. SQLite calls
+        # never wait, so this cannot be cancelled, and the connection is free immediately: one is enough.
         connection = await engine.connect()
         try:
             yield connection
@@ -117,7 +117,7 @@ class Database:
             await connection.close()
 
     async def ready(self) -> None:
-        """Raises Unavailable when the database does not answer."""
+        """Raise Unavailable if the database does not answer."""
         async with self.read() as connection:
             await connection.execute(text("SELECT 1"))
 
@@ -126,37 +126,37 @@ class Database:
 
 
 def _postgresql(url: URL) -> AsyncEngine:
-    made = create_async_engine(
+    engine = create_async_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=10,
-        pool_timeout=BUSY_SECONDS * 3,  # a queue is no outage
-        pool_use_lifo=True,  # the one that was used last is not idle
+        pool_timeout=BUSY_SECONDS * 3,  # waiting in the queue is not an outage
+        pool_use_lifo=True,  # the most recently used connection needs no ping
         connect_args={
             "connect_timeout": BUSY_SECONDS,
             "options": f"-c statement_timeout={BUSY_SECONDS * 5}s -c lock_timeout={BUSY_SECONDS}s",
         },
     )
 
-    # SQLAlchemy's pool_pre_ping asks before each use, which is a fifth of all that goes to and fro.
-    @event.listens_for(made.sync_engine, "checkin")
-    def used(_connection: Any, record: Any) -> None:
+    # pool_pre_ping would test before each use, which adds a fifth to all round trips.
+    @event.listens_for(engine.sync_engine, "checkin")
+    def mark_used(_connection: Any, record: Any) -> None:
         record.info[USED_AT] = time.monotonic()
 
-    @event.listens_for(made.sync_engine, "checkout")
-    def alive(connection: Any, record: Any, _proxy: Any) -> None:
+    @event.listens_for(engine.sync_engine, "checkout")
+    def ping_if_idle(connection: Any, record: Any, _proxy: Any) -> None:
         if time.monotonic() - record.info.get(USED_AT, time.monotonic()) < IDLE_SECONDS:
             return
         try:
-            made.dialect.do_ping(connection)
-        except made.dialect.loaded_dbapi.Error as problem:
-            raise InvalidatePoolError from problem  # it and all that are as old: the pool makes a new one
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as problem:
+            raise InvalidatePoolError from problem  # also drops the other idle connections
 
-    return made
+    return engine
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Database errors that pass by themselves become Unavailable; a broken rule of ours stays what it is."""
+    """Turn temporary database errors into Unavailable; violated constraints are passed on."""
     try:
         yield
     except (IntegrityError, ProgrammingError):
@@ -166,12 +166,12 @@ def translate_errors() -> Iterator[None]:
 
 
 class _SqliteInLoop(aiosqlite.Connection):
-    """aiosqlite's connection as SQLAlchemy knows it, without its thread."""
+    """aiosqlite's connection, as SQLAlchemy expects it, but without its thread."""
 
     def __await__(self) -> Generator[Any, None, aiosqlite.Connection]:
-        return self._opened().__await__()
+        return self._open().__await__()
 
-    async def _opened(self) -> aiosqlite.Connection:
+    async def _open(self) -> aiosqlite.Connection:
         self._connection = self._connector()
         return self
 
@@ -188,29 +188,29 @@ class _SqliteInLoop(aiosqlite.Connection):
 
 
 def sqlite_engine(url: URL) -> AsyncEngine:
-    """An engine on a file of SQLite, with a write-ahead log; `url` names the file."""
-    made = create_async_engine(
+    """Return an engine on a SQLite file with a write-ahead log."""
+    engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"), connect_args={"async_creator_fn": _open_sqlite, "isolation_level": None}
     )
 
-    @event.listens_for(made.sync_engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         for pragma in SQLITE_PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(made.sync_engine, "begin")
+    @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
-        # Python's sqlite3 would begin before the first change only; isolation_level None leaves it to us.
+        # Python's sqlite3 begins only before the first change; isolation_level None turns that off.
         writes = connection.get_execution_options().get(SQLITE_WRITES)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    return made
+    return engine
 
 
 async def retry_while_locked(begin: Callable[[], Awaitable[object]]) -> None:
-    """`begin`, again and again while another process writes to the file. Raises whatever else is wrong."""
+    """Call `begin` until no other process is writing to the file. Raises all other errors."""
     while True:
         try:
             await begin()
@@ -221,5 +221,5 @@ async def retry_while_locked(begin: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
 
-def _open_sqlite(database: str, **given: Any) -> aiosqlite.Connection:
-    return _SqliteInLoop(partial(sqlite3.connect, database, **given), iter_chunk_size=64)
+def _open_sqlite(database: str, **options: Any) -> aiosqlite.Connection:
+    return _SqliteInLoop(partial(sqlite3.connect, database, **options), iter_chunk_size=64)

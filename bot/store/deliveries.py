@@ -1,4 +1,4 @@
-"""What came in from outside: kept before it is answered, handled once, handled again after a crash."""
+"""The inbox: deliveries from outside, saved before they are acknowledged, handled once, and again after a crash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bot.store.tables import deliveries
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One call from outside. `key` is the same for the same delivery; `body` is as it came."""
+    """One call from outside. `key` identifies repeated deliveries; `body` is unchanged."""
 
     key: str
     source: str
@@ -23,28 +23,28 @@ class Delivery:
 
 
 class Deliveries:
-    """The inbox. `owner` names this process: what another process took and never finished is handed over.
+    """The inbox. `owner` identifies this process; deliveries of a dead process can be claimed by another one.
 
-    What was accepted is in hand here until it is `done`, forgotten or `put_down`; meanwhile nobody takes it over.
+    An accepted delivery stays claimed by this process until it is done, discarded or released.
     """
 
     def __init__(self, database: Database, owner: str, metrics: Metrics) -> None:
         self._database = database
         self._owner = owner
         self._metrics = metrics
-        self._in_hand: set[str] = set()
-        self._handled: dict[str, datetime] = {}
+        self._claimed: set[str] = set()
+        self._done: dict[str, datetime] = {}
 
     async def accept(self, delivery: Delivery, at: datetime) -> bool:
-        """Keep it. False when it has been here before: then it is, or will be, handled by whoever took it."""
-        new = await self._keep(delivery, at)
+        """Save and claim a delivery. Returns False for a duplicate: whoever accepted it first handles it."""
+        new = await self._save(delivery, at)
         self._metrics.delivered(delivery.source, new=new)
         return new
 
-    async def _keep(self, delivery: Delivery, at: datetime) -> bool:
-        if delivery.key in self._in_hand:
+    async def _save(self, delivery: Delivery, at: datetime) -> bool:
+        if delivery.key in self._claimed:
             return False
-        self._in_hand.add(delivery.key)
+        self._claimed.add(delivery.key)
         try:
             async with self._database.write() as connection:
                 await connection.execute(
@@ -66,66 +66,66 @@ class Deliveries:
         return True
 
     async def mark_done(self, key: str, at: datetime) -> None:
-        """It has been handled. When the database is away just now, `still_alive` says so later."""
-        self._handled[key] = at
-        await self._mark()
+        """Mark as handled. If the database is down, `heartbeat` repeats it later."""
+        self._done[key] = at
+        await self._save_done()
 
     async def discard(self, key: str) -> None:
-        """It was not taken after all (a form with a mistake in it): the same one may come again."""
+        """Remove a delivery that was not accepted (a form with invalid input), so that it can be sent again."""
         async with self._database.write() as connection:
             await connection.execute(delete(deliveries).where(deliveries.c.key == key))
         self.release(key)
 
     def release(self, key: str) -> None:
-        """It could not be handled now: the next look at the inbox finds it."""
-        self._in_hand.discard(key)
+        """Release the claim, so that the next recovery pass picks the delivery up."""
+        self._claimed.discard(key)
 
     async def heartbeat(self, at: datetime) -> None:
-        """Say so of all that is in hand here."""
-        await self._mark()
-        if in_hand := sorted(self._in_hand):
+        """Renew all claims of this process."""
+        await self._save_done()
+        if claimed := sorted(self._claimed):
             async with self._database.write() as connection:
-                ours = and_(deliveries.c.key.in_(in_hand), deliveries.c.owner == self._owner)
+                ours = and_(deliveries.c.key.in_(claimed), deliveries.c.owner == self._owner)
                 await connection.execute(update(deliveries).where(ours).values(alive_at=at))
 
     async def claim_stale(self, at: datetime, *, older_than: timedelta) -> list[Delivery]:
-        """Take in hand what nobody has: ours that was put down, and others' of which nothing was heard for so long.
+        """Claim deliveries that this process released or whose owner sent no heartbeat for `older_than`.
 
-        The oldest first.
+        Returns them oldest first.
         """
-        left_behind = and_(deliveries.c.owner != self._owner, deliveries.c.alive_at <= at - older_than)
-        put_down = and_(deliveries.c.owner == self._owner, deliveries.c.key.not_in(sorted(self._in_hand)))
+        abandoned = and_(deliveries.c.owner != self._owner, deliveries.c.alive_at <= at - older_than)
+        released = and_(deliveries.c.owner == self._owner, deliveries.c.key.not_in(sorted(self._claimed)))
         async with self._database.write() as connection:
             rows = await connection.execute(
                 update(deliveries)
-                .where(deliveries.c.done_at.is_(None), or_(left_behind, put_down))
+                .where(deliveries.c.done_at.is_(None), or_(abandoned, released))
                 .values(owner=self._owner, alive_at=at)
                 .returning(deliveries)
             )
-            # One may have been accepted since the statement was made.
-            stale = sorted((row for row in rows if row.key not in self._in_hand), key=lambda row: row.received_at)
-        self._in_hand.update(row.key for row in stale)
+            # another one may have been accepted meanwhile
+            stale = sorted((row for row in rows if row.key not in self._claimed), key=lambda row: row.received_at)
+        self._claimed.update(row.key for row in stale)
         return [Delivery(row.key, row.source, row.body) for row in stale]
 
-    async def _mark(self) -> None:
-        if not (handled := dict(self._handled)):
+    async def _save_done(self) -> None:
+        if not (done := dict(self._done)):
             return
         async with self._database.write() as connection:
-            for key, at in handled.items():
+            for key, at in done.items():
                 await connection.execute(update(deliveries).where(deliveries.c.key == key).values(done_at=at, body=""))
-        for key in handled:
-            self._handled.pop(key, None)
+        for key in done:
+            self._done.pop(key, None)
             self.release(key)
 
     async def prune(self, before: datetime) -> None:
-        """Forget what was handled long ago."""
+        """Delete deliveries handled before then."""
         async with self._database.write() as connection:
             await connection.execute(
                 delete(deliveries).where(deliveries.c.done_at.is_not(None), deliveries.c.done_at < before)
             )
 
     async def count_pending(self) -> int:
-        """How many are accepted and not handled yet."""
+        """Return the number of deliveries that are accepted and not handled yet."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(deliveries.c.key).where(deliveries.c.done_at.is_(None)))
             return len(rows.all())

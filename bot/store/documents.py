@@ -1,4 +1,4 @@
-"""What was written and drawn for an incident: reports, charts, and the figures of its snapshots."""
+"""Documents of incidents: reports, charts, and the metrics of snapshots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bot.store.tables import documents, snapshots
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file of an incident, by its name (`report.md`, `charts/…png`)."""
+    """A file of an incident, by name (`report.md`, `charts/…png`)."""
 
     name: str
     media_type: str
@@ -23,7 +23,7 @@ class Document:
 
 
 class Documents:
-    """Writing one that is there already replaces it."""
+    """Files of incidents. Writing an existing name replaces it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -60,7 +60,7 @@ class Documents:
 
 
 class Snapshots:
-    """Snapshots as plain JSON by id (`INC-2026-0001/snapshot/declared`); the first writing of an id stays."""
+    """Snapshots as plain JSON by id (`INC-2026-0001/snapshot/declared`). The first content of an id is kept."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,7 +78,7 @@ class Snapshots:
         return row.content if row else None
 
     async def list_by_incident(self, incident_id: str) -> dict[str, dict[str, Any]]:
-        """All of an incident's, oldest first, by id."""
+        """Return an incident's snapshots by id, oldest first."""
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(snapshots.c.id, snapshots.c.content)

@@ -1,4 +1,4 @@
-"""Follow-ups, and the issues that they have become."""
+"""Follow-ups and the numbers of their GitHub issues."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class FollowUps:
         at: datetime,
         idempotency_key: str,
     ) -> FollowUp:
-        """A new follow-up with its timeline event; the same idempotency key again finds the first one."""
+        """Open a follow-up and append its timeline event; a second call with the same key returns the first one."""
         title, owner, due, labels = draft.title, draft.owner, draft.due, draft.labels
         async with self._database.write() as connection:
-            # The incident's row is the lock that keeps the numbers of its follow-ups apart.
+            # Lock the incident's row: the numbers of its follow-ups must be unique.
             await connection.execute(select(incidents.c.id).where(incidents.c.id == incident_id).with_for_update())
             row = (
                 await connection.execute(select(followups).where(followups.c.cause == idempotency_key))
@@ -41,32 +41,33 @@ class FollowUps:
                 return _followup(row)
             count = select(func.count()).select_from(followups).where(followups.c.incident_id == incident_id)
             number = (await connection.execute(count)).scalar_one() + 1
-            made = FollowUp(f"{incident_id}/F{number}", incident_id, title, owner, due, labels, FollowUpState.OPEN, at)
-            facts = {"followup": made.id, "title": title, "owner": owner, "due": due.isoformat() if due else None}
+            id = f"{incident_id}/F{number}"
+            followup = FollowUp(id, incident_id, title, owner, due, labels, FollowUpState.OPEN, at)
+            facts = {"followup": followup.id, "title": title, "owner": owner, "due": due.isoformat() if due else None}
             entry = TimelineEntry(incident_id, Kind.FOLLOWUP_OPENED, facts, by, at, f"{idempotency_key}/followup")
             await append_entry(connection, entry)
             await connection.execute(
                 insert(followups).values(
-                    id=made.id,
+                    id=followup.id,
                     incident_id=incident_id,
                     title=title,
                     owner=owner,
                     due=facts["due"],
                     labels=list(labels),
-                    state=made.state.value,
+                    state=followup.state.value,
                     cause=idempotency_key,
                     opened_at=at,
                 )
             )
-            return made
+            return followup
 
     async def set_owner(self, id: str, owner: str) -> None:
-        """It belongs to this team or person, now that the owners of a path have been looked up."""
+        """Replace the owner, after the owners of a path were looked up."""
         async with self._database.write() as connection:
             await connection.execute(update(followups).where(followups.c.id == id).values(owner=owner))
 
     async def mark_filed(self, id: str, issue: FiledIssue, *, at: datetime, idempotency_key: str) -> bool:
-        """It has become this issue."""
+        """Record the issue that was created for it."""
         values = {"number": issue.number, "url": issue.url, "state": FollowUpState.FILED.value, "done_at": None}
         facts = {"assignee": issue.assignee, "not_assignable": issue.not_assignable}
         return await self._change_state(values, _entry(id, Kind.FOLLOWUP_FILED, facts, BOT, at, idempotency_key))
@@ -74,14 +75,14 @@ class FollowUps:
     async def mark_done(
         self, id: str, facts: dict[str, Any], *, by: Person, at: datetime, idempotency_key: str
     ) -> bool:
-        """Its issue was closed."""
+        """Record that its issue was closed."""
         values = {"state": FollowUpState.DONE.value, "done_at": at}
         return await self._change_state(values, _entry(id, Kind.FOLLOWUP_DONE, facts, by, at, idempotency_key))
 
     async def mark_reopened(
         self, id: str, *, gone: bool = False, by: Person, at: datetime, idempotency_key: str
     ) -> bool:
-        """Its issue was opened again, or is `gone`: then it waits to become another one."""
+        """Record that its issue was reopened, or is `gone`: then a new one will be created."""
         values: dict[str, Any] = {"state": FollowUpState.FILED.value, "done_at": None}
         if gone:
             values |= {"state": FollowUpState.OPEN.value, "number": None, "url": None}
@@ -96,7 +97,7 @@ class FollowUps:
         return await self._where(followups.c.incident_id == incident_id)
 
     async def by_number(self, number: int) -> FollowUp | None:
-        """The one that has become this issue of the repository."""
+        """Return the follow-up of this issue number."""
         rows = await self._where(followups.c.number == number)
         return rows[0] if rows else None
 
@@ -104,7 +105,10 @@ class FollowUps:
         return await self._where(followups.c.state != FollowUpState.DONE.value)
 
     async def _change_state(self, values: dict[str, Any], entry: TimelineEntry) -> bool:
-        """Change the follow-up that the entry is about, and append it, in one transaction; False when that was done."""
+        """Change the entry's follow-up and append the entry, in one transaction.
+
+        Returns False if it was done before.
+        """
         id = entry.facts["followup"]
         async with self._database.write() as connection:
             row = (await connection.execute(select(followups).where(followups.c.id == id))).one()
@@ -124,7 +128,7 @@ class FollowUps:
 
 
 def _entry(id: str, kind: Kind, facts: dict[str, Any], by: Person, at: datetime, key: str) -> TimelineEntry:
-    """An event about the follow-up `id`, which begins with its incident's id."""
+    """Return an event about the follow-up `id`, which starts with its incident's id."""
     return TimelineEntry(id.partition("/")[0], kind, {"followup": id, **facts}, by, at, key)
 
 

@@ -1,4 +1,4 @@
-"""Incidents and their timelines: loaded, changed and appended to, each change in one transaction."""
+"""Incidents and their timelines: every change and its event are saved in one transaction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPEN = [status.value for status in Status if status.is_open]
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """An event for an incident's timeline, appended with a change elsewhere, once for its idempotency key."""
+    """A timeline event to append together with a change elsewhere, once per idempotency key."""
 
     incident_id: str
     kind: Kind
@@ -38,10 +38,10 @@ class TimelineEntry:
 
 
 class Incidents:
-    """What the database knows of incidents.
+    """The incidents.
 
-    Every change appends the event that tells it, and owes the workflow that carries it to the outside
-    (`follow`, with the incident's id and the event's number), all in one transaction.
+    Every change appends its timeline event and enqueues the workflow that carries it outside (stored as `follow`, with
+    the incident's id and the event's number), in one transaction.
     """
 
     def __init__(self, database: Database) -> None:
@@ -50,18 +50,18 @@ class Incidents:
     async def declare(
         self, make: Callable[[str], Changed], at: datetime, *, idempotency_key: str | None
     ) -> tuple[Incident, bool]:
-        """A new incident with the next number of the year, made by `make(id)`, and whether it is new.
+        """Declare an incident with the next number of the year, made by `make(id)`. Returns it and whether it is new.
 
-        `origin` names the call that declares it: the same origin again finds the first one's incident.
+        A second call with the same idempotency key returns the first incident.
         """
         try:
             async with self._database.write() as connection:
-                if idempotency_key and (row := await _one(connection, incidents.c.origin == idempotency_key)):
+                if idempotency_key and (row := await _fetch_one(connection, incidents.c.origin == idempotency_key)):
                     return _incident(row), False
                 return await declare_within(connection, make, at, idempotency_key=idempotency_key), True
-        except IntegrityError:  # the same origin at the same moment, on PostgreSQL
+        except IntegrityError:  # concurrent calls with the same key, on PostgreSQL
             async with self._database.read() as connection:
-                row = await _one(connection, incidents.c.origin == idempotency_key)
+                row = await _fetch_one(connection, incidents.c.origin == idempotency_key)
             if row is None:
                 raise
             return _incident(row), False
@@ -69,44 +69,48 @@ class Incidents:
     async def change(
         self, incident_id: str, change: Callable[[Incident], Changed], *, idempotency_key: str | None = None
     ) -> tuple[Incident, TimelineEvent | None]:
-        """Apply `change` to the incident as it is now, and append its event.
+        """Apply `change` to the current incident and append its event.
 
-        Returns the incident and the appended event; with a `cause` that has been here before nothing is done and
-        the event is None. Raises NotFound, and whatever `change` raises.
+        Returns the incident and the event; if the idempotency key was used before, nothing changes and the event is
+        None. Raises NotFound, and whatever `change` raises.
         """
         async with self._database.write() as connection:
             return await change_within(connection, incident_id, change, idempotency_key=idempotency_key)
 
     async def get(self, incident_id: str) -> Incident:
         async with self._database.read() as connection:
-            row = await _one(connection, incidents.c.id == incident_id)
+            row = await _fetch_one(connection, incidents.c.id == incident_id)
         if row is None:
             raise NotFound("no_such_incident", incident=incident_id)
         return _incident(row)
 
     async def in_channel(self, channel: str) -> Incident | None:
-        """The incident that is handled in this Slack channel."""
+        """Return the incident of this Slack channel."""
         async with self._database.read() as connection:
-            row = await _one(connection, incidents.c.channel == channel)
+            row = await _fetch_one(connection, incidents.c.channel == channel)
         return _incident(row) if row else None
 
     async def list_open(self, limit: int = 50) -> list[Incident]:
-        """What is not resolved, the worst and then the oldest first."""
+        """Return incidents that are not resolved, by severity, then oldest first."""
         async with self._database.read() as connection:
-            return await _many(
+            return await _fetch_many(
                 connection,
-                _all().where(incidents.c.status.in_(OPEN)).order_by(incidents.c.severity, incidents.c.declared_at),
+                _select_incidents()
+                .where(incidents.c.status.in_(OPEN))
+                .order_by(incidents.c.severity, incidents.c.declared_at),
                 limit,
             )
 
     async def open_drills(self) -> list[Incident]:
-        """The drills that go on, oldest first."""
+        """Return the drills that are not resolved, oldest first."""
         async with self._database.read() as connection:
-            going_on = incidents.c.drill.is_(True) & incidents.c.status.in_(OPEN)
-            return await _many(connection, _all().where(going_on).order_by(incidents.c.declared_at), 50)
+            is_open_drill = incidents.c.drill.is_(True) & incidents.c.status.in_(OPEN)
+            return await _fetch_many(
+                connection, _select_incidents().where(is_open_drill).order_by(incidents.c.declared_at), 50
+            )
 
     async def not_closed(self) -> list[str]:
-        """The ids of the incidents that are not closed yet."""
+        """Return the ids of incidents that are not closed."""
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(incidents.c.id).where(incidents.c.status != Status.CLOSED.value).order_by(incidents.c.id)
@@ -114,17 +118,17 @@ class Incidents:
             return [row.id for row in rows]
 
     async def recent(self, limit: int = 20) -> list[Incident]:
-        """The newest first, whatever their status."""
+        """Return the newest incidents first, whatever their status."""
         async with self._database.read() as connection:
-            return await _many(
-                connection, _all().order_by(incidents.c.declared_at.desc(), incidents.c.id.desc()), limit
+            return await _fetch_many(
+                connection, _select_incidents().order_by(incidents.c.declared_at.desc(), incidents.c.id.desc()), limit
             )
 
     async def records(self, since: datetime | None = None) -> list[Record]:
-        """What the figures need of the incidents declared since then (None: ever), to the second; no drills."""
+        """Return the statistics records of incidents declared since then (None: ever), without drills."""
         milestones = (incidents.c.detected_at, incidents.c.acknowledged_at, incidents.c.resolved_at)
-        at = (cast(extract("epoch", moment), Float) for moment in milestones)
-        query = select(incidents.c.severity, *at).where(incidents.c.drill.is_(False))
+        epochs = (cast(extract("epoch", column), Float) for column in milestones)
+        query = select(incidents.c.severity, *epochs).where(incidents.c.drill.is_(False))
         if since is not None:
             query = query.where(incidents.c.declared_at >= since)
         async with self._database.read() as connection:
@@ -132,15 +136,15 @@ class Incidents:
         return [Record(_SEVERITIES[row[0]], row[1], row[2], row[3]) for row in rows]
 
     async def last_start_before(self, moment: datetime) -> float | None:
-        """When the last incident that was declared before then began, in seconds since 1970; drills are left out."""
+        """Return the start of the last incident declared before then, in seconds since 1970; without drills."""
         start = cast(extract("epoch", incidents.c.detected_at), Float)
         query = select(start).where(incidents.c.drill.is_(False), incidents.c.declared_at < moment)
         async with self._database.read() as connection:
-            cursor_result = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
-            return cursor_result.scalar_one_or_none()
+            result = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
+            return result.scalar_one_or_none()
 
     async def timeline(self, incident_id: str) -> list[TimelineEvent]:
-        """All events, in order."""
+        """Return all events, in order."""
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(timeline).where(timeline.c.incident_id == incident_id).order_by(timeline.c.seq)
@@ -157,7 +161,7 @@ class Incidents:
         return _event(row)
 
     async def newest(self, incident_id: str, kind: Kind) -> TimelineEvent | None:
-        """The last event of a kind."""
+        """Return the last event of a kind."""
         query = select(timeline).where(timeline.c.incident_id == incident_id, timeline.c.kind == kind.value)
         async with self._database.read() as connection:
             row = (await connection.execute(query.order_by(timeline.c.seq.desc()).limit(1))).one_or_none()
@@ -173,15 +177,15 @@ class Incidents:
 
 
 async def get_within(connection: AsyncConnection, incident_id: str) -> Incident | None:
-    """The incident as it is in the caller's transaction."""
-    row = await _one(connection, incidents.c.id == incident_id)
+    """Return the incident, inside the caller's transaction."""
+    row = await _fetch_one(connection, incidents.c.id == incident_id)
     return _incident(row) if row else None
 
 
 async def declare_within(
     connection: AsyncConnection, make: Callable[[str], Changed], at: datetime, *, idempotency_key: str | None
 ) -> Incident:
-    """Declare inside the caller's transaction: number, incident, first event and owed work."""
+    """Declare inside the caller's transaction: number, incident, first event and outbox entry."""
     number = await _next_number(connection, at.year)
     incident, event = make(f"INC-{at.year}-{number:04d}")
     first = event.chained(incident.id, GENESIS, 1)
@@ -194,8 +198,10 @@ async def declare_within(
 async def change_within(
     connection: AsyncConnection, incident_id: str, change: Callable[[Incident], Changed], *, idempotency_key: str | None
 ) -> tuple[Incident, TimelineEvent | None]:
-    """`Incidents.change` inside the caller's transaction."""
-    row = (await connection.execute(_all().where(incidents.c.id == incident_id).with_for_update())).one_or_none()
+    """Do `Incidents.change` inside the caller's transaction."""
+    row = (
+        await connection.execute(_select_incidents().where(incidents.c.id == incident_id).with_for_update())
+    ).one_or_none()
     if row is None:
         raise NotFound("no_such_incident", incident=incident_id)
     before = _incident(row)
@@ -214,7 +220,7 @@ async def change_within(
 
 
 async def append_entry(connection: AsyncConnection, entry: TimelineEntry) -> bool:
-    """Append an event in the transaction of the change that it tells of; False when it was there before."""
+    """Append an event in the transaction of its change. Returns False if it was appended before."""
 
     def with_entry(incident: Incident) -> Changed:
         return incident.with_event(entry.kind, entry.facts, by=entry.by, at=entry.at)
@@ -249,16 +255,16 @@ async def _next_number(connection: AsyncConnection, year: int) -> int:
     return number
 
 
-def _all() -> Select[Any]:
+def _select_incidents() -> Select[Any]:
     return select(incidents)
 
 
-async def _one(connection: AsyncConnection, condition: Any) -> Row[Any] | None:
-    row: Row[Any] | None = (await connection.execute(_all().where(condition))).one_or_none()
+async def _fetch_one(connection: AsyncConnection, condition: Any) -> Row[Any] | None:
+    row: Row[Any] | None = (await connection.execute(_select_incidents().where(condition))).one_or_none()
     return row
 
 
-async def _many(connection: AsyncConnection, query: Select[Any], limit: int) -> list[Incident]:
+async def _fetch_many(connection: AsyncConnection, query: Select[Any], limit: int) -> list[Incident]:
     return [_incident(row) for row in await connection.execute(query.limit(limit))]
 
 
@@ -303,8 +309,8 @@ def _incident(row: Row[Any]) -> Incident:
 
 
 def _milestones(row: Row[Any]) -> dict[Milestone, datetime]:
-    moments = ((milestone, getattr(row, f"{milestone.value}_at")) for milestone in Milestone)
-    return {milestone: moment for milestone, moment in moments if moment is not None}
+    times = ((milestone, getattr(row, f"{milestone.value}_at")) for milestone in Milestone)
+    return {milestone: at for milestone, at in times if at is not None}
 
 
 def _event(row: Row[Any]) -> TimelineEvent:

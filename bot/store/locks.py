@@ -1,4 +1,4 @@
-"""What keeps changes apart: one at a time for each target, a cool-down afterwards, and the kill switch."""
+"""Locks on targets (one run at a time, with a cool-down), and the kill switch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANNOUNCE = "announce"
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """Nothing is changed, because of this."""
+    """An active freeze: no run may change anything."""
 
     reason: str
     by: Person
@@ -28,45 +28,45 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The run that has a target; `until` it cools down, None while the run goes on."""
+    """The run that holds a target; `until` is the end of its cool-down, None while the run is going."""
 
     run_id: str
     until: datetime | None
 
 
 class TargetLocks:
-    """`deployment/tamv-prod/xr-engine` → the run that is changing it."""
+    """Locks: target, such as `deployment/tamv-prod/xr-engine`, → the run that is changing it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def acquire(self, key: str, run_id: str, now: datetime) -> LockHolder | None:
-        """Take a target for a run (again, if it has it). None when it is ours, or who has it."""
+        """Lock a target for a run; idempotent. Returns None on success, otherwise the holder."""
         dialect = sqlite if self._database.is_sqlite else postgresql
         statement = dialect.insert(targets).values(key=key, run_id=run_id, held_until=None)
         free = or_(targets.c.run_id == run_id, targets.c.held_until <= now)
-        taken = await self._database.execute(
+        acquired = await self._database.execute(
             statement.on_conflict_do_update(
                 index_elements=[targets.c.key], set_={"run_id": run_id, "held_until": None}, where=free
             ).returning(targets.c.key)
         )
-        if taken.first():
+        if acquired.first():
             return None
         async with self._database.read() as connection:
             row = (await connection.execute(select(targets).where(targets.c.key == key))).one_or_none()
         return LockHolder(row.run_id, row.held_until) if row else await self.acquire(key, run_id, now)
 
     async def release(self, run_id: str, until: datetime) -> None:
-        """The run has ended; others wait until its change has cooled down."""
+        """Release the run's locks after a cool-down, which ends at `until`."""
         await self._database.execute(update(targets).where(targets.c.run_id == run_id).values(held_until=until))
 
     async def transfer(self, run_id: str, to: str) -> None:
-        """Another run goes on with what this one was changing."""
+        """Give the run's locks to another run."""
         async with self._database.write() as connection:
             await connection.execute(update(targets).where(targets.c.run_id == run_id).values(run_id=to))
 
     async def all_held(self) -> dict[str, str]:
-        """Every target that a run is changing right now."""
+        """Return the targets that runs are changing now, with the run's id."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(targets).where(targets.c.held_until.is_(None)))
             return {row.key: row.run_id for row in rows}
@@ -77,7 +77,7 @@ class TargetLocks:
 
 
 class KillSwitch:
-    """Frozen, nothing is changed by anybody; it outlives a restart."""
+    """The freeze: while it is on, no run changes anything. Survives restarts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -89,21 +89,21 @@ class KillSwitch:
         return Freeze(row.reason, Person(**row.by), row.since) if row else None
 
     async def freeze(self, reason: str, by: Person, at: datetime, idempotency_key: str) -> None:
-        """Freeze, and owe that everybody is told. Raises WrongState when it is frozen already."""
+        """Freeze, and enqueue the announcement. Raises WrongState if it is frozen."""
         if await self.frozen():
             raise WrongState("already_frozen")
         async with self._database.write() as connection:
             await connection.execute(insert(freezes).values(reason=reason, by=asdict(by), since=at))
             facts = {"reason": reason, "by": asdict(by)}
             await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "frozen", facts])
-            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # whoever changes something stops
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # running steps stop
 
     async def thaw(self, by: Person, at: datetime, idempotency_key: str) -> None:
-        """Thaw, and owe that everybody is told. Raises WrongState when it is not frozen."""
-        frozen = await self.frozen()
-        if frozen is None:
+        """Thaw, and enqueue the announcement. Raises WrongState if it is not frozen."""
+        freeze = await self.frozen()
+        if freeze is None:
             raise WrongState("not_frozen")
         async with self._database.write() as connection:
             await connection.execute(update(freezes).where(freezes.c.until.is_(None)).values(until=at))
-            facts = {"reason": frozen.reason, "by": asdict(by)}
+            facts = {"reason": freeze.reason, "by": asdict(by)}
             await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "thawed", facts])

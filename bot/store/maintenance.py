@@ -1,4 +1,4 @@
-"""How much of everything there is, for the bot's own figures."""
+"""Row counts for the bot's metrics, and pruning of old runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bot.domain.run import RunState
 from bot.store.database import Database
 from bot.store.tables import deliveries, incidents, outbox, run_steps, runs, snapshots
 
-OVER = [status.value for status in Status if not status.is_open]
+ENDED_STATUSES = [status.value for status in Status if not status.is_open]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCounts:
-    """`incidents` by (status, severity), drills left out."""
+    """`incidents` by (status, severity), without drills."""
 
     incidents: Mapping[tuple[str, str], int]
     deliveries_waiting: int
@@ -26,29 +26,31 @@ class StoreCounts:
 
 
 async def count_rows(database: Database) -> StoreCounts:
-    """One consistent view. Raises Unavailable."""
+    """Count in one consistent view. Raises Unavailable."""
     by_status = (
         select(incidents.c.status, incidents.c.severity, func.count())
         .where(incidents.c.drill.is_(False))
         .group_by(incidents.c.status, incidents.c.severity)
     )
-    waiting = select(func.count()).select_from(deliveries).where(deliveries.c.done_at.is_(None))
+    pending_deliveries = select(func.count()).select_from(deliveries).where(deliveries.c.done_at.is_(None))
     async with database.read() as connection:
-        counted = {(row[0], row[1]): int(row[2]) for row in await connection.execute(by_status)}
+        incident_counts = {(row[0], row[1]): int(row[2]) for row in await connection.execute(by_status)}
         return StoreCounts(
-            counted,
-            (await connection.execute(waiting)).scalar_one(),
+            incident_counts,
+            (await connection.execute(pending_deliveries)).scalar_one(),
             (await connection.execute(select(func.count()).select_from(outbox))).scalar_one(),
         )
 
 
 async def prune_runs(database: Database, before: datetime, *, but: Collection[str] = (), limit: int = 20) -> int:
-    """Remove the steps, the copy of the runbook and the figures of some runs that ended before; gives how many.
+    """Remove steps, runbook copies and metrics of up to `limit` runs that ended before then. Returns their number.
 
-    The row of the run stays with its approvals, and all of its incident: the timeline and its figures, which are the
-    audit. A run of an incident is left alone until that is over as long, and so are the runs `but`.
+    The run's row and its approvals stay, and so does everything on its incident's timeline, which is the audit trail.
+    Runs of an incident are kept until the incident was resolved before then; runs in `but` are kept.
     """
-    ended_incidents = select(incidents.c.id).where(incidents.c.status.in_(OVER), incidents.c.resolved_at < before)
+    ended_incidents = select(incidents.c.id).where(
+        incidents.c.status.in_(ENDED_STATUSES), incidents.c.resolved_at < before
+    )
     old = (
         select(runs.c.id)
         .where(
@@ -65,18 +67,16 @@ async def prune_runs(database: Database, before: datetime, *, but: Collection[st
         steps = await connection.execute(
             delete(run_steps).where(run_steps.c.run_id.in_(ids)).returning(run_steps.c.run_id, run_steps.c.id)
         )
-        measured = [f"{step.run_id}/{step.id}/{when}" for step in steps for when in ("before", "after")]
+        snapshot_ids = [f"{step.run_id}/{step.id}/{when}" for step in steps for when in ("before", "after")]
         await connection.execute(
-            delete(snapshots).where(snapshots.c.id.in_(measured), snapshots.c.incident_id.is_(None))
+            delete(snapshots).where(snapshots.c.id.in_(snapshot_ids), snapshots.c.incident_id.is_(None))
         )
         await connection.execute(update(runs).where(runs.c.id.in_(ids)).values(book={}))
     return len(ids)
 
 
 async def runs_with_steps(database: Database, ids: Collection[str]) -> set[str]:
-    """Those of these runs whose steps are still there."""
+    """Return those of these runs whose steps are not pruned."""
     async with database.read() as connection:
-        cursor_result = await connection.execute(
-            select(run_steps.c.run_id).where(run_steps.c.run_id.in_(ids)).distinct()
-        )
-        return set(cursor_result.scalars())
+        result = await connection.execute(select(run_steps.c.run_id).where(run_steps.c.run_id.in_(ids)).distinct())
+        return set(result.scalars())

@@ -1,7 +1,7 @@
-"""Migrations, run by the bot itself.
+"""Database migrations, run by the bot itself.
 
-A new database gets today's tables at once, and one that is up to date is left alone: Alembic, which takes half a second
-to import, is needed only between versions. Tests hold that both ways lead to the same tables.
+A new database gets the current tables directly, and a database that is up to date is left alone, because importing
+Alembic takes half a second. A test compares the tables of both ways.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ CONNECT_TIMEOUT_SECONDS = 5
 
 
 def revisions() -> list[str]:
-    """The migrations, oldest first: the numbers with which their files' names begin."""
+    """Return the migrations' numbers, oldest first: the prefixes of their file names."""
     files = (MIGRATIONS / "versions").glob("*.py")
     return sorted(number[0] for file in files if (number := re.match(r"\d{4}", file.name)))
 
 
 def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest version. Several processes may do it at once; one does the work.
+    """Migrate the database at `url` to the newest version. Concurrent calls are safe: one process does the work.
 
-    A database of a newer version of the bot is left as it is. Raises Unavailable without the database.
+    A database of a newer version of the bot is left unchanged. Raises Unavailable without the database.
     """
     engine = _engine(url)
     with translate_errors(), engine.begin() as connection:
@@ -54,9 +54,9 @@ def upgrade(url: str) -> None:
 
 
 def pending(url: str) -> list[str]:
-    """The migrations that the database at `url` still lacks, oldest first; nothing is changed or created.
+    """Return the migrations that the database at `url` still needs, oldest first; changes and creates nothing.
 
-    Raises Unavailable without the database; a SQLite file that does not exist lacks all of them.
+    A SQLite file that does not exist needs all of them. Raises Unavailable without the database.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
@@ -91,14 +91,15 @@ def _engine(url: str) -> Engine:
 
 
 def _sqlite(url: str) -> Engine:
-    """All of it in one transaction, which Python's sqlite3 begins by itself only for INSERT and the like.
+    """Return an engine that runs the migration in one transaction; Python's sqlite3 begins one only for INSERT and the
+    like.
 
     Otherwise a process that is killed in the middle leaves half of the tables, and the next one cannot start.
     """
     engine = create_engine(url)
 
     @event.listens_for(engine, "connect")
-    def plainly(connection: Any, _record: Any) -> None:
+    def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA busy_timeout=30000")
 

@@ -1,4 +1,4 @@
-"""The outbox: workflows to be started, saved with the change that asks for them, dispatched by the engine."""
+"""The outbox: workflows saved in the transaction of the change that needs them, started by the engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.store.database import Database, dialect_insert, mark_enqueued
 from bot.store.tables import outbox
 
-NOTIFY = "wake"  # no workflow: who waits for news of its one argument, or of anything when it has none, looks again
+NOTIFY = "wake"  # no workflow: wakes the waiters on the key that is its only argument, or all waiters without one
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A workflow to be started: its name, its arguments (plain JSON) and the id that makes it start only once."""
+    """A workflow waiting to be started. `workflow_id` makes the start idempotent; `arguments` are plain JSON."""
 
     id: int
     workflow_id: str
@@ -26,19 +26,19 @@ class OutboxEntry:
 
 
 async def enqueue(connection: AsyncConnection, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
-    """Enqueue a workflow in the caller's transaction; once that is committed, the database's listeners are notified."""
+    """Enqueue a workflow in the caller's transaction; the engine is notified after the commit."""
     await connection.execute(insert(outbox).values(workflow_id=workflow_id, workflow=workflow, arguments=arguments))
     mark_enqueued(connection)
 
 
 class Outbox:
-    """The engine's side of it."""
+    """The outbox, as the engine uses it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def enqueue_once(self, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
-        """Enqueue a workflow in a transaction of its own; a second time under one id does nothing."""
+        """Enqueue a workflow in its own transaction; does nothing if the id is in the outbox."""
         async with self._database.write() as connection:
             statement = dialect_insert(connection, outbox).values(
                 workflow_id=workflow_id, workflow=workflow, arguments=arguments
@@ -47,11 +47,11 @@ class Outbox:
             mark_enqueued(connection)
 
     async def pending(self, limit: int = 200) -> list[OutboxEntry]:
-        """What is not dispatched yet, oldest first."""
+        """Return entries that are not dispatched yet, oldest first."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(outbox).order_by(outbox.c.id).limit(limit))
             return [OutboxEntry(row.id, row.workflow_id, row.workflow, row.arguments) for row in rows]
 
     async def mark_dispatched(self, ids: Sequence[int]) -> None:
-        """Forget what has been started."""
+        """Remove entries whose workflows are started."""
         await self._database.execute(delete(outbox).where(outbox.c.id.in_(ids)))

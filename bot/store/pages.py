@@ -1,4 +1,4 @@
-"""The pages that were sent, and which incident of PagerDuty's each of them is."""
+"""Pages that were sent, each with its PagerDuty incident."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.store.tables import pages
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `key` is PagerDuty's dedup key; `state` is sending, sent, failed, acknowledged or resolved."""
+    """A page. `key` is PagerDuty's dedup key; `state` is sending, sent, failed, acknowledged or resolved."""
 
     key: str
     incident_id: str
@@ -27,7 +27,7 @@ class Pages:
         self._database = database
 
     async def add(self, key: str, incident_id: str, team: str, state: str, pagerduty_id: str | None = None) -> None:
-        """Note a page, or what has become of it. What is known of `pagerduty_id` is not forgotten by None."""
+        """Save a page, or its new state. A `pagerduty_id` of None keeps the stored one."""
         async with self._database.write() as connection:
             statement = dialect_insert(connection, pages).values(
                 key=key, incident_id=incident_id, team=team, state=state, pagerduty_id=pagerduty_id
@@ -36,7 +36,7 @@ class Pages:
             await connection.execute(statement.on_conflict_do_update(index_elements=[pages.c.key], set_=change))
 
     async def set_pagerduty_id(self, key: str, pagerduty_id: str) -> None:
-        """Note which incident of PagerDuty's a page is; how it stands stays as it is, whoever is changing that."""
+        """Save the PagerDuty incident of a page, without touching its state."""
         async with self._database.write() as connection:
             await connection.execute(update(pages).where(pages.c.key == key).values(pagerduty_id=pagerduty_id))
 

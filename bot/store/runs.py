@@ -1,4 +1,4 @@
-"""Runs of runbooks, step by step, and what waits for somebody else."""
+"""Runs of runbooks with their steps and approvals."""
 
 from __future__ import annotations
 
@@ -30,79 +30,82 @@ class Runs:
         self._database = database
 
     async def start(self, run: Run, idempotency_key: str, entry: TimelineEntry | None = None) -> tuple[Run, bool]:
-        """Keep a new run with its steps, tell the timeline, owe its workflow; the same `origin` finds the first one."""
+        """Save a new run with its steps and timeline entry, and enqueue its workflow. Returns it and whether it is new.
+
+        A second call with the same idempotency key returns the first run.
+        """
         async with self._database.write() as connection:
-            if entry:  # first: two runs that refer to one incident already would wait for each other to lock it
+            if entry:  # first, as it locks the incident: inserting the run before would let two runs deadlock
                 await append_entry(connection, entry)
-            made = await connection.execute(
+            inserted = await connection.execute(
                 dialect_insert(connection, runs)
                 .values(run_columns(run) | {"origin": idempotency_key})
                 .on_conflict_do_nothing()
                 .returning(runs.c.id)
             )
-            if made.first() is None:
-                existing = (
+            if inserted.first() is None:
+                existing_id = (
                     await connection.execute(select(runs.c.id).where(runs.c.origin == idempotency_key))
                 ).scalar_one()
-                return await _load(connection, existing), False
+                return await _load(connection, existing_id), False
             steps = [{"run_id": run.id, "position": at, **step_columns(step)} for at, step in enumerate(run.steps)]
             await connection.execute(insert(run_steps), steps)
             await enqueue(connection, run.id, RUN, [run.id])
             return run, True
 
     async def get(self, id: str) -> Run:
-        """Raises NotFound."""
+        """Return a run. Raises NotFound."""
         async with self._database.read() as connection:
             return await _load(connection, id)
 
     async def refresh(self, run: Run) -> Run:
-        """The run as it is now. While it goes on only its steps change, and that somebody has cancelled it."""
+        """Return the run's current state: while it runs, only its steps and its cancellation change."""
         query = select(run_steps, runs.c.cancel_by).join(runs, runs.c.id == run_steps.c.run_id)
         async with self._database.read() as connection:
             rows = await connection.execute(query.where(runs.c.id == run.id).order_by(run_steps.c.position))
         return with_steps(run, rows.all())
 
     async def list_running(self) -> list[Run]:
-        """The oldest first."""
-        return await self._found(select(runs).where(runs.c.state == RunState.RUNNING.value).order_by(runs.c.started_at))
+        """Return the running runs, oldest first."""
+        return await self._query(select(runs).where(runs.c.state == RunState.RUNNING.value).order_by(runs.c.started_at))
 
     async def recent(self, limit: int = 20) -> list[Run]:
-        """The newest first."""
-        return await self._found(select(runs).order_by(runs.c.started_at.desc()).limit(limit))
+        """Return the newest runs first."""
+        return await self._query(select(runs).order_by(runs.c.started_at.desc()).limit(limit))
 
     async def last_started(self, runbooks: Collection[str]) -> datetime | None:
-        """When one of these runbooks was last run, rehearsals left out."""
+        """Return when one of these runbooks was last started, without dry runs."""
         query = select(func.max(runs.c.started_at)).where(runs.c.runbook.in_(runbooks), runs.c.dry_run.is_(False))
         async with self._database.read() as connection:
             last: datetime | None = (await connection.execute(query)).scalar_one()
         return last
 
     async def was_watched(self, service: str, since: datetime) -> bool:
-        """Whether the figures of a service were watched after this moment, and held."""
+        """Return True if the service's metrics were watched after `since`, and stayed within their limits."""
         steps = run_steps.c
         query = select(steps.parameters).where(
             steps.uses == "prometheus.watch", steps.state == StepState.DONE.value, steps.began_at >= since
         )
-        real = query.join(runs, runs.c.id == steps.run_id).where(runs.c.dry_run.is_(False))
+        not_dry = query.join(runs, runs.c.id == steps.run_id).where(runs.c.dry_run.is_(False))
         async with self._database.read() as connection:
-            scalar_result = (await connection.execute(real)).scalars()
-            return any((result or {}).get("service") == service for result in scalar_result)
+            parameters = (await connection.execute(not_dry)).scalars()
+            return any((values or {}).get("service") == service for values in parameters)
 
     async def list_by_incident(self, incident_id: str) -> list[Run]:
-        """All runs of an incident, oldest first."""
-        return await self._found(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.started_at))
+        """Return all runs of an incident, oldest first."""
+        return await self._query(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.started_at))
 
     async def list_by_runbook(self, runbook: str) -> list[Run]:
-        """All runs of a runbook, oldest first."""
-        return await self._found(select(runs).where(runs.c.runbook == runbook).order_by(runs.c.started_at))
+        """Return all runs of a runbook, oldest first."""
+        return await self._query(select(runs).where(runs.c.runbook == runbook).order_by(runs.c.started_at))
 
-    async def _found(self, query: Select[Any]) -> list[Run]:
+    async def _query(self, query: Select[Any]) -> list[Run]:
         async with self._database.read() as connection:
             return await _read(connection, query)
 
     async def set_step(self, run_id: str, step_id: str, entry: TimelineEntry | None = None, /, **values: Any) -> None:
-        """Change columns of a step (`state`, `parameters`, `effects`, `result`, …), and tell the timeline of it."""
-        statement = _step_changed(run_id, step_id, values)
+        """Change columns of a step (`state`, `parameters`, `effects`, `result`, …), and append the timeline entry."""
+        statement = _step_update(run_id, step_id, values)
         if entry is None:
             await self._database.execute(statement)
             return
@@ -119,7 +122,10 @@ class Runs:
         settles: datetime | None = None,
         entry: TimelineEntry | None = None,
     ) -> None:
-        """The first end stays. What the run has changed cools down until `settles`, and the timeline is told."""
+        """End a run that is running; the first end wins.
+
+        Its locks cool down until `settles`; appends the timeline entry.
+        """
         async with self._database.write() as connection:
             await connection.execute(
                 update(runs)
@@ -131,7 +137,7 @@ class Runs:
                 await append_entry(connection, entry)
 
     async def cancel(self, run_id: str, by: Person, idempotency_key: str) -> Run:
-        """Ask a run to stop, and wake it. Raises NotFound, WrongState when it has ended."""
+        """Request a run to stop and wake it. Raises NotFound, or WrongState if it has ended."""
         async with self._database.write() as connection:
             run = await _load(connection, run_id)
             if run.state.ended:
@@ -143,13 +149,13 @@ class Runs:
 
     async def cancelled(self, run_id: str) -> bool:
         async with self._database.read() as connection:
-            cursor_result = await connection.execute(select(runs.c.cancel_by).where(runs.c.id == run_id))
-            return cursor_result.scalar_one_or_none() is not None
+            result = await connection.execute(select(runs.c.cancel_by).where(runs.c.id == run_id))
+            return result.scalar_one_or_none() is not None
 
     async def request_approval(self, approval: Approval, **values: Any) -> None:
-        """Ask for an approval: its step waits, and has these columns (see `set_step`).
+        """Request an approval; its step waits and gets these columns (see `set_step`).
 
-        Asking again for the same digest changes nothing about what was decided, for another it begins anew.
+        A second request for the same digest keeps the decisions; one for another digest starts again.
         """
         async with self._database.write() as connection:
             columns = approval_columns(approval)
@@ -164,18 +170,24 @@ class Runs:
                 )
             )
             waits = {"state": StepState.WAITING, **values}
-            await connection.execute(_step_changed(approval.run_id, approval.step_id, waits))
+            await connection.execute(_step_update(approval.run_id, approval.step_id, waits))
 
     async def approval(self, run_id: str, step_id: str) -> Approval | None:
         async with self._database.read() as connection:
-            return next(iter(approvals_of(await connection.execute(_asked(_of(run_id, step_id))))), None)
+            return next(
+                iter(parse_approvals(await connection.execute(_select_approvals(_is_step(run_id, step_id))))), None
+            )
 
     async def approval_status(self, run_id: str, step_id: str) -> tuple[Approval | None, bool]:
-        """An approval, and whether its run was cancelled, in one question: many runs wait at a time."""
-        query = _asked(_of(run_id, step_id)).add_columns(runs.c.cancel_by).join(runs, runs.c.id == approvals.c.run_id)
+        """Return an approval, and whether its run was cancelled, in one query: many runs poll it."""
+        query = (
+            _select_approvals(_is_step(run_id, step_id))
+            .add_columns(runs.c.cancel_by)
+            .join(runs, runs.c.id == approvals.c.run_id)
+        )
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        return next(iter(approvals_of(rows)), None), any(row.cancel_by is not None for row in rows)
+        return next(iter(parse_approvals(rows)), None), any(row.cancel_by is not None for row in rows)
 
     async def decide(
         self,
@@ -187,13 +199,15 @@ class Runs:
         entry_for: Callable[[Approval], TimelineEntry | None],
         announced: Mapping[str, Any] | None = None,
     ) -> Approval:
-        """Count a decision and wake the run. Raises WrongState when it is too late, for another digest, or doubled.
+        """Save a decision and wake the run. Raises WrongState if it is late, for another digest, or the person's
+        second.
 
-        Who may decide is for the caller to judge; the row is locked, so that of two clicks at once each counts once.
-        When it is agreed, the timeline is `told`; a broken glass is `announced` to everybody, with these facts.
+        The caller checks who may decide; the row is locked, so that of two concurrent clicks each counts once. Once the
+        step is approved, `entry_for(approval)` is appended to the timeline; if it was approved by break-glass,
+        everybody is told, with the facts `announced`.
         """
         async with self._database.write() as connection:
-            approval = await _locked(connection, run_id, step_id)
+            approval = await _lock_approval(connection, run_id, step_id)
             if approval is None:
                 raise NotFound("no_such_approval", run=run_id, step=step_id)
             if approval.state is not ApprovalState.WAITING:
@@ -216,33 +230,33 @@ class Runs:
                 )
             )
             state = approval.after(decision)
-            await self._settle(connection, approval, state)
+            await self._set_approval_state(connection, approval, state)
             await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
             decided = replace(approval, state=state, decisions=(*approval.decisions, decision))
-            if state.agreed and (event := entry_for(decided)):
-                await append_entry(connection, event)
+            if state.agreed and (entry := entry_for(decided)):
+                await append_entry(connection, entry)
             if state is ApprovalState.BROKEN_GLASS and announced is not None:
                 key = f"{run_id}/{step_id}"
                 await enqueue(connection, f"{key}/{ANNOUNCE}", ANNOUNCE, [key, state.value, dict(announced)])
             return decided
 
     async def expire(self, run_id: str, step_id: str) -> None:
-        """Nobody decided in time."""
+        """Expire an approval that is still waiting."""
         async with self._database.write() as connection:
-            approval = await _locked(connection, run_id, step_id)
+            approval = await _lock_approval(connection, run_id, step_id)
             if approval and approval.state is ApprovalState.WAITING:
-                await self._settle(connection, approval, ApprovalState.EXPIRED)
+                await self._set_approval_state(connection, approval, ApprovalState.EXPIRED)
 
     async def waiting(self) -> list[Approval]:
-        """Approvals that wait, the oldest first."""
+        """Return the waiting approvals, oldest first."""
         async with self._database.read() as connection:
-            query = _asked(approvals.c.state == ApprovalState.WAITING.value)
-            return approvals_of(await connection.execute(query))
+            query = _select_approvals(approvals.c.state == ApprovalState.WAITING.value)
+            return parse_approvals(await connection.execute(query))
 
     @staticmethod
-    async def _settle(connection: AsyncConnection, approval: Approval, state: ApprovalState) -> None:
+    async def _set_approval_state(connection: AsyncConnection, approval: Approval, state: ApprovalState) -> None:
         await connection.execute(
-            update(approvals).where(_of(approval.run_id, approval.step_id)).values(state=state.value)
+            update(approvals).where(_is_step(approval.run_id, approval.step_id)).values(state=state.value)
         )
 
 
@@ -254,18 +268,18 @@ async def _load(connection: AsyncConnection, id: str) -> Run:
 
 
 async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Run]:
-    """The runs of a query with their steps: two questions, however many they are."""
+    """Return the runs of a query with their steps, in two queries in total."""
     rows = (await connection.execute(query)).all()
     steps: dict[str, list[StepRun]] = {row.id: [] for row in rows}
-    of_them = select(run_steps).where(run_steps.c.run_id.in_(steps)).order_by(run_steps.c.position)
-    for step in await connection.execute(of_them):
-        steps[step.run_id].append(step_of(step))
-    return [run_of(row, steps[row.id]) for row in rows]
+    steps_query = select(run_steps).where(run_steps.c.run_id.in_(steps)).order_by(run_steps.c.position)
+    for step in await connection.execute(steps_query):
+        steps[step.run_id].append(parse_step(step))
+    return [parse_run(row, steps[row.id]) for row in rows]
 
 
-def _asked(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Approvals, each with what was said about it for the digest that it is for now: see `approvals_of`."""
-    same = and_(
+def _select_approvals(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Select approvals, each joined with the decisions for its current digest: see `parse_approvals`."""
+    same_digest = and_(
         decisions.c.run_id == approvals.c.run_id,
         decisions.c.step_id == approvals.c.step_id,
         decisions.c.digest == approvals.c.digest,
@@ -273,26 +287,26 @@ def _asked(*conditions: ColumnElement[bool]) -> Select[Any]:
     columns = (decisions.c.person, decisions.c.verdict, decisions.c.at, decisions.c.reason)
     return (
         select(approvals, *columns)
-        .outerjoin(decisions, same)
+        .outerjoin(decisions, same_digest)
         .where(*conditions)
         .order_by(approvals.c.asked_at, decisions.c.at)
     )
 
 
-def _of(run_id: str, step_id: str) -> ColumnElement[bool]:
+def _is_step(run_id: str, step_id: str) -> ColumnElement[bool]:
     return and_(approvals.c.run_id == run_id, approvals.c.step_id == step_id)
 
 
-async def _locked(connection: AsyncConnection, run_id: str, step_id: str) -> Approval | None:
-    """An approval that nobody else decides about meanwhile.
+async def _lock_approval(connection: AsyncConnection, run_id: str, step_id: str) -> Approval | None:
+    """Return an approval that no other transaction can decide meanwhile.
 
-    Locked first and read then: one statement for both would not see the decision that it has been waiting for.
+    Locks first and reads afterwards: a single statement would not see the decision that it waited for.
     """
-    await connection.execute(select(approvals.c.digest).where(_of(run_id, step_id)).with_for_update())
-    return next(iter(approvals_of(await connection.execute(_asked(_of(run_id, step_id))))), None)
+    await connection.execute(select(approvals.c.digest).where(_is_step(run_id, step_id)).with_for_update())
+    return next(iter(parse_approvals(await connection.execute(_select_approvals(_is_step(run_id, step_id))))), None)
 
 
-def _step_changed(run_id: str, step_id: str, values: dict[str, Any]) -> Update:
+def _step_update(run_id: str, step_id: str, values: dict[str, Any]) -> Update:
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     if "effects" in plain:
         plain["effects"] = [effect.to_json() for effect in plain["effects"]]
@@ -305,7 +319,7 @@ def run_columns(run: Run) -> dict[str, Any]:
         "incident_id": run.incident_id,
         "channel": run.channel,
         "runbook": run.runbook,
-        "book": dict(run.book),
+        "book": dict(run.definition),
         "inputs": dict(run.inputs),
         "environment": run.environment,
         "dry_run": run.dry_run,
@@ -316,11 +330,11 @@ def run_columns(run: Run) -> dict[str, Any]:
     }
 
 
-def run_of(row: Row[Any], steps: Iterable[StepRun]) -> Run:
+def parse_run(row: Row[Any], steps: Iterable[StepRun]) -> Run:
     return Run(
         id=row.id,
         runbook=row.runbook,
-        book=row.book,
+        definition=row.book,
         inputs=row.inputs,
         environment=row.environment,
         by=Person(**row.by),
@@ -336,8 +350,8 @@ def run_of(row: Row[Any], steps: Iterable[StepRun]) -> Run:
 
 
 def with_steps(run: Run, rows: Sequence[Row[Any]]) -> Run:
-    """Each row is a step, with the run's `cancel_by`."""
-    return replace(run, cancel_by=_person(rows[0].cancel_by), steps=tuple(step_of(row) for row in rows))
+    """Return the run with these steps; each row also has the run's `cancel_by`."""
+    return replace(run, cancel_by=_person(rows[0].cancel_by), steps=tuple(parse_step(row) for row in rows))
 
 
 def _person(raw: Mapping[str, Any] | None) -> Person | None:
@@ -355,7 +369,7 @@ def step_columns(step: StepRun) -> dict[str, Any]:
     }
 
 
-def step_of(row: Row[Any]) -> StepRun:
+def parse_step(row: Row[Any]) -> StepRun:
     return StepRun(
         id=row.id,
         uses=row.uses,
@@ -385,8 +399,8 @@ def approval_columns(approval: Approval) -> dict[str, Any]:
     }
 
 
-def approvals_of(rows: Iterable[Row[Any]]) -> list[Approval]:
-    """Each row is an approval with one decision about it, or with none (`person` is None); in the order of the rows."""
+def parse_approvals(rows: Iterable[Row[Any]]) -> list[Approval]:
+    """Parse rows of an approval with one of its decisions, or with none (`person` is None); keeps their order."""
     approvals_by_step: dict[tuple[str, str], Approval] = {}
     for row in rows:
         key = (row.run_id, row.step_id)
@@ -403,7 +417,7 @@ def approvals_of(rows: Iterable[Row[Any]]) -> list[Approval]:
 async def attempts(
     database: Database, actions: Collection[str], environment: str, since: datetime | None
 ) -> list[Attempt]:
-    """What was performed by these actions in ended runs; rehearsals and drills left out. Raises Unavailable."""
+    """Return the executed steps of these actions in ended runs, without dry runs and drills. Raises Unavailable."""
     query = (
         select(runs.c.id, runs.c.state, run_steps.c.uses, run_steps.c.state)
         .join(run_steps, run_steps.c.run_id == runs.c.id)
@@ -421,6 +435,6 @@ async def attempts(
         query = query.where(runs.c.started_at >= since)
     async with database.read() as connection:
         return [
-            Attempt(run, RunState(ended), uses, StepState(state))
-            for run, ended, uses, state in await connection.execute(query)
+            Attempt(run_id, RunState(run_state), uses, StepState(state))
+            for run_id, run_state, uses, state in await connection.execute(query)
         ]

@@ -1,4 +1,4 @@
-"""Where each message of ours stands in Slack."""
+"""The bot's messages in Slack: where each of them is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.store.tables import posts
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message by its key. Without `ts` nobody knows yet whether Slack has it."""
+    """A message by its key. Without `ts` it is unknown whether Slack has it."""
 
     key: str
     channel: str
@@ -21,7 +21,7 @@ class SlackMessage:
 
 
 class SlackMessages:
-    """Keys of messages (`INC-2026-0001/headline`) → channel and ts."""
+    """Messages by key (`INC-2026-0001/headline`), with channel and ts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,16 +32,16 @@ class SlackMessages:
         return SlackMessage(row.key, row.channel, row.ts, row.digest) if row else None
 
     async def reserve(self, key: str, channel: str) -> bool:
-        """Say that the message is about to be sent. False when that was said before."""
+        """Record that the message is about to be sent. Returns False if it was recorded before."""
         async with self._database.write() as connection:
             statement = dialect_insert(connection, posts).values(key=key, channel=channel)
-            made = await connection.execute(statement.on_conflict_do_nothing().returning(posts.c.key))
-            return made.first() is not None
+            inserted = await connection.execute(statement.on_conflict_do_nothing().returning(posts.c.key))
+            return inserted.first() is not None
 
     async def mark_sent(self, key: str, channel: str, ts: str | None, digest: str | None) -> None:
-        """Slack has it, at `ts` of the channel id `channel`, saying what `digest` is the digest of.
+        """Record a message as sent: channel id, ts, and the digest of its content.
 
-        A topic is no message: it has no `ts`.
+        A channel topic is recorded without `ts`.
         """
         async with self._database.write() as connection:
             await connection.execute(
@@ -49,7 +49,7 @@ class SlackMessages:
             )
 
     async def with_prefix(self, prefix: str) -> dict[str, SlackMessage]:
-        """The messages that Slack has whose key begins so (an incident's id and a slash), by key."""
+        """Return sent messages whose key starts with `prefix` (an incident's id and a slash), by key."""
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(posts).where(posts.c.key.startswith(prefix, autoescape=True), posts.c.ts.is_not(None))

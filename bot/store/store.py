@@ -1,4 +1,4 @@
-"""All that is kept, in one value."""
+"""All tables, in one value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bot.store.slack_messages import SlackMessages
 
 
 class Store:
-    """The tables of one database, by what they hold. `owner` names this process; `metrics` counts what comes in."""
+    """The repositories of one database. `owner` identifies this process; `metrics` counts deliveries."""
 
     def __init__(self, database: Database, owner: str, metrics: Metrics | None = None) -> None:
         self.database = database

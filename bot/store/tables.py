@@ -1,4 +1,4 @@
-"""The tables. Migrations make them; `tests/store` proves that both say the same."""
+"""The tables. Migrations create the same ones; `tests/store` compares them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sqlalchemy.types import DateTime
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC. SQLite keeps no zone, so it goes in and comes out as UTC by agreement."""
+    """A time in UTC. SQLite stores no time zone, so it is stored as UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -51,7 +51,7 @@ metadata = MetaData(
     }
 )
 
-# One row a year: the last number given. Updating it inside the declaring transaction leaves no gap.
+# One row per year with the last incident number. Updated in the declaring transaction, so there are no gaps.
 counters = Table(
     "counters",
     metadata,
@@ -63,7 +63,7 @@ incidents = Table(
     "incidents",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("origin", String(128), unique=True),  # what made it: the same call again finds it
+    Column("origin", String(128), unique=True),  # idempotency key of its declaration
     Column("title", String(200), nullable=False),
     Column("severity", String(4), nullable=False),
     Column("status", String(16), nullable=False),
@@ -98,14 +98,14 @@ timeline = Table(
     Column("by_name", String(128), nullable=False),
     Column("facts", JSON, nullable=False),
     Column("hash", String(64), nullable=False),
-    Column("cause", String(160)),  # what made it happen: the same cause again appends nothing
+    Column("cause", String(160)),  # idempotency key
     UniqueConstraint("incident_id", "cause"),
 )
 
 
 @event.listens_for(timeline, "after_create")
 def _append_only(_timeline: Table, connection: Connection, **_: Any) -> None:
-    """The timeline is the audit: the database itself refuses to change or remove an event, as migration 0001 says."""
+    """Make the database refuse changes of timeline events, the audit trail; as in migration 0001."""
     refusal = "the timeline is append-only"
     if connection.dialect.name == "sqlite":
         for change in ("UPDATE", "DELETE"):
@@ -124,7 +124,7 @@ def _append_only(_timeline: Table, connection: Connection, **_: Any) -> None:
     )
 
 
-# Durable work that a committed transaction owes; the engine takes it from here.
+# Workflows to start, saved with the change that needs them; the engine starts and removes them.
 outbox = Table(
     "outbox",
     metadata,
@@ -134,7 +134,7 @@ outbox = Table(
     Column("arguments", JSON, nullable=False),
 )
 
-# Who runs the workflows, on PostgreSQL: one row, written by who holds the lock (bot.workflows.leader).
+# The leader, on PostgreSQL: one row, written by the process that holds the lock (bot.workflows.engine.leader).
 leader = Table(
     "leader",
     metadata,
@@ -142,7 +142,7 @@ leader = Table(
     Column("name", String(64), nullable=False),
 )
 
-# What came in from outside and was answered: kept before the answer, so that a crash loses nothing.
+# Deliveries from outside, saved before they are acknowledged, so that a crash loses none.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -151,12 +151,12 @@ deliveries = Table(
     Column("body", Text, nullable=False),
     Column("received_at", Utc, nullable=False),
     Column("owner", String(64), nullable=False),
-    Column("alive_at", Utc, nullable=False),  # when the owner last said that it is still about it
+    Column("alive_at", Utc, nullable=False),  # the owner's last heartbeat
     Column("done_at", Utc),
     Index(None, "done_at", "received_at"),
 )
 
-# Where each message of ours stands in Slack. Without `ts` it was being sent when something broke.
+# The bot's messages in Slack. Without `ts`, sending was interrupted.
 posts = Table(
     "posts",
     metadata,
@@ -231,11 +231,11 @@ runs = Table(
     "runs",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("origin", String(160), unique=True),  # what started it: the same call again finds it
+    Column("origin", String(160), unique=True),  # idempotency key of its start
     Column("incident_id", ForeignKey("incidents.id")),
     Column("channel", String(80)),
     Column("runbook", String(64), nullable=False),
-    Column("book", JSON, nullable=False),  # its own copy: editing the file touches no run
+    Column("book", JSON, nullable=False),  # its own copy: editing the file changes no run
     Column("inputs", JSON, nullable=False),
     Column("environment", String(64), nullable=False),
     Column("dry_run", Boolean, nullable=False),
@@ -259,7 +259,7 @@ run_steps = Table(
     Column("parameters", JSON),
     Column("digest", String(12), nullable=False),
     Column("effects", JSON, nullable=False),
-    Column("rehearsed", JSON),  # the facts of the rehearsal: what the undo of a half-done step needs
+    Column("rehearsed", JSON),  # result of the dry run; undoing a half-done step needs it
     Column("result", JSON),
     Column("verified", Boolean),
     Column("verdict", String(16)),
@@ -269,7 +269,7 @@ run_steps = Table(
     Column("ended_at", Utc),
 )
 
-# What waits for somebody else. The row is the truth; a click writes it, and the run reads it when it is woken.
+# Approvals. A click updates the row, and the run reads it when it is notified.
 approvals = Table(
     "approvals",
     metadata,
@@ -295,16 +295,16 @@ decisions = Table(
     Column("at", Utc, nullable=False),
 )
 
-# Who is changing what. A row outlives its run for the cool-down.
+# Locks on targets. A row outlives its run by the cool-down.
 targets = Table(
     "targets",
     metadata,
     Column("key", String(200), primary_key=True),
     Column("run_id", String(32), nullable=False),
-    Column("held_until", Utc),  # None: as long as the run goes on
+    Column("held_until", Utc),  # None while the run is going
 )
 
-# The kill switch: a row means that nothing is changed.
+# The kill switch: while a row has no `until`, no run changes anything.
 freezes = Table(
     "freezes",
     metadata,

@@ -1,1 +1,1 @@
-"""What must come about although processes die: durable workflows. The only imports of dbos."""
+"""Durable workflows: everything that must happen even if a process dies. The engine in it is the only user of dbos."""

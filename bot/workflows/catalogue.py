@@ -1,4 +1,4 @@
-"""Every workflow by the name under which it is recovered. Names are never reused for something else."""
+"""Every workflow by its stored name, under which it is recovered. A name is never reused for another workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reaches the bot from Slack. A handler acknowledges, reads, asks one service, and answers."""
+"""Handlers of Slack's requests: acknowledge, parse, call one service, reply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handlers.slack.forms import FORMS
 
 
 def register(app: AsyncApp, bot: Bot) -> SlackDispatcher:
-    """Every listener, in one list; gives the dispatcher that they all go through."""
+    """Register every listener. Returns the dispatcher that they all use."""
     dispatcher = SlackDispatcher(bot)
     for name in COMMANDS:
         app.command(f"/{name}")(dispatcher.listener(run))

@@ -1,4 +1,4 @@
-"""Buttons of the cards. The button carries the incident's id; what may be done is judged at the click."""
+"""Buttons of messages. A button carries an id; permissions are checked at the click."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ async def reject(call: Call) -> None:
 
 
 async def break_glass(call: Call) -> None:
-    """Alone, in an emergency: a form asks for the reason."""
+    """Run without approval, in an emergency: a form asks for the reason."""
     await call.ack()
     await call.open(forms.break_glass(await call.cached_translations(), call.value))
 
 
 async def answer(call: Call) -> None:
-    """What a run asks is answered in a form of the question's type."""
+    """Open the form for a run's question."""
     await call.ack()
     question = await call.bot.runs.question(StepRef.parse(call.value))
     words, services = await call.cached_translations(), list(call.bot.deps.team.services)
-    await call.open(forms.answer(words, call.value, question.text, question.asked, services, question.default))
+    await call.open(forms.answer(words, call.value, question.text, question.spec, services, question.default))
 
 
 async def cancel_run(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""One call from Slack: who, where, about which incident, and how to answer."""
+"""One request from Slack: who, where, about which incident, and how to reply."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bot.messages.translations import Translations
 from bot.services.bot import Bot
 from bot.tasks import yield_to_requests
 
-ASK_FOR_LANGUAGE = 0.8
+LANGUAGE_TIMEOUT_SECONDS = 0.8
 
 
 class Call:
-    """What a handler gets. `cause` names the delivery, so that the same one again has no second effect."""
+    """What a handler receives. `idempotency_key` identifies the delivery, so that repeating it has no effect."""
 
     def __init__(
         self, bot: Bot, body: dict[str, Any], ack: AsyncAck, idempotency_key: str, *, replayed: bool = False
@@ -34,13 +34,13 @@ class Call:
         self.acknowledged = asyncio.Event()
         self._ack = ack
 
-    async def ack(self, **answer: Any) -> None:
-        """Answer Slack's call now. A form with `response_action="errors"` counts as not taken."""
-        self.rejected = answer.get("response_action") == "errors"
+    async def ack(self, **response: Any) -> None:
+        """Acknowledge the request. A form answered with `response_action="errors"` counts as not accepted."""
+        self.rejected = response.get("response_action") == "errors"
         if not self.acknowledged.is_set():
-            await self._ack(**answer)
+            await self._ack(**response)
             self.acknowledged.set()
-            await yield_to_requests()  # the answer goes out before whatever else there is to do
+            await yield_to_requests()  # send the acknowledgement before doing anything else
 
     @property
     def user_id(self) -> str:
@@ -61,17 +61,19 @@ class Call:
 
     @property
     def value(self) -> str:
-        """What the pressed button carries."""
+        """The value of the pressed button."""
         return str((self.body.get("actions") or [{}])[0].get("value") or "")
 
     async def translations(self) -> Translations:
-        """The language of the person."""
+        """Return the texts in the person's language."""
         return self.bot.deps.words_for((await self.person()).locale)
 
     async def cached_translations(self) -> Translations:
-        """The same when there is no time to ask for long: a form must open within three seconds."""
+        """Return the same within LANGUAGE_TIMEOUT_SECONDS, because a form must open within 3 s; else in the team's
+        language.
+        """
         try:
-            async with asyncio.timeout(ASK_FOR_LANGUAGE):
+            async with asyncio.timeout(LANGUAGE_TIMEOUT_SECONDS):
                 return await self.translations()
         except TimeoutError:
             return self.bot.deps.words
@@ -82,7 +84,7 @@ class Call:
         return await self.bot.deps.slack.person(self.user_id, str(name), self.bot.deps.locale)
 
     async def incident(self) -> Incident:
-        """The incident that was named (`incident=INC-…`), or the one of this channel. Raises BadInput."""
+        """Return the named incident (`incident=INC-…`), or the one of this channel. Raises BadInput."""
         if self.named_incident:
             return await self.bot.incidents.find(self.named_incident)
         incident = await self.bot.incidents.in_channel(self.channel_id) if self.channel_id else None
@@ -91,7 +93,7 @@ class Call:
         return incident
 
     async def reply(self, message: Message) -> None:
-        """Answer the person alone."""
+        """Reply privately to the person."""
         slack = self.bot.deps.slack
         url = self.body.get("response_url")
         if url:
@@ -104,7 +106,7 @@ class Call:
             await slack.call("chat.postMessage", channel=self.user_id, **message.to_dict())
 
     async def open(self, view: View) -> None:
-        """Open a form. Its trigger lives for three seconds, so this comes before everything slow."""
+        """Open a form. Call it before anything slow: the trigger expires after 3 s."""
         try:
             await self.bot.deps.slack.open_view(self.trigger, view)
         except Refused as problem:

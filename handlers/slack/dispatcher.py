@@ -1,4 +1,4 @@
-"""The one door: every delivery of Slack's is kept before it is acknowledged, handled once, and answered in words."""
+"""Every request from Slack passes here: saved before it is acknowledged, handled once, errors replied."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ ACK_TIMEOUT_SECONDS = 2.8  # Slack gives up at 3 s
 
 
 class SlackDispatcher:
-    """Makes Bolt's listeners out of handlers, and keeps the tasks in which they go on after the acknowledgement."""
+    """Turns handlers into Bolt listeners, and keeps the tasks that continue after the acknowledgement."""
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
         self._tasks: set[asyncio.Task[None]] = set()
 
     def listener(self, handler: Handler) -> Listener:
-        """`handler` behind the door, for Bolt with `process_before_response`.
+        """Return `handler` as a listener for Bolt with `process_before_response`.
 
-        The answer goes out the moment the handler acknowledges (Bolt's own way looks for it every 10 ms only);
-        what is left of the handler goes on in a task of its own.
+        The response is sent as soon as the handler acknowledges (Bolt itself would poll every 10 ms); the rest of the
+        handler continues in a task.
         """
 
         async def listen(ack: AsyncAck, body: dict[str, Any], context: AsyncBoltContext) -> BoltResponse | None:
-            began = time.perf_counter()
+            started = time.perf_counter()
             call = Call(self._bot, body, ack, delivery_key(body), replayed=bool(context.get("replayed")))
             task = asyncio.create_task(self._handle(handler, call), name=f"slack:{handler.__name__}")
             self._tasks.add(task)
@@ -56,14 +56,14 @@ class SlackDispatcher:
                 async with asyncio.timeout(ACK_TIMEOUT_SECONDS):
                     await call.acknowledged.wait()
             if not call.replayed:
-                self._bot.deps.metrics.ack_seconds.observe(time.perf_counter() - began)
-            # Nothing is acknowledged that is not kept. Slack sends an event again; it tells a person at once.
+                self._bot.deps.metrics.ack_seconds.observe(time.perf_counter() - started)
+            # Without an acknowledgement Slack repeats events, and shows people an error.
             return ack.response or BoltResponse(status=503)
 
         return listen
 
     async def drain(self, seconds: float = 10.0) -> None:
-        """Wait until what has been acknowledged is handled; what takes longer is handled after the next start."""
+        """Wait for running handlers; unfinished ones continue after the next start."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
@@ -71,8 +71,8 @@ class SlackDispatcher:
         deliveries = self._bot.deps.store.deliveries
         try:
             if not call.replayed:
-                kept = json.dumps(call.body, ensure_ascii=False)
-                if not await deliveries.accept(Delivery(call.idempotency_key, SOURCE, kept), self._now()):
+                body = json.dumps(call.body, ensure_ascii=False)
+                if not await deliveries.accept(Delivery(call.idempotency_key, SOURCE, body), self._now()):
                     await call.ack()
                     return
         except BotError as problem:
@@ -88,16 +88,16 @@ class SlackDispatcher:
             if _can_wait(call, problem):
                 await self._defer(call)
             else:
-                await self._failed(call, problem)
+                await self._reply_failure(call, problem)
         except BotError as problem:
-            await self._failed(call, problem)
+            await self._reply_failure(call, problem)
         except Exception:
             reference = uuid.uuid4().hex[:8]
-            log.exception("a handler broke, reference %s", reference)
-            await self._failed(call, BotError("unexpected", reference=reference))
+            log.exception("handler failed unexpectedly, reference %s", reference)
+            await self._reply_failure(call, BotError("unexpected", reference=reference))
 
     async def _reply_not_saved(self, call: Call, problem: BotError) -> None:
-        """Nothing was saved: an event comes again by itself, a form stays open as it is filled in."""
+        """Report that the request was not saved: Slack repeats events, and a form stays open with its values."""
         if _is_event(call):
             return
         blocks = (call.body.get("view") or {}).get("blocks") or []
@@ -109,31 +109,31 @@ class SlackDispatcher:
         await self._reply_error(call, problem)
 
     async def _defer(self, call: Call) -> None:
-        """It is kept and acknowledged: it is done as soon as that can be."""
+        """Leave a saved request to the next recovery pass."""
         if not call.replayed and not _is_event(call):
             await self._reply_error(call, BotError("database_later"))
         self._bot.deps.store.deliveries.release(call.idempotency_key)
 
-    async def _failed(self, call: Call, problem: BotError) -> None:
+    async def _reply_failure(self, call: Call, problem: BotError) -> None:
         await self._reply_error(call, problem)
         try:
             await self._bot.deps.store.deliveries.mark_done(call.idempotency_key, self._now())
-        except Unavailable as away:
-            log.warning("a delivery could not be marked as handled after %s: %s", problem, away)
+        except Unavailable as unavailable:
+            log.warning("could not mark a delivery as done after %s: %s", problem, unavailable)
 
     async def _reply_error(self, call: Call, problem: BotError) -> None:
         try:
             await call.ack()
             await call.reply(Message.of((await call.translations()).error(problem)))
-        except BotError as away:
-            log.warning("an answer could not be given: %s", away)
+        except BotError as failure:
+            log.warning("could not reply: %s", failure)
 
     def _now(self) -> datetime:
         return self._bot.deps.clock.now()
 
 
 def delivery_key(body: dict[str, Any]) -> str:
-    """The same for the same delivery: Slack's event id, or the digest of what it sent."""
+    """Return the key of a delivery: Slack's event id, or a digest of the body."""
     event = body.get("event_id")
     if isinstance(event, str):
         return f"slack:{event}"
@@ -146,5 +146,5 @@ def _is_event(call: Call) -> bool:
 
 
 def _can_wait(call: Call, problem: Unavailable) -> bool:
-    """Whether it is tried again by itself: always for an event, whose sender looks for no answer."""
+    """Return True if it is retried without the person: database errors, and all events."""
     return problem.key == "database_unavailable" or _is_event(call)

@@ -1,4 +1,4 @@
-"""Events that Slack tells of by itself."""
+"""Slack's events and shortcuts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PIN = "pushpin"
 
 
 async def reaction_added(call: Call) -> None:
-    """📌 on a message of an incident's channel puts the message on the timeline."""
+    """Put a message on the incident's timeline if it gets a 📌."""
     await call.ack()
     event = call.body["event"]
     item = event.get("item", {})
@@ -40,7 +40,7 @@ async def reaction_added(call: Call) -> None:
 
 
 async def app_home_opened(call: Call) -> None:
-    """Show what is open and what waits for this person."""
+    """Show the App Home."""
     await call.ack()
     if call.body["event"].get("tab") not in (None, "home"):
         return
@@ -64,10 +64,10 @@ async def add_to_timeline(call: Call) -> None:
         raise BadInput("not_in_incident")
     message = call.body["message"]
     link = call.bot.deps.slack.permalink(call.channel_id or "", message["ts"])
-    cause = f"pinned:{call.channel_id}:{message['ts']}"
+    key = f"pinned:{call.channel_id}:{message['ts']}"
     author = str(message.get("user") or "bot")
     await call.bot.incidents.add_message(
-        incident.id, _text(call), link, author, by=await call.person(), idempotency_key=cause
+        incident.id, _text(call), link, author, by=await call.person(), idempotency_key=key
     )
 
 

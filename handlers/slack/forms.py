@@ -1,4 +1,4 @@
-"""Forms that were sent. What is wrong with one is said beside the field, and the form stays open."""
+"""Submitted forms. Invalid input is reported beside the field, and the form stays open."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from handlers.slack.dispatcher import Handler
 
 
 async def declare(call: Call) -> None:
-    given = _values(call)
-    if not (given["title"] or "").strip():
+    values = _values(call)
+    if not (values["title"] or "").strip():
         await _field_errors(call, "title", BadInput("title_missing"))
         return
     await call.ack()
-    service = given["service"] if given["service"] != NO_SERVICE else None
+    service = values["service"] if values["service"] != NO_SERVICE else None
     await call.bot.incidents.declare(
-        given["title"],
-        Severity(given["severity"]),
+        values["title"],
+        Severity(values["severity"]),
         by=await call.person(),
-        idempotency_key=_form(call),
+        idempotency_key=_idempotency_key(call),
         service=service,
     )
 
@@ -35,46 +35,49 @@ async def update(call: Call) -> None:
         await _field_errors(call, "text", BadInput("text_missing"))
         return
     await call.ack()
-    await call.bot.incidents.update(_about(call), text, by=await call.person(), idempotency_key=_form(call))
+    await call.bot.incidents.update(_about(call), text, by=await call.person(), idempotency_key=_idempotency_key(call))
 
 
 async def report(call: Call) -> None:
-    given = _values(call)
+    values = _values(call)
     await call.ack()
     person, id = await call.person(), _about(call)
     impact = Impact(
-        users=int(given["users"]) if given["users"] else None,
-        services=tuple(given["services"] or ()),
-        revenue=given["revenue"] or None,
-        summary=given["summary"] or None,
+        users=int(values["users"]) if values["users"] else None,
+        services=tuple(values["services"] or ()),
+        revenue=values["revenue"] or None,
+        summary=values["summary"] or None,
     )
-    why = Cause(
-        given["primary"] or None, _lines(given["contributing"]), given["detection"] or None, _lines(given["lessons"])
+    root_cause = Cause(
+        values["primary"] or None,
+        _lines(values["contributing"]),
+        values["detection"] or None,
+        _lines(values["lessons"]),
     )
     incident = await call.bot.incidents.find(id)
     if impact != incident.impact:
-        await call.bot.incidents.set_impact(id, impact, by=person, idempotency_key=f"{_form(call)}/impact")
-    if why != incident.cause:
-        await call.bot.incidents.set_cause(id, why, by=person, idempotency_key=f"{_form(call)}/cause")
+        await call.bot.incidents.set_impact(id, impact, by=person, idempotency_key=f"{_idempotency_key(call)}/impact")
+    if root_cause != incident.cause:
+        await call.bot.incidents.set_cause(id, root_cause, by=person, idempotency_key=f"{_idempotency_key(call)}/cause")
     await call.bot.reports.enqueue(id, idempotency_key=call.idempotency_key)
 
 
 async def followup(call: Call) -> None:
-    given = _values(call)
-    if not (given["title"] or "").strip():
+    values = _values(call)
+    if not (values["title"] or "").strip():
         await _field_errors(call, "title", BadInput("text_missing"))
         return
     await call.ack()
     await call.bot.followups.open(
         _about(call),
         FollowUpRequest(
-            given["title"],
-            owner=given["owner"],
-            due=given["due"],
-            labels=[label.strip() for label in (given["labels"] or "").split(",") if label.strip()],
+            values["title"],
+            owner=values["owner"],
+            due=values["due"],
+            labels=[label.strip() for label in (values["labels"] or "").split(",") if label.strip()],
         ),
         by=await call.person(),
-        idempotency_key=_form(call),
+        idempotency_key=_idempotency_key(call),
     )
 
 
@@ -85,22 +88,24 @@ async def break_glass(call: Call) -> None:
         return
     await call.ack()
     step, verdict = StepRef.parse(_about(call)), ApprovalState.BROKEN_GLASS
-    await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=_form(call), reason=reason)
+    await call.bot.runs.decide(
+        step, verdict, by=await call.person(), idempotency_key=_idempotency_key(call), reason=reason
+    )
 
 
 async def answer(call: Call) -> None:
     text = (_values(call)["answer"] or "").strip()
     step = StepRef.parse(_about(call))
     try:
-        await call.bot.runs.answer(step, text, by=await call.person(), idempotency_key=_form(call))
-    except BadInput as wrong:
-        await _field_errors(call, "answer", wrong)
+        await call.bot.runs.answer(step, text, by=await call.person(), idempotency_key=_idempotency_key(call))
+    except BadInput as problem:
+        await _field_errors(call, "answer", problem)
         return
     await call.ack()
 
 
 def _values(call: Call) -> dict[str, Any]:
-    """What was filled in, by the field's block; None where nothing was."""
+    """Return the values by block id; None where nothing was entered."""
     state = call.body["view"].get("state", {}).get("values", {})
     return {block: _value(next(iter(fields.values()), {})) for block, fields in state.items()}
 
@@ -120,8 +125,8 @@ def _about(call: Call) -> str:
     return str(call.body["view"].get("private_metadata") or "")
 
 
-def _form(call: Call) -> str:
-    """One form is one cause, however often it is sent."""
+def _idempotency_key(call: Call) -> str:
+    """Return the same key for the same form, however often it is sent."""
     return f"view:{call.body['view']['id']}"
 
 

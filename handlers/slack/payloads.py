@@ -1,4 +1,4 @@
-"""What must be in a body of Slack's for the handlers to work with it (Slack's reference, "Interaction payloads")."""
+"""The fields of Slack's payloads that handlers need. Source: Slack's reference, "Interaction payloads"."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ _EVENTS: dict[str, type[_Payload]] = {"reaction_added": _Reaction, "app_home_ope
 
 
 def validate_payload(body: Any) -> None:
-    """Raises BadInput that names the first thing that is missing or wrong; what we do not handle is let pass."""
+    """Raise BadInput with the first missing or invalid field; payloads without a handler are accepted."""
     if not isinstance(body, dict):
-        raise BadInput("webhook_wrong", where="body", why="is no object")
+        raise BadInput("webhook_wrong", where="body", why="is not an object")
     try:
         kind = Command if "command" in body else _BY_TYPE.get(str(body.get("type")))
         if kind:

@@ -1,4 +1,4 @@
-"""Who may call a webhook: one module a source."""
+"""Sources of webhooks, one module each."""
 
 from __future__ import annotations
 

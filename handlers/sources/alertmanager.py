@@ -1,4 +1,7 @@
-"""Alertmanager's webhook, version 4 (https://prometheus.io/docs/alerting/latest/configuration/#webhook_config)."""
+"""Alertmanager's webhook, version 4.
+
+Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+"""
 
 from __future__ import annotations
 
@@ -35,18 +38,18 @@ class Notification(Payload):
 
 
 class Alertmanager(Source):
-    """`Authorization: Bearer <ALERTMANAGER_WEBHOOK_TOKEN>`."""
+    """Authenticated by `Authorization: Bearer <ALERTMANAGER_WEBHOOK_TOKEN>`."""
 
     name = "alertmanager"
     setting = "alertmanager_webhook_token"
     signs_body = False
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
-        given = headers.get("authorization", "").encode()
-        return any(hmac.compare_digest(given, f"Bearer {secret}".encode()) for secret in self.secrets)
+        header = headers.get("authorization", "").encode()
+        return any(hmac.compare_digest(header, f"Bearer {secret}".encode()) for secret in self.secrets)
 
     def delivery_id(self, headers: Mapping[str, str], body: bytes) -> str:
-        """Another one each time: whether an identical body is news depends on the incident by now."""
+        """Return a new id each time: an identical body may be news, depending on the incident's state."""
         return uuid.uuid4().hex
 
     def read(self, event: str, body: Any) -> domain.Notification:

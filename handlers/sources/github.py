@@ -1,4 +1,4 @@
-"""GitHub's webhooks (https://docs.github.com/webhooks/webhook-events-and-payloads)."""
+"""GitHub's webhooks. Source: https://docs.github.com/webhooks/webhook-events-and-payloads"""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Issues(Payload):
 
 
 class GitHub(Source):
-    """`X-Hub-Signature-256`: HMAC of the body with GITHUB_WEBHOOK_SECRET."""
+    """Authenticated by `X-Hub-Signature-256`: HMAC of the body with GITHUB_WEBHOOK_SECRET."""
 
     name = "github"
     setting = "github_webhook_secret"
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
-        given = headers.get("x-hub-signature-256", "")
-        return any(verify_signature(given, body, secret) for secret in self.secrets)
+        header = headers.get("x-hub-signature-256", "")
+        return any(verify_signature(header, body, secret) for secret in self.secrets)
 
-    # The id of a delivery is the digest of its body: GitHub's own id is not signed.
+    # The delivery id is a digest of the body, because GitHub's own id is not signed.
 
     def event(self, headers: Mapping[str, str]) -> str:
         return headers.get("x-github-event", "")
 
     def read(self, event: str, body: Any) -> IssueEvent | None:
-        """An issue that was closed, opened again or deleted; None for anything else."""
+        """Return the event of an issue that was closed, reopened or deleted; None for any other."""
         if not isinstance(body, dict):
-            raise BadInput("webhook_wrong", where="body", why="is no object")
+            raise BadInput("webhook_wrong", where="body", why="is not an object")
         if event != "issues" or body.get("action") not in ("closed", "reopened", "deleted"):
             return None
         payload = validate(Issues, body)

@@ -1,4 +1,4 @@
-"""PagerDuty's V3 webhooks (https://developer.pagerduty.com/docs/webhooks-overview)."""
+"""PagerDuty's V3 webhooks. Source: https://developer.pagerduty.com/docs/webhooks-overview"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Reference(Payload):
 
 
 class Data(Payload):
-    """The incident, or the note, that an event is about."""
+    """The incident or the note of an event."""
 
     id: str
     type: str
@@ -52,7 +52,7 @@ class Webhook(Payload):
 
 
 class PagerDuty(Source):
-    """`X-PagerDuty-Signature`: HMAC of the body with any of PAGERDUTY_WEBHOOK_SECRETS."""
+    """Authenticated by `X-PagerDuty-Signature`: HMAC of the body with one of PAGERDUTY_WEBHOOK_SECRETS."""
 
     name = "pagerduty"
     setting = "pagerduty_webhook_secrets"
@@ -64,18 +64,18 @@ class PagerDuty(Source):
         return headers.get("x-webhook-id") or super().delivery_id(headers, body)
 
     def read(self, event: str, body: Any) -> PageEvent | None:
-        """None for a type that is not known: answering it with an error would switch the subscription off."""
+        """Return the event; None for unknown types, because an error would disable the subscription."""
         envelope = body.get("event") if isinstance(body, dict) else None
         kind = envelope.get("event_type") if isinstance(envelope, dict) else None
         if not isinstance(kind, str):
             raise BadInput("webhook_wrong", where="event.event_type", why="missing")
         if kind not in KNOWN_EVENTS:
             return None
-        sent = validate(Webhook, body).event
-        data, agent = sent.data, sent.agent
+        webhook_event = validate(Webhook, body).event
+        data, agent = webhook_event.data, webhook_event.agent
         return PageEvent(
-            id=sent.id,
-            kind=sent.event_type.removeprefix("incident."),
+            id=webhook_event.id,
+            kind=webhook_event.event_type.removeprefix("incident."),
             incident_id=data.incident.id if data.incident else data.id,
             title=data.title,
             note=data.content,

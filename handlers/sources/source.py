@@ -1,4 +1,4 @@
-"""What every source of webhooks has in common."""
+"""What all sources of webhooks share."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Payload(BaseModel):
-    """A part of a webhook's body. Keys that newer versions add are ignored."""
+    """A part of a webhook's body. Unknown keys of newer versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class Source(ABC):
-    """One sender of webhooks, at `POST /webhooks/<name>`: how it proves itself, and what its bodies mean.
+    """A sender of webhooks at `POST /webhooks/<name>`: its authentication and its events.
 
-    `setting` names the setting with its secret; without it the path is off (404). To add a source: one module here with
-    one subclass, its place in `SOURCES`, its setting, its test.
+    `setting` names the setting with its secret; without it the path returns 404. To add a source: one module with one
+    subclass here, an entry in `SOURCES`, a setting, a test.
     """
 
     name: ClassVar[str]
     setting: ClassVar[str]
-    signs_body: ClassVar[bool] = True  # else the headers alone prove who sends, and a stranger's body is not read
+    signs_body: ClassVar[bool] = True  # if False, headers authenticate, and unauthenticated bodies are not read
 
     def __init__(self, settings: Settings) -> None:
         secrets: SecretStr | list[SecretStr] | None = getattr(settings, self.setting)
-        given = secrets if isinstance(secrets, list) else [secrets] if secrets else []
-        self.secrets = [secret.get_secret_value() for secret in given]
+        configured = secrets if isinstance(secrets, list) else [secrets] if secrets else []
+        self.secrets = [secret.get_secret_value() for secret in configured]
 
     @abstractmethod
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Return True if the sender knows one of the secrets."""
 
     def delivery_id(self, headers: Mapping[str, str], body: bytes) -> str:
-        """The same for the same delivery, however often it is sent."""
+        """Return the same id for repeated deliveries."""
         return hashlib.sha256(body).hexdigest()[:40]
 
     def event(self, headers: Mapping[str, str]) -> str:
-        """The kind of event where it is in a header and not in the body; else empty."""
+        """Return the kind of event if it is in a header, else an empty text."""
         return ""
 
     @abstractmethod
     def read(self, event: str, body: Any) -> Any:
-        """The event in a body's JSON, or None for one that the bot has no use for. Raises BadInput."""
+        """Return the event in a body's JSON, or None if the bot does not use it. Raises BadInput."""
 
     @abstractmethod
     async def handle(self, bot: Bot, event: Any, key: str) -> None:
-        """Do what follows from what `read` returned for the delivery `key`; a crash may call it again."""
+        """Handle what `read` returned, for the delivery `key`; may be called again after a crash."""
 
 
 def validate(model: type[Model], body: Any) -> Model:
-    """The body as `model`. Raises BadInput that names the first thing that is wrong."""
+    """Return the body as `model`. Raises BadInput with the first invalid field."""
     try:
         return model.model_validate(body)
     except ValidationError as mistakes:

@@ -59,13 +59,13 @@ def prometheus(url: str, faults: Faults) -> Iterator[Prometheus]:
 def test_without_a_word_it_is_the_board_of_the_service() -> None:
     found = board(TEAM, None, "xr-engine")
     assert (found.name, found.service, found.title["es"]) == ("render", "xr-engine", "Render 4D")
-    assert [measure.query for measure, _ in found.asks] == [
+    assert [measure.query for measure, _ in found.queries] == [
         "latency_p95",
         "error_rate",
         "gpu_utilization",
         "frame_rate",
     ]
-    frames, promql = found.asks[3]
+    frames, promql = found.queries[3]
     assert (frames.unit, frames.threshold, frames.direction) == ("fps", 60, Direction.BELOW)
     assert promql == 'avg(xr_frame_rate{service="xr-engine"})'
 
@@ -75,17 +75,17 @@ def test_without_a_service_it_is_the_teams_default_one() -> None:
 
 
 def test_a_board_a_query_and_a_service_are_found_by_name() -> None:
-    assert len(board(TEAM, "render", "isabella-ai").asks) == 4
-    assert 'service="isabella-ai"' in board(TEAM, "render", "isabella-ai").asks[0][1]
-    assert [measure.query for measure, _ in board(TEAM, " error_rate ").asks] == ["error_rate"]
+    assert len(board(TEAM, "render", "isabella-ai").queries) == 4
+    assert 'service="isabella-ai"' in board(TEAM, "render", "isabella-ai").queries[0][1]
+    assert [measure.query for measure, _ in board(TEAM, " error_rate ").queries] == ["error_rate"]
     assert (board(TEAM, "xr-engine").name, board(TEAM, "xr-engine").service) == ("render", "xr-engine")
 
 
 def test_anything_else_is_promql_and_belongs_to_no_service() -> None:
     found = board(TEAM, STATUSES)
-    assert (found.known, found.service, found.asks[0][1]) == (False, None, STATUSES)
+    assert (found.known, found.service, found.queries[0][1]) == (False, None, STATUSES)
     own = board(TEAM, 'up{service="$service",namespace="$namespace"}', "xr-engine")
-    assert (own.service, own.asks[0][1]) == ("xr-engine", 'up{service="xr-engine",namespace="tamv-prod"}')
+    assert (own.service, own.queries[0][1]) == ("xr-engine", 'up{service="xr-engine",namespace="tamv-prod"}')
 
 
 @pytest.mark.parametrize("service", ["xr-engin", 'xr-engine"} or vector(1) or x{a="', "*", ".*"])

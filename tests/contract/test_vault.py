@@ -214,13 +214,13 @@ async def test_by_the_service_account_and_again_when_the_token_has_run_out(world
     account = world.folder / "token"
     account.write_text(f"{SERVICE_ACCOUNT_TOKEN}\n")
     client = world.client(token=None, role=BOT_ROLE, service_account=account)
-    assert (await client.stored("secret", PATH, "jwt-secret")).version == 1
+    assert (await client.state("secret", PATH, "jwt-secret")).version == 1
     assert "kubernetes-tamv-bot" in await client.check()
     assert sum(one.name == "kubernetes-tamv-bot" for one in world.store.tokens.values()) == 1
     world.store.clock.speed = LEASE.total_seconds() * 100
     await world.store.clock.sleep(LEASE.total_seconds())
     world.store.clock.speed = 1
-    assert (await client.stored("secret", PATH, "jwt-secret")).version == 1
+    assert (await client.state("secret", PATH, "jwt-secret")).version == 1
     assert sum(one.name == "kubernetes-tamv-bot" for one in world.store.tokens.values()) == 2
     account.write_text("somebody else's")
     with pytest.raises(Refused):
@@ -232,7 +232,7 @@ async def test_by_the_service_account_and_again_when_the_token_has_run_out(world
 
 async def failure(client: Vault) -> BotError:
     with pytest.raises(BotError) as found:
-        await client.stored("secret", PATH, "jwt-secret")
+        await client.state("secret", PATH, "jwt-secret")
     assert BOT_TOKEN not in f"{found.value} {found.value.facts}" and found.value.__cause__ is None
     return found.value
 

@@ -72,7 +72,9 @@ def run(*, fault: float | None = 20, held: float | None = None, restorable: floa
 
 def marks(*events: TimelineEvent, now: float = 30, of: Run | None = None) -> Mapping[Goal, Mark]:
     begun = happened(Kind.DECLARED, 0)
-    return {mark.goal: mark for mark in score([begun, *events], [of or run()], TARGETS, at(now), word=at(18)).marks}
+    return {
+        mark.goal: mark for mark in score([begun, *events], [of or run()], TARGETS, at(now), inject_at=at(18)).marks
+    }
 
 
 def test_before_the_fault_nothing_is_measured() -> None:
@@ -111,7 +113,7 @@ def verified(held: bool, minutes: float, run_id: str = "R-2", **of_run: Any) -> 
 
 def rto(*of: Run, said: float | None = None, now: float = 60) -> tuple[Mark, tuple[str, ...]]:
     events = [happened(Kind.DECLARED, 0), *([happened(Kind.MITIGATED, said)] if said is not None else [])]
-    seen = score(events, [run(), *of], TARGETS, at(now), word=at(18), ends=True)
+    seen = score(events, [run(), *of], TARGETS, at(now), inject_at=at(18), ends_now=True)
     return next(mark for mark in seen.marks if mark.goal is Goal.RTO), seen.did_not_hold
 
 
@@ -143,7 +145,7 @@ def test_the_runbook_that_waited_in_vain_refutes_it_too() -> None:
 def test_what_is_not_reached_goes_on_until_it_is_too_late_or_over() -> None:
     assert marks(now=30)[Goal.RTO] == Mark(Goal.RTO, TARGETS[Goal.RTO], timedelta(minutes=10), False, None)
     assert marks(now=36)[Goal.RTO].met is False
-    (*_, stopped, _) = score([happened(Kind.DECLARED, 0)], [run()], TARGETS, at(30), ends=True).marks
+    (*_, stopped, _) = score([happened(Kind.DECLARED, 0)], [run()], TARGETS, at(30), ends_now=True).marks
     assert (stopped.goal, stopped.met) == (Goal.RTO, False)
     ended = marks(happened(Kind.RESOLVED, 25), now=90)[Goal.RTO]
     assert (ended.took, ended.reached, ended.met) == (timedelta(minutes=5), False, False)

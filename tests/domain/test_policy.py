@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import NotAllowed
 from bot.domain.incident import Severity
-from bot.domain.policy import Asked, Policy, Risk, Rule, Window
+from bot.domain.policy import Policy, Risk, Rule, StepApproval, Window
 from bot.domain.run import Effect, digest
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -34,29 +34,29 @@ POLICY = Policy(
     ],
 )
 def test_risk_says_how_many_must_agree(action: str, risk: Risk, environment: str, approvals: int) -> None:
-    assert POLICY.needed(action, risk, environment, NOW).approvals == approvals
+    assert POLICY.requires(action, risk, environment, NOW).approvals == approvals
 
 
 def test_a_runbook_may_ask_for_more_never_for_less() -> None:
-    more = POLICY.needed("kubernetes.restart", Risk.CHANGE, "staging", NOW, Asked(role="incident_commander"))
+    more = POLICY.requires("kubernetes.restart", Risk.CHANGE, "staging", NOW, StepApproval(role="incident_commander"))
     assert (more.approvals, more.role) == (1, "incident_commander")
-    assert POLICY.needed("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, Asked(1)).approvals == 2
+    assert POLICY.requires("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, StepApproval(1)).approvals == 2
 
 
 def test_a_freeze_window_asks_for_approval_of_changes_only() -> None:
     frozen = Policy(roles=POLICY.roles, windows=(Window("Buen Fin", NOW, NOW + timedelta(days=1)),))
-    assert frozen.needed("kubernetes.restart", Risk.CHANGE, "production", NOW).approvals == 1
-    assert frozen.needed("kubernetes.pods", Risk.READ, "production", NOW).approvals == 0
-    assert frozen.needed("kubernetes.restart", Risk.CHANGE, "production", NOW + timedelta(days=1)).approvals == 0
+    assert frozen.requires("kubernetes.restart", Risk.CHANGE, "production", NOW).approvals == 1
+    assert frozen.requires("kubernetes.pods", Risk.READ, "production", NOW).approvals == 0
+    assert frozen.requires("kubernetes.restart", Risk.CHANGE, "production", NOW + timedelta(days=1)).approvals == 0
 
 
 def test_nobody_approves_their_own_request_or_without_the_role() -> None:
-    POLICY.may_decide("U2", "incident_commander", asked_by="U1")
+    POLICY.may_decide("U2", "incident_commander", requested_by="U1")
     with pytest.raises(NotAllowed) as own:
-        POLICY.may_decide("U1", "responder", asked_by="U1")
+        POLICY.may_decide("U1", "responder", requested_by="U1")
     assert own.value.key == "own_request"
     with pytest.raises(NotAllowed) as missing:
-        POLICY.may_decide("U1", "incident_commander", asked_by="U2")
+        POLICY.may_decide("U1", "incident_commander", requested_by="U2")
     assert missing.value.facts["who"] == ["U2"]
 
 

@@ -55,7 +55,7 @@ async def test_a_critical_alert_makes_the_incident_of_a_warning_as_severe_as_its
     assert (await stage.record(channel)).severity is Severity.SEV3
     await send(stage, notification(warning, critical))
     await stage.told(channel, "Alertmanager", "SEV3 → *SEV2*")
-    await stage.told(channel, "Avisado", "SRETeam")  # a warning pages nobody
+    await stage.told(channel, "PagerDuty avisó", "SRETeam")  # a warning pages nobody
     await stage.person("ana").run("/incident severity SEV3", channel.name)
     await stage.told(channel, "SEV2 → *SEV3*")
     await send(stage, notification(warning, critical))  # who knows better is not contradicted by a repetition

@@ -80,10 +80,10 @@ async def test_the_doctor_finds_nothing_missing_in_a_whole_world(world: World) -
     examined = await world.run("doctor")
     assert examined.code == 0, examined.out + examined.err
     assert "✗" not in examined.out and "!" not in examined.out
-    for said in ("TAMV", "Database", "timeline(s) holds", f"all {len(SCOPES)} of app.yaml", "#tamv-incidents",
-                 "Prometheus", "PagerDuty", "GitHub", "Nothing is missing"):  # fmt: skip
+    for said in ("TAMV", "Database", "hash chains intact", f"all {len(SCOPES)} of app.yaml", "#tamv-incidents",
+                 "Prometheus", "PagerDuty", "GitHub", "Everything required is in place"):  # fmt: skip
         assert said in examined.out, examined.out
-    assert "No falta nada" in (await world.run("doctor", LOCALE="es")).out
+    assert "Está todo lo necesario" in (await world.run("doctor", LOCALE="es")).out
 
 
 async def test_the_doctor_says_what_is_missing_and_how_to_mend_it(world: World) -> None:
@@ -100,7 +100,7 @@ async def test_the_doctor_says_what_is_missing_and_how_to_mend_it(world: World) 
     assert "GITHUB_TOKEN" in found["GitHub"]
     assert "nobody@tamv.world" in found["PagerDuty"]
     assert "PROMETHEUS_URL" in found["Prometheus"]
-    assert "migration(s) to do" in ill.out  # to be known, and no mistake: serve does it
+    assert "migration(s) pending" in ill.out  # to be known, and no mistake: serve does it
     assert not Path(world.env["DATABASE_URL"].removeprefix("sqlite:///")).exists()
 
 
@@ -127,7 +127,7 @@ async def test_the_doctor_proves_the_chain_of_every_timeline(tmp_path: Path) -> 
             connection.execute("UPDATE timeline SET by_name = 'Mallory' WHERE seq = 1")
         examined = await tamv_bot("doctor", env=environment(settings))
     assert examined.code == 1
-    assert "was changed at event 1" in examined.out
+    assert "was tampered with at event 1" in examined.out
 
 
 async def test_a_team_file_that_cannot_be_is_said_line_by_line(world: World, tmp_path: Path) -> None:

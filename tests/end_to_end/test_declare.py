@@ -59,7 +59,7 @@ async def test_by_command_everything_is_there(tmp_path: Path) -> None:
             return [len(titles) for titles in stage.charts(channel.name)] == [4]
 
         await stage.until(charts, 30)
-        await stage.told(channel, "Latencia p95", "fuera de umbral")
+        await stage.told(channel, "Latencia p95", "fuera de límite")
 
 
 async def test_only_what_the_severity_asks_for(stage: Scene) -> None:

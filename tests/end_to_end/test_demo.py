@@ -137,7 +137,7 @@ def test_a_person_is_left_to_respond_and_may_stop_it_at_any_moment() -> None:
         assert address.endswith("/console/?lang=en")
         with urllib.request.urlopen(address, timeout=10) as page:  # noqa: S310
             assert b"<html" in page.read()
-        assert any("It has begun" in line for line in demo.stdout)
+        assert any("The incident has started" in line for line in demo.stdout)
         with urllib.request.urlopen(address.replace("?lang=en", "api/world"), timeout=10) as world:  # noqa: S310
             told: dict[str, Any] = json.load(world)
         assert (told["running"], told["speed"]) == (True, 10.0)
@@ -152,8 +152,7 @@ def test_what_cannot_be_is_said_in_one_line_with_a_way_on(tmp_path: Path) -> Non
         taken = run("--port", str(port), "--lang", "en")
     assert (taken.returncode, taken.stdout) == (2, "")
     assert taken.stderr.splitlines() == [
-        f"Port {port} is taken by another program. Choose another one: tamv-bot demo --port {port + 1}, "
-        "or 0 for any that is free."
+        f"Port {port} is in use. Choose another: tamv-bot demo --port {port + 1},  or 0 for a free one."
     ]
     unknown = run("--scenario", "render")
     assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)

@@ -86,7 +86,7 @@ async def test_stopped_in_the_middle_the_node_comes_back(play: Play) -> None:
         done = await play.ended(run)
     assert done.step("lose-node").state is StepState.UNDONE, story(done)
     assert takes_pods(play)
-    await play.told(channel, "Resultado del simulacro", "no llegó")
+    await play.told(channel, "Resultado del simulacro", "no se logró")
     assert (await play.record(channel)).status is Status.RESOLVED
 
 
@@ -124,7 +124,7 @@ async def test_figures_that_do_not_hold_afterwards_count_in_the_score(play: Play
         done = await play.ended(run)
     assert (done.state, done.step("unblock").verified) == (RunState.SUCCEEDED, False), story(done)
     card = await play.answer("/drill score", channel=channel.name)
-    assert "Las cifras no aguantaron después de: `unblock`" in card
+    assert "Hubo métricas fuera de límite después de: `unblock`" in card
     marks = {mark.goal: mark for mark in (await play.bot.drills.score(await play.record(channel))).marks}
     assert (marks[Goal.RTO].reached, marks[Goal.RTO].met) == (False, False)
 

@@ -99,7 +99,7 @@ async def test_one_method_is_refused_for_good_and_the_rest_comes(
 ) -> None:
     stage.sandbox.faults.add("slack", "error", method, error=error, times=None)
     channel = await declared(stage)
-    await stage.told(channel, "🧩", said, error, "El incidente sigue")
+    await stage.told(channel, "🧩", said, error, "Lo demás sigue")
     await stage.quiet()
     made_once(stage)
 
@@ -150,7 +150,7 @@ async def test_while_no_channel_can_be_made_the_page_goes_out_and_the_headline_s
 async def test_prometheus_is_down_and_the_incident_goes_on(tmp_path: Path) -> None:
     async with scene(tmp_path, prometheus_url="http://127.0.0.1:9/") as stage:
         channel = await declared(stage)
-        await stage.told(channel, "Prometheus no respondió", "El incidente sigue", seconds=LATER)
+        await stage.told(channel, "Prometheus no respondió", "Se reintenta", seconds=LATER)
         await stage.person("ana").run("/incident ack", channel.name)
         await stage.told(channel, "👀")
         assert "Prometheus no respondió" in await stage.answer("/snapshot xr-engine")
@@ -168,13 +168,13 @@ async def test_a_page_that_does_not_go_out_is_said_loudly_with_phones_and_comes_
     await stage.person("ana").run("/incident declare Render caído sev=SEV2")
     channel = await stage.see(lambda: next((one for one in channels(stage) if one.pins), None), LATER)
     loud = await stage.told(channel, "NO ha salido", "SRETeam", seconds=LATER)
-    assert "☎ +" in words(loud) and "Sigo intentándolo" in words(loud)
+    assert "☎ +" in words(loud) and "Se reintenta" in words(loud)
     assert "Ana Torres" in words(loud) or "Bruno Díaz" in words(loud)
     await stage.person("bruno").run("/incident ack", channel.name)  # nothing else waits for PagerDuty
     await stage.told(channel, "👀")
     assert stage.sandbox.pagerduty.incidents == {}
     fault.times = 0
-    await stage.told(channel, "📟", "Avisado", "SRETeam", seconds=LATER)
+    await stage.told(channel, "📟", "PagerDuty avisó", "SRETeam", seconds=LATER)
     await stage.quiet(LATER)
     (page,) = stage.sandbox.pagerduty.incidents.values()
     assert page.status == "acknowledged"  # somebody is on it already: it does not ring
@@ -185,7 +185,7 @@ async def test_a_page_that_is_refused_for_good_says_so_and_whom_to_call(tmp_path
         await stage.person("ana").run("/incident declare Render caído sev=SEV2")
         channel = await stage.opened()
         loud = await stage.told(channel, "NO ha salido", "SRE Lead", "sre-lead@tamv.world", "+1-XXX-XXX-XXXX")
-        assert "Sigo intentándolo" not in words(loud)
+        assert "Se reintenta" not in words(loud)
         assert "0" * 32 not in words(loud)
 
 

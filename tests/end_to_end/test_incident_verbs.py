@@ -84,7 +84,7 @@ async def test_closed_only_reopening_changes_it_and_needs_a_reason(stage: Scene)
         assert "cerrado" in answer and "/incident reopen" in answer, answer
     for typed in ("ack", "mitigate", "resolve"):
         assert (
-            "nada cambió" in (answer := await stage.answer(f"/incident {typed}", channel=channel.name))
+            "Sin cambios" in (answer := await stage.answer(f"/incident {typed}", channel=channel.name))
             or "reopen" in answer
         )
     assert await stage.record(channel) == before
@@ -135,7 +135,7 @@ async def test_a_button_of_an_old_message_is_judged_at_the_click(stage: Scene) -
     await stage.quiet()
     old.blocks = kept  # as somebody sees it whose screen has not been drawn again
     reply = await stage.person("ana").press(old, "acknowledge")
-    assert "nada cambió" in words(await reply.message())
+    assert "Sin cambios" in words(await reply.message())
     assert (await stage.record(channel)).status is Status.RESOLVED
 
 
@@ -225,7 +225,7 @@ async def test_the_app_home_shows_what_is_open_in_the_persons_language(stage: Sc
     incident = await stage.record(channel)
     home = await stage.person("ana").open_home()
     assert incident.id in home.all_text() and "Isabella no contesta" in home.all_text()
-    assert "Incidentes de ahora" in home.all_text()
+    assert "Incidentes abiertos" in home.all_text()
     english = await stage.person("emma").open_home()
     assert incident.id in english.all_text() and "Incidentes" not in english.all_text()
 
@@ -233,7 +233,7 @@ async def test_the_app_home_shows_what_is_open_in_the_persons_language(stage: Sc
 async def test_the_app_home_says_which_secrets_are_to_be_made_anew(stage: Scene) -> None:
     written = stage.sandbox.vault.version("tamv-prod/auth").created
     home = (await stage.person("ana").open_home()).all_text()
-    due = home.partition("Rotaciones pendientes")[2]
+    due = home.partition("Secretos por rotar")[2]
     assert "`jwt-secret` · production" in due and "`jwt-secret` · staging" in due and "api-key" not in due
     assert f"<!date^{int((written + timedelta(days=30)).timestamp())}^" in due
     for path in ("tamv-prod/auth", "tamv-staging/auth"):
@@ -242,14 +242,14 @@ async def test_the_app_home_says_which_secrets_are_to_be_made_anew(stage: Scene)
     clock.speed = 100_000
     await clock.sleep(6 * 60)
     clock.speed = 1
-    english = (await stage.person("emma").open_home()).all_text().partition("Rotations that are due")[2]
-    assert "None. The next: `jwt-secret` · " in english and "Vault does not say" not in english
+    english = (await stage.person("emma").open_home()).all_text().partition("Secrets to rotate")[2]
+    assert "None. Next: `jwt-secret` · " in english and "Age unknown" not in english
 
 
 async def test_a_vault_that_does_not_answer_is_said_in_a_line_and_nobody_waits_for_it(stage: Scene) -> None:
     stage.sandbox.faults.add("vault", "hang", times=None, seconds=4)
-    home = (await stage.person("ana").open_home()).all_text().partition("Rotaciones pendientes")[2]
-    assert "Vault no dice qué edad tienen: `jwt-secret` (production), `jwt-secret` (staging), `api-key`" in home
+    home = (await stage.person("ana").open_home()).all_text().partition("Secretos por rotar")[2]
+    assert "Edad desconocida, Vault no respondió: `jwt-secret` (production), `jwt-secret` (staging), `api-key`" in home
     assert "Ninguna" not in home
 
 

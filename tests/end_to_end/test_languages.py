@@ -22,7 +22,7 @@ async def test_a_person_of_english_slack_among_spaniards(stage: Scene) -> None:
         ("/incident note", "/incident note"),
         ("/incident ack", "Done"),
         ("/incident ack", "already"),
-        ("/incident help", "declare one"),
+        ("/incident help", "declare an incident"),
         ("/incident timeline", "Timeline"),
         ("/incident nonsense", "help"),
         ("/oncall", "On call"),

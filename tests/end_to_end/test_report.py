@@ -42,7 +42,7 @@ async def test_the_whole_way(tmp_path: Path) -> None:
         document = await store.documents.read(incident.id, f"{incident.id}.md")
         assert document
         text = document.content.decode()
-        assert "Escalamos xr-engine de 3 a 10 réplicas" in text and "Falta por decir" in text
+        assert "Escalamos xr-engine de 3 a 10 réplicas" in text and "**Falta:**" in text
         assert "charts/resolved-latency_p95.png" in text  # the figures after the end were waited for
 
         async def in_state(state: FollowUpState) -> bool:

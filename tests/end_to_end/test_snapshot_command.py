@@ -92,7 +92,7 @@ async def test_in_an_incident_everybody_sees_it_once(stage: Stage) -> None:
     name = await stage.incident()
     declared = stage.charts(name)
     assert [len(titles) for titles in declared] == [4]
-    assert "Va al canal" in await stage.answer("/snapshot error_rate window=30m", channel=name)
+    assert "Se publica en el canal" in await stage.answer("/snapshot error_rate window=30m", channel=name)
     assert "a petición" in await stage.in_channel(name, "a petición")
 
     async def drawn() -> bool:

@@ -87,12 +87,12 @@ def written(story: Story, language: str = "es", *, charts: bool = True) -> Rende
 def test_every_section_of_the_manual(language: str) -> None:
     headings = re.findall(r"^## (.+)$", written(completed(), language).markdown, re.MULTILINE)
     es = [
-        "En breve", "Línea de tiempo", "Impacto", "Causa raíz", "Qué se hizo", "Tareas de seguimiento", "Lo aprendido",
-        "Cifras", "Quién hizo qué", "Avisos a la guardia", "Lo que nos falló a nosotros", "Cronología completa",
+        "Resumen", "Hitos", "Impacto", "Causa raíz", "Qué se hizo", "Tareas de seguimiento", "Lo aprendido",
+        "Métricas", "Quién hizo qué", "Avisos a la guardia", "Problemas del bot", "Cronología completa",
     ]  # fmt: skip
     en = [
-        "In short", "Timeline", "Impact", "Root cause", "What was done", "Follow-ups", "Lessons learned", "Figures",
-        "Who did what", "Pages", "What did not work on our side", "Full timeline",
+        "Summary", "Milestones", "Impact", "Root cause", "What was done", "Follow-ups", "Lessons learned", "Metrics",
+        "Who did what", "Pages", "Problems of the bot", "Full timeline",
     ]  # fmt: skip
     assert headings == {"es": es, "en": en}[language]
 
@@ -108,7 +108,7 @@ def test_what_people_said_stands_there_with_its_evidence() -> None:
     assert "Ana Torres mira los cuadros" in text  # a mention in a message became the name
 
 
-@pytest.mark.parametrize(("language", "missing"), [("es", "Falta por decir"), ("en", "Still to be said")])
+@pytest.mark.parametrize(("language", "missing"), [("es", "**Falta:**"), ("en", "**Missing:**")])
 def test_what_nobody_said_is_marked_with_how_to_say_it(language: str, missing: str) -> None:
     text = written(resolved(), language).markdown
     assert missing in text and "`/incident impact`" in text and "`/incident cause`" in text
@@ -212,13 +212,13 @@ def test_a_drill_and_a_reopening_are_told() -> None:
     story.then(lambda now: now.reopen("Volvió a subir", by=BRUNO, at=after(20)))
     text = written(story).markdown
     assert "**Simulacro.**" in text
-    assert "«Volvió a subir». Antes había parecido mitigado a las" in text
+    assert "«Volvió a subir». Antes se había dado por mitigado a las" in text
     assert "| Resolución | todavía no | — | — |" in text
 
 
 @pytest.mark.parametrize(
     ("language", "words"),
-    [("es", "pero siguen fuera de umbral: Latencia p95"), ("en", "but still out of bounds: Latency p95")],
+    [("es", "pero siguen fuera de límite: Latencia p95"), ("en", "but still out of bounds: Latency p95")],
 )
 def test_a_figure_that_is_still_bad_is_named(language: str, words: str) -> None:
     snapshots = [snapshot(after(1), 812, 41), snapshot(after(13), 721, 70)]
@@ -230,7 +230,7 @@ def test_a_figure_that_is_still_bad_is_named(language: str, words: str) -> None:
 def test_a_broken_timeline_is_said_loudly() -> None:
     report = build_report(completed().incident, completed().timeline, [], [])
     text = write(report, WORDS["en"], ReportContext(NAMES, broken=7)).markdown
-    assert "**The timeline is not whole: it breaks at event #7.**" in text
+    assert "**The timeline's hash chain is broken at event #7.**" in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

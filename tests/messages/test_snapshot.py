@@ -62,12 +62,12 @@ def test_a_row_says_value_verdict_limit_normal_and_change(es: Translations) -> N
     assert "normal 302 ms · +310 %" in rows
     assert "✅ *Tasa de errores*: *0,94 %* (máx. 2 %)" in rows
     assert "normal 0,44 % · +114 %" in rows
-    assert "🔴 fuera de umbral · ✅ bien · normal: la mediana antes del incidente" in rows
+    assert "🔴 fuera de límite · ✅ dentro de límite · normal: la mediana antes del incidente" in rows
 
 
 def test_the_same_in_english() -> None:
     rows = shown(snapshot(taken(LATENCY), Translations("en"), title="4D render", moment="resolved"))
-    assert "when resolved" in rows
+    assert "at resolution" in rows
     assert "🔴 *Latency p95*: *1,237 ms* (max. 500 ms)" in rows
     assert "normal 302 ms · +310 %" in rows
 
@@ -99,12 +99,9 @@ def test_the_notification_has_the_figures_too(words: Translations) -> None:
 
 def test_what_is_missing_is_said_with_its_reason_and_what_comes_next(es: Translations) -> None:
     message = snapshot(taken(LATENCY, missing=(SILENT,)), es, title="T", moment="declared", later=True)
-    assert (
-        "⚠️ Falta Uso de GPU: Prometheus no respondió en 5 s. El incidente sigue; lo vuelvo a intentar y lo pongo aquí."
-        in shown(message)
-    )
+    assert "⚠️ Falta Uso de GPU: Prometheus no respondió en 5 s. Se reintenta y se añadirá aquí." in shown(message)
     final = shown(snapshot(taken(LATENCY, missing=(SILENT,)), es, title="T", moment="declared"))
-    assert "vuelvo a intentar" not in final
+    assert "Se reintenta" not in final
 
 
 def test_when_prometheus_is_silent_altogether_it_is_said_once(es: Translations) -> None:
@@ -118,8 +115,8 @@ def test_when_prometheus_is_silent_altogether_it_is_said_once(es: Translations) 
 def test_a_query_that_is_wrong_promises_nothing(es: Translations) -> None:
     wrong = Missing(MetricDefinition("sum(", {}), "promql_wrong", {"promql": "sum(", "why": "1:5: parse error"})
     rows = shown(snapshot(taken(LATENCY, missing=(wrong,)), es, title="T", moment="declared", later=True))
-    assert "Falta `sum(`: Prometheus no aceptó la consulta: 1:5: parse error." in rows
-    assert "vuelvo a intentar" not in rows
+    assert "Falta `sum(`: Prometheus rechazó la consulta: 1:5: parse error." in rows
+    assert "Se reintenta" not in rows
 
 
 def test_two_moments_are_compared_figure_by_figure_with_a_verdict(es: Translations) -> None:

@@ -28,12 +28,15 @@ def told(records: list[Record], language: str, days: int = 90, deployed: Deploym
 
 def test_in_spanish() -> None:
     text = told([record(0, 2, 8), record(800, 4, 20, Severity.SEV1), record(1600)], "es")
-    assert "*Cifras de los últimos 90 días* · 3 incidentes" in text
-    assert "✅ *Responder (MTTA)*: *3 min* de media · mediana 3 min · p90 3 min 48 s (objetivo: menos de 5 min)" in text
-    assert "❌ *Resolver (MTTR)*: *14 min* de media" in text
-    assert "✅ *Entre fallos (MTBF)*: *33 d 8 h* de media" in text
+    assert "*Estadísticas de los últimos 90 días* · 3 incidentes" in text
+    assert (
+        "✅ *Tiempo de respuesta (MTTA)*: *3 min* de media · mediana 3 min · p90 3 min 48 s (objetivo: menos de 5 min)"
+        in text
+    )
+    assert "❌ *Tiempo de resolución (MTTR)*: *14 min* de media" in text
+    assert "✅ *Tiempo entre fallos (MTBF)*: *33 d 8 h* de media" in text
     assert "🔴 SEV1: 1 · 🟠 SEV2: 2" in text
-    assert "1 sin resolver no están en el MTTR." in text
+    assert "El MTTR no incluye 1 sin resolver." in text
     assert "mar 26  ▇▇▇▇▇▇▇▇▇▇ 1 · 8 min" in text
 
 
@@ -45,7 +48,7 @@ def test_nothing_is_said_as_nothing(language: str, words: str) -> None:
 
 def test_one_incident_has_no_interval() -> None:
     text = told([record(0, 2, 8)], "en")
-    assert "▫️ *Between failures (MTBF)*: unknown (target: over 30 d)" in text
+    assert "▫️ *Time between failures (MTBF)*: unknown (target: over 30 d)" in text
     assert "```" not in text  # one month is no trend
 
 
@@ -53,7 +56,7 @@ def test_one_incident_has_no_interval() -> None:
     ("language", "lines"),
     [
         ("es", ("producción*: 3", "❌ *Con éxito*: *66,7 %* (objetivo: más de 99,5 %)", "*Vueltas atrás*: *33,3 %*")),
-        ("en", ("production*: 3", "❌ *Succeeded*: *66.7 %* (target: over 99.5 %)", "*Rolled back*: *33.3 %*")),
+        ("en", ("production*: 3", "❌ *Successful*: *66.7 %* (target: over 99.5 %)", "*Rolled back*: *33.3 %*")),
     ],
 )
 def test_how_deployments_went(language: str, lines: tuple[str, ...]) -> None:

@@ -117,7 +117,7 @@ class Play(Scene):
     async def _asks(self, run: Run) -> bool:
         """Whether a step of the run waits for somebody who approves it."""
         waiting = [one.step_id for one in await self.bot.deps.store.runs.waiting() if one.run_id == run.id]
-        uses = {one["id"]: one["uses"] for one in run.book["steps"]}
+        uses = {one["id"]: one["uses"] for one in run.definition["steps"]}
         return any(ACTIONS.get(uses[step]).waits_for is not WaitsFor.ANSWER for step in waiting)
 
     def _waiting(self, run: Run) -> tuple[Message, str] | None:

@@ -77,13 +77,13 @@ def test_a_good_one_has_none(tmp_path: Path) -> None:
     ("was", "then", "where", "said"),
     [
         # names
-        ("helm.history", "helm.histori", "10:5", "no action `helm.histori`; perhaps `helm.history`?"),
-        ("with: {release", "with: {realease", "11:12", "helm.history has no `realease`; perhaps `release`?"),
-        ("replicas: 10}", "namespace: tamv-prod}", "15:5", "kubernetes.scale needs `replicas`"),
-        ("uses: helm.history", "use: helm.history", "10:5", "there is no `use`; perhaps `uses`?"),
-        ("role: incident_commander", "role: comander", "21:5", "perhaps `incident_commander`?"),
-        ("verify: {board: render,", "verify: {board: rendr,", "16:5", "no board `rendr`; perhaps `render`?"),
-        ("labels: {service: xr-engine}}", "labels: {service: xr-engin}}", "4:26", "perhaps `xr-engine`?"),
+        ("helm.history", "helm.histori", "10:5", "unknown action `helm.histori`; did you mean `helm.history`?"),
+        ("with: {release", "with: {realease", "11:12", "helm.history has no `realease`; did you mean `release`?"),
+        ("replicas: 10}", "namespace: tamv-prod}", "15:5", "kubernetes.scale requires `replicas`"),
+        ("uses: helm.history", "use: helm.history", "10:5", "unknown field `use`; did you mean `uses`?"),
+        ("role: incident_commander", "role: comander", "21:5", "did you mean `incident_commander`?"),
+        ("verify: {board: render,", "verify: {board: rendr,", "16:5", "unknown board `rendr`; did you mean `render`?"),
+        ("labels: {service: xr-engine}}", "labels: {service: xr-engin}}", "4:26", "did you mean `xr-engine`?"),
         # types
         ("replicas: 10}", "replicas: ten}", "15:48", "`replicas`: Input should be a valid integer"),
         ("replicas: 10}", "replicas: -1}", "15:48", "`replicas`: Input should be greater than or equal to 0"),
@@ -92,40 +92,40 @@ def test_a_good_one_has_none(tmp_path: Path) -> None:
         ("{type: integer, required: true}", "{type: choice}", "7:3", "`options` go with the type `choice`"),
         # expressions
         ("{{ not steps", "{{ not not( steps", "18:5", "not an expression"),
-        ("if: \"{{ not steps.scale", "if: \"{{ not step.scale", "18:5", "unknown name `step`; perhaps `steps`?"),
-        ("steps.scale.verified", "steps.scael.verified", "18:5", "`scael` is not before this one; perhaps `scale`"),
-        ("steps.scale.verified", "steps.watch.seconds", "18:5", "step `watch` is not before this one"),
-        ("steps.history.last_good", "steps.history.last_god", "20:45", "gives no `last_god`; perhaps `last_good`?"),
-        ("steps.history.last_good", "steps['history']['lastgood']", "20:45", "helm.history gives no `lastgood`"),
-        ("\"{{ inputs.service }}\", replicas", "\"{{ inputs.servise }}\", replicas", "15:12", "perhaps `service`?"),
-        ("incident.service }}\"}\n  r", "incident.servcie }}\"}\n  r", "6:28", "perhaps `service`?"),
-        ("incident.service }}\"}\n  r", "inputs.replicas }}\"}\n  r", "6:28", "only `incident` is known here"),
+        ("if: \"{{ not steps.scale", "if: \"{{ not step.scale", "18:5", "unknown name `step`; did you mean `steps`?"),
+        ("steps.scale.verified", "steps.scael.verified", "18:5", "not before this step; did you mean `scale`"),
+        ("steps.scale.verified", "steps.watch.seconds", "18:5", "step `watch` is not before this step"),
+        ("steps.history.last_good", "steps.history.last_god", "20:45", "`last_god`; did you mean `last_good`?"),
+        ("steps.history.last_good", "steps['history']['lastgood']", "20:45", "helm.history does not return `lastgood`"),
+        ("\"{{ inputs.service }}\", replicas", "\"{{ inputs.servise }}\", replicas", "15:12", "you mean `service`?"),
+        ("incident.service }}\"}\n  r", "incident.servcie }}\"}\n  r", "6:28", "did you mean `service`?"),
+        ("incident.service }}\"}\n  r", "inputs.replicas }}\"}\n  r", "6:28", "only `incident` can be used here"),
         # steps that never run
         ("{{ not steps.scale.verified }}", "{{ 1 > 2 }}", "18:5", "this step is never reached"),
-        ("{{ not steps.scale.verified }}", "{{ true }}", "18:5", "it always holds"),
+        ("{{ not steps.scale.verified }}", "{{ true }}", "18:5", "the condition is always true"),
         ("\"{{ not steps.scale.verified }}\"", "\"false\"", "18:5", "written as `{{ … }}`"),
         ("steps.scale.verified", "steps.history.verified", "18:5", "step `history` has no `verify`"),
         (
             "  - id: back",
             "  - {id: never, uses: flow.check, with: {that: false}}\n  - id: back",
             "18:5",
-            "never reached: step `never` always ends the run",
+            "this step is never reached: step `never` always ends the run",
         ),
         # queries
-        ("{board: render, service", "{board: 'rate(x[5m', service", "24:12", "nor PromQL"),
+        ("{board: render, service", "{board: 'rate(x[5m', service", "24:12", "valid PromQL"),
         ("{alert: HighLatency, labels: {service: xr-engine}}", "{query: latency_p96, for: 5m}", "4:6", "latency_p95"),
-        ("service: xr-engine, duration", "service: xr-engien, duration", "24:27", "no service `xr-engien`"),
+        ("service: xr-engine, duration", "service: xr-engien, duration", "24:27", "unknown service `xr-engien`"),
         # languages
         ("{es: Escalar, en: Scale}", "{es: Escalar}", "13:5", "the title of `scale` in `en` is missing"),
         ("{es: Lento, en: Slow}", "{es: Lento, en: \"\"}", "2:1", "the title in `en` is missing"),
         ("{es: Lento, en: Slow}", "{es: Lento, fr: Lent}", "2:20", "'en'"),
         # what follows a failure
         ("duration: 5m}\n", "duration: 5m}\n    keep: true\n", "25:5", "prometheus.watch cannot be undone"),
-        ("on-failure: stop", "on-failure: othr", "25:1", "no runbook `othr`; perhaps `other`?"),
-        ("on-failure: stop", "on-failure: slow", "25:1", "it never ends: slow → slow → slow"),
+        ("on-failure: stop", "on-failure: othr", "25:1", "unknown runbook `othr`; did you mean `other`?"),
+        ("on-failure: stop", "on-failure: slow", "25:1", "`on-failure` is circular: slow → slow → slow"),
         ("on-failure: stop", "on-failure: 5", "25:1", "valid string"),
         # YAML
-        ("on-failure: stop", "on-failure: stop\nname: slow", "26:1", "`name` is written twice"),
+        ("on-failure: stop", "on-failure: stop\nname: slow", "26:1", "duplicate key `name`"),
         ("title: {es", "title: {{es", "3:1", "expected"),
     ],
 )  # fmt: skip
@@ -138,13 +138,13 @@ def test_a_mistake_says_where_and_what_is_right(tmp_path: Path, was: str, then: 
 def test_what_follows_a_failure_gets_all_that_it_needs(tmp_path: Path) -> None:
     needy = OTHER.replace("inputs:", "inputs:\n  tag: {required: true}")
     found = mistakes(tmp_path, slow=GOOD.replace("on-failure: stop", "on-failure: other"), other=needy)
-    assert found == ["slow.yaml:25:1: `other` needs the input `tag`, which is not one of this runbook's"]
+    assert found == ["slow.yaml:25:1: `other` requires the input `tag`, which this runbook does not have"]
 
 
 def test_failures_that_lead_round_in_a_circle_are_found(tmp_path: Path) -> None:
     back = OTHER.replace("on-failure: stop", "on-failure: slow")
     found = mistakes(tmp_path, slow=GOOD.replace("on-failure: stop", "on-failure: other"), other=back)
-    assert any("it never ends: slow → other → slow" in one for one in found), found
+    assert any("`on-failure` is circular: slow → other → slow" in one for one in found), found
 
 
 def test_every_query_of_the_catalogue_is_parsed(tmp_path: Path) -> None:

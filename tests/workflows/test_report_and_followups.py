@@ -245,7 +245,7 @@ async def test_reminders_are_sent_once_and_name_what_has_no_issue(tmp_path: Path
         (followup,) = await here.deps.store.followups.list_by_incident(here.incident.id)
         for _ in range(2):
             assert await remind_followups(late, here.incident.id) == [{"followup": followup.id, "number": 3}]
-        (text,) = [text for text in here.said() if "sigue sin hacerse" in text]
+        (text,) = [text for text in here.said() if "sigue pendiente" in text]
         assert "<!subteam^S0SRETEAM1>" in text and "hace 1 día" in text and "Todavía no está en GitHub" in text
 
 
@@ -305,7 +305,7 @@ async def test_github_refuses_and_the_channel_knows(tmp_path: Path) -> None:
     tracker = Tracker([Refused("refused", service="GitHub", why="Issues are switched off")])
     async with place(tmp_path, tracker) as here:
         await _open(here, "Una")
-        await here.until(lambda: _said(here, "no salió en GitHub: GitHub no lo permitió: Issues are switched off."))
+        await here.until(lambda: _said(here, "no se pudo crear en GitHub: GitHub lo rechazó: Issues are switched off."))
         assert await here.followup(FollowUpState.OPEN)
 
 

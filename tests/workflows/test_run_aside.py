@@ -30,7 +30,7 @@ async def test_who_waits_for_a_target_says_for_whom_and_then_that_it_settles(
     first = await begin(runs(stage, DIM), idempotency_key="first")
     await until(lambda: _true(lamp.done == [10]))
     second = await begin(runs(stage, {**DIM, "with": {"to": 4}}), by=BRUNO, idempotency_key="second")
-    text = await says(stage, second, "alguien está cambiando desk", first.id)
+    text = await says(stage, second, first.id, "está cambiando desk")
     assert f"<@{ANA.id}>" in text
     lamp.slow.set()
     assert (await ended(stage, first)).state is RunState.SUCCEEDED
@@ -41,7 +41,7 @@ async def test_who_waits_for_a_target_says_for_whom_and_then_that_it_settles(
     clock.jump(60)
     done = await ended(stage, second)
     assert (done.state, lamp.done) == (RunState.SUCCEEDED, [10, 4])
-    assert "alguien está cambiando" not in await says(stage, second, "✅")
+    assert "está cambiando" not in await says(stage, second, "✅")
 
 
 async def test_who_waits_for_a_target_can_be_cancelled(stage: DemoEnvironment, lamp: Lamp) -> None:
@@ -50,7 +50,7 @@ async def test_who_waits_for_a_target_can_be_cancelled(stage: DemoEnvironment, l
     await until(lambda: _true(lamp.done == [10]))
     made = runs(stage, {**DIM, "with": {"to": 4}})
     second = await begin(made, idempotency_key="second")
-    await says(stage, second, "alguien está cambiando desk")
+    await says(stage, second, "está cambiando desk")
     await made.cancel(second.id, by=BRUNO, idempotency_key="stop")
     assert (await ended(stage, second)).state is RunState.CANCELLED
     lamp.slow.set()
@@ -70,7 +70,7 @@ async def test_after_a_restart_the_message_says_what_was_in_flight(
     lamp.slow.set()
     async with demo_environment(sandbox, database, prometheus_url=None) as stage:
         done = await ended(stage, run)
-        text = await says(stage, run, "el bot se reinició en medio de este paso", said, "✅")
+        text = await says(stage, run, "el bot se reinició durante este paso", said, "✅")
     assert "lamp.set" in text
     assert (done.state, lamp.value) == (RunState.SUCCEEDED, 10)
     assert done.step("a").result == {"before": 3, "after": 10}
@@ -81,7 +81,7 @@ async def test_a_freeze_and_its_end_are_told_to_everybody_once(stage: DemoEnviro
     with pytest.raises(NotAllowed):
         await made.freeze("Emma", by=EMMA, idempotency_key="no")
     await made.freeze("Buen Fin <!channel>", by=ANA, idempotency_key="f")
-    await _told(stage, "Congelado", f"<@{ANA.id}>", "Buen Fin &lt;!channel&gt;")
+    await _told(stage, "Cambios congelados", f"<@{ANA.id}>", "Buen Fin &lt;!channel&gt;")
     await made.thaw(by=BRUNO, idempotency_key="t")
     await _told(stage, "Descongelado", f"<@{BRUNO.id}>")
     assert len(_said(stage, "ongelado")) == 2
@@ -155,7 +155,7 @@ async def test_what_a_step_is_to_keep_stays_when_the_run_is_undone(stage: DemoEn
     assert (done.state, lamp.done, lamp.value) == (RunState.UNDONE, [10, 4, 10], 10)
     assert [one.state for one in done.steps] == [StepState.DONE, StepState.UNDONE, StepState.FAILED]
     await over(done.id)
-    text = await says(stage, done, "↩️", "🔒 se queda al deshacer")
+    text = await says(stage, done, "↩️", "🔒 no se deshace con la ejecución")
     assert text.count("🔒") == 1
     assert "undo_run" not in buttons(stage, done)
 
@@ -164,7 +164,7 @@ async def test_a_run_that_only_keeps_offers_no_undo_and_undoes_nothing(stage: De
     made = runs(stage, {**DIM, "keep": True})
     run = await ended(stage, await begin(made))
     await over(run.id)
-    await says(stage, run, "🔒 se queda al deshacer")
+    await says(stage, run, "🔒 no se deshace con la ejecución")
     assert "undo_run" not in buttons(stage, run)
     await made.undo(run.id, by=BRUNO, idempotency_key="u")
     await over("u/undo")
@@ -216,7 +216,7 @@ async def test_without_a_channel_of_the_incident_its_run_is_told_in_the_headline
 async def test_what_failed_is_said_in_words(stage: DemoEnvironment, lamp: Lamp) -> None:
     lamp.broken = True
     run = await ended(stage, await begin(runs(stage, DIM, **{"on-failure": "stop"})))
-    assert "broken" in await says(stage, run, "no salió: Slack")
+    assert "broken" in await says(stage, run, "falló: Slack")
 
 
 async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_name(

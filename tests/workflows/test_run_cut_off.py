@@ -37,7 +37,7 @@ async def test_a_change_that_hangs_is_cut_off_and_the_half_done_step_is_undone(
     cut = await _reached(stage, run, StepState.FAILED)
     lamp.slow.set()
     assert (cut.step("a").error, cut.step("a").facts["seconds"]) == ("step_timed_out", 1.0)
-    await says(stage, run, "Tenía 1 s, no terminó y se cortó")
+    await says(stage, run, "El paso no terminó en 1 s y se interrumpió")
     done = await ended(stage, run)
     assert (done.state, done.step("a").state, lamp.done) == (RunState.UNDONE, StepState.UNDONE, [10, 3])
 
@@ -47,7 +47,7 @@ async def test_an_undo_that_hangs_is_cut_off_too_and_said(stage: DemoEnvironment
     run = await begin(runs(stage, {**DIM, "timeout": "1s"}))
     done = await ended(stage, run)
     assert (done.state, done.step("a").state) == (RunState.FAILED, StepState.FAILED)
-    await says(stage, run, "no se deshizo: Tenía 1 s")
+    await says(stage, run, "no se deshizo: El paso no terminó en 1 s")
 
 
 async def test_a_look_that_hangs_fails_and_the_run_goes_on_where_its_runbook_says_so(

@@ -28,7 +28,7 @@ async def test_the_table_is_posted_the_charts_stand_behind_it_and_all_is_kept(tm
         await here.owe("declared")
         (event,) = await here.taken()
         (table,) = here.tables()
-        for words in ("📈 *Render 4D* · `xr-engine` · al declarar", "🔴 *Latencia p95*", "fuera de umbral",
+        for words in ("📈 *Render 4D* · `xr-engine` · al declarar", "🔴 *Latencia p95*", "fuera de límite",
                       "(máx. 500 ms)", "mediana antes del incidente"):  # fmt: skip
             assert words in str(table.blocks)
         assert "Latencia p95" in table.text
@@ -91,7 +91,7 @@ async def test_while_prometheus_is_down_the_message_says_so_and_later_it_is_made
         moment = here.incident.milestones[Milestone.DECLARED]
         await here.owe("declared")
         silent = await here.said("No hay métricas")
-        assert "El incidente sigue; lo vuelvo a intentar" in str(silent.blocks)
+        assert "Se reintenta y se añadirá aquí" in str(silent.blocks)
         assert await here.events() == []
         here.sandbox.faults.clear()
         (event,) = await here.taken()
@@ -108,10 +108,10 @@ async def test_only_what_was_missing_is_drawn_when_it_comes(tmp_path: Path) -> N
         # of the four questions one is answered later than anybody waits
         here.sandbox.faults.add("prometheus", "slow", "*query_range*", seconds=1.5, times=1)
         await here.owe("declared")
-        partial = await here.said("El incidente sigue; lo vuelvo a intentar")
+        partial = await here.said("Se reintenta y se añadirá aquí")
         await here.taken()
         assert [one.ts for one in here.tables()] == [partial.ts]
-        assert "El incidente sigue" not in str(here.tables()[0].blocks)
+        assert "Se reintenta" not in str(here.tables()[0].blocks)
         assert [len(names) for names in here.shared()] == [3, 1]
         shared = [name for names in here.shared() for name in names]
         assert sorted(shared) == sorted(f"{here.incident.id}-declared-{query}.png" for query in FIGURES)
@@ -125,8 +125,8 @@ async def test_a_query_that_is_wrong_is_said_once_and_holds_nothing_up(tmp_path:
         await here.owe("declared")
         (event,) = await here.taken()
         (table,) = here.tables()
-        assert "Falta Uso de GPU: Prometheus no aceptó la consulta" in str(table.blocks)
-        assert "vuelvo a intentar" not in str(table.blocks)
+        assert "Falta Uso de GPU: Prometheus rechazó la consulta" in str(table.blocks)
+        assert "Se reintenta" not in str(table.blocks)
         assert event.facts["missing"] == ["gpu_utilization"]
         assert len(here.shared()[0]) == 3
 
@@ -232,7 +232,7 @@ async def test_elsewhere_the_person_gets_the_table_and_the_charts_in_their_langu
         assert said == words.render_block("snapshot", "charts_sent")
         direct = next(one for one in here.sandbox.slack.channels.values() if one.im_user == EMMA.id)
         assert [len(names) for names in here.shared(direct.id)] == [4]
-        assert all("as asked" in file.title for file in here.sandbox.slack.files.values())
+        assert all("on request" in file.title for file in here.sandbox.slack.files.values())
         assert here.tables() == []
         again = await here.snapshots.send_charts(taken, EMMA, words, idempotency_key="slack:9")
         assert again == said
@@ -246,7 +246,7 @@ async def test_charts_that_cannot_be_sent_are_said_to_be_missing(tmp_path: Path)
         taken = await here.snapshots.take(asked)
         here.sandbox.faults.add("slack", "error", "files.*", error="missing_scope", times=None)
         said = await here.snapshots.send_charts(taken, ANA, here.deps.words, idempotency_key="slack:9")
-        assert said.startswith("Las gráficas no salieron")
+        assert said.startswith("No se pudieron enviar las gráficas")
         assert "missing_scope" in said
 
 

@@ -77,7 +77,7 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     await cleanup(deps)
     for run in (told, alone):
         known = await deps.store.runs.get(run.id)
-        assert (known.forgotten, known.steps, known.book) == (True, (), {})
+        assert (known.forgotten, known.steps, known.definition) == (True, (), {})
         assert (known.state, known.by, known.runbook) == (RunState.SUCCEEDED, ANA, "dim")
         assert await written_down(run) == 0
     assert await deps.store.incidents.timeline(over.id) == timeline
@@ -85,7 +85,7 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     assert lamp.value == 5
     settings = sandbox_settings(stage.url, stage.sandbox, database_url, "en", prometheus_url=None)
     chains = [one for one in await Doctor(deps, settings).findings() if one.subject == "timelines"]
-    assert [(one.state, "1 timeline" in one.said) for one in chains] == [(State.GOOD, True)]
+    assert [(one.state, "1 timeline" in one.text) for one in chains] == [(State.GOOD, True)]
 
 
 async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stays(
@@ -105,7 +105,7 @@ async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stay
     await made.undo(back.id, by=BRUNO, idempotency_key="undo")
     await until(lambda: _true(lamp.value == 10))
     goes_on = await begin(runs(stage, {**DIM, "with": {"to": 4}, "timeout": "900d"}), idempotency_key="goes on")
-    await says(stage, goes_on, "somebody is changing desk")
+    await says(stage, goes_on, "is changing desk")
 
     days_pass(stage, 500)
     await cleanup(deps)

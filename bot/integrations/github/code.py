@@ -1,4 +1,4 @@
-"""GitHub's code by PyGithub: branches, pull requests, reviews, merges. Each may be done twice."""
+"""Branches, pull requests, reviews and merges on GitHub, by PyGithub. Every method is idempotent."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ else:
     github = LazyModule("github")
 
 
-# A check that ended like this keeps nothing from being merged.
+# Conclusions of checks that do not block a merge.
 # https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks
 GREEN = frozenset({"success", "neutral", "skipped"})
-MOST_FILES = 3000  # of one pull request: GitHub lists no more
+MOST_FILES = 3000  # GitHub lists no more files of a pull request
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """A pull request. `checks` is name → how it ended (None: it goes on); people are logins.
+    """A pull request. `checks` maps a name to its conclusion (None: still running); people are logins.
 
-    `approved_by` and `refused_by` are those whose last word is about the present `sha`. `merged_as` is the commit that
-    it became, and `merged_at` when; None before.
+    `approved_by` and `refused_by` are those whose latest review is of the current `sha`. `merged_as` is the merge
+    commit, `merged_at` its time; None before.
     """
 
     number: int
@@ -52,150 +52,152 @@ class Pull:
 
     @property
     def missing_checks(self) -> list[str]:
-        """The checks that are not green."""
+        """The checks that did not succeed, or not yet."""
         return sorted(name for name, ended in self.checks.items() if ended not in GREEN)
 
 
 class Code:
-    """What may be done with the code of one repository. Every method raises what Session.do says."""
+    """The code of one repository. Methods raise as Session.call."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     async def head(self, branch: str | None = None) -> tuple[str, str] | None:
-        """Name and commit of a branch (of the default one without a name); None if there is none."""
+        """Return name and commit of a branch (default: the default branch); None if it does not exist."""
 
-        def look(work: ThreadContext) -> tuple[str, str] | None:
-            name = branch or work.repository.complete().default_branch
+        def fetch(context: ThreadContext) -> tuple[str, str] | None:
+            name = branch or context.repository.complete().default_branch
             try:
-                return name, work.repository.get_branch(name).commit.sha
+                return name, context.repository.get_branch(name).commit.sha
             except github.UnknownObjectException:
                 return None
 
-        return await self._session.call("read the branch", look)
+        return await self._session.call("read the branch", fetch)
 
     @effect("github.create_branch")
     async def create_branch(self, name: str, base: str, sha: str) -> None:
-        """A branch at a commit of `base`. WrongState when there is one of that name elsewhere."""
+        """Create a branch at a commit of `base`. Raises WrongState if it exists at another commit."""
 
-        def make(work: ThreadContext) -> None:
-            work.before_writing()
+        def create(context: ThreadContext) -> None:
+            context.before_writing()
             try:
-                work.repository.create_git_ref(f"refs/heads/{name}", sha)
+                context.repository.create_git_ref(f"refs/heads/{name}", sha)
             except github.GithubException as error:
                 if "already exists" not in error_message(error.data):
                     raise
-                if work.repository.get_branch(name).commit.sha != sha:
+                if context.repository.get_branch(name).commit.sha != sha:
                     raise WrongState("branch_exists", branch=name) from error
 
-        await self._session.call("create the branch", make, writes=True)
+        await self._session.call("create the branch", create, writes=True)
 
     @effect("github.delete_branch")
     async def delete_branch(self, name: str) -> None:
-        """Also when it is gone already."""
+        """Delete a branch. Does nothing if it does not exist."""
 
-        def delete(work: ThreadContext) -> None:
+        def delete(context: ThreadContext) -> None:
             try:
-                git_ref = work.repository.get_git_ref(
-                    f"heads/{name}"
-                ).complete()  # only its answer knows where to delete
+                # delete() needs the URL of the complete reference
+                git_ref = context.repository.get_git_ref(f"heads/{name}").complete()
             except github.UnknownObjectException:
                 return
-            work.before_writing()
+            context.before_writing()
             git_ref.delete()
 
         await self._session.call("delete the branch", delete, writes=True)
 
     async def pull(self, number: int) -> Pull:
-        """A pull request with its files, checks and reviews. Refused if there is none."""
-        return await self._session.call("read the pull request", lambda work: _pull(work, number))
+        """Return a pull request with its files, checks and reviews. Raises Refused if it does not exist."""
+        return await self._session.call("read the pull request", lambda context: _pull(context, number))
 
     async def open_pull(self, branch: str, base: str) -> int | None:
-        """The number of the open pull request from one branch into another."""
+        """Return the number of the open pull request from one branch into another, if any."""
 
-        def look(work: ThreadContext) -> int | None:
-            owner = work.repository.full_name.partition("/")[0]
-            paginated_list = work.repository.get_pulls(state="open", head=f"{owner}:{branch}", base=base)
-            return next((pull_request.number for pull_request in paginated_list), None)
+        def fetch(context: ThreadContext) -> int | None:
+            owner = context.repository.full_name.partition("/")[0]
+            pulls = context.repository.get_pulls(state="open", head=f"{owner}:{branch}", base=base)
+            return next((pull.number for pull in pulls), None)
 
-        return await self._session.call("look for the pull request", look)
+        return await self._session.call("look for the pull request", fetch)
 
     @effect("github.open_pull_request")
     async def open_pull_request(self, title: str, branch: str, base: str, body: str, draft: bool) -> int:
-        """The number of the new one, or of the open one that is there already."""
+        """Open a pull request and return its number, or the number of the one that is open already."""
 
-        def make(work: ThreadContext) -> int:
-            work.before_writing()
-            return work.repository.create_pull(base, branch, title=title, body=body, draft=draft).number
+        def create(context: ThreadContext) -> int:
+            context.before_writing()
+            return context.repository.create_pull(base, branch, title=title, body=body, draft=draft).number
 
-        if there := await self.open_pull(branch, base):
-            return there
-        return await self._session.call("open the pull request", make, writes=True)
+        if existing := await self.open_pull(branch, base):
+            return existing
+        return await self._session.call("open the pull request", create, writes=True)
 
     @effect("github.close_pull_request")
     async def close_pull_request(self, number: int) -> None:
-        def close(work: ThreadContext) -> None:
-            work.before_writing()
-            work.repository.get_pull(number).edit(state="closed")
+        def close(context: ThreadContext) -> None:
+            context.before_writing()
+            context.repository.get_pull(number).edit(state="closed")
 
         await self._session.call("close the pull request", close, writes=True)
 
     @effect("github.request_review")
     async def request_review(self, number: int, reviewers: Sequence[str], teams: Sequence[str]) -> None:
-        """Ask people by login and teams by slug; who is asked already is not asked again by GitHub."""
+        """Request reviews from people by login and teams by slug; GitHub ignores repeated requests."""
 
-        def ask(work: ThreadContext) -> None:
-            work.before_writing()
-            pull = work.repository.get_pull(number)
+        def request(context: ThreadContext) -> None:
+            context.before_writing()
+            pull = context.repository.get_pull(number)
             pull.create_review_request(reviewers=list(reviewers), team_reviewers=list(teams))
 
-        await self._session.call("request a review", ask, writes=True)
+        await self._session.call("request a review", request, writes=True)
 
     @effect("github.merge")
     async def merge(self, number: int, title: str, sha: str, base: str) -> None:
-        """Squash and merge exactly the commit `sha`; Refused when the branch has moved. Also when it is merged."""
+        """Squash and merge exactly the commit `sha`.
 
-        def merge(work: ThreadContext) -> None:
-            pull = work.repository.get_pull(number).complete()
+        Raises Refused if the branch moved; does nothing if it is merged.
+        """
+
+        def merge(context: ThreadContext) -> None:
+            pull = context.repository.get_pull(number).complete()
             if pull.merged:
                 return
-            work.before_writing()
+            context.before_writing()
             pull.merge(commit_title=f"{title} (#{number})", merge_method="squash", sha=sha)
 
         await self._session.call("merge", merge, writes=True)
 
     @effect("github.revert")
     async def revert(self, number: int) -> int:
-        """Open a pull request that takes a merged one back, unless there is one; gives its number.
+        """Open a pull request that reverts a merged one, unless there is one; returns its number.
 
-        https://docs.github.com/en/graphql/reference/mutations#revertpullrequest
+        Source: https://docs.github.com/en/graphql/reference/mutations#revertpullrequest
         """
 
-        def revert(work: ThreadContext) -> int:
-            pull = work.repository.get_pull(number).complete()
-            for pull_request in work.repository.get_pulls(state="open", base=pull.base.ref):
-                if pull_request.head.ref.startswith(f"revert-{number}-"):
-                    return pull_request.number
-            work.before_writing()
+        def revert(context: ThreadContext) -> int:
+            pull = context.repository.get_pull(number).complete()
+            for existing in context.repository.get_pulls(state="open", base=pull.base.ref):
+                if existing.head.ref.startswith(f"revert-{number}-"):
+                    return existing.number
+            context.before_writing()
             variables = {"pullRequestId": str(pull.raw_data["node_id"])}
-            _, made = work.repository.requester.graphql_named_mutation(
+            _, response = context.repository.requester.graphql_named_mutation(
                 "revertPullRequest", variables, "revertPullRequest { number }"
             )
-            return int(made["revertPullRequest"]["number"])
+            return int(response["revertPullRequest"]["number"])
 
         return await self._session.call("revert", revert, writes=True)
 
 
-def _pull(work: ThreadContext, number: int) -> Pull:
-    pull = work.repository.get_pull(number).complete()
+def _pull(context: ThreadContext, number: int) -> Pull:
+    pull = context.repository.get_pull(number).complete()
     if not isinstance(pull.number, int) or pull.state not in ("open", "closed"):
         raise ValueError("no pull request")
     if pull.changed_files > MOST_FILES:
         raise Refused("pull_too_large", service=SERVICE, number=number, files=pull.changed_files)
-    last = {
-        pull_request_review.user.login: pull_request_review.state
-        for pull_request_review in pull.get_reviews()
-        if _counts(pull_request_review.state) and pull_request_review.commit_id == pull.head.sha
+    latest_reviews = {
+        review.user.login: review.state
+        for review in pull.get_reviews()
+        if _counts(review.state) and review.commit_id == pull.head.sha
     }
     return Pull(
         pull.number,
@@ -209,32 +211,29 @@ def _pull(work: ThreadContext, number: int) -> Pull:
         bool(pull.merged),
         bool(pull.draft),
         _files(pull),
-        _checks(work, pull.head.sha),
-        frozenset(login for login, state in last.items() if state == "APPROVED"),
-        frozenset(login for login, state in last.items() if state == "CHANGES_REQUESTED"),
-        pull.merge_commit_sha if pull.merged else None,  # of an open one it is only a trial
+        _checks(context, pull.head.sha),
+        frozenset(login for login, state in latest_reviews.items() if state == "APPROVED"),
+        frozenset(login for login, state in latest_reviews.items() if state == "CHANGES_REQUESTED"),
+        pull.merge_commit_sha if pull.merged else None,  # before the merge this is GitHub's test merge
         pull.merged_at,
     )
 
 
 def _counts(state: str) -> bool:
-    """A comment takes no approval back; dismissing it does."""
+    """Return True for a review that changes an approval: a comment does not, dismissing does."""
     return state in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
 
 
 def _files(pull: PullRequest) -> tuple[str, ...]:
-    """Every path that is other than before, the old ones of what was moved too."""
+    """Return every changed path, including the old paths of moved files."""
     changed = list(pull.get_files())
-    paths = [file.filename for file in changed] + [one.previous_filename for one in changed if one.previous_filename]
+    paths = [file.filename for file in changed] + [file.previous_filename for file in changed if file.previous_filename]
     return tuple(dict.fromkeys(paths))
 
 
-def _checks(work: ThreadContext, sha: str) -> dict[str, str | None]:
-    """Check runs and commit statuses, the two ways in which GitHub is told."""
-    commit = work.repository.get_commit(sha)
-    conclusions = {
-        check_run.name: check_run.conclusion if check_run.status == "completed" else None
-        for check_run in commit.get_check_runs()
-    }
-    statuses = {commit_status.context: commit_status.state for commit_status in commit.get_combined_status().statuses}
+def _checks(context: ThreadContext, sha: str) -> dict[str, str | None]:
+    """Return conclusions of check runs and of commit statuses, the two kinds of checks."""
+    commit = context.repository.get_commit(sha)
+    conclusions = {run.name: run.conclusion if run.status == "completed" else None for run in commit.get_check_runs()}
+    statuses = {status.context: status.state for status in commit.get_combined_status().statuses}
     return conclusions | {name: None if state == "pending" else state for name, state in statuses.items()}

@@ -1,4 +1,4 @@
-"""GitHub by PyGithub: follow-ups become issues; code owners and deployments are read."""
+"""GitHub by PyGithub: issues of follow-ups, code owners, deployments."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ else:
 
 
 FOLLOWUP_LABEL = "incident-followup"
-COLOURS = {FOLLOWUP_LABEL: "b60205"}
-COLOUR = "ededed"
+LABEL_COLOURS = {FOLLOWUP_LABEL: "b60205"}
+DEFAULT_COLOUR = "ededed"
 TITLE_LIMIT = 256
 BODY_LIMIT = 65_536
-CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # the first one found counts
-NOON = time_of_day(12, tzinfo=UTC)  # a due date is a day on the Pacific coast: noon in UTC is on the same day there
-SLOW_CLOCK = timedelta(hours=1)
+CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # in GitHub's order; the first one counts
+NOON = time_of_day(12, tzinfo=UTC)  # GitHub reads due dates in Pacific time: noon UTC is on the same day there
+CLOCK_SKEW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class IssueDraft:
-    """An issue to be filed. `milestone` is a title and the day when it is due; it is made if it is missing."""
+    """An issue to create. `milestone` is a title and a due date; it is created if missing."""
 
     title: str
     body: str
@@ -60,9 +60,9 @@ class IssueDraft:
 
 
 class GitHub:
-    """One repository, by a token or as a GitHub App. `timeout` in seconds holds for each method as a whole.
+    """One repository, by a token or as a GitHub App. `timeout` in seconds applies to each method as a whole.
 
-    `code` is its branches and pull requests, `workflows` what runs there. Every method raises what Session.do says.
+    `code` has its branches and pull requests, `workflows` its GitHub Actions. Methods raise as Session.call.
     """
 
     def __init__(
@@ -93,49 +93,48 @@ class GitHub:
         *,
         since: datetime | None = None,
     ) -> Issue:
-        """File an issue once: a second time with the same `key` finds the first one, changed or closed as it may be.
+        """Create an issue once: a second call with the same `key` returns the first one, even if edited or closed.
 
-        It is looked for among the issues with FOLLOWUP_LABEL, which it gets besides its own, not by search, whose
-        index is behind; `since` (when what it is about began) makes that quick. Labels and milestone are made if
-        missing.
+        Looks among the issues with FOLLOWUP_LABEL, which each issue gets, because GitHub's search index lags behind;
+        `since` (start of the incident) narrows that. Missing labels and the milestone are created.
         """
         last_line = marker(key)
 
-        def file(work: ThreadContext) -> Issue:
-            made = _marked(work.repository, last_line, since) or self._create(
-                work,
+        def create(context: ThreadContext) -> Issue:
+            issue = _marked(context.repository, last_line, since) or self._create(
+                context,
                 " ".join(draft.title.split())[:TITLE_LIMIT],
                 f"{draft.body.rstrip()[: BODY_LIMIT - len(last_line) - 2]}\n\n{last_line}",
-                _labels(work, (FOLLOWUP_LABEL, *draft.labels)),
-                _milestone(work, *draft.milestone) if draft.milestone else None,
+                _labels(context, (FOLLOWUP_LABEL, *draft.labels)),
+                _milestone(context, *draft.milestone) if draft.milestone else None,
                 draft.assignees,
             )
-            return _issue(made, draft.assignees)
+            return _issue(issue, draft.assignees)
 
-        return await self._session.call("create the issue", file, writes=True)
+        return await self._session.call("create the issue", create, writes=True)
 
     async def issue(self, number: int) -> Issue:
-        """Refused if there is none."""
+        """Return an issue. Raises Refused if it does not exist."""
         return await self._session.call(
-            "read the issue", lambda work: _issue(work.repository.get_issue(number).complete())
+            "read the issue", lambda context: _issue(context.repository.get_issue(number).complete())
         )
 
     async def close_issue(self, number: int) -> None:
-        """Also when it is closed already."""
+        """Close an issue. Does nothing if it is closed."""
 
-        def close(work: ThreadContext) -> None:
-            work.before_writing()
-            work.repository.get_issue(number).edit(state="closed", state_reason="completed")
+        def close(context: ThreadContext) -> None:
+            context.before_writing()
+            context.repository.get_issue(number).edit(state="closed", state_reason="completed")
 
         await self._session.call("close the issue", close, writes=True)
 
     async def codeowners(self) -> str | None:
-        """The text of the CODEOWNERS file of the default branch; None if there is none."""
+        """Return the text of the default branch's CODEOWNERS file; None if there is none."""
 
-        def read(work: ThreadContext) -> str | None:
+        def fetch(context: ThreadContext) -> str | None:
             for path in CODEOWNERS_PLACES:
                 try:
-                    files = work.repository.get_contents(path)
+                    files = context.repository.get_contents(path)
                 except github.UnknownObjectException:
                     continue
                 if isinstance(files, list):
@@ -143,22 +142,22 @@ class GitHub:
                 return files.decoded_content.decode("utf-8", "replace")
             return None
 
-        return await self._session.call("read CODEOWNERS", read)
+        return await self._session.call("read CODEOWNERS", fetch)
 
     async def recent_deployments(
         self, service: str | None = None, environment: str | None = None, limit: int = 5
     ) -> list[Deployment]:
-        """The newest deployments, the newest first. One whose payload names another `service` is left out."""
+        """Return the newest deployments, the newest first, without those whose payload names another `service`."""
 
-        def read(work: ThreadContext) -> list[Deployment]:
+        def fetch(context: ThreadContext) -> list[Deployment]:
             filters = {"environment": environment} if environment else {}
-            every = (
+            deployments = (
                 (deployment, service_of(_payload(deployment)))
-                for deployment in work.repository.get_deployments(**filters)
+                for deployment in context.repository.get_deployments(**filters)
             )
-            ours = (pair for pair in islice(every, 100) if service is None or pair[1] in (None, service))
+            ours = (pair for pair in islice(deployments, 100) if service is None or pair[1] in (None, service))
             result = []
-            for deployment, of in islice(ours, limit):
+            for deployment, service_name in islice(ours, limit):
                 status = next(iter(deployment.get_statuses()), None)
                 result.append(
                     Deployment(
@@ -166,7 +165,7 @@ class GitHub:
                         deployment.sha,
                         deployment.ref,
                         deployment.environment,
-                        of,
+                        service_name,
                         status.state if status else None,
                         deployment.description or "",
                         deployment.creator.login,
@@ -175,49 +174,51 @@ class GitHub:
                 )
             return result
 
-        return await self._session.call("read the deployments", read)
+        return await self._session.call("read the deployments", fetch)
 
     async def check(self) -> str:
-        """Read-only: we are let in, issues are on, and we may write. Says as whom, and what is left of the limit."""
+        """Check access, issues and write permission, read-only. Returns the login and the remaining rate limit."""
 
-        def look(work: ThreadContext) -> str:
-            repository = work.repository.complete()
-            who = "app" if self._session.is_app else work.client.get_user().login
+        def fetch(context: ThreadContext) -> str:
+            repository = context.repository.complete()
+            login = "app" if self._session.is_app else context.client.get_user().login
             if repository.archived or not repository.has_issues:
                 raise Refused("github_no_issues", service=SERVICE, repository=repository.full_name)
             if repository.permissions and not repository.permissions.push:
-                raise Refused("github_no_write", service=SERVICE, repository=repository.full_name, who=who)
-            left, limit = work.client.rate_limiting
-            return f"{repository.full_name} as {who}, {left} of {limit} requests left"
+                raise Refused("github_no_write", service=SERVICE, repository=repository.full_name, who=login)
+            remaining, limit = context.client.rate_limiting
+            return f"{repository.full_name} as {login}, {remaining} of {limit} requests left"
 
-        return await self._session.call("check", look)
+        return await self._session.call("check", fetch)
 
     def _create(
         self,
-        work: ThreadContext,
+        context: ThreadContext,
         title: str,
         body: str,
         labels: list[str],
         milestone: Milestone | None,
         assignees: Sequence[str],
     ) -> GithubIssue:
-        """Without whom GitHub will not have: it refuses the whole issue for one of them."""
+        """Create the issue; leaves out assignees that GitHub does not accept, since it refuses the whole issue
+        otherwise.
+        """
         optional: dict[str, Any] = {"milestone": milestone} if milestone else {}
-        wanted = list(dict.fromkeys(assignees))
+        logins = list(dict.fromkeys(assignees))
         while True:
-            work.before_writing()
+            context.before_writing()
             try:
-                return work.repository.create_issue(title, body, labels=labels, assignees=wanted, **optional)
+                return context.repository.create_issue(title, body, labels=labels, assignees=logins, **optional)
             except github.GithubException as error:
-                wrong = invalid_assignees(error.data)
-                if not wanted or wrong is None:
+                invalid = invalid_assignees(error.data)
+                if not logins or invalid is None:
                     raise
-                wanted = [login for login in wanted if login not in wrong] if wrong & set(wanted) else []
+                logins = [login for login in logins if login not in invalid] if invalid & set(logins) else []
 
 
 def _marked(repository: Repository, last_line: str, since: datetime | None) -> GithubIssue | None:
-    """The issue that ends with this line. Text of people stands before it, so that theirs cannot pass for it."""
-    after = since.astimezone(UTC) - SLOW_CLOCK if since else github.GithubObject.NotSet
+    """Return the issue that ends with this marker line. People's text comes before it and cannot imitate it."""
+    after = since.astimezone(UTC) - CLOCK_SKEW if since else github.GithubObject.NotSet
     for issue in repository.get_issues(state="all", labels=[FOLLOWUP_LABEL], since=after):
         if (issue.body or "").rstrip().endswith(last_line):
             return issue
@@ -225,7 +226,7 @@ def _marked(repository: Repository, last_line: str, since: datetime | None) -> G
 
 
 def _payload(deployment: GithubDeployment) -> Any:
-    """An object or a text; PyGithub knows of objects only."""
+    """Return a deployment's payload, an object or text; PyGithub supports objects only."""
     try:
         return deployment.payload
     except github.BadAttributeException as error:
@@ -239,38 +240,39 @@ def _issue(raw: GithubIssue, wanted: Sequence[str] = ()) -> Issue:
     return Issue(raw.number, raw.html_url, raw.title, raw.state, assignees, without(wanted, assignees), raw.closed_at)
 
 
-def _labels(work: ThreadContext, names: Sequence[str]) -> list[str]:
-    """The labels, made where they are missing."""
-    wanted = list(dict.fromkeys(names))
-    there = {label.name.casefold() for label in work.repository.get_labels()}
-    for name in wanted:
-        if name.casefold() not in there:
-            work.before_writing()
+def _labels(context: ThreadContext, names: Sequence[str]) -> list[str]:
+    """Return the labels, creating missing ones."""
+    labels = list(dict.fromkeys(names))
+    existing = {label.name.casefold() for label in context.repository.get_labels()}
+    for name in labels:
+        if name.casefold() not in existing:
+            context.before_writing()
             try:
-                work.repository.create_label(name, COLOURS.get(name, COLOUR))
+                context.repository.create_label(name, LABEL_COLOURS.get(name, DEFAULT_COLOUR))
             except github.GithubException as error:
-                if not exists_already(error.data):  # somebody was quicker
+                if not exists_already(error.data):  # created concurrently
                     raise
-    return wanted
+    return labels
 
 
-def _milestone(work: ThreadContext, title: str, due: date | None) -> Milestone:
-    """The milestone of this title, open or closed, made if there is none."""
+def _milestone(context: ThreadContext, title: str, due: date | None) -> Milestone:
+    """Return the milestone of this title, open or closed; creates it if missing."""
 
-    def there() -> Milestone | None:
+    def find() -> Milestone | None:
         return next(
-            (milestone for milestone in work.repository.get_milestones(state="all") if milestone.title == title), None
+            (milestone for milestone in context.repository.get_milestones(state="all") if milestone.title == title),
+            None,
         )
 
-    milestone = there()
+    milestone = find()
     if milestone is None:
-        work.before_writing()
+        context.before_writing()
         try:
-            return work.repository.create_milestone(
+            return context.repository.create_milestone(
                 title, due_on=datetime.combine(due, NOON) if due else github.GithubObject.NotSet
             )
         except github.GithubException as error:
-            milestone = there() if exists_already(error.data) else None  # somebody was quicker
+            milestone = find() if exists_already(error.data) else None  # created concurrently
             if milestone is None:
                 raise
     return milestone

@@ -1,4 +1,4 @@
-"""One repository at GitHub by PyGithub: signed in, in threads, with a deadline; its mistakes named."""
+"""The connection to one GitHub repository by PyGithub: authentication, threads, deadlines, errors."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ else:
 T = TypeVar("T")
 
 SERVICE = "GitHub"
-GRACE_SECONDS = 0.5  # seconds; the thread ends by itself before it is given up, and knows better what went wrong
-# What PyGithub and our reading raise over an answer that is not GitHub's, besides its own BadAttributeException.
+GRACE_SECONDS = 0.5  # the thread's own timeout comes first: its error is more precise
+# What PyGithub and our parsing raise for a response that is not GitHub's, besides BadAttributeException.
 MALFORMED = (AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A GitHub App. Its private key is PEM; one from an environment variable may have `\\n` for line breaks."""
+    """A GitHub App. Its private key is PEM; in an environment variable `\\n` may stand for line breaks."""
 
     id: str
     private_key: str = field(repr=False)
@@ -49,7 +49,7 @@ class App:
 
 @dataclass(frozen=True)
 class ThreadContext:
-    """One method's work in its thread."""
+    """What one call uses in its thread: the client, the repository, and the deadline `until` (time.monotonic)."""
 
     client: github.Github
     repository: Repository
@@ -58,18 +58,18 @@ class ThreadContext:
     timeout: float
 
     def before_writing(self) -> None:
-        """Unavailable unless a write's answer can still come before the caller is told that the time is over.
+        """Raise Unavailable if a write's response could arrive after the deadline.
 
-        Else it could be carried out after the caller has looked for its effect and begun anew.
+        Otherwise the write could take effect after the caller looked for it and started again.
         """
         if self.until - time.monotonic() < self.timeout / 2:
             raise Unavailable("timed_out", service=SERVICE, what=self.what, seconds=self.timeout)
 
 
 class Session:
-    """One repository, by a token or as a GitHub App. `timeout` in seconds holds for each piece of work as a whole.
+    """One repository, by a token or as a GitHub App. `timeout` in seconds applies to each call as a whole.
 
-    `seconds_between_writes`: GitHub asks for one between many; the few that make an issue may come closer.
+    `seconds_between_writes`: GitHub asks for 1 s between many writes; the few that create an issue may be closer.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Session:
             "seconds_between_writes": seconds_between_writes,
             "lazy": True,
         }
-        self._own = threading.local()  # PyGithub keeps a request in its connection: no two threads may share one
+        self._thread_local = threading.local()  # PyGithub's connections are not thread-safe
         self._installation: int | None = None
         self._login: str | None = None
 
@@ -103,11 +103,11 @@ class Session:
     def is_app(self) -> bool:
         return self._app is not None
 
-    def login(self, work: ThreadContext) -> str:
-        """Who we are there, inside a piece of work."""
+    def login(self, context: ThreadContext) -> str:
+        """Return the bot's own login, for use inside a call."""
         if self._login is None:
             if self._token or self._app is None:
-                self._login = str(work.client.get_user().login)
+                self._login = str(context.client.get_user().login)
             else:
                 integration = github.GithubIntegration(
                     auth=github.Auth.AppAuth(self._app.id, self._app.pem), **self._client
@@ -116,10 +116,10 @@ class Session:
         return self._login
 
     async def call(self, what: str, action: Callable[[ThreadContext], T], *, writes: bool = False) -> T:
-        """What `action` gives, in a thread. `writes`: it may have been done although its answer was lost.
+        """Return the result of `action`, run in a thread. A write whose response is lost is `uncertain`.
 
-        Raises Unavailable (try again, with `retry_after` at a rate limit: no thread waits for it) or Refused (GitHub's
-        own words as `why`); without token and app, Off.
+        Raises Unavailable (with `retry_after` at a rate limit; no thread waits for it) or Refused (with GitHub's
+        message as `why`); NotConfigured without token and app.
         """
 
         def run() -> T:
@@ -131,9 +131,9 @@ class Session:
         return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
 
     def _signed_in(self) -> github.Github:
-        if not hasattr(self._own, "client"):
-            self._own.client = github.Github(auth=self._auth(), **self._client)
-        client: github.Github = self._own.client
+        if not hasattr(self._thread_local, "client"):
+            self._thread_local.client = github.Github(auth=self._auth(), **self._client)
+        client: github.Github = self._thread_local.client
         return client
 
     def _auth(self) -> Auth:
@@ -144,7 +144,7 @@ class Session:
         app = github.Auth.AppAuth(self._app.id, self._app.pem)
         try:
             app.create_jwt()
-        except Exception as error:  # each kind of broken key has its own, of three libraries
+        except Exception as error:  # invalid keys raise errors of three libraries
             raise Refused("github_key_wrong", service=SERVICE) from error
         if self._installation is None:
             integration = github.GithubIntegration(auth=app, **self._client)
@@ -165,7 +165,10 @@ class Session:
             raise invalid_response(SERVICE, what, writes=writes) from error
 
     def _refusal(self, what: str, error: github.GithubException, *, writes: bool) -> BotError:
-        """https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit"""
+        """Return the error of a rejected request.
+
+        Source: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+        """
         why = error_message(error.data).replace(self._token or "\0", "***")
         headers = {name.lower(): str(value) for name, value in (error.headers or {}).items()}
         wait = None
@@ -181,7 +184,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """An issue. `state` is open or closed, people are logins; `unassigned` were wanted and could not be assigned."""
+    """An issue. `state` is open or closed, people are logins; `unassigned` could not be assigned."""
 
     number: int
     url: str
@@ -194,7 +197,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Something that was deployed. `state` is GitHub's word for how it went; None while nothing was said."""
+    """A deployment. `state` is GitHub's word for its latest status; None without one."""
 
     id: int
     sha: str
@@ -208,23 +211,26 @@ class Deployment:
 
 
 def verify_signature(header: str, body: bytes, secret: str) -> bool:
-    """Whether a webhook is GitHub's: X-Hub-Signature-256 is `sha256=` and the HMAC-SHA256 of the raw body.
+    """Return True if a webhook is from GitHub: X-Hub-Signature-256 is `sha256=` and the HMAC-SHA256 of the raw body.
 
-    https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+    Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
     """
     expected = f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
     return bool(secret) and hmac.compare_digest(header.encode(), expected.encode())
 
 
 def marker(key: str) -> str:
-    """The hidden last line of an issue's body by which we find it again. ValueError when the key could end it."""
+    """Return the hidden last line that identifies an issue of the bot.
+
+    ValueError for a key that could break the comment.
+    """
     if not re.fullmatch(r"[\w./:#-]+", key) or "--" in key:
         raise ValueError(f"no key for a marker: {key!r}")
     return f"<!-- tamv-bot:{key} -->"
 
 
 def error_message(data: Any) -> str:
-    """Why a request was refused, in GitHub's words."""
+    """Return GitHub's reason for a rejected request."""
     if not isinstance(data, dict):
         return ""
     reasons = [str(data.get("message") or "")]
@@ -237,14 +243,14 @@ def error_message(data: Any) -> str:
 
 
 def invalid_assignees(data: Any) -> set[str] | None:
-    """Who the answer says cannot be assigned; empty if it does not name them, None if that is not what is wrong."""
+    """Return the logins that cannot be assigned; empty if the response names none, None for another error."""
     errors = data.get("errors") if isinstance(data, dict) else None
-    about = [
+    entries = [
         entry for entry in errors or () if isinstance(entry, dict) and entry.get("field") in ("assignees", "assignee")
     ]
-    if not about:
+    if not entries:
         return None
-    values = (entry.get("value") for entry in about)
+    values = (entry.get("value") for entry in entries)
     return {str(login) for value in values for login in (value if isinstance(value, list) else [value]) if login}
 
 
@@ -254,7 +260,7 @@ def exists_already(data: Any) -> bool:
 
 
 def service_of(payload: Any) -> str | None:
-    """The service that a deployment's payload names; GitHub keeps it as an object or as its JSON text."""
+    """Return the service named in a deployment's payload, which is an object or its JSON text."""
     try:
         content = json.loads(payload) if isinstance(payload, str) else payload
     except ValueError:
@@ -263,6 +269,6 @@ def service_of(payload: Any) -> str | None:
 
 
 def without(wanted: Sequence[str], assigned: Sequence[str]) -> tuple[str, ...]:
-    """Those wanted who were not assigned; GitHub does not care for the case of a login."""
-    there = {login.casefold() for login in assigned}
-    return tuple(login for login in dict.fromkeys(wanted) if login.casefold() not in there)
+    """Return the `wanted` logins that were not assigned; logins are case-insensitive."""
+    existing = {login.casefold() for login in assigned}
+    return tuple(login for login in dict.fromkeys(wanted) if login.casefold() not in existing)

@@ -1,4 +1,4 @@
-"""GitHub's workflows by PyGithub: started, waited for, cancelled. Each may be done twice."""
+"""GitHub Actions workflows by PyGithub: start, wait, cancel. Every method is idempotent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISPATCHED = "workflow_dispatch"
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRun:
-    """A run of a workflow: `status` is queued, in_progress, completed, …; `conclusion` is how it ended."""
+    """A run of a workflow: `status` is queued, in_progress, completed, …; `conclusion` is its result."""
 
     id: int
     url: str
@@ -34,7 +34,7 @@ class WorkflowRun:
 
 
 class Workflows:
-    """The workflows of one repository, by their files' names. Every method raises what Session.do says."""
+    """The workflows of one repository, by file name. Methods raise as Session.call."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -42,59 +42,57 @@ class Workflows:
     async def newest_run(
         self, workflow: str, branch: str | None = None, *, after: int = 0, ours: bool = False
     ) -> WorkflowRun | None:
-        """The newest run of a workflow (a file's name) with an id above `after`; with `ours`, that we dispatched."""
+        """Return the newest run of a workflow with an id above `after`; with `ours`, one dispatched by the bot."""
 
-        def look(work: ThreadContext) -> WorkflowRun | None:
+        def fetch(context: ThreadContext) -> WorkflowRun | None:
             query = {"branch": branch} if branch else {}
-            who = self._session.login(work) if ours else None
-            for workflow_run in islice(work.repository.get_workflow(workflow).get_runs(**query), 20):  # type: ignore[arg-type]
-                if workflow_run.id > after and (
-                    not ours or (workflow_run.event == DISPATCHED and workflow_run.actor.login == who)
-                ):
-                    return _run(workflow_run)
+            own_login = self._session.login(context) if ours else None
+            for run in islice(context.repository.get_workflow(workflow).get_runs(**query), 20):  # type: ignore[arg-type]
+                if run.id > after and (not ours or (run.event == DISPATCHED and run.actor.login == own_login)):
+                    return _run(run)
             return None
 
-        return await self._session.call("read the workflow's runs", look)
+        return await self._session.call("read the workflow's runs", fetch)
 
     async def run_for(self, workflow: str, sha: str) -> WorkflowRun | None:
-        """The newest run of a workflow for a commit."""
+        """Return the newest run of a workflow for a commit."""
 
-        def look(work: ThreadContext) -> WorkflowRun | None:
-            paginated_list = work.repository.get_workflow(workflow).get_runs(head_sha=sha)
-            return next((_run(workflow_run) for workflow_run in islice(paginated_list, 1)), None)
+        def fetch(context: ThreadContext) -> WorkflowRun | None:
+            runs = context.repository.get_workflow(workflow).get_runs(head_sha=sha)
+            return next((_run(run) for run in islice(runs, 1)), None)
 
-        return await self._session.call("read the workflow's runs", look)
+        return await self._session.call("read the workflow's runs", fetch)
 
     async def run(self, id: int) -> WorkflowRun:
-        """Refused if there is none."""
+        """Return a run. Raises Refused if it does not exist."""
         return await self._session.call(
-            "read the workflow's run", lambda work: _run(work.repository.get_workflow_run(id))
+            "read the workflow's run", lambda context: _run(context.repository.get_workflow_run(id))
         )
 
     @effect("github.dispatch_workflow")
     async def dispatch(self, workflow: str, branch: str, inputs: Mapping[str, str], after: int) -> int:
-        """Start a workflow; gives its run's id. One of ours with an id above `after` was started by an earlier try."""
+        """Start a workflow and return its run's id. A run of the bot above `after` is from an earlier attempt."""
 
-        def start(work: ThreadContext) -> int:
-            work.before_writing()
-            made = work.repository.get_workflow(workflow).create_dispatch(
+        def start(context: ThreadContext) -> int:
+            context.before_writing()
+            run = context.repository.get_workflow(workflow).create_dispatch(
                 branch, dict(inputs), throw=True, return_run_details=True
             )
-            if not isinstance(made, github_run.WorkflowRun):
+            if not isinstance(run, github_run.WorkflowRun):
                 raise ValueError("no run")
-            return made.id
+            return run.id
 
-        there = await self.newest_run(workflow, branch, after=after, ours=True)
-        return there.id if there else await self._session.call("start the workflow", start, writes=True)
+        existing = await self.newest_run(workflow, branch, after=after, ours=True)
+        return existing.id if existing else await self._session.call("start the workflow", start, writes=True)
 
     @effect("github.cancel_workflow_run")
     async def cancel(self, id: int) -> None:
-        """Also when it has ended."""
+        """Cancel a run. Does nothing if it has ended."""
 
-        def cancel(work: ThreadContext) -> None:
-            run = work.repository.get_workflow_run(id)
+        def cancel(context: ThreadContext) -> None:
+            run = context.repository.get_workflow_run(id)
             if run.status != "completed":
-                work.before_writing()
+                context.before_writing()
                 run.cancel()
 
         await self._session.call("cancel the workflow's run", cancel, writes=True)

@@ -1,1 +1,1 @@
-"""Kubernetes by its official client (kubernetes.aio): one file for each kind of thing."""
+"""Kubernetes by its official client (kubernetes.aio): one module per kind of resource."""

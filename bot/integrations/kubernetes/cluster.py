@@ -1,4 +1,4 @@
-"""The connection to a cluster, and what its errors mean."""
+"""The connection to a Kubernetes cluster, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from kubernetes.aio import config
     from kubernetes.aio import stream as stream
     from kubernetes.utils import quantity as quantity
-else:  # these are for the modules beside this one, too
+else:  # also imported by the other modules of this package
     client, config = LazyModule("kubernetes.aio.client"), LazyModule("kubernetes.aio.config")
     stream, quantity = LazyModule("kubernetes.aio.stream"), LazyModule("kubernetes.utils.quantity")
 
 
 SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"
-ALL = "All"  # of a dry run: through every stage, nothing is kept
+ALL = "All"  # value of `dryRun`: all stages run, nothing is persisted
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
     r'(?:.* in the namespace "(?P<namespace>[^"]+)")?'
@@ -36,7 +36,7 @@ _FORBIDDEN = re.compile(
 
 
 class Cluster:
-    """An API server, by a kubeconfig file or from inside the cluster. Calls have a deadline of `timeout` seconds."""
+    """An API server, by a kubeconfig file or from inside the cluster. Calls time out after `timeout` seconds."""
 
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self._kubeconfig = kubeconfig
@@ -68,9 +68,9 @@ class Cluster:
         return self._api
 
     async def ask(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        """The answer of one call, as the client's model. Raises NotFound, Refused and Unavailable.
+        """Return the response of one call as the client's model. Raises NotFound, Refused and Unavailable.
 
-        `what` says what was wanted, for people. The models allow None everywhere, so their types are let go here.
+        `what` names the object, for error messages. The client's models make every field optional, hence the type Any.
         """
         try:
             return await call(*args, _request_timeout=self.timeout, **kwargs)
@@ -85,27 +85,27 @@ class Cluster:
             raise Unavailable("unreachable", service=SERVICE, what=what, why=why) from problem
 
     async def check(self) -> str:
-        """Read-only: the server's version."""
+        """Return the server's version; read-only."""
         version = await self.ask("version", client.VersionApi(self.api).get_code)
         return str(version.git_version)
 
     def plain(self, thing: Any) -> dict[str, Any]:
-        """An object of the API as JSON, as kubectl shows it."""
+        """Return an API object as plain JSON, as kubectl prints it."""
         content: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
         return content
 
 
 def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """A unified diff of two objects in YAML, without what the server keeps for itself; `{}` is none."""
-    old, new = (
+    """Return a unified diff of two objects in YAML, without fields that the server sets; `{}` stands for no object."""
+    old_lines, new_lines = (
         yaml.safe_dump(strip_server_fields(side), sort_keys=True, allow_unicode=True).splitlines() if side else []
         for side in (before, after)
     )
-    return "\n".join(list(difflib.unified_diff(old, new, lineterm="", n=2))[2:])
+    return "\n".join(list(difflib.unified_diff(old_lines, new_lines, lineterm="", n=2))[2:])
 
 
 def strip_server_fields(thing: dict[str, Any]) -> dict[str, Any]:
-    """What somebody has said of an object: without its status, and without what the server keeps for itself."""
+    """Return an object without its status and without metadata that the server sets."""
     hidden = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
     metadata = {name: value for name, value in thing.get("metadata", {}).items() if name not in hidden}
     rest = {name: value for name, value in thing.items() if name not in ("status", "metadata")}
@@ -130,7 +130,7 @@ def _to_bot_error(what: str, problem: client.exceptions.ApiException) -> NotFoun
 
 
 def _why(body: Any, problem: client.exceptions.ApiException) -> str:
-    """The API's message; a disruption budget that forbids an eviction says in its cause what it needs."""
+    """Return the API's message, with the causes of a disruption budget that forbids an eviction."""
     if not isinstance(body, dict):
         return "?"
     text = str(body.get("message") or problem.reason or f"HTTP {problem.status}")

@@ -1,4 +1,4 @@
-"""Programs in pods: what they write, streamed, and how they end."""
+"""Run programs in pods: stream their output and check their exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.domain.errors import NotFound, Refused, Unavailable
 from bot.integrations.kubernetes.cluster import SERVICE, Cluster, client, stream
 
 STDOUT, STDERR, STATUS = 1, 2, 3
-KEPT = 2_000  # bytes of what it complains of
+STDERR_LIMIT = 2_000  # bytes
 
 SCRIPT = r"""
 set -eu
@@ -62,40 +62,39 @@ class Exec:
     async def stream(
         self, pod: str, namespace: str, command: Sequence[str], container: str | None = None, idle: float = 60.0
     ) -> AsyncIterator[bytes]:
-        """What a program writes, piece by piece and never as a whole in memory.
+        """Yield a program's standard output in pieces; never holds all of it in memory.
 
-        Raises Refused (`program_failed`, with the exit code and the end of what it complained of) when it does not
-        end well, Unavailable when the connection breaks or nothing comes for `idle` seconds. Then what has come is
-        not whole, and must not be kept.
+        Raises Refused (`program_failed`, with exit code and the end of standard error) if it fails, Unavailable if the
+        connection breaks or there is no output for `idle` seconds. The output is incomplete then and must be discarded.
         """
         what = f"{command[0]} in {namespace}/{pod}"
-        complaint, ended = b"", None
+        stderr, status = b"", None
         try:
             async with stream.WsApiClient(self._cluster.api.configuration) as sockets:  # type: ignore[no-untyped-call]
-                main: Any = client.CoreV1Api(sockets)
-                opened = await main.connect_get_namespaced_pod_exec_without_preload_content(
+                api: Any = client.CoreV1Api(sockets)
+                connection = await api.connect_get_namespaced_pod_exec_without_preload_content(
                     pod, namespace, command=list(command), container=container,
                     stdout=True, stderr=True, stdin=False, tty=False,
                 )  # fmt: skip
-                async with opened as socket:
-                    async for channel, written in _messages(socket, idle):
+                async with connection as socket:
+                    async for channel, data in _messages(socket, idle):
                         if channel == STDOUT:
-                            yield written
+                            yield data
                         elif channel == STDERR:
-                            complaint = (complaint + written)[-KEPT:]
+                            stderr = (stderr + data)[-STDERR_LIMIT:]
                         elif channel == STATUS:
-                            ended = json.loads(written)
+                            status = json.loads(data)
         except aiohttp.WSServerHandshakeError as refused:
             raise _refused(what, refused) from refused
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=SERVICE, what=what, seconds=idle) from slow
         except (aiohttp.ClientError, OSError) as broken:
             raise Unavailable("unreachable", service=SERVICE, what=what, why=type(broken).__name__) from broken
-        if ended is None:
+        if status is None:
             raise Unavailable("unreachable", service=SERVICE, what=what, why="the connection broke off")
-        if ended.get("status") != "Success":
-            text = complaint.decode(errors="replace").strip() or str(ended.get("message", ""))
-            raise Refused("program_failed", what=what, code=_code(ended), why=text[-300:])
+        if status.get("status") != "Success":
+            text = stderr.decode(errors="replace").strip() or str(status.get("message", ""))
+            raise Refused("program_failed", what=what, code=_code(status), why=text[-300:])
 
 
 async def _messages(socket: aiohttp.ClientWebSocketResponse, idle: float) -> AsyncIterator[tuple[int, bytes]]:
@@ -119,7 +118,7 @@ def _code(status: dict[str, Any]) -> int | None:
 
 
 def _refused(what: str, refused: aiohttp.WSServerHandshakeError) -> NotFound | Refused | Unavailable:
-    """The handshake's answer has no body: only its status says what is wrong."""
+    """Return the error of a rejected handshake; it has no body, only a status."""
     match refused.status:
         case 404:
             return NotFound("kubernetes_not_found", what=what, why="not found")
@@ -132,9 +131,9 @@ def _refused(what: str, refused: aiohttp.WSServerHandshakeError) -> NotFound | R
 
 
 class Dumps:
-    def __init__(self, programs: Exec) -> None:
-        self._programs = programs
+    def __init__(self, exec: Exec) -> None:
+        self._exec = exec
 
     def of_database(self, pod: str, namespace: str) -> AsyncIterator[bytes]:
-        """The dump as pg_dump writes it, piece by piece. Raises as `Programs.output`."""
-        return self._programs.stream(pod, namespace, ["sh", "-c", SCRIPT])
+        """Yield a dump of the pod's database as pg_dump writes it, in pieces. Raises as `Exec.stream`."""
+        return self._exec.stream(pod, namespace, ["sh", "-c", SCRIPT])

@@ -1,4 +1,4 @@
-"""Jobs: started from a CronJob or as they are given, watched to their end, removed."""
+"""Jobs: start one from a CronJob or a manifest, wait for its end, delete it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
 
-POLL_SECONDS = 1.0  # seconds
+POLL_SECONDS = 1.0
 MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """How a job is. `ended` is None while it runs, then whether it went well; `why` is the reason when not."""
+    """A job's state. `ended` is None while it runs, then True if it succeeded; `why` is the reason of a failure."""
 
     active: int
     succeeded: int
@@ -35,7 +35,7 @@ class Jobs:
         return client.BatchV1Api(self._cluster.api)
 
     async def of_cron_job(self, cron_job: str, namespace: str, name: str) -> dict[str, Any]:
-        """A job of that name as the CronJob would start it, as `kubectl create job --from` makes it."""
+        """Return the manifest of a job of that name from a CronJob, as `kubectl create job --from` creates it."""
         cron = await self._cluster.ask(
             f"cron job {namespace}/{cron_job}", self._batch.read_namespaced_cron_job, cron_job, namespace
         )
@@ -47,21 +47,21 @@ class Jobs:
             "uid": cron.metadata.uid,
             "controller": True,
         }
-        given = template.get("metadata") or {}
+        template_metadata = template.get("metadata") or {}
         metadata = {
             "name": name,
-            "labels": given.get("labels") or {},
-            "annotations": {**(given.get("annotations") or {}), **MANUAL},
+            "labels": template_metadata.get("labels") or {},
+            "annotations": {**(template_metadata.get("annotations") or {}), **MANUAL},
             "ownerReferences": [owner],
         }
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]}
 
     @effect("kubernetes.run_job")
     async def start(self, job: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> str:
-        """Start it once: one of that name that is there already is this one."""
+        """Create the job; does nothing if a job of that name exists."""
         if await self._exists(job, namespace):
             return ""
-        made = await self._cluster.ask(
+        created = await self._cluster.ask(
             f"job {namespace}/{job}",
             self._batch.create_namespaced_job,
             namespace,
@@ -69,11 +69,11 @@ class Jobs:
             dry_run=ALL if dry_run else None,
             field_manager=FIELD_MANAGER,
         )
-        return diff({}, self._cluster.plain(made)) if dry_run else ""
+        return diff({}, self._cluster.plain(created)) if dry_run else ""
 
     async def state(self, job: str, namespace: str) -> JobState:
-        found_job = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)
-        status = found_job.status
+        resource = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)
+        status = resource.status
         ended, why = None, ""
         for condition in status.conditions or []:
             if condition.status == "True" and condition.type in ("Complete", "Failed"):
@@ -82,7 +82,7 @@ class Jobs:
         return JobState(int(status.active or 0), int(status.succeeded or 0), int(status.failed or 0), ended, why)
 
     async def wait_until_ended(self, job: str, namespace: str) -> JobState:
-        """Wait until it has ended, well or not; the caller sets the deadline."""
+        """Wait until the job has succeeded or failed; the caller sets the deadline."""
         while True:
             try:
                 job_state = await self.state(job, namespace)
@@ -93,7 +93,7 @@ class Jobs:
             await asyncio.sleep(POLL_SECONDS)
 
     async def pods(self, job: str, namespace: str) -> list[str]:
-        """The pods that it has started, the newest last."""
+        """Return the pods that the job has started, the newest last."""
         listing = await self._cluster.ask(
             f"pods of job {namespace}/{job}",
             client.CoreV1Api(self._cluster.api).list_namespaced_pod,
@@ -105,7 +105,7 @@ class Jobs:
 
     @effect("kubernetes.delete_job")
     async def delete(self, job: str, namespace: str, *, dry_run: bool = False) -> str:
-        """Remove it and its pods; also when it is gone already."""
+        """Delete the job and its pods. Does nothing if it does not exist."""
         try:
             await self._cluster.ask(
                 f"job {namespace}/{job}",

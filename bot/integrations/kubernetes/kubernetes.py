@@ -1,4 +1,4 @@
-"""A cluster as the actions see it."""
+"""A Kubernetes cluster, as actions see it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bot.integrations.kubernetes.workloads import Deployments
 
 
 class Kubernetes:
-    """By a kubeconfig file, or from inside the cluster when there is none."""
+    """A cluster, by a kubeconfig file, or from inside the cluster without one."""
 
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self.cluster = Cluster(kubeconfig, timeout)

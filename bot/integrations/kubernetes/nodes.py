@@ -1,4 +1,4 @@
-"""Nodes: closed to new pods, emptied by the eviction API, opened again."""
+"""Nodes: cordon, drain by the eviction API, uncordon."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client
 
-POLL_SECONDS = 1.0  # seconds
-MIRROR = "kubernetes.io/config.mirror"  # of a pod that the kubelet runs by itself
+POLL_SECONDS = 1.0
+MIRROR = "kubernetes.io/config.mirror"  # annotation of static pods, which the kubelet runs
 
 
 @dataclass(frozen=True, slots=True)
 class NodePod:
-    """A pod on a node. `stays` says why a drain leaves it; `scratch` that it has data in an emptyDir."""
+    """A pod on a node. `skip_reason` says why a drain leaves it; `has_emptydir`: the drain deletes local data."""
 
     namespace: str
     name: str
@@ -38,22 +38,22 @@ class Nodes:
         return client.CoreV1Api(self._cluster.api)
 
     async def is_schedulable(self, node: str) -> bool:
-        """Whether new pods may come."""
+        """Return True if new pods may be scheduled on the node."""
         current = await self._cluster.ask(f"node {node}", self._v1.read_node, node)
         return not current.spec.unschedulable
 
     @effect("kubernetes.cordon")
     async def cordon(self, node: str, *, dry_run: bool = False) -> str:
-        """Let no new pod come."""
+        """Mark the node as unschedulable."""
         return await self._set(node, True, dry_run)
 
     @effect("kubernetes.uncordon")
     async def uncordon(self, node: str, *, dry_run: bool = False) -> str:
-        """Let new pods come again."""
+        """Mark the node as schedulable."""
         return await self._set(node, None, dry_run)
 
     async def pods(self, node: str) -> Sequence[NodePod]:
-        """What stands on it."""
+        """Return the pods on the node."""
         listing = await self._cluster.ask(
             f"pods on {node}", self._v1.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}"
         )
@@ -63,8 +63,8 @@ class Nodes:
     async def drain(self, node: str, pods: Sequence[str], wait: float = 300.0, *, dry_run: bool = False) -> str:
         """Evict these pods (`namespace/name`) as their disruption budgets allow, and wait until they are gone.
 
-        A rehearsal says what a budget would make it wait for. Unavailable, with the budget's reason, when `wait`
-        seconds were not enough; the pods that are gone by then stay gone.
+        A dry run returns what a budget would make it wait for. Raises Unavailable, with the budget's reason, if it
+        takes more than `wait` seconds; pods evicted by then stay evicted.
         """
         if dry_run:
             return "\n".join([await self._try_evict(pod) for pod in pods])
@@ -72,7 +72,7 @@ class Nodes:
         try:
             async with asyncio.timeout(wait):
                 for pod in pods:
-                    while (last := await self._evict_until_gone(pod)) is not None:  # noqa: ASYNC110 - only asking tells
+                    while (last := await self._evict_or_reason(pod)) is not None:  # noqa: ASYNC110 - the API has no event for it
                         await asyncio.sleep(POLL_SECONDS)
                 for pod in pods:
                     while await self._exists(pod):  # noqa: ASYNC110
@@ -103,8 +103,8 @@ class Nodes:
             return f"!  {pod}: {busy.facts.get('why', '')}"
         return f"-  {pod}"
 
-    async def _evict_until_gone(self, pod: str) -> Unavailable | None:
-        """Nothing when the pod is on its way out, or what a budget says that must be waited for."""
+    async def _evict_or_reason(self, pod: str) -> Unavailable | None:
+        """Evict a pod. Returns None on success or if it is gone, else the budget's refusal, to be retried."""
         try:
             await self._evict(pod)
         except NotFound:
@@ -115,11 +115,11 @@ class Nodes:
             return busy
         return None
 
-    async def _evict(self, pod: str, **how: Any) -> None:
+    async def _evict(self, pod: str, **options: Any) -> None:
         namespace, _, name = pod.partition("/")
         body = {"metadata": {"name": name, "namespace": namespace}}
         await self._cluster.ask(
-            f"eviction of {pod}", self._v1.create_namespaced_pod_eviction, name, namespace, body, **how
+            f"eviction of {pod}", self._v1.create_namespaced_pod_eviction, name, namespace, body, **options
         )
 
     async def _exists(self, pod: str) -> bool:
@@ -133,12 +133,12 @@ class Nodes:
 
 def _node_pod(pod: Any) -> NodePod:
     owners = {owner.kind for owner in pod.metadata.owner_references or [] if owner.controller}
-    stays = None
+    skip_reason = None
     if "DaemonSet" in owners:
-        stays = "DaemonSet"
+        skip_reason = "DaemonSet"
     elif MIRROR in (pod.metadata.annotations or {}):
-        stays = "static"
+        skip_reason = "static"
     elif pod.status.phase in ("Succeeded", "Failed"):
-        stays = str(pod.status.phase)
-    scratch = any(volume.empty_dir for volume in pod.spec.volumes or [])
-    return NodePod(pod.metadata.namespace, pod.metadata.name, stays, scratch)
+        skip_reason = str(pod.status.phase)
+    has_emptydir = any(volume.empty_dir for volume in pod.spec.volumes or [])
+    return NodePod(pod.metadata.namespace, pod.metadata.name, skip_reason, has_emptydir)

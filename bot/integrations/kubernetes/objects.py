@@ -1,4 +1,4 @@
-"""Manifests that stand in the repository: read, and nothing outside their folder ever."""
+"""Objects from manifests in the repository (never from outside their folder), and ExternalSecrets."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from bot.domain.errors import BadInput, NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff, strip_server_fields
 
-# What may be applied and deleted, with its plural: what a drill or a runbook has a use for, and nothing that holds a
-# secret or gives rights. The Role in deploy/kubernetes names the same.
+# Kinds that may be applied and deleted, with their plural: useful in drills and runbooks, none that holds a secret or
+# grants permissions. The Role in deploy/kubernetes lists the same kinds.
 PLURALS = {
     "networking.k8s.io/v1 NetworkPolicy": "networkpolicies",
     "policy/v1 PodDisruptionBudget": "poddisruptionbudgets",
     "autoscaling/v2 HorizontalPodAutoscaler": "horizontalpodautoscalers",
 }
 JOB = "batch/v1 Job"
-LARGEST = 256 * 1024  # bytes; none that a person has reviewed is longer
+FILE_LIMIT = 256 * 1024  # bytes; a manifest that people review is shorter
 
 APPLY = "application/apply-patch+yaml"
 Content = dict[str, Any]
 KIND = ("external-secrets.io", "v1")
 PLURAL = "externalsecrets"
 FORCE_SYNC = "force-sync"
-POLL_SECONDS = 1.0  # seconds
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One object as its file says it. `body` names no namespace: the run does."""
+    """One object of a manifest file. `body` has no namespace: the run sets it."""
 
     kind: str
     name: str
@@ -42,15 +42,15 @@ class Manifest:
 
 
 def read(folder: Path, path: str, kinds: Collection[str]) -> list[Manifest]:
-    """The objects of `folder/path`, in their order. `kinds` are those that may be meant, as `batch/v1 Job`.
+    """Return the objects of the file `folder/path`, in order. `kinds` are the allowed ones, like `batch/v1 Job`.
 
-    Raises BadInput for a path that leaves the folder (by `..`, by a symbolic link), a file that is not there or cannot
-    be read, an object of another kind, and one that names a namespace of its own.
+    Raises BadInput for a path outside the folder (by `..` or a symbolic link), a file that is missing or invalid, an
+    object of another kind, and an object with a namespace.
     """
-    objects = _loaded(path, _text(folder, path))
+    objects = _parse(path, _text(folder, path))
     if not objects:
         raise BadInput("manifest_wrong", path=path, why="no object")
-    return [_checked(path, document, kinds) for document in objects]
+    return [_validate(path, document, kinds) for document in objects]
 
 
 def _text(folder: Path, path: str) -> str:
@@ -64,24 +64,24 @@ def _text(folder: Path, path: str) -> str:
     if not file.is_file():
         manifests = sorted(str(file.relative_to(root)) for file in root.rglob("*.y*ml"))
         raise BadInput("no_such_manifest", path=path, known=manifests)
-    if file.stat().st_size > LARGEST:
-        raise BadInput("manifest_wrong", path=path, why=f"more than {LARGEST // 1024} KiB")
+    if file.stat().st_size > FILE_LIMIT:
+        raise BadInput("manifest_wrong", path=path, why=f"more than {FILE_LIMIT // 1024} KiB")
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as unreadable:
         raise BadInput("manifest_wrong", path=path, why=type(unreadable).__name__) from None
 
 
-def _loaded(path: str, text: str) -> list[Any]:
+def _parse(path: str, text: str) -> list[Any]:
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as wrong:
-        mark = getattr(wrong, "problem_mark", None)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
         position = f"line {mark.line + 1}: " if mark else ""
-        raise BadInput("manifest_wrong", path=path, why=f"{position}{getattr(wrong, 'problem', 'not YAML')}") from None
+        raise BadInput("manifest_wrong", path=path, why=f"{position}{getattr(error, 'problem', 'not YAML')}") from None
 
 
-def _checked(path: str, document: Any, kinds: Collection[str]) -> Manifest:
+def _validate(path: str, document: Any, kinds: Collection[str]) -> Manifest:
     try:
         api, kind, metadata = str(document["apiVersion"]), str(document["kind"]), dict(document["metadata"])
         name = str(metadata["name"])
@@ -95,37 +95,37 @@ def _checked(path: str, document: Any, kinds: Collection[str]) -> Manifest:
 
 
 class Objects:
-    """`kind` is one of PLURALS everywhere. What an object says is its content: without status and the server's own."""
+    """Objects of the kinds in PLURALS. Their content is without status and fields that the server sets."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     async def content(self, kind: str, name: str, namespace: str) -> Content | None:
-        """What it says now; None when it is not there."""
+        """Return the object's content; None if it does not exist."""
         try:
             return strip_server_fields(await self._ask("get", kind, name, namespace, name))
         except NotFound:
             return None
 
     async def applied(self, kind: str, name: str, namespace: str, body: Mapping[str, Any]) -> Content:
-        """What it would say after `apply`: the server is asked, and keeps nothing."""
-        there = await self.content(kind, name, namespace)
+        """Return the content that `apply` would produce, by a server-side dry run."""
+        existing = await self.content(kind, name, namespace)
         return strip_server_fields(
-            await self._apply(kind, name, namespace, body, there=there is not None, dry_run=True)
+            await self._apply(kind, name, namespace, body, there=existing is not None, dry_run=True)
         )
 
     @effect("kubernetes.apply", hidden=("body",))
     async def apply(
         self, kind: str, name: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False
     ) -> str:
-        """Server-side apply: what the manifest says becomes so, whoever said otherwise; the rest stays."""
+        """Apply server-side: fields of the manifest win over other owners, all other fields stay."""
         before = await self.content(kind, name, namespace)
         after = await self._apply(kind, name, namespace, body, there=before is not None, dry_run=dry_run)
         return diff(before or {}, after) if dry_run else ""
 
     @effect("kubernetes.delete")
     async def delete(self, kind: str, name: str, namespace: str, *, dry_run: bool = False) -> str:
-        """Also when it is gone already."""
+        """Delete the object. Does nothing if it does not exist."""
         before = await self.content(kind, name, namespace) if dry_run else None
         try:
             await self._ask("delete", kind, name, namespace, name, dry_run=ALL if dry_run else None)
@@ -135,7 +135,7 @@ class Objects:
 
     @effect("kubernetes.put_back", hidden=("content",))
     async def restore(self, kind: str, name: str, namespace: str, content: Mapping[str, Any]) -> None:
-        """Let it say exactly this, whether it is there or not."""
+        """Make the object's content exactly this; creates it if it does not exist."""
         try:
             current = await self._ask("get", kind, name, namespace, name)
         except NotFound:
@@ -148,29 +148,29 @@ class Objects:
     async def _apply(
         self, kind: str, name: str, namespace: str, body: Mapping[str, Any], *, there: bool, dry_run: bool
     ) -> dict[str, Any]:
-        """The client drops the answer to an apply that creates (201), so that is asked for by its own verb."""
-        how: dict[str, Any] = {"dry_run": ALL if dry_run else None, "field_manager": FIELD_MANAGER}
+        """Apply, or create if missing: the client discards the response of an apply that creates (201)."""
+        options: dict[str, Any] = {"dry_run": ALL if dry_run else None, "field_manager": FIELD_MANAGER}
         if not there:
-            return await self._ask("create", kind, name, namespace, dict(body), **how)
-        how |= {"force": True, "_content_type": APPLY}
-        return await self._ask("patch", kind, name, namespace, name, dict(body), **how)
+            return await self._ask("create", kind, name, namespace, dict(body), **options)
+        options |= {"force": True, "_content_type": APPLY}
+        return await self._ask("patch", kind, name, namespace, name, dict(body), **options)
 
     async def _ask(
-        self, verb: str, kind: str, name: str, namespace: str, *arguments: Any, **how: Any
+        self, verb: str, kind: str, name: str, namespace: str, *arguments: Any, **options: Any
     ) -> dict[str, Any]:
-        """One call of the API. For groups other than the core's, it takes and gives plain JSON."""
+        """Call the API for custom objects, which works for all groups but the core one, with plain JSON."""
         call = getattr(client.CustomObjectsApi(self._cluster.api), f"{verb}_namespaced_custom_object")
         group, version = kind.partition(" ")[0].split("/")
         what = f"{kind.rpartition(' ')[2]} {namespace}/{name}"
         content: dict[str, Any] = await self._cluster.ask(
-            what, call, group, version, namespace, PLURALS[kind], *arguments, **how
+            what, call, group, version, namespace, PLURALS[kind], *arguments, **options
         )
         return content
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """What External Secrets says: which state of the object it has synced (`version`), when, and if that went well."""
+    """Status of an ExternalSecret: the synced `version` of the object, the time, and whether it succeeded."""
 
     version: str
     at: str
@@ -197,7 +197,7 @@ class ExternalSecrets:
 
     @effect("kubernetes.refresh_external_secret")
     async def refresh(self, secret: str, namespace: str, mark: str, *, dry_run: bool = False) -> str:
-        """Ask for a synchronisation. The same `mark` again asks for nothing more."""
+        """Request a synchronisation. Repeating it with the same `mark` has no effect."""
         await self._ask(
             secret,
             namespace,
@@ -210,9 +210,9 @@ class ExternalSecrets:
         return f"+  {FORCE_SYNC}: {mark}"
 
     async def wait_until_refreshed(self, secret: str, namespace: str, before: str) -> SyncStatus:
-        """Wait until another state is synced than the version `before`; the caller sets the deadline.
+        """Wait until another version than `before` is synced; the caller sets the deadline.
 
-        Refused (`secret_not_synced`) when External Secrets says that it could not.
+        Raises Refused (`secret_not_synced`) if the synchronisation failed.
         """
         while True:
             try:
@@ -225,9 +225,9 @@ class ExternalSecrets:
                 return sync_status
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _ask(self, name: str, namespace: str, method: str, *body: Any, **how: Any) -> dict[str, Any]:
+    async def _ask(self, name: str, namespace: str, method: str, *body: Any, **options: Any) -> dict[str, Any]:
         call = getattr(client.CustomObjectsApi(self._cluster.api), method)
         content: dict[str, Any] = await self._cluster.ask(
-            f"external secret {namespace}/{name}", call, *KIND, namespace, PLURAL, name, *body, **how
+            f"external secret {namespace}/{name}", call, *KIND, namespace, PLURAL, name, *body, **options
         )
         return content

@@ -1,4 +1,4 @@
-"""Pods: listed, measured, their logs and their events."""
+"""Pods: list, resource usage, logs, events and descriptions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FIELDS: Mapping[Kind, Sequence[str]] = {
     "job": ("status.active", "status.succeeded", "status.failed", "status.startTime", "status.completionTime"),
     "node": ("spec.unschedulable", "status.nodeInfo.kubeletVersion", "status.capacity.cpu", "status.capacity.memory"),
 }
-NEWEST = 20  # events
+EVENTS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as `kubectl get pods` shows it. `age` in seconds."""
+    """A pod as in `kubectl get pods`. `age` in seconds."""
 
     name: str
     phase: str
@@ -40,7 +40,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a pod or a node uses: CPU in cores, memory in bytes."""
+    """Usage of a pod or a node: CPU in cores, memory in bytes."""
 
     name: str
     cpu: float
@@ -74,7 +74,7 @@ class Pods:
         return [_pod(pod) for pod in listing.items]
 
     async def top(self, namespace: str) -> Sequence[Usage]:
-        """What the pods use, by metrics-server."""
+        """Return the usage of each pod, from metrics-server."""
         usages = await self._metrics("pods", namespace)
         return [
             Usage(
@@ -106,9 +106,9 @@ class Pods:
         container: str | None = None,
         previous: bool = False,
     ) -> dict[str, str]:
-        """The newest lines of several pods at once; `since` in seconds."""
+        """Return the newest log lines of several pods; `since` in seconds."""
 
-        async def one(pod: str) -> str:
+        async def read_log(pod: str) -> str:
             return str(
                 await self._cluster.ask(
                     f"logs of {namespace}/{pod}",
@@ -124,16 +124,16 @@ class Pods:
                 or ""
             )
 
-        texts = await asyncio.gather(*(one(pod) for pod in pods))
+        texts = await asyncio.gather(*(read_log(pod) for pod in pods))
         return dict(zip(pods, texts, strict=True))
 
     async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
-        """The newest last."""
+        """Return events, the newest last."""
         selector = f"involvedObject.name={about}" if about else None
         listing = await self._cluster.ask(
             f"events of {namespace}", self._v1.list_namespaced_event, namespace, field_selector=selector
         )
-        happened = [
+        events = [
             ClusterEvent(
                 event.last_timestamp or event.event_time or event.metadata.creation_timestamp,
                 str(event.type),
@@ -144,7 +144,7 @@ class Pods:
             )
             for event in listing.items
         ]
-        return sorted(happened, key=lambda cluster_event: cluster_event.at or datetime.min.replace(tzinfo=UTC))
+        return sorted(events, key=lambda event: event.at or datetime.min.replace(tzinfo=UTC))
 
     async def _metrics(self, plural: str, namespace: str | None) -> Sequence[dict[str, Any]]:
         custom = client.CustomObjectsApi(self._cluster.api)
@@ -164,28 +164,28 @@ class Pods:
 def _pod(pod: Any) -> Pod:
     statuses = pod.status.container_statuses or []
     waiting = next(
-        (statuse.state.waiting.reason for statuse in statuses if statuse.state and statuse.state.waiting), None
+        (container.state.waiting.reason for container in statuses if container.state and container.state.waiting), None
     )
-    leaving = "Terminating" if pod.metadata.deletion_timestamp else None
+    terminating = "Terminating" if pod.metadata.deletion_timestamp else None
     age = (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds()
     return Pod(
         pod.metadata.name,
-        leaving or waiting or str(pod.status.phase),
-        f"{sum(1 for statuse in statuses if statuse.ready)}/{len(pod.spec.containers)}",
-        sum(int(statuse.restart_count) for statuse in statuses),
+        terminating or waiting or str(pod.status.phase),
+        f"{sum(1 for container in statuses if container.ready)}/{len(pod.spec.containers)}",
+        sum(int(container.restart_count) for container in statuses),
         pod.spec.node_name,
         max(0.0, age),
     )
 
 
 def _quantity(text: str) -> float:
-    """`250m` cores, `512Mi` bytes, as a number."""
+    """Return `250m` cores or `512Mi` bytes as a number."""
     return float(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
 class DescribeLine:
-    """A line of a description. `part` is field, container, condition or event."""
+    """One line of a description. `part` is field, container, condition or event."""
 
     part: str
     name: str
@@ -199,19 +199,21 @@ class Describer:
         self._pods = pods
 
     async def describe(self, kind: Kind, name: str, namespace: str) -> list[DescribeLine]:
-        """The values of variables are not told: they may be secrets. A node has no namespace; its events do."""
-        call, involved = self._reading(kind)
+        """Describe an object. Values of variables are left out, as they may be secrets.
+
+        A node has no namespace; its events are in `default`.
+        """
+        call, prefix = self._reading(kind)
         arguments = (name,) if kind == "node" else (name, namespace)
         thing, events = await asyncio.gather(
-            self._cluster.ask(f"{kind} {involved.format(namespace=namespace)}{name}", call, *arguments),
+            self._cluster.ask(f"{kind} {prefix.format(namespace=namespace)}{name}", call, *arguments),
             self._pods.events("default" if kind == "node" else namespace, name),
         )
         thing = self._cluster.plain(thing)
-        happened = [
-            DescribeLine("event", cluster_event.reason, f"×{cluster_event.count}", cluster_event.message)
-            for cluster_event in events[-NEWEST:]
+        event_lines = [
+            DescribeLine("event", event.reason, f"×{event.count}", event.message) for event in events[-EVENTS_SHOWN:]
         ]
-        return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *happened]
+        return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *event_lines]
 
     def _reading(self, kind: Kind) -> tuple[Callable[..., Any], str]:
         api = self._cluster.api
@@ -242,7 +244,7 @@ def _containers(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     for container in pod.get("containers") or ():
         status = statuses.get(container["name"]) or {}
         state, why = "", ""
-        for state, details in (status.get("state") or {}).items():  # noqa: B007 - it has one
+        for state, details in (status.get("state") or {}).items():  # noqa: B007 - a state has one entry
             why = " ".join(str(details[name]) for name in ("reason", "message", "exitCode") if name in details)
         if status.get("restartCount"):
             why = f"{why} restarts={status['restartCount']}".strip()

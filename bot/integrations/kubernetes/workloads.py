@@ -1,4 +1,4 @@
-"""Deployments: read, scaled, patched, restarted, watched until they are rolled out, put back."""
+"""Deployments: read, scale, patch, restart, wait for a rollout, roll back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESTARTED = "kubectl.kubernetes.io/restartedAt"
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How far a rollout is: pods wanted, of the newest revision, available; `done` as `kubectl rollout status` says."""
+    """Progress of a rollout: pods wanted, updated and available; `done` as in `kubectl rollout status`."""
 
     wanted: int
     updated: int
@@ -38,14 +38,14 @@ class Deployments:
         return client.AppsV1Api(self._cluster.api)
 
     async def replicas(self, name: str, namespace: str) -> int:
-        """How many are wanted."""
+        """Return the desired number of replicas."""
         scale = await self._cluster.ask(
             f"deployment {namespace}/{name}", self._apps.read_namespaced_deployment_scale, name, namespace
         )
         return int(scale.spec.replicas or 0)
 
     async def scaled_by(self, name: str, namespace: str) -> str | None:
-        """The autoscaler that owns the number of replicas, if one does and the bot may see it."""
+        """Return the autoscaler that controls the deployment, if any and if the bot may see it."""
         autoscaling = client.AutoscalingV2Api(self._cluster.api)
         try:
             autoscalers = await self._cluster.ask(
@@ -61,7 +61,7 @@ class Deployments:
 
     @effect("kubernetes.scale")
     async def scale(self, deployment: str, namespace: str, replicas: int, before: int, *, dry_run: bool = False) -> str:
-        """Want so many; the server is asked in a rehearsal too, and says what it would refuse."""
+        """Set the number of replicas. A dry run asks the server too, which reports what it would refuse."""
         await self._cluster.ask(
             f"deployment {namespace}/{deployment}",
             self._apps.patch_namespaced_deployment_scale,
@@ -81,12 +81,12 @@ class Deployments:
     async def set_node_selector(
         self, deployment: str, namespace: str, selector: Mapping[str, str | None], *, dry_run: bool = False
     ) -> str:
-        """Change keys of the pods' node selector; None takes a key away."""
+        """Change keys of the pods' node selector; None removes a key."""
         patch = {"spec": {"template": {"spec": {"nodeSelector": dict(selector)}}}}
         return await self._patch(deployment, namespace, patch, dry_run)
 
     async def env(self, name: str, namespace: str) -> tuple[str, dict[str, str | None]]:
-        """The first container's name, and its variables; None for one that comes from elsewhere (a secret, a field)."""
+        """Return the first container's name and its variables; None for a value from elsewhere (a secret, a field)."""
         container = (await self._read(name, namespace)).spec.template.spec.containers[0]
         return str(container.name), {variable.name: variable.value for variable in container.env or []}
 
@@ -100,7 +100,7 @@ class Deployments:
         *,
         dry_run: bool = False,
     ) -> str:
-        """Set variables of a container; None takes one away."""
+        """Set variables of a container; None removes one."""
         env = [
             {"name": name, "value": value} if value is not None else {"name": name, "$patch": "delete"}
             for name, value in variables.items()
@@ -110,13 +110,13 @@ class Deployments:
 
     @effect("kubernetes.restart")
     async def restart(self, deployment: str, namespace: str, at: datetime, *, dry_run: bool = False) -> str:
-        """A rolling restart, as `kubectl rollout restart` does it; the same moment again restarts nothing."""
+        """Restart the pods as `kubectl rollout restart` does; a second call with the same time has no effect."""
         annotations = {RESTARTED: at.isoformat()}
         patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
         return await self._patch(deployment, namespace, patch, dry_run)
 
     async def rollout(self, name: str, namespace: str) -> Rollout:
-        """How far it is."""
+        """Return the progress of the rollout."""
         deployment = await self._read(name, namespace)
         status, wanted = deployment.status, int(deployment.spec.replicas or 0)
         updated, available = int(status.updated_replicas or 0), int(status.available_replicas or 0)
@@ -137,7 +137,7 @@ class Deployments:
         return Rollout(wanted, updated, available, done, revision, str(stuck) if stuck else None)
 
     async def wait_until_rolled_out(self, name: str, namespace: str) -> Rollout:
-        """Wait until the rollout is done. WrongState when it is stuck; the caller sets the deadline."""
+        """Wait until the rollout is done; the caller sets the deadline. Raises WrongState if it is stuck."""
         while True:
             try:
                 rollout = await self.rollout(name, namespace)
@@ -151,20 +151,20 @@ class Deployments:
 
     @effect("kubernetes.rollout_undo")
     async def rollout_undo(self, deployment: str, namespace: str, to_revision: int, *, dry_run: bool = False) -> str:
-        """Put the pod template of an earlier revision back, as `kubectl rollout undo` does it."""
+        """Restore the pod template of an earlier revision, as `kubectl rollout undo` does."""
         template = await self._template(deployment, namespace, to_revision)
         patch = [{"op": "replace", "path": "/spec/template", "value": template}]
         return await self._patch(deployment, namespace, patch, dry_run)
 
     async def revisions(self, name: str, namespace: str) -> list[int]:
-        """Known revisions, oldest first."""
+        """Return the available revisions, oldest first."""
         return sorted(await self._replica_sets(name, namespace))
 
     async def _template(self, name: str, namespace: str, revision: int) -> dict[str, Any]:
-        sets = await self._replica_sets(name, namespace)
-        if revision not in sets:
-            raise NotFound("no_such_revision", deployment=name, revision=revision, known=sorted(sets))
-        template: dict[str, Any] = self._cluster.plain(sets[revision].spec.template)
+        replica_sets = await self._replica_sets(name, namespace)
+        if revision not in replica_sets:
+            raise NotFound("no_such_revision", deployment=name, revision=revision, known=sorted(replica_sets))
+        template: dict[str, Any] = self._cluster.plain(replica_sets[revision].spec.template)
         template.get("metadata", {}).get("labels", {}).pop("pod-template-hash", None)
         return template
 

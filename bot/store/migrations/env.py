@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on the connection it is given (see bot.store.migrate)."""
+"""Run Alembic's migrations on the connection that bot.store.migrate passes."""
 
 from alembic import context
 

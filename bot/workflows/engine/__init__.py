@@ -1,1 +1,1 @@
-"""Durable workflows: DBOS, the leader lock, the outbox, what is cleaned up."""
+"""The engine of durable workflows: DBOS, leader election, outbox dispatch, cleanup."""

@@ -1,4 +1,4 @@
-"""What nobody will look at again is removed. The leader does it, a little at a time, so that nobody waits for it."""
+"""Remove old data. The leader does it in small batches, so that it delays no request."""
 
 from __future__ import annotations
 
@@ -15,59 +15,60 @@ from bot.store.maintenance import prune_runs, runs_with_steps
 log = logging.getLogger(__name__)
 
 CLEANUP_INTERVAL = timedelta(hours=6)
-DELIVERY_RETENTION = timedelta(days=30)  # a delivery that is sent again later than that is another matter
+DELIVERY_RETENTION = timedelta(days=30)  # later, a repeated delivery counts as new
 ENDED = ["SUCCESS", "ERROR"]
 BATCH_SIZE = 20
-BATCH_PAUSE_SECONDS = 0.1  # seconds between two transactions, for those who answer people
+BATCH_PAUSE_SECONDS = 0.1  # between two transactions, so that requests can use the database
 
 
-async def cleanup_loop(deps: Deps, held: asyncio.Event) -> None:
-    """Tidy from time to time, while `held` says that this process leads."""
+async def cleanup_loop(deps: Deps, is_leader: asyncio.Event) -> None:
+    """Clean up every CLEANUP_INTERVAL while this process is the leader."""
     while True:
         await asyncio.sleep(CLEANUP_INTERVAL.total_seconds() / deps.clock.speed)
-        await held.wait()
+        await is_leader.wait()
         try:
             await cleanup(deps)
         except Unavailable as problem:
-            log.warning("tidying is put off: %s", problem)
+            log.warning("cleanup postponed: %s", problem)
         except Exception:
-            log.exception("tidying broke; it goes on in %s", CLEANUP_INTERVAL)
+            log.exception("cleanup failed; next attempt in %s", CLEANUP_INTERVAL)
 
 
 async def cleanup(deps: Deps) -> None:
-    """Remove deliveries that were handled, targets that have cooled down, and the details of runs of long ago."""
+    """Delete old handled deliveries, expired target locks, and the details of old runs."""
     now = deps.clock.now()
     await deps.store.deliveries.prune(now - DELIVERY_RETENTION)
     await deps.store.locks.prune(now)
     before = now - deps.keep_runs
-    being_undone = await _runs_being_undone(deps)
-    while forgotten := await prune_runs(deps.store.database, before, but=being_undone, limit=BATCH_SIZE):
-        log.info("removed the details of %s runs that ended before %s", forgotten, before)
+    runs_being_undone = await _runs_being_undone(deps)
+    while pruned := await prune_runs(deps.store.database, before, but=runs_being_undone, limit=BATCH_SIZE):
+        log.info("removed the details of %s runs that ended before %s", pruned, before)
         await asyncio.sleep(BATCH_PAUSE_SECONDS)
     await _prune_workflows(deps, before)
 
 
 async def _runs_being_undone(deps: Deps) -> set[str]:
-    owed = [work.arguments for work in await deps.store.outbox.pending() if work.workflow == "undo"]
+    enqueued = [entry.arguments for entry in await deps.store.outbox.pending() if entry.workflow == "undo"]
     pending = await DBOS.list_workflows_async(status="PENDING", name="undo", load_output=False)
     return {
-        str(arguments[0]) for arguments in [*owed, *(workflow.input["args"] for workflow in pending if workflow.input)]
+        str(arguments[0])
+        for arguments in [*enqueued, *(workflow.input["args"] for workflow in pending if workflow.input)]
     }
 
 
 async def _prune_workflows(deps: Deps, before: datetime) -> None:
-    """Remove what DBOS has written down of workflows that ended before, and of each of their steps."""
-    stay = 0
+    """Delete DBOS's records of workflows that ended before then, except of runs whose details are kept."""
+    offset = 0
     while old := await DBOS.list_workflows_async(
         status=ENDED,
         completed_before=before.isoformat(),
         limit=BATCH_SIZE,
-        offset=stay,
+        offset=offset,
         load_input=False,
         load_output=False,
     ):
         ids = {workflow.workflow_id for workflow in old}
-        kept = await runs_with_steps(deps.store.database, ids)
-        if ids - kept:
-            await DBOS.delete_workflows_async(sorted(ids - kept))
-        stay += len(kept)
+        kept_ids = await runs_with_steps(deps.store.database, ids)
+        if ids - kept_ids:
+            await DBOS.delete_workflows_async(sorted(ids - kept_ids))
+        offset += len(kept_ids)

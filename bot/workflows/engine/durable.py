@@ -1,8 +1,8 @@
-"""What a workflow is written with: durable steps, retries, durable sleep, starting another workflow.
+"""Building blocks of workflows: durable steps, retries, durable sleep, starting another workflow.
 
-A workflow is a plain async function `(deps, *arguments)` whose arguments are JSON. Between its steps it must be
-deterministic: whatever it learns about the world it learns in a durable step. What it reads from the store between
-steps may be unavailable: it then raises Unavailable, and the workflow continues by a replay, as after a crash.
+A workflow is an async function `(deps, *arguments)` with JSON arguments. Between its steps it must be deterministic: it
+reads the outside world only in durable steps. Reading the store between steps may raise Unavailable; the workflow is
+then replayed, as after a crash.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Workflow = Callable[..., Coroutine[Any, Any, Any]]
 
 MIN_SLEEP_SECONDS = 0.001
 
-registered: dict[str, Workflow] = {}  # by name, as DBOS wraps them; filled by the engine
+registered: dict[str, Workflow] = {}  # wrapped by DBOS, by name; filled by the engine
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The workflow that the current task runs: its name, its metrics, and the event that is set while it may act."""
+    """The workflow of the current task: its name, the metrics, and an event that is set while it may act."""
 
     name: str
     metrics: Metrics
@@ -62,12 +62,11 @@ async def durable_step(
 ) -> Outcome:
     """Do something outside at least once, and never again after it is recorded as done.
 
-    `call` returns plain JSON, or an Outcome (see `run_with_retries`). It may be called again after a crash, so doing it
-    twice must do no harm. While it raises Unavailable it is retried for `give_up_after` (None: until it works). Never
-    raises: check the outcome.
+    `call` returns plain JSON, or an Outcome (see `run_with_retries`). It may be called again after a crash, so it must
+    be idempotent. It is retried on Unavailable for `give_up_after` (None: forever). Never raises: check the outcome.
     """
 
-    async def recorded() -> dict[str, Any]:  # DBOS logs the arguments of a step that is cancelled: this has none
+    async def recorded() -> dict[str, Any]:  # without arguments, because DBOS logs those of cancelled steps
         outcome = await run_with_retries(name, call, give_up_after)
         return {"value": outcome.value} if outcome.ok else {"error": outcome.error, "facts": dict(outcome.facts)}
 
@@ -78,15 +77,15 @@ async def durable_step(
 async def run_with_retries(
     name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
 ) -> Outcome:
-    """Do a part of a durable step, retried as the step would be; nothing is recorded.
+    """Do a part of a durable step, with the same retries, without recording it.
 
-    Recording costs more than most parts do. So a step may consist of several, each of which may be done again after a
-    crash; then the step's `call` returns an Outcome.
+    Recording costs more than most parts do. A step may therefore consist of several parts, each of which may be
+    repeated after a crash; the step's `call` then returns an Outcome.
     """
     workflow = current.get()
 
     async def on_retry(problem: Unavailable) -> None:
-        log.warning("step %s of %s waits: %s", name, DBOS.workflow_id, problem)
+        log.warning("step %s of %s is retried: %s", name, DBOS.workflow_id, problem)
         workflow.metrics.step_waits(workflow.name, name)
 
     async def call_as_leader() -> Any:
@@ -103,19 +102,19 @@ async def run_with_retries(
     except Exception:
         workflow.metrics.step_failed(workflow.name, name, "unexpected")
         reference = uuid.uuid4().hex[:8]
-        log.exception("step %s of %s broke, reference %s", name, DBOS.workflow_id, reference)
+        log.exception("step %s of %s failed unexpectedly, reference %s", name, DBOS.workflow_id, reference)
         return Outcome(error="unexpected", facts={"reference": reference})
 
 
 async def sleep_until(deps: Deps, moment: datetime) -> None:
-    """Wait for a moment of the bot's clock; a restart does not start the wait anew."""
+    """Sleep until a time of the bot's clock; a restart does not prolong it."""
     seconds = (moment - deps.clock.now()).total_seconds() / deps.clock.speed
-    # DBOS does not record a sleep of no time: replayed after the moment, every later step would be off by one.
+    # DBOS does not record a sleep of zero seconds: in a replay every later step would be off by one.
     await DBOS.sleep_async(max(MIN_SLEEP_SECONDS, seconds))
 
 
 async def start(name: str, workflow_id: str, *arguments: Any) -> None:
-    """Start another workflow from inside one, unless it has been started before."""
+    """Start another workflow from inside one, unless this id was started before."""
     with SetWorkflowID(workflow_id):
         await DBOS.start_workflow_async(registered[name], *arguments)
 

@@ -1,4 +1,4 @@
-"""The engine of durable workflows: DBOS, fed by the outbox."""
+"""The engine: runs workflows with DBOS, and starts them from the outbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bot.workflows.engine.leader import Leadership
 
 log = logging.getLogger(__name__)
 
-# Bump it ONLY together with a plan for the workflows in flight: they are recovered by this name alone.
+# Change it ONLY with a plan for workflows in flight: DBOS recovers workflows of this version only.
 WORKFLOW_VERSION = "workflows-1"
 OUTBOX_POLL_SECONDS = 0.2
 RECOVERY_INTERVAL_SECONDS = 5.0
@@ -33,7 +33,7 @@ MIGRATION_TIMEOUT_SECONDS = 120.0
 
 
 class Engine:
-    """Runs workflows by their names in one process at a time (see Leadership); the others only write to the outbox."""
+    """Runs workflows in one process at a time, the leader; other processes only write to the outbox."""
 
     def __init__(self, deps: Deps, workflows: Mapping[str, Workflow], database_url: str) -> None:
         self._deps = deps
@@ -43,19 +43,19 @@ class Engine:
         self._outbox_notified = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
-        self._interrupted: set[str] = set()  # ids of workflows that go on by a replay
+        self._interrupted: set[str] = set()  # ids of workflows to replay
         self._recovery_requested = asyncio.Event()
         self._launched = False
         self._dbos: DBOS | None = None
-        self._client: DBOSClient | None = None  # for what other processes run
+        self._client: DBOSClient | None = None  # reads steps of workflows of other processes
 
     @property
     def leads(self) -> bool:
-        """Whether the workflows run in this process, now."""
+        """True if this process runs the workflows now."""
         return self._launched and self._leadership.is_leader.is_set()
 
     async def start(self) -> None:
-        """Begin to compete for the leadership; returns at once."""
+        """Start to compete for leadership; returns immediately."""
         self._deps.store.database.on_enqueued = self.notify
         self._tasks.append(asyncio.create_task(self._run(), name="engine"))
 
@@ -63,20 +63,20 @@ class Engine:
         await cancel_and_wait(self._tasks)
         if self._launched:
             self._launched = False
-            # DBOS complains of every workflow that is cut off. They go on at the next start, as after a crash.
-            of_dbos = logging.getLogger("dbos")
-            level = of_dbos.level
-            of_dbos.setLevel(logging.CRITICAL)
+            # DBOS logs an error for every interrupted workflow; they continue at the next start, as after a crash.
+            dbos_log = logging.getLogger("dbos")
+            level = dbos_log.level
+            dbos_log.setLevel(logging.CRITICAL)
             await cancel_and_wait(self._running)
             await self._deps.message_refresher.stop()
             _destroy(self._dbos)
-            of_dbos.setLevel(level)
+            dbos_log.setLevel(level)
         if self._client:
             self._client.destroy()
         await self._leadership.release()
 
     async def has_completed(self, workflow_id: str, step: str) -> bool:
-        """Whether a workflow has come to the end of this step, whichever process runs it."""
+        """Return True if the workflow completed this step, in any process."""
         if self._client is None:
             url = _system_database(self._url)
             self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
@@ -84,34 +84,34 @@ class Engine:
         return any(step_info["function_name"] == step for step_info in steps)
 
     def notify(self) -> None:
-        """There is work in the outbox."""
+        """Wake the engine: the outbox has new entries."""
         self._outbox_notified.set()
 
     async def _run(self) -> None:
         await self._leadership.acquire()
         while not self._launched:
             try:
-                # In a thread: on PostgreSQL it waits until every transaction that is open has ended, ours too.
+                # In a thread: on PostgreSQL it blocks until all open transactions have ended, including our own.
                 url = _system_database(self._url)
                 await in_thread(DBOS.migrate, url, deadline=MIGRATION_TIMEOUT_SECONDS, service="DBOS")
                 self._launch()
                 self._launched = True
             except Exception:
-                log.exception("the engine does not start; it is tried again in %s s", RECOVERY_INTERVAL_SECONDS)
+                log.exception("the engine failed to start; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
                 _destroy(self._dbos)
                 await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
-        self._tasks.append(asyncio.create_task(self._recover_workflows(), name="engine-orphans"))
+        self._tasks.append(asyncio.create_task(self._recover_workflows(), name="engine-recovery"))
         self._tasks.append(
-            asyncio.create_task(cleanup_loop(self._deps, self._leadership.is_leader), name="engine-tidy")
+            asyncio.create_task(cleanup_loop(self._deps, self._leadership.is_leader), name="engine-cleanup")
         )
         while True:
             await self._leadership.is_leader.wait()
             try:
                 await self._dispatch_outbox()
             except Unavailable as problem:
-                log.warning("the outbox cannot be read: %s", problem)
+                log.warning("cannot read the outbox: %s", problem)
             except Exception:
-                log.exception("the outbox broke")
+                log.exception("dispatching the outbox failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(OUTBOX_POLL_SECONDS):
                     await self._outbox_notified.wait()
@@ -124,9 +124,9 @@ class Engine:
             "application_version": WORKFLOW_VERSION,
             "executor_id": uuid.uuid4().hex,
             "serializer": DBOSPortableJSONSerializer(),
-            # DBOS tries again by itself when a connection is gone, and what one has prepared serves the next call.
+            # DBOS retries lost connections itself; the last used connection has its statements prepared.
             "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True},
-            # We send no notifications by DBOS. Its listener on SQLite sleeps so long, and a stop waits for it.
+            # We do not use DBOS's notifications, but stopping waits for its listener, which sleeps this long.
             "notification_listener_polling_interval_sec": 0.1,
             "log_level": "WARNING",
         }
@@ -146,14 +146,14 @@ class Engine:
             try:
                 value = await workflow(deps, *arguments)
             except Unavailable as problem:
-                log.warning("%s was interrupted, and goes on by a replay: %s", DBOS.workflow_id, problem)
+                log.warning("workflow %s was interrupted and will be replayed: %s", DBOS.workflow_id, problem)
                 if task and (interrupted := DBOS.workflow_id):
                     task.add_done_callback(lambda _: self._replay(interrupted))
-                raise asyncio.CancelledError from problem  # the one end that DBOS does not record
+                raise asyncio.CancelledError from problem  # the only exception that DBOS does not record
             except Exception:
-                deps.metrics.workflow_ended(name, well=False)
+                deps.metrics.workflow_ended(name, succeeded=False)
                 raise
-            deps.metrics.workflow_ended(name, well=True)
+            deps.metrics.workflow_ended(name, succeeded=True)
             return value
 
         run.__name__ = run.__qualname__ = name
@@ -165,19 +165,19 @@ class Engine:
         self._recovery_requested.set()
 
     async def _dispatch_outbox(self) -> None:
-        """What this version does not know is left to a newer one, which is being rolled out."""
+        """Start the workflows in the outbox. Names unknown to this version are left to a newer one during a rollout."""
         runnable = {NOTIFY, *registered}
-        while owed := [work for work in await self._deps.store.outbox.pending() if work.workflow in runnable]:
-            for work in owed:
-                if work.workflow == NOTIFY:
-                    self._deps.notify(*work.arguments)
+        while entries := [entry for entry in await self._deps.store.outbox.pending() if entry.workflow in runnable]:
+            for entry in entries:
+                if entry.workflow == NOTIFY:
+                    self._deps.notify(*entry.arguments)
                     continue
-                with SetWorkflowID(work.workflow_id):
-                    await DBOS.start_workflow_async(registered[work.workflow], *work.arguments)
-            await self._deps.store.outbox.mark_dispatched([work.id for work in owed])
+                with SetWorkflowID(entry.workflow_id):
+                    await DBOS.start_workflow_async(registered[entry.workflow], *entry.arguments)
+            await self._deps.store.outbox.mark_dispatched([entry.id for entry in entries])
 
     async def _recover_workflows(self) -> None:
-        """Workflows that nobody runs go on here: the interrupted, and what runs under another executor's id."""
+        """Resume workflows that no process runs: interrupted ones, and those of another executor's id."""
         while True:
             await self._leadership.is_leader.wait()
             self._recovery_requested.clear()
@@ -185,17 +185,17 @@ class Engine:
                 running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
                 for workflow in running:
                     if workflow.executor_id != DBOS.executor_id or workflow.workflow_id in self._interrupted:
-                        log.info("going on with %s", workflow.workflow_id)
+                        log.info("resuming workflow %s", workflow.workflow_id)
                         await self._resume(workflow)
             except Exception:
-                log.exception("looking for orphans broke; it goes on in %s s", RECOVERY_INTERVAL_SECONDS)
+                log.exception("recovering workflows failed; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECOVERY_INTERVAL_SECONDS):
                     await self._recovery_requested.wait()
 
     async def _resume(self, workflow: WorkflowStatus) -> None:
         interrupted = workflow.workflow_id in self._interrupted
-        # Before: as soon as it is resumed, it may be interrupted again.
+        # discard first: it may be interrupted again as soon as it is resumed
         self._interrupted.discard(workflow.workflow_id)
         try:
             await DBOS.resume_workflow_async(workflow.workflow_id, queue_name=workflow.queue_name)
@@ -206,9 +206,9 @@ class Engine:
 
 
 def _destroy(dbos: DBOS | None) -> None:
-    """End DBOS. It has put its own threads into the running loop, and they end with it: the loop gets others."""
+    """Shut DBOS down. Its threads were the running loop's executor and end with it, so the loop gets a new one."""
     if dbos and dbos._sys_db_field:
-        # A thread that is recording a step would try again while the database is away, and keep the process alive.
+        # A thread that records a step would retry while the database is down, and keep the process alive.
         dbos._sys_db_field._retry_connection_errors = False
     DBOS.destroy(destroy_registry=True)
     registered.clear()
@@ -216,9 +216,9 @@ def _destroy(dbos: DBOS | None) -> None:
 
 
 def _system_database(url: str) -> str:
-    """DBOS's tables: a schema of their own on PostgreSQL, a file of their own beside SQLite's.
+    """Return the URL of DBOS's tables: the same on PostgreSQL (own schema), a separate file for SQLite.
 
-    One file for both would make every step of a workflow wait for the lock that the acknowledgements need.
+    With one SQLite file, every step of a workflow would compete with acknowledgements for the write lock.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":

@@ -1,4 +1,4 @@
-"""Exactly one process runs workflows: a lock on the file beside SQLite, or an advisory lock of PostgreSQL."""
+"""Leader election: exactly one process runs workflows. A file lock for SQLite, an advisory lock for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ log = logging.getLogger(__name__)
 ADVISORY_LOCK = 727562
 RETRY_PERIOD = 1.0
 RENEW_INTERVAL = 0.3
-# How long a leader whose connection was cut may begin steps before it notices.
+# How long a leader may start steps before it notices that its connection is lost.
 RENEW_DEADLINE = 2 * RENEW_INTERVAL
 
 
 class Leadership:
-    """Held by one process at a time; `acquire` waits for it. `held` is set while it is ours.
+    """The leader lock; `acquire` waits for it. `is_leader` is set while this process holds it.
 
-    On PostgreSQL a watchdog asks all the time whether the connection that holds the lock is alive. When it is not,
-    the database is away or has let go of us: `held` is cleared, and everything waits until the lock is ours again.
-    When another process has led meanwhile, `lost` is called: the workflows in this one are another's now, so it must
-    end at once.
+    On PostgreSQL a watchdog checks the connection that holds the lock. If it is lost, `is_leader` is cleared and
+    nothing is started until the lock is held again. If another process became the leader meanwhile, `on_lost` is
+    called: it has recovered this process's workflows, so this process must end at once.
     """
 
-    def __init__(self, url: str, lost: Callable[[], None] = lambda: os._exit(70)) -> None:
+    def __init__(self, url: str, on_lost: Callable[[], None] = lambda: os._exit(70)) -> None:
         self.is_leader = asyncio.Event()
         self._url = url
-        self._lost = lost
+        self._on_lost = on_lost
         self._name = uuid.uuid4().hex
         self._file: IO[str] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -53,7 +52,7 @@ class Leadership:
         self.is_leader.set()
 
     async def release(self) -> None:
-        """Let go, in order: the next one need not wait for us."""
+        """Release the lock cleanly, so that the next leader need not wait."""
         if self._watchdog:
             await cancel_and_wait([self._watchdog])
         if self._connection:
@@ -75,7 +74,7 @@ class Leadership:
                 await asyncio.sleep(RETRY_PERIOD / 5)
 
     async def _lock_database(self) -> None:
-        while not (await self._locked() and self._connection):  # noqa: ASYNC110 - PostgreSQL tells nobody
+        while not (await self._try_lock() and self._connection):  # noqa: ASYNC110 - PostgreSQL has no event for it
             await asyncio.sleep(RETRY_PERIOD)
         if await self._last_leader(self._connection) not in (None, self._name):
             await asyncio.sleep(RENEW_DEADLINE)
@@ -85,22 +84,22 @@ class Leadership:
         )
         self._watchdog = asyncio.create_task(self._watch(self._connection), name="leader-watchdog")
 
-    async def _locked(self) -> bool:
-        """Whether the lock is ours now; False, and no connection, while the database is away."""
+    async def _try_lock(self) -> bool:
+        """Return True if this process holds the lock; False, and no connection, while the database is down."""
         try:
             if self._connection is None:
                 self._connection = await psycopg.AsyncConnection.connect(
                     self._url,
                     autocommit=True,
                     connect_timeout=5,
-                    # Both sides must notice a dead peer in time for another to take over within 15 s.
+                    # Both sides must detect a dead peer early enough for a takeover within 15 s.
                     options="-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
                     keepalives_idle=5,
                     keepalives_interval=2,
                     keepalives_count=3,
                 )
-            answer = await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (ADVISORY_LOCK,))
-            return bool((await answer.fetchone() or (False,))[0])
+            cursor = await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (ADVISORY_LOCK,))
+            return bool((await cursor.fetchone() or (False,))[0])
         except psycopg.OperationalError as problem:
             log.warning("waiting for the database: %s", type(problem).__name__)
             self._connection = None
@@ -108,7 +107,7 @@ class Leadership:
 
     @staticmethod
     async def _last_leader(connection: psycopg.AsyncConnection[Any]) -> str | None:
-        """Who led last and did not let go in order."""
+        """Return the last leader if it did not release the lock cleanly."""
         row = await (await connection.execute("SELECT name FROM leader")).fetchone()
         return row[0] if row else None
 
@@ -118,24 +117,24 @@ class Leadership:
                 async with asyncio.timeout(5):
                     await connection.execute("SELECT 1")
             except (psycopg.Error, TimeoutError):
-                log.critical("the leader lock is gone; nothing is begun until it is back")
+                log.critical("lost the leader lock; starting nothing until it is held again")
                 self.is_leader.clear()
                 await connection.close()
                 connection = await self._lock_again()
             await asyncio.sleep(RENEW_INTERVAL)
 
     async def _lock_again(self) -> psycopg.AsyncConnection[Any]:
-        """Take the lock again as soon as the database is back, unless somebody else has led meanwhile."""
+        """Take the lock again once the database is back, unless another process was the leader meanwhile."""
         self._connection = None
         while True:
-            # Not being given it proves nothing: the server may not have noticed yet that our old connection is dead.
-            locked = await self._locked()
+            # A refusal proves nothing: the server may still hold the lock for our dead connection.
+            locked = await self._try_lock()
             try:
                 if self._connection and await self._last_leader(self._connection) != self._name:
-                    log.critical("another process leads; this one ends so that no workflow runs twice")
-                    self._lost()
+                    log.critical("another process is the leader; exiting so that no workflow runs twice")
+                    self._on_lost()
                 if self._connection and locked:
-                    log.warning("the leader lock is back")
+                    log.warning("holding the leader lock again")
                     self.is_leader.set()
                     return self._connection
             except psycopg.Error:

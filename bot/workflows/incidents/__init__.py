@@ -1,1 +1,1 @@
-"""What an incident sets off: channel, messages, pages, snapshots, reminders."""
+"""Workflows of incidents: channel, messages, pages, snapshots, reminders."""

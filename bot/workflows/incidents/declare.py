@@ -1,4 +1,4 @@
-"""Declaring: the channel, the headline, the people, the links, the page, the first snapshot; all of it, once."""
+"""Set an incident up: channel, headline, card, invitations, bookmarks, page, first snapshot; each once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FURNISH_CHANNEL_TIMEOUT = timedelta(minutes=10)
 
 
 async def declare(deps: Deps, incident_id: str) -> None:
-    """Everything that follows from a declaration. What fails is told on the timeline, and the rest goes on."""
-    await start("page_teams", f"{incident_id}/page", incident_id, "declared")  # who is to wake up waits for nothing
+    """Do everything that follows a declaration. Failures are recorded on the timeline, and the rest continues."""
+    await start("page_teams", f"{incident_id}/page", incident_id, "declared")  # first: paging waits for nothing else
     channel = await durable_step("channel", lambda: open_channel(deps, incident_id), OPEN_CHANNEL_TIMEOUT)
     if not channel.ok:
-        await record_failure(deps, incident_id, "channel", channel)  # which is told in the headline's thread
+        await record_failure(deps, incident_id, "channel", channel)  # posted in the headline's thread
         await durable_step("headline without channel", lambda: update_headline(deps, incident_id), MESSAGE_TIMEOUT)
         await durable_step("channel again", lambda: open_channel(deps, incident_id), MESSAGE_TIMEOUT)
     if deps.prometheus:
@@ -43,13 +43,13 @@ async def declare(deps: Deps, incident_id: str) -> None:
         if not outcome.ok:
             await record_failure(deps, incident_id, name, outcome)
     await durable_step("pin", lambda: pin_card(deps, incident_id), FURNISH_CHANNEL_TIMEOUT)
-    # The headline was drawn while the channel was being furnished: anything that happened meanwhile is drawn now.
+    # Show what happened since the headline was updated above.
     await durable_step("headline again", lambda: update_headline(deps, incident_id), MESSAGE_TIMEOUT)
     await start("remind", f"{incident_id}/remind", incident_id)
 
 
 def channel_name(incident: Incident, attempt: int = 1) -> str:
-    """`inc-2026-0001-latencia-alta`: lower-case ASCII, at most 80 characters, whatever the title."""
+    """Return `inc-2026-0001-latencia-alta`: lower-case ASCII, at most 80 characters, for any title."""
     suffix = f"-{attempt}" if attempt > 1 else ""
     room = CHANNEL_NAME_LIMIT - len(incident.id) - len(suffix) - 1
     words = slugify(incident.title, max_length=min(room, 40), word_boundary=True)
@@ -57,16 +57,16 @@ def channel_name(incident: Incident, attempt: int = 1) -> str:
 
 
 async def open_channel(deps: Deps, incident_id: str) -> str:
-    """The id of the incident's channel, made unless it is there."""
+    """Return the id of the incident's channel; creates it if missing."""
     incident = await deps.store.incidents.get(incident_id)
     if incident.channel:
         return incident.channel
-    # Who is to be invited is looked up meanwhile; a failure shows when the invitation needs it.
+    # Look up the people to invite at the same time; the invitation reports a failure of that.
     (channel, name), _ = await asyncio.gather(_create(deps, incident), _warm_people_cache(deps, incident))
     at = deps.clock.now()
     await deps.store.incidents.change(
         incident_id,
-        lambda now: now.opened_in(channel, name, by=BOT, at=at),
+        lambda incident_now: incident_now.opened_in(channel, name, by=BOT, at=at),
         idempotency_key=f"{incident_id}/channel",
     )
     deps.event(incident_id).set()
@@ -77,8 +77,8 @@ async def _create(deps: Deps, incident: Incident) -> tuple[str, str]:
     for attempt in range(1, 10):
         name = channel_name(incident, attempt)
         try:
-            answer = await deps.slack.call("conversations.create", name=name, is_private=False)
-            return answer["channel"]["id"], answer["channel"]["name"]
+            response = await deps.slack.call("conversations.create", name=name, is_private=False)
+            return response["channel"]["id"], response["channel"]["name"]
         except Refused as problem:
             if problem.facts.get("error") != "name_taken":
                 raise
@@ -88,10 +88,10 @@ async def _create(deps: Deps, incident: Incident) -> tuple[str, str]:
 
 
 async def _find_own_channel(deps: Deps, name: str) -> str | None:
-    """The channel of this name, when we made it in an earlier try and no incident has it yet."""
-    me = (await deps.slack.identity()).user_id
+    """Return the channel of this name if an earlier attempt created it and no incident uses it."""
+    own_user_id = (await deps.slack.identity()).user_id
     for channel in await deps.slack.paginate("conversations.list", "channels"):
-        if channel.get("name") == name and channel.get("creator") == me and not channel.get("is_archived"):
+        if channel.get("name") == name and channel.get("creator") == own_user_id and not channel.get("is_archived"):
             incident = await deps.store.incidents.in_channel(channel["id"])
             return None if incident else str(channel["id"])
     return None
@@ -105,7 +105,7 @@ async def _warm_people_cache(deps: Deps, incident: Incident) -> None:
 
 
 async def responders(deps: Deps, incident: Incident) -> list[str]:
-    """The Slack user ids that belong in the incident's channel."""
+    """Return the Slack user ids to invite to the incident's channel."""
     policy = deps.team.severities[incident.severity]
     teams = [deps.team.teams[name] for name in policy.invite]
     groups = [deps.slack.usergroup_members(team.usergroup) for team in teams if team.usergroup]
@@ -116,7 +116,7 @@ async def responders(deps: Deps, incident: Incident) -> list[str]:
 
 
 async def invite(deps: Deps, incident_id: str) -> list[str]:
-    """Invite the responders; those whom Slack does not know are left out."""
+    """Invite the responders; people whom Slack does not know are skipped."""
     incident = await deps.store.incidents.get(incident_id)
     if incident.channel is None:
         return []
@@ -132,7 +132,7 @@ async def invite(deps: Deps, incident_id: str) -> list[str]:
     outcomes = await asyncio.gather(
         *(_invite_person(deps, incident.channel, person) for person in people), return_exceptions=False
     )
-    return [person for person, came in zip(people, outcomes, strict=True) if came]
+    return [person for person, invited in zip(people, outcomes, strict=True) if invited]
 
 
 async def _invite_person(deps: Deps, channel: str, person: str) -> bool:
@@ -144,7 +144,7 @@ async def _invite_person(deps: Deps, channel: str, person: str) -> bool:
 
 
 async def bookmark(deps: Deps, incident_id: str) -> list[str]:
-    """Put the service's dashboards at the top of the channel, each once."""
+    """Add the service's dashboards as bookmarks of the channel, each once."""
     incident = await deps.store.incidents.get(incident_id)
     if incident.channel is None:
         return []
@@ -157,8 +157,8 @@ async def _add_bookmark(deps: Deps, incident: Incident, title: str, url: str) ->
     channel = incident.channel or ""
     key = f"{incident.id}/bookmark/{title}"[:160]
     if not await deps.store.slack_messages.reserve(key, channel):
-        there = await deps.slack.call("bookmarks.list", channel_id=channel)
-        if any(bookmark.get("link") == url for bookmark in there.get("bookmarks") or []):
+        existing = await deps.slack.call("bookmarks.list", channel_id=channel)
+        if any(bookmark.get("link") == url for bookmark in existing.get("bookmarks") or []):
             return
     await deps.slack.call("bookmarks.add", channel_id=channel, title=title, type="link", link=url)
 

@@ -1,4 +1,4 @@
-"""What follows from each event of the timeline. The one place that says so."""
+"""Handlers of timeline events: everything that follows an event is defined here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bot.workflows.reports.report import update_report_message
 
 EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
 
-# The message of the run itself says what it does.
+# A run's own message shows these.
 _RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
 _NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN}
 _CHANGES_CARD = frozenset(
@@ -40,7 +40,7 @@ PROPOSE_TIMEOUT = timedelta(hours=1)
 
 
 async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
-    """Carry one event to the outside. An event never changes, so reading it again gives the same."""
+    """Carry one event outside. Events never change, so a replay sees the same one."""
     event = await deps.store.incidents.event(incident_id, seq)
     if event.kind not in _NOT_POSTED:
         await post_timeline_event(deps, incident_id, event)
@@ -48,8 +48,8 @@ async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
         await update_incident_messages(deps, incident_id)
     if event.kind in _CHANGES_REPORT:
         await durable_step("report's message", lambda: update_report_message(deps, incident_id), timedelta(minutes=10))
-    if consequence := _HANDLERS.get(event.kind):
-        await consequence(deps, incident_id, event)
+    if handler := _HANDLERS.get(event.kind):
+        await handler(deps, incident_id, event)
 
 
 async def _declared(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
@@ -73,7 +73,7 @@ async def _severity_changed(deps: Deps, incident_id: str, event: TimelineEvent) 
 
 async def _reopened(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     await start("page_teams", f"{incident_id}/{event.seq}/page", incident_id, str(event.seq))
-    # The reminders may have ended with the closing.
+    # The reminders may have ended when it was closed.
     await start("remind", f"{incident_id}/{event.seq}/remind", incident_id)
 
 
@@ -86,7 +86,7 @@ async def _resolved(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
 
 
 async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
-    """What the team's file says is to be done after every incident of this severity; nothing after a drill."""
+    """Open the follow-ups that the team file lists for the incident's severity; none for a drill."""
     incident = await deps.store.incidents.get(incident_id)
     if incident.drill:
         return
@@ -141,14 +141,14 @@ async def _noted(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
 
 
 async def _pagerduty_id(deps: Deps, page: Page) -> str | None:
-    pager_duty_incident = await deps.pagerduty.incident_by_key(page.key) if deps.pagerduty else None
-    if pager_duty_incident:
-        await deps.store.pages.set_pagerduty_id(page.key, pager_duty_incident.id)
-    return pager_duty_incident.id if pager_duty_incident else None
+    incident = await deps.pagerduty.incident_by_key(page.key) if deps.pagerduty else None
+    if incident:
+        await deps.store.pages.set_pagerduty_id(page.key, incident.id)
+    return incident.id if incident else None
 
 
 async def _sync_pages(deps: Deps, incident_id: str, *, resolve: bool = False) -> None:
-    """Bring the pages to where the incident is: acknowledged or resolved."""
+    """Acknowledge or resolve the pages to match the incident."""
     await durable_step("pages", lambda: sync_page_state(deps, incident_id, resolve=resolve), timedelta(hours=24))
 
 
@@ -173,7 +173,7 @@ _HANDLERS: dict[Kind, EventHandler] = {
 
 
 async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> None:
-    """Say `part` of the announcements once; `by` among the facts is a Person as JSON, or a Slack user id."""
+    """Post the block `part` of the announcements once; `by` in `facts` is a Person as JSON or a Slack user id."""
     by = facts.get("by")
     facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
     message = Message.of(deps.words.render_block("everybody", part, **facts_shown))
@@ -185,7 +185,7 @@ async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> No
 
 
 async def propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
-    """Offer runbooks (`name`, and the title in each language) where the incident is told, once that is known."""
+    """Propose runbooks (`name`, and the title in each language) in the incident's channel, once it is open."""
     await durable_step("propose", partial(_propose, deps, incident_id, runbooks), PROPOSE_TIMEOUT)
 
 

@@ -1,4 +1,4 @@
-"""What an event of the timeline means outside: the channel is told, the cards are drawn, PagerDuty hears of it."""
+"""Messages about an incident in Slack: timeline events, headline, card, topic."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bot.messages.incident import card, timeline_message, topic
 from bot.slack_messages import upsert_message
 from bot.workflows.engine.durable import Outcome, durable_step
 
-# A message that is a day late helps nobody.
+# A message that is a day late is useless.
 MESSAGE_TIMEOUT = timedelta(hours=24)
 
 
 async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
-    """Post one event where the incident is handled."""
+    """Post one event to the incident's channel."""
     await durable_step("tell", lambda: _post_timeline_event(deps, incident_id, event), MESSAGE_TIMEOUT)
 
 
@@ -36,10 +36,10 @@ async def _post_timeline_event(deps: Deps, incident_id: str, event: TimelineEven
 
 
 async def destination(deps: Deps, incident: Incident) -> tuple[str, str | None] | None:
-    """Where an incident is told, as a channel and a thread in it: its own channel; None while that is being opened.
+    """Return the incident's channel (and a thread in it, or None); None while the channel is being opened.
 
-    The headline is posted after the channel was opened. One that stands without says that Slack refused the channel:
-    its thread has to do.
+    The headline is posted after the channel is opened. A headline without a channel means that Slack refused the
+    channel: then the headline's thread is used.
     """
     if incident.channel:
         return incident.channel, None
@@ -48,7 +48,7 @@ async def destination(deps: Deps, incident: Incident) -> tuple[str, str | None] 
 
 
 async def update_incident_messages(deps: Deps, incident_id: str) -> None:
-    """Bring the headline, the card and the topic to what is true now."""
+    """Update headline, card and topic to the current state."""
     await durable_step("headline", lambda: update_headline(deps, incident_id), MESSAGE_TIMEOUT)
     await durable_step("card", lambda: update_card(deps, incident_id), MESSAGE_TIMEOUT)
     await durable_step("topic", lambda: update_topic(deps, incident_id), timedelta(minutes=5))
@@ -71,24 +71,24 @@ async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
 
 
 async def update_topic(deps: Deps, incident_id: str) -> None:
-    """Bring the topic to what is true now; Slack tells the channel of each change, so one that is right stays."""
+    """Update the topic only if it changed, because Slack posts a line in the channel for each change."""
     key = f"{incident_id}/topic"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
         if incident.channel is None:
             return
         owner = deps.team.person(slack=incident.commander) if incident.commander else None
-        now = topic(incident, deps.words, commander=owner.name if owner else None)
-        digest = hashlib.sha256(now.encode()).hexdigest()
+        text = topic(incident, deps.words, commander=owner.name if owner else None)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         await deps.store.slack_messages.reserve(key, incident.channel)
         message = await deps.store.slack_messages.get(key)
         if message is None or message.digest != digest:
-            await deps.slack.call("conversations.setTopic", channel=incident.channel, topic=now)
+            await deps.slack.call("conversations.setTopic", channel=incident.channel, topic=text)
             await deps.store.slack_messages.mark_sent(key, incident.channel, None, digest)
 
 
 async def record_failure(deps: Deps, incident_id: str, what: str, outcome: Outcome) -> None:
-    """Put on the timeline what did not come about, in words."""
+    """Record on the timeline what failed, in words."""
     error = BotError(outcome.error or "unknown", **outcome.facts)
     facts = {"what": deps.words.label(f"trouble.{what}"), "why": deps.words.error(error)}
     await durable_step(
@@ -100,7 +100,7 @@ async def record_failure(deps: Deps, incident_id: str, what: str, outcome: Outco
 async def append_event(
     deps: Deps, incident_id: str, kind: Kind, facts: dict[str, Any], *, idempotency_key: str
 ) -> None:
-    """Append an event of the bot's own, once for each `cause`."""
+    """Append an event by the bot, once per idempotency key."""
     at = deps.clock.now()
     await deps.store.incidents.change(
         incident_id,

@@ -1,4 +1,4 @@
-"""Paging: durable, loud when it fails, and by a dedup key, so that nobody is woken twice."""
+"""Paging: durable, reported in the channel when it fails, idempotent by dedup key."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from bot.workflows.engine.durable import Outcome, durable_step, start
 from bot.workflows.incidents.messages import append_event
 
 PAGE_ALARM_AFTER = timedelta(seconds=20)
-# Trying again does not help: it has to be mended first.
+# Retrying does not help: a person must fix it first.
 NOT_RETRIABLE = frozenset({"pagerduty_off", "pagerduty_unknown", "pagerduty_no_integration", "refused", "unexpected"})
 PAGE_TIMEOUT = timedelta(hours=24)
-# PagerDuty's own words: critical, error, warning, info.
+# PagerDuty's severities: critical, error, warning, info.
 URGENCY = {"SEV1": "critical", "SEV2": "error", "SEV3": "warning", "SEV4": "info"}
 
 
 async def page_teams(deps: Deps, incident_id: str, trigger: str) -> None:
-    """Page the teams that the severity says, the first one by the incident's own dedup key.
+    """Page the teams of the incident's severity, the first one with the incident's own dedup key.
 
-    `occasion` tells this time from others (declared, a changed severity, reopened).
+    `trigger` distinguishes repeated calls: declared, or the number of the event that changed the severity or reopened
+    it.
     """
     outcome = await durable_step("who", lambda: _teams(deps, incident_id, trigger))
     for position, team in enumerate(outcome.value or []):
@@ -33,7 +34,7 @@ async def page_teams(deps: Deps, incident_id: str, trigger: str) -> None:
 
 
 async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, trigger: str) -> None:
-    """Page one team about an incident. Until it has worked the channel knows that it has not, and whom to call."""
+    """Page one team. If that fails, the channel is told so, and whom to call, until it works."""
     outcome = await durable_step("page", lambda: _send(deps, key, incident_id, team, text), PAGE_ALARM_AFTER)
     if not outcome.ok:
         await durable_step("say that it failed", lambda: _failed(deps, key, incident_id, team, outcome, trigger))
@@ -42,14 +43,14 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
         outcome = await durable_step("page again", lambda: _send(deps, key, incident_id, team, text), PAGE_TIMEOUT)
     if outcome.ok:
         await durable_step("say that it worked", lambda: _sent(deps, key, incident_id, team, outcome.value, trigger))
-        # Somebody may have acknowledged while the page was on its way: it must not go on ringing.
+        # The incident may have been acknowledged meanwhile: then stop the page.
         await durable_step("catch up", lambda: sync_page_state(deps, incident_id), PAGE_TIMEOUT)
 
 
 async def _teams(deps: Deps, incident_id: str, trigger: str) -> list[str]:
     incident = await deps.store.incidents.get(incident_id)
     if trigger == "declared" and incident.source == "pagerduty":
-        return []  # it has woken somebody already
+        return []  # PagerDuty has paged already
     if incident.drill and not deps.team.drills.page:
         return []
     return list(deps.team.severities[incident.severity].page)
@@ -63,11 +64,11 @@ async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) ->
     if not text and (not incident.status.is_open or (page and page.state in ("sent", "acknowledged"))):
         return {"skipped": True}
     await deps.store.pages.add(key, incident_id, team, "sending")
-    about = f"{incident.id} {incident.severity} · {text or incident.title}"
+    summary = f"{incident.id} {incident.severity} · {text or incident.title}"
     await deps.pagerduty.trigger(
         key,
         PageAlert(
-            summary=about[:1024],
+            summary=summary[:1024],
             severity=URGENCY[incident.severity],
             source=incident.service or deps.team.organisation,
             details={"incident": incident.id, "severity": incident.severity.value, "team": team, "text": text},
@@ -75,11 +76,7 @@ async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) ->
         ),
         service=_service(deps, team),
     )
-    return {
-        "who": ", ".join(
-            on_call_contact["name"] for on_call_contact in await on_call_contacts(deps, team, remembered=True)
-        )
-    }
+    return {"who": ", ".join(contact["name"] for contact in await on_call_contacts(deps, team, cached_only=True))}
 
 
 async def _link(deps: Deps, incident_id: str) -> str | None:
@@ -109,7 +106,7 @@ async def _failed(deps: Deps, key: str, incident_id: str, team: str, outcome: Ou
 
 
 async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False) -> None:
-    """Acknowledge or resolve in PagerDuty what is so here; with `resolve`, resolve whatever is."""
+    """Acknowledge or resolve the pages in PagerDuty to match the incident; with `resolve`, resolve all."""
     pagerduty = deps.pagerduty
     if pagerduty is None:
         return
@@ -118,16 +115,16 @@ async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False
     if not resolve and incident.status is Status.DECLARED:
         return
     state = "resolved" if resolve else "acknowledged"
-    # One that was being sent when something broke may have arrived: it must not ring when all is over. To acknowledge
-    # it is left to whoever sends it, who would otherwise take it for sent.
-    at_large = ("sent", "acknowledged", "sending") if resolve else ("sent", "acknowledged")
+    # A page whose sending was interrupted may have arrived, so it is resolved too. It is not acknowledged here: the
+    # workflow that sends it would take it for sent.
+    states = ("sent", "acknowledged", "sending") if resolve else ("sent", "acknowledged")
     for page in await deps.store.pages.list_by_incident(incident_id):
-        if page.state not in at_large or page.state == state:
+        if page.state not in states or page.state == state:
             continue
         if page.team in deps.team.teams:
             service = _service(deps, page.team)
             await (pagerduty.resolve if resolve else pagerduty.acknowledge)(page.key, service=service)
-        elif page.pagerduty_id:  # opened over there, so our routing key does not know it
+        elif page.pagerduty_id:  # opened in PagerDuty, so our routing key does not match
             await (pagerduty.resolve_incident if resolve else pagerduty.acknowledge_incident)(page.pagerduty_id)
         await deps.store.pages.add(page.key, incident_id, page.team, state)
 
@@ -137,16 +134,16 @@ def _service(deps: Deps, team: str) -> str | None:
     return configured.pagerduty if configured else None
 
 
-async def on_call_contacts(deps: Deps, team: str, *, remembered: bool = False) -> list[dict[str, str]]:
-    """Who is on call for a team and how to reach them: from PagerDuty, from memory, or from the team's file.
+async def on_call_contacts(deps: Deps, team: str, *, cached_only: bool = False) -> list[dict[str, str]]:
+    """Return the on-call contacts of a team from PagerDuty, falling back to the cache and then to the team file.
 
-    With `remembered` only what is in memory already is used, since the page itself must not wait for it.
+    With `cached_only` it uses only the cache, because sending a page must not wait for it.
     """
     configured = deps.team.teams.get(team)
     contacts: list[dict[str, str]] = []
     if deps.pagerduty and configured and configured.pagerduty:
         try:
-            on_call = await deps.on_call.get(configured.pagerduty, remembered=remembered)
+            on_call = await deps.on_call.get(configured.pagerduty, cached_only=cached_only)
             contacts = [
                 {"name": person.name, "phone": person.phone or "", "email": person.email or ""}
                 for person in on_call
@@ -154,9 +151,9 @@ async def on_call_contacts(deps: Deps, team: str, *, remembered: bool = False) -
             ]
         except (Unavailable, Refused):
             contacts = []
-    if not contacts and configured and configured.contact and not remembered:
+    if not contacts and configured and configured.contact and not cached_only:
         contact = configured.contact
         contacts = [{"name": contact.name, "phone": contact.phone or "", "email": contact.email or ""}]
-    if not remembered and deps.team.emergency_contact and not any(contact["phone"] for contact in contacts):
+    if not cached_only and deps.team.emergency_contact and not any(contact["phone"] for contact in contacts):
         contacts.append({"name": deps.team.organisation, "phone": deps.team.emergency_contact, "email": ""})
     return contacts

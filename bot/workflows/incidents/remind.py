@@ -1,4 +1,4 @@
-"""Reminders: an update that is due while it burns, and what is left to do afterwards. They outlive restarts."""
+"""Reminders: status updates that are due, and follow-ups that are not done. Restarts do not delay them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMIND_TIMEOUT = timedelta(minutes=5)
 
 
 async def remind_loop(deps: Deps, incident_id: str) -> None:
-    """Live as long as the incident has something to be reminded of."""
+    """Send reminders until the incident is closed and its follow-ups are done."""
     while True:
         outcome = await durable_step("remind", lambda: _remind(deps, incident_id))
         unfiled = await durable_step(
@@ -31,12 +31,12 @@ async def remind_loop(deps: Deps, incident_id: str) -> None:
 
 
 async def _remind(deps: Deps, incident_id: str) -> str | None:
-    """Say what is due; gives when to look again (ISO 8601), or None when nothing will be due any more."""
+    """Send what is due. Returns when to check again (ISO 8601), or None if nothing will become due."""
     incident = await deps.store.incidents.get(incident_id)
     now = deps.clock.now()
-    due: list[datetime] = [now + REMIND_INTERVAL]
+    check_at: list[datetime] = [now + REMIND_INTERVAL]
     if incident.status.is_open:
-        due.append(await _update_due(deps, incident, now))
+        check_at.append(await _update_due(deps, incident, now))
     followups = [
         followup
         for followup in await deps.store.followups.list_by_incident(incident_id)
@@ -44,7 +44,7 @@ async def _remind(deps: Deps, incident_id: str) -> str | None:
     ]
     if incident.status is Status.CLOSED and not followups:
         return None
-    return min(due).isoformat()
+    return min(check_at).isoformat()
 
 
 async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime:
@@ -53,7 +53,7 @@ async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime
         return now + REMIND_INTERVAL
     missed = int((now - incident.updated_at) / every)
     if missed and incident.channel:
-        say = deps.words.render("reminder", incident=incident, silent=now - incident.updated_at)
+        rendered = deps.words.render("reminder", incident=incident, silent=now - incident.updated_at)
         key = f"{incident.id}/remind/{int(incident.updated_at.timestamp())}/{missed}"
-        await upsert_message(deps, key, incident.channel, Message.of(say["update_due"]))
+        await upsert_message(deps, key, incident.channel, Message.of(rendered["update_due"]))
     return incident.updated_at + every * (missed + 1)

@@ -1,6 +1,6 @@
-"""Snapshots of an incident: the table at once, the charts behind it, and again later what Prometheus owes us.
+"""Snapshots of an incident: the table immediately, the charts after it, and missing metrics again later.
 
-A snapshot belongs to its own moment: asked for an hour later, Prometheus still knows what was true then.
+A snapshot has a fixed time: queried later, Prometheus still returns the values of that time.
 """
 
 from __future__ import annotations
@@ -38,44 +38,46 @@ ASKED = "asked"
 AT_MILESTONES = ("declared", "mitigated", "resolved")
 
 SnapshotRequest = dict[str, Any]
-"""What is to be taken, as JSON: `what`, `service`, `start`, `at`, `before` (a second moment, or None) and `now` (ISO
-8601), `occasion` (`declared`, …, `asked`), and `by` (id and name of who asked, or None)."""
+"""A request as JSON: `what`, `service`, `start`, `at`, `before` (a time to compare with, or None), `calm_until` and
+`now` (ISO 8601), `occasion` (`declared`, …, `asked`), and `by` (id and name of the requester, or None)."""
 
 
 async def snapshot(deps: Deps, incident_id: str, moment: str, request: SnapshotRequest | None = None) -> None:
-    """Take the snapshot of a moment, post it, and keep it. What is missing is said, and asked for again later.
+    """Take a snapshot, post it and save it. Missing metrics are reported, and queried again later.
 
-    `moment` is `declared`, `mitigated` or `resolved` (the second time, after reopening, it becomes `resolved-2`), or
-    for a `request` whatever names it within the incident. It ends within moments even when Prometheus is silent.
+    `moment` is `declared`, `mitigated` or `resolved` (`resolved-2` after a reopening), or the unique name of a
+    `request`. It ends within seconds even if Prometheus does not answer.
     """
-    request_ = request
-    if request_ is None:
+    resolved_request = request
+    if resolved_request is None:
         outcome = await durable_step("what", partial(_resolve_request, deps, incident_id, moment))
         if not outcome.ok:
             return
-        request_, moment = outcome.value
-    taken = await durable_step("take", partial(_take, deps, request_))
+        resolved_request, moment = outcome.value
+    taken = await durable_step("take", partial(_take, deps, resolved_request))
     if not taken.ok:
         if taken.error not in NOT_MEASURABLE:
             await record_failure(deps, incident_id, "snapshot", taken)
         return
     after = Snapshot.from_json(taken.value["after"])
     later = request is None and after.is_temporarily_incomplete
-    drawn = await _show(deps, incident_id, moment, request_, taken.value, later=later, drawn=[])
+    drawn = await _show(deps, incident_id, moment, resolved_request, taken.value, later=later, drawn=[])
     if later:
         id = f"{incident_id}/snapshot/{moment}/again"
-        await start("complete_snapshot", id, incident_id, moment, request_, drawn)
+        await start("complete_snapshot", id, incident_id, moment, resolved_request, drawn)
     else:
-        await durable_step("keep", partial(_save, deps, incident_id, moment, request_, taken.value), TABLE_TIMEOUT)
+        await durable_step(
+            "keep", partial(_save, deps, incident_id, moment, resolved_request, taken.value), TABLE_TIMEOUT
+        )
 
 
 async def complete_snapshot(
     deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, drawn: list[str]
 ) -> None:
-    """Ask again for what Prometheus could not say at the moment itself, and put it where the gap is."""
-    now = datetime.fromisoformat(request["now"])
+    """Query the missing metrics again and update the snapshot's messages."""
+    taken_at = datetime.fromisoformat(request["now"])
     for seconds in COMPLETE_AFTER:
-        await sleep_until(deps, now + timedelta(seconds=seconds))
+        await sleep_until(deps, taken_at + timedelta(seconds=seconds))
         taken = await durable_step("take", partial(_take, deps, request))
         if not taken.ok:
             continue
@@ -92,26 +94,28 @@ async def _show(
     deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], *, later: bool,
     drawn: Sequence[str],
 ) -> list[str]:  # fmt: skip
-    """Post the table, and the charts of what was not `drawn` before; gives the names of all that are drawn now."""
-    figures = [figure["query"] for figure in taken["after"]["figures"]]
-    new = [query for query in figures if query not in drawn]
+    """Post the table, and charts of the metrics that are not in `drawn`. Returns the queries that are drawn now."""
+    queries = [metric["query"] for metric in taken["after"]["figures"]]
+    new = [query for query in queries if query not in drawn]
     outcome, _ = await asyncio.gather(
         durable_step("say", partial(_post_table, deps, incident_id, moment, request, taken, later), TABLE_TIMEOUT),
         durable_step("draw", partial(_render_charts, deps, incident_id, moment, request, taken, new)),
     )
     if new and outcome.ok and outcome.value:
-        hand_out = partial(_upload_charts, deps, incident_id, moment, request, taken, new, outcome.value)
-        await durable_step("charts", hand_out, CHART_UPLOAD_TIMEOUT)
-    return figures
+        upload = partial(_upload_charts, deps, incident_id, moment, request, taken, new, outcome.value)
+        await durable_step("charts", upload, CHART_UPLOAD_TIMEOUT)
+    return queries
 
 
 async def _resolve_request(deps: Deps, incident_id: str, moment: str) -> tuple[SnapshotRequest, str]:
-    """The service's board at a milestone, over the whole incident and the hour before it; and the moment's own name."""
+    """Return the request of a milestone and its unique name: the service's board, from an hour before the incident."""
     incident = await deps.store.incidents.get(incident_id)
     at = incident.milestones.get(Milestone(moment), deps.clock.now())
     timeline = await deps.store.incidents.timeline(incident_id)
-    times = sum(event.kind.value == moment for event in timeline)
-    return snapshot_request(deps, incident, at=at, trigger=moment), moment if times < 2 else f"{moment}-{times}"
+    occurrences = sum(event.kind.value == moment for event in timeline)
+    return snapshot_request(
+        deps, incident, at=at, trigger=moment
+    ), moment if occurrences < 2 else f"{moment}-{occurrences}"
 
 
 def snapshot_request(
@@ -126,22 +130,22 @@ def snapshot_request(
     trigger: str = ASKED,
     by: Person | None = None,
 ) -> SnapshotRequest:
-    """What is to be taken. In an incident the window reaches back to half an hour or more before it began.
+    """Build a request. In an incident the window starts at least half an hour before it began.
 
-    As long before as the incident has lasted, at most an hour: both can be seen, and what is normal is known.
+    The time before is as long as the incident so far, at most an hour: enough to see both, and what is normal.
     """
     earliest = min(before or at, at)
-    began = incident.milestones.get(Milestone.DETECTED) if incident else None
+    incident_start = incident.milestones.get(Milestone.DETECTED) if incident else None
     start = earliest - (window or WINDOW)
-    if window is None and began is not None and began <= earliest:
-        start = began - min(max(earliest - began, WINDOW / 2), WINDOW)
+    if window is None and incident_start is not None and incident_start <= earliest:
+        start = incident_start - min(max(earliest - incident_start, WINDOW / 2), WINDOW)
     return {
         "what": what,
         "service": service or (incident.service if incident else None),
         "start": start.isoformat(),
         "at": at.isoformat(),
         "before": before.isoformat() if before else None,
-        "calm_until": min(began or at, at).isoformat(),
+        "calm_until": min(incident_start or at, at).isoformat(),
         "now": deps.clock.now().isoformat(),
         "occasion": trigger,
         "by": {"id": by.id, "name": by.name} if by else None,
@@ -149,23 +153,23 @@ def snapshot_request(
 
 
 async def _take(deps: Deps, request: SnapshotRequest) -> dict[str, Any]:
-    """The snapshot, and the one of the second moment, as JSON. Raises BadInput for what cannot be asked for."""
+    """Return the snapshot, and the one to compare with, as JSON. Raises BadInput."""
     after, before = await take_now(deps, request)
     return {"after": after.to_json(), "before": before.to_json() if before else None}
 
 
 async def take_now(deps: Deps, request: SnapshotRequest) -> tuple[Snapshot, Snapshot | None]:
-    """What was asked for, and the earlier moment with which it is compared, if one is."""
+    """Return the requested snapshot, and the earlier one to compare with, if requested."""
     if deps.prometheus is None:
         raise NotConfigured("prometheus_off")
     prestart()
-    wanted = board(deps.team, request["what"], request["service"])
+    board_spec = board(deps.team, request["what"], request["service"])
     at, start, calm = (datetime.fromisoformat(request[name]) for name in ("at", "start", "calm_until"))
-    after = await query_board(deps.prometheus, wanted, at, start=start, calm_until=calm)
+    after = await query_board(deps.prometheus, board_spec, at, start=start, calm_until=calm)
     if request["before"] is None:
         return after, None
     earlier = datetime.fromisoformat(request["before"])
-    return after, await query_board(deps.prometheus, wanted, earlier, start=earlier - WINDOW, calm_until=calm)
+    return after, await query_board(deps.prometheus, board_spec, earlier, start=earlier - WINDOW, calm_until=calm)
 
 
 def message(
@@ -177,16 +181,16 @@ def message(
     *,
     later: bool = False,
 ) -> Message:
-    """The table of what was taken."""
+    """Return the table."""
     title = board_title(deps, after, words)
     if before is not None:
         return messages.comparison(before, after, words, title=title)
-    return messages.snapshot(after, words, title=title, moment=_trigger(request), later=later)
+    return messages.snapshot(after, words, title=title, moment=_occasion(request), later=later)
 
 
 def board_title(deps: Deps, snapshot: Snapshot, words: Translations) -> str:
-    titled = deps.team.boards.get(snapshot.board) or deps.team.queries.get(snapshot.board)
-    titles: Mapping[str, str] = {str(locale): title for locale, title in titled.title.items()} if titled else {}
+    entry = deps.team.boards.get(snapshot.board) or deps.team.queries.get(snapshot.board)
+    titles: Mapping[str, str] = {str(locale): title for locale, title in entry.title.items()} if entry else {}
     return titles.get(words.locale, snapshot.board)
 
 
@@ -198,17 +202,17 @@ async def charts(
     incident: Incident | None,
     queries: Sequence[str],
 ) -> dict[str, bytes]:
-    """A PNG for each of the queries, with the marks of the incident or of the two moments compared."""
+    """Return a PNG for each query, with marks for the incident's milestones or for the two compared times."""
     marks = _marks(request, incident, words)
-    figures = [figure for figure in after.figures if figure.query in queries]
-    pictures = await render(after, figures, marks, words)
-    return {figure.query: picture for figure, picture in zip(figures, pictures, strict=True)}
+    metrics = [metric for metric in after.figures if metric.query in queries]
+    pictures = await render(after, metrics, marks, words)
+    return {metric.query: picture for metric, picture in zip(metrics, pictures, strict=True)}
 
 
 def _marks(request: SnapshotRequest, incident: Incident | None, words: Translations) -> list[Mark]:
     if request["before"]:
-        moments = (datetime.fromisoformat(request[name]) for name in ("before", "at"))
-        return [Mark(at, f"{at:%H:%M}") for at in moments]
+        times = (datetime.fromisoformat(request[name]) for name in ("before", "at"))
+        return [Mark(at, f"{at:%H:%M}") for at in times]
     if incident is None:
         return []
     return messages.marks({milestone.value: at for milestone, at in incident.milestones.items()}, words)
@@ -251,7 +255,7 @@ async def _upload_charts(
     queries: Sequence[str],
     posted: Mapping[str, str],
 ) -> None:
-    """The charts as they were drawn, below the table: on a phone nobody opens a thread at 3 a.m."""
+    """Upload the saved charts to the channel below the table, not to a thread: on a phone at 3 a.m. nobody opens it."""
     after, before = _read(taken)
     titles = chart_titles(deps.words, request, after, before)
     files = []
@@ -267,16 +271,16 @@ async def _upload_charts(
 def chart_titles(
     words: Translations, request: SnapshotRequest, after: Snapshot, before: Snapshot | None
 ) -> dict[str, str]:
-    """What each query's chart is called; within one snapshot no two are called the same."""
-    return messages.chart_titles(after, words, moment=_trigger(request), before=before.at if before else None)
+    """Return the title of each query's chart, unique within a snapshot."""
+    return messages.chart_titles(after, words, moment=_occasion(request), before=before.at if before else None)
 
 
 def charts_comment(deps: Deps, words: Translations, request: SnapshotRequest, after: Snapshot) -> str:
-    return messages.charts_comment(after, words, title=board_title(deps, after, words), moment=_trigger(request))
+    return messages.charts_comment(after, words, title=board_title(deps, after, words), moment=_occasion(request))
 
 
 async def _save(deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any]) -> None:
-    """Put the snapshot into the store, and the figures on the timeline as evidence."""
+    """Save the snapshot, and put its metrics on the timeline as evidence."""
     after, before = _read(taken)
     key = f"{incident_id}/snapshot/{moment}"
     await deps.store.snapshots.add(key, incident_id, after.at, after.to_json())
@@ -287,27 +291,29 @@ async def _save(deps: Deps, incident_id: str, moment: str, request: SnapshotRequ
         "title": board_title(deps, after, deps.words),
         "service": after.service,
         "of": after.at.isoformat(),
-        "figures": [metric_json(figure) for figure in after.figures],
+        "figures": [metric_json(metric) for metric in after.figures],
         "missing": [missing.measure.query for missing in after.missing],
-        "charts": [chart_name(moment, figure.query) for figure in after.figures],
+        "charts": [chart_name(moment, metric.query) for metric in after.figures],
     }
     if before is not None:
         facts |= {"compared_with": before.at.isoformat(), "effect": assess(compare(before, after)).value}
     by = Person(request["by"]["id"], request["by"]["name"]) if request["by"] else BOT
     at = deps.clock.now()
     await deps.store.incidents.change(
-        incident_id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at), idempotency_key=key[:160]
+        incident_id,
+        lambda incident: incident.with_event(Kind.SNAPSHOT_TAKEN, facts, by=by, at=at),
+        idempotency_key=key[:160],
     )
 
 
 def chart_name(moment: str, query: str) -> str:
-    """The document of a chart: `charts/declared-latency_p95.png`; PromQL is shortened to a name of its own."""
+    """Return the file name of a chart: `charts/declared-latency_p95.png`; PromQL is shortened and gets a digest."""
     if not query.replace("_", "").replace("-", "").isalnum() or len(query) > 60:
         query = f"{slugify(query, max_length=40) or 'promql'}-{_digest(query)}"
     return f"charts/{moment}-{query}.png"
 
 
-def _trigger(request: SnapshotRequest) -> str:
+def _occasion(request: SnapshotRequest) -> str:
     return str(request["occasion"]) if request["occasion"] in (*AT_MILESTONES, ASKED) else ASKED
 
 

@@ -1,1 +1,1 @@
-"""What is written after an incident: the report and the follow-ups."""
+"""Workflows after an incident: report and follow-ups."""

@@ -1,4 +1,4 @@
-"""Follow-ups become issues in GitHub, once each, and are asked for until they are done."""
+"""Create GitHub issues of follow-ups, once each, and remind their owners until they are done."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ FILING_ALARM_AFTER = 60.0  # seconds
 
 
 async def file_followup(deps: Deps, followup_id: str, soon: float = FILING_ALARM_AFTER) -> None:
-    """Make an issue of a follow-up. GitHub may be away for `soon` seconds; from then on the channel knows that it
-    waits, and it is tried again for ever."""
+    """Create the issue of a follow-up, retried forever. After `soon` seconds the channel is told that it waits."""
     await durable_step("owner", partial(_find_owner, deps, followup_id), timedelta(seconds=soon))
     filed = await durable_step("issue", partial(_file, deps, followup_id), timedelta(seconds=soon))
     if _is_retriable(filed):
@@ -43,7 +42,7 @@ async def file_followup(deps: Deps, followup_id: str, soon: float = FILING_ALARM
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """A follow-up that somebody has to be reminded of. `number` counts its reminders, so that each is sent once."""
+    """A reminder of a follow-up. `number` counts them, so that each is sent once."""
 
     followup: FollowUp
     number: int
@@ -55,9 +54,10 @@ class Reminder:
 
 
 def due_reminders(followups: Iterable[FollowUp], now: datetime, policy: FollowUpPolicy) -> list[Reminder]:
-    """What is to be reminded of at `now` (UTC): every `remind_every` since it was opened, and the day after it was due.
+    """Return the reminders due at `now` (UTC): every `remind_every` since it was opened, and the day after its due
+    date.
 
-    Of reminders that were missed, because nobody looked for a while, only the newest one is left.
+    Of several missed reminders only the newest is returned.
     """
     due = []
     for followup in followups:
@@ -71,10 +71,10 @@ def due_reminders(followups: Iterable[FollowUp], now: datetime, policy: FollowUp
 
 
 async def remind_followups(deps: Deps, incident_id: str) -> list[dict[str, Any]]:
-    """Send what is due, each reminder once. Gives those without an issue, as `{"followup": id, "number": n}`.
+    """Send due reminders, each once. Returns those without an issue, as `{"followup": id, "number": n}`.
 
-    A workflow starts `file_followup` for each of these under the id `<followup>/file/<n>`: it is tried anew. Raises
-    Unavailable and Refused.
+    The caller starts `file_followup` again for each of these, with the id `<followup>/file/<n>`. Raises Unavailable and
+    Refused.
     """
     incident = await deps.store.incidents.get(incident_id)
     followups = await deps.store.followups.list_by_incident(incident_id)
@@ -88,21 +88,21 @@ async def remind_followups(deps: Deps, incident_id: str) -> list[dict[str, Any]]
 
 
 def quarter(day: date) -> tuple[str, date]:
-    """The name of a day's quarter (`2026-Q4`), and the last day of it."""
+    """Return the name of a day's quarter (`2026-Q4`), and its last day."""
     number = (day.month + 2) // 3
-    after = date(day.year + number // 4, number % 4 * 3 + 1, 1)
-    return f"{day.year}-Q{number}", after - timedelta(days=1)
+    next_quarter = date(day.year + number // 4, number % 4 * 3 + 1, 1)
+    return f"{day.year}-Q{number}", next_quarter - timedelta(days=1)
 
 
 async def _find_owner(deps: Deps, followup_id: str) -> str:
-    """Whose it is: as somebody said, or by the repository's CODEOWNERS, or by the team's file."""
+    """Return the owner: the given one, or from the repository's CODEOWNERS, or from the team file."""
     followup = await _get(deps, followup_id)
     if followup.owner and not is_path(followup.owner):
         return followup.owner
     incident = await deps.store.incidents.get(followup.incident_id)
     codeowners = deps.team.codeowners
     if deps.github is not None:
-        # Without an answer the team's file has to do: an owner found now is worth more than a better one tomorrow.
+        # Without an answer use the team file's copy: any owner now is better than the right one tomorrow.
         with contextlib.suppress(Unavailable, Refused):
             codeowners = await deps.github.codeowners() or codeowners
     owner = default_owner(deps.team, codeowners, path=followup.owner, labels=followup.labels, service=incident.service)
@@ -117,23 +117,23 @@ async def _file(deps: Deps, followup_id: str) -> dict[str, Any]:
     if deps.github is None:
         return {"refused": "github_off", "facts": {}}
     incident = await deps.store.incidents.get(followup.incident_id)
-    who = assignee(followup.owner or deps.team.followups.owner, deps.team)
+    target = assignee(followup.owner or deps.team.followups.owner, deps.team)
     try:
         issue = await deps.github.create_issue(
             followup.id,
             IssueDraft(
                 followup.title,
-                issue_body(followup, incident, deps.team, deps.words, who, link=await _link(deps, incident)),
+                issue_body(followup, incident, deps.team, deps.words, target, link=await _link(deps, incident)),
                 labels=followup.labels,
                 milestone=quarter(followup.due) if followup.due else None,
-                assignees=(who.login,) if who.login else (),
+                assignees=(target.login,) if target.login else (),
             ),
             since=followup.opened_at,
         )
     except Refused as problem:
         return {"refused": problem.key, "facts": {name: str(value) for name, value in problem.facts.items()}}
-    assigned = who.login if who.login in issue.assignees else None
-    filed = FiledIssue(issue.number, issue.url, assigned, not_assignable=who.login if assigned is None else None)
+    assigned = target.login if target.login in issue.assignees else None
+    filed = FiledIssue(issue.number, issue.url, assigned, not_assignable=target.login if assigned is None else None)
     key = f"{followup.id}/filed/{issue.number}"
     await deps.store.followups.mark_filed(followup.id, filed, at=deps.clock.now(), idempotency_key=key)
     return {"number": issue.number}
@@ -147,8 +147,8 @@ async def _get(deps: Deps, followup_id: str) -> FollowUp:
 
 
 async def _link(deps: Deps, incident: Incident) -> str | None:
-    for which in ("report", "card", "headline"):
-        message = await deps.store.slack_messages.get(f"{incident.id}/{which}")
+    for name in ("report", "card", "headline"):
+        message = await deps.store.slack_messages.get(f"{incident.id}/{name}")
         if message and message.ts:
             return deps.slack.permalink(message.channel, message.ts)
     return None
@@ -166,7 +166,7 @@ async def _report_failure(deps: Deps, followup_id: str, outcome: Outcome, *, wai
 
 
 def _is_retriable(outcome: Outcome) -> bool:
-    """Whether a failed step may work later: it raised Unavailable, not a mistake of ours."""
+    """Return True if a failed step may succeed later: it raised Unavailable, not an internal error."""
     return not outcome.ok and outcome.error not in ("unexpected", "no_such_followup")
 
 

@@ -1,4 +1,4 @@
-"""Writing the post-incident report: collected, rendered, kept, and shown in the channel; as often as anybody asks."""
+"""Write the post-incident report: collect, render, save, and show it in the channel; any number of times."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SOURCES = {"alertmanager": "Prometheus", "pagerduty": "PagerDuty"}
 
 
 async def write_report(deps: Deps, incident_id: str) -> None:
-    """Write the report as things stand, show it in the channel, and hand out its files.
+    """Write the current report, update its message and upload its files.
 
-    Nothing new to tell gives the same text to the byte: then nothing is sent and the timeline says nothing.
+    Without news the text is identical to the byte: then nothing is uploaded and nothing is put on the timeline.
     """
     await durable_step("last snapshot", partial(_last_snapshot, deps, incident_id), SNAPSHOT_WAIT)
     written = await durable_step("write", partial(_write, deps, incident_id), MESSAGE_TIMEOUT)
@@ -62,7 +62,7 @@ async def write_report(deps: Deps, incident_id: str) -> None:
 
 
 async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]:
-    """The report of an incident as it is now. Raises NotFound, and Unavailable when the database does not answer."""
+    """Build the report of the incident's current state. Raises NotFound, and Unavailable without the database."""
     store = deps.store
     incident = await store.incidents.get(incident_id)
     timeline = await store.incidents.timeline(incident_id)
@@ -79,38 +79,38 @@ async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]
         response_target=targets.response if incident.drill else targets.mtta,
         recovery_target=targets.rto if incident.drill else targets.mttr,
     )
-    around = ReportContext(
+    context = ReportContext(
         names=_names(deps, timeline),
         channel_url=await _channel_url(deps, incident),
         pictures=pictures,
         broken=first_broken_link(incident_id, timeline),
     )
-    return report, write(report, deps.words, around)
+    return report, write(report, deps.words, context)
 
 
 async def update_report_message(deps: Deps, incident_id: str) -> None:
-    """Bring the report's message to what is true now, if there is one; its files stay as they are."""
+    """Update the report's message, if there is one; its files stay unchanged."""
     message = await deps.store.slack_messages.get(f"{incident_id}/report")
     if message and message.ts:
         await _show(deps, incident_id)
 
 
 async def _last_snapshot(deps: Deps, incident_id: str) -> None:
-    """The figures after the end belong in the report: Unavailable as long as they are still being taken."""
+    """Raise Unavailable while the snapshot after the resolution is being taken: its metrics belong in the report."""
     if deps.prometheus is None or (await deps.store.incidents.get(incident_id)).status.is_open:
         return
-    after: list[TimelineEvent] = []
+    since_resolved: list[TimelineEvent] = []
     for event in await deps.store.incidents.timeline(incident_id):
-        after = [event] if event.kind is Kind.RESOLVED else [*after, event]
-    taken = [str(event.facts["moment"]) for event in after if event.kind is Kind.SNAPSHOT_TAKEN]
-    if not any(moment.startswith("resolved") for moment in taken):
+        since_resolved = [event] if event.kind is Kind.RESOLVED else [*since_resolved, event]
+    moments = [str(event.facts["moment"]) for event in since_resolved if event.kind is Kind.SNAPSHOT_TAKEN]
+    if not any(moment.startswith("resolved") for moment in moments):
         raise Unavailable("snapshot_pending", incident=incident_id)
 
 
 async def _write(deps: Deps, incident_id: str) -> dict[str, Any]:
     async with deps.message_lock(f"{incident_id}/report/documents"):
         with contextlib.suppress(Unavailable, Refused):
-            await deps.slack.identity()  # without it there are no links to messages, and the report has to do
+            await deps.slack.identity()  # without it the report has no links to messages
         report, written = await compose(deps, incident_id)
         for name, media_type, text in (
             (f"{incident_id}.md", MARKDOWN, written.markdown),
@@ -122,7 +122,7 @@ async def _write(deps: Deps, incident_id: str) -> dict[str, Any]:
 
 
 async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
-    """The message that stands for the report: one, edited in place."""
+    """Send or update the report's message."""
     async with deps.message_lock(f"{incident_id}/report"):
         report, _ = await compose(deps, incident_id)
         channel = report.incident.channel
@@ -134,7 +134,7 @@ async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
 
 
 async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:
-    """Both files, as they were written, in the thread of the message."""
+    """Upload both files to the message's thread."""
     key = f"{incident_id}/report/{written['digest']}"
     title = f"{incident_id} #{written['up_to']} {written['digest'][:6]}"
     files = []
@@ -147,16 +147,16 @@ async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: d
 
 
 async def _snapshots(deps: Deps, incident_id: str) -> dict[str, Snapshot]:
-    kept = await deps.store.snapshots.list_by_incident(incident_id)
-    return {id: Snapshot.from_json(content) for id, content in kept.items()}
+    stored = await deps.store.snapshots.list_by_incident(incident_id)
+    return {id: Snapshot.from_json(content) for id, content in stored.items()}
 
 
 async def _charts(
     deps: Deps, incident_id: str, snapshots: Mapping[str, Snapshot]
 ) -> tuple[list[Chart], dict[str, bytes]]:
-    """The charts of the last milestone's snapshot, whose window reaches from before the incident to its end.
+    """Return the charts of the last milestone's snapshot, whose window covers the whole incident.
 
-    Without one, those of the newest that somebody asked for.
+    Without one, those of the newest requested snapshot.
     """
     names = set(await deps.store.documents.names(incident_id))
     moments = {id.removeprefix(f"{incident_id}/snapshot/"): snapshot for id, snapshot in snapshots.items()}
@@ -164,9 +164,9 @@ async def _charts(
     for moment in reversed(newest_last):
         snapshot = moments[moment]
         charts = [
-            Chart(name, figure.title, snapshot.at)
-            for figure in snapshot.figures
-            if (name := chart_name(moment, figure.query)) in names
+            Chart(name, metric.title, snapshot.at)
+            for metric in snapshot.figures
+            if (name := chart_name(moment, metric.query)) in names
         ]
         if charts:
             documents = [await deps.store.documents.read(incident_id, chart.name) for chart in charts]
@@ -175,7 +175,7 @@ async def _charts(
 
 
 async def _links(deps: Deps, incident: Incident, timeline: Sequence[TimelineEvent]) -> dict[int, list[tuple[str, str]]]:
-    """Where each event can be checked: what it tells itself, and its message in Slack."""
+    """Return where each event can be checked: the link in its facts, and its message in Slack."""
     links: dict[int, list[tuple[str, str]]] = {}
     for event in timeline:
         for name, url in (
@@ -188,10 +188,10 @@ async def _links(deps: Deps, incident: Incident, timeline: Sequence[TimelineEven
             if isinstance(url, str) and re.match(r"https?://", url):
                 links.setdefault(event.seq, []).append((name, url))
     taken = {event.facts["snapshot"]: event.seq for event in timeline if event.kind is Kind.SNAPSHOT_TAKEN}
-    posts = await deps.store.slack_messages.with_prefix(f"{incident.id}/")
-    for key, message in posts.items():
-        which = key.removeprefix(f"{incident.id}/")
-        seq = 1 if which == "card" else int(which) if which.isdigit() else taken.get(key)
+    messages = await deps.store.slack_messages.with_prefix(f"{incident.id}/")
+    for key, message in messages.items():
+        suffix = key.removeprefix(f"{incident.id}/")
+        seq = 1 if suffix == "card" else int(suffix) if suffix.isdigit() else taken.get(key)
         url = deps.slack.permalink(message.channel, message.ts) if seq and message.ts else None
         if seq and url and not any(name == "Slack" for name, _ in links.get(seq, [])):
             links.setdefault(seq, []).append(("Slack", url))

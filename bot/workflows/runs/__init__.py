@@ -1,1 +1,1 @@
-"""A run of a runbook: start, play, approval, undo, presentation."""
+"""Workflows of runbook runs: start, play, approval, undo, presentation."""

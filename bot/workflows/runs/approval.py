@@ -1,4 +1,4 @@
-"""A step waits for people: as many as it needs, for exactly these parameters, until it is too late."""
+"""Wait for the approvals or the answer that a step needs, for exactly its parameters, until they expire."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ CARD_RETRY_SECONDS = 5.0
 
 
 async def wait_for_approval(deps: Deps, run: Run, step: Step, *, shown: bool) -> None:
-    """Wait for what was asked, and keep the card up to date but for the last word. Raises WrongState that says why not.
+    """Wait for approval, updating the card after each decision but the last. Raises WrongState with the reason if it is
+    refused.
 
-    A card that stands nowhere yet (Slack is away, the incident's channel is not open) is tried again meanwhile.
+    If the card could not be posted yet (Slack is down, the incident's channel is not open), that is retried meanwhile.
     """
-    woken, decisions_seen = deps.event(run.id), 0
+    notified, decisions_seen = deps.event(run.id), 0
     while True:
-        woken.clear()
+        notified.clear()
         approval, left = await _approval_status(deps, run.id, step.id)
         if approval.state.agreed:
             return
@@ -37,18 +38,21 @@ async def wait_for_approval(deps: Deps, run: Run, step: Step, *, shown: bool) ->
             async with asyncio.timeout(
                 min(left / deps.clock.speed, STOP_POLL_SECONDS if shown else CARD_RETRY_SECONDS)
             ):
-                await woken.wait()
+                await notified.wait()
 
 
 async def show_approvers(deps: Deps, run: Run, step: Step) -> Outcome:
-    """Draw the card; good with None while it stands nowhere."""
+    """Update the card; the outcome is None while there is no channel for it."""
     return await run_with_retries(
         f"{step.id}: show who", partial(update_approval_card, deps, run.id, step.id), REFRESH_TIMEOUT
     )
 
 
 async def _approval_status(deps: Deps, run_id: str, step_id: str) -> tuple[Approval, float]:
-    """How it stands, and the seconds that are left. Raises WrongState when the run is cancelled, or it is too late."""
+    """Return the approval and the seconds until it expires.
+
+    Raises WrongState if the run was cancelled or it expired.
+    """
     approval, cancelled = await deps.store.runs.approval_status(run_id, step_id)
     if approval is None:
         raise WrongState("no_such_approval", run=run_id, step=step_id)

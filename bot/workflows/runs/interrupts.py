@@ -1,4 +1,4 @@
-"""What an action may not outlive: its time, a cancelled run, a freeze."""
+"""Interrupts of an action: its timeout, a cancelled run, a freeze."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from bot.deps import Deps
 from bot.domain.errors import WrongState
 from bot.tasks import cancel_and_wait
 
-STOP_POLL_SECONDS = 15.0  # seconds of the wall clock; a wake may be lost
+STOP_POLL_SECONDS = 15.0  # of the wall clock; a notification may be lost
 MIN_DEADLINE = timedelta(seconds=30)
 
 T = TypeVar("T")
 
 
 async def raise_if_cancelled(deps: Deps, run_id: str) -> None:
-    """Raises WrongState."""
+    """Raise WrongState if the run was cancelled."""
     if await deps.store.runs.cancelled(run_id):
         raise WrongState("run_cancelled", run=run_id)
 
 
 async def raise_if_frozen(deps: Deps) -> None:
-    """Raises WrongState with the reason."""
+    """Raise WrongState, with the reason, if changes are frozen."""
     if frozen := await deps.store.kill_switch.frozen():
         raise WrongState("frozen", reason=frozen.reason)
 
 
 async def run_until_interrupted(work: Awaitable[T], *guards: Awaitable[NoReturn]) -> T:
-    """What `work` gives; as soon as one of the guards raises it is cut off, and that is raised."""
+    """Return the result of `work`. When one of the `guards` raises first, cancel `work` and raise that."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in (work, *guards)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(task for task in tasks if task.done()).result()
     finally:
         await cancel_and_wait(tasks)
-        for task in tasks:  # asyncio complains of a mistake that nobody has looked at
+        for task in tasks:  # retrieve exceptions, or asyncio logs them
             if task.done() and not task.cancelled():
                 task.exception()
 
 
 async def wait_for_stop(deps: Deps, run_id: str, *, changes: bool) -> NoReturn:
-    """Raises WrongState when the run is cancelled, and, if the action `changes` something, when everything is frozen.
+    """Raise WrongState when the run is cancelled or, if the action `changes` something, when changes are frozen.
 
-    Who looks at the run clears its event first, so that what comes after the look is not missed.
+    Clear the run's event before reading the run, so that no later notification is missed.
     """
-    woken = deps.event(run_id)
+    notified = deps.event(run_id)
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_POLL_SECONDS):
-                await woken.wait()
-        woken.clear()
+                await notified.wait()
+        notified.clear()
         await raise_if_cancelled(deps, run_id)
         if changes:
             await raise_if_frozen(deps)
@@ -64,9 +64,10 @@ async def wait_for_stop(deps: Deps, run_id: str, *, changes: bool) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When an action that may take `limit` is cut off: by the bot's clock, however often it is tried.
+    """When an action is stopped: after `limit` of the bot's clock, across all its attempts.
 
-    What it does outside takes its time, however fast that clock runs: `real` (of time.monotonic) is never sooner.
+    `real` (of time.monotonic) is a minimum in real time, however fast the bot's clock runs, as the outside world needs
+    real time.
     """
 
     clock: Clock
@@ -80,7 +81,7 @@ class Deadline:
         return cls(clock, limit, clock.now() + limit, time.monotonic() + at_least)
 
     async def passed(self) -> NoReturn:
-        """Wait for it. Raises WrongState."""
+        """Wait for the deadline and raise WrongState."""
         await self.clock.sleep((self.until - self.clock.now()).total_seconds())
         await asyncio.sleep(self.real - time.monotonic())
         raise WrongState("step_timed_out", seconds=self.limit.total_seconds())

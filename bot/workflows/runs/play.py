@@ -1,7 +1,7 @@
 """Play a run: each step is planned, approved, executed as planned, verified and recorded.
 
-The rows of the store are the truth. Whoever waits for a decision is only notified: a lost or doubled notification does
-no harm. Names of durable steps ("rehearse", "perform", ...) are recorded by runs in flight and must not change.
+The rows of the store are authoritative. Waiters are only notified: a lost or repeated notification is harmless. Names
+of durable steps ("rehearse", "perform", ...) are stored by runs in flight and must not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
-from bot.domain.policy import Asked, Needed, Risk
+from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Snapshot, Verdict, assess, compare
@@ -50,17 +50,17 @@ from bot.workflows.runs.undo import undo_steps
 PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
 FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
-# Metrics are checked after that long when the runbook does not say what must hold: rates need a minute or two.
+# When to compare metrics if the runbook has no `verify`: rates need a minute or two.
 DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
 VERIFY_SAMPLES = 10
-SHOW_PROGRESS_AFTER_SECONDS = 0.5  # what takes longer is shown as running
+SHOW_PROGRESS_AFTER_SECONDS = 0.5  # actions that take longer are shown as running
 PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 
 
 async def play_runbook(deps: Deps, run_id: str) -> str:
-    """Play a run to its end; gives the state it ended in."""
+    """Play a run to its end and return its final state."""
     run = await deps.store.runs.get(run_id)  # its runbook and inputs never change
-    runbook = Runbook.model_validate(run.book)
+    runbook = Runbook.model_validate(run.definition)
     with deps.subscribed(run_id):
         state = await _play_steps(deps, run, runbook)
     await durable_step("end", partial(_end, deps, run, state))
@@ -88,7 +88,7 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
 
 
 async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
-    """Start the runbook that follows a failure: for the same incident, with the inputs of the same name.
+    """Start the runbook for the failure: for the same incident, with the inputs of the same names.
 
     It takes over the failed run's target locks, so that it does not wait for their cool-down.
     """
@@ -101,8 +101,8 @@ async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
         channel=run.channel,
         environment=run.environment,
     )
-    started = await start_run(deps, runbook, read_inputs(deps, runbook, given, incident), request)
-    await deps.store.locks.transfer(run.id, started.id)
+    follow_up_run = await start_run(deps, runbook, read_inputs(deps, runbook, given, incident), request)
+    await deps.store.locks.transfer(run.id, follow_up_run.id)
 
 
 async def _end(deps: Deps, run: Run, state: RunState) -> None:
@@ -113,11 +113,10 @@ async def _end(deps: Deps, run: Run, state: RunState) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What a step would do, recorded as plain JSON between its planning and its execution.
+    """The plan of a step, stored as plain JSON between planning and execution.
 
-    `locks` is the key of what nobody else may change meanwhile, `seconds` how long its action may take. `shown` means
-    that the approval card is in Slack. A step that only reads and needs no approval is `done` when it is planned, and
-    so is every step of a dry run.
+    `locks` is its target lock, `seconds` the timeout of its action. `shown`: the approval card is in Slack. A step that
+    only reads and needs no approval is `done` after planning, and so is every step of a dry run.
     """
 
     skip: bool = False
@@ -139,9 +138,9 @@ class StepPlan:
 
 
 class StepPlay:
-    """One step of a run, through its phases: plan, wait for approval, execute, verify, record.
+    """Plays one step through its phases: plan, wait for approval, execute, verify, record.
 
-    Every phase may run again after a crash: what people decided and how far the step got is in the store.
+    Every phase may be repeated after a crash: decisions and progress are in the store.
     """
 
     def __init__(self, deps: Deps, run: Run, step: Step) -> None:
@@ -185,10 +184,10 @@ class StepPlay:
         posting = partial(post_result, self._deps, self._run, self._step, step_run)
         await self._retry("show", posting, REFRESH_TIMEOUT)
 
-    # Plan: fill in the parameters, do a dry run with exactly them, keep what it would change, request approvals.
+    # Plan: evaluate the parameters, do a dry run with them, save its effects, request approvals.
 
     async def _plan(self) -> Outcome:
-        """Plan the step and show who must approve it; what only reads is executed at once."""
+        """Plan the step and show its approval card; execute it immediately if it only reads."""
         planned = await self._retry("prepare", self._make_plan, PLAN_TIMEOUT)
         if not planned.ok:
             return planned
@@ -211,8 +210,8 @@ class StepPlay:
     async def _make_plan(self) -> tuple[StepPlan, StepRun]:
         """Do a dry run of the step and save its parameters, effects and digest.
 
-        A step that only reads is executing from here on. If a restart interrupted that, it is not planned again, since
-        what its planning has set (a deadline) holds. Raises what the action's dry run raises.
+        A step that only reads is executing from then on. After a restart it is not planned again, so that what its dry
+        run set (a deadline) stays. Raises the errors of the action's dry run.
         """
         deps, step, action = self._deps, self._step, self._action
         deps.event(self._run.id).clear()
@@ -239,7 +238,7 @@ class StepPlay:
             )
         effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
         environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
-        needed = self._approvals_needed(environment) if effects or waits else Needed(Risk.READ, 0)
+        needed = self._approvals_needed(environment) if effects or waits else RequiredApprovals(Risk.READ, 0)
         plan = StepPlan(
             approvals=needed.approvals,
             changes=bool(effects),
@@ -256,27 +255,38 @@ class StepPlay:
         )
         return plan, await self._save_plan(plan, needed, planned)
 
-    def _approvals_needed(self, environment: str) -> Needed:
+    def _approvals_needed(self, environment: str) -> RequiredApprovals:
         approval, action = self._step.approval, self._action
         at_least = 1 if action.waits_for else 0
-        asked = Asked((approval and approval.count) or at_least, approval.role, approval.expires) if approval else None
+        demanded = StepApproval(at_least)
+        if approval:
+            demanded = StepApproval(approval.count or at_least, approval.role, approval.expires)
         policy, now = policy_of(self._deps.team), self._deps.clock.now()
-        return policy.needed(action.name, action.risk, environment, now, asked or Asked(at_least))
+        return policy.requires(action.name, action.risk, environment, now, demanded)
 
-    async def _save_plan(self, plan: StepPlan, needed: Needed, planned: StepRun) -> StepRun:
-        """Save the planned step in the state that comes next, and request its approvals, in one transaction.
+    async def _save_plan(self, plan: StepPlan, needed: RequiredApprovals, planned: StepRun) -> StepRun:
+        """Save the plan with the step's next state, and request its approvals, in one transaction.
 
-        A dry run waits for nothing: what a reading step saw while it was planned is its result.
+        In a dry run nothing is requested, and a reading step's result is that of its dry run.
         """
         now = self._deps.clock.now()
-        asks, at_once = plan.approvals and not self._run.dry_run, plan.is_read_only and self._step.verify is None
+        needs_approval, runs_immediately = (
+            plan.approvals and not self._run.dry_run,
+            plan.is_read_only and self._step.verify is None,
+        )
         if self._run.dry_run and plan.is_read_only:
             saved = replace(planned, state=StepState.DONE, began_at=now, ended_at=now, result=planned.rehearsed or {})
         else:
-            state = StepState.WAITING if asks else StepState.PERFORMING if at_once else StepState.REHEARSED
-            saved = replace(planned, state=state, began_at=now if at_once else None)
+            state = (
+                StepState.WAITING
+                if needs_approval
+                else StepState.PERFORMING
+                if runs_immediately
+                else StepState.REHEARSED
+            )
+            saved = replace(planned, state=state, began_at=now if runs_immediately else None)
         values = {name: getattr(saved, name) for name in PLANNED_COLUMNS}
-        if asks:
+        if needs_approval:
             approval = Approval(
                 self._run.id,
                 planned.id,
@@ -291,7 +301,7 @@ class StepPlay:
             await self._set(**values)
         return saved
 
-    # Execute: once its target is free, with the saved parameters, until it is told to stop.
+    # Execute: once the target is locked, with the saved parameters, until done or interrupted.
 
     async def _execute_approved(self, plan: StepPlan) -> Outcome:
         if not plan.approvals:
@@ -305,11 +315,11 @@ class StepPlay:
         return executed
 
     async def _execute(self, plan: StepPlan, started: StepRun | None = None) -> Outcome:
-        """Acquire the target, execute the action, post what was found; `started` is the step if it runs already."""
+        """Lock the target, execute the action and post its result; `started` is the step if it is executing already."""
         if plan.locks:
-            taken = await self._retry("take", partial(self._acquire_target, plan.locks), plan.timeout)
-            if not taken.ok:
-                return taken
+            locked = await self._retry("take", partial(self._acquire_target, plan.locks), plan.timeout)
+            if not locked.ok:
+                return locked
         executed = await self._retry("perform", partial(self._execute_once, plan, started), plan.timeout)
         if not executed.ok:
             return executed
@@ -325,9 +335,12 @@ class StepPlay:
             raise
 
     async def _execute_once(self, plan: StepPlan, started: StepRun | None) -> StepRun:
-        """Execute the saved parameters within the step's timeout, however often that is tried; gives the step then."""
+        """Execute with the saved parameters, within the step's timeout across all attempts.
+
+        Returns the step afterwards.
+        """
         step_run = started or await self._mark_started(plan)
-        if step_run.result is not None:  # it was done, and only the record of that was lost
+        if step_run.result is not None:  # done by an earlier attempt
             return step_run
         self._deadline = self._deadline or Deadline.starting(self._deps.clock, plan.timeout)
         facts = await self._run_action(plan, step_run, self._deadline)
@@ -338,7 +351,10 @@ class StepPlay:
         return replace(step_run, **values)
 
     async def _mark_started(self, plan: StepPlan) -> StepRun:
-        """Save that the step executes. One that was started by another process was interrupted: the run says so."""
+        """Save that the step is executing.
+
+        If another process started it, it was interrupted: the run's message says so.
+        """
         deps = self._deps
         deps.event(self._run.id).clear()
         run, step_run = await self._current()
@@ -361,7 +377,7 @@ class StepPlay:
         return replace(step_run, **values)
 
     async def _run_action(self, plan: StepPlan, step_run: StepRun, deadline: Deadline) -> Any:
-        """The facts that the action gives, as plain JSON."""
+        """Execute the action and return its facts as plain JSON."""
         deps, run, action = self._deps, self._run, self._action
         context = action_context(deps, run, step_run)
         loop = asyncio.get_running_loop()
@@ -377,8 +393,8 @@ class StepPlay:
         return action.result.dump_python(facts, mode="json")
 
     async def _report_remaining(self, run: Run, step_run: StepRun) -> None:
-        """Find out by a dry run what the interrupted step has still to do, and show it in the run's message."""
-        remaining: list[dict[str, Any]] | None = None  # not known
+        """Do a dry run to find what is left of an interrupted step, and show it in the run's message."""
+        remaining: list[dict[str, Any]] | None = None  # unknown
         context = action_context(self._deps, run, replace(step_run, began_at=None))
         with contextlib.suppress(BotError), dry_run() as recorder:
             await self._action.execute(context, **parse_parameters(self._action, step_run.parameters or {}))
@@ -386,13 +402,13 @@ class StepPlay:
         await self._set(facts={"interrupted": True, "left": remaining})
         schedule_run_message(self._deps, run.id)
 
-    # Verify: metrics before and after, whether they hold, and whether the change helped.
+    # Verify: compare the metrics before and after, and record whether the change helped.
 
     async def _verify(self) -> None:
-        """Query the metrics until they hold or the time is up; then record what the change did to them.
+        """Sample the metrics until they hold or the time is up, then record the verdict.
 
-        A change of no service (a branch, an issue), or outside production, moves no metrics: nothing is waited for
-        unless the runbook says so.
+        Without `verify` in the runbook, a step that changes no service (a branch, an issue), or not in production, is
+        not measured.
         """
         if self._deps.prometheus is None:
             return
@@ -413,7 +429,7 @@ class StepPlay:
         await self._durable("verdict", partial(self._record_verdict, since), QUERY_TIMEOUT)
 
     async def _start_verifying(self) -> str | None:
-        """When verifying began (ISO 8601); None when there is nothing to measure."""
+        """Return when verifying began (ISO 8601); None if there is nothing to measure."""
         run, step_run = await self._current()
         elsewhere = step_environment(self._deps, run, self._step.id, step_run.parameters) != PRODUCTION
         if self._step.verify is None and (elsewhere or self._changed_service(step_run) is None):
@@ -442,7 +458,7 @@ class StepPlay:
         }
 
     async def _record_verdict(self, since: datetime) -> None:
-        """Compare the metrics of before the change with those of now, and keep both as evidence."""
+        """Compare the metrics before the change with those of now, and save both as evidence."""
         before = await self._query_metrics(since)
         after = await self._query_metrics(self._deps.clock.now())
         for when, snapshot in (("before", before), ("after", after)):
@@ -456,11 +472,11 @@ class StepPlay:
             raise BotError("prometheus_off")
         _, step_run = await self._current()
         service = self._changed_service(step_run) or self._deps.team.default_service
-        wanted = board(self._deps.team, self._step.verify.board if self._step.verify else None, service)
-        return await query_board(self._deps.prometheus, wanted, at)
+        board_spec = board(self._deps.team, self._step.verify.board if self._step.verify else None, service)
+        return await query_board(self._deps.prometheus, board_spec, at)
 
     def _changed_service(self, step_run: StepRun) -> str | None:
-        """The service that the step changes, by its parameters."""
+        """Return the service named in the step's parameters."""
         parameters = step_run.parameters or {}
         named = (str(parameters[name]) for name in ("service", "deployment", "release") if parameters.get(name))
         return next((name for name in named if name in self._deps.team.services), None)
@@ -485,6 +501,6 @@ class StepPlay:
 
 
 def _within_thresholds(snapshot: Snapshot) -> bool:
-    """A metric without a threshold is for information; one that is missing is not known to be fine."""
-    fine = (Verdict.OK, Verdict.NO_THRESHOLD)
-    return not snapshot.missing and all(metric.verdict in fine for metric in snapshot.figures)
+    """Return True if every metric is available and within its threshold, if it has one."""
+    acceptable = (Verdict.OK, Verdict.NO_THRESHOLD)
+    return not snapshot.missing and all(metric.verdict in acceptable for metric in snapshot.figures)

@@ -1,4 +1,4 @@
-"""A run in Slack: one message that is edited as it goes, and a card for each approval."""
+"""A run in Slack (one message, edited in place, and a card per approval) and on the timeline."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Facts = dict[str, Any]
 
 
 def schedule_run_message(deps: Deps, run_id: str) -> None:
-    """Draw the run's message, which no step waits for; the end of a run is shown by `show`."""
+    """Update the run's message in the background; `update_run_message` shows its end."""
     deps.message_refresher.schedule(_run_message_key(run_id), partial(_update_run_message, deps, run_id))
 
 
 async def update_run_message(deps: Deps, run_id: str) -> None:
-    """Draw the run's message from what is true now."""
+    """Update the run's message to its current state."""
     async with deps.message_lock(_run_message_key(run_id)):
         await _update_run_message(deps, run_id)
 
@@ -38,7 +38,7 @@ async def _update_run_message(deps: Deps, run_id: str) -> None:
 
 
 async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[str, Any] | None:
-    """Draw what waits for people: what exactly would be done or is asked, by whom, who has said what, until when."""
+    """Send or update the card of an approval or a question; None if there is no channel for it yet."""
     async with deps.message_lock(f"{run_id}/{step_id}/approval"):
         run = await deps.store.runs.get(run_id)
         approval = await deps.store.runs.approval(run_id, step_id)
@@ -47,35 +47,35 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
             return None
         channel, thread = target
         step_run = run.step(step_id)
-        answers = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
-        card = (question_card if answers else approval_card)(run, step_run, approval, deps.words)
-        posted = await upsert_message(deps, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
+        is_question = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
+        card = (question_card if is_question else approval_card)(run, step_run, approval, deps.words)
+        sent = await upsert_message(deps, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
     diff = whole_diff(step_run)
-    if diff and not answers:
+    if diff and not is_question:
         name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
-        comment, below = deps.words.render_block("approval", "whole_diff"), thread or posted["ts"]
+        comment, result_thread = deps.words.render_block("approval", "whole_diff"), thread or sent["ts"]
         await upload_once(
-            deps, f"{run_id}/{step_id}/diff", posted["channel"], [(name, title, diff)], comment, thread=below
+            deps, f"{run_id}/{step_id}/diff", sent["channel"], [(name, title, diff)], comment, thread=result_thread
         )
-    return posted
+    return sent
 
 
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
-    """Put what a reading step has found below the run's message, long output as a file."""
+    """Post a reading step's result below the run's message, long output as a file."""
     title = deps.words.pick(step.title) if step.title else step.uses
-    posted = step_result(step_run, title, deps.words)
-    if posted is None:
+    result = step_result(step_run, title, deps.words)
+    if result is None:
         return
     run_id, step_id = run.id, step.id
-    message, file = posted
-    progress_post = await deps.store.slack_messages.get(_run_message_key(run_id))
-    if progress_post is None or progress_post.ts is None:
+    message, file = result
+    run_message = await deps.store.slack_messages.get(_run_message_key(run_id))
+    if run_message is None or run_message.ts is None:
         await update_run_message(deps, run_id)
-        progress_post = await deps.store.slack_messages.get(_run_message_key(run_id))
-    if progress_post is None or progress_post.ts is None:
+        run_message = await deps.store.slack_messages.get(_run_message_key(run_id))
+    if run_message is None or run_message.ts is None:
         return
     _, thread = await _run_destination(deps, run) or (None, None)
-    key, channel, thread = f"{run_id}/{step_id}/result", progress_post.channel, thread or progress_post.ts
+    key, channel, thread = f"{run_id}/{step_id}/result", run_message.channel, thread or run_message.ts
     if file is None:
         await upsert_message(deps, key, channel, message, thread=thread)
     else:
@@ -88,18 +88,18 @@ def _run_message_key(run_id: str) -> str:
 
 
 async def _run_destination(deps: Deps, run: Run) -> tuple[str, str | None] | None:
-    """Where the run is told, as a channel and a thread in it: where it was asked for, or where its incident is told."""
+    """Return the channel (and thread) of the run's message: where it was requested, or its incident's."""
     if run.channel is None and run.incident_id:
         return await destination(deps, await deps.store.incidents.get(run.incident_id))
     return (run.channel, None) if run.channel else None
 
 
 def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person | None = None) -> TimelineEntry | None:
-    """An event by whoever asked for the run or `by`. None for a run without an incident."""
+    """Return an event by the requester or `by`; None for a run without an incident."""
     if run.incident_id is None:
         return None
-    everything = {"run": run.id, "runbook": run.runbook} | facts
-    return TimelineEntry(run.incident_id, kind, everything, by or run.by, deps.clock.now(), f"{run.id}/{what}")
+    all_facts = {"run": run.id, "runbook": run.runbook} | facts
+    return TimelineEntry(run.incident_id, kind, all_facts, by or run.by, deps.clock.now(), f"{run.id}/{what}")
 
 
 def started(deps: Deps, run: Run) -> TimelineEntry | None:

@@ -1,4 +1,4 @@
-"""Start a run: read its inputs, save it with its own copy of the runbook."""
+"""Start a run: parse its inputs, save it with its own copy of the runbook."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
     run = Run(
         id=run_id(request.idempotency_key),
         runbook=runbook.name,
-        book=runbook.to_json(),
+        definition=runbook.to_json(),
         inputs=inputs,
         environment=request.environment or runbook.environment or PRODUCTION,
         by=request.by,
@@ -53,16 +53,16 @@ def _risks(runbook: Runbook) -> Iterator[Risk]:
 def read_inputs(
     deps: Deps, runbook: Runbook, given: Mapping[str, str], incident: Incident | None = None
 ) -> dict[str, Any]:
-    """What was given for a runbook, in the types of its inputs, with their defaults. Raises BadInput."""
+    """Return typed inputs, with defaults for those that are not given. Raises BadInput."""
     for name in given:
         if name not in runbook.inputs:
             raise BadInput("unknown_input", runbook=runbook.name, input=name, nearest=nearest(name, runbook.inputs))
-    about = incident_variables(incident)
+    variables = incident_variables(incident)
     values: dict[str, Any] = {}
     for name, spec in runbook.inputs.items():
         value = given.get(name)
         if value is None and spec.default is not None:
-            value = Expressions().render(spec.default, {"incident": about})
+            value = Expressions().render(spec.default, {"incident": variables})
         if value in (None, "None", ""):
             if spec.required or spec.type == "service":
                 raise BadInput("input_missing", runbook=runbook.name, input=name)

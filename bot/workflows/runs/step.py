@@ -1,4 +1,4 @@
-"""What a step of a run works with: the names its expressions see, its context, its typed parameters."""
+"""What a step of a run uses: variables of expressions, the action's context, typed parameters, its target lock."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bot.workflows.runs.interrupts import raise_if_frozen
 from bot.workflows.runs.presentation import schedule_run_message
 
 DEFAULT_STEP_TIMEOUT = timedelta(minutes=10)
-WAIT_PARAMETERS = ("duration", "within", "wait", "ends")  # parameters by which actions are told how long to wait
+WAIT_PARAMETERS = ("duration", "within", "wait", "ends")  # parameters that make an action wait
 TARGET_POLL_SECONDS = 1.0
-WAITS_FOR = "waits_for"  # the fact of a step that says which run holds its target
+WAITS_FOR = "waits_for"  # fact of a step: the run that holds its target
 
 
 async def expression_names(deps: Deps, run: Run, step: Step) -> dict[str, Any]:
-    """What the expressions of a step may look at. The incident is read only if it is written of."""
-    looked_at = run.incident_id if "incident" in repr((step.if_, step.with_)) else None
-    incident = incident_variables(await deps.store.incidents.get(looked_at) if looked_at else None)
+    """Return the variables of a step's expressions. The incident is loaded only if they mention it."""
+    incident_id = run.incident_id if "incident" in repr((step.if_, step.with_)) else None
+    incident = incident_variables(await deps.store.incidents.get(incident_id) if incident_id else None)
     steps = {
         step_run.id: {**_step_facts(run, step_run), "state": step_run.state.value, "verified": step_run.verified}
         for step_run in run.steps
@@ -39,7 +39,7 @@ async def expression_names(deps: Deps, run: Run, step: Step) -> dict[str, Any]:
 
 
 def incident_variables(incident: Incident | None) -> dict[str, Any]:
-    """What expressions may know of the incident; all of it None without one."""
+    """Return the incident's variables in expressions; all None without an incident."""
     if incident is None:
         return dict.fromkeys(("id", "service", "severity", "title"))
     return {
@@ -51,20 +51,25 @@ def incident_variables(incident: Incident | None) -> dict[str, Any]:
 
 
 def step_environment(deps: Deps, run: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
-    """Where a step acts, and whose rules hold for it: where its namespace lies, where its runbook says, or the run's.
+    """Return the environment whose rules apply to a step: that of its namespace, else its runbook's, else the run's.
 
-    The namespace comes first: nobody gets round the rules of production by a run in staging.
+    The namespace wins, so that a run in staging cannot bypass the rules of production.
     """
     given = (parameters or {}).get("namespace")
-    known_places = [service.namespaces for service in deps.team.services.values()]
-    lies_in = {place for places in known_places for place, name in places.items() if given and name == given}
-    declared = next((s.get("environment") for s in run.book["steps"] if s["id"] == step_id), None)
+    environments = [service.namespaces for service in deps.team.services.values()]
+    candidates = {
+        environment
+        for namespaces in environments
+        for environment, name in namespaces.items()
+        if given and name == given
+    }
+    declared = next((s.get("environment") for s in run.definition["steps"] if s["id"] == step_id), None)
     requested = str(declared or run.environment)
-    return requested if not lies_in or requested in lies_in else min(lies_in)
+    return requested if not candidates or requested in candidates else min(candidates)
 
 
 def action_context(deps: Deps, run: Run, step_run: StepRun, *, undoing: bool = False) -> Context:
-    """What the action of a step is given. Its key is the same however often it is tried."""
+    """Return the context of a step's action. Its key is the same for every attempt."""
     return Context(
         deps,
         key=f"{run.id}/{step_run.id}/undo" if undoing else f"{run.id}/{step_run.id}",
@@ -77,36 +82,36 @@ def action_context(deps: Deps, run: Run, step_run: StepRun, *, undoing: bool = F
 
 
 def parse_parameters(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored parameters (plain JSON) in the types of the action's function."""
+    """Return stored parameters (plain JSON) as the types of the action's function."""
     model = action.parameters.model_validate(dict(parameters))
     return {name: getattr(model, name) for name in action.parameters.model_fields}
 
 
 def step_timeout(step: Step, given: Mapping[str, Any], now: datetime) -> timedelta:
-    """How long the action of a step may take with these typed parameters, when it begins now.
+    """Return the timeout of a step's action that starts now with these typed parameters.
 
-    What the runbook says; without that ten minutes, and besides as long as the action is told to wait.
+    It is the runbook's, or else ten minutes plus the time that the parameters make the action wait.
     """
     if step.timeout:
         return step.timeout
-    generator = (given.get(name) for name in WAIT_PARAMETERS)
-    own = (
+    values = (given.get(name) for name in WAIT_PARAMETERS)
+    waits = (
         value - now if isinstance(value, datetime) else value
-        for value in generator
+        for value in values
         if isinstance(value, timedelta | datetime)
     )
-    return DEFAULT_STEP_TIMEOUT + max((timedelta(), *own))
+    return DEFAULT_STEP_TIMEOUT + max((timedelta(), *waits))
 
 
 def _step_facts(run: Run, step_run: StepRun) -> Mapping[str, Any]:
-    """The facts that a step gave; those that it foresees in a dry run."""
+    """Return the facts of a step's result; in a dry run, the predicted ones."""
     return step_run.result or (step_run.rehearsed if run.dry_run else None) or {}
 
 
 async def acquire_target(deps: Deps, run: Run, step_id: str, target: str) -> None:
-    """Take what the step changes, or say in the run's message who has it.
+    """Acquire the step's target lock, or show its holder in the run's message.
 
-    Raises Unavailable while another run has it or it still cools down, and WrongState when everything is frozen.
+    Raises Unavailable while another run holds the lock or it cools down, and WrongState while changes are frozen.
     """
     await raise_if_frozen(deps)
     holder = await deps.store.locks.acquire(target, run.id, deps.clock.now())

@@ -1,4 +1,4 @@
-"""What a run has changed is put back: the last change first, and only what nobody else has changed since."""
+"""Undo a run: its changes in reverse order, except where something else was changed since."""
 
 from __future__ import annotations
 
@@ -25,46 +25,46 @@ from bot.workflows.runs.step import (
     step_timeout,
 )
 
-IN_THE_END = timedelta(hours=1)
+FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
 NOT_UNDONE = "not_undone"
-TARGETS_RELEASED = "let go"  # the step by which all that could be undone is
+TARGETS_RELEASED = "let go"  # the last durable step: everything that can be undone is
 
 
 def undo_workflow_id(idempotency_key: str) -> str:
-    """The id of the workflow by which a call has a run undone."""
+    """Return the id of the workflow that undoes a run for this idempotency key."""
     return f"{idempotency_key}/undo"
 
 
 async def undo_run(deps: Deps, run_id: str, by: dict[str, Any] | None = None) -> None:
-    """Undo a run that has ended, when somebody (a Person as JSON) asks for it (as the workflow `undoing`)."""
+    """Undo a run that has ended; `by` is the requester (a Person as JSON)."""
     run = await deps.store.runs.get(run_id)
-    await undo_steps(deps, run, Runbook.model_validate(run.book), Person(**by) if by else None)
+    await undo_steps(deps, run, Runbook.model_validate(run.definition), Person(**by) if by else None)
     await durable_step(TARGETS_RELEASED, partial(_release_targets, deps, run_id))
-    await durable_step("show", partial(update_run_message, deps, run_id), IN_THE_END)
+    await durable_step("show", partial(update_run_message, deps, run_id), FINAL_MESSAGE_TIMEOUT)
 
 
 async def undo_steps(deps: Deps, run: Run, runbook: Runbook, by: Person | None = None) -> bool:
-    """Undo what was done, the last first; the half-done step by what its rehearsal saw.
+    """Undo the run's changes, the last first; a half-done step by the result of its dry run.
 
-    True when something was undone and nothing that should have been is left. What cannot be undone is said in the
-    run's message, with why. A step that the runbook says to `keep` is left as it is.
+    Returns True if something was undone and nothing is left that should be. Failures are shown in the run's message
+    with the reason. Steps with `keep` are not undone.
     """
-    worked, undone = True, False
+    all_undone, any_undone = True, False
     for step in reversed(runbook.steps):
         if step.keep:
             continue
-        undoing_it = partial(_undo_step, deps, run, step, by)
-        outcome = await durable_step(f"{step.id}: undo", undoing_it, step.timeout or DEFAULT_STEP_TIMEOUT)
-        worked, undone = worked and outcome.ok, undone or bool(outcome.value)
+        undo_step = partial(_undo_step, deps, run, step, by)
+        outcome = await durable_step(f"{step.id}: undo", undo_step, step.timeout or DEFAULT_STEP_TIMEOUT)
+        all_undone, any_undone = all_undone and outcome.ok, any_undone or bool(outcome.value)
         if not outcome.ok:
             await durable_step(f"{step.id}: not undone", partial(_record_not_undone, deps, run.id, step.id, outcome))
         if not outcome.ok or outcome.value:
             schedule_run_message(deps, run.id)
-    return worked and undone
+    return all_undone and any_undone
 
 
 async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> bool:
-    """Undo one step, if it changed anything and can be undone. Raises what the undo raises, and WrongState."""
+    """Undo one step if it changed something and has an undo. Raises what the undo raises, and WrongState."""
     current = await deps.store.runs.refresh(run)
     step_run = current.step(step.id)
     if step_run.state is StepState.UNDONE:
@@ -80,12 +80,12 @@ async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> boo
         await acquire_target(deps, current, step.id, target)
     facts = step_run.result if step_run.result is not None else step_run.rehearsed
     context = action_context(deps, current, step_run, undoing=True)
-    may_take = step_timeout(step, parse_parameters(action, step_run.parameters or {}), deps.clock.now())
-    until = Deadline.starting(deps.clock, may_take)
-    await run_until_interrupted(action.undo(context, action.result.validate_python(facts)), until.passed())
-    kept = {name: fact for name, fact in step_run.facts.items() if name not in (WAITS_FOR, NOT_UNDONE)}
+    timeout = step_timeout(step, parse_parameters(action, step_run.parameters or {}), deps.clock.now())
+    deadline = Deadline.starting(deps.clock, timeout)
+    await run_until_interrupted(action.undo(context, action.result.validate_python(facts)), deadline.passed())
+    other_facts = {name: fact for name, fact in step_run.facts.items() if name not in (WAITS_FOR, NOT_UNDONE)}
     now, entry = deps.clock.now(), undone(deps, current, step_run, by)
-    await deps.store.runs.set_step(current.id, step.id, entry, state=StepState.UNDONE, facts=kept, ended_at=now)
+    await deps.store.runs.set_step(current.id, step.id, entry, state=StepState.UNDONE, facts=other_facts, ended_at=now)
     return True
 
 
@@ -93,8 +93,8 @@ async def _record_not_undone(deps: Deps, run_id: str, step_id: str, outcome: Out
     step_run = (await deps.store.runs.get(run_id)).step(step_id)
     if step_run.state is not StepState.UNDONE:
         why = {"error": outcome.error, "facts": dict(outcome.facts)}
-        kept = {name: fact for name, fact in step_run.facts.items() if name != WAITS_FOR}
-        await deps.store.runs.set_step(run_id, step_id, facts={**kept, NOT_UNDONE: why})
+        other_facts = {name: fact for name, fact in step_run.facts.items() if name != WAITS_FOR}
+        await deps.store.runs.set_step(run_id, step_id, facts={**other_facts, NOT_UNDONE: why})
 
 
 async def _release_targets(deps: Deps, run_id: str) -> None:

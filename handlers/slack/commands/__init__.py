@@ -1,4 +1,4 @@
-"""The slash commands."""
+"""Slash commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS: dict[str, Command] = {
 
 
 async def run(call: Call) -> None:
-    """Any slash command."""
+    """Run a slash command."""
     await call.ack()
     command = COMMANDS[str(call.body["command"]).lstrip("/")]
     if answer := await command.run(call, str(call.body.get("text") or "")):

@@ -1,4 +1,4 @@
-"""`/drill`: practise, and see how it went."""
+"""`/drill`: start a drill, inject faults, show the score."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DRILL = Command("drill")
 
 @DRILL.verb("/drill list")
 async def list_(call: Call) -> Message:
-    """What can be drilled."""
+    """List the scenarios."""
     return scenarios(call.bot.drills.scenarios(), await call.translations())
 
 
 @DRILL.verb("/drill start gpu-node-loss")
 async def start(call: Call, scenario: str) -> Message:
-    """Open a drill; nothing is broken yet."""
+    """Open a drill; no fault starts yet."""
     person = await call.person()
     incident, _ = await call.bot.drills.start(
         scenario, by=person, idempotency_key=call.idempotency_key, channel=call.channel_id
@@ -28,7 +28,7 @@ async def start(call: Call, scenario: str) -> Message:
 
 @DRILL.verb("/drill inject")
 async def inject(call: Call) -> Message:
-    """Let the next fault begin."""
+    """Start the next fault."""
     run = await call.bot.drills.inject(
         await call.incident(), by=await call.person(), idempotency_key=call.idempotency_key
     )
@@ -37,14 +37,14 @@ async def inject(call: Call) -> Message:
 
 @DRILL.verb("/drill score")
 async def score(call: Call) -> Message:
-    """How it goes against the targets."""
+    """Show the score against the targets."""
     incident = await call.incident()
     return scorecard(await call.bot.drills.score(incident), incident, await call.translations())
 
 
 @DRILL.verb("/drill stop")
 async def stop(call: Call) -> Message:
-    """Undo what the drill has broken, and resolve it."""
+    """Undo the drill's faults and resolve it."""
     incident = await call.incident()
     result = await call.bot.drills.stop(incident, by=await call.person(), idempotency_key=call.idempotency_key)
     return scorecard(result, incident, await call.translations())

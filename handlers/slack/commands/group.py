@@ -1,4 +1,4 @@
-"""A slash command: its verbs, each a typed function, and how a line is read, run and helped."""
+"""A slash command: its verbs, each a typed function; parsing, running and help."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Verb = Callable[..., Awaitable[Message | None]]
 
 
 class Command:
-    """`/name verb …`. A verb named by `default` also runs when the line begins with no verb."""
+    """A command `/name verb …`. The `default` verb runs when the line does not start with a verb."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,7 +25,7 @@ class Command:
         self.default: Signature | None = None
 
     def verb(self, example: str, *, default: bool = False) -> Callable[[Verb], Verb]:
-        """Make a function a verb of this command. Its words stand in the labels, under `help.<command>.<verb>`."""
+        """Register a function as a verb. Its help text is in the labels, under `help.<command>.<verb>`."""
 
         def register(function: Verb) -> Verb:
             signature = Signature.of(function, example=example)
@@ -37,39 +37,39 @@ class Command:
         return register
 
     async def run(self, call: Call, text: str) -> Message | None:
-        """Do what the line says. Raises BadInput for what cannot be read, and what the verb raises."""
-        given = tokenize(text)
-        first = given.words[0].lower() if given.words else ""
-        if (first == "help" and "help" not in self.verbs) or (not given.raw and self.default is None):
-            return await self._help(call, given.words[1] if len(given.words) > 1 else None)
-        if len(given.words) == 2 and given.words[1].lower() == "help" and first in self.verbs:
+        """Run a line. Raises BadInput for a line that cannot be parsed, and what the verb raises."""
+        tokens = tokenize(text)
+        first = tokens.words[0].lower() if tokens.words else ""
+        if (first == "help" and "help" not in self.verbs) or (not tokens.raw and self.default is None):
+            return await self._help(call, tokens.words[1] if len(tokens.words) > 1 else None)
+        if len(tokens.words) == 2 and tokens.words[1].lower() == "help" and first in self.verbs:
             return await self._help(call, first)
-        signature, rest = self._choose(first, given)
-        arguments = signature.read(self._without_incident(call, signature, rest), self._shown(signature))
+        signature, rest = self._choose(first, tokens)
+        arguments = signature.read(self._without_incident(call, signature, rest), self._command(signature))
         return await signature.function(call, **arguments)  # type: ignore[no-any-return]
 
-    def _choose(self, first: str, given: Tokens) -> tuple[Signature, Tokens]:
+    def _choose(self, first: str, tokens: Tokens) -> tuple[Signature, Tokens]:
         chosen = self.verbs.get(first)
         if chosen and (chosen is not self.default or self.default.name != self.name):
-            raw = given.raw[len(given.raw.split(None, 1)[0]) :].strip()
-            return chosen, replace(given, words=given.words[1:], raw=raw)
+            raw = tokens.raw[len(tokens.raw.split(None, 1)[0]) :].strip()
+            return chosen, replace(tokens, words=tokens.words[1:], raw=raw)
         if self.default:
-            return self.default, given
+            return self.default, tokens
         raise BadInput("unknown_verb", command=f"/{self.name}", verb=first, nearest=nearest(first, self.verbs))
 
     @staticmethod
-    def _without_incident(call: Call, signature: Signature, given: Tokens) -> Tokens:
-        """`incident=INC-…` names the incident for every verb, from wherever it is typed."""
+    def _without_incident(call: Call, signature: Signature, tokens: Tokens) -> Tokens:
+        """Remove `incident=INC-…`, which names the incident for any verb, from any channel."""
         if any(parameter.name == "incident" for parameter in signature.parameters):
-            return given
-        options: dict[str, Any] = dict(given.options)
+            return tokens
+        options: dict[str, Any] = dict(tokens.options)
         call.named_incident = options.pop("incident", None)
         if call.named_incident is None:
-            return given
-        raw = " ".join(word for word in given.raw.split() if not word.startswith("incident="))
-        return replace(given, options=options, raw=raw)
+            return tokens
+        raw = " ".join(word for word in tokens.raw.split() if not word.startswith("incident="))
+        return replace(tokens, options=options, raw=raw)
 
-    def _shown(self, signature: Signature) -> str:
+    def _command(self, signature: Signature) -> str:
         return f"/{self.name}"
 
     async def _help(self, call: Call, verb: str | None) -> Message:

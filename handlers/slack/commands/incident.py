@@ -1,4 +1,4 @@
-"""`/incident`: everything that may be done with an incident."""
+"""`/incident`: everything that can be done with an incident."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def declare(
 
 @INCIDENT.verb("/incident list")
 async def list_(call: Call) -> Message:
-    """Open incidents, the worst first."""
+    """List open incidents, the most severe first."""
     return listing(await call.bot.deps.store.incidents.list_open(), await call.translations())
 
 
 @INCIDENT.verb("/incident status")
 async def status(call: Call) -> Message:
-    """How this incident stands."""
+    """Show this incident's status."""
     incident = await call.incident()
     return card(incident, await call.translations(), in_own_channel=True)
 
@@ -62,7 +62,7 @@ async def severity(call: Call, level: Severity) -> Message:
 
 @INCIDENT.verb("/incident role commander @ana")
 async def role(call: Call, role: Role, person: Mention) -> Message:
-    """Give somebody a role."""
+    """Assign a role."""
     incident = await call.incident()
     await call.bot.incidents.assign(
         incident.id, role, person, by=await call.person(), idempotency_key=call.idempotency_key
@@ -72,7 +72,7 @@ async def role(call: Call, role: Role, person: Mention) -> Message:
 
 @INCIDENT.verb("/incident ack")
 async def ack(call: Call) -> Message:
-    """Say that somebody is on it."""
+    """Acknowledge the incident."""
     incident = await call.incident()
     await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
@@ -80,7 +80,7 @@ async def ack(call: Call) -> Message:
 
 @INCIDENT.verb("/incident update Escalando réplicas; los usuarios ven mejora")
 async def update(call: Call, text: Rest | None = None) -> Message | None:
-    """Tell everybody how it stands; without text a form opens."""
+    """Post a status update; without text a form opens."""
     if not text:
         await call.open(forms.update(await call.cached_translations(), (await call.incident()).id))
         return None
@@ -91,7 +91,7 @@ async def update(call: Call, text: Rest | None = None) -> Message | None:
 
 @INCIDENT.verb("/incident note El pico empezó tras el despliegue 2.1.0")
 async def note(call: Call, text: Rest) -> Message:
-    """Put a sentence on the timeline."""
+    """Add a note to the timeline."""
     incident = await call.incident()
     await call.bot.incidents.note(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
@@ -99,7 +99,7 @@ async def note(call: Call, text: Rest) -> Message:
 
 @INCIDENT.verb("/incident mitigate")
 async def mitigate(call: Call) -> Message:
-    """Users no longer feel it."""
+    """Mark the incident as mitigated: users are no longer affected."""
     incident = await call.incident()
     await call.bot.incidents.mitigate(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
@@ -107,7 +107,7 @@ async def mitigate(call: Call) -> Message:
 
 @INCIDENT.verb("/incident resolve")
 async def resolve(call: Call) -> Message:
-    """It is over: the page is resolved and the report written."""
+    """Resolve the incident: its page is resolved and the report written."""
     incident = await call.incident()
     await call.bot.incidents.resolve(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
@@ -115,7 +115,7 @@ async def resolve(call: Call) -> Message:
 
 @INCIDENT.verb("/incident reopen La latencia volvió a subir")
 async def reopen(call: Call, reason: Rest) -> Message:
-    """It came back."""
+    """Reopen the incident."""
     incident = await call.incident()
     await call.bot.incidents.reopen(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
@@ -123,7 +123,7 @@ async def reopen(call: Call, reason: Rest) -> Message:
 
 @INCIDENT.verb("/incident close")
 async def close(call: Call) -> Message:
-    """The paperwork is done."""
+    """Close the incident: its report is complete."""
     incident = await call.incident()
     await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
@@ -131,7 +131,7 @@ async def close(call: Call) -> Message:
 
 @INCIDENT.verb("/incident timeline")
 async def timeline_(call: Call) -> Message:
-    """What has happened so far."""
+    """Show the timeline."""
     incident = await call.incident()
     return timeline(incident, await call.bot.deps.store.incidents.timeline(incident.id), await call.translations())
 
@@ -145,7 +145,7 @@ async def impact(
     revenue: str | None = None,
     summary: str | None = None,
 ) -> Message | None:
-    """Whom it hurt; without values a form opens."""
+    """Set who was affected; without values a form opens."""
     incident = await call.incident()
     if users is None and services is None and revenue is None and summary is None:
         await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
@@ -173,7 +173,7 @@ async def cause(
     detection: str | None = None,
     lesson: str | None = None,
 ) -> Message | None:
-    """Why it happened; without values a form opens."""
+    """Set the root cause; without values a form opens."""
     incident = await call.incident()
     if primary is None and contributing is None and detection is None and lesson is None:
         await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
@@ -197,7 +197,7 @@ async def _done(call: Call) -> Message:
 
 @INCIDENT.verb("/incident report")
 async def report(call: Call) -> Message:
-    """Write the report with what is known now."""
+    """Write the report from the current data."""
     incident = await call.incident()
     await call.bot.reports.enqueue(incident.id, idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "reporting", incident=incident))
@@ -207,21 +207,21 @@ async def report(call: Call) -> Message:
 async def followup(
     call: Call, title: Rest, *, owner: str | None = None, due: str | None = None, label: str | None = None
 ) -> Message:
-    """Something to do afterwards; it becomes a GitHub issue."""
+    """Open a follow-up, which becomes a GitHub issue."""
     incident = await call.incident()
     labels = [item.strip() for item in (label or "").split(",") if item.strip()]
-    made = await call.bot.followups.open(
+    opened = await call.bot.followups.open(
         incident.id,
         FollowUpRequest(title, owner=owner, due=due, labels=labels),
         by=await call.person(),
         idempotency_key=call.idempotency_key,
     )
-    return Message.of((await call.translations()).render_block("replies", "followup", followup=made))
+    return Message.of((await call.translations()).render_block("replies", "followup", followup=opened))
 
 
 @INCIDENT.verb("/incident stats 90d")
 async def stats(call: Call, window: Duration | None = None) -> Message:
-    """MTTA, MTTR, MTBF and how deployments went, against the targets; drills do not count."""
+    """Show MTTA, MTTR, MTBF and deployment results against the targets, without drills."""
     statistics, duration = call.bot.statistics, window or WINDOW
     return statistics_message(
         await statistics.compute(duration), await statistics.deployments(duration), await call.translations()

@@ -1,4 +1,4 @@
-"""`/ops`: one action by itself, under the same policy as in a runbook, and the kill switch."""
+"""`/ops`: a single action under the same policy as in a runbook, and the kill switch."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ OPS = Command("ops")
 
 @OPS.verb("/ops freeze Buen Fin: nadie toca producción")
 async def freeze(call: Call, reason: Rest) -> Message:
-    """The kill switch: nothing is changed until it is lifted."""
+    """Freeze all changes until the freeze is lifted."""
     await call.bot.runs.freeze(reason, by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("runbook", "frozen", reason=reason))
 
 
 @OPS.verb("/ops thaw")
 async def thaw(call: Call) -> Message:
-    """Lift the kill switch."""
+    """End the freeze."""
     await call.bot.runs.thaw(by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("runbook", "thawed"))
 
 
 @OPS.verb("/ops help scale")
 async def help_(call: Call, action: Rest | None = None) -> Message:
-    """Every action, or one with its parameters."""
+    """List all actions, or show one with its parameters."""
     return await _help(call, action.split() if action else ())
 
 
 @OPS.verb("/ops scale xr-engine 10", default=True)
 async def ops(call: Call, line: Rest | None = None) -> Message:
-    """One action by itself, by a short word or as `service.verb`."""
+    """Run a single action, by alias or as `service.verb`."""
     words = tokenize(line or "").words
     if not words or words[-1] == "help":
         return await _help(call, words[:-1])
@@ -52,12 +52,16 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
 
 
 async def _help(call: Call, words: Sequence[str]) -> Message:
-    shown = await call.translations()
+    translations = await call.translations()
     if not words:
         return actions(
-            [(a.name, a.risk.value, shown.action(a.name, a.summary)) for a in ACTIONS.all()], aliases(), shown
+            [(a.name, a.risk.value, translations.action(a.name, a.summary)) for a in ACTIONS.all()],
+            aliases(),
+            translations,
         )
     if verb := OPS.verbs.get(words[0]):
-        return verb_help(OPS.name, verb, shown)
+        return verb_help(OPS.name, verb, translations)
     action, _ = find(words)
-    return action_help(shown.action(action.name, action.summary), action.signature, action.risk.value, shown)
+    return action_help(
+        translations.action(action.name, action.summary), action.signature, action.risk.value, translations
+    )

@@ -16,7 +16,7 @@ ON_CALL = Command("oncall")
 
 @PAGE.verb("/page @sre-team El render no responde sev=SEV1", default=True)
 async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity | None = None) -> Message:
-    """Page a team. In an incident's channel it is about that incident; elsewhere it declares one."""
+    """Page a team about this channel's incident; outside an incident it declares one."""
     person = await call.person()
     name = call.bot.paging.team(team)
     incident = await call.bot.incidents.in_channel(call.channel_id or "")
@@ -32,7 +32,7 @@ async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity
 
 @PAGE.verb("/page ack")
 async def ack(call: Call) -> Message:
-    """Acknowledge the page of this incident."""
+    """Acknowledge the incident and its page."""
     incident = await call.incident()
     await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "done"))
@@ -40,7 +40,7 @@ async def ack(call: Call) -> Message:
 
 @PAGE.verb("/page resolve")
 async def resolve(call: Call) -> Message:
-    """Resolve the page of this incident; the incident itself stays open."""
+    """Resolve this incident's page; the incident itself stays open."""
     incident = await call.incident()
     await call.bot.paging.resolve(incident, by=await call.person(), idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "done"))
@@ -48,6 +48,6 @@ async def resolve(call: Call) -> Message:
 
 @ON_CALL.verb("/oncall", default=True)
 async def oncall(call: Call) -> Message:
-    """Who is on call now, by team, and until when."""
+    """Show who is on call now, by team, and until when."""
     rotas = await call.bot.paging.rota()
     return on_call(rotas, await call.translations(), call.bot.deps.team.emergency_contact)

@@ -1,4 +1,4 @@
-"""`/runbook`: what there is, and runs of it."""
+"""`/runbook`: list and show runbooks, and run them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ RUNBOOK = Command("runbook")
 
 @RUNBOOK.verb("/runbook list")
 async def list_(call: Call) -> Message:
-    """All runbooks."""
+    """List all runbooks."""
     return library(call.bot.runs.library.runbooks.values(), await call.translations())
 
 
 @RUNBOOK.verb("/runbook show render-latency")
 async def show(call: Call, name: str) -> Message:
-    """What a runbook does, step by step."""
-    book = call.bot.runs.library.get(name)
-    return runbook(book, await call.translations(), [ACTIONS.get(step.uses).risk.value for step in book.steps])
+    """Show a runbook's steps."""
+    definition = call.bot.runs.library.get(name)
+    return runbook(
+        definition, await call.translations(), [ACTIONS.get(step.uses).risk.value for step in definition.steps]
+    )
 
 
 @RUNBOOK.verb("/runbook run render-latency service=xr-engine --dry-run")
 async def run(call: Call, line: Rest) -> Message:
-    """Run one; with `--dry-run` only show what it would do."""
-    given = tokenize(line)
-    if not given.words:
+    """Run a runbook; with `--dry-run` only show what it would do."""
+    tokens = tokenize(line)
+    if not tokens.words:
         raise BadInput(
             "argument_missing",
             argument="name",
@@ -41,17 +43,17 @@ async def run(call: Call, line: Rest) -> Message:
             example="/runbook run render-latency service=xr-engine",
         )
     inputs = {
-        name.replace("-", "_"): unescape_slack(value) for name, value in given.options.items() if name not in OPTIONS
+        name.replace("-", "_"): unescape_slack(value) for name, value in tokens.options.items() if name not in OPTIONS
     }
-    environment, dry_run = given.options.get("environment"), given.options.get("dry-run") == "true"
+    environment, dry_run = tokens.options.get("environment"), tokens.options.get("dry-run") == "true"
     request = await run_request(call, environment=environment, dry_run=dry_run)
-    started = await call.bot.runs.start(given.words[0], inputs, request)
+    started = await call.bot.runs.start(tokens.words[0], inputs, request)
     return progress(started, await call.translations())
 
 
 @RUNBOOK.verb("/runbook status")
 async def status(call: Call, run: str | None = None) -> Message:
-    """How a run stands, or all that are going on."""
+    """Show a run, or all running ones."""
     words = await call.translations()
     if run:
         return progress(await call.bot.deps.store.runs.get(normalize_run_id(run)), words)
@@ -60,7 +62,7 @@ async def status(call: Call, run: str | None = None) -> Message:
 
 @RUNBOOK.verb("/runbook cancel R-3fa91c")
 async def cancel(call: Call, run: str) -> Message:
-    """Stop a run at once."""
+    """Stop a run immediately."""
     stopped = await call.bot.runs.cancel(
         normalize_run_id(run), by=await call.person(), idempotency_key=call.idempotency_key
     )
@@ -69,7 +71,7 @@ async def cancel(call: Call, run: str) -> Message:
 
 @RUNBOOK.verb("/runbook undo R-3fa91c")
 async def undo(call: Call, run: str) -> Message:
-    """Undo what a run has done."""
+    """Undo a run's changes."""
     undone = await call.bot.runs.undo(
         normalize_run_id(run), by=await call.person(), idempotency_key=call.idempotency_key
     )
@@ -77,7 +79,7 @@ async def undo(call: Call, run: str) -> Message:
 
 
 async def run_request(call: Call, *, environment: str | None, dry_run: bool) -> RunRequest:
-    """The request for a run that this call makes, for the incident of its channel if there is one."""
+    """Return the request for a run from this call, for the incident of its channel if there is one."""
     return RunRequest(
         by=await call.person(),
         idempotency_key=call.idempotency_key,

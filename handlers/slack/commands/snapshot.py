@@ -1,4 +1,4 @@
-"""`/snapshot`: the figures with charts, now or at two moments."""
+"""`/snapshot`: the metrics with charts, now or compared between two times."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from handlers.slack.context import Call
 SNAPSHOT = Command("snapshot")
 
 _PROMQL = re.compile(r"[({\[]|[=!<>]=|=~|!~")
-_OPTION = re.compile(r"(?:^|\s)(service|window)=([\w.-]+)(?=\s|$)")  # PromQL quotes its values, so none is taken
+_OPTION = re.compile(r"(?:^|\s)(service|window)=([\w.-]+)(?=\s|$)")  # PromQL quotes its values, so it does not match
 
 
 class PromqlSignature(Signature):
-    """A signature whose words may be PromQL, which has `=` and quotes of its own."""
+    """A signature whose words may be PromQL, which contains `=` and quotes."""
 
     def read(self, typed: Tokens, command: str) -> dict[str, Any]:
         if not _PROMQL.search(typed.raw):
@@ -35,7 +35,7 @@ class PromqlSignature(Signature):
 async def snapshot(
     call: Call, what: Rest | None = None, *, service: str | None = None, window: Duration | None = None
 ) -> Message | None:
-    """The figures of a board, a query or PromQL. In an incident's channel everybody sees them."""
+    """Show the metrics of a board, a query or PromQL; in an incident's channel, for everybody."""
     return await _answer(call, what=what, service=service, window=window)
 
 
@@ -47,7 +47,7 @@ SNAPSHOT.verbs[SNAPSHOT.name] = SNAPSHOT.default
 async def compare(
     call: Call, first: str, second: str = "now", *, board: str | None = None, service: str | None = None
 ) -> Message | None:
-    """How the figures went from one moment to another: `02:10` (UTC), `-15m`, ISO 8601, or a milestone's name."""
+    """Compare the metrics at two times: `02:10` (UTC), `-15m`, ISO 8601, or a milestone's name."""
     return await _answer(call, what=board, service=service, between=(first, second))
 
 
