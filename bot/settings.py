@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     alertmanager_url: Url = None
     alertmanager_webhook_token: Secret = None
     grafana_url: Url = None
+    grafana_webhook_token: Secret = None
     tempo_url: Url = None
     health_gateway_url: Url = None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -192,12 +194,46 @@ class PolicyFile(_Part):
     limits: Limits = Limits()
 
 
+Labels = Annotated[
+    dict[str, str], Field(min_length=1, description="label → value; `*` stands for any text; all of them must fit")
+]
+
+
+class ServiceRule(_Part):
+    """Alerts with these labels are of this service."""
+
+    labels: Labels
+    service: str
+
+
+class Heartbeat(_Part):
+    """An alert that always fires (a dead man's switch): when it stops, nobody would hear of any other alert."""
+
+    labels: Labels
+    within: Duration = Field(timedelta(minutes=15), description="it stopped if it is not heard again within this time")
+    severity: Severity = Severity.SEV2
+
+
+class Storm(_Part):
+    """More new groups of alerts than this are a storm: one incident takes them in."""
+
+    incidents: int = Field(9, ge=1, description="new groups that open an incident each")
+    within: Duration = timedelta(minutes=1)
+
+
 class Alerts(_Part):
     severity: dict[str, Severity] = Field(
-        default_factory=dict, description="alert's severity label → incident severity"
+        default_factory=dict, description="alert's severity label → incident severity; case does not count"
     )
     default: Severity = Severity.SEV3
     service_label: str = "service"
+    services: list[ServiceRule] = Field(
+        default_factory=list,
+        description="services of alerts, before the service label, workload, pod, container and namespace; first wins",
+    )
+    ignore: list[Labels] = Field(default_factory=list, description="alerts that open no incident")
+    heartbeats: list[Heartbeat] = Field(default_factory=list, description="alerts that must not stop firing")
+    storm: Storm = Storm()
 
 
 class Targets(_Part):
@@ -277,6 +313,11 @@ class TeamFile(_Part):
                 mistakes.append(f"severities.{level}: no team {team}")
         for name, board in self.boards.items():
             mistakes += [f"boards.{name}: no query {query}" for query in board.queries if query not in self.queries]
+        mistakes += [
+            f"alerts.services: no service {rule.service}"
+            for rule in self.alerts.services
+            if rule.service not in self.services
+        ]
         if missing := [level.value for level in Severity if level not in self.severities]:
             mistakes.append(f"severities: {', '.join(missing)} missing")
         if mistakes:
@@ -287,6 +328,15 @@ class TeamFile(_Part):
         """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""
         ((system, name),) = by.items()
         return next((owner for owner in self.people if getattr(owner, system) == name), None)
+
+
+def fits(labels: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
+    """Return True if all labels of the pattern have their values; `*` stands for any text."""
+    return all(fnmatchcase(labels.get(name, ""), _only_stars(value)) for name, value in pattern.items())
+
+
+def _only_stars(pattern: str) -> str:
+    return re.sub(r"[\[?]", lambda match: f"[{match[0]}]", pattern)
 
 
 class FollowUpPolicy(_Part):
