@@ -78,7 +78,14 @@ class Prometheus:
     Methods raise Unavailable, or Refused (`promql_wrong` with Prometheus's message as `why`).
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout: float = 5.0,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._of_thread = threading.local()
@@ -86,6 +93,7 @@ class Prometheus:
         self._session.stream = True  # the hook reads the response in pieces
         self._session.hooks["response"].append(self._read)
         self._session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
+        self._session.headers.update(headers or {})
         self._client = PrometheusConnect(
             self._url,
             session=self._session,
