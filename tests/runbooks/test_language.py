@@ -93,7 +93,6 @@ def test_a_good_runbook_is_read_and_its_copy_reads_back(tmp_path: Path, registry
         ),
         ("steps.scale.verified", "steps.scael.verified", "14:5", "step `scael` is not before this step"),
         ("{{ not steps", "{{ not not( steps", "14:5", "not an expression"),
-        ("es: Latencia alta, ", "", "2:1", "the title in `es` is missing"),
     ],
 )
 def test_a_mistake_says_where_and_what_is_right(
