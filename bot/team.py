@@ -1,4 +1,4 @@
-"""The team file (`config/tamv.yaml`), typed. Everything specific to a team is in this file, nothing in the code."""
+"""The team file (`team.yaml` of a team's folder), typed. What is specific to a team is there, not in the code."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -239,6 +240,10 @@ class TeamFile(_Part):
     """The whole team file."""
 
     organisation: str
+    languages: list[str] = Field(
+        default_factory=list, description="languages in which people are answered, the channels' first; default: all"
+    )
+    incident_channel: str | None = Field(None, description="channel of the headlines, unless INCIDENT_CHANNEL says so")
     emergency_contact: str | None = None
     manifests: str = Field("manifests", description="folder of the manifests that runbooks may apply or run")
     stakeholders_channel: str | None = Field(
@@ -262,6 +267,20 @@ class TeamFile(_Part):
     policy: PolicyFile = PolicyFile()
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The team's folder, to which paths in the file are relative."""
+        return self._folder
+
+    @property
+    def runbooks(self) -> Path:
+        return self._folder / "runbooks"
+
+    def path(self, relative: str) -> Path:
+        """Return the path of a file or folder of the team."""
+        return self._folder / relative
 
     @model_validator(mode="after")
     def _names_exist(self) -> TeamFile:
@@ -302,7 +321,7 @@ TeamFile.model_rebuild()
 
 
 def load_team(path: Path) -> TeamFile:
-    """Read and validate the team file. Raises BadInput with one line per mistake."""
+    """Read and validate a team file; its folder is the team's. Raises BadInput with one line per mistake."""
     try:
         raw = load(path.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -310,13 +329,15 @@ def load_team(path: Path) -> TeamFile:
     except yaml.YAMLError as problem:
         raise BadInput("team_file_not_yaml", path=str(path), why=" ".join(str(problem).split())) from problem
     try:
-        return TeamFile.model_validate(raw)
+        team = TeamFile.model_validate(raw)
     except ValidationError as mistakes:
         lines = [
             f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg'].removeprefix('Value error, ')}"
             for mistake in mistakes.errors(include_input=False, include_url=False)
         ]
         raise BadInput("team_file_wrong", path=str(path), lines=lines) from mistakes
+    team._folder = path.parent
+    return team
 
 
 def policy_of(team: TeamFile) -> Policy:

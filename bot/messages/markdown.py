@@ -16,7 +16,7 @@ from bot.domain.people import Person
 from bot.domain.report import Evidence
 from bot.messages.amounts import UNKNOWN, amount, number
 from bot.messages.translations import Translations, format_duration
-from bot.settings import TEMPLATES
+from bot.shipped import TEMPLATES
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")

@@ -15,7 +15,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, StrictUnde
 from bot.domain.errors import BotError
 from bot.domain.people import Person
 from bot.domain.translated import ONLY
-from bot.settings import TEMPLATES
+from bot.shipped import TEMPLATES
 from bot.yaml_text import load
 
 
