@@ -19,6 +19,7 @@ from bot.services.bot import Bot
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
 from sandbox.responder import SignMissing, respond
@@ -78,7 +79,7 @@ async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path)
         playing = (play_exercise if scenario in load_exercises() else respond)(
             environment.sandbox, scenario, say=_say, language=words.locale
         )
-        async with asyncio.timeout(scaled_timeout):
+        async with deadline(scaled_timeout):
             incident_id = await playing
     except SignMissing as missed:
         _say(str(missed))

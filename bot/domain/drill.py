@@ -17,7 +17,7 @@ INJECT = "inject"  # prefix of the ids of steps at which a fault waits to be sta
 
 class Goal(StrEnum):
     RESPONSE = "response"
-    TOLD = "told"
+    STAKEHOLDERS = "told"  # as it is stored
     RTO = "rto"
     RPO = "rpo"
 
@@ -108,7 +108,7 @@ def score(
     ]
     reached_at = {
         Goal.RESPONSE: _first(events, Kind.ACKNOWLEDGED),
-        Goal.TOLD: min([*filter(None, [_first(events, Kind.UPDATE)]), *announced], default=None),
+        Goal.STAKEHOLDERS: min([*filter(None, [_first(events, Kind.UPDATE)]), *announced], default=None),
         Goal.RTO: _recovered(events, runs, fault),
     }
     declared = events[0].at if events else now

@@ -83,7 +83,7 @@ def test_a_board_a_query_and_a_service_are_found_by_name() -> None:
 
 def test_anything_else_is_promql_and_belongs_to_no_service() -> None:
     found = board(TEAM, STATUSES)
-    assert (found.known, found.service, found.queries[0][1]) == (False, None, STATUSES)
+    assert (found.in_team_file, found.service, found.queries[0][1]) == (False, None, STATUSES)
     own = board(TEAM, 'up{service="$service",namespace="$namespace"}', "xr-engine")
     assert (own.service, own.queries[0][1]) == ("xr-engine", 'up{service="xr-engine",namespace="tamv-prod"}')
 

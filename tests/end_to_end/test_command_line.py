@@ -17,6 +17,7 @@ import yaml
 
 from bot.settings import Settings
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 
@@ -189,6 +190,6 @@ async def test_a_database_without_tables_is_named(world: World) -> None:
 async def declared(stage: DemoEnvironment) -> None:
     """An incident with its channel."""
     await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento <!channel> sev=SEV2 service=xr-engine")
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while not [one for one in await stage.bot.deps.store.incidents.list_open() if one.channel]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ from bot.store.database import Database
 from bot.store.store import Store
 from demo.environment import demo_environment, sandbox_settings
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
@@ -181,7 +182,7 @@ def replicas(terminal: Terminal) -> int:
 async def waiting(terminal: Terminal) -> tuple[Run, str]:
     """The run that waits for somebody, and the digest of what it shows."""
     store = terminal.store
-    async with asyncio.timeout(30):
+    async with deadline(30):
         while not (asked := await store.runs.waiting()):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
     return await store.runs.get(asked[0].run_id), asked[0].digest

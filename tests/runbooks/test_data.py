@@ -15,6 +15,7 @@ from bot.domain.run import Run, RunState, StepRef, StepState
 from bot.domain.times import DailyWindow
 from bot.runbooks import load
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION
+from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
@@ -239,7 +240,7 @@ async def test_a_run_that_is_cancelled_takes_its_job_with_it(stage: Play) -> Non
     stage.cluster.behaviours.set("*/tamv-core:v2.5.0 *", Behaviour(start=1, run=10_000_000))
     run = await stage.start("database-migration migration=email step=add tag=v2.5.0")
     await stage.reached(run, "plan", StepState.PERFORMING)
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while not stage.cluster.store.all(JOB, "tamv-staging"):  # noqa: ASYNC110 - the cluster is another program
             await asyncio.sleep(0.02)
     await stage.answer(f"/runbook cancel {run.id}")

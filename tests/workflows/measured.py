@@ -27,6 +27,7 @@ from bot.workflows.engine.durable import Workflow
 from bot.workflows.engine.engine import Engine
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
 from sandbox.world.scenario import load_scenario
@@ -59,7 +60,7 @@ class Here:
     snapshots: Snapshots
 
     async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not (found := await true()):  # noqa: ASYNC110 - two programs meet here
                 await asyncio.sleep(0.02)
         return found
