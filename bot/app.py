@@ -26,7 +26,7 @@ from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
 from bot.integrations.tempo import Tempo
 from bot.integrations.vault import SecretAges
-from bot.messages.translations import load_translations
+from bot.messages.translations import translations_of
 from bot.metrics import Metrics
 from bot.redaction import Redaction
 from bot.runbooks import Library
@@ -93,7 +93,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
         clock=clock,
         team=team,
         store=Store(database, owner=uuid.uuid4().hex, metrics=metrics),
-        words_by_locale=load_translations(),
+        words_by_locale=translations_of(team, settings.locale),
         locale=settings.locale,
         incident_channel=settings.incident_channel,
         slack=slack,

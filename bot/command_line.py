@@ -22,8 +22,10 @@ from bot.cli.terminal import Language, exit_with, settings_or_exit
 from bot.domain.errors import BotError
 from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
+from bot.services.team_folder import TeamFolder, on_hangup
 from bot.settings import Settings
 from bot.store.migrate import upgrade
+from bot.tasks import cancel_and_wait
 from handlers.app import Server
 from handlers.http_server import listen
 
@@ -125,6 +127,9 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_bot(settings) as bot:
         server = Server(bot, settings)
+        folder = TeamFolder(bot, settings.team_file)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup(folder))
+        watching = asyncio.create_task(folder.watch(), name="watch the team's folder")
         async with (
             server.recovering_deliveries(),
             server.socket_mode(settings),
@@ -132,3 +137,4 @@ async def _serve(settings: Settings) -> None:
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
             await stop.wait()
+            await cancel_and_wait([watching])

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.domain.errors import BotError
-from bot.shipped import EXAMPLE_TEAM, TEMPLATES
+from bot.shipped import EXAMPLE_TEAM, languages
 from bot.yaml_text import load
 
 TEAM_FILE = "team.yaml"
@@ -45,11 +45,6 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 Folder = Annotated[Path | None, BeforeValidator(_blank_is_unset)]
 Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
-
-
-def languages() -> list[str]:
-    """Return the languages of the bot: the folders of `templates/` that contain `labels.yaml`."""
-    return sorted(labels.parent.name for labels in TEMPLATES.glob("*/labels.yaml"))
 
 
 def _settings_of_team(path: Path) -> dict[str, Any]:

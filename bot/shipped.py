@@ -9,3 +9,8 @@ SHIPPED = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1]
 TEMPLATES = SHIPPED / "templates"
 EXAMPLE_TEAM = SHIPPED / "teams" / "tamv"
 MANIFEST = SHIPPED / "app.yaml"
+
+
+def languages() -> list[str]:
+    """Return the languages of the bot: the folders of `templates/` that contain `labels.yaml`."""
+    return sorted(labels.parent.name for labels in TEMPLATES.glob("*/labels.yaml"))

@@ -17,7 +17,8 @@ from bot.domain.errors import BotError, NotAllowed
 from bot.domain.people import Person
 from bot.messages.text import as_text
 from bot.messages.translations import load_translations
-from bot.settings import Settings, TeamSettings, WrongSettings, languages, load_settings, load_team_settings
+from bot.settings import Settings, TeamSettings, WrongSettings, load_settings, load_team_settings
+from bot.shipped import languages
 from bot.store.migrate import pending
 from bot.team import Owner, TeamFile
 
