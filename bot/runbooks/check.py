@@ -19,7 +19,7 @@ from bot.domain.nearest import nearest
 from bot.domain.runbook import STANDARD, Approval, Input, Runbook, Step, Trigger, Verify
 from bot.runbooks.expressions import Expressions
 from bot.team import TeamFile
-from bot.yaml_text import compose
+from bot.yaml_text import compose, line_and_column
 from bot.yaml_text import load as load_yaml
 
 YamlPath = tuple[str | int, ...]
@@ -109,25 +109,6 @@ def _duplicate_keys(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, in
                 yield str(key.value), (key.start_mark.line + 1, key.start_mark.column + 1)
             keys.add(str(key.value))
             yield from _duplicate_keys(value)
-
-
-def line_and_column(root: yaml.Node | None, location: tuple[str | int, ...]) -> tuple[int, int]:
-    """Return line and column (1-based) of the deepest existing node on the path `location`."""
-    node = root
-    mark = root.start_mark if root else None
-    for part in location:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    mark, child = key.start_mark, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            mark = child.start_mark
-        if child is None:
-            break
-        node = child
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 def check(

@@ -21,7 +21,7 @@ from tests.actions.acting import ROOT, Actor, in_cluster, parts
 
 STAGING = "tamv-staging"
 MIGRATE = "jobs/migrate.yaml"
-SHIPPED = sorted(path.name for path in (ROOT / "manifests" / "jobs").glob("*.yaml"))
+SHIPPED = sorted(path.name for path in (ROOT / "teams/tamv/manifests" / "jobs").glob("*.yaml"))
 
 
 @dataclass

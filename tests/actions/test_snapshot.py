@@ -26,7 +26,7 @@ from tests.contract.samples import BEGIN, lines, tsdb
 from tests.sandbox.serving import served
 
 AT = datetime.fromtimestamp(BEGIN / 1000, UTC) + timedelta(hours=2)
-TEAM = load_team(Path(__file__).parents[2] / "config" / "tamv.yaml")
+TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")
 STATUSES = 'sum by (status) (rate(http_requests_total{service="xr-engine"}[5m]))'
 
 

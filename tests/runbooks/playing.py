@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,11 +182,11 @@ async def playing(
     """
     sandbox = Sandbox(clock=LoadAwareClock())
     program = await asyncio.to_thread(helm.helm)
-    write_charts(folder / "charts")
-    team = folder / "tamv.yaml"
-    shipped = (ROOT / "config" / "tamv.yaml").read_text("utf-8")
-    team.write_text(shipped.replace("chart: charts/", f"chart: {folder}/charts/"), "utf-8")
-    given: dict[str, object] = {"helm": str(program), "bot_config": str(team)}
+    team = folder / "team"
+    if not team.exists():
+        shutil.copytree(ROOT / "teams" / "tamv", team)
+    write_charts(team / "charts")
+    given: dict[str, object] = {"helm": str(program), "team_dir": str(team)}
     if not alerts:
         given["alertmanager_webhook_token"] = None
     database = folder / "bot.db"

@@ -14,7 +14,7 @@ from bot.runbooks.check import queries
 from bot.team import load_team
 from tests.architecture.tree import ROOT
 
-TEAM_FILE = ROOT / "config/tamv.yaml"
+TEAM_FILE = ROOT / "teams/tamv/team.yaml"
 TEAM = load_team(TEAM_FILE)
 GOOD = """\
 name: slow
@@ -160,6 +160,6 @@ def test_every_query_of_the_catalogue_is_parsed(tmp_path: Path) -> None:
 def test_the_alerts_that_trigger_are_those_that_are_defined() -> None:
     rules = yaml.safe_load((ROOT / "deploy/prometheus/tamv.rules.yaml").read_text("utf-8"))
     defined = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
-    library = Library.read(ROOT / "runbooks", ACTIONS, TEAM)
+    library = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, TEAM)
     asked = {trigger.alert for book in library.runbooks.values() for trigger in book.triggers if trigger.alert}
     assert asked and asked <= defined

@@ -32,7 +32,7 @@ from sandbox.server import Sandbox
 from sandbox.slack.state import Message
 from sandbox.world.scenario import load_scenario
 
-TEAM = load_team(Path(__file__).parents[2] / "config" / "tamv.yaml")
+TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")
 ANA = Person("U0ANA00001", "Ana Torres", "es")
 START = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 

@@ -143,7 +143,7 @@ async def place(
                 tracker = GitHub(TOKEN, "tamv/tamv-platform", f"{address}/github/api", seconds_between_writes=0)
             deps = Deps(
                 clock=clock,
-                team=load_team(ROOT / "config/tamv.yaml"),
+                team=load_team(ROOT / "teams/tamv/team.yaml"),
                 store=store,
                 words_by_locale=load_translations(),
                 locale="es",
