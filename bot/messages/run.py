@@ -11,7 +11,22 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
 from bot.domain.incident import Incident
-from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState, on_failure_key, run_id
+from bot.domain.run import (
+    LEFT,
+    OUTCOME,
+    STOPPING,
+    UNCHANGED,
+    Approval,
+    ApprovalState,
+    ChangeOutcome,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    StepState,
+    on_failure_key,
+    run_id,
+)
 from bot.domain.runbook import Runbook
 from bot.messages.message import SECTION_LIMIT, Message, actions, button, context, fit, header, section
 from bot.messages.translations import Translations, escape
@@ -198,12 +213,19 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     if waits := facts.get("waits_for"):
         until = datetime.fromtimestamp(waits["until"], UTC) if waits["until"] else None
         return words.render_block("run", "busy", **{**waits, "until": until})
+    effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     if refused := facts.get("not_undone"):
-        return words.render_block("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
+        why = _why(refused["error"], refused["facts"], words)
+        unsure = refused["facts"].get(OUTCOME) == ChangeOutcome.UNKNOWN
+        return words.render_block("run", "not_undone", why=why, check=effects if unsure else None)
     if step.error:
         why = _why(step.error, facts, words)
-        return words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
-    effects = " · ".join(line(effect, words) for effect in step.effects[:3])
+        failed = words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
+        return f"{failed} {came_of_it(step, effects, words)}".strip()
+    if facts.get(STOPPING):
+        return f"{effects} · {words.render_block('run', 'stopping')}"
+    if facts.get(UNCHANGED):
+        return words.render_block("run", "unchanged")
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
     text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
     if not facts.get("interrupted"):
@@ -211,6 +233,17 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     left = facts["left"]
     lines = None if left is None else [line(Effect.from_json(raw), words) for raw in left]
     return f"{text} · {words.render_block('run', 'interrupted', left=lines)}"
+
+
+def came_of_it(step: StepRun, effects: str, words: Translations) -> str:
+    """Say what came of the change of a step that was stopped; empty if nothing had to be found out."""
+    outcome = step.facts.get(OUTCOME)
+    if step.state is StepState.UNDONE:
+        outcome = StepState.UNDONE.value
+    if outcome is None:
+        return ""
+    left = [line(Effect.from_json(raw), words) for raw in step.facts.get(LEFT) or ()]
+    return words.render_block("run", "outcome", outcome=outcome, effects=effects, left=left)
 
 
 def _why(error: str, facts: Mapping[str, Any], words: Translations) -> str:

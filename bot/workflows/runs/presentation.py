@@ -8,7 +8,7 @@ from typing import Any
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.people import Person
-from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun, WaitsFor
+from bot.domain.run import LEFT, OUTCOME, Approval, ApprovalState, Effect, Run, RunState, StepRun, WaitsFor
 from bot.domain.runbook import Step
 from bot.domain.timeline import Kind
 from bot.messages.run import approval_card, line, progress, question_card, step_result, whole_diff
@@ -125,8 +125,16 @@ def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
     return _entry(deps, run, f"{approval.step_id}/approval", Kind.RUN_APPROVED, facts)
 
 
-def changed(deps: Deps, run: Run, step_run: StepRun) -> TimelineEntry | None:
-    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, _change_facts(deps, step_run))
+def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> TimelineEntry | None:
+    """Tell a change: what was done, whether it helped, and the metrics before and after it (`Measuring.told`)."""
+    facts = _change_facts(deps, step_run)
+    if measured:
+        facts["measured"] = measured
+    if outcome := step_run.facts.get(OUTCOME):
+        facts["outcome"] = outcome
+        if left := step_run.facts.get(LEFT):
+            facts["left"] = [line(Effect.from_json(raw), deps.words) for raw in left]
+    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, facts)
 
 
 def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:
