@@ -124,7 +124,12 @@ async def restore_replicas(ctx: Context, done: Scaled) -> Scaled:
     return Scaled(done.deployment, done.namespace, current, done.before)
 
 
-@action("kubernetes.set_node_selector", risk=Risk.CHANGE, target=DEPLOYMENT)
+@action(
+    "kubernetes.set_node_selector",
+    risk=Risk.CHANGE,
+    target=DEPLOYMENT,
+    example="/ops set_node_selector xr-engine node-type=gpu-high-memory",
+)
 async def set_node_selector(
     ctx: Context, deployment: Name, selector: dict[str, str], namespace: Name | None = None
 ) -> Selected:
@@ -152,7 +157,9 @@ async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     return Selected(done.deployment, done.namespace, done.after, done.before)
 
 
-@action("kubernetes.set_env", risk=Risk.CHANGE, target=DEPLOYMENT)
+@action(
+    "kubernetes.set_env", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops env xr-engine EXPERIMENTAL_FEATURES=false"
+)
 async def set_env(
     ctx: Context, deployment: Name, variables: dict[str, str], namespace: Name | None = None
 ) -> Environment:
@@ -203,7 +210,7 @@ async def rollout_status(
     return RolledOut(deployment, ns, rollout.available, rollout.revision, rollout.done)
 
 
-@action("kubernetes.rollout_undo", risk=Risk.DISRUPTIVE, target=DEPLOYMENT)
+@action("kubernetes.rollout_undo", risk=Risk.DISRUPTIVE, target=DEPLOYMENT, example="/ops rollout undo xr-engine")
 async def rollout_undo(
     ctx: Context, deployment: Name, revision: int | None = None, namespace: Name | None = None
 ) -> Restored:
@@ -241,7 +248,7 @@ async def top_pods(
     return Table(ns, [asdict(usage) for usage in used[:most]])
 
 
-@action("kubernetes.top_nodes", risk=Risk.READ)
+@action("kubernetes.top_nodes", risk=Risk.READ, example="/ops top nodes")
 async def top_nodes(ctx: Context) -> Table:
     """Show the CPU and memory usage of the nodes."""
     return Table("-", [asdict(usage) for usage in await ctx.kubernetes.pods.top_nodes()])

@@ -47,7 +47,7 @@ async def snapshot(ctx: Context, board: str | None = None, service: str | None =
     return await _read_board(ctx, board, service)
 
 
-@action("prometheus.watch", risk=Risk.READ)
+@action("prometheus.watch", risk=Risk.READ, example="/ops prometheus.watch 15m service=xr-engine")
 async def watch(
     ctx: Context,
     duration: Duration,
@@ -73,7 +73,7 @@ async def watch(
     return Watched((ctx.clock.now() - started).total_seconds(), looks, metrics.values)
 
 
-@action("prometheus.wait_until", risk=Risk.READ)
+@action("prometheus.wait_until", risk=Risk.READ, example="/ops wait_until 10m service=xr-engine")
 async def wait_until(
     ctx: Context,
     within: Duration,
