@@ -170,7 +170,7 @@ async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[d
     if installed is None:
         return {}, []
     try:
-        live = ctx.kubernetes.deployments
+        live = ctx.kubernetes.workloads
         replicas, (_, env), selector = await asyncio.gather(
             live.replicas(name, namespace), live.env(name, namespace), live.node_selector(name, namespace)
         )
