@@ -71,6 +71,8 @@ class Service(_Part):
 
     title: str | None = None
     deployment: str | None = None
+    workload: str | None = Field(None, description="its workload where it is no Deployment: statefulset/ledger")
+    workloads: list[str] = Field(default_factory=list, description="all of them, if there are several: web, worker")
     namespaces: dict[str, str] = Field(default_factory=dict, description="environment → namespace")
     chart: str | None = None
     replicas_value: str = Field("replicaCount", description="the chart value that sets the replicas")
@@ -78,6 +80,11 @@ class Service(_Part):
     dashboards: list[Dashboard] = Field(default_factory=list)
     board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
+
+    @property
+    def runs_as(self) -> list[str]:
+        """Its workloads as references (`xr-engine`, `statefulset/ledger`); empty if the file names none."""
+        return self.workloads or [name for name in (self.workload or self.deployment,) if name]
 
 
 class VaultSecret(_Part):

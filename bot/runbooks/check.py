@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,8 @@ Problems = Iterator[tuple[YamlPath, str]]
 # What expressions may use besides `inputs` and the facts of earlier steps.
 CONTEXT_FACTS = {"incident": {"id", "service", "severity", "title"}, "run": {"id", "environment", "by"}}
 STEP_FACTS = {"state", "verified"}
+RUN_OPTIONS = {"environment", "dry_run"}  # given as `key=value` too, and taken by the run itself
+_INPUT_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 _MODELS: dict[object, type[BaseModel]] = {
@@ -118,6 +121,7 @@ def check(
     errors = [
         *_check_languages(runbook),
         *_check_triggers(runbook, team),
+        *_check_inputs(runbook),
         *_check_defaults(runbook),
         *_check_environments(runbook, team),
     ]
@@ -168,6 +172,17 @@ def _check_triggers(runbook: Runbook, team: TeamFile) -> Problems:
         service = trigger.labels.get(team.alerts.service_label)
         if service and service not in team.services:
             yield ("triggers", number, "labels"), f"unknown service `{service}`" + _did_you_mean(service, team.services)
+
+
+def _check_inputs(runbook: Runbook) -> Problems:
+    """Check that each input can be given on a command line and named in an expression."""
+    for name in runbook.inputs:
+        if not _INPUT_NAME.fullmatch(name):
+            valid = re.sub(r"[^a-z0-9_]", "_", name.lower())
+            yield ("inputs", name), f"an input's name has lower-case letters, digits and `_`: `{valid}`"
+        elif name in RUN_OPTIONS:
+            use = f"; use `{{{{ run.{name} }}}}`" if name in CONTEXT_FACTS["run"] else ""
+            yield ("inputs", name), f"`{name}` is an option of every run, so no input can have that name{use}"
 
 
 def _check_environments(runbook: Runbook, team: TeamFile) -> Problems:

@@ -88,17 +88,17 @@ async def test_an_upgrade_is_shown_then_done_and_taken_back(world: World) -> Non
 
 async def test_a_rollback_goes_over_what_the_bot_itself_has_scaled(world: World) -> None:
     async with Kubernetes(world.kubeconfig) as kubernetes:
-        await kubernetes.deployments.scale(CORE, PROD, 7, 4)
+        await kubernetes.workloads.scale(CORE, PROD, 7, 4)
         await world.helm.rollback(CORE, PROD, 2)
-        assert await kubernetes.deployments.replicas(CORE, PROD) == 4
+        assert await kubernetes.workloads.replicas(CORE, PROD) == 4
     assert world.versions() == {"v2.3.1"}
 
 
 async def test_an_upgrade_goes_over_what_was_changed_by_hand(world: World) -> None:
     async with Kubernetes(world.kubeconfig) as kubernetes:
-        await kubernetes.deployments.scale(CORE, PROD, 7, 4)
+        await kubernetes.workloads.scale(CORE, PROD, 7, 4)
         await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1")
-        assert await kubernetes.deployments.replicas(CORE, PROD) == 4
+        assert await kubernetes.workloads.replicas(CORE, PROD) == 4
     assert (await world.statuses())[-1] == "deployed" and world.versions() == {"v2.4.1"}
 
 

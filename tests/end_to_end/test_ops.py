@@ -58,7 +58,7 @@ async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: S
     await stage.person("bruno").press(message, "undo_run")
     await stage.told(TEAM, run.id, "↩️")
     kubernetes = stage.bot.deps.kubernetes
-    assert kubernetes and await kubernetes.deployments.replicas(XR, "tamv-prod") == 3
+    assert kubernetes and await kubernetes.workloads.replicas(XR, "tamv-prod") == 3
 
 
 async def test_a_dry_run_shows_and_changes_nothing(stage: Scene) -> None:
@@ -66,7 +66,7 @@ async def test_a_dry_run_shows_and_changes_nothing(stage: Scene) -> None:
     assert run.state is RunState.SUCCEEDED
     await stage.told(TEAM, run.id, "3 → 5", "ensayo")
     kubernetes = stage.bot.deps.kubernetes
-    assert kubernetes and await kubernetes.deployments.replicas(XR, "tamv-prod") == 3
+    assert kubernetes and await kubernetes.workloads.replicas(XR, "tamv-prod") == 3
 
 
 @pytest.mark.parametrize(
