@@ -190,6 +190,11 @@ class PolicyFile(_Part):
     cool_down: Duration = timedelta(seconds=30)
     approval_expires: Duration = timedelta(minutes=15)
     limits: Limits = Limits()
+    targets: dict[str, str] = Field(
+        default_factory=dict,
+        description="target that belongs to no service (like `workflow/cd_*.yml`) → environment whose rules hold for "
+        "it; without an entry the strictest rules hold",
+    )
 
 
 class Alerts(_Part):
@@ -282,6 +287,14 @@ class TeamFile(_Part):
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
+
+    @property
+    def environments(self) -> frozenset[str]:
+        """Return the names of all environments of this file."""
+        services, secrets, backups = self.services.values(), self.secrets.values(), self.backups.values()
+        names = [name for service in services for name in (*service.namespaces, *service.health)]
+        names += [name for secret in secrets for name in secret.paths]
+        return frozenset((*names, *self.databases.values(), *(stored.environment for stored in backups)))
 
     def person(self, **by: str) -> Owner | None:
         """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""

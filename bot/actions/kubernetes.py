@@ -360,6 +360,9 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
         for name, service in ctx.team.services.items()
         if service.deployment and ctx.environment in service.namespaces
     ]
+    if not (services or running):
+        known = sorted({name for service in ctx.team.services.values() for name in service.namespaces})
+        raise BadInput("no_such_environment", environment=ctx.environment, known=known)
     before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
     scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
     if ctx.dry_run:

@@ -31,7 +31,7 @@ from bot.services.bot import Bot
 from bot.services.ops import read as read_line
 from bot.services.ops import start
 from bot.signature import tokenize
-from bot.team import PRODUCTION, TeamFile, load_team
+from bot.team import TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
@@ -40,7 +40,9 @@ Folder = Annotated[Path, typer.Option("--folder", help="Folder of the runbooks."
 Team = Annotated[Path, typer.Option("--team", envvar="BOT_CONFIG", help="The team file.")]
 As = Annotated[str | None, typer.Option("--as", help="Requester, as in the team file; default: the current user.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
-Where = Annotated[str, typer.Option("--environment", help="production, staging …")]
+Where = Annotated[
+    str | None, typer.Option("--environment", help="production (default unless the runbook names one), staging …")
+]
 About = Annotated[str | None, typer.Option("--incident", help="Incident of the run: INC-2026-0001.")]
 FOLDER, TEAM = Path("runbooks"), Path("config/tamv.yaml")
 
@@ -101,7 +103,7 @@ def run(
     name: str,
     inputs: Annotated[list[str] | None, typer.Argument(help="key=value …", metavar="[KEY=VALUE]...")] = None,
     dry_run: DryRun = False,
-    environment: Where = PRODUCTION,
+    environment: Where = None,
     incident: About = None,
     by: As = None,
 ) -> None:
@@ -180,7 +182,7 @@ def undo(run: str, by: As = None) -> None:
 def ops(
     line: Annotated[list[str], typer.Argument(help="As after /ops: scale xr-engine 10", metavar="ACTION [WORDS]...")],
     dry_run: DryRun = False,
-    environment: Where = PRODUCTION,
+    environment: Where = None,
     incident: About = None,
     by: As = None,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,8 @@ class Risk(StrEnum):
     DESTRUCTIVE = "destructive"
 
 
+# The environment of what lies in several environments, in none, or is unknown: the strictest rules of all hold.
+ANYWHERE = "*"
 RESPONDER = "responder"
 COMMANDER = "incident_commander"
 
@@ -83,17 +85,18 @@ class Policy:
         self,
         action: str,
         risk: Risk,
-        environment: str,
+        environments: Collection[str],
         at: datetime,
         demanded: StepApproval = StepApproval(),
     ) -> RequiredApprovals:
-        """Return the approvals that this action needs now. A runbook may demand more, never less."""
-        count: int | None = None
-        for rule in self.rules:
-            if rule.fits(action, environment):
-                risk = rule.risk or risk
-                count = rule.approvals if rule.approvals is not None else count
-        count = APPROVALS[risk] if count is None else count
+        """Return the approvals that this action needs now: the most that one of the environments asks for.
+
+        A runbook may demand more, never less.
+        """
+        everywhere = {ANYWHERE, *(rule.environment for rule in self.rules)} if ANYWHERE in environments else set()
+        needs = [self._needs(action, risk, environment) for environment in {*environments, *everywhere}]
+        risk = max((risk for risk, _ in needs), key=list(Risk).index)
+        count = max(count for _, count in needs)
         if risk is not Risk.READ and self.window(at):
             count = max(count, 1)
         if demanded.role is not None:
@@ -101,6 +104,15 @@ class Policy:
         return RequiredApprovals(
             risk, max(count, demanded.approvals), demanded.role or RESPONDER, demanded.expires or self.expires
         )
+
+    def _needs(self, action: str, risk: Risk, environment: str) -> tuple[Risk, int]:
+        """Return an action's risk and its number of approvals by the rules of one environment."""
+        count: int | None = None
+        for rule in self.rules:
+            if rule.fits(action, environment):
+                risk = rule.risk or risk
+                count = rule.approvals if rule.approvals is not None else count
+        return risk, APPROVALS[risk] if count is None else count
 
     def window(self, at: datetime) -> Window | None:
         """Return the freeze window that contains `at`, if any."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import require_known, working_environment
 from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.people import Person
@@ -17,7 +18,7 @@ from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, S
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
 from bot.runbooks import Library
-from bot.team import policy_of
+from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.presentation import approved
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.undo import undo_workflow_id
@@ -42,6 +43,7 @@ class Runs:
 
         Raises NotFound for an unknown runbook, BadInput for invalid inputs, NotAllowed without permission.
         """
+        require_known(self._deps.team, request.environment)
         runbook = self.library.resolve(name)
         if request.environment and runbook.environment and request.environment != runbook.environment:
             expected = runbook.environment
@@ -51,7 +53,10 @@ class Runs:
 
     async def start_action(self, name: str, parameters: Mapping[str, Any], request: RunRequest) -> Run:
         """Start a single action as a runbook of one step, under the same policy."""
+        require_known(self._deps.team, request.environment)
         checked = ACTIONS.get(name).read(dict(parameters))
+        if request.environment is None:
+            request = replace(request, environment=working_environment(self._deps.team, checked, PRODUCTION))
         step = {
             "id": "it",
             "uses": name,

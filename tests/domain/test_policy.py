@@ -34,20 +34,20 @@ POLICY = Policy(
     ],
 )
 def test_risk_says_how_many_must_agree(action: str, risk: Risk, environment: str, approvals: int) -> None:
-    assert POLICY.requires(action, risk, environment, NOW).approvals == approvals
+    assert POLICY.requires(action, risk, {environment}, NOW).approvals == approvals
 
 
 def test_a_runbook_may_ask_for_more_never_for_less() -> None:
-    more = POLICY.requires("kubernetes.restart", Risk.CHANGE, "staging", NOW, StepApproval(role="incident_commander"))
+    more = POLICY.requires("kubernetes.restart", Risk.CHANGE, {"staging"}, NOW, StepApproval(role="incident_commander"))
     assert (more.approvals, more.role) == (1, "incident_commander")
-    assert POLICY.requires("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, StepApproval(1)).approvals == 2
+    assert POLICY.requires("aws.s3_prune", Risk.DESTRUCTIVE, {"staging"}, NOW, StepApproval(1)).approvals == 2
 
 
 def test_a_freeze_window_asks_for_approval_of_changes_only() -> None:
     frozen = Policy(roles=POLICY.roles, windows=(Window("Buen Fin", NOW, NOW + timedelta(days=1)),))
-    assert frozen.requires("kubernetes.restart", Risk.CHANGE, "production", NOW).approvals == 1
-    assert frozen.requires("kubernetes.pods", Risk.READ, "production", NOW).approvals == 0
-    assert frozen.requires("kubernetes.restart", Risk.CHANGE, "production", NOW + timedelta(days=1)).approvals == 0
+    assert frozen.requires("kubernetes.restart", Risk.CHANGE, {"production"}, NOW).approvals == 1
+    assert frozen.requires("kubernetes.pods", Risk.READ, {"production"}, NOW).approvals == 0
+    assert frozen.requires("kubernetes.restart", Risk.CHANGE, {"production"}, NOW + timedelta(days=1)).approvals == 0
 
 
 def test_nobody_approves_their_own_request_or_without_the_role() -> None:

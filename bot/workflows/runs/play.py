@@ -15,6 +15,7 @@ from typing import Any
 
 from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import lock_key
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
@@ -43,6 +44,7 @@ from bot.workflows.runs.step import (
     expression_names,
     parse_parameters,
     step_environment,
+    step_rules,
     step_timeout,
 )
 from bot.workflows.runs.undo import undo_steps
@@ -238,12 +240,13 @@ class StepPlay:
             )
         effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
         environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
-        needed = self._approvals_needed(environment) if effects or waits else RequiredApprovals(Risk.READ, 0)
+        rules = await step_rules(deps, run, step.id, parameters)
+        needed = self._approvals_needed(rules) if effects or waits else RequiredApprovals(Risk.READ, 0)
         plan = StepPlan(
             approvals=needed.approvals,
             changes=bool(effects),
             waits=waits,
-            locks=action.lock_key(parameters, environment=environment) if effects else None,
+            locks=lock_key(deps.team, action, parameters, environment) if effects else None,
             seconds=timeout.total_seconds(),
         )
         planned = replace(
@@ -255,14 +258,14 @@ class StepPlay:
         )
         return plan, await self._save_plan(plan, needed, planned)
 
-    def _approvals_needed(self, environment: str) -> RequiredApprovals:
+    def _approvals_needed(self, environments: frozenset[str]) -> RequiredApprovals:
         approval, action = self._step.approval, self._action
         at_least = 1 if action.waits_for else 0
         demanded = StepApproval(at_least)
         if approval:
             demanded = StepApproval(approval.count or at_least, approval.role, approval.expires)
         policy, now = policy_of(self._deps.team), self._deps.clock.now()
-        return policy.requires(action.name, action.risk, environment, now, demanded)
+        return policy.requires(action.name, action.risk, environments, now, demanded)
 
     async def _save_plan(self, plan: StepPlan, needed: RequiredApprovals, planned: StepRun) -> StepRun:
         """Save the plan with the step's next state, and request its approvals, in one transaction.

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import lock_key
 from bot.deps import Deps
 from bot.domain.people import Person
 from bot.domain.run import Run, StepState
@@ -76,7 +77,7 @@ async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> boo
         return False
     await raise_if_frozen(deps)
     environment = step_environment(deps, current, step.id, step_run.parameters)
-    if target := action.lock_key(dict(step_run.parameters or {}), environment=environment):
+    if target := lock_key(deps.team, action, step_run.parameters or {}, environment):
         await acquire_target(deps, current, step.id, target)
     facts = step_run.result if step_run.result is not None else step_run.rehearsed
     context = action_context(deps, current, step_run, undoing=True)
