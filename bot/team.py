@@ -22,7 +22,7 @@ from pydantic import (
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
-from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
 from bot.domain.times import parse_duration
 from bot.domain.translated import Translated
 from bot.yaml_text import load
@@ -187,9 +187,24 @@ class PolicyFile(_Part):
     rules: list[PolicyRule] = Field(default_factory=list)
     freeze_windows: list[FreezeWindow] = Field(default_factory=list)
     break_glass: list[Severity] = Field(default_factory=lambda: [Severity.SEV1])
+    break_glass_after: Duration = Field(
+        timedelta(minutes=5),
+        description="how long approvers have time to answer before the glass may be broken; at once if neither the "
+        "requester nor who breaks it has set the severity",
+    )
     cool_down: Duration = timedelta(seconds=30)
     approval_expires: Duration = timedelta(minutes=15)
     limits: Limits = Limits()
+    incidents: dict[Literal["resolve", "close", "reopen", "severity", "dismiss", "mitigate"], str] = Field(
+        default_factory=dict,
+        description="role that may do this to an incident, or `anyone`; default: responder for all but `mitigate`. "
+        "Anyone may declare, note and acknowledge",
+    )
+    act_for_others: list[str] = Field(
+        default_factory=list,
+        description="operating-system users (name or number) who may name another person with `--as` in a terminal, "
+        "such as the one that everybody shares in the bot's container",
+    )
     targets: dict[str, str] = Field(
         default_factory=dict,
         description="target that belongs to no service (like `workflow/cd_*.yml`) → environment whose rules hold for "
@@ -341,6 +356,8 @@ def policy_of(team: TeamFile) -> Policy:
         rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in file.rules],
         windows=[Window(window.title, window.begins, window.ends) for window in file.freeze_windows],
         break_glass=frozenset(file.break_glass),
+        break_glass_after=file.break_glass_after,
         cool_down=file.cool_down,
         expires=file.approval_expires,
+        incident_roles={**INCIDENT_ROLES, **file.incidents},
     )

@@ -370,7 +370,7 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
     return ShutDown(await gather_all(scalings))
 
 
-@undo(shut_down)
+@undo(shut_down, risk=Risk.CHANGE)
 async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
     """Restore every service's replicas, unless they were changed since."""
     return ShutDown(await gather_all([restore_replicas(ctx, scaled) for scaled in done.services]))

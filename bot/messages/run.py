@@ -11,7 +11,21 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
 from bot.domain.incident import Incident
-from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState, on_failure_key, run_id
+from bot.domain.people import Person
+from bot.domain.run import (
+    UNDO,
+    Approval,
+    ApprovalState,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    StepState,
+    base_step_id,
+    is_undo,
+    on_failure_key,
+    run_id,
+)
 from bot.domain.runbook import Runbook
 from bot.messages.message import SECTION_LIMIT, Message, actions, button, context, fit, header, section
 from bot.messages.translations import Translations, escape
@@ -90,11 +104,16 @@ def lines(run: Run, words: Translations) -> list[str]:
     return texts
 
 
-def approval_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
-    """Show what would be changed, with which parameters, who asked, and until when it can be approved."""
+def approval_card(
+    run: Run, step: StepRun, approval: Approval, words: Translations, *, break_glass: bool = False
+) -> Message:
+    """Show what would be changed, with which parameters, who asked, and until when it can be approved.
+
+    The button to run it without approval is there only where `break_glass` is possible.
+    """
     runbook = Runbook.model_validate(run.definition)
     effects = [line(effect, words) for effect in step.effects]
-    step_spec = next(s for s in runbook.steps if s.id == step.id)
+    step_spec = next(s for s in runbook.steps if s.id == base_step_id(step.id))
     rendered = words.render(
         "approval",
         run=run,
@@ -103,6 +122,8 @@ def approval_card(run: Run, step: StepRun, approval: Approval, words: Translatio
         title=words.pick(runbook.title),
         step_title=words.pick(step_spec.title) if step_spec.title else None,
         effects=effects,
+        by=run.asked_by(step.id),
+        undo=is_undo(step.id),
     )
     blocks: list[Block] = [header(rendered["header"]), section(rendered["effects" if effects else "question"])]
     if diff := _diff(step):
@@ -111,11 +132,12 @@ def approval_card(run: Run, step: StepRun, approval: Approval, words: Translatio
     blocks.append(context(rendered["about"]))
     if approval.state is ApprovalState.WAITING:
         value = f"{run.id}|{step.id}|{approval.digest}"
+        emergency = [button(words.label("buttons.break_glass"), "break_glass", value)] if break_glass else []
         blocks += actions(
             [
                 button(words.label("buttons.approve"), "approve", value, style="primary"),
                 button(words.label("buttons.reject"), "reject", value, style="danger"),
-                button(words.label("buttons.break_glass"), "break_glass", value),
+                *emergency,
             ],
             block_id=f"{run.id}|{step.id}"[:255],
         )
@@ -200,12 +222,18 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
         return words.render_block("run", "busy", **{**waits, "until": until})
     if refused := facts.get("not_undone"):
         return words.render_block("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
+    undoing = facts.get(UNDO)
+    if undoing and step.state is not StepState.UNDONE and not undoing.get("began_at"):
+        by = Person.from_json(undoing["by"]) if undoing["by"] else None
+        return words.render_block("run", "undo_waits", by=by)
     if step.error:
         why = _why(step.error, facts, words)
         return words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
     effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
     text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
+    if undoing and step.state is StepState.UNDONE and undoing["by"]:
+        return words.render_block("run", "undone_by", told=text, by=Person.from_json(undoing["by"]))
     if not facts.get("interrupted"):
         return text
     left = facts["left"]

@@ -19,7 +19,18 @@ from bot.actions.targets import lock_key
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
-from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
+from bot.domain.run import (
+    DECIDED_FROM,
+    Approval,
+    ApprovalState,
+    Run,
+    RunRequest,
+    RunState,
+    StepRun,
+    StepState,
+    digest,
+    on_failure_key,
+)
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Snapshot, Verdict, assess, compare
 from bot.integrations.effects import dry_run
@@ -47,7 +58,7 @@ from bot.workflows.runs.step import (
     step_rules,
     step_timeout,
 )
-from bot.workflows.runs.undo import undo_steps
+from bot.workflows.runs.undo import UndoRequest, undo_steps
 
 PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
@@ -71,7 +82,7 @@ async def play_runbook(deps: Deps, run_id: str) -> str:
 
 
 async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
-    state = RunState.SUCCEEDED
+    state, ended_by = RunState.SUCCEEDED, None
     for step in runbook.steps:
         step_state = await StepPlay(deps, run, step).play()
         if step_state in (StepState.DONE, StepState.SKIPPED):
@@ -79,14 +90,30 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
         if step_state is StepState.FAILED and (step.continue_on_error or run.dry_run):
             continue
         state = RunState.CANCELLED if step_state is StepState.CANCELLED else RunState.FAILED
+        ended_by = step.id
         break
     if state is not RunState.SUCCEEDED and not run.dry_run:
         if runbook.on_failure == "undo":
-            undone = await undo_steps(deps, run, runbook)
+            undone = await undo_steps(deps, run, runbook, await _undo_request(deps, run, ended_by))
             state = RunState.UNDONE if undone and state is RunState.FAILED else state
         elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
             await durable_step("go on with another", partial(_start_on_failure, deps, run, runbook.on_failure))
     return state
+
+
+async def _undo_request(deps: Deps, run: Run, ended_by: str | None) -> UndoRequest:
+    """Return the request to undo a run: of who cancelled it, else its own, since its step failed.
+
+    A step that people refused or did not answer has measured nothing.
+    """
+    current = await deps.store.runs.refresh(run)
+    step_run = current.step(ended_by) if ended_by else None
+    decided = step_run is not None and step_run.error in (
+        ApprovalState.REJECTED,
+        ApprovalState.EXPIRED,
+        "run_cancelled",
+    )
+    return UndoRequest(run.id, current.cancel_by, None if decided or current.cancel_by else ended_by)
 
 
 async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
@@ -110,7 +137,8 @@ async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
 async def _end(deps: Deps, run: Run, state: RunState) -> None:
     now = deps.clock.now()
     settles = now + policy_of(deps.team).cool_down
-    await deps.store.runs.end(run.id, state, now, settles=settles, entry=ended(deps, run, state))
+    current = await deps.store.runs.refresh(run)  # it knows who cancelled it
+    await deps.store.runs.end(run.id, state, now, settles=settles, entry=ended(deps, current, state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +228,7 @@ class StepPlay:
                 await self._post_result(step_run)
             plan = replace(plan, done=True)
         elif plan.approvals:
-            shown = await show_approvers(self._deps, self._run, self._step)
+            shown = await show_approvers(self._deps, self._run, self._step.id)
             plan = replace(plan, shown=bool(shown.value))
         elif plan.is_read_only and self._step.verify is None:
             executed = await self._execute(plan, step_run)
@@ -310,11 +338,11 @@ class StepPlay:
         if not plan.approvals:
             return await self._execute(plan)
         deps, run, step = self._deps, self._run, self._step
-        decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step, shown=plan.shown))
+        decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step.id, shown=plan.shown))
         if not decided.ok:
-            await show_approvers(deps, run, step)
+            await show_approvers(deps, run, step.id)
             return decided
-        executed, _ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step))
+        executed, _ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step.id))
         return executed
 
     async def _execute(self, plan: StepPlan, started: StepRun | None = None) -> Outcome:
@@ -374,7 +402,7 @@ class StepPlay:
         values: dict[str, Any] = {
             "state": StepState.PERFORMING,
             "began_at": step_run.began_at or deps.clock.now(),
-            "facts": {},
+            "facts": {name: fact for name, fact in step_run.facts.items() if name == DECIDED_FROM},
         }
         await self._set(**values)
         return replace(step_run, **values)
@@ -402,7 +430,8 @@ class StepPlay:
         with contextlib.suppress(BotError), dry_run() as recorder:
             await self._action.execute(context, **parse_parameters(self._action, step_run.parameters or {}))
             remaining = [effect.to_json() for effect in recorder.effects]
-        await self._set(facts={"interrupted": True, "left": remaining})
+        kept = {name: fact for name, fact in step_run.facts.items() if name == DECIDED_FROM}
+        await self._set(facts={**kept, "interrupted": True, "left": remaining})
         schedule_run_message(self._deps, run.id)
 
     # Verify: compare the metrics before and after, and record whether the change helped.
