@@ -190,6 +190,7 @@ class RunRequest:
     dry_run: bool = False
 
 
+FOLLOW_UP = "follow_up"  # fact of the step that failed: why the runbook for the failure did not begin; empty if it did
 DECIDED_FROM = "decided_from"  # fact of a step: by approval, the terminals that its decisions came from
 
 

@@ -13,6 +13,7 @@ from bot.domain.errors import BotError
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.run import (
+    FOLLOW_UP,
     UNDO,
     Approval,
     ApprovalState,
@@ -63,9 +64,14 @@ def progress(run: Run, words: Translations) -> Message:
         blocks.append(section("\n".join(texts[start : start + 8])))
     if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
         fallback_title = words.pick(runbook.on_failure.title)
-        blocks.append(
-            section(words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id))))
-        )
+        follow_ups = [step.facts[FOLLOW_UP] for step in run.steps if FOLLOW_UP in step.facts]
+        refused = next((follow_up for follow_up in follow_ups if follow_up), None)
+        if refused:
+            why = _why(refused["error"], refused["facts"], words)
+            text = words.render_block("run", "does_not_go_on", title=fallback_title, why=why)
+        else:
+            text = words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id)))
+        blocks.append(section(text))
     blocks.append(context(rendered["about"]))
     buttons = []
     if run.state is RunState.RUNNING:

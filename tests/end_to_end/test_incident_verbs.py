@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from bot.domain.incident import Milestone, Role, Status
 from bot.domain.timeline import Kind
 from handlers.slack.commands import COMMANDS

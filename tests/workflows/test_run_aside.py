@@ -415,10 +415,25 @@ async def test_the_requester_of_an_undo_and_of_a_cancellation_are_named_in_the_r
     report = (await stage.bot.reports.render(incident.id)).markdown
     assert "Aprobado por Bruno Díaz" in report and "Aprobado deshacerlo por Bruno Díaz" in report
     assert "Deshecho por Carla Méndez" in report and "por Carla Méndez" in report.partition(other.id)[2]
-    people = {
-        line.partition("**")[2].partition("**")[0]: line for line in report.splitlines() if line.startswith("- **")
-    }
-    assert "aprobó" in people["Bruno Díaz"] and "aprobó" not in people["Ana Torres"]
+    did = [line for line in report.partition("Quién hizo qué")[2].splitlines() if line.startswith("- **")]
+    assert [line.partition("**")[2].partition("**")[0] for line in did if "aprobó" in line] == ["Bruno Díaz"]
+
+
+async def test_a_runbook_for_a_failure_that_does_not_begin_is_said_loudly(stage: DemoEnvironment, lamp: Lamp) -> None:
+    needy = Runbook.model_validate({**WAY_OUT.to_json(), "inputs": {"to": {"type": "integer", "required": True}}})
+    book = Runbook.model_validate(
+        {
+            **_book("dim", "way-out").to_json(),
+            "inputs": {"to": {"type": "string", "default": "five"}},
+            "steps": [DIM, NO],
+        }
+    )
+    made = Runs(stage.bot.deps, Library({"dim": book, "way-out": needy}))
+    run = await made.start("dim", {}, RunRequest(ANA, "c", channel="#tamv-incidents"))
+    assert (await ended(stage, run)).state is RunState.FAILED
+    await _told(stage, "🛑", run.id, "Salida", "no empezó", f"<@{ANA.id}>")
+    assert "Sigue con" not in await says(stage, run, "no empezó")
+    assert [one.id for one in await stage.bot.deps.store.runs.recent()] == [run.id]
 
 
 async def _other(stage: DemoEnvironment, run: Run, digest: str) -> str | None:

@@ -21,6 +21,7 @@ from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import (
     DECIDED_FROM,
+    FOLLOW_UP,
     Approval,
     ApprovalState,
     Run,
@@ -38,7 +39,7 @@ from bot.message_refresher import REFRESH_TIMEOUT
 from bot.runbooks import Expressions
 from bot.store.incidents import TimelineEntry
 from bot.team import PRODUCTION, policy_of
-from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until
+from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until, to_json_facts
 from bot.workflows.runs.approval import show_approvers, wait_for_approval
 from bot.workflows.runs.interrupts import (
     Deadline,
@@ -47,7 +48,7 @@ from bot.workflows.runs.interrupts import (
     run_until_interrupted,
     wait_for_stop,
 )
-from bot.workflows.runs.presentation import changed, ended, post_result, schedule_run_message, update_run_message
+from bot.workflows.runs.presentation import TELL, changed, ended, post_result, schedule_run_message, update_run_message
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.step import (
     acquire_target,
@@ -97,7 +98,11 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
             undone = await undo_steps(deps, run, runbook, await _undo_request(deps, run, ended_by))
             state = RunState.UNDONE if undone and state is RunState.FAILED else state
         elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
-            await durable_step("go on with another", partial(_start_on_failure, deps, run, runbook.on_failure))
+            started = await durable_step(
+                "go on with another", partial(_start_on_failure, deps, run, runbook.on_failure)
+            )
+            if ended_by:
+                await durable_step("say what follows", partial(_record_follow_up, deps, run, ended_by, started))
     return state
 
 
@@ -132,6 +137,27 @@ async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
     )
     follow_up_run = await start_run(deps, runbook, read_inputs(deps, runbook, given, incident), request)
     await deps.store.locks.transfer(run.id, follow_up_run.id)
+
+
+async def _go_on_with_another(deps: Deps, run: Run, runbook: Runbook, ended_by: str | None) -> None:
+    """Start the runbook for the failure. Keep with the failed step whether it began; if not, tell the channel."""
+    follow_up: dict[str, Any] = {}
+    try:
+        await _start_on_failure(deps, run, runbook)
+    except Unavailable:
+        raise  # it is tried again
+    except BotError as problem:
+        follow_up = {"error": problem.key, "facts": to_json_facts(problem.facts)}
+        told = {
+            "by": run.by.to_json(),
+            "title": deps.words.pick(runbook.title),
+            "why": deps.words.error(problem),
+        }
+        arguments = [run.id, FOLLOW_UP, "did_not_begin", told]
+        await deps.store.outbox.enqueue_once(f"{run.id}/{FOLLOW_UP}/told", TELL, arguments)
+    if ended_by:
+        facts = (await deps.store.runs.refresh(run)).step(ended_by).facts
+        await deps.store.runs.set_step(run.id, ended_by, facts={**facts, FOLLOW_UP: follow_up})
 
 
 async def _end(deps: Deps, run: Run, state: RunState) -> None:
