@@ -359,5 +359,5 @@ def policy_of(team: TeamFile) -> Policy:
         break_glass_after=file.break_glass_after,
         cool_down=file.cool_down,
         expires=file.approval_expires,
-        incident_roles={**INCIDENT_ROLES, **file.incidents},
+        incident_roles={**INCIDENT_ROLES, **{str(verb): role for verb, role in file.incidents.items()}},
     )

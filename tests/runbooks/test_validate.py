@@ -173,7 +173,7 @@ def test_the_alerts_that_trigger_are_those_that_are_defined() -> None:
         ("replicas: {type: boolean}", "expects the input `replicas` as boolean, but here it is integer"),
         (
             "replicas: {type: choice, options: ['1', '2']}",
-            "expects the input `replicas` as 1 | 2, but here it is integer",
+            "expects the input `replicas` as 1 | 2, but",
         ),
         ("service: {type: choice, options: [xr-engine]}", "expects the input `service` as xr-engine"),
     ],

@@ -98,11 +98,8 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
             undone = await undo_steps(deps, run, runbook, await _undo_request(deps, run, ended_by))
             state = RunState.UNDONE if undone and state is RunState.FAILED else state
         elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
-            started = await durable_step(
-                "go on with another", partial(_start_on_failure, deps, run, runbook.on_failure)
-            )
-            if ended_by:
-                await durable_step("say what follows", partial(_record_follow_up, deps, run, ended_by, started))
+            go_on = partial(_go_on_with_another, deps, run, runbook.on_failure, ended_by)
+            await durable_step("go on with another", go_on)
     return state
 
 
