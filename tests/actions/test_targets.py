@@ -16,7 +16,7 @@ from bot.domain.policy import ANYWHERE, Policy, Risk, Rule
 from bot.team import TeamFile, load_team, policy_of
 from tests.architecture.tree import ROOT
 
-TEAM = load_team(ROOT / "config/tamv.yaml")
+TEAM = load_team(ROOT / "teams/tamv/team.yaml")
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
 TYPED = ("production", "staging")
 CHANGING = [action for action in ACTIONS.all() if action.risk is not Risk.READ]

@@ -27,7 +27,7 @@ async def test_a_name_in_the_environment_is_nobodys_identity(tmp_path: Path) -> 
 
 
 async def test_only_whom_the_team_file_allows_acts_for_others(tmp_path: Path) -> None:
-    team = yaml.safe_load((ROOT / "config/tamv.yaml").read_text("utf-8"))
+    team = yaml.safe_load((ROOT / "teams/tamv/team.yaml").read_text("utf-8"))
     team["policy"]["act_for_others"] = ["somebody-else"]
     path = tmp_path / "team.yaml"
     path.write_text(yaml.safe_dump(team), "utf-8")

@@ -9,11 +9,24 @@ from typing import Any
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.people import BOT, Person
-from bot.domain.run import DECIDED_FROM, Approval, ApprovalState, Run, RunState, StepRun, WaitsFor, is_undo
+from bot.domain.run import (
+    DECIDED_FROM,
+    LEFT,
+    OUTCOME,
+    Approval,
+    ApprovalState,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    WaitsFor,
+    is_undo,
+)
 from bot.domain.runbook import Step
 from bot.domain.timeline import TERMINAL, Kind
+from bot.messages import results
 from bot.messages.message import Message
-from bot.messages.run import approval_card, line, progress, question_card, step_result, whole_diff
+from bot.messages.run import approval_card, line, progress, question_card, whole_diff
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.engine.durable import durable_step
@@ -73,7 +86,7 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
     """Post a reading step's result below the run's message, long output as a file."""
     title = deps.words.pick(step.title) if step.title else step.uses
-    result = step_result(step_run, title, deps.words)
+    result = results.message(step_run, title, deps.words)
     if result is None:
         return
     run_id, step_id = run.id, step.id
@@ -163,8 +176,16 @@ def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
     return _entry(deps, run, what, Kind.RUN_APPROVED, facts, by)
 
 
-def changed(deps: Deps, run: Run, step_run: StepRun) -> TimelineEntry | None:
-    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, _change_facts(deps, step_run))
+def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> TimelineEntry | None:
+    """Tell a change: what was done, whether it helped, and the metrics before and after it (`Measuring.told`)."""
+    facts = _change_facts(deps, step_run)
+    if measured:
+        facts["measured"] = measured
+    if outcome := step_run.facts.get(OUTCOME):
+        facts["outcome"] = outcome
+        if left := step_run.facts.get(LEFT):
+            facts["left"] = [line(Effect.from_json(raw), deps.words) for raw in left]
+    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, facts)
 
 
 def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:

@@ -14,16 +14,18 @@ from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
 from bot.actions.targets import lock_key
 from bot.deps import Deps
+from bot.domain.errors import WrongState
 from bot.domain.people import Person
 from bot.domain.policy import RequiredApprovals, Risk
-from bot.domain.run import UNDO, Approval, Run, StepRun, StepState, digest, undo_step_id
+from bot.domain.run import OUTCOME, UNDO, Approval, ChangeOutcome, Run, StepRun, StepState, digest, undo_step_id
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Assessment
-from bot.integrations.effects import dry_run
+from bot.integrations.effects import Execution, dry_run
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries
 from bot.workflows.runs.approval import show_approvers, wait_for_approval
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
+from bot.workflows.runs.outcome import find_outcome, remaining_effects
 from bot.workflows.runs.presentation import schedule_run_message, undone, update_run_message
 from bot.workflows.runs.step import (
     DEFAULT_STEP_TIMEOUT,
@@ -203,10 +205,14 @@ class StepUndo:
             facts = {**_lasting_facts(step_run), UNDO: {**planned, "began_at": now.isoformat()}}
             await deps.store.runs.set_step(run.id, step.id, facts=facts)
         timeout = step_timeout(step, parse_parameters(action, step_run.parameters or {}), now)
-        await run_until_interrupted(
-            action.undo(action_context(deps, run, step_run, undoing=True), _facts(action, step_run)),
-            Deadline.starting(deps.clock, timeout).passed(),
-        )
+        undo = partial(action.undo, action_context(deps, run, step_run, undoing=True), _facts(action, step_run))
+        execution, deadline = Execution(), Deadline.starting(deps.clock, timeout)
+        try:
+            await run_until_interrupted(undo(), deadline.passed(), execution=execution)
+        except WrongState as stopped:
+            outcome = await find_outcome(step_run.undoing, execution, partial(remaining_effects, undo))
+            if outcome[OUTCOME] != ChangeOutcome.DONE:
+                raise WrongState(stopped.key, **stopped.facts | outcome) from stopped
         run, step_run = await self._current()
         entry, now = undone(deps, run, step_run, self._request.by), deps.clock.now()
         facts = _lasting_facts(step_run)
