@@ -15,7 +15,7 @@ from bot.cli.targets import missing_targets
 from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit
 from bot.deps import Deps
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, normalize_run_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, normalize_run_id, undo_step_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as runs_message
@@ -131,9 +131,9 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; default: al
             return deps, runs_message(await deps.store.runs.list_running(), deps.words), []
         run_record = await deps.store.runs.get(normalize_run_id(run))
         waiting = [
-            await pending_approvers(deps, run_record, step.id)
+            await pending_approvers(deps, run_record, asked)
             for step in run_record.steps
-            if step.state is StepState.WAITING
+            for asked in (step.id, undo_step_id(step.id))
         ]
         return deps, progress(run_record, deps.words), [hint for hint in waiting if hint]
 
