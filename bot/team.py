@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.nearest import nearest
-from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
 from bot.domain.times import parse_duration
 from bot.domain.translated import Translated
 from bot.shipped import languages
@@ -201,9 +201,29 @@ class PolicyFile(_Part):
     rules: list[PolicyRule] = Field(default_factory=list)
     freeze_windows: list[FreezeWindow] = Field(default_factory=list)
     break_glass: list[Severity] = Field(default_factory=lambda: [Severity.SEV1])
+    break_glass_after: Duration = Field(
+        timedelta(minutes=5),
+        description="how long approvers have time to answer before the glass may be broken; at once if neither the "
+        "requester nor who breaks it has set the severity",
+    )
     cool_down: Duration = timedelta(seconds=30)
     approval_expires: Duration = timedelta(minutes=15)
     limits: Limits = Limits()
+    incidents: dict[Literal["resolve", "close", "reopen", "severity", "dismiss", "mitigate"], str] = Field(
+        default_factory=dict,
+        description="role that may do this to an incident, or `anyone`; default: responder for all but `mitigate`. "
+        "Anyone may declare, note and acknowledge",
+    )
+    act_for_others: list[str] = Field(
+        default_factory=list,
+        description="operating-system users (name or number) who may name another person with `--as` in a terminal, "
+        "such as the one that everybody shares in the bot's container",
+    )
+    targets: dict[str, str] = Field(
+        default_factory=dict,
+        description="target that belongs to no service (like `workflow/cd_*.yml`) → environment whose rules hold for "
+        "it; without an entry the strictest rules hold",
+    )
 
 
 def _usual_severities() -> dict[str, Severity]:
@@ -359,6 +379,14 @@ class TeamFile(_Part):
             raise ValueError("\n".join(mistakes))
         return self
 
+    @property
+    def environments(self) -> frozenset[str]:
+        """Return the names of all environments of this file."""
+        services, secrets, backups = self.services.values(), self.secrets.values(), self.backups.values()
+        names = [name for service in services for name in (*service.namespaces, *service.health)]
+        names += [name for secret in secrets for name in secret.paths]
+        return frozenset((*names, *self.databases.values(), *(stored.environment for stored in backups)))
+
     def _unknown_names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield the path of every name that stands for nothing, and what it should be."""
         named: list[tuple[str, tuple[str | int, ...], str | None, Collection[str]]] = [
@@ -458,6 +486,8 @@ def policy_of(team: TeamFile) -> Policy:
         rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in file.rules],
         windows=[Window(window.title, window.begins, window.ends) for window in file.freeze_windows],
         break_glass=frozenset(file.break_glass),
+        break_glass_after=file.break_glass_after,
         cool_down=file.cool_down,
         expires=file.approval_expires,
+        incident_roles={**INCIDENT_ROLES, **{str(verb): role for verb, role in file.incidents.items()}},
     )

@@ -56,6 +56,10 @@ class Play(Scene):
         async with self.approving(run, *approvers):
             return await self.ended(run)
 
+    async def start_ops(self, line: str, who: str = "ana") -> Run:
+        """`/ops LINE`, signed, by this person; the run as it begins."""
+        return await self._begin(f"/ops {line}", TEAM, who)
+
     async def _begin(self, command: str, channel: Channel | str, who: str) -> Run:
         where = channel.name if isinstance(channel, Channel) else channel
         answer = await self.answer(command, who, where)

@@ -175,7 +175,7 @@ _HANDLERS: dict[Kind, EventHandler] = {
 async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> None:
     """Post the block `part` of the announcements once; `by` in `facts` is a Person as JSON or a Slack user id."""
     by = facts.get("by")
-    facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    facts_shown = facts | {"by": Person.from_json(by) if isinstance(by, dict) else by}
     message = Message.of(deps.words.render_block("everybody", part, **facts_shown))
     await durable_step(
         f"announce {part}",
