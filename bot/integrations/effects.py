@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -132,7 +132,9 @@ def effect(
             bound.apply_defaults()
             facts: dict[str, Any] = {name: value for name, value in bound.arguments.items() if name not in left_out}
             diff = await method(*args, **{**kwargs, "dry_run": True}) if supports_dry_run else ""  # type: ignore[arg-type]
-            recorder.effects.append(Effect(key, _plain(facts), diff if isinstance(diff, str) else ""))
+            recorder.effects.append(
+                Effect(key, {name: _plain(fact) for name, fact in facts.items()}, diff if isinstance(diff, str) else "")
+            )
             return None
 
         return run
@@ -140,8 +142,13 @@ def effect(
     return wrap
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if isinstance(value, str | int | float | bool | None | list | dict) else str(value)
-        for name, value in facts.items()
-    }
+def _plain(value: Any) -> Any:
+    """Return a fact as plain JSON; what JSON has no form for is written out (a matcher, a time)."""
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case Mapping():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in value]
+    return str(value)

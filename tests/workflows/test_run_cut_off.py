@@ -19,6 +19,7 @@ from bot.domain.run import Run, RunState, StepState
 from bot.domain.runbook import Step
 from bot.workflows.runs.step import WAIT_PARAMETERS, step_timeout
 from demo.environment import DemoEnvironment, demo_environment
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.workflows.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
 
@@ -102,7 +103,7 @@ async def test_a_freeze_stops_a_change_in_the_middle_at_once(stage: DemoEnvironm
         await stage.bot.deps.store.kill_switch.freeze("Buen Fin", ANA, stage.bot.deps.clock.now(), "f")
     else:
         await made.freeze("Buen Fin", by=ANA, idempotency_key="f")
-    async with asyncio.timeout(AT_ONCE):
+    async with deadline(AT_ONCE):
         done = await ended(stage, run)
     assert (done.state, done.step("a").error) == (RunState.FAILED, "frozen")
 
@@ -117,7 +118,7 @@ async def test_another_replicas_cancellation_stops_a_step_in_the_middle_at_once(
     run = await begin(runs(stage, step, **STOP))
     await _reached(stage, run, StepState.PERFORMING)
     await stage.bot.deps.store.runs.cancel(run.id, BRUNO, "c")
-    async with asyncio.timeout(AT_ONCE):
+    async with deadline(AT_ONCE):
         done = await ended(stage, run)
     assert (done.state, done.step("a").state) == (RunState.CANCELLED, StepState.CANCELLED)
 

@@ -11,7 +11,8 @@ from bot.domain.people import Person
 from bot.domain.run import LEFT, OUTCOME, Approval, ApprovalState, Effect, Run, RunState, StepRun, WaitsFor
 from bot.domain.runbook import Step
 from bot.domain.timeline import Kind
-from bot.messages.run import approval_card, line, progress, question_card, step_result, whole_diff
+from bot.messages import results
+from bot.messages.run import approval_card, line, progress, question_card, whole_diff
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.incidents.messages import destination
@@ -63,7 +64,7 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
     """Post a reading step's result below the run's message, long output as a file."""
     title = deps.words.pick(step.title) if step.title else step.uses
-    result = step_result(step_run, title, deps.words)
+    result = results.message(step_run, title, deps.words)
     if result is None:
         return
     run_id, step_id = run.id, step.id
