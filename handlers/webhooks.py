@@ -68,7 +68,8 @@ class Webhooks:
         body = await read_body(request, WEBHOOK_LIMIT) if source.signs_body else b""
         if not source.is_authentic(request.headers, body):
             return refused(source.name, 401, "wrong signature or token")
-        body = body or await read_body(request, WEBHOOK_LIMIT)
+        if not source.signs_body:
+            body = await read_body(request, WEBHOOK_LIMIT)
         event = source.event(request.headers)
         try:
             content = read_json(body)

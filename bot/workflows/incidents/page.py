@@ -61,7 +61,7 @@ async def _teams(deps: Deps, incident_id: str, trigger: str) -> list[str]:
         return []  # PagerDuty has paged already
     if incident.drill and not deps.team.drills.page:
         return []
-    teams = list(deps.team.severities[incident.severity].page)
+    teams = list(deps.team.severity_policy(incident.severity).page)
     if trigger != "declared" or incident.source not in ALERT_SOURCES or deps.pagerduty is None:
         return teams
     for position, team in enumerate(teams):
