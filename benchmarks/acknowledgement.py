@@ -56,7 +56,7 @@ async def in_a_storm() -> list[Figure]:
         opened = await until(lambda: _opened(here), 60)
         in_flight = len(await store.runs.list_running())
     note = (
-        f"{len(commands.milliseconds)} requests in {seconds:g} s; the storm made {opened} of {GROUPS} groups' incidents; "
+        f"{len(commands.milliseconds)} requests in {seconds:g} s; the storm made {opened} of {GROUPS} incidents; "
         f"{in_flight} runs in flight"
     )
     return [
