@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import NotAllowed
+from bot.domain.errors import NotAllowed, WrongState
 from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
@@ -333,6 +333,9 @@ async def test_an_undo_is_shown_told_and_approved_like_the_change_that_it_is(
     with pytest.raises(NotAllowed) as own:
         await made.decide(step, ApprovalState.APPROVED, by=ANA, idempotency_key="own")
     assert own.value.key == "own_request"
+    with pytest.raises(WrongState) as again:
+        await made.undo(run.id, by=BRUNO, idempotency_key="u2")
+    assert again.value.key == "undo_waits"
     await made.decide(step, ApprovalState.APPROVED, by=CARLA, idempotency_key="agreed")
     await over("u/undo")
     assert (lamp.value, (await ended(stage, run)).step("a").state) == (3, StepState.UNDONE)
