@@ -416,7 +416,7 @@ async def test_the_requester_of_an_undo_and_of_a_cancellation_are_named_in_the_r
     await waiting.cancel(other.id, by=CARLA, idempotency_key="stop")
     await ended(stage, other)
     report = (await stage.bot.reports.render(incident.id)).markdown
-    assert "Aprobado por Bruno Díaz" in report and "Aprobado deshacerlo por Bruno Díaz" in report
+    assert "Aprobado por Bruno Díaz" in report and "Deshacer aprobado por Bruno Díaz" in report
     assert "Deshecho por Carla Méndez" in report and "por Carla Méndez" in report.partition(other.id)[2]
     did = [line for line in report.partition("Quién hizo qué")[2].splitlines() if line.startswith("- **")]
     assert [line.partition("**")[2].partition("**")[0] for line in did if "aprobó" in line] == ["Bruno Díaz"]
