@@ -38,7 +38,7 @@ from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
 DIFF_LIMIT = 1500
-WHY_LIMIT = 400
+WHY_LIMIT = 1500
 _SIGNS = {
     StepState.PENDING: "▫️",
     StepState.SKIPPED: "⏭️",
