@@ -17,6 +17,8 @@ from sqlalchemy import make_url
 from bot.deps import Deps
 from bot.domain.errors import Unavailable
 from bot.integrations.base import in_thread
+from bot.integrations.effects import effect_gate
+from bot.store.database import IDLE_IN_TRANSACTION_SECONDS, session_name
 from bot.store.outbox import NOTIFY
 from bot.tasks import cancel_and_wait
 from bot.workflows.engine.cleanup import cleanup_loop
@@ -57,6 +59,7 @@ class Engine:
     async def start(self) -> None:
         """Start to compete for leadership; returns immediately."""
         self._deps.store.database.on_enqueued = self.notify
+        self._deps.store.database.before_writing = self._before_writing
         self._tasks.append(asyncio.create_task(self._run(), name="engine"))
 
     async def stop(self) -> None:
@@ -86,6 +89,11 @@ class Engine:
     def notify(self) -> None:
         """Wake the engine: the outbox has new entries."""
         self._outbox_notified.set()
+
+    async def _before_writing(self) -> None:
+        """Let a workflow save nothing once another process may have taken it over; requests are not held up."""
+        if current.get(None):
+            await self._leadership.gate()
 
     async def _run(self) -> None:
         await self._leadership.acquire()
@@ -125,7 +133,8 @@ class Engine:
             "executor_id": uuid.uuid4().hex,
             "serializer": DBOSPortableJSONSerializer(),
             # DBOS retries lost connections itself; the last used connection has its statements prepared.
-            "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True},
+            "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True} | _session(self._url),
+            "sys_db_idle_transaction_timeout_sec": IDLE_IN_TRANSACTION_SECONDS,
             # We do not use DBOS's notifications, but stopping waits for its listener, which sleeps this long.
             "notification_listener_polling_interval_sec": 0.1,
             "log_level": "WARNING",
@@ -142,7 +151,8 @@ class Engine:
             if task := asyncio.current_task():
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
-            current.set(Running(name, deps.metrics, self._leadership.is_leader))
+            current.set(Running(name, deps.metrics, self._leadership.gate))
+            effect_gate.set(self._leadership.gate)
             try:
                 value = await workflow(deps, *arguments)
             except Unavailable as problem:
@@ -203,6 +213,12 @@ class Engine:
             if interrupted:
                 self._interrupted.add(workflow.workflow_id)
             raise
+
+
+def _session(url: str) -> dict[str, Any]:
+    """Return the options that name the sessions of DBOS in PostgreSQL like the rest of this process's."""
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    return {} if is_sqlite else {"connect_args": {"application_name": session_name()}}
 
 
 def _destroy(dbos: DBOS | None) -> None:
