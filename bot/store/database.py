@@ -24,6 +24,7 @@ from bot.domain.errors import Unavailable
 BUSY_SECONDS = 2  # of the 3 s that Slack waits for an acknowledgement
 IDLE_SECONDS = 1.0  # a connection that was idle for longer is tested before use
 IDLE_IN_TRANSACTION_SECONDS = 5  # a process that stops in the middle of a transaction holds its locks no longer
+WRITE_CHECK_SECONDS = 2.0
 USED_AT = "used_at"
 ENQUEUED = "enqueued"
 
@@ -69,6 +70,8 @@ class Database:
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
         self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
         self.before_writing: Callable[[], Awaitable[None]] | None = None  # awaited before each transaction that writes
+        self._write_checked_at = float("-inf")
+        self._write_problem: Unavailable | None = None
         self._engine = sqlite_engine(parsed) if self.is_sqlite else _postgresql(parsed)
         # On SQLite each connection begins its own transactions.
         self._reading = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -133,6 +136,25 @@ class Database:
         """Raise Unavailable if the database does not answer."""
         async with self.read() as connection:
             await connection.execute(text("SELECT 1"))
+
+    async def writable(self) -> None:
+        """Raise Unavailable if nothing can be saved: the database is down, full, locked or read-only.
+
+        Writes a row as it is. At most every WRITE_CHECK_SECONDS; in between, the last answer holds.
+        """
+        if time.monotonic() - self._write_checked_at < WRITE_CHECK_SECONDS:
+            if self._write_problem:
+                raise self._write_problem
+            return
+        self._write_problem = None
+        try:  # not by `before_writing`: this is no workflow
+            async with self.write() as connection:
+                await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        except Unavailable as problem:
+            self._write_problem = problem
+            raise
+        finally:
+            self._write_checked_at = time.monotonic()
 
     async def close(self) -> None:
         await self._engine.dispose()
