@@ -136,5 +136,9 @@ async def _serve(settings: Settings) -> None:
             listen(server.app(), settings.host, settings.port),
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
-            await stop.wait()
+            stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(bot.engine.failed())
+            await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait([stopped, failed])
+            if not failed.cancelled():
+                raise BotError("engine_not_started", why=failed.result())
             await cancel_and_wait([watching])
