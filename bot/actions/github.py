@@ -206,7 +206,7 @@ async def merge(ctx: Context, number: Number) -> Merged:
     return Merged(number, pull.url, pull.sha, sorted(pull.approved_by))
 
 
-@undo(merge)
+@undo(merge, risk=Risk.CHANGE)
 async def revert(ctx: Context, done: Merged) -> IssueCreated:
     """Open a pull request that reverts it; people review and merge it."""
     if not (await ctx.github.code.pull(done.number)).merged:
@@ -247,7 +247,7 @@ async def dispatch_workflow(
     return Dispatched(workflow, head[0], after, id, run.url, run.conclusion)
 
 
-@undo(dispatch_workflow)
+@undo(dispatch_workflow, risk=Risk.CHANGE)
 async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
     """Cancel the run if it is still going; what it has done stays."""
     workflows = ctx.github.workflows

@@ -14,7 +14,7 @@ from pydantic import Field
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
-from bot.domain.policy import Risk
+from bot.domain.policy import ANYWHERE, Risk
 from bot.integrations.helm import Revision, origin, rollback_candidates
 from bot.integrations.manifests import differences, workloads_in
 from bot.team import PRODUCTION
@@ -154,7 +154,8 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
     current_weight = int(canary.get("weight") or 0)
     if not canary.get("enabled") or current_weight >= weight:
         raise WrongState("no_canary", release=release, weight=current_weight)
-    if ctx.environment == PRODUCTION and since and not await ctx.deps.store.runs.was_watched(release, since):
+    in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
+    if in_production and since and not await ctx.deps.store.runs.was_watched(release, since):
         raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight)
 
 

@@ -498,6 +498,9 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
     running = [
         name for name, service in ctx.team.services.items() if service.runs_as and ctx.environment in service.namespaces
     ]
+    if not (services or running):
+        known = sorted({name for service in ctx.team.services.values() for name in service.namespaces})
+        raise BadInput("no_such_environment", environment=ctx.environment, known=known)
     before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
     scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
     if ctx.dry_run:
@@ -505,7 +508,7 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
     return ShutDown(await gather_all(scalings))
 
 
-@undo(shut_down)
+@undo(shut_down, risk=Risk.CHANGE)
 async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
     """Restore every service's replicas, unless they were changed since."""
     return ShutDown(await gather_all([restore_replicas(ctx, scaled) for scaled in done.services]))

@@ -12,9 +12,8 @@ from bot.deps import Deps
 from bot.domain.errors import NotConfigured, NotFound
 from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Mistake
-from bot.runbooks.check import line_and_column
 from bot.team import PRODUCTION
-from bot.yaml_text import compose
+from bot.yaml_text import compose, line_and_column
 
 if TYPE_CHECKING:  # takes a second to import, which other commands do not need
     from bot.integrations.kubernetes.kubernetes import Kubernetes

@@ -53,6 +53,9 @@ class Kind(StrEnum):
     TROUBLE = "trouble"
 
 
+TERMINAL = "terminal"  # fact of an event: from which terminal its person acted
+
+
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
     """One event.

@@ -11,6 +11,7 @@ from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from bot.workflows.reports.followups import file_followup
 from bot.workflows.reports.report import write_report
 from bot.workflows.runs.play import play_runbook
+from bot.workflows.runs.presentation import tell_run
 from bot.workflows.runs.undo import undo_run
 
 WORKFLOWS: dict[str, Workflow] = {
@@ -22,6 +23,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "propose": propose,
     "run": play_runbook,
     "undo": undo_run,
+    "tell_run": tell_run,
     "announce": announce,
     "snapshot": snapshot,
     "complete_snapshot": complete_snapshot,

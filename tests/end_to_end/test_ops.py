@@ -138,7 +138,7 @@ async def test_who_has_no_role_is_told_who_has(stage: Scene) -> None:
 
 
 async def test_freeze_and_thaw(stage: Scene) -> None:
-    assert "Cambios congelados" in await stage.answer("/ops freeze Buen Fin")
+    assert "Los cambios están congelados" in await stage.answer("/ops freeze Buen Fin")
     await stage.told(TEAM, "Cambios congelados", "<@U0ANA00001>", "Buen Fin")
     run = await ended(stage, "scale xr-engine 5")
     assert run.state is RunState.FAILED

@@ -14,8 +14,8 @@ from bot.services.ops import aliases, find, read
 from bot.team import load_team
 from tests.architecture.tree import ROOT
 
-TEAM = load_team(ROOT / "config/tamv.yaml")
-LIBRARY = Library.read(ROOT / "runbooks", ACTIONS, TEAM)
+TEAM = load_team(ROOT / "teams/tamv/team.yaml")
+LIBRARY = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, TEAM)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
     if incident.drill:
         return
     now, policy = deps.clock.now(), deps.team.followups
-    for number, usual in enumerate(deps.team.severities[incident.severity].followups):
+    for number, usual in enumerate(deps.team.severity_policy(incident.severity).followups):
         await deps.store.followups.open(
             incident_id,
             FollowUpDraft(
@@ -175,7 +175,7 @@ _HANDLERS: dict[Kind, EventHandler] = {
 async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> None:
     """Post the block `part` of the announcements once; `by` in `facts` is a Person as JSON or a Slack user id."""
     by = facts.get("by")
-    facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    facts_shown = facts | {"by": Person.from_json(by) if isinstance(by, dict) else by}
     message = Message.of(deps.words.render_block("everybody", part, **facts_shown))
     await durable_step(
         f"announce {part}",

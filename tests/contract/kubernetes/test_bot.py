@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import yaml
 
 from bot.domain.errors import Refused, Unavailable
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment
 
@@ -28,7 +28,7 @@ async def bot(cluster: Cluster) -> AsyncIterator[Kubernetes]:
 
 async def rolled_out(bot: Kubernetes, cluster: Cluster) -> int:
     """The revision that is out."""
-    async with asyncio.timeout(DEADLINE):
+    async with deadline(DEADLINE):
         return (await bot.workloads.wait_until_rolled_out("web", cluster.namespace)).revision
 
 
@@ -83,7 +83,7 @@ async def test_a_job_is_started_once_ends_and_goes_with_its_pods(cluster: Cluste
     assert shown is not None and "registry.example/check:1" in shown
     for _ in range(2):
         await bot.jobs.start("check", cluster.namespace, body)
-    async with asyncio.timeout(DEADLINE):
+    async with deadline(DEADLINE):
         ended = await bot.jobs.wait_until_ended("check", cluster.namespace)
     assert (ended.ended, ended.succeeded, len(await bot.jobs.pods("check", cluster.namespace))) == (True, 1, 1)
     await bot.jobs.delete("check", cluster.namespace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from bot.domain.errors import BadInput, NotFound, Unavailable, WrongState
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.status import Obstacle, Rollout
+from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment
 
@@ -43,7 +43,7 @@ def daemon_set(name: str = "agent") -> dict[str, Any]:
 
 
 async def rolled_out(bot: Kubernetes, reference: str, namespace: str) -> Rollout:
-    async with asyncio.timeout(DEADLINE):
+    async with deadline(DEADLINE):
         return await bot.workloads.wait_until_rolled_out(reference, namespace)
 
 
@@ -110,7 +110,7 @@ async def test_what_stands_in_the_way_is_seen_at_once_and_what_is_permanent_ends
         seen.extend(str(obstacle) for obstacle in obstacles)
 
     with pytest.raises(WrongState) as blocked:
-        async with asyncio.timeout(DEADLINE):
+        async with deadline(DEADLINE):
             await bot.workloads.wait_until_rolled_out("web", where, tell)
     assert blocked.value.key in ("rollout_blocked", "rollout_stuck")  # the sandbox's deadline passes in six seconds
     assert "ImagePullBackOff" in str(blocked.value.facts["why"])
