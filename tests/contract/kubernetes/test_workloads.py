@@ -200,7 +200,7 @@ async def test_a_drain_evicts_all_at_once_and_knows_a_pod_by_its_uid(cluster: Cl
 
     async def blocked() -> bool:
         shown = await nodes.drain(str(ledger.node), order, 1.0, uids, dry_run=True)
-        return str(shown).count("disruption budget") == 3
+        return str(shown).count("!  ") == 3
 
     await cluster.until(blocked, True)
     with pytest.raises(Unavailable) as waiting:
