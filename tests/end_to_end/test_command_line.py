@@ -22,6 +22,7 @@ from sandbox.kubernetes.access import Rule
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
+from tests.real.helm import helm
 
 ROOT = Path(__file__).parents[2]
 SCOPES = set(yaml.safe_load((ROOT / "app.yaml").read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
