@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -230,12 +231,47 @@ def _usual_severities() -> dict[str, Severity]:
     return {"critical": Severity.SEV2, "warning": Severity.SEV3, "info": Severity.SEV4}
 
 
+Labels = Annotated[
+    dict[str, str], Field(min_length=1, description="label → value; `*` stands for any text; all of them must fit")
+]
+
+
+class ServiceRule(_Part):
+    """Alerts with these labels are of this service."""
+
+    labels: Labels
+    service: str
+
+
+class Heartbeat(_Part):
+    """An alert that always fires (a dead man's switch): when it stops, nobody would hear of any other alert."""
+
+    labels: Labels
+    within: Duration = Field(timedelta(minutes=15), description="it stopped if it is not heard again within this time")
+    severity: Severity = Severity.SEV2
+
+
+class Storm(_Part):
+    """More new groups of alerts than this are a storm: one incident takes them in."""
+
+    incidents: int = Field(9, ge=1, description="new groups that open an incident each")
+    within: Duration = timedelta(minutes=1)
+
+
 class Alerts(_Part):
     severity: dict[str, Severity] = Field(
-        default_factory=_usual_severities, description="alert's severity label → incident severity"
+        default_factory=_usual_severities,
+        description="alert's severity label → incident severity; case does not count",
     )
     default: Severity = Severity.SEV3
     service_label: str = "service"
+    services: list[ServiceRule] = Field(
+        default_factory=list,
+        description="services of alerts, before the service label, workload, pod, container and namespace; first wins",
+    )
+    ignore: list[Labels] = Field(default_factory=list, description="alerts that open no incident")
+    heartbeats: list[Heartbeat] = Field(default_factory=list, description="alerts that must not stop firing")
+    storm: Storm = Storm()
 
 
 class Targets(_Part):
@@ -409,6 +445,8 @@ class TeamFile(_Part):
                 ("query", ("boards", name, "queries", at), query, self.queries)
                 for at, query in enumerate(board.queries)
             ]
+        for at, rule in enumerate(self.alerts.services):
+            named.append(("service", ("alerts", "services", at, "service"), rule.service, self.services))
         for at, language in enumerate(self.languages):
             named.append(("language", ("languages", at), language, languages()))
         for kind, where, word, allowed in named:
@@ -428,6 +466,15 @@ class TeamFile(_Part):
         """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""
         ((system, name),) = by.items()
         return next((owner for owner in self.people if getattr(owner, system) == name), None)
+
+
+def fits(labels: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
+    """Return True if all labels of the pattern have their values; `*` stands for any text."""
+    return all(fnmatchcase(labels.get(name, ""), _only_stars(value)) for name, value in pattern.items())
+
+
+def _only_stars(pattern: str) -> str:
+    return re.sub(r"[\[?]", lambda match: f"[{match[0]}]", pattern)
 
 
 class FollowUpPolicy(_Part):

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     PAGE_ASKED = "page_asked"
     PAGED = "paged"
     PAGE_FAILED = "page_failed"
+    PAGE_HELD = "page_held"
     PAGE_RESOLVED = "page_resolved"
     ESCALATED = "escalated"
     SNAPSHOT_TAKEN = "snapshot_taken"
