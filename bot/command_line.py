@@ -103,9 +103,9 @@ def demo(
 
 
 @cli.command()
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Check every integration, read-only, and report what is missing; exit 1 if something required is."""
-    raise typer.Exit(run_checks(settings_or_exit()))
+    raise typer.Exit(run_checks(settings_or_exit(), as_json=as_json))
 
 
 @database.command("upgrade")
