@@ -131,6 +131,7 @@ class Settings(TeamSettings):
     alertmanager_url: Url = None
     alertmanager_webhook_token: Secret = None
     grafana_url: Url = None
+    grafana_webhook_token: Secret = None
     tempo_url: Url = None
     health_gateway_url: Url = None
 

@@ -18,7 +18,7 @@ from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
-from sandbox.clock import Clock
+from sandbox.clock import LoadAwareClock
 from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
@@ -37,7 +37,7 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
 
     Raises OSError if the port is taken or `out` is not writable.
     """
-    sandbox = Sandbox(clock=Clock(speed=speed))
+    sandbox = Sandbox(clock=LoadAwareClock(speed=speed))
     if auto:
         (out / "charts").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -72,6 +72,7 @@ class Doctor:
             ("Slack", "SLACK_BOT_TOKEN", self._slack()),
             ("Prometheus", "PROMETHEUS_URL", self._prometheus()),
             ("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN", self._alertmanager()),
+            ("Grafana", "GRAFANA_WEBHOOK_TOKEN", self._grafana()),
             ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
             ("GitHub", "GITHUB_TOKEN", self._github()),
         ]
@@ -162,6 +163,12 @@ class Doctor:
             yield self._off("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN")
         else:
             yield self._good("Alertmanager", "alertmanager")
+
+    async def _grafana(self) -> AsyncIterator[Finding]:
+        if self._settings.grafana_webhook_token is None:
+            yield self._off("Grafana", "GRAFANA_WEBHOOK_TOKEN")
+        else:
+            yield self._good("Grafana", "grafana")
 
     async def _pagerduty(self) -> AsyncIterator[Finding]:
         pagerduty = self._deps.pagerduty

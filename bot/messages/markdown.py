@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -82,6 +83,8 @@ class MarkdownTemplates:
             "written": words.format_time_plain,
             "day": lambda moment: format_date(moment, "long", locale=words.locale),
             "clock": lambda moment: format_datetime(moment, "d MMM HH:mm:ss", locale=words.locale),
+            "moment": lambda iso: format_datetime(datetime.fromisoformat(iso), "HH:mm:ss", locale=words.locale),
+            "picked": words.pick,
             "number": lambda value: UNKNOWN if value is None else number(value, words),
             "amount": lambda value, unit: amount(value, unit, words),
             "label": words.label,
@@ -136,7 +139,8 @@ def _mention(context: Context, person: Person | str | None) -> str:
         return "—"
     if isinstance(person, str):
         person = Person(person, person.partition(":")[2])
-    return names.get(person.id) or person.name or person.id
+    name = names.get(person.id) or person.name or person.id
+    return f"{name} (terminal: {person.terminal})" if person.terminal else name
 
 
 @pass_context

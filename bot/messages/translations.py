@@ -184,12 +184,16 @@ class Translations:
 
 
 def mention(person: Person | str | None) -> str:
-    """Return a Slack mention of a user id; for anybody else the name, without a mention."""
+    """Return a Slack mention of a user id, with the terminal they act from; for anybody else the name, without a
+    mention.
+    """
     if person is None:
         return "—"
     if isinstance(person, str):
         person = Person(person, person.partition(":")[2] or person)
-    return Mrkdwn(f"<@{person.id}>") if person.in_slack else (person.name or person.id)
+    if not person.in_slack:
+        return person.name or person.id
+    return Mrkdwn(f"<@{person.id}>{escape(f' (terminal: {person.terminal})') if person.terminal else ''}")
 
 
 def link(url: str | None, text: object) -> str:

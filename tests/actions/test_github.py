@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from bot.actions.github import Dispatched
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.github.github import GitHub
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from sandbox.clock import Clock
 from sandbox.company import load_company
 from sandbox.deadline import deadline

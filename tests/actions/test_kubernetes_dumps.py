@@ -87,7 +87,7 @@ async def test_nothing_is_dumped_where_it_does_not_belong_or_cannot_be(place: Pl
         await place.actor.perform("kubernetes.exec_dump", backups="database", service="xr-engine")
     assert without.value.key == "program_failed", "this service has no database"
     place.sandbox.kubernetes.behaviours.set("*/xr-engine:*", Behaviour(fault="CrashLoopBackOff"))
-    await place.actor.deps.kubernetes.deployments.scale("xr-engine", "tamv-prod", 0, 3)  # type: ignore[union-attr]
+    await place.actor.deps.kubernetes.workloads.scale("xr-engine", "tamv-prod", 0, 3)  # type: ignore[union-attr]
     place.sandbox.kubernetes.advance()
     async with deadline(10):
         while True:

@@ -80,7 +80,7 @@ async def test_data_in_an_empty_dir_are_only_lost_when_somebody_says_so(cluster:
     after["spec"]["template"]["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
     cluster.backend.writer.replace(DEPLOYMENT, before, after)
     cluster.backend.cluster.settle()
-    await cluster.actor.deps.kubernetes.deployments.wait_until_rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
+    await cluster.actor.deps.kubernetes.workloads.wait_until_rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
     with pytest.raises(WrongState) as refused:
         await cluster.actor.rehearse("kubernetes.drain", node=GPU)
     assert (refused.value.key, cluster.is_open(GPU)) == ("drain_would_lose", True)

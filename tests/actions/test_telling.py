@@ -12,7 +12,7 @@ import pytest
 from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Incident, Severity, Status
 from bot.domain.people import Person
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.deadline import deadline
 from sandbox.pagerduty.state import Incident as Page

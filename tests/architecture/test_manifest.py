@@ -13,6 +13,9 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from bot.messages.manifest import manifest as team_manifest
+from bot.messages.translations import translations_of
+from bot.team import load_team
 from handlers.slack.commands import COMMANDS
 from handlers.slack.events import EVENTS, SHORTCUTS
 from tests.architecture.tree import ROOT, python, syntax

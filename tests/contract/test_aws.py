@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 
 from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.aws import Aws, clients
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION, STAGING
 from sandbox.aws.backend import Aws as Account

@@ -140,7 +140,7 @@ async def test_what_was_done_is_undone_and_looked_at_from_the_terminal(terminal:
         terminal.types("runbook", "status"), terminal.types("runbook", "status", "R-000000")
     )
     assert (nothing.code, nothing.out) == (0, "No runbook is running.\n")
-    assert (nobody.code, nobody.out) == (1, "") and "There is no run R-000000" in nobody.err.replace("`", "")
+    assert (nobody.code, nobody.out) == (1, "") and "Unknown run R-000000" in nobody.err.replace("`", "")
 
 
 async def test_an_undo_that_would_go_over_somebody_elses_change_exits_with_1(terminal: Terminal) -> None:

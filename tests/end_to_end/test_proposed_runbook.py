@@ -49,4 +49,4 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         assert (run.state, run.dry_run) == (RunState.SUCCEEDED, True)
         scale = run.step("scale")
         assert scale.effects[0].facts["replicas"] == 10 and scale.result is None
-        assert await stage.bot.deps.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]
+        assert await stage.bot.deps.kubernetes.workloads.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]

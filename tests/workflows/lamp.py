@@ -79,6 +79,8 @@ def registered() -> Iterator[Lamp]:
         @ACTIONS.undo(dim)
         async def undim(ctx: Context, done: Dimmed) -> Dimmed:
             """Set it back, unless somebody has changed it since."""
+            if LAMP["it"].value == done.before:
+                return Dimmed(done.before, done.before)
             if LAMP["it"].value != done.after:
                 raise WrongState("changed_since", name="desk")
             LAMP["it"].broken = False
