@@ -18,6 +18,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.people import Person
+from bot.integrations.certificates import tls_context
 
 METADATA = "tamv_bot_post"
 PEOPLE_CACHE_TTL = 3600.0
@@ -66,7 +67,13 @@ class Slack:
         self.client = AsyncWebClient(token=token, base_url=api_url, timeout=timeout, retry_handlers=[])
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
+        self.client.ssl = context = tls_context()
+        self.client.proxy = None  # its own reading of the environment knows no NO_PROXY: the session's does
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
+            connector=aiohttp.TCPConnector(ssl=context),
+            trust_env=True,
+        )
         self.client.session = self._session
         return self
 
