@@ -1,4 +1,4 @@
-"""What else decides over a workload: said before the approval, looked at after the change, refused where it is known."""
+"""What else decides over a workload: said before the approval, and looked at after the change."""
 
 from __future__ import annotations
 

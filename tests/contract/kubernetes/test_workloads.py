@@ -255,7 +255,7 @@ async def test_a_job_that_cleans_itself_up_has_succeeded(cluster: Cluster, bot: 
     spec = {"backoffLimit": 0, "ttlSecondsAfterFinished": 0, "template": {"spec": pod}}
     body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "check"}, "spec": spec}
     await bot.jobs.start("check", cluster.namespace, body)
-    async with asyncio.timeout(DEADLINE):
+    async with deadline(DEADLINE):
         ended = await bot.jobs.wait_until_ended("check", cluster.namespace)
     assert ended.ended and (await bot.jobs.state("check", cluster.namespace)).ended
     pods = await bot.pods.list(cluster.namespace, "job-name=check")
