@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
-from bot.domain.incident import Incident
+from bot.domain.incident import Incident, Severity
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
+from bot.services.incidents import Incidents
 
 
 class Paging:
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, incidents: Incidents) -> None:
         self._deps = deps
+        self._incidents = incidents
 
     def team(self, name: str) -> str:
         """Return a team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
@@ -31,10 +33,28 @@ class Paging:
             return service.owners[0]
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
-    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
-        """Page a team about an incident, durably."""
+    def check_configured(self) -> None:
+        """Raise NotConfigured if nobody can be paged: then nothing is declared for it either."""
         if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
+
+    async def declare_and_page(
+        self, team: str, text: str, severity: Severity, *, by: Person, idempotency_key: str
+    ) -> Incident:
+        """Page a team outside of an incident: joins the open incident with this title, or declares one."""
+        self.check_configured()
+        title = " ".join(self._deps.redaction.text(text).split())
+        async with self._deps.message_lock(f"page/{title}"):
+            same = [one for one in await self._deps.store.incidents.list_open() if one.title == title]
+            incident = same[0] if same else await self._incidents.declare(
+                title, severity, by=by, idempotency_key=f"{idempotency_key}/declare"
+            )  # fmt: skip
+        await self.page(incident, team, text, by=by, idempotency_key=idempotency_key)
+        return incident
+
+    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
+        """Page a team about an incident, durably."""
+        self.check_configured()
         facts = self._deps.redaction.of(
             {"team": team, "text": text, "key": f"{incident.id}/{team}/{idempotency_key[:16]}"}
         )
