@@ -37,6 +37,7 @@ class Kind(StrEnum):
     PAGE_ASKED = "page_asked"
     PAGED = "paged"
     PAGE_FAILED = "page_failed"
+    PAGE_HELD = "page_held"
     PAGE_RESOLVED = "page_resolved"
     ESCALATED = "escalated"
     SNAPSHOT_TAKEN = "snapshot_taken"
@@ -51,6 +52,9 @@ class Kind(StrEnum):
     RUN_UNDONE = "run_undone"
     RUN_ENDED = "run_ended"
     TROUBLE = "trouble"
+
+
+TERMINAL = "terminal"  # fact of an event: from which terminal its person acted
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ async def run_with_retries(
     except BotError as problem:
         workflow.metrics.step_failed(workflow.name, name, problem.key)
         log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
-        return Outcome(error=problem.key, facts=_to_json_facts(problem.facts))
+        return Outcome(error=problem.key, facts=to_json_facts(problem.facts))
     except Exception:
         workflow.metrics.step_failed(workflow.name, name, "unexpected")
         reference = uuid.uuid4().hex[:8]
@@ -119,6 +119,7 @@ async def start(name: str, workflow_id: str, *arguments: Any) -> None:
         await DBOS.start_workflow_async(registered[name], *arguments)
 
 
-def _to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+def to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an error's facts as plain JSON."""
     plain = (str, int, float, bool, type(None), list, dict)
     return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

@@ -153,7 +153,7 @@ async def _warm_people_cache(deps: Deps, incident: Incident) -> None:
 
 async def responders(deps: Deps, incident: Incident) -> Responders:
     """Return whom to invite to the incident's channel."""
-    policy = deps.team.severities[incident.severity]
+    policy = deps.team.severity_policy(incident.severity)
     teams = {name: deps.team.teams[name] for name in policy.invite}
     groups = {name: team.usergroup for name, team in teams.items() if team.usergroup}
     results = await asyncio.gather(*map(deps.slack.usergroup_members, groups.values()), return_exceptions=True)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.deps import Deps
+from bot.domain.alert import ALERT_SOURCES
 from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
@@ -68,18 +69,18 @@ async def update_incident_messages(deps: Deps, incident_id: str) -> None:
 
 async def update_headline(deps: Deps, incident_id: str) -> dict[str, Any]:
     async with deps.message_lock(f"{incident_id}/headline"):
-        incident, update, firing = await _current_state(deps, incident_id)
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=False)
+        incident, shown = await _current_state(deps, incident_id)
+        message = card(incident, deps.words, in_own_channel=False, **shown)
         place = Place(deps.incident_channel, incident_id=incident_id)
         return await upsert_message(deps, f"{incident_id}/headline", place, message)
 
 
 async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
     async with deps.message_lock(f"{incident_id}/card"):
-        incident, update, firing = await _current_state(deps, incident_id)
+        incident, shown = await _current_state(deps, incident_id)
         if incident.channel is None:
             return None
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=True)
+        message = card(incident, deps.words, in_own_channel=True, **shown)
         place = Place(incident.channel, incident_id=incident_id, moves=False)
         try:
             return await upsert_message(deps, f"{incident_id}/card", place, message)
@@ -156,8 +157,12 @@ async def append_event(
     )
 
 
-async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, TimelineEvent | None, int]:
+async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, dict[str, Any]]:
+    """Return the incident, and what its card shows besides: `update`, `firing`, `alert`."""
     incident = await deps.store.incidents.get(incident_id)
     update = await deps.store.incidents.newest(incident_id, Kind.UPDATE)
     firing = await deps.store.alerts.count_firing(incident_id) if incident.status.is_open else 0
-    return incident, update, firing
+    declared = None
+    if incident.source in ALERT_SOURCES:
+        declared = await deps.store.incidents.newest(incident_id, Kind.DECLARED)
+    return incident, {"update": update, "firing": firing, "alert": declared.facts if declared else None}

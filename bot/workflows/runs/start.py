@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import require_known
 from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.incident import Incident
@@ -24,6 +25,7 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
 
     Raises NotAllowed for a person who may not run actions of its risk.
     """
+    require_known(deps.team, request.environment)
     if not request.dry_run:
         policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
     incident = request.incident
@@ -71,4 +73,6 @@ def read_inputs(
             values[name] = None
         else:
             values[name] = spec.read(name, str(value), deps.team.services)
+            if spec.type == "environment":
+                require_known(deps.team, str(value))
     return values
