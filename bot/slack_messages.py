@@ -120,9 +120,9 @@ async def upload_once(deps: Deps, key: str, place: Place, files: Sequence[File],
 
 async def _send(deps: Deps, key: str, place: Place, message: Message) -> dict[str, Any]:
     posts = deps.store.slack_messages
-    if not await posts.reserve(key, place.channel, datetime.now(UTC)) and (found := await _find(deps, key, place)):
+    if not await posts.reserve(key, place.channel, datetime.now(UTC)) and (existing := await _find(deps, key, place)):
         deps.slack.in_flight.forget(key)
-        await posts.mark_sent(key, found.channel, found.ts, None)
+        await posts.mark_sent(key, existing.channel, existing.ts, None)
         return await upsert_message(deps, key, place, message)
 
     async def post(candidate: Place, form: Message) -> tuple[str, str]:
@@ -290,11 +290,11 @@ async def _channel_id(deps: Deps, channel: str) -> str:
         return channel
     if kept := await deps.store.slack_messages.get(_kept(channel)):
         return kept.channel
-    found = await deps.slack.channel_id(channel)
-    if found is None:
-        raise Refused("slack_refused", method="conversations.list", error="channel_not_found")
-    await _keep_id(deps, channel, found)
-    return found
+    id = await deps.slack.channel_id(channel)
+    if id is None:
+        raise Refused("slack_refused", method="conversations.list", error="channel_not_id")
+    await _keep_id(deps, channel, id)
+    return id
 
 
 async def keep_channel_id(deps: Deps, channel: str) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class InFlight:
-    """Attempts by key. An attempt outlives the patience of its caller: the next one gets its result.
+    """Attempts by key. An attempt may outlive its caller's wait: the next one gets its result.
 
     If the response is lost, the remote service may still be busy with the request. It gets as long again as it has had
     so far (at least MIN_SETTLE_SECONDS); until then another attempt raises Unavailable.
@@ -28,16 +28,16 @@ class InFlight:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._settles_at: dict[str, float] = {}
 
-    async def run(self, key: str, send: Callable[[], Awaitable[T]], *, patience: float) -> T:
+    async def run(self, key: str, send: Callable[[], Awaitable[T]], *, wait_seconds: float) -> T:
         """Return the result of the attempt that is under way for `key`, or of a new one.
 
-        Raises TimeoutError after `patience` seconds, and what the attempt raises.
+        Raises TimeoutError after `wait_seconds` seconds, and what the attempt raises.
         """
         task = self._tasks.get(key)
         if task is None:
             self._wait_until_settled(key)
             task = self._tasks[key] = asyncio.create_task(self._attempt(key, send), name=f"in flight {key}")
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(wait_seconds):
             try:
                 result: T = await asyncio.shield(task)
             finally:

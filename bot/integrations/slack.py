@@ -115,7 +115,7 @@ class Slack:
     async def once(self, key: str, method: str, send: Callable[[], Awaitable[T]]) -> T:
         """Do `send` as `call_once` does; `method` is for the error."""
         try:
-            return await self.in_flight.run(key, send, patience=self._timeout)
+            return await self.in_flight.run(key, send, wait_seconds=self._timeout)
         except TimeoutError as slow:
             raise Unavailable("slack_unreachable", method=method, uncertain=True) from slow
 

@@ -79,7 +79,7 @@ def _texts(node: Any) -> list[str]:
     if not isinstance(node, dict) or node.get("type") == "button":
         return []
     text = node.get("text")
-    return [text] if isinstance(text, str) else [found for child in node.values() for found in _texts(child)]
+    return [text] if isinstance(text, str) else [nested for child in node.values() for nested in _texts(child)]
 
 
 def fit(text: str, limit: int) -> str:

@@ -37,11 +37,11 @@ def _own_text(message: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_attachment(attachment: Mapping[str, Any]) -> Iterator[str]:
-    found = [str(attachment.get(name) or "") for name in ("pretext", "author_name", "title", "text")]
+    texts = [str(attachment.get(name) or "") for name in ("pretext", "author_name", "title", "text")]
     for field in attachment.get("fields") or []:
-        found.append(": ".join(filter(None, (str(field.get("title") or ""), str(field.get("value") or "")))))
-    found += _of_blocks(attachment.get("blocks") or [])
-    yield from found if any(found) else [str(attachment.get("fallback") or "")]
+        texts.append(": ".join(filter(None, (str(field.get("title") or ""), str(field.get("value") or "")))))
+    texts += _of_blocks(attachment.get("blocks") or [])
+    yield from texts if any(texts) else [str(attachment.get("fallback") or "")]
 
 
 def _of_blocks(node: Any) -> Iterator[str]:

@@ -109,7 +109,7 @@ async def test_a_renamed_incidents_channel_is_still_the_incidents_channel(stage:
     await stage.quiet()
     slack = stage.slack
     slack.rename(slack.channel(TEAM), "incidentes-2027", slack.user("ana"))
-    await stage.incident("Otro fallo")
+    await stage.person("ana").run("/incident declare Otro fallo", "general")
     await stage.told("incidentes-2027", "Otro fallo", "INC-")
 
 

@@ -208,3 +208,59 @@ async def test_an_issue_that_github_creates_late_is_created_once(stage: Scene, s
     await stage.person("ana").run('/incident followup "Alertar del disco" owner=SRETeam', channel.name)
     await stage.told(channel, "Issue #1", seconds=LATER)
     assert fault.used == 1 and len(stage.sandbox.github.issues) == 1
+
+
+METHODS = (
+    "conversations.create", "chat.postMessage", "chat.update", "conversations.invite", "conversations.setTopic",
+    "bookmarks.add", "pins.add", "usergroups.users.list", "files.getUploadURLExternal", "files.completeUploadExternal",
+    "conversations.history", "users.info",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ["internal_error", "token_revoked", "some_new_error", "missing_scope"])
+async def test_what_passes_or_is_fixed_is_done_in_every_method(stage: Scene, error: str) -> None:
+    for method in METHODS:
+        stage.sandbox.faults.add("slack", "error", method, error=error, times=2)
+    channel = await stage.incident(sev="SEV2")
+    await stage.person("ana").run("/incident resolve", channel.name)
+    await stage.see(lambda: any(one.files for one in channel.messages.values()), LATER)
+    await stage.see(lambda: len(channel.bookmarks) == 2 and bool(channel.topic.value), LATER)
+    await stage.see(lambda: {"U0ANA00001", "U0BRUNO002"} <= set(channel.members), LATER)
+    await stage.quiet(LATER)
+    texts = [text for text in stage.own(channel) if "🧩" not in text]
+    assert len(texts) == len(set(texts)), texts
+    assert len(channel.pins) == 1 and len(holding(stage.slack.channel(TEAM), "INC-")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("conversations.create", "name_taken"),
+        ("conversations.create", "invalid_arg_name"),
+        ("conversations.create", "too_many_convos_for_team"),
+        ("conversations.setTopic", "too_long"),
+        ("conversations.setTopic", "is_archived"),
+        ("conversations.invite", "too_many_users"),
+        ("conversations.invite", "is_archived"),
+        ("bookmarks.add", "too_many_bookmarks"),
+        ("bookmarks.add", "invalid_link"),
+        ("pins.add", "too_many_pins"),
+        ("pins.add", "not_pinnable"),
+        ("chat.postMessage", "invalid_post_type"),
+        ("chat.update", "msg_too_long"),
+    ],
+)
+async def test_what_is_refused_for_good_stops_nothing_else(stage: Scene, method: str, error: str) -> None:
+    stage.sandbox.faults.add("slack", "error", method, error=error, times=1)
+    await stage.person("ana").run("/incident declare Render lento sev=SEV2 service=xr-engine", TEAM)
+    await stage.told(TEAM, "Render lento", "INC-", seconds=LATER)
+    id = (await stage.bot.deps.store.incidents.list_open())[0].id
+    await stage.person("ana").run(f"/incident note sigue igual incident={id}", TEAM)
+
+    def told() -> Message | None:
+        found = [one for place in stage.slack.channels.values() for one in holding(place, "sigue igual")]
+        return found[0] if found else None
+
+    await stage.see(told, LATER)
+    await stage.quiet(LATER)
+    assert len(stage.sandbox.pagerduty.incidents) == 1

@@ -116,7 +116,7 @@ class GitHub:
             return await self._patient_session.call("create the issue", create, writes=True)
 
         try:
-            return await self._in_flight.run(key, send, patience=self._timeout)
+            return await self._in_flight.run(key, send, wait_seconds=self._timeout)
         except TimeoutError as slow:
             raise Unavailable("timed_out", service=SERVICE, seconds=self._timeout, uncertain=True) from slow
 

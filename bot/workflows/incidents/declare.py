@@ -188,20 +188,22 @@ async def invite(deps: Deps, incident_id: str) -> dict[str, str]:
     incident = await deps.store.incidents.get(incident_id)
     if incident.channel is None:
         return {}
-    found = await responders(deps, incident)
+    candidates = await responders(deps, incident)
     refused: dict[str, str] = {}
-    for start_at in range(0, len(found.people), INVITE_LIMIT):
-        refused |= await _invite(deps, incident.channel, list(found.people[start_at : start_at + INVITE_LIMIT]))
-    if refused or found.unreadable:
+    for start_at in range(0, len(candidates.people), INVITE_LIMIT):
+        refused |= await _invite(deps, incident.channel, list(candidates.people[start_at : start_at + INVITE_LIMIT]))
+    if refused or candidates.unreadable:
         names = [(await deps.slack.person(person, person, deps.locale)).name for person in refused]
-        groups = {name: str(problem.facts.get("error") or problem.key) for name, problem in found.unreadable.items()}
+        groups = {
+            name: str(problem.facts.get("error") or problem.key) for name, problem in candidates.unreadable.items()
+        }
         why = deps.words.render_block(
             "everybody", "not_invited", people=dict(zip(names, refused.values(), strict=True)), groups=groups
         )
         facts = {"what": deps.words.label("trouble.invitations"), "why": why}
         key = f"{incident_id}/trouble/invitations/{hashlib.sha256(why.encode()).hexdigest()[:8]}"
         await append_event(deps, incident_id, Kind.TROUBLE, facts, idempotency_key=key)
-    for problem in found.unreadable.values():
+    for problem in candidates.unreadable.values():
         if isinstance(problem, Unavailable):  # its people are invited as soon as it can be read
             raise problem
     return refused
