@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from bot.app import running_bot
-from bot.cli import incident, runbook
+from bot.cli import incident, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
 from bot.cli.terminal import Language, exit_with, settings_or_exit
@@ -37,6 +37,7 @@ cli.add_typer(database, name="db")
 cli.add_typer(incident.commands, name="incident")
 cli.add_typer(runbook.commands, name="runbook")
 cli.add_typer(runbook.single)
+cli.add_typer(manifest.commands)
 
 
 def run() -> None:
@@ -103,9 +104,9 @@ def demo(
 
 
 @cli.command()
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Check every integration, read-only, and report what is missing; exit 1 if something required is."""
-    raise typer.Exit(run_checks(settings_or_exit()))
+    raise typer.Exit(run_checks(settings_or_exit(), as_json=as_json))
 
 
 @database.command("upgrade")
@@ -136,5 +137,9 @@ async def _serve(settings: Settings) -> None:
             listen(server.app(), settings.host, settings.port),
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
-            await stop.wait()
+            stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(bot.engine.failed())
+            await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait([stopped, failed])
+            if not failed.cancelled():
+                raise BotError("engine_not_started", why=failed.result())
             await cancel_and_wait([watching])

@@ -292,7 +292,7 @@ async def _channel_id(deps: Deps, channel: str) -> str:
         return kept.channel
     id = await deps.slack.channel_id(channel)
     if id is None:
-        raise Refused("slack_refused", method="conversations.list", error="channel_not_id")
+        raise Refused("slack_refused", method="conversations.list", error="channel_not_found")
     await _keep_id(deps, channel, id)
     return id
 
