@@ -107,7 +107,9 @@ class Doctor(Checks):
         else:
             yield self._good("scopes", "scopes", count=len(required))
         channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
-        channel = next((c for c in channels if c.get("name") == name.removeprefix("#")), None)
+        channel = next((c for c in channels if name.removeprefix("#") in (c.get("name"), c.get("id"))), None)
+        if channel is None:  # it may have been renamed
+            channel = next((c for c in channels if name.removeprefix("#") in (c.get("previous_names") or [])), None)
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
