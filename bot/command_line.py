@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from bot.app import running_bot
-from bot.cli import incident, manifest, runbook
+from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
 from bot.cli.terminal import Language, exit_with, settings_or_exit
@@ -38,6 +38,7 @@ cli.add_typer(incident.commands, name="incident")
 cli.add_typer(runbook.commands, name="runbook")
 cli.add_typer(runbook.single)
 cli.add_typer(manifest.commands)
+cli.add_typer(init.commands)
 
 
 def run() -> None:
