@@ -42,7 +42,8 @@ USUAL = (
            "histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{$selector}[5m]))) * 1000",
            "ms", 500),
     Metric("error_rate", "http_requests_total",
-           'sum(rate(http_requests_total{$all,status=~"5.."}[5m])) / sum(rate(http_requests_total{$selector}[5m])) * 100',
+           'sum(rate(http_requests_total{$all,status=~"5.."}[5m])) '
+           "/ sum(rate(http_requests_total{$selector}[5m])) * 100",
            "%", 2),
     Metric("request_rate", "http_requests_total", "sum(rate(http_requests_total{$selector}[5m]))", "req/s", None),
     Metric("latency_p95", "http_server_request_duration_seconds_bucket",
@@ -197,9 +198,7 @@ async def _slack(deps: Deps, found: Found) -> None:
     identity = await deps.slack.read("auth.test")
     found.organisation = str(identity.get("team") or "") or None
     channels = await deps.slack.paginate("conversations.list", "channels", exclude_archived="true")
-    likely = [
-        channel for channel in channels if "incident" in channel["name"] and not channel["name"].startswith("inc-")
-    ]
+    likely = [channel for channel in channels if re.match(r"(?!inc-).*incident", channel["name"])]
     likely.sort(key=lambda channel: (not channel.get("is_member"), len(channel["name"])))
     found.channel = f"#{likely[0]['name']}" if likely else None
     groups = (await deps.slack.read("usergroups.list")).get("usergroups") or []
