@@ -17,6 +17,7 @@ from bot.clock import Clock, WallClock
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.integrations.alertmanager import Alertmanager
+from bot.integrations.certificates import trust
 from bot.integrations.github.github import GitHub
 from bot.integrations.github.session import App
 from bot.integrations.helm import Helm
@@ -32,7 +33,7 @@ from bot.redaction import Redaction
 from bot.roles import refresh_roles
 from bot.runbooks import Library
 from bot.services.bot import Bot
-from bot.settings import Settings
+from bot.settings import Settings, plain
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -80,6 +81,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     Raises BadInput for an invalid team file.
     """
     clock = clock or WallClock()
+    if settings.ca_bundle:
+        trust(settings.ca_bundle)
     team = load_team(settings.team_file)
     database = Database(settings.database_url)
     redaction, metrics = Redaction(settings.secrets), Metrics()
@@ -91,8 +94,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     )
     pagerduty = _pagerduty(settings)
     kubernetes = _kubernetes(settings)
-    tempo = Tempo(str(settings.tempo_url)) if settings.tempo_url else None
-    alertmanager = Alertmanager(str(settings.alertmanager_url)) if settings.alertmanager_url else None
+    tempo = Tempo(str(settings.tempo_url), headers=plain(settings.tempo_headers)) if settings.tempo_url else None
+    alertmanager = _alertmanager(settings)
     vault = _vault(settings)
     ages = SecretAges(vault, team.secrets, clock) if vault else None
     deps = Deps(
@@ -174,7 +177,17 @@ def _prometheus(settings: Settings) -> Prometheus | None:
     if settings.prometheus_url is None:
         return None
     token = settings.prometheus_token
-    return Prometheus(str(settings.prometheus_url), token.get_secret_value() if token else None)
+    return Prometheus(
+        str(settings.prometheus_url),
+        token.get_secret_value() if token else None,
+        headers=plain(settings.prometheus_headers),
+    )
+
+
+def _alertmanager(settings: Settings) -> Alertmanager | None:
+    if settings.alertmanager_url is None:
+        return None
+    return Alertmanager(str(settings.alertmanager_url), headers=plain(settings.alertmanager_headers))
 
 
 def _github(settings: Settings) -> GitHub | None:

@@ -62,6 +62,12 @@ class Metrics:
         )
         self.outbox = Gauge("tamv_bot_outbox", "Workflows in the outbox that are not started yet.", registry=registry)
         self.database_up = Gauge("tamv_bot_database_up", "1 if the database answered this scrape.", registry=registry)
+        self.ready = Gauge(
+            "tamv_bot_ready",
+            "1 if this process can do its job, by what it needs: database (writable), engine, slack, socket_mode.",
+            ["check"],
+            registry=registry,
+        )
         self.leads = Gauge("tamv_bot_engine_leads", "1 in the replica that runs the workflows.", registry=registry)
         Info("tamv_bot_build", "Version of the bot and of Python.", registry=registry).info(
             {"version": version("tamv-bot"), "python": platform.python_version()}

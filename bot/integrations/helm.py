@@ -87,6 +87,15 @@ class Helm:
     async def version(self) -> str:
         return (await self._run("version", "--short", timeout=self._timeout)).strip()
 
+    async def check(self) -> str:
+        """Return the version. Raises Refused for one that is too old."""
+        await self._is_helm_3()
+        return await self.version()
+
+    async def show_chart(self, chart: str) -> str:
+        """Return a chart's own description, from a path, a repository or a registry. Raises Refused without it."""
+        return await self._run("show", "chart", chart, timeout=self._timeout)
+
     async def history(self, release: str, namespace: str) -> list[Revision]:
         """Return the revisions, oldest first."""
         output = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)

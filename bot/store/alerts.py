@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,21 @@ class StormLimit:
 
     incidents: int
     within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class PageFromOutside:
+    """A page that PagerDuty sent without the bot: its dedup key, its incident there, and the name of its sender."""
+
+    key: str | None
+    pagerduty_id: str
+    sender: str
+
+    @property
+    def group(self) -> str:
+        """The digest of the alert group for which PagerDuty was called: Alertmanager's dedup key, if it is one."""
+        key = self.key or self.pagerduty_id
+        return key if re.fullmatch(r"[0-9a-f]{64}", key) else hashlib.sha256(key.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +121,49 @@ class Alerts:
             )
             return [_incident_alert(row) for row in rows]
 
-    async def group_of_page(self, key: str) -> Incident | None:
-        """Return the open incident of the alert group for which PagerDuty was called with this dedup key."""
-        async with self._database.read() as connection:
-            return await incident_of_group(connection, key)
+    async def declare_page(
+        self, page: PageFromOutside, make: Callable[[str, bool], Changed], at: datetime, limit: StormLimit
+    ) -> Incident:
+        """Declare an incident for a page from outside by `make(id, is_storm)`, once.
+
+        A page for an alert group that has an open incident is that incident's; in a storm it is the storm's.
+        """
+        async with self._database.write() as connection:
+            await lock_alerts(connection)
+            known = select(pages.c.incident_id).where(pages.c.pagerduty_id == page.pagerduty_id)
+            if existing := (await connection.execute(known)).scalar_one_or_none():
+                return await _get(connection, existing)
+            incident = await _incident_of_group(connection, page.group)
+            sender, storm, opened = page.sender, None, None
+            if incident is None:
+                opened = at
+                storm = await _storm(connection)
+                is_storm = await _is_storm(connection, at, limit, storm)
+                incident = storm if is_storm else None
+                if is_storm:  # one page of many must not end the whole storm
+                    sender = f"{page.sender} {page.pagerduty_id}"
+                if incident is None:
+                    origin = f"pagerduty/{page.pagerduty_id}"
+                    incident = await declare_within(
+                        connection, lambda id: make(id, is_storm), at, idempotency_key=origin
+                    )
+                else:
+                    await _show_alerts(connection, incident.id, at)
+            key = page.key or f"{incident.id}/pagerduty/{page.pagerduty_id}"
+            values = {"incident_id": incident.id, "team": sender[:64], "state": "sent"}
+            statement = dialect_insert(connection, pages).values(
+                key=key[:160], pagerduty_id=page.pagerduty_id, **values
+            )
+            change = {**values, "pagerduty_id": page.pagerduty_id}
+            await connection.execute(statement.on_conflict_do_update(index_elements=[pages.c.key], set_=change))
+            group = dialect_insert(connection, notification_groups).values(
+                digest=page.group, key=page.key or "", incident_id=incident.id, opened_at=opened, seen_at=at
+            )
+            seen = {"incident_id": incident.id, "seen_at": at} | ({"opened_at": opened} if opened else {})
+            await connection.execute(
+                group.on_conflict_do_update(index_elements=[notification_groups.c.digest], set_=seen)
+            )
+            return incident
 
     async def split(
         self, incident_id: str, ids: Sequence[int], make: Callable[[str], Changed], at: datetime, *, key: str
@@ -165,7 +220,7 @@ def heartbeat_key(fingerprint: str, sender: str) -> str:
     return hashlib.sha256(f"{sender}\n{fingerprint}".encode()).hexdigest()
 
 
-async def incident_of_group(connection: AsyncConnection, digest: str) -> Incident | None:
+async def _incident_of_group(connection: AsyncConnection, digest: str) -> Incident | None:
     """Return the open incident of an alert group, inside the caller's transaction."""
     query = select(notification_groups.c.incident_id).where(notification_groups.c.digest == digest)
     id = (await connection.execute(query)).scalar_one_or_none()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import NotAllowed
+from bot.domain.errors import NotAllowed, WrongState
 from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
@@ -333,6 +333,9 @@ async def test_an_undo_is_shown_told_and_approved_like_the_change_that_it_is(
     with pytest.raises(NotAllowed) as own:
         await made.decide(step, ApprovalState.APPROVED, by=ANA, idempotency_key="own")
     assert own.value.key == "own_request"
+    with pytest.raises(WrongState) as again:
+        await made.undo(run.id, by=BRUNO, idempotency_key="u2")
+    assert again.value.key == "undo_waits"
     await made.decide(step, ApprovalState.APPROVED, by=CARLA, idempotency_key="agreed")
     await over("u/undo")
     assert (lamp.value, (await ended(stage, run)).step("a").state) == (3, StepState.UNDONE)
@@ -413,7 +416,7 @@ async def test_the_requester_of_an_undo_and_of_a_cancellation_are_named_in_the_r
     await waiting.cancel(other.id, by=CARLA, idempotency_key="stop")
     await ended(stage, other)
     report = (await stage.bot.reports.render(incident.id)).markdown
-    assert "Aprobado por Bruno Díaz" in report and "Aprobado deshacerlo por Bruno Díaz" in report
+    assert "Aprobado por Bruno Díaz" in report and "Deshacer aprobado por Bruno Díaz" in report
     assert "Deshecho por Carla Méndez" in report and "por Carla Méndez" in report.partition(other.id)[2]
     did = [line for line in report.partition("Quién hizo qué")[2].splitlines() if line.startswith("- **")]
     assert [line.partition("**")[2].partition("**")[0] for line in did if "aprobó" in line] == ["Bruno Díaz"]

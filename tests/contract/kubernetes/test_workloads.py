@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.domain.errors import BadInput, NotFound, Unavailable, WrongState
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.status import Obstacle, Rollout
 from sandbox.deadline import deadline
@@ -177,3 +177,37 @@ async def test_an_autoscaler_is_known_with_its_limits(cluster: Cluster, bot: Kub
     await cluster.custom.create_namespaced_custom_object("autoscaling", "v2", where, "horizontalpodautoscalers", body)
     owner = await bot.workloads.autoscaler("web", where)
     assert owner and (owner.kind, owner.name, owner.least, owner.most) == ("hpa", "web", 2, 5)
+
+
+async def test_a_drain_evicts_all_at_once_and_knows_a_pod_by_its_uid(cluster: Cluster, bot: Kubernetes) -> None:
+    where, nodes = cluster.namespace, bot.nodes
+    await cluster.apps.create_namespaced_stateful_set(where, stateful_set(replicas=1))
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=3))
+    await rolled_out(bot, "statefulset/ledger", where)
+    await rolled_out(bot, "web", where)
+    await cluster.main.create_namespaced_pod(
+        where, {"metadata": {"name": "bare"}, "spec": {"containers": [{"name": "a", "image": "registry.example/a:1"}]}}
+    )
+    budget = {"metadata": {"name": "web"}, "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}}}
+    await cluster.policy.create_namespaced_pod_disruption_budget(where, budget)
+    pods = {pod.name: pod for pod in await bot.pods.list(where)}
+    ledger = pods["ledger-0"]
+    on_node = [pod for pod in await nodes.pods(str(ledger.node)) if pod.namespace == where]
+    assert {pod.name: pod.bare for pod in on_node}["ledger-0"] is False
+    everywhere = [pod for pod in pods.values() if pod.name != "bare"]
+    order = sorted((f"{where}/{pod.name}" for pod in everywhere), reverse=True)  # those that wait come first
+    uids = {f"{where}/{pod.name}": pod.uid for pod in everywhere}
+
+    async def blocked() -> bool:
+        shown = await nodes.drain(str(ledger.node), order, 1.0, uids, dry_run=True)
+        return str(shown).count("!  ") == 3
+
+    await cluster.until(blocked, True)
+    with pytest.raises(Unavailable) as waiting:
+        await nodes.drain(str(ledger.node), order, 3.0, uids)
+    assert "ledger" not in str(waiting.value.facts["why"]) and "web" in str(waiting.value.facts["why"])
+
+    async def replaced() -> bool:
+        return any(pod.name == "ledger-0" and pod.uid != ledger.uid for pod in await bot.pods.list(where))
+
+    await cluster.until(replaced, True)
