@@ -160,6 +160,11 @@ class Cluster:
         version = await self.ask("version", client.VersionApi(self.api).get_code)
         return str(version.git_version)
 
+    async def namespaces(self) -> list[str]:
+        """Return the names of all namespaces. Raises Refused if the bot may not list them."""
+        items = await self.list_all("namespaces", client.CoreV1Api(self.api).list_namespace)
+        return [str(item["metadata"]["name"]) for item in items]
+
     def plain(self, thing: Any) -> dict[str, Any]:
         """Return an API object as plain JSON, as kubectl prints it."""
         content: dict[str, Any] = self.api.sanitize_for_serialization(thing)  # type: ignore[no-untyped-call]
