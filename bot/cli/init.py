@@ -58,8 +58,8 @@ def init(
         exit_with([words.render_block("init", "not_written", folder=folder, why=problem.strerror or problem)])
     load_team(folder / TEAM_FILE)
     typer.echo(words.render_block("init", "written", folder=folder, found=found))
-    for integration, problem in found.unseen.items():
-        typer.echo(words.render_block("init", "unseen", integration=integration, why=words.error(problem)))
+    for integration, reason in found.unseen.items():
+        typer.echo(words.render_block("init", "unseen", integration=integration, why=words.error(reason)))
     if has_slack:
         run_checks(load_settings(team_dir=folder, bot_config=None))
     typer.echo(words.render_block("init", "next", folder=folder, has_slack=has_slack))
