@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -111,6 +111,7 @@ class Translations:
             "when": self.format_time,
             "duration": format_duration,
             "quote": quote,
+            "join": join,
             "markup": Mrkdwn,  # for text rendered by another template
             "label": self.label,
         }
@@ -181,6 +182,11 @@ class Translations:
         if isinstance(moment, datetime):
             return format_datetime(moment, "d MMM yyyy HH:mm:ss", locale=self.locale) + " UTC"
         return format_date(moment, "d MMM yyyy", locale=self.locale)
+
+
+def join(items: Iterable[object], separator: str = "") -> str:
+    """Join texts, each escaped once: the built-in filter forgets which of them are markup."""
+    return Mrkdwn(separator.join(escape(item) for item in items))
 
 
 def mention(person: Person | str | None) -> str:

@@ -76,6 +76,13 @@ class Pages:
         async with self._database.write() as connection:
             await connection.execute(update(pages).where(pages.c.key == key).values(pagerduty_id=pagerduty_id))
 
+    async def merge(self, key: str, into: str) -> None:
+        """Save that a page goes on in another PagerDuty incident, unless that is a page of its own."""
+        async with self._database.write() as connection:
+            taken = (await connection.execute(select(pages.c.key).where(pages.c.pagerduty_id == into))).first()
+            change = {"state": "resolved"} if taken else {"pagerduty_id": into}
+            await connection.execute(update(pages).where(pages.c.key == key).values(change))
+
     async def set_state(self, incident_id: str, state: str) -> None:
         async with self._database.write() as connection:
             await connection.execute(update(pages).where(pages.c.incident_id == incident_id).values(state=state))

@@ -238,3 +238,14 @@ async def declared(stage: DemoEnvironment) -> None:
     async with deadline(20):
         while not [one for one in await stage.bot.deps.store.incidents.list_open() if one.channel]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+
+async def test_a_bot_whose_engine_cannot_start_ends_and_says_so(tmp_path: Path) -> None:
+    """The database answers, so it would wait for ever: nobody would see that what is acknowledged is never done."""
+    (tmp_path / "bot.db.workflows").write_bytes(b"this is no database, and never will be" * 100)
+    sandbox = Sandbox()
+    async with sandbox.serving() as url:
+        settings = sandbox_settings(url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en", port=0)
+        ran = await tamv_bot("serve", env=environment(settings))
+    assert ran.code not in (0, None)
+    assert "The workflow engine cannot start: " in ran.err.splitlines()[-1]

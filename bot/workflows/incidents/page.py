@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from bot.deps import Deps
@@ -17,7 +18,8 @@ from bot.workflows.incidents.messages import append_event
 
 PAGE_ALARM_AFTER = timedelta(seconds=20)
 # Retrying does not help: a person must fix it first.
-NOT_RETRIABLE = frozenset({"pagerduty_off", "pagerduty_unknown", "pagerduty_no_integration", "refused", "unexpected"})
+NOT_RETRIABLE = frozenset({"pagerduty_off", "team_not_paged", "unexpected"})
+REFUSED_PAUSE_SECONDS = 10.0  # what PagerDuty refuses an administrator may mend: a token, a service, a name
 PAGE_TIMEOUT = timedelta(hours=24)
 HOLD = timedelta(minutes=5)  # a team that is paged for alerts is not paged for others meanwhile
 # PagerDuty's severities: critical, error, warning, info.
@@ -44,7 +46,8 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
         await durable_step("say that it failed", lambda: _failed(deps, key, incident_id, team, outcome, trigger))
         if outcome.error in NOT_RETRIABLE:
             return
-        outcome = await durable_step("page again", lambda: _send(deps, key, incident_id, team, text), PAGE_TIMEOUT)
+        send_again = partial(_send_again, deps, key, incident_id, team, text)
+        outcome = await durable_step("page again", send_again, PAGE_TIMEOUT)
     if outcome.ok:
         await durable_step("say that it worked", lambda: _sent(deps, key, incident_id, team, outcome.value, trigger))
         # The incident may have been acknowledged meanwhile: then stop the page.
@@ -101,6 +104,8 @@ async def _is_answered(deps: Deps, incident_id: str) -> bool:
 async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:
     if deps.pagerduty is None:
         raise NotConfigured("pagerduty_off")
+    if not can_be_paged(deps, team):
+        raise Refused("team_not_paged", team=team)
     incident = await deps.store.incidents.get(incident_id)
     page = await deps.store.pages.by_key(key)
     if not text and (not incident.status.is_open or (page and page.state in ("sent", "acknowledged"))):
@@ -119,6 +124,16 @@ async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) ->
         service=_service(deps, team),
     )
     return {"who": ", ".join(contact["name"] for contact in await on_call_contacts(deps, team, cached_only=True))}
+
+
+async def _send_again(deps: Deps, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:
+    """Send a page, again after a while where PagerDuty refuses it."""
+    try:
+        return await _send(deps, key, incident_id, team, text)
+    except Refused as problem:
+        if problem.key in NOT_RETRIABLE:
+            raise
+        raise Unavailable(problem.key, **problem.facts | {"retry_after": REFUSED_PAUSE_SECONDS}) from problem
 
 
 async def _link(deps: Deps, incident_id: str) -> str | None:
@@ -169,6 +184,12 @@ async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False
         elif page.pagerduty_id:  # opened in PagerDuty, so our routing key does not match
             await (pagerduty.resolve_incident if resolve else pagerduty.acknowledge_incident)(page.pagerduty_id)
         await deps.store.pages.add(page.key, incident_id, page.team, state)
+
+
+def can_be_paged(deps: Deps, team: str) -> bool:
+    """Return False for a team without a PagerDuty service where others have one: a page would wake one of them."""
+    teams = deps.team.teams
+    return team not in teams or bool(teams[team].pagerduty) or not any(other.pagerduty for other in teams.values())
 
 
 def _service(deps: Deps, team: str) -> str | None:

@@ -130,8 +130,8 @@ async def test_a_paused_deployment_says_so(cluster: Cluster, bot: Kubernetes) ->
     await cluster.until(paused, True)
 
 
-async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.integrations.kubernetes.cluster.PAGE", 2)
+async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes) -> None:
+    bot.cluster.page_size = 2
     await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=5))
     await rolled_out(bot, "web", cluster.namespace)
     assert len(await bot.pods.list(cluster.namespace)) == 5
