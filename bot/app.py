@@ -34,6 +34,7 @@ from bot.roles import refresh_roles
 from bot.runbooks import Library
 from bot.services.bot import Bot
 from bot.settings import Settings, plain
+from bot.slack_messages import keep_channel_id
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -147,6 +148,8 @@ async def _fetch_identity(deps: Deps) -> None:
     """
     with contextlib.suppress(BotError):
         await deps.slack.identity()
+    with contextlib.suppress(BotError):
+        await keep_channel_id(deps, deps.incident_channel)
     for team in deps.team.teams.values():
         with contextlib.suppress(BotError):
             if team.pagerduty and deps.pagerduty:
@@ -154,7 +157,7 @@ async def _fetch_identity(deps: Deps) -> None:
             if team.usergroup:
                 await deps.slack.usergroup_members(team.usergroup)
     for person in deps.team.people:
-        await deps.slack.person(person.slack)
+        await deps.slack.person(person.slack, person.name, deps.locale)
     for name in deps.words.messages():
         await yield_to_requests()
         deps.words.render(name)  # compiles its template

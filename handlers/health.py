@@ -65,6 +65,8 @@ class Health:
         """Without the database, only this process's counters, and `tamv_bot_database_up 0`."""
         deps, metrics = self._bot.deps, self._bot.deps.metrics
         metrics.leads.set(self._bot.engine.leads)
+        metrics.slack_waiting.set(deps.waiting.count)
+        metrics.slack_waiting_seconds.set(deps.waiting.oldest_seconds)
         await self._checks()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
