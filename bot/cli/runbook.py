@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli.runs import decide, names, pending_approvers, start_and_watch
+from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
 from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit
 from bot.deps import Deps
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, normalize_run_id, undo_step_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, is_undo, normalize_run_id, undo_step_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as runs_message
@@ -147,7 +147,8 @@ def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Approve exactly what was shown (identified by the digest), and watch the run."""
     verdict = ApprovalState.APPROVED
     start_and_watch(
-        lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict)
+        lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict),
+        tuple(RunState) if is_undo(step) else SUCCEEDED,  # a run that is undone may have ended in any way
     )
 
 

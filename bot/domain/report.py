@@ -282,7 +282,7 @@ def _people(incident: Incident, story: Sequence[TimelineEvent]) -> Iterable[Cont
             actors = [event.by]
         for person in actors:
             if not people.get(person.id, Person("")).name:
-                people[person.id] = person
+                people[person.id] = Person(person.id, person.name)  # from wherever they acted
             did.setdefault(person.id, Counter())[event.kind] += 1
     for id, person in people.items():
         roles = tuple(role for role in Role if incident.roles.get(role) == id)

@@ -78,6 +78,16 @@ class Alertmanager(HttpClient):
             raise
         return str(silence["status"]["state"])
 
+    async def config(self) -> str:
+        """Return the configuration as YAML, as it was loaded; secrets are hidden by Alertmanager."""
+        status = await self._request("GET", "/status") or {}
+        return str((status.get("config") or {}).get("original") or "")
+
+    async def check(self) -> str:
+        """Return the version; read-only."""
+        status = await self._request("GET", "/status")
+        return f"{self._url}, version {(status.get('versionInfo') or {}).get('version', '?')}"
+
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:
             async with self._session.request(method, f"{self._url}/api/v2{path}", json=body) as response:

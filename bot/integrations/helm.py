@@ -87,6 +87,15 @@ class Helm:
     async def version(self) -> str:
         return (await self._run("version", "--short", timeout=self._timeout)).strip()
 
+    async def check(self) -> str:
+        """Return the version. Raises Refused for one that is too old."""
+        await self._is_helm_3()
+        return await self.version()
+
+    async def show_chart(self, chart: str) -> str:
+        """Return a chart's own description, from a path, a repository or a registry. Raises Refused without it."""
+        return await self._run("show", "chart", chart, timeout=self._timeout)
+
     async def history(self, release: str, namespace: str) -> list[Revision]:
         """Return the revisions, oldest first."""
         output = await self._run("history", release, "-n", namespace, "-o", "json", timeout=self._timeout)
@@ -210,7 +219,10 @@ class Helm:
             async with asyncio.timeout(timeout):
                 out, stderr = await process.communicate()
         except TimeoutError as slow:
-            raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
+            if _only_reads(arguments):
+                raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
+            why = f"it did not end within {timeout:g} s"  # trying again would make one more revision
+            raise Refused("helm_refused", what=" ".join(arguments[:2]), why=why) from slow
         finally:
             await _end(process)
         if process.returncode != 0:
@@ -288,10 +300,13 @@ def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused |
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)
     if "another operation" in why:
         return Refused("release_pending", what=arguments[1], why=why)
-    is_read = arguments[0] in READS
-    if _UNREACHABLE.match(why) or (is_read and _NETWORK.search(why)):
+    if _UNREACHABLE.match(why) or (_only_reads(arguments) and _NETWORK.search(why)):
         return Unavailable("unreachable", service=SERVICE, what=arguments[0], why=why)
     return Refused("helm_refused", what=" ".join(arguments[:2]), why=why)
+
+
+def _only_reads(arguments: Sequence[str]) -> bool:
+    return arguments[0] in READS or "--dry-run=server" in arguments
 
 
 def _is_there(kubeconfig: str) -> bool:

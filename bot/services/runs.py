@@ -14,7 +14,18 @@ from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.people import Person
 from bot.domain.policy import RESPONDER, Risk
-from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, StepRef, WaitsFor
+from bot.domain.run import (
+    UNDO,
+    Approval,
+    ApprovalState,
+    Decision,
+    Run,
+    RunRequest,
+    StepRef,
+    WaitsFor,
+    base_step_id,
+    is_undo,
+)
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
 from bot.runbooks import Library
@@ -120,6 +131,8 @@ class Runs:
             policy_of(self._deps.team).may_decide(by.id, approval.role, requested_by=run.by.id)
         question = await self.question(step)
         question.spec.read(question.text, text, self._deps.team.services)
+        if question.spec.type == "environment":
+            require_known(self._deps.team, text)
         answer_text = self._deps.redaction.text(text)
         decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text, by.terminal)
         return await self._save_decision(run, step.step_id, decision, idempotency_key)
@@ -203,6 +216,10 @@ class Runs:
         if run.forgotten:
             raise NotFound("run_forgotten", run=run_id, incident=run.incident_id)
         key = undo_workflow_id(idempotency_key)
+        for waiting in await self._deps.store.runs.waiting():
+            asked_before = waiting.run_id == run_id and is_undo(waiting.step_id) and waiting.expires_at > self._now()
+            if asked_before and run.step(base_step_id(waiting.step_id)).facts[UNDO]["key"] != key:
+                raise WrongState("undo_waits", run=run_id)  # asking again would void the approvals that it has
         await self._deps.store.outbox.enqueue_once(key, "undo", [run_id, by.to_json(), key])
         facts = {"by": by.to_json(), "title": self._deps.words.pick(Runbook.model_validate(run.definition).title)}
         await self._deps.store.outbox.enqueue_once(f"{key}/told", TELL, [run_id, f"undo/{key}", "undo_asked", facts])

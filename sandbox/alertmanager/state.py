@@ -13,10 +13,12 @@ from uuid import uuid4
 import promql_parser as promql
 import yaml
 
+from sandbox.shipped import SHIPPED
+
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 NEVER = datetime(1, 1, 1, tzinfo=UTC)  # Go's zero time
 DURATIONS = ("group_wait", "group_interval", "repeat_interval")
-CONFIG = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
+CONFIG = SHIPPED / "deploy" / "alertmanager" / "alertmanager.yaml"
 Labels = Mapping[str, str]
 MATCHER = re.compile(
     r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!=|!~|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^"\s][^"]*?))?\s*', re.DOTALL

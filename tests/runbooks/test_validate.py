@@ -186,4 +186,4 @@ def test_the_inputs_of_a_runbook_for_a_failure_fit(tmp_path: Path, input: str, s
 
 def test_a_default_has_the_type_of_its_input(tmp_path: Path) -> None:
     wrong = GOOD.replace("replicas: {type: integer, required: true}", "replicas: {type: integer, default: many}")
-    assert mistakes(tmp_path, slow=wrong) == ["slow.yaml:7:14: `many` is not valid: expected 1, 2, 3…"]
+    assert mistakes(tmp_path, slow=wrong) == ["slow.yaml:7:29: `many` is not valid: expected 1, 2, 3…"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import NotAllowed
+from bot.domain.errors import NotAllowed, WrongState
 from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
@@ -333,6 +333,9 @@ async def test_an_undo_is_shown_told_and_approved_like_the_change_that_it_is(
     with pytest.raises(NotAllowed) as own:
         await made.decide(step, ApprovalState.APPROVED, by=ANA, idempotency_key="own")
     assert own.value.key == "own_request"
+    with pytest.raises(WrongState) as again:
+        await made.undo(run.id, by=BRUNO, idempotency_key="u2")
+    assert again.value.key == "undo_waits"
     await made.decide(step, ApprovalState.APPROVED, by=CARLA, idempotency_key="agreed")
     await over("u/undo")
     assert (lamp.value, (await ended(stage, run)).step("a").state) == (3, StepState.UNDONE)
@@ -413,7 +416,7 @@ async def test_the_requester_of_an_undo_and_of_a_cancellation_are_named_in_the_r
     await waiting.cancel(other.id, by=CARLA, idempotency_key="stop")
     await ended(stage, other)
     report = (await stage.bot.reports.render(incident.id)).markdown
-    assert "Aprobado por Bruno Díaz" in report and "Aprobado deshacerlo por Bruno Díaz" in report
+    assert "Aprobado por Bruno Díaz" in report and "Deshacer aprobado por Bruno Díaz" in report
     assert "Deshecho por Carla Méndez" in report and "por Carla Méndez" in report.partition(other.id)[2]
     did = [line for line in report.partition("Quién hizo qué")[2].splitlines() if line.startswith("- **")]
     assert [line.partition("**")[2].partition("**")[0] for line in did if "aprobó" in line] == ["Bruno Díaz"]
@@ -434,6 +437,40 @@ async def test_a_runbook_for_a_failure_that_does_not_begin_is_said_loudly(stage:
     await _told(stage, "🛑", run.id, "Salida", "no empezó", f"<@{ANA.id}>")
     assert "Sigue con" not in await says(stage, run, "no empezó")
     assert [one.id for one in await stage.bot.deps.store.runs.recent()] == [run.id]
+
+
+async def test_the_glass_is_offered_only_where_it_can_be_broken(stage: DemoEnvironment, lamp: Lamp) -> None:
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=BRUNO, idempotency_key="declared")
+    made = runs(stage, BREAK)
+    run = await begin(made, incident=incident)
+    digest = await asked(stage, run)
+    await stage.bot.incidents.set_severity(incident.id, Severity.SEV1, by=ANA, idempotency_key="raised")
+    await _told_anywhere(stage, f"{run.id}/a")
+    with pytest.raises(NotAllowed) as early:
+        await _break(made, run, digest, "early")
+    assert early.value.key == "break_glass_early" and "break_glass" not in _actions(stage, f"{run.id}/a")
+    clock = stage.sandbox.clock
+    assert isinstance(clock, JumpingClock)
+    clock.jump(5 * 60)
+    stage.bot.deps.notify(run.id)
+    await stage.sandbox.slack.wait_for(lambda: "break_glass" in _actions(stage, f"{run.id}/a"), 15)
+    await _break(made, run, digest, "late")
+    assert (await ended(stage, run)).state is RunState.SUCCEEDED
+
+
+async def _break(made: Runs, run: Run, digest: str, key: str) -> None:
+    glass = ApprovalState.BROKEN_GLASS
+    await made.decide(StepRef(run.id, "a", digest), glass, by=ANA, idempotency_key=key, reason="Nadie contesta")
+
+
+def _actions(stage: DemoEnvironment, sign: str) -> set[str]:
+    """What may be pressed on the message that holds this text."""
+    shown = [one for channel in stage.sandbox.slack.channels.values() for one in channel.messages.values()]
+    return {element["action_id"] for one in shown if sign in one.all_text() for _, element in one.elements()}
+
+
+async def _told_anywhere(stage: DemoEnvironment, sign: str) -> None:
+    await stage.sandbox.slack.wait_for(lambda: _actions(stage, sign), 15)
 
 
 async def _other(stage: DemoEnvironment, run: Run, digest: str) -> str | None:

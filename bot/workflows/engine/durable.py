@@ -7,7 +7,6 @@ then replayed, as after a crash.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -34,11 +33,11 @@ registered: dict[str, Workflow] = {}  # wrapped by DBOS, by name; filled by the 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The workflow of the current task: its name, the metrics, and an event that is set while it may act."""
+    """The workflow of the current task: its name, the metrics, and a gate that opens while this process may act."""
 
     name: str
     metrics: Metrics
-    is_leader: asyncio.Event
+    gate: Callable[[], Awaitable[None]]
 
 
 current: ContextVar[Running] = ContextVar("workflow")
@@ -89,7 +88,7 @@ async def run_with_retries(
         workflow.metrics.step_waits(workflow.name, name)
 
     async def call_as_leader() -> Any:
-        await workflow.is_leader.wait()
+        await workflow.gate()
         return await call()
 
     try:

@@ -263,11 +263,11 @@ async def _show_line(deps: Deps, incident_id: str) -> None:
     key = f"{incident_id}/alert-line"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
-        target = await destination(deps, incident)
-        if target is None:
+        place = await destination(deps, incident)
+        if place is None:
             return  # the channel is not there yet: the next change shows it
         message = alert_line(incident, await deps.store.alerts.of_incident(incident_id), deps.words)
-        await upsert_message(deps, key, target[0], message, thread=target[1])
+        await upsert_message(deps, key, place, message)
 
 
 def _truncate(text: str, limit: int) -> str:

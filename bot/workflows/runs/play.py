@@ -90,7 +90,11 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
         step_state = await StepPlay(deps, run, step).play()
         if step_state in (StepState.DONE, StepState.SKIPPED):
             continue
-        if step_state is StepState.FAILED and (step.continue_on_error or run.dry_run):
+        if step_state is StepState.FAILED and step.continue_on_error:
+            continue
+        if step_state is StepState.FAILED and run.dry_run:
+            if not await _depends_on_changes(deps, run, step.id):
+                state = RunState.FAILED  # it would fail in earnest as well; the others are still shown
             continue
         state = RunState.CANCELLED if step_state is StepState.CANCELLED else RunState.FAILED
         ended_by = step.id
@@ -103,6 +107,13 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
             go_on = partial(_go_on_with_another, deps, run, runbook.on_failure, ended_by)
             await durable_step("go on with another", go_on)
     return state
+
+
+async def _depends_on_changes(deps: Deps, run: Run, step_id: str) -> bool:
+    """Return True if steps before this one would change something: their changes may make it possible."""
+    steps = (await deps.store.runs.refresh(run)).steps
+    before = steps[: next(number for number, step in enumerate(steps) if step.id == step_id)]
+    return any(step.effects for step in before)
 
 
 async def _undo_request(deps: Deps, run: Run, ended_by: str | None) -> UndoRequest:

@@ -13,7 +13,7 @@ from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.run import Run, RunRequest, StepRun, run_id
-from bot.domain.runbook import Runbook
+from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Expressions
 from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.presentation import started
@@ -32,7 +32,7 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
     run = Run(
         id=run_id(request.idempotency_key),
         runbook=runbook.name,
-        definition=runbook.to_json(),
+        definition=_keeping_what_cannot_be_undone(runbook).to_json(),
         inputs=inputs,
         environment=request.environment or runbook.environment or PRODUCTION,
         by=request.by,
@@ -43,6 +43,19 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
         steps=tuple(StepRun(step.id, step.uses) for step in runbook.steps),
     )
     return (await deps.store.runs.start(run, request.idempotency_key, started(deps, run)))[0]
+
+
+def _keeping_what_cannot_be_undone(runbook: Runbook) -> Runbook:
+    """Return the run's copy: a step that nothing can undo is kept, so that no undo is offered for it."""
+    steps = [
+        step if step.keep or ACTIONS.get(step.uses).undo else step.model_copy(update={"keep": _changes(step)})
+        for step in runbook.steps
+    ]
+    return runbook.model_copy(update={"steps": steps})
+
+
+def _changes(step: Step) -> bool:
+    return ACTIONS.get(step.uses).risk is not Risk.READ
 
 
 def _risks(runbook: Runbook) -> Iterator[Risk]:
@@ -56,6 +69,8 @@ def read_inputs(
     deps: Deps, runbook: Runbook, given: Mapping[str, str], incident: Incident | None = None
 ) -> dict[str, Any]:
     """Return typed inputs, with defaults for those that are not given. Raises BadInput."""
+    own_names = {name.lower(): name for name in runbook.inputs}
+    given = {own_names.get(name.lower(), name): value for name, value in given.items()}
     for name in given:
         if name not in runbook.inputs:
             raise BadInput("unknown_input", runbook=runbook.name, input=name, nearest=nearest(name, runbook.inputs))
