@@ -13,7 +13,7 @@ from babel.dates import format_date, format_datetime
 from jinja2 import BaseLoader, ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, Template
 
 from bot.domain.errors import BotError
-from bot.domain.people import Person
+from bot.domain.people import BOT, Person
 from bot.domain.translated import in_language
 from bot.shipped import TEMPLATES, languages
 from bot.team import TeamFile
@@ -57,11 +57,12 @@ _SERVICE_OF_EXAMPLES = re.compile(r"\b(?:xr-engine|tamv-core)\b")
 class CommandNames:
     """The team's names of the slash commands, by the product's: `incident` → `acme-incident`.
 
-    `service` is the team's own, for examples; None for the team that the examples are of.
+    `service` is the team's own, for examples; None for the team that the examples are of. `bot` is the bot's name.
     """
 
-    def __init__(self, names: Mapping[str, str], service: str | None = None) -> None:
+    def __init__(self, names: Mapping[str, str], service: str | None = None, bot: str = BOT.name) -> None:
         self._service = service
+        self.bot = bot
         self._names = {name: own for name, own in names.items() if name != own}
         self._pattern = re.compile(rf"(?<![\w/.-])/({'|'.join(self._names)})(?![\w/-])") if self._names else None
 
@@ -116,7 +117,7 @@ class Translations:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "mention": mention,
+            "mention": self.mention,
             "channel": lambda id: Mrkdwn(f"<#{id}>"),
             "usergroup": lambda id: Mrkdwn(f"<!subteam^{id}>"),
             "link": link,
@@ -155,6 +156,11 @@ class Translations:
         """Render one block of a message, stripped."""
         template = self._environment.get_template(f"messages/{name}.j2")
         return "".join(template.blocks[part](template.new_context(facts))).strip()
+
+    def mention(self, person: Person | str | None) -> str:
+        """Return a mention, and the bot by the name that the team has given it."""
+        is_bot = isinstance(person, Person) and person.id == BOT.id
+        return self.names.bot if is_bot else mention(person)
 
     def pick(self, translated: Mapping[Any, str]) -> str:
         """Return a text of the team in this language, or in any."""
@@ -265,5 +271,6 @@ def load_translations(
 def translations_of(team: TeamFile, locale: str) -> dict[str, Translations]:
     """Return the texts of a team: its own templates and command names, in its languages and in that of its channels."""
     own = team.default_service or next(iter(team.services), None)
-    names = CommandNames(team.commands.names(), None if EXAMPLE_SERVICES & team.services.keys() else own)
+    service = None if EXAMPLE_SERVICES & team.services.keys() else own
+    names = CommandNames(team.commands.names(), service, team.app.bot)
     return load_translations(team.path("templates"), names, tuple({locale, *team.languages}) if team.languages else ())
