@@ -114,7 +114,7 @@ class Doctor(Checks):
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
-            yield self._finding(name, State.WRONG, "channel_not_joined", channel=name)
+            yield self._finding(name, State.WRONG, "channel_not_joined", channel=name, bot=self._deps.team.app.bot)
         else:
             yield self._good(name, "channel")
         groups = await slack.read("usergroups.list")
