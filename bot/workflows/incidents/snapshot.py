@@ -25,7 +25,7 @@ from bot.messages import snapshot as messages
 from bot.messages.charts import Mark, prestart, render
 from bot.messages.message import Message
 from bot.messages.translations import Translations
-from bot.slack_messages import Place, upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message, where_it_went
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure
@@ -227,7 +227,8 @@ async def _post_table(
         if place is None:
             raise Unavailable("channel_pending", incident=incident_id)
         table = message(deps, deps.words, request, *_read(taken), later=later)
-        return await upsert_message(deps, key, place, table) | {"thread": place.thread}
+        sent = await upsert_message(deps, key, place, table)
+        return sent | {"thread": (await where_it_went(deps, place, sent)).thread}
 
 
 async def _render_charts(
