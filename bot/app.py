@@ -30,6 +30,7 @@ from bot.integrations.vault import SecretAges
 from bot.messages.translations import translations_of
 from bot.metrics import Metrics
 from bot.redaction import Redaction
+from bot.roles import refresh_roles
 from bot.runbooks import Library
 from bot.services.bot import Bot
 from bot.settings import Settings, plain
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ROLES_TIMEOUT_SECONDS = 3.0
+
 
 @asynccontextmanager
 async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
@@ -60,6 +63,9 @@ async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIt
         library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
         engine = Engine(deps, WORKFLOWS, settings.database_url)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROLES_TIMEOUT_SECONDS):  # the folder's watcher asks again
+                await refresh_roles(deps)
         identity_task = asyncio.create_task(_fetch_identity(deps), name="fetch identity")
         await engine.start()
         try:

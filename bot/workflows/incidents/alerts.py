@@ -19,7 +19,7 @@ from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.messages.alerts import alert_line
 from bot.slack_messages import upsert_message
-from bot.store.alerts import Policy, StormLimit, Told, heartbeat_key
+from bot.store.alerts import Applied, Policy, StormLimit, heartbeat_key
 from bot.team import Heartbeat, fits
 from bot.workflows.engine.durable import durable_step, sleep_until
 from bot.workflows.incidents.alert_service import service_of
@@ -44,19 +44,19 @@ def no_runbooks(alerts: Sequence[Alert]) -> list[dict[str, str]]:
     return []
 
 
-async def handle_notification(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Told]:
+async def handle_notification(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Applied]:
     """Do what comes of a notification: declare incidents, append to open ones which alerts started and ended."""
-    told: list[Told] = []
+    applied: list[Applied] = []
     for part in await _parts(deps, notification):
-        told += await _apply(deps, part, runbooks)
-    return told
+        applied += await _apply(deps, part, runbooks)
+    return applied
 
 
-async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Told]:
+async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Applied]:
     at, rules = deps.clock.now(), deps.team.alerts
     severities = SeverityRule(rules.severity, rules.default)
 
-    def change(decision: Decision, incident: Incident | str, told: int) -> Changed | None:
+    def change(decision: Decision, incident: Incident | str, applied: int) -> Changed | None:
         changed = None
         match decision, incident:
             case Declare(), str(id):
@@ -64,7 +64,7 @@ async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> 
             case Raise(), Incident():
                 changed = incident.with_severity(decision.severity, by=_sender(notification), at=at)
             case Join() | Over(), Incident():
-                if decision.is_news and incident.source != STORM and told < EVENTS_LIMIT:
+                if decision.is_news and incident.source != STORM and applied < EVENTS_LIMIT:
                     changed = _alert_event(incident, notification, decision, at)
         return deps.redaction.of(changed)
 
@@ -72,6 +72,7 @@ async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> 
         rule=lambda situation: decide(notification, situation, severities, at),
         change=change,
         limit=StormLimit(rules.storm.incidents, rules.storm.within),
+        redact=deps.redaction.of,
         drill=await _drill(deps, notification),
     )
     return await deps.store.alerts.apply(notification, at, policy)
@@ -99,11 +100,10 @@ async def _heartbeat(deps: Deps, notification: Notification, alert: Alert, heart
     """Remember that a heartbeat was heard, and return what it means: the alert that it has stopped, or that it goes."""
     now = deps.clock.now()
     if alert.firing:
-        key = heartbeat_key(alert.fingerprint, notification.sender)
+        key = heartbeat_key(alert.fingerprint)
         facts = {
             "fingerprint": alert.fingerprint,
             "labels": dict(alert.labels),
-            "sender": notification.sender,
             "source": notification.source,
             "severity": heartbeat.severity.value,
         }
@@ -116,13 +116,8 @@ def _stopped(deps: Deps, notification: Notification, alert: Alert) -> Notificati
     fingerprint = f"heartbeat/{alert.fingerprint}"[:256]
     summary = deps.words.label("alerts.heartbeat_stopped")
     stopped = replace(alert, fingerprint=fingerprint, annotations={"summary": summary})
-    return Notification(
-        f"{fingerprint}/{notification.sender}",
-        (stopped,),
-        sender=notification.sender,
-        source=notification.source,
-        firing_group=stopped.firing,
-    )
+    # Without the sender: of a pair of Alertmanagers now the one tells of it, now the other.
+    return Notification(fingerprint, (stopped,), source=notification.source, firing_group=stopped.firing)
 
 
 async def watch_heartbeat(deps: Deps, key: str, until: str, heard: str, facts: dict[str, Any]) -> None:
@@ -138,7 +133,7 @@ async def _check_heartbeat(deps: Deps, key: str, heard: str, facts: dict[str, An
     now = deps.clock.now()
     severity = type(deps.team.alerts.default)(facts["severity"])
     alert = Alert(facts["fingerprint"], True, facts["labels"], {}, now, severity=severity)
-    notification = Notification("", (alert,), sender=facts["sender"], source=facts["source"])
+    notification = Notification("", (alert,), source=facts["source"])
     await _apply(deps, _stopped(deps, notification, alert), no_runbooks)
 
 
@@ -198,7 +193,7 @@ def _declaration(
 
 
 def _service(deps: Deps, notification: Notification, decision: Declare) -> str | None:
-    """Return the service of the most severe alert whose service is known."""
+    """Return the service of the most severe alert whose service is recorded."""
     severities = SeverityRule(deps.team.alerts.severity, deps.team.alerts.default)
     for alert in sorted(decision.alerts, key=lambda one: (severities.of(one), one.started_at)):
         if service := service_of({**notification.common_labels, **alert.labels}, deps.team):
@@ -244,9 +239,9 @@ def web_address(url: str) -> str | None:
 
 def _alert_event(incident: Incident, notification: Notification, decision: Join | Over, at: datetime) -> Changed:
     started = decision.started if isinstance(decision, Join) else ()
-    told = (*started, *decision.ended)
+    applied = (*started, *decision.ended)
     facts = {
-        "name": ", ".join(sorted({alert.name for alert in told})) or notification.name,
+        "name": ", ".join(sorted({alert.name for alert in applied})) or notification.name,
         "summary": next((text for alert in started if (text := first_text(alert.annotations))), ""),
         "where": telling(started, notification.name)[:4],
         "began": sum(alert.count for alert in started),
