@@ -13,6 +13,7 @@ from bot.tasks import cancel_and_wait
 MAX_SECONDS = 600.0  # then an attempt is given up, and its outcome unknown
 MIN_SETTLE_SECONDS = 1.0
 MAX_SETTLE_SECONDS = 120.0
+CLOCK_RESOLUTION = 0.01
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class InFlight:
     def _wait_until_settled(self, key: str) -> None:
         remaining = self._settles_at.get(key, 0.0) - time.monotonic()
         if remaining > 0:
-            raise Unavailable("slow_response", retry_after=remaining, uncertain=True)
+            raise Unavailable("slow_response", retry_after=remaining + CLOCK_RESOLUTION, uncertain=True)
         self._settles_at.pop(key, None)
 
     async def _attempt(self, key: str, send: Callable[[], Awaitable[T]]) -> T:

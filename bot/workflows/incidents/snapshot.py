@@ -17,7 +17,7 @@ from slugify import slugify
 from bot.actions.boards import WINDOW, board, query_board
 from bot.deps import Deps
 from bot.domain.alert import ALERT_SOURCES
-from bot.domain.errors import BadInput, NotConfigured, Unavailable
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Snapshot, assess, compare, metric_json
@@ -229,7 +229,7 @@ async def _post_table(
         incident = await deps.store.incidents.get(incident_id)
         place = await destination(deps, incident)
         if place is None:
-            raise Unavailable("channel_pending", incident=incident_id)
+            return None
         table = message(deps, deps.words, request, *_read(taken), later=later)
         sent = await upsert_message(deps, key, place, table)
         return sent | {"thread": (await where_it_went(deps, place, sent)).thread}
