@@ -23,6 +23,7 @@ import yaml
 
 from bot.domain.errors import NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
+from bot.integrations.kubernetes.secret_values import hide_in_manifests
 from bot.yaml_text import LOADER
 
 SERVICE = "Helm"
@@ -248,6 +249,8 @@ def _escaped(value: str) -> str:
 
 
 def _diff(before: str, after: str) -> str:
+    """Return the unified diff of two manifests, without the values of Secrets."""
+    before, after = hide_in_manifests(before, after)
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2)
     return "\n".join(list(lines)[2:])
 
