@@ -78,8 +78,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     """
     clock = clock or WallClock()
     team = load_team(settings.bot_config)
-    database = Database(settings.database_url)
     redaction, metrics = Redaction(settings.secrets), Metrics()
+    database = Database(settings.database_url, redaction.of)
     slack = Slack(
         settings.slack_bot_token.get_secret_value(),
         str(settings.slack_api_url),

@@ -266,7 +266,7 @@ async def logs(
     )
     pattern_lower = (pattern or "").lower()
     lines = {
-        pod: [ctx.deps.redaction.text(line) for line in text.splitlines() if pattern_lower in line.lower()][-tail:]
+        pod: [line for line in ctx.deps.redaction.lines(text.splitlines()) if pattern_lower in line.lower()][-tail:]
         for pod, text in by_pod.items()
     }
     return Lines(ns, lines, sum(map(len, lines.values())))
@@ -336,7 +336,6 @@ async def describe(
     """Describe a pod, a deployment, a job or a node: containers, conditions, events."""
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     rows = [asdict(line) for line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
-    rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
     return Described(kind, name, "" if kind == "node" else ns, rows)
 
 

@@ -144,7 +144,8 @@ async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
     """Return the log of its newest pod, with secrets removed and without timestamps."""
     pods = (await ctx.kubernetes.jobs.pods(job, namespace))[-1:]
     logs = await ctx.kubernetes.pods.logs(pods, namespace, tail=most)
-    return [ctx.deps.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]
+    lines = [line.partition(" ")[2] for text in logs.values() for line in text.splitlines()]
+    return ctx.deps.redaction.lines(lines)
 
 
 @dataclass(frozen=True, slots=True)

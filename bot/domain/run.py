@@ -94,7 +94,7 @@ class StepRun:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run. `id` is `R-3fa91c`; `definition` is the runbook as JSON, as it was when the run started."""
+    """A run. `id` is `R-3fa91c7k2m`; `definition` is the runbook as JSON, as it was when the run started."""
 
     id: str
     runbook: str
@@ -154,14 +154,24 @@ class RunRequest:
     dry_run: bool = False
 
 
-def run_id(idempotency_key: str) -> str:
-    """Return the id of the run of this idempotency key: the same key gives the same run."""
-    return f"R-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:6]}"
+RUN_ID_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's Base32: nothing that looks like something else
+RUN_ID_LENGTH = 10  # 50 bits; of a million runs, two meet once in two thousand such sets, and then `attempt` helps
+_MISTYPED = str.maketrans({"o": "0", "i": "1", "l": "1", "-": None, " ": None})
+
+
+def run_id(idempotency_key: str, attempt: int = 0) -> str:
+    """Return the id of the run that this key starts: always the same; another one for each further attempt."""
+    named = f"{idempotency_key}#{attempt}" if attempt else idempotency_key
+    number = int.from_bytes(hashlib.sha256(named.encode()).digest())
+    return "R-" + "".join(RUN_ID_LETTERS[number >> 5 * place & 31] for place in range(RUN_ID_LENGTH))
 
 
 def normalize_run_id(typed: str) -> str:
-    """Return the id of a run that a person typed, like `3fa91c` or `r-3FA91C`."""
-    return f"R-{typed.strip().lower().removeprefix('r-')}"
+    """Return a run's id as people type it: in any case, without `R-`, with O for 0 and I or L for 1.
+
+    Older ids have six hexadecimal digits and are kept as they are.
+    """
+    return "R-" + typed.strip().lower().removeprefix("r-").translate(_MISTYPED)
 
 
 def on_failure_key(failed_run_id: str) -> str:

@@ -240,7 +240,7 @@ class Slack:
         with self._calling("files.upload", writes=True):
             response = await self.client.files_upload_v2(
                 channel=channel,
-                initial_comment=comment,
+                initial_comment=self._redact({"text": comment})["text"],
                 thread_ts=thread,
                 file_uploads=[{"filename": name, "title": title, "content": content} for name, title, content in files],
             )

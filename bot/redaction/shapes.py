@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a shape is read as one line
 r"""The shapes of secrets: what each looks like, and what of it may stay.
 
 Three kinds of rules. A secret is known by its name (`PGPASSWORD=…`, `"accessToken": "…"`), by its own form (`ghp_…`, a
@@ -15,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 HIDDEN = "***"
 
@@ -42,14 +44,16 @@ _CLEAR = rf"(?:(?:{_ANYWHERE}){_ENDING})"
 NAMED = re.compile(rf"(?:(?:{_ANYWHERE})|{_AFTER_HUMP}(?:{_ALONE})){_ENDING}$", re.IGNORECASE)
 
 # What stands where a secret would, and is none: a reference to one, or a word about it.
-_NO_SECRET = (
+_REFERENCE = (
     r"(?![\[{(][\"'\\]|/(?:[\w.-]{1,60}/?){1,9}(?:\s|$)|[*•x]{3,}(?:\W|$)|<[^<>\n]{0,200}>|\$\{|\$\(|\{\{|\$[A-Za-z_]\w*(?:\W|$)|%\(|[A-Za-z_][\w.]*[(\[]"
     r"|(?:none|null|nil|undefined|true|false|yes|no|required|optional|missing|invalid|incorrect|expired|wrong|unset"
     r"|empty|redacted|hidden|masked|omitted|unchanged|changed|caducad[oa]|incorrect[oa]|bearer|basic|rotated|revoked"
     r"|string|str|bytes|not|is|was|has|must|for|from|at|and|or|found|failed|denied|rejected|accepted|ok|refreshed"
     r"|\d+ ?bytes)\b(?![-_=]))"
 )
-_SEPARATED = r"\s{0,8}(?:=>|->|:=|=(?!=)|:(?!:))\s{0,8}(?:\[\s{0,8}|\{\s{0,8}\\{0,8}[\"']\w{1,20}\\{0,8}[\"']\s{0,8}:\s{0,8})?"
+_SEPARATED = (
+    r"\s{0,8}(?:=>|->|:=|=(?!=)|:(?!:))\s{0,8}(?:\[\s{0,8}|\{\s{0,8}\\{0,8}[\"']\w{1,20}\\{0,8}[\"']\s{0,8}:\s{0,8})?"
+)
 _OF_WHOM = r"(?:[ \t]+(?:for|of|de|para|del)[ \t]+\S{1,60}|[ \t]{0,4}\([^()\n]{0,60}\))?"
 _WORD = r"(?:[^\s\"',;&|<>\\]|[,;&](?!\s|$|[\w.-]{1,60}=)|[\"'](?=\w))"
 _CONTINUED = r"(?:\s{1,8}|\s{0,8}\\\r?\n\s{0,8})"
@@ -107,12 +111,12 @@ BY_PLACE = (
     _shape("authorization", r"(?P<keep>authorization\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}[\[{(]?\\{0,8}[\"']?)(?=[^\s\"']{0,200}\d)[^\s\"',\\\])}]{8,4000}"),
     _shape("bearer basic", r"(?P<keep>\b(?:Bearer|Basic)\s+)[\w.~+/=-]{8,}"),
     _shape("cookie", r"(?P<keep>\b(?:set-)?cookie\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}[\[]?\\{0,8}[\"']?)(?=[^=;\s\"']{1,200}=)[^\"'\r\n\\]{3,8000}"),
-    _shape("x- apikey api-key", r"(?P<keep>\b(?:x-[\w-]{0,40}(?:key|token|secret|signature|auth|password)[\w-]{0,10}|api-?key)\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}\\{0,8}[\"']?)" + _NO_SECRET + r"[^\s\"',;&|\\]{6,}"),
+    _shape("x- apikey api-key", r"(?P<keep>\b(?:x-[\w-]{0,40}(?:key|token|secret|signature|auth|password)[\w-]{0,10}|api-?key)\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}\\{0,8}[\"']?)" + _REFERENCE + r"[^\s\"',;&|\\]{6,}"),
     # Everything below `secrets:` or `stringData:`, what makes a Secret, and a value in front of its name.
     _shape("secrets: stringdata: credentials:", r"(?P<keep>(?m:^)(?P<indent>[ \t+-]{0,80})(?:secrets|stringData|credentials):[ \t]{0,4})(?=\r?\n[ \t+-]{1,80}[\w.-]{1,100}:[ \t]{1,4}(?![\[{<]))(?:\r?\n(?P=indent)[ \t]{1,80}[^\n]{1,2000}){1,100}"),
     _shape("--from-literal", r"(?P<keep>--from-literal(?:\s{1,4}|=)[\"']?[\w.-]{1,100}=)[^\s\"']{1,2000}"),
-    _shape("secret credentials", rf"(?P<keep>\b(?:secrets?|credentials)[.][\w.]{{1,80}}=){_NO_SECRET}{_WORD}{{1,400}}"),
-    _shape('"value', rf"(?P<keep>\"value\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"){_NO_SECRET}[^\"]{{1,4000}}?(?P<keep2>\\{{0,8}}\"\s{{0,8}},\s{{0,40}}\\{{0,8}}\"(?:name|key)\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"[^\"\n]{{0,100}}?{_NAME}\\{{0,8}}\")"),
+    _shape("secret credentials", rf"(?P<keep>\b(?:secrets?|credentials)[.][\w.]{{1,80}}=){_REFERENCE}{_WORD}{{1,400}}"),
+    _shape('"value', rf"(?P<keep>\"value\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"){_REFERENCE}[^\"]{{1,4000}}?(?P<keep2>\\{{0,8}}\"\s{{0,8}},\s{{0,40}}\\{{0,8}}\"(?:name|key)\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"[^\"\n]{{0,100}}?{_NAME}\\{{0,8}}\")"),
     # URLs.
     _shape("://", r"(?P<keep>\w://[^\s:/@\"'<>]{0,200}:)(?!\d{1,5}/)[^\s\"'<>]{1,300}(?P<keep2>@[\w.\[-])", re.NOFLAG),
     _shape("://", r"(?P<keep>\w://)(?=[^\s:/@]{0,200}\d)[\w.~%-]{16,200}(?P<keep2>@[\w.\[-])", re.NOFLAG),
@@ -165,44 +169,44 @@ BY_FORM = (
 # What follows a name, up to the end of the secret.
 BY_NAME = (
     # name = "value", "name": "value", \\"name\\": \\"value\\", 'name' => 'value'
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}(?P<b>\\{{1,8}}[\"'])){_NO_SECRET}[^\n]{{1,4000}}?(?P<keep2>(?<!\\)(?P=b))"),
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}\w?\"){_NO_SECRET}(?:\\.|[^\"\\]){{1,4000}}(?P<keep2>\"|\Z)"),
-    _tail(rf"(?P<keep>[\"']?\]?{_SEPARATED}\w?'){_NO_SECRET}(?:\\.|[^'\\]){{1,4000}}(?P<keep2>'|\Z)"),
-    _tail(rf"(?P<keep>{_SEPARATED}`){_NO_SECRET}[^`\n]{{1,400}}(?P<keep2>`)"),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}(?P<b>\\{{1,8}}[\"'])){_REFERENCE}[^\n]{{1,4000}}?(?P<keep2>(?<!\\)(?P=b))"),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}\w?\"){_REFERENCE}(?:\\.|[^\"\\]){{1,4000}}(?P<keep2>\"|\Z)"),
+    _tail(rf"(?P<keep>[\"']?\]?{_SEPARATED}\w?'){_REFERENCE}(?:\\.|[^'\\]){{1,4000}}(?P<keep2>'|\Z)"),
+    _tail(rf"(?P<keep>{_SEPARATED}`){_REFERENCE}[^`\n]{{1,400}}(?P<keep2>`)"),
     # An argument behind a flag.
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']\s{{0,8}},\s{{0,8}}\\{{0,8}}[\"'])[^\"'\n\\]{{1,400}}(?P<keep2>\\{{0,8}}[\"'])", before=_FLAG),
-    _tail(rf"(?P<keep>(?:{_CONTINUED}|=)\\{{0,4}}[\"']?)(?!--?\w){_NO_SECRET}(?:(?<=[\"'])[^\"'\n]{{1,400}}|{_WORD}{{1,400}})", before=_FLAG),
+    _tail(r"(?P<keep>\\{0,8}[\"']\s{0,8},\s{0,8}\\{0,8}[\"'])[^\"'\n\\]{1,400}(?P<keep2>\\{0,8}[\"'])", before=_FLAG),
+    _tail(rf"(?P<keep>(?:{_CONTINUED}|=)\\{{0,4}}[\"']?)(?!--?\w){_REFERENCE}(?:(?<=[\"'])[^\"'\n]{{1,400}}|{_WORD}{{1,400}})", before=_FLAG),
     # A YAML block (`|`, `>`), or a value on the next line.
     _tail(r"(?P<keep>[\"']?:[ \t]{1,4}[|>][+-]?\d?[ \t]{0,4})(?:\r?\n[ \t+-]{1,40}\S[^\n]{0,2000}){1,100}", before=_LINE),
-    _tail(rf"(?P<keep>[\"']?:[ \t]{{0,4}}\r?\n[ \t+]{{1,40}}){_NO_SECRET}(?!-)[^\s:]{{4,400}}(?=[ \t]*(?:\r?\n|\Z))", STRONG),
+    _tail(rf"(?P<keep>[\"']?:[ \t]{{0,4}}\r?\n[ \t+]{{1,40}}){_REFERENCE}(?!-)[^\s:]{{4,400}}(?=[ \t]*(?:\r?\n|\Z))", STRONG),
     _tail(rf"(?P<keep>=\\\r?\n[ \t]{{0,40}}){_WORD}{{1,400}}"),
     # `;`-separated pairs, where values may hold spaces.
     _tail(r"(?P<keep>[ \t]{0,4}=[ \t]{0,4})(?![\"'])[^;=\n\"'<>]{1,200}=*(?=;[ \t]{0,4}[A-Za-z][\w ]{0,40}=)"),
     _tail(r"(?P<keep>[ \t]{0,4}=[ \t]{0,4})(?![\"'])[^;\n\"'<>]{1,200}", before=r";[ \t]{0,4}[\w. -]{0,40}"),
     # `name = several words`, as in an INI file; `name: several words`, indented as in YAML.
-    _tail(rf"(?P<keep>[ \t]+=[ \t]+){_NO_SECRET}[^\s\"'][^\n;&|]{{0,400}}", STRONG, before=_LINE),
-    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,4}}){_NO_SECRET}[^\s\"'|>&*][^\n.,;!?()]{{0,120}}(?=[ \t]*(?:\r?\n|\Z))", STRONG, before=r"(?m:^)[ \t+-]{2,80}[\w.-]{0,60}"),
+    _tail(rf"(?P<keep>[ \t]+=[ \t]+){_REFERENCE}[^\s\"'][^\n;&|]{{0,400}}", STRONG, before=_LINE),
+    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,4}}){_REFERENCE}[^\s\"'|>&*][^\n.,;!?()]{{0,120}}(?=[ \t]*(?:\r?\n|\Z))", STRONG, before=r"(?m:^)[ \t+-]{2,80}[\w.-]{0,60}"),
     # name=value
-    _tail(rf"(?P<keep>[\"']?\s{{0,4}}(?:=>|->|:=|=(?!=))\s{{0,4}}){_NO_SECRET}{_WORD}{{1,4000}}{_LINE_WRAP}"),
+    _tail(rf"(?P<keep>[\"']?\s{{0,4}}(?:=>|->|:=|=(?!=))\s{{0,4}}){_REFERENCE}{_WORD}{{1,4000}}{_LINE_WRAP}"),
     # name: value. Prose often follows a colon, so a word alone counts only where no sentence goes on behind it.
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:\s{{0,8}}[\"']?){_NO_SECRET}(?=[^\s\"']{{0,400}}\d)(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{6,4000}}{_LINE_WRAP}"),
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:\s{{0,8}}[\"']?){_NO_SECRET}(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{20,4000}}{_LINE_WRAP}", CLEAR),
-    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_NO_SECRET}(?=\S{{0,200}}[\d!#$%^*_+~@]){_WORD}{{1,400}}", STRONG),
-    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_NO_SECRET}{_WORD}{{3,400}}(?=[ \t]*(?:\Z|[\n\r}}\]\"')`|;,]|\s[\w.-]{{1,40}}[:=]))", STRONG),
-    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,40}}){_NO_SECRET}(?!/[\w.-]{{1,60}}/){_WORD}{{6,400}}(?=[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z))", CLEAR, before=_LINE),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:\s{{0,8}}[\"']?){_REFERENCE}(?=[^\s\"']{{0,400}}\d)(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{6,4000}}{_LINE_WRAP}"),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:\s{{0,8}}[\"']?){_REFERENCE}(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{20,4000}}{_LINE_WRAP}", CLEAR),
+    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_REFERENCE}(?=\S{{0,200}}[\d!#$%^*_+~@]){_WORD}{{1,400}}", STRONG),
+    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_REFERENCE}{_WORD}{{3,400}}(?=[ \t]*(?:\Z|[\n\r}}\]\"')`|;,]|\s[\w.-]{{1,40}}[:=]))", STRONG),
+    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,40}}){_REFERENCE}(?!/[\w.-]{{1,60}}/){_WORD}{{6,400}}(?=[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z))", CLEAR, before=_LINE),
     # "the password is …", "token … is invalid"
-    _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|now|to)[ \t]+(?:now[ \t]+)?[\"'`]?){_NO_SECRET}(?=[^\s\"'`]{{0,200}}\d)[^\s\"'`,;]{{4,400}}", CLEAR),
+    _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|now|to)[ \t]+(?:now[ \t]+)?[\"'`]?){_REFERENCE}(?=[^\s\"'`]{{0,200}}\d)[^\s\"'`,;]{{4,400}}", CLEAR),
     _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|to)[ \t]+(?P<q>[\"'`]))[^\"'`\n]{{1,400}}(?P<keep2>(?P=q))", CLEAR),
     _tail(r"(?P<keep>[ \t]+(?P<q>[\"'`]))(?=[^\s\"'`]{0,200}\d)(?=[^\s\"'`]{0,200}[A-Za-z])[\w.+/=]{6,4000}(?P<keep2>(?P=q)(?=[\s,.;:)]|\Z))", CLEAR),
     _tail(r"(?P<keep>[ \t]+)(?=[^\s\"'`]{0,200}\d)(?=[^\s\"'`]{0,200}[A-Za-z])[\w.+/=]{8,4000}(?=[\s,.;:)]|\Z)", CLEAR),
     # Columns of a table.
-    _tail(rf"(?P<keep>[ \t]{{0,40}}\|[ \t]{{0,40}}){_NO_SECRET}(?=[^\s|]{{0,400}}[a-z0-9])[^\s|]{{1,400}}(?=[ \t]{{0,200}}\|)"),
-    _tail(rf"(?P<keep>\t+| {{2,80}}){_NO_SECRET}(?=(?-i:[^\s]{{0,400}}[a-z0-9]))[^\s]{{1,400}}", before=r"(?-i:\b[A-Z][A-Z0-9_]{0,60}_)"),
+    _tail(rf"(?P<keep>[ \t]{{0,40}}\|[ \t]{{0,40}}){_REFERENCE}(?=[^\s|]{{0,400}}[a-z0-9])[^\s|]{{1,400}}(?=[ \t]{{0,200}}\|)"),
+    _tail(rf"(?P<keep>\t+| {{2,80}}){_REFERENCE}(?=(?-i:[^\s]{{0,400}}[a-z0-9]))[^\s]{{1,400}}", before=r"(?-i:\b[A-Z][A-Z0-9_]{0,60}_)"),
     # Pairs of a name and a value: JSON, YAML, XML, an element.
-    _tail(rf"(?P<keep>\\{{0,8}}\"\s{{0,8}},\s{{0,40}}\\{{0,8}}\"(?:value|content|data)\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"){_NO_SECRET}[^\"]{{1,4000}}?(?P<keep2>\\{{0,8}}\")"),
-    _tail(rf"(?P<keep>[\"']?[ \t]{{0,4}}(?:\r?\n[ \t+-]{{0,40}}|,?[ \t]{{1,4}})value(?::[ \t]{{1,4}}|=)[\"']?){_NO_SECRET}[^\s\"'][^\n}}\"']{{0,2000}}", before=r"(?:name|key)(?::[ \t]{1,4}|=)[\"']?[\w.-]{0,100}"),
-    _tail(rf"(?P<keep>\\{{0,8}}[\"'][^<>\n]{{0,200}}?\bvalue\s{{0,4}}=\s{{0,4}}\\{{0,8}}(?P<q>[\"'])){_NO_SECRET}[^\"'\n\\]{{1,2000}}(?P<keep2>\\{{0,8}}(?P=q))"),
-    _tail(rf"(?P<keep>(?:\s[^<>\n]{{0,200}})?>\s{{0,40}}(?:<!\[CDATA\[)?){_NO_SECRET}[^<>\]]{{1,4000}}(?P<keep2>(?:\]\]>)?\s{{0,40}}</|\Z)", before=r"<[\w:.-]{0,100}"),
+    _tail(rf"(?P<keep>\\{{0,8}}\"\s{{0,8}},\s{{0,40}}\\{{0,8}}\"(?:value|content|data)\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"){_REFERENCE}[^\"]{{1,4000}}?(?P<keep2>\\{{0,8}}\")"),
+    _tail(rf"(?P<keep>[\"']?[ \t]{{0,4}}(?:\r?\n[ \t+-]{{0,40}}|,?[ \t]{{1,4}})value(?::[ \t]{{1,4}}|=)[\"']?){_REFERENCE}[^\s\"'][^\n}}\"']{{0,2000}}", before=r"(?:name|key)(?::[ \t]{1,4}|=)[\"']?[\w.-]{0,100}"),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"'][^<>\n]{{0,200}}?\bvalue\s{{0,4}}=\s{{0,4}}\\{{0,8}}(?P<q>[\"'])){_REFERENCE}[^\"'\n\\]{{1,2000}}(?P<keep2>\\{{0,8}}(?P=q))"),
+    _tail(rf"(?P<keep>(?:\s[^<>\n]{{0,200}})?>\s{{0,40}}(?:<!\[CDATA\[)?){_REFERENCE}[^<>\]]{{1,4000}}(?P<keep2>(?:\]\]>)?\s{{0,40}}</|\Z)", before=r"<[\w:.-]{0,100}"),
 )  # fmt: skip
 
 SHAPES = (*BY_PLACE, *BY_FORM)
@@ -277,53 +281,6 @@ def hide_key_ends(text: str, hidden: str = HIDDEN) -> str:
     return "\n".join(lines)
 
 
-def hide_named(text: str, hide: Callable[[re.Match[str]], str]) -> str:
-    """Replace what follows the names of secrets.
-
-    One pass finds the names; only there the rules are tried, which makes a long text as fast as a short one.
-    """
-    lower = text.lower()
-    if len(lower) != len(text):  # a few letters of other alphabets change their length
-        lower = text.translate(_LOWER)
-    pieces: list[str] = []
-    done = at = 0
-    while name := FIND_NAME.search(lower, at):
-        found, at = _tail_at(text, name.start(), done), name.end()
-        if found:
-            pieces += (text[done : found.start()], hide(found))
-            done = at = found.end()
-    pieces.append(text[done:])
-    return "".join(pieces)
-
-
-def _tail_at(text: str, start: int, done: int) -> re.Match[str] | None:
-    """Return the match of the first rule for the name that starts here; of what was hidden before, nothing counts."""
-    if not _GOES_ON.match(text, start) and "-" not in text[max(0, start - _FLAG_LENGTH) : start]:
-        return None
-    whole = {names: names.match(text, start) for names in (ANY, CLEAR, STRONG)}
-    for tail in BY_NAME:
-        name = whole[tail.names]
-        if name is None:
-            continue
-        found = tail.pattern.match(text, name.end())
-        if found and (tail.before is None or tail.before.search(text, max(done, start - _BEFORE), start)):
-            return found
-    return None
-
-
-def hide_key_ends(text: str, hidden: str = HIDDEN) -> str:
-    """Replace the lines of a private key whose beginning was cut off: those above its end."""
-    if "PRIVATE KEY" not in text or not _KEY_END.search(text):
-        return text
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        above = number - 1
-        while _KEY_END.search(line) and above >= 0 and _KEY_LINE.search(lines[above]):
-            lines[above] = hidden
-            above -= 1
-    return "\n".join(lines)
-
-
 def hide_random(text: str, hidden: str = HIDDEN) -> str:
     """Replace long random text, such as a key printed without its name."""
 
@@ -340,7 +297,7 @@ def _is_random(text: str) -> bool:
     kinds = [any(map(test, text)) for test in (str.islower, str.isupper, str.isdigit)]
     if not all(kinds) or text.count("/") > 3 or text.count("-") > 3 or text.count("_") > 3:
         return False
-    turns = sum(a.isdigit() != b.isdigit() or a.isupper() != b.isupper() for a, b in zip(text, text[1:], strict=False))
+    turns = sum(a.isdigit() != b.isdigit() or a.isupper() != b.isupper() for a, b in pairwise(text))
     return turns >= len(text) / 3 and _entropy(text) >= _LOWEST_ENTROPY
 
 

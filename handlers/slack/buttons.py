@@ -42,8 +42,7 @@ async def post_update(call: Call) -> None:
 
 async def complete_report(call: Call) -> None:
     await call.ack()
-    incident = await call.bot.incidents.find(call.value)
-    await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+    await call.open_findings(await call.bot.incidents.find(call.value))
 
 
 async def open_followup(call: Call) -> None:

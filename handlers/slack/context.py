@@ -11,6 +11,7 @@ from slack_sdk.models.views import View
 from bot.domain.errors import BadInput, Refused
 from bot.domain.incident import Incident
 from bot.domain.people import Person
+from bot.messages import forms
 from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.services.bot import Bot
@@ -104,6 +105,12 @@ class Call:
             await slack.call("chat.postEphemeral", channel=self.channel_id, user=self.user_id, **message.to_dict())
         elif self.user_id:
             await slack.call("chat.postMessage", channel=self.user_id, **message.to_dict())
+
+    async def open_findings(self, incident: Incident) -> None:
+        """Open the form for impact, cause and lessons."""
+        about = str(await self.bot.incidents.findings(incident))
+        words = await self.cached_translations()
+        await self.open(forms.report(words, self.bot.deps.team, incident, about=about))
 
     async def open(self, view: View) -> None:
         """Open a form. Call it before anything slow: the trigger expires after 3 s."""

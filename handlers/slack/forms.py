@@ -8,7 +8,9 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Impact, Severity
 from bot.domain.run import ApprovalState, StepRef
 from bot.messages.forms import NO_SERVICE
+from bot.messages.message import Message
 from bot.services.followups import FollowUpRequest
+from bot.services.incidents import Findings
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 
@@ -41,7 +43,7 @@ async def update(call: Call) -> None:
 async def report(call: Call) -> None:
     values = _values(call)
     await call.ack()
-    person, id = await call.person(), _about(call)
+    person, form = await call.person(), Findings.parse(_about(call))
     impact = Impact(
         users=int(values["users"]) if values["users"] else None,
         services=tuple(values["services"] or ()),
@@ -54,12 +56,15 @@ async def report(call: Call) -> None:
         values["detection"] or None,
         _lines(values["lessons"]),
     )
-    incident = await call.bot.incidents.find(id)
-    if impact != incident.impact:
-        await call.bot.incidents.set_impact(id, impact, by=person, idempotency_key=f"{_idempotency_key(call)}/impact")
-    if root_cause != incident.cause:
-        await call.bot.incidents.set_cause(id, root_cause, by=person, idempotency_key=f"{_idempotency_key(call)}/cause")
-    await call.bot.reports.enqueue(id, idempotency_key=call.idempotency_key)
+    meanwhile = await call.bot.incidents.set_findings(
+        form, impact, root_cause, by=person, idempotency_key=_idempotency_key(call)
+    )
+    await call.bot.reports.enqueue(form.incident_id, idempotency_key=call.idempotency_key)
+    if meanwhile:
+        words = await call.translations()
+        labels = [words.label(f"forms.report.{name}") for name in meanwhile]
+        text = words.render_block("replies", "meanwhile", incident=form.incident_id, fields=labels)
+        await call.reply(Message.of(text))
 
 
 async def followup(call: Call) -> None:

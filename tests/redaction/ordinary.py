@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a shape is read as one line
 """More than a thousand lines as operations print them, without a secret: what must be left as it is."""
 
 from __future__ import annotations
@@ -86,10 +87,10 @@ def _kubectl(n: int, service: str) -> Iterator[str]:
     pod = f"{service}-{hexadecimal(n, 10)}-{alnum(n, 5).lower()}"
     yield f"{pod}   1/1     Running   {n % 4}   {n}h   10.2.{n}.7   node-{n % 3}   <none>   <none>"
     yield f"deployment.apps/{service} scaled"
-    yield f"Normal   Pulled   {n}s   kubelet   Successfully pulled image \"ghcr.io/tamv/{service}@sha256:{hexadecimal(n, 64)}\" in 1.2s"
+    yield f'Normal   Pulled   {n}s   kubelet   Successfully pulled image "ghcr.io/tamv/{service}@sha256:{hexadecimal(n, 64)}" in 1.2s'
     yield f"Warning  BackOff  {n}s (x{n} over 5m)  kubelet  Back-off restarting failed container app in pod {pod}_tamv-prod({uuid(n)})"
     yield f"  uid: {uuid(n)}"
-    yield f"  resourceVersion: \"{n * 7919}\""
+    yield f'  resourceVersion: "{n * 7919}"'
     yield f"  Image ID:       ghcr.io/tamv/{service}@sha256:{hexadecimal(n + 1, 64)}"
     yield f"  Container ID:   containerd://{hexadecimal(n + 2, 64)}"
     yield f"    checksum/config: {hexadecimal(n + 3, 64)}"
@@ -98,12 +99,12 @@ def _kubectl(n: int, service: str) -> Iterator[str]:
 
 def _logs(n: int, service: str) -> Iterator[str]:
     second = f"2026-01-07T02:{n % 60:02d}:33.{n:03d}Z"
-    yield f"10.2.0.{n} - ana [07/Jan/2026:02:10:{n:02d} +0000] \"GET /render/{uuid(n)}?size=512&page={n} HTTP/1.1\" 200 {n * 91} \"https://tamv.world/\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\" rt=0.0{n}"
+    yield f'10.2.0.{n} - ana [07/Jan/2026:02:10:{n:02d} +0000] "GET /render/{uuid(n)}?size=512&page={n} HTTP/1.1" 200 {n * 91} "https://tamv.world/" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36" rt=0.0{n}'
     yield f"{second} INFO {service} request_id={hexadecimal(n, 32)} trace_id={hexadecimal(n + 1, 32)} span_id={hexadecimal(n, 16)} took={n}ms"
     yield f'{{"level":"info","ts":"{second}","msg":"frame rendered","service":"{service}","id":"{uuid(n)}","ms":{n}}}'
     yield f'{{"level":"warn","requestId":"{alnum(n, 36)}","etag":"{hexadecimal(n, 32)}","status":{500 + n % 4}}}'
     yield f"x-amz-request-id: {alnum(n, 16).upper()} x-amz-id-2: {base64_text(n, 76)}"
-    yield f"level=error ts={second} caller=dedupe.go:112 component=remote msg=\"Failed to send batch, retrying\" err=\"server returned HTTP status 503\""
+    yield f'level=error ts={second} caller=dedupe.go:112 component=remote msg="Failed to send batch, retrying" err="server returned HTTP status 503"'
     yield f"{second} DEBUG cache miss key=frame:{hexadecimal(n, 40)} size={n}KiB"
     yield f"I0107 02:10:33.{n:06d}       1 controller.go:{n}] Finished syncing service {service}-{n}"
 
@@ -116,6 +117,6 @@ def _programs(n: int, service: str) -> Iterator[str]:
     yield f"commit {hexadecimal(n, 40)} (tag: v2.{n}.0, origin/main)"
     yield f"Digest: sha256:{hexadecimal(n, 64)}"
     yield f'"integrity": "sha512-{base64_text(n, 86)}=="'
-    yield f"psycopg.OperationalError: connection to server at \"10.2.0.{n}\", port 5432 failed: timeout expired"
+    yield f'psycopg.OperationalError: connection to server at "10.2.0.{n}", port 5432 failed: timeout expired'
     yield f"arn:aws:rds:eu-west-1:12345678901{n % 10}:snapshot:tamv-prod-2026-01-{n % 28 + 1:02d}-{hexadecimal(n, 8)}"
     yield f"Revision {n} deployed: chart {service}-1.{n}.0, app version 2.{n}.1, description upgrade complete"

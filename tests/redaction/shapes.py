@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a shape is read as one line
 """A hundred shapes in which secrets are printed: where they stand, and what of them must not come through.
 
 `§` stands for the secret. Tokens are put together here, so that no scanner of this repository takes them for real ones.
@@ -11,9 +12,7 @@ import json
 from tests.redaction.made import alnum, base64_text, hexadecimal, private_key
 
 JWT = "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiJhbmEiLCJpYXQiOjF9." + alnum(1, 43)
-DOCKER = base64.b64encode(
-    json.dumps({"auths": {"ghcr.io": {"auth": "YW5hOmh1bnRlcjI="}}}).encode()
-).decode()
+DOCKER = base64.b64encode(json.dumps({"auths": {"ghcr.io": {"auth": "YW5hOmh1bnRlcjI="}}}).encode()).decode()
 KEY = private_key(7)
 AWS_SECRET = base64_text(3, 40)
 

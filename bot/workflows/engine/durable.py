@@ -34,11 +34,15 @@ registered: dict[str, Workflow] = {}  # wrapped by DBOS, by name; filled by the 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The workflow of the current task: its name, the metrics, and an event that is set while it may act."""
+    """The workflow of the current task: its name, the metrics, and an event that is set while it may act.
+
+    `redact` takes secrets out of what is recorded.
+    """
 
     name: str
     metrics: Metrics
     is_leader: asyncio.Event
+    redact: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
 
 current: ContextVar[Running] = ContextVar("workflow")
@@ -98,7 +102,7 @@ async def run_with_retries(
     except BotError as problem:
         workflow.metrics.step_failed(workflow.name, name, problem.key)
         log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
-        return Outcome(error=problem.key, facts=_to_json_facts(problem.facts))
+        return Outcome(error=problem.key, facts=workflow.redact(_to_json_facts(problem.facts)))
     except Exception:
         workflow.metrics.step_failed(workflow.name, name, "unexpected")
         reference = uuid.uuid4().hex[:8]

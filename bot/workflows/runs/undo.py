@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
+from bot.domain.errors import WrongState
 from bot.domain.people import Person
 from bot.domain.run import Run, StepState
 from bot.domain.runbook import Runbook, Step
+from bot.redaction import HIDDEN
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
@@ -79,6 +82,8 @@ async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> boo
     if target := action.lock_key(dict(step_run.parameters or {}), environment=environment):
         await acquire_target(deps, current, step.id, target)
     facts = step_run.result if step_run.result is not None else step_run.rehearsed
+    if HIDDEN in json.dumps(facts):  # what was there before is not known any more
+        raise WrongState("secret_not_kept", run=current.id, step=step.id)
     context = action_context(deps, current, step_run, undoing=True)
     timeout = step_timeout(step, parse_parameters(action, step_run.parameters or {}), deps.clock.now())
     deadline = Deadline.starting(deps.clock, timeout)
