@@ -68,7 +68,7 @@ class Webhooks:
         try:
             source.read(event, read_json(body))
         except (BadInput, ValueError, RecursionError) as problem:
-            return refused(source.name, 400, str(problem)[:200])
+            return refused(source.name, 400, str(problem) if isinstance(problem, BadInput) else type(problem).__name__)
         key = f"{source.name}:{source.delivery_id(request.headers, body)}"[:128]
         delivery = Delivery(key, f"{source.name}/{event}"[:32] if event else source.name, body.decode("utf-8"))
         deps = self._bot.deps

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from bot.domain.errors import NotFound
+from bot.domain.errors import BadInput, NotFound
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.snapshot import Assessment as Verdict
@@ -133,9 +133,11 @@ class StepRef:
 
     @classmethod
     def parse(cls, value: str) -> StepRef:
-        """Parse a button's value. Raises ValueError."""
-        run_id, step_id, digest = value.split("|")
-        return cls(run_id, step_id, digest)
+        """Parse a button's value. Raises BadInput."""
+        parts = value.split("|")
+        if len(parts) != len(fields(cls)) or not all(parts):
+            raise BadInput("malformed_request")
+        return cls(*parts)
 
 
 @dataclass(frozen=True, slots=True)

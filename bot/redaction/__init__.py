@@ -17,6 +17,7 @@ from bot.redaction.shapes import HIDDEN, NAMED, SHAPES, hide_key_ends, hide_name
 
 T = TypeVar("T")
 
+LONGEST_LINE = 4000  # of the log
 SHORTEST = 6  # a shorter setting would match parts of ordinary words
 # Names of Kubernetes objects are no secrets, though their field may be called `secret`.
 _OBJECT_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)+")
@@ -89,7 +90,11 @@ class RedactingFormatter(logging.Formatter):
         self._redaction = redaction
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redaction.text(super().format(record))
+        """Return one line, and below it the stack trace, indented: no text can look like another line of the log."""
+        lines = self._redaction.text(super().format(record)).splitlines()
+        if not record.exc_info:
+            return "\\n".join(lines)[:LONGEST_LINE]
+        return "\n    ".join(line[:LONGEST_LINE] for line in lines)
 
 
 def log_without_secrets(redaction: Redaction, stream: TextIO | None = None) -> None:

@@ -101,7 +101,7 @@ async def rehearse_proposed(call: Call) -> None:
 
 
 async def _run(call: Call, *, dry_run: bool) -> None:
-    id, name = call.value.split("|")
+    id, _, name = call.value.partition("|")
     incident = await call.bot.incidents.find(id)
     request = RunRequest(await call.person(), call.idempotency_key, incident=incident, dry_run=dry_run)
     await call.bot.runs.start(name, {}, request)

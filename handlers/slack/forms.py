@@ -14,6 +14,8 @@ from bot.services.incidents import Findings
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 
+MOST_DIGITS = 12
+
 
 async def declare(call: Call) -> None:
     values = _values(call)
@@ -24,7 +26,7 @@ async def declare(call: Call) -> None:
     service = values["service"] if values["service"] != NO_SERVICE else None
     await call.bot.incidents.declare(
         values["title"],
-        Severity(values["severity"]),
+        _severity(values["severity"]),
         by=await call.person(),
         idempotency_key=_idempotency_key(call),
         service=service,
@@ -45,7 +47,7 @@ async def report(call: Call) -> None:
     await call.ack()
     person, form = await call.person(), Findings.parse(_about(call))
     impact = Impact(
-        users=int(values["users"]) if values["users"] else None,
+        users=_number(values["users"]),
         services=tuple(values["services"] or ()),
         revenue=values["revenue"] or None,
         summary=values["summary"] or None,
@@ -109,10 +111,32 @@ async def answer(call: Call) -> None:
     await call.ack()
 
 
-def _values(call: Call) -> dict[str, Any]:
-    """Return the values by block id; None where nothing was entered."""
+class _Values(dict[str, Any]):
+    """The values of a form by block id; None where nothing was entered. Raises BadInput for a block it has not."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BadInput("malformed_request")
+
+
+def _values(call: Call) -> _Values:
     state = call.body["view"].get("state", {}).get("values", {})
-    return {block: _value(next(iter(fields.values()), {})) for block, fields in state.items()}
+    return _Values({block: _value(next(iter(fields.values()), {})) for block, fields in state.items()})
+
+
+def _number(text: str | None) -> int | None:
+    """Return a number that a form's own check let through. Raises BadInput."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise BadInput("malformed_request")
+    return int(text)
+
+
+def _severity(text: str | None) -> Severity:
+    try:
+        return Severity(text or "")
+    except ValueError:
+        raise BadInput("malformed_request") from None
 
 
 def _value(field: dict[str, Any]) -> Any:
