@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ from pydantic import (
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.policy import Policy, Risk, Rule, Window
-from bot.domain.times import parse_duration
+from bot.domain.times import parse_duration, parse_zone
 from bot.domain.translated import Translated
 from bot.yaml_text import load
 
@@ -240,6 +240,9 @@ class TeamFile(_Part):
 
     organisation: str
     emergency_contact: str | None = None
+    timezone: str = Field(
+        "UTC", description="IANA time zone (Europe/Madrid) of the times that people type, where Slack does not know theirs"
+    )
     manifests: str = Field("manifests", description="folder of the manifests that runbooks may apply or run")
     stakeholders_channel: str | None = Field(
         None, description="channel of announcements; default: the incident channel"
@@ -263,6 +266,10 @@ class TeamFile(_Part):
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
 
+    @property
+    def zone(self) -> tzinfo:
+        return parse_zone(self.timezone) or UTC
+
     @model_validator(mode="after")
     def _names_exist(self) -> TeamFile:
         mistakes: list[str] = []
@@ -279,6 +286,8 @@ class TeamFile(_Part):
             mistakes += [f"boards.{name}: no query {query}" for query in board.queries if query not in self.queries]
         if missing := [level.value for level in Severity if level not in self.severities]:
             mistakes.append(f"severities: {', '.join(missing)} missing")
+        if parse_zone(self.timezone) is None:
+            mistakes.append(f"timezone: no time zone {self.timezone}")
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self

@@ -56,6 +56,7 @@ class Slack:
         self._session: aiohttp.ClientSession | None = None
         self._identity: Identity | None = None
         self._people: dict[str, tuple[float, Person]] = {}
+        self._time_zones: dict[str, str] = {}
         self._groups: dict[str, tuple[float, list[str]]] = {}
         # slack_sdk's retries would repeat a message whose response was lost; upsert_message searches for it first.
         self.client = AsyncWebClient(token=token, base_url=api_url, timeout=timeout, retry_handlers=[])
@@ -199,7 +200,13 @@ class Slack:
             str(user.get("locale") or locale)[:2],
         )
         self._people[id] = (time.monotonic() + PEOPLE_CACHE_TTL, person)
+        self._time_zones[id] = str(user.get("tz") or "")
         return person
+
+    async def time_zone(self, id: str) -> str | None:
+        """Return a person's time zone (`Europe/Madrid`) as Slack knows it; None if it does not."""
+        await self.person(id)
+        return self._time_zones.get(id) or None
 
     def cached_person(self, id: str, name: str = "", locale: str = "es") -> Person:
         """Return a person from the cache only."""
