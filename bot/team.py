@@ -241,7 +241,8 @@ class TeamFile(_Part):
     organisation: str
     emergency_contact: str | None = None
     timezone: str = Field(
-        "UTC", description="IANA time zone (Europe/Madrid) of the times that people type, where Slack does not know theirs"
+        "UTC",
+        description="IANA time zone of the times that people type, where Slack does not know their own",
     )
     manifests: str = Field("manifests", description="folder of the manifests that runbooks may apply or run")
     stakeholders_channel: str | None = Field(

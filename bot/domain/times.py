@@ -16,9 +16,7 @@ _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def parse_time(
-    text: str, now: datetime, named: Mapping[str, datetime] | None = None, zone: tzinfo = UTC
-) -> datetime:
+def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = None, zone: tzinfo = UTC) -> datetime:
     """Return the time (UTC) that `text` means at `now`; `named` maps names of events to their times.
 
     A time of day, or a date without an offset, is of `zone`, where the person is who typed it. A time of day is its

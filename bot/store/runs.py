@@ -431,7 +431,9 @@ async def attempts(
 ) -> list[Attempt]:
     """Return the executed steps of these actions in ended runs, without dry runs and drills. Raises Unavailable."""
     query = (
-        select(runs.c.id, runs.c.state, run_steps.c.uses, run_steps.c.state)
+        select(
+            runs.c.id, runs.c.state, run_steps.c.uses, run_steps.c.state, run_steps.c.parameters, run_steps.c.began_at
+        )
         .join(run_steps, run_steps.c.run_id == runs.c.id)
         .outerjoin(incidents, incidents.c.id == runs.c.incident_id)
         .where(
@@ -447,6 +449,6 @@ async def attempts(
         query = query.where(runs.c.started_at >= since)
     async with database.read() as connection:
         return [
-            Attempt(run_id, RunState(run_state), uses, StepState(state))
-            for run_id, run_state, uses, state in await connection.execute(query)
+            Attempt(run_id, RunState(run_state), uses, StepState(state), parameters or {}, began_at)
+            for run_id, run_state, uses, state, parameters, began_at in await connection.execute(query)
         ]

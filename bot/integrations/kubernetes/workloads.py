@@ -29,6 +29,14 @@ class Rollout:
     stuck: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An image of a deployment's first container, and when it was first rolled out."""
+
+    image: str
+    at: datetime
+
+
 class Deployments:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -159,6 +167,19 @@ class Deployments:
     async def revisions(self, name: str, namespace: str) -> list[int]:
         """Return the available revisions, oldest first."""
         return sorted(await self._replica_sets(name, namespace))
+
+    async def versions(self, name: str, namespace: str) -> list[Version]:
+        """Return the images that were rolled out and are still known, oldest first. Raises NotFound."""
+        await self._read(name, namespace)
+        sets = (await self._replica_sets(name, namespace)).values()
+        return sorted(
+            (
+                Version(str(one.spec.template.spec.containers[0].image), one.metadata.creation_timestamp)
+                for one in sets
+                if one.spec.template and one.metadata.creation_timestamp
+            ),
+            key=lambda version: version.at,
+        )
 
     async def _template(self, name: str, namespace: str, revision: int) -> dict[str, Any]:
         replica_sets = await self._replica_sets(name, namespace)
