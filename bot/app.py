@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.actions.catalogue import ACTIONS
@@ -18,6 +17,7 @@ from bot.clock import Clock, WallClock
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.integrations.alertmanager import Alertmanager
+from bot.integrations.certificates import trust
 from bot.integrations.github.github import GitHub
 from bot.integrations.github.session import App
 from bot.integrations.helm import Helm
@@ -27,12 +27,12 @@ from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
 from bot.integrations.tempo import Tempo
 from bot.integrations.vault import SecretAges
-from bot.messages.translations import load_translations
+from bot.messages.translations import translations_of
 from bot.metrics import Metrics
 from bot.redaction import Redaction
 from bot.runbooks import Library
 from bot.services.bot import Bot
-from bot.settings import Settings
+from bot.settings import Settings, plain
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUNBOOKS = Path("runbooks")
-
 
 @asynccontextmanager
 async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
@@ -58,7 +56,7 @@ async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIt
     Raises BadInput for an invalid team file or runbook library, Unavailable without the database.
     """
     async with build_deps(settings, clock) as deps:
-        library = Library.read(RUNBOOKS, ACTIONS, deps.team)
+        library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
         engine = Engine(deps, WORKFLOWS, settings.database_url)
         identity_task = asyncio.create_task(_fetch_identity(deps), name="fetch identity")
@@ -77,7 +75,9 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     Raises BadInput for an invalid team file.
     """
     clock = clock or WallClock()
-    team = load_team(settings.bot_config)
+    if settings.ca_bundle:
+        trust(settings.ca_bundle)
+    team = load_team(settings.team_file)
     redaction, metrics = Redaction(settings.secrets), Metrics()
     database = Database(settings.database_url, redaction.of)
     slack = Slack(
@@ -88,15 +88,15 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     )
     pagerduty = _pagerduty(settings)
     kubernetes = _kubernetes(settings)
-    tempo = Tempo(str(settings.tempo_url)) if settings.tempo_url else None
-    alertmanager = Alertmanager(str(settings.alertmanager_url)) if settings.alertmanager_url else None
+    tempo = Tempo(str(settings.tempo_url), headers=plain(settings.tempo_headers)) if settings.tempo_url else None
+    alertmanager = _alertmanager(settings)
     vault = _vault(settings)
     ages = SecretAges(vault, team.secrets, clock) if vault else None
     deps = Deps(
         clock=clock,
         team=team,
         store=Store(database, owner=uuid.uuid4().hex, metrics=metrics),
-        words_by_locale=load_translations(),
+        words_by_locale=translations_of(team, settings.locale),
         locale=settings.locale,
         incident_channel=settings.incident_channel,
         slack=slack,
@@ -107,7 +107,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
         github=_github(settings),
         alertmanager=alertmanager,
         kubernetes=kubernetes,
-        helm=Helm(settings.kubeconfig, settings.helm) if kubernetes else None,
+        helm=Helm(settings.kubeconfig, settings.helm, folder=team.folder) if kubernetes else None,
         tempo=tempo,
         vault=vault,
         secret_ages=ages,
@@ -171,7 +171,17 @@ def _prometheus(settings: Settings) -> Prometheus | None:
     if settings.prometheus_url is None:
         return None
     token = settings.prometheus_token
-    return Prometheus(str(settings.prometheus_url), token.get_secret_value() if token else None)
+    return Prometheus(
+        str(settings.prometheus_url),
+        token.get_secret_value() if token else None,
+        headers=plain(settings.prometheus_headers),
+    )
+
+
+def _alertmanager(settings: Settings) -> Alertmanager | None:
+    if settings.alertmanager_url is None:
+        return None
+    return Alertmanager(str(settings.alertmanager_url), headers=plain(settings.alertmanager_headers))
 
 
 def _github(settings: Settings) -> GitHub | None:

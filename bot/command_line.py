@@ -8,31 +8,58 @@ import gc
 import logging
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bot.app import running_bot
-from bot.cli import incident, runbook
+from bot.cli import incident, manifest, runbook
 from bot.cli.doctor import run_checks
+from bot.cli.team import add_team_option
 from bot.cli.terminal import Language, exit_with, settings_or_exit
 from bot.domain.errors import BotError
 from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
+from bot.services.team_folder import TeamFolder, on_hangup
 from bot.settings import Settings
 from bot.store.migrate import upgrade
+from bot.tasks import cancel_and_wait
 from handlers.app import Server
 from handlers.http_server import listen
 
 cli = typer.Typer(
-    help="TAMV's incident bot.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="The incident bot: from the alert to the report.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 cli.add_typer(incident.commands, name="incident")
 cli.add_typer(runbook.commands, name="runbook")
 cli.add_typer(runbook.single)
+cli.add_typer(manifest.commands)
+
+
+def run() -> None:
+    """Run the command line."""
+    command = typer.main.get_command(cli)
+    add_team_option(command)
+    command(prog_name="tamv-bot")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tamv-bot {version('tamv-bot')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = (
+        False
+    ),
+) -> None:
+    pass  # the options act by themselves
 
 
 @cli.command()
@@ -50,7 +77,7 @@ def demo(
     auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end, then exit.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the report that --auto writes.")] = Path("out"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web page; 0 picks a free one.")] = 8080,
-    lang: Language = "es",
+    lang: Language = "",
     speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Simulated seconds per real second.")] = None,
     scenario: Annotated[str, typer.Option(help="Scenario to play.")] = "render-latency",
 ) -> None:
@@ -77,9 +104,9 @@ def demo(
 
 
 @cli.command()
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Check every integration, read-only, and report what is missing; exit 1 if something required is."""
-    raise typer.Exit(run_checks(settings_or_exit()))
+    raise typer.Exit(run_checks(settings_or_exit(), as_json=as_json))
 
 
 @database.command("upgrade")
@@ -101,10 +128,18 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_bot(settings) as bot:
         server = Server(bot, settings)
+        folder = TeamFolder(bot, settings.team_file)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup(folder))
+        watching = asyncio.create_task(folder.watch(), name="watch the team's folder")
         async with (
             server.recovering_deliveries(),
             server.socket_mode(settings),
             listen(server.app(), settings.host, settings.port),
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
-            await stop.wait()
+            stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(bot.engine.failed())
+            await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait([stopped, failed])
+            if not failed.cancelled():
+                raise BotError("engine_not_started", why=failed.result())
+            await cancel_and_wait([watching])

@@ -1,11 +1,13 @@
-"""The team file (`config/tamv.yaml`), typed. Everything specific to a team is in this file, nothing in the code."""
+"""The team file (`team.yaml` of a team's folder), typed. What is specific to a team is there, not in the code."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, timedelta, tzinfo
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -15,19 +17,25 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
-from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.nearest import nearest
+from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
 from bot.domain.times import parse_duration, parse_zone
 from bot.domain.translated import Translated
-from bot.yaml_text import load
+from bot.shipped import languages
+from bot.yaml_text import compose, line_and_column, load
 
 PRODUCTION = "production"  # the default environment, and the only one whose metrics and deployments are judged
+
+MISTAKE = ": "  # between the path and the text of a mistake
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
@@ -64,6 +72,8 @@ class Service(_Part):
 
     title: str | None = None
     deployment: str | None = None
+    workload: str | None = Field(None, description="its workload where it is no Deployment: statefulset/ledger")
+    workloads: list[str] = Field(default_factory=list, description="all of them, if there are several: web, worker")
     namespaces: dict[str, str] = Field(default_factory=dict, description="environment → namespace")
     chart: str | None = None
     replicas_value: str = Field("replicaCount", description="the chart value that sets the replicas")
@@ -71,6 +81,11 @@ class Service(_Part):
     dashboards: list[Dashboard] = Field(default_factory=list)
     board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
+
+    @property
+    def runs_as(self) -> list[str]:
+        """Its workloads as references (`xr-engine`, `statefulset/ledger`); empty if the file names none."""
+        return self.workloads or [name for name in (self.workload or self.deployment,) if name]
 
 
 class VaultSecret(_Part):
@@ -187,29 +202,90 @@ class PolicyFile(_Part):
     rules: list[PolicyRule] = Field(default_factory=list)
     freeze_windows: list[FreezeWindow] = Field(default_factory=list)
     break_glass: list[Severity] = Field(default_factory=lambda: [Severity.SEV1])
+    break_glass_after: Duration = Field(
+        timedelta(minutes=5),
+        description="how long approvers have time to answer before the glass may be broken; at once if neither the "
+        "requester nor who breaks it has set the severity",
+    )
     cool_down: Duration = timedelta(seconds=30)
     approval_expires: Duration = timedelta(minutes=15)
     limits: Limits = Limits()
+    incidents: dict[Literal["resolve", "close", "reopen", "severity", "dismiss", "mitigate"], str] = Field(
+        default_factory=dict,
+        description="role that may do this to an incident, or `anyone`; default: responder for all but `mitigate`. "
+        "Anyone may declare, note and acknowledge",
+    )
+    act_for_others: list[str] = Field(
+        default_factory=list,
+        description="operating-system users (name or number) who may name another person with `--as` in a terminal, "
+        "such as the one that everybody shares in the bot's container",
+    )
+    targets: dict[str, str] = Field(
+        default_factory=dict,
+        description="target that belongs to no service (like `workflow/cd_*.yml`) → environment whose rules hold for "
+        "it; without an entry the strictest rules hold",
+    )
+
+
+def _usual_severities() -> dict[str, Severity]:
+    return {"critical": Severity.SEV2, "warning": Severity.SEV3, "info": Severity.SEV4}
+
+
+Labels = Annotated[
+    dict[str, str], Field(min_length=1, description="label → value; `*` stands for any text; all of them must fit")
+]
+
+
+class ServiceRule(_Part):
+    """Alerts with these labels are of this service."""
+
+    labels: Labels
+    service: str
+
+
+class Heartbeat(_Part):
+    """An alert that always fires (a dead man's switch): when it stops, nobody would hear of any other alert."""
+
+    labels: Labels
+    within: Duration = Field(timedelta(minutes=15), description="it stopped if it is not heard again within this time")
+    severity: Severity = Severity.SEV2
+
+
+class Storm(_Part):
+    """More new groups of alerts than this are a storm: one incident takes them in."""
+
+    incidents: int = Field(9, ge=1, description="new groups that open an incident each")
+    within: Duration = timedelta(minutes=1)
 
 
 class Alerts(_Part):
     severity: dict[str, Severity] = Field(
-        default_factory=dict, description="alert's severity label → incident severity"
+        default_factory=_usual_severities,
+        description="alert's severity label → incident severity; case does not count",
     )
     default: Severity = Severity.SEV3
     service_label: str = "service"
+    services: list[ServiceRule] = Field(
+        default_factory=list,
+        description="services of alerts, before the service label, workload, pod, container and namespace; first wins",
+    )
+    ignore: list[Labels] = Field(default_factory=list, description="alerts that open no incident")
+    heartbeats: list[Heartbeat] = Field(default_factory=list, description="alerts that must not stop firing")
+    storm: Storm = Storm()
 
 
 class Targets(_Part):
+    """Targets of the statistics and of drills; what has none is measured without a verdict."""
+
     mtta: Duration | None = None
-    mttr: Duration
-    mtbf: Duration
-    deploy_success: float
-    rollback_rate: float
-    rto: Duration
-    rpo: Duration
-    response: Duration
-    stakeholders_told: Duration
+    mttr: Duration | None = None
+    mtbf: Duration | None = None
+    deploy_success: float | None = None
+    rollback_rate: float | None = None
+    rto: Duration | None = None
+    rpo: Duration | None = None
+    response: Duration | None = None
+    stakeholders_told: Duration | None = None
 
 
 class DrillPolicy(_Part):
@@ -235,10 +311,53 @@ class Schedules(_Part):
     drills: list[PlannedDrill] = Field(default_factory=list)
 
 
+class App(_Part):
+    """The Slack app, as `tamv-bot manifest` writes it."""
+
+    name: str | None = Field(None, max_length=35, description="default: the organisation, and Incidents")
+    bot: str = Field("incident-bot", max_length=80, description="the bot user's display name")
+    color: str = Field("#7A1F1F", pattern="^#[0-9A-Fa-f]{6}$", description="background of the app's icon")
+
+
+CommandName = Annotated[str, Field(pattern="^[a-z0-9_-]{1,31}$")]
+
+
+class Commands(_Part):
+    """The names of the slash commands, without the slash."""
+
+    prefix: Annotated[str, Field(pattern="^[a-z0-9_-]{0,20}$")] = Field("", description="put before each name")
+    incident: CommandName | None = None
+    runbook: CommandName | None = None
+    ops: CommandName | None = None
+    snapshot: CommandName | None = None
+    page: CommandName | None = None
+    oncall: CommandName | None = None
+    drill: CommandName | None = None
+    why: CommandName | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = list(self.names().values())
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two commands are called {', '.join(twice)}")
+        return self
+
+    def names(self) -> dict[str, str]:
+        """Return the product's name of each command → the team's."""
+        own = self.model_dump(exclude={"prefix"})
+        return {command: name or f"{self.prefix}{command}" for command, name in own.items()}
+
+
 class TeamFile(_Part):
     """The whole team file."""
 
     organisation: str
+    languages: list[str] = Field(
+        default_factory=list, description="languages in which people are answered, the channels' first; default: all"
+    )
+    incident_channel: str | None = Field(None, description="channel of the headlines, unless INCIDENT_CHANNEL says so")
+    app: App = App()
+    commands: Commands = Commands()
     emergency_contact: str | None = None
     timezone: str = Field(
         "UTC",
@@ -248,55 +367,124 @@ class TeamFile(_Part):
     stakeholders_channel: str | None = Field(
         None, description="channel of announcements; default: the incident channel"
     )
-    services: dict[str, Service]
+    services: dict[str, Service] = Field(default_factory=dict)
     default_service: str | None = None
     tempo_datasource: str = Field("tempo", description="uid of the Tempo data source in Grafana")
-    teams: dict[str, Team]
+    teams: dict[str, Team] = Field(min_length=1)
     people: list[Owner] = Field(default_factory=list)
     secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="secrets that vault.rotate may rotate")
     databases: dict[str, str] = Field(default_factory=dict, description="RDS instance → environment")
     backups: dict[str, Backups] = Field(default_factory=dict)
     codeowners: str = ""
-    severities: dict[Severity, SeverityPolicy]
+    severities: dict[Severity, SeverityPolicy] = Field(
+        min_length=1, description="an incident of a severity that is missing here is handled as the nearest one"
+    )
     alerts: Alerts = Alerts()
-    queries: dict[str, Query]
-    boards: dict[str, Board]
-    targets: Targets
+    queries: dict[str, Query] = Field(default_factory=dict)
+    boards: dict[str, Board] = Field(default_factory=dict)
+    targets: Targets = Targets()
     followups: FollowUpPolicy
     policy: PolicyFile = PolicyFile()
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The team's folder, to which paths in the file are relative."""
+        return self._folder
+
+    @property
+    def runbooks(self) -> Path:
+        return self._folder / "runbooks"
+
+    def path(self, relative: str) -> Path:
+        """Return the path of a file or folder of the team."""
+        return self._folder / relative
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_team_owns_followups(cls, raw: Any) -> Any:
+        """Let the first team own follow-ups without another owner, unless the file names one."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("teams"), dict):
+            return raw
+        followups = raw.get("followups") or {}
+        if not isinstance(followups, dict):
+            return raw
+        return raw | {"followups": {"owner": next(iter(raw["teams"]), "")} | followups}
 
     @property
     def zone(self) -> tzinfo:
         return parse_zone(self.timezone) or UTC
 
     @model_validator(mode="after")
-    def _names_exist(self) -> TeamFile:
-        mistakes: list[str] = []
-        for name, service in self.services.items():
-            mistakes += [
-                f"services.{name}.owners: no team {owner}" for owner in service.owners if owner not in self.teams
-            ]
-            if service.board and service.board not in self.boards:
-                mistakes.append(f"services.{name}.board: no board {service.board}")
-        for level, policy in self.severities.items():
-            for team in {*policy.page, *policy.invite} - set(self.teams):
-                mistakes.append(f"severities.{level}: no team {team}")
-        for name, board in self.boards.items():
-            mistakes += [f"boards.{name}: no query {query}" for query in board.queries if query not in self.queries]
-        if missing := [level.value for level in Severity if level not in self.severities]:
-            mistakes.append(f"severities: {', '.join(missing)} missing")
-        if parse_zone(self.timezone) is None:
-            mistakes.append(f"timezone: no time zone {self.timezone}")
-        if mistakes:
-            raise ValueError("; ".join(mistakes))
+    def _names_exist(self) -> Self:
+        if mistakes := [MISTAKE.join((".".join(map(str, path)), what)) for path, what in self._unknown_names()]:
+            raise ValueError("\n".join(mistakes))
         return self
+
+    @property
+    def environments(self) -> frozenset[str]:
+        """Return the names of all environments of this file."""
+        services, secrets, backups = self.services.values(), self.secrets.values(), self.backups.values()
+        names = [name for service in services for name in (*service.namespaces, *service.health)]
+        names += [name for secret in secrets for name in secret.paths]
+        return frozenset((*names, *self.databases.values(), *(stored.environment for stored in backups)))
+
+    def _unknown_names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield the path of every name that stands for nothing, and what it should be."""
+        named: list[tuple[str, tuple[str | int, ...], str | None, Collection[str]]] = [
+            ("service", ("default_service",), self.default_service, self.services),
+            ("team", ("followups", "owner"), self.followups.owner, self.teams),
+        ]
+        for name, service in self.services.items():
+            path = ("services", name)
+            named += [("team", (*path, "owners", at), owner, self.teams) for at, owner in enumerate(service.owners)]
+            named.append(("board", (*path, "board"), service.board, self.boards))
+        for level, policy in self.severities.items():
+            for field, teams in (("page", policy.page), ("invite", policy.invite)):
+                named += [
+                    ("team", ("severities", level.value, field, at), team, self.teams) for at, team in enumerate(teams)
+                ]
+            for at, usual in enumerate(policy.followups):
+                named.append(("team", ("severities", level.value, "followups", at, "owner"), usual.owner, self.teams))
+        for name, board in self.boards.items():
+            named += [
+                ("query", ("boards", name, "queries", at), query, self.queries)
+                for at, query in enumerate(board.queries)
+            ]
+        for at, rule in enumerate(self.alerts.services):
+            named.append(("service", ("alerts", "services", at, "service"), rule.service, self.services))
+        for at, language in enumerate(self.languages):
+            named.append(("language", ("languages", at), language, languages()))
+        if parse_zone(self.timezone) is None:
+            yield ("timezone",), f"no time zone {self.timezone}"
+        for kind, where, word, allowed in named:
+            if word and word not in allowed:
+                near = nearest(word, allowed)
+                yield where, f"no {kind} `{word}`" + (f"; did you mean `{near}`?" if near else "")
+
+    def nearest_severity(self, level: Severity) -> Severity:
+        """Return the severity if the team has it; else the nearest one, rather the more severe."""
+        order = list(Severity)
+        return min(self.severities, key=lambda has: (abs(order.index(has) - order.index(level)), order.index(has)))
+
+    def severity_policy(self, level: Severity) -> SeverityPolicy:
+        return self.severities[self.nearest_severity(level)]
 
     def person(self, **by: str) -> Owner | None:
         """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""
         ((system, name),) = by.items()
         return next((owner for owner in self.people if getattr(owner, system) == name), None)
+
+
+def fits(labels: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
+    """Return True if all labels of the pattern have their values; `*` stands for any text."""
+    return all(fnmatchcase(labels.get(name, ""), _only_stars(value)) for name, value in pattern.items())
+
+
+def _only_stars(pattern: str) -> str:
+    return re.sub(r"[\[?]", lambda match: f"[{match[0]}]", pattern)
 
 
 class FollowUpPolicy(_Part):
@@ -312,21 +500,38 @@ TeamFile.model_rebuild()
 
 
 def load_team(path: Path) -> TeamFile:
-    """Read and validate the team file. Raises BadInput with one line per mistake."""
+    """Read and validate a team file; its folder is the team's. Raises BadInput with one line per mistake."""
     try:
-        raw = load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = load(text)
     except OSError as problem:
         raise BadInput("team_file_unreadable", path=str(path), why=problem.strerror) from problem
+    except ValueError as problem:  # not UTF-8
+        raise BadInput("team_file_unreadable", path=str(path), why=str(problem)) from problem
     except yaml.YAMLError as problem:
         raise BadInput("team_file_not_yaml", path=str(path), why=" ".join(str(problem).split())) from problem
     try:
-        return TeamFile.model_validate(raw)
+        team = TeamFile.model_validate(raw)
     except ValidationError as mistakes:
+        root = compose(text)
         lines = [
-            f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg'].removeprefix('Value error, ')}"
+            f"{path.name}:{line}:{column}: {what}"
             for mistake in mistakes.errors(include_input=False, include_url=False)
+            for line, column, what in _places(root, mistake)
         ]
         raise BadInput("team_file_wrong", path=str(path), lines=lines) from mistakes
+    team._folder = path.parent
+    return team
+
+
+def _places(root: yaml.Node | None, mistake: ErrorDetails) -> Iterator[tuple[int, int, str]]:
+    """Yield line, column and text of a mistake; one for each name that does not exist."""
+    for line in mistake["msg"].removeprefix("Value error, ").splitlines():
+        path, separator, what = line.partition(MISTAKE)
+        location = tuple(int(part) if part.isdigit() else part for part in path.split(".")) if separator else ()
+        location = location or mistake["loc"]
+        where = ".".join(str(part) for part in location)
+        yield *line_and_column(root, location), f"{where}: {what or line}" if where else line
 
 
 def policy_of(team: TeamFile) -> Policy:
@@ -338,6 +543,8 @@ def policy_of(team: TeamFile) -> Policy:
         rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in file.rules],
         windows=[Window(window.title, window.begins, window.ends) for window in file.freeze_windows],
         break_glass=frozenset(file.break_glass),
+        break_glass_after=file.break_glass_after,
         cool_down=file.cool_down,
         expires=file.approval_expires,
+        incident_roles={**INCIDENT_ROLES, **{str(verb): role for verb, role in file.incidents.items()}},
     )

@@ -22,6 +22,7 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -60,9 +61,11 @@ class Server:
         self._dispatcher: SlackDispatcher = register(self.slack_app, bot)
         self._webhooks = Webhooks(bot, settings)
         self._signatures = SignatureVerifier(settings.slack_signing_secret.get_secret_value())
+        self._uses_socket_mode = settings.slack_app_token is not None
+        self._socket: AsyncSocketModeHandler | None = None
 
     def routes(self) -> list[BaseRoute]:
-        health = Health(self._bot)
+        health = Health(self._bot, self._socket_is_open if self._uses_socket_mode else None)
         return [
             Route("/slack/events", self._slack, methods=["POST"]),
             *self._webhooks.routes(),
@@ -92,6 +95,7 @@ class Server:
             yield
             return
         socket = _SocketMode(self.slack_app, settings.slack_app_token.get_secret_value())
+        self._socket = socket
         connection = asyncio.create_task(_connect(socket), name="socket mode")
         try:
             yield
@@ -99,8 +103,14 @@ class Server:
             await cancel_and_wait([connection])
             await socket.close_async()  # type: ignore[no-untyped-call]
 
+    async def _socket_is_open(self) -> bool:
+        return self._socket is not None and bool(await self._socket.client.is_connected())
+
     async def _slack(self, request: Request) -> Response:
-        body = await read_body(request)
+        try:
+            body = await read_body(request)
+        except HTTPException as problem:
+            return refused("Slack", problem.status_code, problem.detail, problem.headers)
         timestamp, signature = (
             request.headers.get(f"x-slack-{name}", "") for name in ("request-timestamp", "signature")
         )

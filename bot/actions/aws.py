@@ -119,7 +119,7 @@ async def rds_snapshot(ctx: Context, database: str | None = None, within: Durati
     return Snapshotted(name, snapshot, await _wait(ctx, snapshot, within, complete))
 
 
-@undo(rds_snapshot)
+@undo(rds_snapshot, risk=Risk.DESTRUCTIVE)
 async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
     """Delete the snapshot."""
     await ctx.aws.delete_snapshot(done.snapshot)
@@ -166,7 +166,9 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
     return done
 
 
-@action("aws.rds_protect", risk=Risk.CHANGE, target="database/{database}")
+@action(
+    "aws.rds_protect", risk=Risk.CHANGE, target="database/{database}", example="/ops rds_protect tamv-prod-postgres"
+)
 async def rds_protect(ctx: Context, database: Identifier) -> Protected:
     """Enable deletion protection for an instance; afterwards RDS refuses every deletion, also that of an undo."""
     instance = await _require_exists(ctx, database)
@@ -174,7 +176,12 @@ async def rds_protect(ctx: Context, database: Identifier) -> Protected:
     return Protected(instance.name)
 
 
-@action("aws.rds_failover", risk=Risk.DESTRUCTIVE, target="database/{database}")
+@action(
+    "aws.rds_failover",
+    risk=Risk.DESTRUCTIVE,
+    target="database/{database}",
+    example="/ops rds_failover tamv-prod-postgres",
+)
 async def rds_failover(
     ctx: Context, database: str | None = None, within: Duration = timedelta(minutes=15)
 ) -> FailedOver:

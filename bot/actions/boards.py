@@ -15,7 +15,7 @@ from bot.domain.nearest import nearest
 from bot.domain.snapshot import Direction, MetricDefinition, Missing, Series, Snapshot, build_result
 from bot.domain.translated import Translated
 from bot.integrations.base import retry
-from bot.integrations.prometheus import Line, Prometheus, fill
+from bot.integrations.prometheus import Line, Prometheus, Sample, fill
 from bot.team import PRODUCTION, Query, TeamFile
 
 WINDOW = timedelta(hours=1)
@@ -23,6 +23,7 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=60)
 RETRY_UNREACHABLE_FOR = timedelta(seconds=1)  # retry a connection that fails immediately
 MAX_POINTS = 240
 MAX_SERIES = 50  # per query, the worst ones
+WARNINGS_LIMIT = 200  # characters
 _STEPS = (5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600)
 _NAME = re.compile(r"[\w:.-]+")
 
@@ -31,13 +32,13 @@ _NAME = re.compile(r"[\w:.-]+")
 class Board:
     """What to snapshot: a PromQL query for each metric.
 
-    `name` is the name of a board or query, or PromQL that is not in the team file (`known` is False then).
+    `name` is the name of a board or query, or PromQL that is not in the team file (`in_team_file` is False then).
     """
 
     name: str
     service: str | None
     queries: Sequence[tuple[MetricDefinition, str]]
-    known: bool = True
+    in_team_file: bool = True
     title: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,7 +71,7 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
             title=_title(team.queries[name].title),
         )
     promql = _fill_names(name, team, service)
-    return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], known=False)
+    return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], in_team_file=False)
 
 
 async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Board, at: datetime) -> None:
@@ -79,12 +80,12 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Boa
     Otherwise Prometheus decides: raises Refused with its message for invalid PromQL, and NotFound with the nearest name
     for a word that matches nothing.
     """
-    if board_spec.known:
+    if board_spec.in_team_file:
         return
     ((_, promql),) = board_spec.queries
     is_word = _NAME.fullmatch(board_spec.name) is not None
     try:
-        samples = await prometheus.query(promql, at)
+        samples: Sequence[Sample] = await prometheus.query(promql, at)
     except BotError as problem:
         if not is_word or isinstance(problem, Unavailable):
             raise
@@ -119,12 +120,12 @@ async def query_board(
     window = timedelta(seconds=math.ceil(span.total_seconds() / step) * step)
     calm_until = min(calm_until or at, at)
 
-    async def run_query(definition: MetricDefinition, promql: str) -> list[Series] | Missing:
+    async def run_query(definition: MetricDefinition, promql: str) -> tuple[list[Series], str] | Missing:
         try:
             lines = await retry(partial(prometheus.range, promql, at - window, at, step), RETRY_UNREACHABLE_FOR)
         except BotError as problem:
             return Missing(definition, problem.key, dict(problem.facts), isinstance(problem, Unavailable))
-        return _series(definition, lines, step)
+        return _series(definition, lines, step, at), "; ".join(lines.warnings)[:WARNINGS_LIMIT]
 
     results = await asyncio.gather(*(run_query(definition, promql) for definition, promql in board_spec.queries))
     metrics, series, missing = [], [], []
@@ -132,8 +133,9 @@ async def query_board(
         if isinstance(result, Missing):
             missing.append(result)
         else:
-            metrics.append(build_result(definition, result, at, calm_until))
-            series += result[:MAX_SERIES]
+            lines, incomplete = result
+            metrics.append(build_result(definition, lines, at, calm_until, incomplete))
+            series += lines[:MAX_SERIES]
     return Snapshot(
         board_spec.name, board_spec.service, at, window, calm_until, tuple(metrics), tuple(series), tuple(missing)
     )
@@ -159,14 +161,18 @@ def _title(titles: Translated) -> dict[str, str]:
     return {str(locale): text for locale, text in titles.items()}
 
 
-def _series(definition: MetricDefinition, lines: Sequence[Line], step: float) -> list[Series]:
-    """Return the series, the one with the worst last value first, each with a label that distinguishes it."""
+def _series(definition: MetricDefinition, lines: Sequence[Line], step: float, at: datetime) -> list[Series]:
+    """Return the series, those with a value now first, the worst of them first, each with a distinguishing label."""
     distinguishing = [
         name for name in sorted({name for line in lines for name in line.labels}) if _is_distinguishing(name, lines)
     ]
     results = [Series(definition.query, step, line.points, _label(line, distinguishing)) for line in lines]
     sign = 1 if definition.direction is Direction.BELOW else -1
-    return sorted(results, key=lambda series: sign * series.points[-1][1] if series.points else math.inf)
+
+    def order(series: Series) -> tuple[bool, float]:
+        return series.at(at) is None, sign * series.points[-1][1] if series.points else math.inf
+
+    return sorted(results, key=order)
 
 
 def _is_distinguishing(name: str, lines: Sequence[Line]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 class Context:
     """The integrations, and the run and step that execute the action. `key` is the same for every attempt of a step.
 
+    The action works in `environment`; `rules` are the environments whose rules hold for its target, where it is known.
+
     `by` is who requested the run. `began` is when the execution started, by the bot's clock, also after a restart.
     `planned` is the result of this step's dry run, as JSON: the state before any attempt; empty in the dry run itself.
+    `report` shows people what a running action sees.
     """
 
     deps: Deps
@@ -41,6 +44,13 @@ class Context:
     by: Person = BOT
     planned: Mapping[str, Any] = field(default_factory=dict)
     began: datetime = field(kw_only=True)
+    rules: frozenset[str] = frozenset()
+    report: Callable[[Mapping[str, Any]], Awaitable[None]] | None = field(default=None, kw_only=True)
+
+    async def tell(self, **sees: Any) -> None:
+        """Show in the run's message what the action waits for; `sees` fills `run.sees`."""
+        if self.report is not None:
+            await self.report(sees)
 
     @property
     def dry_run(self) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import os
+import pwd
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, NoReturn, TypeVar
 
@@ -17,7 +18,8 @@ from bot.domain.errors import BotError, NotAllowed
 from bot.domain.people import Person
 from bot.messages.text import as_text
 from bot.messages.translations import load_translations
-from bot.settings import Settings, WrongSettings, languages, load_settings
+from bot.settings import Settings, TeamSettings, WrongSettings, load_settings, load_team_settings
+from bot.shipped import languages
 from bot.store.migrate import pending
 from bot.team import Owner, TeamFile
 
@@ -25,12 +27,21 @@ T = TypeVar("T")
 
 
 def _known_language(value: str) -> str:
+    value = value or team_settings_or_exit().locale
     if value not in languages():
         raise typer.BadParameter(f"must be one of {', '.join(languages())}")
     return value
 
 
 Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="Language.", callback=_known_language)]
+
+
+def team_settings_or_exit() -> TeamSettings:
+    """Return where the team's folder is; if that is invalid, print one line per mistake and exit with 2."""
+    try:
+        return load_team_settings()
+    except WrongSettings as error:
+        exit_with(error.lines)
 
 
 def settings_or_exit() -> Settings:
@@ -75,22 +86,32 @@ def ask(question: Callable[[Deps], Awaitable[T]]) -> T:
 
 
 def login() -> str:
-    """Return the login of the user, or of the user who called sudo."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    """Return the login of the process's user, as the operating system knows it; its number if it has no name.
+
+    LOGNAME, USER and SUDO_USER say whatever somebody wants.
+    """
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def person(team: TeamFile, name: str | None) -> Person:
-    """Return the person called `name` (login, GitHub login, Slack id, e-mail address or name; default: the current
-    user).
+    """Return who acts in this terminal: the person of the current user, or the one called `name` (login, GitHub login,
+    Slack id, e-mail address or name), if the team file lets this user act for others.
 
-    Raises NotAllowed with the known people.
+    Raises NotAllowed with the known people, and for a user who may not act for others.
     """
-    name_or_login = name or login()
-    owner = next((owner for owner in team.people if name_or_login.lower() in _names(owner)), None)
+    user, uid = login(), os.getuid()
+    own = next((owner for owner in team.people if user == (owner.login or owner.github)), None)
+    owner = next((owner for owner in team.people if name.lower() in _names(owner)), None) if name else own
     if owner is None:
         names = sorted(owner.login or owner.github or owner.slack for owner in team.people)
-        raise NotAllowed("nobody_known", name=name_or_login, known=names)
-    return Person(owner.slack, owner.name)
+        raise NotAllowed("nobody_known", name=name or user, known=names)
+    if owner != own and not {user, str(uid)} & set(team.policy.act_for_others):
+        raise NotAllowed("not_for_others", user=user, uid=uid, name=owner.name, who=sorted(team.policy.act_for_others))
+    return Person(owner.slack, owner.name, terminal=f"uid {uid}, {user}@{socket.gethostname()}")
 
 
 def _names(owner: Owner) -> set[str]:

@@ -76,8 +76,8 @@ class Deployments:
 def count_deployments(
     sightings: Iterable[Sighting],
     *,
-    success: float,
-    rollback: float,
+    success: float | None,
+    rollback: float | None,
     since: datetime | None = None,
     unread: Sequence[Road] = (),
 ) -> Deployments:

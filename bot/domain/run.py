@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -48,6 +48,22 @@ class StepState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ChangeOutcome(StrEnum):
+    """What came of a change that was stopped. `unknown`: it may have been made; a person has to look."""
+
+    NOT_BEGUN = "not_begun"
+    DONE = "done"
+    PARTLY = "partly"
+    UNKNOWN = "unknown"
+
+
+# Facts of a step.
+OUTCOME = "change_outcome"  # a ChangeOutcome, of a step that was stopped
+LEFT = "change_left"  # the effects that were not made, as JSON; None if that is not known
+STOPPING = "stopping"  # it was stopped, and what came of its change is being looked for
+UNCHANGED = "unchanged"  # it was so already: the step made none of its effects
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One change outside the bot: text under `effects.<key>`, and a diff where there is one."""
@@ -62,6 +78,24 @@ class Effect:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Effect:
         return cls(raw["key"], raw["facts"], raw.get("diff", ""))
+
+
+UNDO = "undo"  # fact of a step: who asked for its undo, what that changes, its digest, and since when it is made
+_UNDO_PREFIX = "_"  # no step of a runbook begins with it
+
+
+def undo_step_id(step_id: str) -> str:
+    """Return the id under which the undo of a step is approved."""
+    return f"{_UNDO_PREFIX}{step_id}"
+
+
+def is_undo(step_id: str) -> bool:
+    return step_id.startswith(_UNDO_PREFIX)
+
+
+def base_step_id(step_id: str) -> str:
+    """Return the id of a step, given its own or that of its undo."""
+    return step_id.removeprefix(_UNDO_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +121,18 @@ class StepRun:
     ended_at: datetime | None = None
 
     @property
+    def undoing(self) -> StepRun:
+        """The undo of this step as a step of its own: what it would change, and its digest."""
+        planned = self.facts.get(UNDO, {})
+        effects = tuple(Effect.from_json(effect) for effect in planned.get("effects", ()))
+        return replace(self, id=undo_step_id(self.id), effects=effects, digest=planned.get("digest", ""))
+
+    @property
     def may_have_changed(self) -> bool:
         """True if the step may have changed something outside that is not undone."""
-        return bool(self.effects) and self.began_at is not None and self.state is not StepState.UNDONE
+        nothing = self.facts.get(UNCHANGED) or self.facts.get(OUTCOME) == ChangeOutcome.NOT_BEGUN
+        began = bool(self.effects) and self.began_at is not None
+        return began and not nothing and self.state is not StepState.UNDONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +160,21 @@ class Run:
         return not self.steps
 
     def step(self, id: str) -> StepRun:
-        """Return a step. Raises NotFound if the run's details were pruned."""
+        """Return a step, or the undo of one as a step of its own (see `undo_step_id`).
+
+        Raises NotFound if the run has no such step, or if its details were pruned.
+        """
         if self.forgotten:
             raise NotFound("run_forgotten", run=self.id, incident=self.incident_id)
-        return next(step for step in self.steps if step.id == id)
+        step = next((step for step in self.steps if step.id == base_step_id(id)), None)
+        if step is None:
+            raise NotFound("no_such_step", run=self.id, step=id)
+        return step.undoing if is_undo(id) else step
+
+    def asked_by(self, step_id: str) -> Person:
+        """Return who asked for a step, or for the undo of one."""
+        asked = self.step(base_step_id(step_id)).facts.get(UNDO, {}).get("by") if is_undo(step_id) else None
+        return Person.from_json(asked) if asked else self.by
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +210,12 @@ class RunRequest:
     dry_run: bool = False
 
 
+FOLLOW_UP = "follow_up"  # fact of the step that failed: why the runbook for the failure did not begin; empty if it did
+DECIDED_FROM = "decided_from"  # fact of a step: by approval, the terminals that its decisions came from
+
+
 RUN_ID_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's Base32: nothing that looks like something else
-RUN_ID_LENGTH = 10  # 50 bits; of a million runs, two meet once in two thousand such sets, and then `attempt` helps
+RUN_ID_LENGTH = 10  # 50 bits; should two runs of millions meet all the same, `attempt` tells them apart
 _MISTYPED = str.maketrans({"o": "0", "i": "1", "l": "1", "-": None, " ": None})
 
 
@@ -205,13 +263,17 @@ class ApprovalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A person's decision about an approval, valid only for the parameters of `digest`."""
+    """A person's decision about an approval, valid only for the parameters of `digest`.
+
+    `terminal` says from which terminal; it is known only while the decision is made, and kept with the step.
+    """
 
     person: str
     verdict: ApprovalState
     digest: str
     at: datetime
     reason: str | None = None
+    terminal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

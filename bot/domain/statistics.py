@@ -184,12 +184,12 @@ class Share:
     """A share in percent (None: of nothing), and its limit."""
 
     percent: float | None
-    target: float
+    target: float | None
     higher_is_better: bool = False
 
     @property
     def met(self) -> bool | None:
-        """True if the share is on the right side of its limit; None without a share."""
-        if self.percent is None:
+        """True if the share is on the right side of its limit; None without a share or a limit."""
+        if self.percent is None or self.target is None:
             return None
         return self.percent > self.target if self.higher_is_better else self.percent < self.target

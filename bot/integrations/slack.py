@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.people import Person
+from bot.integrations.certificates import tls_context
 
 METADATA = "tamv_bot_post"
 PEOPLE_CACHE_TTL = 3600.0
 GROUPS_CACHE_TTL = 600.0
+TOKEN_CHECK_SECONDS = 30.0
 TRANSIENT_ERRORS = frozenset(
     {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "rate_limited", "ratelimited",
      "team_added_to_org", "accesslimited"}
@@ -55,6 +58,9 @@ class Slack:
         self._count = count  # called with the method and `ok` or the error's key
         self._session: aiohttp.ClientSession | None = None
         self._identity: Identity | None = None
+        self._token_lock = asyncio.Lock()
+        self._token_checked_at = float("-inf")
+        self._token_problem: BotError | None = None
         self._people: dict[str, tuple[float, Person]] = {}
         self._time_zones: dict[str, str] = {}
         self._groups: dict[str, tuple[float, list[str]]] = {}
@@ -62,7 +68,13 @@ class Slack:
         self.client = AsyncWebClient(token=token, base_url=api_url, timeout=timeout, retry_handlers=[])
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
+        self.client.ssl = context = tls_context()
+        self.client.proxy = None  # its own reading of the environment knows no NO_PROXY: the session's does
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
+            connector=aiohttp.TCPConnector(ssl=context),
+            trust_env=True,
+        )
         self.client.session = self._session
         return self
 
@@ -155,6 +167,25 @@ class Slack:
                 await self._app_id(str(response.get("bot_id", ""))),
             )
         return self._identity
+
+    async def check_token(self) -> None:
+        """Raise Refused or Unavailable if Slack does not take the token now.
+
+        Asked at most every TOKEN_CHECK_SECONDS; in between, the last answer holds.
+        """
+        async with self._token_lock:
+            if time.monotonic() - self._token_checked_at >= TOKEN_CHECK_SECONDS:
+                # Holds if whoever asks has not the patience to wait for the answer.
+                self._token_problem = Unavailable("timed_out", service="Slack", seconds=self._timeout)
+                self._token_checked_at = time.monotonic()
+                try:
+                    await self.call("auth.test")
+                except BotError as problem:
+                    self._token_problem = problem
+                else:
+                    self._token_problem = None
+        if self._token_problem:
+            raise self._token_problem
 
     async def _app_id(self, bot_id: str) -> str:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from slack_sdk.models.blocks import Block, ButtonElement
 
@@ -23,10 +24,11 @@ def card(
     update: TimelineEvent | None = None,
     in_own_channel: bool,
     firing: int = 0,
+    alert: Mapping[str, Any] | None = None,
 ) -> Message:
     """Render the incident's current state: the headline, or the card `in_own_channel`.
 
-    `update` is the newest update.
+    `update` is the newest update, `alert` the facts of the declaration, if alerts caused it.
     """
     rendered = words.render(
         "card",
@@ -34,11 +36,16 @@ def card(
         update=update,
         firing=firing,
         in_own_channel=in_own_channel,
+        alert=defaultdict(lambda: None, alert or {}),
         roles=[(role, incident.roles[role]) for role in Role if role in incident.roles],
         milestones=[(m, incident.milestones[m]) for m in Milestone if m in incident.milestones],
     )
     blocks: list[Block] = [header(f"{words.label('icons.' + _icon(incident))} {incident.severity} · {incident.title}")]
     blocks.append(section(rendered["state"]))
+    if rendered["alert"]:
+        blocks.append(section(rendered["alert"]))
+    if in_own_channel and alert:
+        blocks += actions(_link_buttons(incident, words, alert))
     if rendered["update"]:
         blocks.append(section(rendered["update"]))
     blocks.append(context(rendered["milestones"]))
@@ -103,6 +110,19 @@ def listing(incidents: Sequence[Incident], words: Translations) -> Message:
         for incident in incidents[:40]
     ]
     return Message(rendered["title"], [section(rendered["title"]), section("\n".join(lines))])
+
+
+def _link_buttons(incident: Incident, words: Translations, alert: Mapping[str, Any]) -> list[ButtonElement]:
+    """Return buttons that open what the alert refers to."""
+    return [
+        button(words.label(f"buttons.{name}"), f"open_{name}", incident.id, url=url)
+        for name, url in (
+            ("alert_runbook", alert.get("runbook")),
+            ("alert_query", alert.get("link")),
+            ("alert_dashboard", alert.get("dashboard")),
+        )
+        if isinstance(url, str) and url.startswith(("http://", "https://"))
+    ]
 
 
 def _icon(incident: Incident) -> str:

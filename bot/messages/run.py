@@ -11,13 +11,34 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
 from bot.domain.incident import Incident
-from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState, on_failure_key, run_id
+from bot.domain.people import Person
+from bot.domain.run import (
+    FOLLOW_UP,
+    LEFT,
+    OUTCOME,
+    STOPPING,
+    UNCHANGED,
+    UNDO,
+    Approval,
+    ApprovalState,
+    ChangeOutcome,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    StepState,
+    base_step_id,
+    is_undo,
+    on_failure_key,
+    run_id,
+)
 from bot.domain.runbook import Runbook
-from bot.messages.message import SECTION_LIMIT, Message, actions, button, context, fit, header, section
+from bot.messages.message import Message, actions, button, context, fit, header, section
+from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
 DIFF_LIMIT = 1500
-WHY_LIMIT = 400
+WHY_LIMIT = 1500
 _SIGNS = {
     StepState.PENDING: "▫️",
     StepState.SKIPPED: "⏭️",
@@ -34,8 +55,6 @@ _SIGNS = {
 
 _NOT_PLANNABLE = "❔"
 
-RESULT_LIMIT = 2500
-
 
 def progress(run: Run, words: Translations) -> Message:
     """Show a run: one line per step, and buttons for what can be done now."""
@@ -49,9 +68,14 @@ def progress(run: Run, words: Translations) -> Message:
         blocks.append(section("\n".join(texts[start : start + 8])))
     if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
         fallback_title = words.pick(runbook.on_failure.title)
-        blocks.append(
-            section(words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id))))
-        )
+        follow_ups = [step.facts[FOLLOW_UP] for step in run.steps if FOLLOW_UP in step.facts]
+        refused = next((follow_up for follow_up in follow_ups if follow_up), None)
+        if refused:
+            why = _why(refused["error"], refused["facts"], words)
+            text = words.render_block("run", "does_not_go_on", title=fallback_title, why=why)
+        else:
+            text = words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id)))
+        blocks.append(section(text))
     blocks.append(context(rendered["about"]))
     buttons = []
     if run.state is RunState.RUNNING:
@@ -90,11 +114,16 @@ def lines(run: Run, words: Translations) -> list[str]:
     return texts
 
 
-def approval_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
-    """Show what would be changed, with which parameters, who asked, and until when it can be approved."""
+def approval_card(
+    run: Run, step: StepRun, approval: Approval, words: Translations, *, break_glass: bool = False
+) -> Message:
+    """Show what would be changed, with which parameters, who asked, and until when it can be approved.
+
+    The button to run it without approval is there only where `break_glass` is possible.
+    """
     runbook = Runbook.model_validate(run.definition)
     effects = [line(effect, words) for effect in step.effects]
-    step_spec = next(s for s in runbook.steps if s.id == step.id)
+    step_spec = next(s for s in runbook.steps if s.id == base_step_id(step.id))
     rendered = words.render(
         "approval",
         run=run,
@@ -103,6 +132,8 @@ def approval_card(run: Run, step: StepRun, approval: Approval, words: Translatio
         title=words.pick(runbook.title),
         step_title=words.pick(step_spec.title) if step_spec.title else None,
         effects=effects,
+        by=run.asked_by(step.id),
+        undo=is_undo(step.id),
     )
     blocks: list[Block] = [header(rendered["header"]), section(rendered["effects" if effects else "question"])]
     if diff := _diff(step):
@@ -111,11 +142,12 @@ def approval_card(run: Run, step: StepRun, approval: Approval, words: Translatio
     blocks.append(context(rendered["about"]))
     if approval.state is ApprovalState.WAITING:
         value = f"{run.id}|{step.id}|{approval.digest}"
+        emergency = [button(words.label("buttons.break_glass"), "break_glass", value)] if break_glass else []
         blocks += actions(
             [
                 button(words.label("buttons.approve"), "approve", value, style="primary"),
                 button(words.label("buttons.reject"), "reject", value, style="danger"),
-                button(words.label("buttons.break_glass"), "break_glass", value),
+                *emergency,
             ],
             block_id=f"{run.id}|{step.id}"[:255],
         )
@@ -178,12 +210,6 @@ def line(effect: Effect, words: Translations) -> str:
         return escape(f"{effect.key} ({facts})")
 
 
-def result_sentence(action: str, facts: Mapping[str, Any], words: Translations) -> str:
-    """Return an action's result in words; empty if its effects say it all."""
-    key = action.replace(".", "_")
-    return words.render_block("results", key, **facts) if key in set(words.render("results")) else ""
-
-
 def runs(run_list: Sequence[Run], words: Translations) -> Message:
     """List runs."""
     if not run_list:
@@ -198,14 +224,29 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     if waits := facts.get("waits_for"):
         until = datetime.fromtimestamp(waits["until"], UTC) if waits["until"] else None
         return words.render_block("run", "busy", **{**waits, "until": until})
+    effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     if refused := facts.get("not_undone"):
-        return words.render_block("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
+        why = _why(refused["error"], refused["facts"], words)
+        unsure = refused["facts"].get(OUTCOME) == ChangeOutcome.UNKNOWN
+        return words.render_block("run", "not_undone", why=why, check=effects if unsure else None)
+    undoing = facts.get(UNDO)
+    if undoing and step.state is not StepState.UNDONE and not undoing.get("began_at"):
+        by = Person.from_json(undoing["by"]) if undoing["by"] else None
+        return words.render_block("run", "undo_waits", by=by)
     if step.error:
         why = _why(step.error, facts, words)
-        return words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
-    effects = " · ".join(line(effect, words) for effect in step.effects[:3])
+        failed = words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
+        return f"{failed} {came_of_it(step, effects, words)}".strip()
+    if facts.get(STOPPING):
+        return f"{effects} · {words.render_block('run', 'stopping')}"
+    if facts.get(UNCHANGED):
+        return words.render_block("run", "unchanged")
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
-    text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
+    text = " → ".join(filter(None, (effects, sentence(step, words), f"*{verdict}*" if verdict else "")))
+    if undoing and step.state is StepState.UNDONE and undoing["by"]:
+        return words.render_block("run", "undone_by", told=text, by=Person.from_json(undoing["by"]))
+    if step.state is StepState.PERFORMING and (sees := facts.get("sees")):
+        text = " · ".join(filter(None, (text, words.render_block("run", "sees", **sees))))
     if not facts.get("interrupted"):
         return text
     left = facts["left"]
@@ -213,54 +254,16 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     return f"{text} · {words.render_block('run', 'interrupted', left=lines)}"
 
 
+def came_of_it(step: StepRun, effects: str, words: Translations) -> str:
+    """Say what came of the change of a step that was stopped; empty if nothing had to be found out."""
+    outcome = step.facts.get(OUTCOME)
+    if step.state is StepState.UNDONE:
+        outcome = StepState.UNDONE.value
+    if outcome is None:
+        return ""
+    left = [line(Effect.from_json(raw), words) for raw in step.facts.get(LEFT) or ()]
+    return words.render_block("run", "outcome", outcome=outcome, effects=effects, left=left)
+
+
 def _why(error: str, facts: Mapping[str, Any], words: Translations) -> str:
     return fit(words.error(BotError(error, **facts)), WHY_LIMIT)
-
-
-def step_result(step: StepRun, title: str, words: Translations) -> tuple[Message, bytes | None] | None:
-    """Return a step's result as a message, and as a text file if it is too long; None without a result to show."""
-    facts = step.result or {}
-    body = result_lines(facts)
-    if not body:
-        return None
-    head = words.render_block("result", "head", title=title, count=len(body))
-    text = "\n".join(body)
-    if len(text) <= RESULT_LIMIT:
-        shown = escape(text).replace("```", "’’’")
-        return Message(head, [section(head), section(f"```{shown}```"[:SECTION_LIMIT])]), None
-    return Message.of(head), text.encode()
-
-
-def result_text(step: StepRun) -> list[str]:
-    """Return a step's full result as plain lines, for a terminal."""
-    return result_lines(step.result or {})
-
-
-def result_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return a table's rows, the log lines of pods, or metric values, as plain lines."""
-    if isinstance(facts.get("rows"), list):
-        return _table(facts["rows"])
-    if isinstance(facts.get("revisions"), list):
-        return _table(facts["revisions"])
-    if isinstance(facts.get("lines"), Mapping):
-        return [f"{pod}  {line}" for pod, lines in facts["lines"].items() for line in lines]
-    if isinstance(facts.get("values"), Mapping):
-        return [f"{name}  {'?' if value is None else format(value, '.4g')}" for name, value in facts["values"].items()]
-    return []
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    if not rows:
-        return []
-    names = [name for name in rows[0] if any(row.get(name) not in (None, "") for row in rows)]
-    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20:
-        return f"{value / 2**20:.0f}Mi"
-    return "" if value is None else str(value)

@@ -10,7 +10,7 @@ from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation, Rotations
-from bot.domain.run import Approval, Run
+from bot.domain.run import Approval, Run, is_undo
 from bot.team import policy_of
 
 
@@ -73,7 +73,9 @@ class Home:
         for approval in await self._deps.store.runs.waiting():
             run = await self._deps.store.runs.get(approval.run_id)
             decided_by = {decision.person for decision in approval.decisions}
-            if policy.has(user, approval.role) and user != run.by.id and user not in decided_by and not run.state.ended:
+            goes_on = not run.state.ended or is_undo(approval.step_id)
+            mine = user == run.asked_by(approval.step_id).id or user in decided_by
+            if policy.has(user, approval.role) and not mine and goes_on:
                 waiting.append((run, approval))
         return waiting
 

@@ -22,6 +22,7 @@ from bot.domain.incident import (
 )
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
+from bot.team import policy_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Incidents:
         return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), idempotency_key)
 
     async def set_severity(self, id: str, severity: Severity, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "severity")
         return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), idempotency_key)
 
     async def update(self, id: str, text: str, *, by: Person, idempotency_key: str) -> Incident:
@@ -101,15 +103,19 @@ class Incidents:
         )
 
     async def mitigate(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "mitigate")
         return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), idempotency_key)
 
     async def resolve(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "resolve")
         return await self._change(id, lambda now, at: now.resolve(by=by, at=at), idempotency_key)
 
     async def reopen(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "reopen")
         return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), idempotency_key)
 
     async def close(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "close")
         return await self._change(id, lambda now, at: now.close(by=by, at=at), idempotency_key)
 
     async def set_impact(
@@ -185,6 +191,11 @@ class Incidents:
                 "unknown_service", service=service, nearest=nearest(service, services), known=sorted(services)
             )
         return service or None
+
+    def _check_may(self, by: Person, verb: str) -> None:
+        """Raise NotAllowed for a person in Slack whom the team file does not let do this."""
+        if by.in_slack:
+            policy_of(self._deps.team).may_change_incident(by.id, verb)
 
     async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], idempotency_key: str) -> Incident:
         at = self._now()

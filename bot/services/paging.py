@@ -9,6 +9,7 @@ from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
+from bot.workflows.incidents.page import can_be_paged, on_call_contacts
 
 
 class Paging:
@@ -31,10 +32,19 @@ class Paging:
             return service.owners[0]
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
-    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
-        """Page a team about an incident, durably."""
+    async def check(self, team: str) -> None:
+        """Raise NotConfigured or BadInput, which says whom to call, if a page would not reach this team."""
         if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
+        if not can_be_paged(self._deps, team):
+            contacts = await on_call_contacts(self._deps, team)
+            reach = [" · ".join(filter(None, (one["name"], one["phone"], one["email"]))) for one in contacts]
+            others = sorted(name for name, other in self._deps.team.teams.items() if other.pagerduty)
+            raise BadInput("team_not_paged", team=team, reach=reach, teams=others)
+
+    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
+        """Page a team about an incident, durably."""
+        await self.check(team)
         facts = self._deps.redaction.of(
             {"team": team, "text": text, "key": f"{incident.id}/{team}/{idempotency_key[:16]}"}
         )

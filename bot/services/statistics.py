@@ -120,7 +120,7 @@ class Statistics:
         async def rollouts(name: str, service: Service, namespace: str) -> list[Sighting]:
             if service.deployment is None:
                 return []
-            versions = await kubernetes.deployments.versions(service.deployment, namespace)
+            versions = await kubernetes.workloads.versions(f"deployment/{service.deployment}", namespace)
             return [Sighting(Road.KUBERNETES, name, version.image, version.at) for version in versions]
 
         return await self._of_services(rollouts)

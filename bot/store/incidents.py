@@ -15,7 +15,7 @@ from bot.domain.errors import NotFound
 from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Role, Severity, Status
 from bot.domain.people import Person
 from bot.domain.statistics import Record
-from bot.domain.timeline import GENESIS, Kind, TimelineEvent
+from bot.domain.timeline import GENESIS, TERMINAL, Kind, TimelineEvent
 from bot.store.database import Database, dialect_insert, redacted
 from bot.store.outbox import enqueue
 from bot.store.tables import counters, incidents, timeline
@@ -314,7 +314,7 @@ def _incident(row: Row[Any]) -> Incident:
         id=row.id,
         title=row.title,
         severity=Severity(row.severity),
-        declared_by=Person(**row.declared_by),
+        declared_by=Person.from_json(row.declared_by),
         service=row.service,
         status=Status(row.status),
         drill=row.drill,
@@ -342,4 +342,5 @@ def _milestones(row: Row[Any]) -> dict[Milestone, datetime]:
 
 
 def _event(row: Row[Any]) -> TimelineEvent:
-    return TimelineEvent(Kind(row.kind), row.at, Person(row.by_id, row.by_name), row.facts, row.seq, row.hash)
+    by = Person(row.by_id, row.by_name, terminal=row.facts.get(TERMINAL) or "")
+    return TimelineEvent(Kind(row.kind), row.at, by, row.facts, row.seq, row.hash)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bot.workflows.engine.durable import Workflow
+from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
 from bot.workflows.incidents.declare import declare
 from bot.workflows.incidents.event_handlers import announce, handle_event, propose
-from bot.workflows.incidents.page import page, page_teams
+from bot.workflows.incidents.page import page, page_later, page_teams
 from bot.workflows.incidents.remind import remind_loop
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from bot.workflows.reports.followups import file_followup
 from bot.workflows.reports.report import write_report
 from bot.workflows.runs.play import play_runbook
+from bot.workflows.runs.presentation import tell_run
 from bot.workflows.runs.undo import undo_run
 
 WORKFLOWS: dict[str, Workflow] = {
@@ -18,10 +20,14 @@ WORKFLOWS: dict[str, Workflow] = {
     "declare": declare,
     "page_teams": page_teams,
     "page": page,
+    "page_later": page_later,
+    "show_alerts": show_alerts,
+    "watch_heartbeat": watch_heartbeat,
     "remind": remind_loop,
     "propose": propose,
     "run": play_runbook,
     "undo": undo_run,
+    "tell_run": tell_run,
     "announce": announce,
     "snapshot": snapshot,
     "complete_snapshot": complete_snapshot,

@@ -112,7 +112,15 @@ async def _decide(call: Call, verdict: ApprovalState) -> None:
     await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
+async def opened(call: Call) -> None:
+    """Acknowledge a button that opened a page: Slack reports these clicks, too."""
+    await call.ack()
+
+
 BUTTONS: dict[str, Handler] = {
+    "open_alert_runbook": opened,
+    "open_alert_query": opened,
+    "open_alert_dashboard": opened,
     "approve": approve,
     "reject": reject,
     "break_glass": break_glass,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
@@ -12,7 +13,7 @@ from bot.domain.runbook import Input
 from bot.messages import forms
 from bot.messages.incident import card
 from bot.messages.run import approval_card, progress, proposal, question_card
-from bot.messages.translations import load_translations
+from bot.messages.translations import Translations, load_translations
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
 from handlers.slack.forms import FORMS
@@ -29,15 +30,20 @@ def _incident() -> Incident:
 
 def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> None:
     words = load_translations()["en"]
+    alert = dict.fromkeys(("runbook", "link", "dashboard"), "https://example.com")
     shown = {
         element["action_id"]
         for status in Status
         for in_own_channel in (True, False)
-        for block in card(replace(_incident(), status=status), words, in_own_channel=in_own_channel).to_dict()["blocks"]
+        for block in _card(status, words, alert, in_own_channel=in_own_channel)["blocks"]
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
     assert shown | _shown_by_runs() == set(BUTTONS)
+
+
+def _card(status: Status, words: Translations, alert: dict[str, str], *, in_own_channel: bool) -> dict[str, Any]:
+    return card(replace(_incident(), status=status), words, in_own_channel=in_own_channel, alert=alert).to_dict()
 
 
 def _shown_by_runs() -> set[str]:
@@ -56,7 +62,7 @@ def _shown_by_runs() -> set[str]:
 
 
 def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
-    words, team, incident = load_translations()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
+    words, team, incident = load_translations()["en"], load_team(ROOT / "teams/tamv/team.yaml"), _incident()
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bot.domain.errors import Refused
+from bot.integrations.effects import effect
 from bot.integrations.github.code import Code
 from bot.integrations.github.session import (
     SERVICE,
@@ -119,6 +120,7 @@ class GitHub:
             "read the issue", lambda context: _issue(context.repository.get_issue(number).complete())
         )
 
+    @effect("github.close_issue")
     async def close_issue(self, number: int) -> None:
         """Close an issue. Does nothing if it is closed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import re
@@ -29,6 +30,8 @@ else:  # also imported by the other modules of this package
 
 SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"
+PAGE = 500  # items of a list in one answer
+LIST_ATTEMPTS = 3
 ALL = "All"  # value of `dryRun`: all stages run, nothing is persisted
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
@@ -37,22 +40,20 @@ _FORBIDDEN = re.compile(
 
 
 class Cluster:
-    """An API server, by a kubeconfig file or from inside the cluster. Calls time out after `timeout` seconds."""
+    """An API server, by a kubeconfig file or from inside the cluster. Calls time out after `timeout` seconds.
+
+    It is opened by the first call, so that what needs no cluster works without one. A token that has expired is read
+    again, from its file or by its plugin.
+    """
 
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self._kubeconfig = kubeconfig
         self.timeout = timeout
         self._api: client.ApiClient | None = None
+        self._is_open = False
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        settings = client.Configuration()
-        if self._kubeconfig:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=self._kubeconfig, client_configuration=settings
-            )
-        else:
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        self._api = client.ApiClient(settings)
         return self
 
     async def __aexit__(
@@ -60,21 +61,68 @@ class Cluster:
     ) -> None:
         if self._api:
             await self._api.close()  # type: ignore[no-untyped-call]
-        self._api = None
+        self._api, self._is_open = None, False
 
     @property
     def api(self) -> client.ApiClient:
+        """The client; `open` gives it its address and credentials."""
         if self._api is None:
-            raise Unavailable("unreachable", service=SERVICE)
+            self._api = client.ApiClient(client.Configuration())
         return self._api
+
+    async def open(self, *, again: bool = False) -> None:
+        """Read address and credentials, unless that was done; `again`: read them anew.
+
+        Raises Refused (`kubeconfig_wrong`) with the reason in one line.
+        """
+        async with self._opening:
+            if self._is_open and not again:
+                return
+            settings = client.Configuration()
+            try:
+                if self._kubeconfig:
+                    await config.load_kube_config(  # type: ignore[no-untyped-call]
+                        config_file=self._kubeconfig, client_configuration=settings
+                    )
+                else:
+                    config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+                fresh = client.ApiClient(settings)
+            except Exception as problem:  # the client raises whatever a broken file makes it raise
+                why = " ".join(str(problem).split()) or type(problem).__name__
+                raise Refused("kubeconfig_wrong", path=self._kubeconfig or "in-cluster", why=why[:300]) from problem
+            api, self._is_open = self.api, True
+            await api.rest_client.close()
+            api.configuration, api.rest_client = fresh.configuration, fresh.rest_client
 
     async def ask(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """Return the response of one call as the client's model. Raises NotFound, Refused and Unavailable.
 
         `what` names the object, for error messages. The client's models make every field optional, hence the type Any.
         """
+        await self.open()
         try:
-            return await call(*args, _request_timeout=self.timeout, **kwargs)
+            return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
+        except Refused as problem:
+            if problem.facts.get("status") != 401:
+                raise
+        await self.open(again=True)
+        return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
+
+    async def content(self, what: str, response: Any) -> bytes:
+        """Return the body of a response that was not read yet. Raises as `ask`."""
+
+        async def read() -> bytes:
+            body: bytes = await response.read()
+            if response.status >= 400:
+                raise client.exceptions.ApiException(status=response.status, reason=body.decode(errors="replace"))
+            return body
+
+        content: bytes = await self._translated(what, read)
+        return content
+
+    async def _translated(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await call()
         except client.exceptions.ApiException as problem:
             raise _to_bot_error(what, problem) from problem
         except ValidationError as problem:
@@ -84,6 +132,26 @@ class Cluster:
         except (aiohttp.ClientError, OSError) as problem:
             why = type(problem).__name__
             raise Unavailable("unreachable", service=SERVICE, what=what, why=why) from problem
+
+    async def list_all(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> list[Any]:
+        """Return all items of a list as plain JSON, page by page. Raises as `ask`.
+
+        A continuation that has expired (410) is begun again: the cluster has changed while it was read.
+        """
+        for _ in range(LIST_ATTEMPTS):
+            items: list[Any] = []
+            token: str | None = None
+            try:
+                while True:
+                    page = self.plain(await self.ask(what, call, *args, limit=PAGE, _continue=token, **kwargs))
+                    items += page.get("items") or []
+                    token = (page.get("metadata") or {}).get("continue")
+                    if not token:
+                        return items
+            except Refused as problem:
+                if problem.facts.get("status") != 410:
+                    raise
+        raise Unavailable("kubernetes_busy", service=SERVICE, what=what, why="the list changed while it was read")
 
     async def check(self) -> str:
         """Return the server's version; read-only."""

@@ -27,8 +27,8 @@ EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
 _RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
 _NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN}
 _CHANGES_CARD = frozenset(
-    {Kind.ACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED, Kind.RESOLVED,
-     Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
+    {Kind.ACKNOWLEDGED, Kind.UNACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED,
+     Kind.RESOLVED, Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
 )  # fmt: skip
 
 _CHANGES_REPORT = frozenset(
@@ -63,6 +63,11 @@ async def _page_requested(deps: Deps, incident_id: str, event: TimelineEvent) ->
     await start("page", f"{key}/paging", key, incident_id, team, text, "asked")
 
 
+async def _page_held(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    key, team, until = event.facts["key"], event.facts["team"], event.facts["until"]
+    await start("page_later", f"{key}/later", key, incident_id, team, until)
+
+
 async def _acknowledged(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     await _sync_pages(deps, incident_id)
 
@@ -91,7 +96,7 @@ async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
     if incident.drill:
         return
     now, policy = deps.clock.now(), deps.team.followups
-    for number, usual in enumerate(deps.team.severities[incident.severity].followups):
+    for number, usual in enumerate(deps.team.severity_policy(incident.severity).followups):
         await deps.store.followups.open(
             incident_id,
             FollowUpDraft(
@@ -159,6 +164,7 @@ def _from_pagerduty(event: TimelineEvent) -> bool:
 _HANDLERS: dict[Kind, EventHandler] = {
     Kind.DECLARED: _declared,
     Kind.PAGE_ASKED: _page_requested,
+    Kind.PAGE_HELD: _page_held,
     Kind.ACKNOWLEDGED: _acknowledged,
     Kind.SEVERITY_CHANGED: _severity_changed,
     Kind.REOPENED: _reopened,
@@ -175,7 +181,7 @@ _HANDLERS: dict[Kind, EventHandler] = {
 async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> None:
     """Post the block `part` of the announcements once; `by` in `facts` is a Person as JSON or a Slack user id."""
     by = facts.get("by")
-    facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    facts_shown = facts | {"by": Person.from_json(by) if isinstance(by, dict) else by}
     message = Message.of(deps.words.render_block("everybody", part, **facts_shown))
     await durable_step(
         f"announce {part}",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from bot.deps import Deps
+from bot.domain.alert import ALERT_SOURCES
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
@@ -56,17 +57,17 @@ async def update_incident_messages(deps: Deps, incident_id: str) -> None:
 
 async def update_headline(deps: Deps, incident_id: str) -> dict[str, Any]:
     async with deps.message_lock(f"{incident_id}/headline"):
-        incident, update, firing = await _current_state(deps, incident_id)
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=False)
+        incident, shown = await _current_state(deps, incident_id)
+        message = card(incident, deps.words, in_own_channel=False, **shown)
         return await upsert_message(deps, f"{incident_id}/headline", deps.incident_channel, message)
 
 
 async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
     async with deps.message_lock(f"{incident_id}/card"):
-        incident, update, firing = await _current_state(deps, incident_id)
+        incident, shown = await _current_state(deps, incident_id)
         if incident.channel is None:
             return None
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=True)
+        message = card(incident, deps.words, in_own_channel=True, **shown)
         return await upsert_message(deps, f"{incident_id}/card", incident.channel, message)
 
 
@@ -109,8 +110,12 @@ async def append_event(
     )
 
 
-async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, TimelineEvent | None, int]:
+async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, dict[str, Any]]:
+    """Return the incident, and what its card shows besides: `update`, `firing`, `alert`."""
     incident = await deps.store.incidents.get(incident_id)
     update = await deps.store.incidents.newest(incident_id, Kind.UPDATE)
     firing = await deps.store.alerts.count_firing(incident_id) if incident.status.is_open else 0
-    return incident, update, firing
+    declared = None
+    if incident.source in ALERT_SOURCES:
+        declared = await deps.store.incidents.newest(incident_id, Kind.DECLARED)
+    return incident, {"update": update, "firing": firing, "alert": declared.facts if declared else None}

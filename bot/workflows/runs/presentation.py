@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
-from bot.domain.people import Person
-from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun, WaitsFor
+from bot.domain.people import BOT, Person
+from bot.domain.run import (
+    DECIDED_FROM,
+    LEFT,
+    OUTCOME,
+    Approval,
+    ApprovalState,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    WaitsFor,
+    is_undo,
+)
 from bot.domain.runbook import Step
-from bot.domain.timeline import Kind
-from bot.messages.run import approval_card, line, progress, question_card, step_result, whole_diff
+from bot.domain.timeline import TERMINAL, Kind
+from bot.messages import results
+from bot.messages.message import Message
+from bot.messages.run import approval_card, line, progress, question_card, whole_diff
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
+from bot.workflows.engine.durable import durable_step
 from bot.workflows.incidents.messages import destination
+from bot.workflows.runs.emergency import break_glass_offered
 
 Facts = dict[str, Any]
+TELL = "tell_run"  # the workflow `tell_run`
+TELL_TIMEOUT = timedelta(hours=24)  # Slack may be away for long
 
 
 def schedule_run_message(deps: Deps, run_id: str) -> None:
@@ -48,7 +67,11 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
         channel, thread = target
         step_run = run.step(step_id)
         is_question = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
-        card = (question_card if is_question else approval_card)(run, step_run, approval, deps.words)
+        if is_question:
+            card = question_card(run, step_run, approval, deps.words)
+        else:
+            offered = await break_glass_offered(deps, run, approval, deps.clock.now())
+            card = approval_card(run, step_run, approval, deps.words, break_glass=offered)
         sent = await upsert_message(deps, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
     diff = whole_diff(step_run)
     if diff and not is_question:
@@ -63,7 +86,7 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
     """Post a reading step's result below the run's message, long output as a file."""
     title = deps.words.pick(step.title) if step.title else step.uses
-    result = step_result(step_run, title, deps.words)
+    result = results.message(step_run, title, deps.words)
     if result is None:
         return
     run_id, step_id = run.id, step.id
@@ -83,6 +106,19 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
         await upload_once(deps, key, channel, [(name, title, file)], message.text, thread=thread)
 
 
+async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
+    """Post the block `part` of the announcements once where the run is shown; `by` in `facts` is a Person as JSON."""
+    await durable_step(f"tell {part}", partial(_tell, deps, run_id, key, part, facts), TELL_TIMEOUT)
+
+
+async def _tell(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
+    run = await deps.store.runs.get(run_id)
+    channel, thread = await _run_destination(deps, run) or (deps.incident_channel, None)
+    shown = {**facts, "run": run, "by": Person.from_json(facts["by"])}
+    message = Message.of(deps.words.render_block("everybody", part, **shown))
+    await upsert_message(deps, f"{run_id}/{key}", channel, message, thread=thread)
+
+
 def _run_message_key(run_id: str) -> str:
     return f"{run_id}/progress"
 
@@ -98,8 +134,11 @@ def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person
     """Return an event by the requester or `by`; None for a run without an incident."""
     if run.incident_id is None:
         return None
+    by = by or run.by
     all_facts = {"run": run.id, "runbook": run.runbook} | facts
-    return TimelineEntry(run.incident_id, kind, all_facts, by or run.by, deps.clock.now(), f"{run.id}/{what}")
+    if by.terminal:
+        all_facts[TERMINAL] = by.terminal
+    return TimelineEntry(run.incident_id, kind, all_facts, by, deps.clock.now(), f"{run.id}/{what}")
 
 
 def started(deps: Deps, run: Run) -> TimelineEntry | None:
@@ -108,11 +147,14 @@ def started(deps: Deps, run: Run) -> TimelineEntry | None:
 
 
 def ended(deps: Deps, run: Run, state: RunState) -> TimelineEntry | None:
-    return _entry(deps, run, "end", Kind.RUN_ENDED, {"state": state.value})
+    facts = {"state": state.value, "cancelled": run.cancel_by is not None}
+    return _entry(deps, run, "end", Kind.RUN_ENDED, facts, run.cancel_by or BOT)
 
 
 def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
     decisions = approval.decisions
+    terminals = dict(run.step(approval.step_id).facts.get(DECIDED_FROM, {}).get(approval.step_id, {}))
+    terminals |= {decision.person: decision.terminal for decision in decisions if decision.terminal}
     glass = next((decision for decision in decisions if decision.verdict is ApprovalState.BROKEN_GLASS), None)
     facts = {
         "action": run.step(approval.step_id).uses,
@@ -121,16 +163,34 @@ def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
         "glass": glass is not None,
         "reason": glass.reason if glass else None,
         "answer": decisions[-1].reason if decisions and not glass else None,
+        "undo": is_undo(approval.step_id),
     }
-    return _entry(deps, run, f"{approval.step_id}/approval", Kind.RUN_APPROVED, facts)
+    if terminals:
+        facts["terminals"] = terminals
+    last = decisions[-1].person
+    owner = deps.team.person(slack=last)
+    by = Person(last, owner.name if owner else "", terminal=terminals.get(last, ""))
+    what = f"{approval.step_id}/approval"
+    if is_undo(approval.step_id):  # a step may be undone again after an undo that nobody approved
+        what = f"{what}/{approval.digest}"
+    return _entry(deps, run, what, Kind.RUN_APPROVED, facts, by)
 
 
-def changed(deps: Deps, run: Run, step_run: StepRun) -> TimelineEntry | None:
-    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, _change_facts(deps, step_run))
+def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> TimelineEntry | None:
+    """Tell a change: what was done, whether it helped, and the metrics before and after it (`Measuring.told`)."""
+    facts = _change_facts(deps, step_run)
+    if measured:
+        facts["measured"] = measured
+    if outcome := step_run.facts.get(OUTCOME):
+        facts["outcome"] = outcome
+        if left := step_run.facts.get(LEFT):
+            facts["left"] = [line(Effect.from_json(raw), deps.words) for raw in left]
+    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, facts)
 
 
 def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:
-    return _entry(deps, run, f"{step_run.id}/undo", Kind.RUN_UNDONE, _change_facts(deps, step_run), by)
+    """Return the event of an undone step: what is back as it was, by who asked for it or by the bot itself."""
+    return _entry(deps, run, f"{step_run.id}/undo", Kind.RUN_UNDONE, _change_facts(deps, step_run), by or BOT)
 
 
 def _change_facts(deps: Deps, step_run: StepRun) -> Facts:

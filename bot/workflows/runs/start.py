@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import require_known
 from bot.deps import Deps
 from bot.domain.errors import BadInput
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.run import Run, RunRequest, StepRun, run_id
-from bot.domain.runbook import Runbook
+from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Expressions
 from bot.store.runs import RunIdTaken
 from bot.team import PRODUCTION, policy_of
@@ -28,6 +29,7 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
     Raises NotAllowed for a person who may not run actions of its risk, and BadInput for an input with a secret in it:
     it would be shown to who approves, and kept.
     """
+    require_known(deps.team, request.environment)
     if not request.dry_run:
         policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
     for name, value in inputs.items():
@@ -37,7 +39,7 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
     run = Run(
         id=run_id(request.idempotency_key),
         runbook=runbook.name,
-        definition=runbook.to_json(),
+        definition=_keeping_what_cannot_be_undone(runbook).to_json(),
         inputs=inputs,
         environment=request.environment or runbook.environment or PRODUCTION,
         by=request.by,
@@ -53,6 +55,19 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
         except RunIdTaken:
             run = replace(run, id=run_id(request.idempotency_key, attempt))
     raise AssertionError("unreachable")
+
+
+def _keeping_what_cannot_be_undone(runbook: Runbook) -> Runbook:
+    """Return the run's copy: a step that nothing can undo is kept, so that no undo is offered for it."""
+    steps = [
+        step if step.keep or ACTIONS.get(step.uses).undo else step.model_copy(update={"keep": _changes(step)})
+        for step in runbook.steps
+    ]
+    return runbook.model_copy(update={"steps": steps})
+
+
+def _changes(step: Step) -> bool:
+    return ACTIONS.get(step.uses).risk is not Risk.READ
 
 
 def _risks(runbook: Runbook) -> Iterator[Risk]:
@@ -81,4 +96,6 @@ def read_inputs(
             values[name] = None
         else:
             values[name] = spec.read(name, str(value), deps.team.services)
+            if spec.type == "environment":
+                require_known(deps.team, str(value))
     return values

@@ -9,12 +9,13 @@ from pydantic import Field
 
 from bot.domain.incident import Cause, Role, Severity, merged
 from bot.messages import forms
+from bot.messages.alerts import splittable
 from bot.messages.incident import card, listing, timeline
 from bot.messages.message import Message
 from bot.messages.statistics import statistics as statistics_message
 from bot.services.followups import FollowUpRequest
 from bot.services.statistics import WINDOW
-from bot.signature import Mention, Rest
+from bot.signature import Mention, Rest, unescape_slack
 from bot.team import Duration
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
@@ -128,6 +129,19 @@ async def close(call: Call) -> Message:
     incident = await call.incident()
     await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
+
+
+@INCIDENT.verb("/incident split HighLatency")
+async def split(call: Call, alert: Rest | None = None) -> Message:
+    """Move alerts into an incident of their own; without a name it lists them."""
+    incident = await call.incident()
+    words = await call.translations()
+    if not alert:
+        return splittable(incident, await call.bot.alerts.of_incident(incident), words)
+    moved = await call.bot.alerts.split(
+        incident, unescape_slack(alert), by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return Message.of(words.render_block("alerts", "split", moved=moved))
 
 
 @INCIDENT.verb("/incident timeline")

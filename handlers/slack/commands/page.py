@@ -19,6 +19,7 @@ async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity
     """Page a team about this channel's incident; outside an incident it declares one."""
     person = await call.person()
     name = call.bot.paging.team(team)
+    await call.bot.paging.check(name)
     incident = await call.bot.incidents.in_channel(call.channel_id or "")
     if incident is None:
         if not text:
