@@ -71,6 +71,7 @@ class User:
     locale: str = "en-US"
     title: str = ""
     bot_id: str = ""
+    tz: str = "America/Mexico_City"
 
     @property
     def is_bot(self) -> bool:
