@@ -57,7 +57,7 @@ async def test_what_a_person_types_is_kept_and_shown_without_its_secret(
 
 async def test_what_an_alert_says_is_kept_and_shown_without_its_secret(stage: Scene) -> None:
     before = set(stage.slack.channels)
-    told = alert(annotations={"summary": "cannot connect: postgresql://tamv:zulu-pass@db/tamv refused"})
+    told = alert(summary="cannot connect: postgresql://tamv:zulu-pass@db/tamv refused")
     status, _ = await stage.post("/webhooks/alertmanager", notification(told), BEARER)
     assert status == 202
     channel = await stage.opened(before)
