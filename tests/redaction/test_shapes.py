@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from bot.redaction import HIDDEN, Redaction
+from bot.redaction import Redaction
+from bot.redaction.shapes import HIDDEN
 from tests.redaction.shapes import SHAPES
 
 LONG = 12  # characters; a longer secret must not come through in parts either

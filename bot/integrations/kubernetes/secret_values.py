@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bot.redaction import HIDDEN
+from bot.redaction.shapes import HIDDEN
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _CONTENTS = ("data", "stringData")

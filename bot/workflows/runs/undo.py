@@ -23,7 +23,7 @@ from bot.domain.run import OUTCOME, UNDO, Approval, ChangeOutcome, Run, StepRun,
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Assessment
 from bot.integrations.effects import Execution, dry_run
-from bot.redaction import HIDDEN
+from bot.redaction.shapes import HIDDEN
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries
 from bot.workflows.runs.approval import show_approvers, wait_for_approval
