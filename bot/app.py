@@ -30,9 +30,11 @@ from bot.integrations.vault import SecretAges
 from bot.messages.translations import translations_of
 from bot.metrics import Metrics
 from bot.redaction import Redaction
+from bot.roles import refresh_roles
 from bot.runbooks import Library
 from bot.services.bot import Bot
 from bot.settings import Settings, plain
+from bot.slack_messages import keep_channel_id
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ROLES_TIMEOUT_SECONDS = 3.0
+
 
 @asynccontextmanager
 async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
@@ -59,6 +63,9 @@ async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIt
         library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
         engine = Engine(deps, WORKFLOWS, settings.database_url)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROLES_TIMEOUT_SECONDS):  # the folder's watcher asks again
+                await refresh_roles(deps)
         identity_task = asyncio.create_task(_fetch_identity(deps), name="fetch identity")
         await engine.start()
         try:
@@ -141,6 +148,8 @@ async def _fetch_identity(deps: Deps) -> None:
     """
     with contextlib.suppress(BotError):
         await deps.slack.identity()
+    with contextlib.suppress(BotError):
+        await keep_channel_id(deps, deps.incident_channel)
     for team in deps.team.teams.values():
         with contextlib.suppress(BotError):
             if team.pagerduty and deps.pagerduty:
@@ -148,7 +157,7 @@ async def _fetch_identity(deps: Deps) -> None:
             if team.usergroup:
                 await deps.slack.usergroup_members(team.usergroup)
     for person in deps.team.people:
-        await deps.slack.person(person.slack)
+        await deps.slack.person(person.slack, person.name, deps.locale)
     for name in deps.words.messages():
         await yield_to_requests()
         deps.words.render(name)  # compiles its template

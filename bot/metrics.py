@@ -37,6 +37,13 @@ class Metrics:
         self._slack_calls = Counter(
             "tamv_bot_slack_calls", "Calls of Slack's Web API by outcome.", ["method", "outcome"], registry=registry
         )
+        self.slack_waiting = Gauge(
+            "tamv_bot_slack_messages_waiting", "Messages that Slack does not take yet.", registry=registry
+        )
+        self.slack_waiting_seconds = Gauge(
+            "tamv_bot_slack_waiting_seconds", "How long the oldest of these messages has been waiting.",
+            registry=registry,
+        )  # fmt: skip
         self._step_waits = Counter(
             "tamv_bot_step_waits", "How often a step had to wait for a remote service.", ["workflow", "step"],
             registry=registry,

@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -152,6 +152,9 @@ class Settings(TeamSettings):
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=0, le=65535)
     ca_bundle: Certificates = None
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    heartbeat_url: Url = None
     keep_runs: int = Field(400, ge=1, description="days")
 
     prometheus_url: Url = None

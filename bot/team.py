@@ -172,6 +172,13 @@ class Owner(_Part):
     roles: list[str] = Field(default_factory=list, description="responder, incident_commander, …")
 
 
+class Role(_Part):
+    """Who has a role, besides the people that name it."""
+
+    usergroup: str | None = Field(None, description="Slack user group id; its members have the role")
+    people: list[str] = Field(default_factory=list, description="Slack user ids")
+
+
 class PolicyRule(_Part):
     """Overrides an action's risk or its number of approvals."""
 
@@ -372,6 +379,7 @@ class TeamFile(_Part):
     tempo_datasource: str = Field("tempo", description="uid of the Tempo data source in Grafana")
     teams: dict[str, Team] = Field(min_length=1)
     people: list[Owner] = Field(default_factory=list)
+    roles: dict[str, Role] = Field(default_factory=dict, description="responder, incident_commander, … → who has it")
     secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="secrets that vault.rotate may rotate")
     databases: dict[str, str] = Field(default_factory=dict, description="RDS instance → environment")
     backups: dict[str, Backups] = Field(default_factory=dict)
@@ -388,6 +396,7 @@ class TeamFile(_Part):
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
     _folder: Path = PrivateAttr(default=Path())
+    _members: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -397,6 +406,27 @@ class TeamFile(_Part):
     @property
     def runbooks(self) -> Path:
         return self._folder / "runbooks"
+
+    @property
+    def role_groups(self) -> set[str]:
+        """The user groups that give a role."""
+        return {role.usergroup for role in self.roles.values() if role.usergroup}
+
+    def with_members(self, members: Mapping[str, frozenset[str]]) -> Self:
+        """Return the same team, knowing the members of its `role_groups`: user group id → user ids."""
+        copy = self.model_copy()
+        copy._members = {**self._members, **members}
+        return copy
+
+    def people_by_role(self) -> dict[str, frozenset[str]]:
+        """Return role → Slack user ids."""
+        people: dict[str, set[str]] = {name: set(role.people) for name, role in self.roles.items()}
+        for name, role in self.roles.items():
+            people[name] |= self._members.get(role.usergroup or "", frozenset())
+        for person in self.people:
+            for name in person.roles:
+                people.setdefault(name, set()).add(person.slack)
+        return {name: frozenset(ids) for name, ids in people.items()}
 
     def path(self, relative: str) -> Path:
         """Return the path of a file or folder of the team."""
@@ -535,11 +565,10 @@ def _places(root: yaml.Node | None, mistake: ErrorDetails) -> Iterator[tuple[int
 
 
 def policy_of(team: TeamFile) -> Policy:
-    """Return the policy of the team file, with the roles of its people."""
+    """Return the policy of the team file, with the roles of its people and of its user groups."""
     file = team.policy
-    roles = {role for person in team.people for role in person.roles}
     return Policy(
-        roles={role: frozenset(owner.slack for owner in team.people if role in owner.roles) for role in roles},
+        roles=team.people_by_role(),
         rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in file.rules],
         windows=[Window(window.title, window.begins, window.ends) for window in file.freeze_windows],
         break_glass=frozenset(file.break_glass),

@@ -202,6 +202,15 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
             request_verification_enabled=False,  # done before Bolt sees a request
         )
 
+    @app.error
+    async def on_error(error: Exception) -> BoltResponse:
+        """Refuse what Bolt itself cannot read, and never log its body."""
+        if isinstance(error, _MALFORMED):
+            refused("Slack", 400, _reason(error))
+            return BoltResponse(status=400, body="not understood")
+        log.error("a request of Slack failed unexpectedly", exc_info=error)
+        return BoltResponse(status=500, body="failed")
+
     @app.middleware
     async def check_workspace(context: AsyncBoltContext, body: dict[str, Any], next) -> BoltResponse | None:  # type: ignore[no-untyped-def]
         identity = slack.cached_identity or await _own_identity(slack)

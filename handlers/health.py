@@ -39,6 +39,10 @@ class Health:
         ready = all(good for good, _ in checks.values())
         return JSONResponse(body, status_code=200 if ready else 503)
 
+    async def is_ready(self) -> bool:
+        """Return whether this process can do its job."""
+        return all(good for good, _ in (await self._checks()).values())
+
     async def _checks(self) -> dict[str, tuple[bool, str]]:
         """Return whether each check is good, and what there is to say about it. Sets their metrics."""
         deps, state = self._bot.deps, self._bot.engine.state
@@ -61,6 +65,8 @@ class Health:
         """Without the database, only this process's counters, and `tamv_bot_database_up 0`."""
         deps, metrics = self._bot.deps, self._bot.deps.metrics
         metrics.leads.set(self._bot.engine.leads)
+        metrics.slack_waiting.set(deps.waiting.count)
+        metrics.slack_waiting_seconds.set(deps.waiting.oldest_seconds)
         await self._checks()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
 from bot.deps import Deps
-from bot.domain.errors import BadInput, NotConfigured
+from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.integrations.alertmanager import Alertmanager
@@ -50,7 +51,8 @@ class Context:
     async def tell(self, **sees: Any) -> None:
         """Show in the run's message what the action waits for; `sees` fills `run.sees`."""
         if self.report is not None:
-            await self.report(sees)
+            with contextlib.suppress(BotError):  # what people see must not stop what is done
+                await self.report(sees)
 
     @property
     def dry_run(self) -> bool:

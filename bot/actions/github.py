@@ -18,7 +18,7 @@ from bot.integrations.github.code import Pull
 from bot.integrations.github.github import IssueDraft
 from bot.integrations.github.workflows import WorkflowRun
 from bot.messages.message import Message
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 from bot.team import Duration
 
 POLL_SECONDS = 10.0  # seconds of the bot's clock between two requests
@@ -383,4 +383,5 @@ async def _remind(ctx: Context, missing: WrongState, count: int, left: timedelta
     text = ctx.deps.words.render_block(
         "review", "reminder", groups=groups, people=people, left=left, why=ctx.deps.words.error(missing)
     )
-    await upsert_message(ctx.deps, f"{ctx.key}/reminder/{count}", channel, Message.of(text))
+    place = Place(channel, incident_id=ctx.incident_id)
+    await upsert_message(ctx.deps, f"{ctx.key}/reminder/{count}", place, Message.of(text))

@@ -13,6 +13,7 @@ from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.run import WaitsFor
+from bot.expected import expectation
 from bot.signature import Signature
 
 ActionFunction = Callable[..., Awaitable[Any]]
@@ -65,7 +66,7 @@ class Action:
             first = mistakes.errors(include_url=False, include_input=False)[0]
             name = ".".join(str(part) for part in first["loc"])
             key = "parameter_missing" if first["type"] == "missing" else "wrong_parameter"
-            raise BadInput(key, action=self.name, parameter=name, why=first["msg"]) from None
+            raise BadInput(key, action=self.name, parameter=name, **expectation(first)) from None
 
 
 class Registry:

@@ -64,7 +64,7 @@ class Doctor(Checks):
             ("Slack", "SLACK_BOT_TOKEN", self._slack()),
             ("Prometheus", "PROMETHEUS_URL", self._prometheus()),
             ("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN", self._alertmanager()),
-            ("Grafana", "GRAFANA_WEBHOOK_TOKEN", self._grafana()),
+            ("Grafana → bot", "GRAFANA_WEBHOOK_TOKEN", self._grafana_webhook()),
             ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
             ("GitHub", "GITHUB_TOKEN", self._github()),
             ("Vault", "VAULT_ADDR", self._vault()),
@@ -107,7 +107,9 @@ class Doctor(Checks):
         else:
             yield self._good("scopes", "scopes", count=len(required))
         channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
-        channel = next((c for c in channels if c.get("name") == name.removeprefix("#")), None)
+        channel = next((c for c in channels if name.removeprefix("#") in (c.get("name"), c.get("id"))), None)
+        if channel is None:  # it may have been renamed
+            channel = next((c for c in channels if name.removeprefix("#") in (c.get("previous_names") or [])), None)
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
@@ -161,11 +163,11 @@ class Doctor(Checks):
         else:
             yield self._good("Alertmanager", "alertmanager")
 
-    async def _grafana(self) -> AsyncIterator[Finding]:
+    async def _grafana_webhook(self) -> AsyncIterator[Finding]:
         if self._settings.grafana_webhook_token is None:
-            yield self._off("Grafana", "GRAFANA_WEBHOOK_TOKEN")
+            yield self._off("Grafana → bot", "GRAFANA_WEBHOOK_TOKEN")
         else:
-            yield self._good("Grafana", "grafana")
+            yield self._good("Grafana → bot", "grafana")
 
     async def _pagerduty(self) -> AsyncIterator[Finding]:
         pagerduty = self._deps.pagerduty

@@ -36,13 +36,13 @@ class KnownAlert:
 class Situation:
     """What is known when a notification arrives.
 
-    `group` is the incident of its group; `incidents` are those of the group and of the `known` alerts; `firing` is how
-    many alerts of each incident are firing. `drill` is the open drill that caused these alerts, `storm` the open storm
-    incident. `is_storm` says that more new groups have come than are opened one by one.
+    `group` is the incident of its group; `incidents` are those of the group and of the `recorded` alerts; `firing` is
+    how many alerts of each incident are firing. `drill` is the open drill that caused these alerts, `storm` the open
+    storm incident. `is_storm` says that more new groups have come than are opened one by one.
     """
 
     group: str | None = None
-    known: Sequence[KnownAlert] = ()
+    recorded: Sequence[KnownAlert] = ()
     incidents: Mapping[str, Incident] = field(default_factory=dict)
     firing: Mapping[str, int] = field(default_factory=dict)
     drill: Incident | None = None
@@ -123,7 +123,7 @@ class Fact:
     """
 
     alert: Alert
-    known: KnownAlert | None
+    recorded: KnownAlert | None
     incident: str | None
     is_new: bool = False
     returned: bool = False
@@ -145,16 +145,16 @@ def decide(notification: Notification, situation: Situation, severities: Severit
     declared: tuple[Alert, ...] = ()
     if unowned:
         target, before = _target(unowned, facts, situation, at)
-        sender, known = notification.sender, situation.known
-        facts += [Fact(alert, _same(alert, sender, known), target, is_new=True) for alert in unowned]
+        sender, recorded = notification.sender, situation.recorded
+        facts += [Fact(alert, _same(alert, sender, recorded), target, is_new=True) for alert in unowned]
         declared = tuple(unowned) if target is None else ()
     decisions: list[Decision] = []
     if declared:
         severity = min(severities.of(alert) for alert in declared)
         decisions.append(Declare(declared, severity, before, storm=situation.is_storm and situation.storm is None))
-    facts += [Fact(alert, known, known.incident) for alert, known in ended]
+    facts += [Fact(alert, recorded, recorded.incident) for alert, recorded in ended]
     for id, incident in {**situation.incidents, **_named(situation.drill, situation.storm)}.items():
-        decisions += _told(incident, [fact for fact in facts if fact.incident == id], situation, severities)
+        decisions += _news(incident, [fact for fact in facts if fact.incident == id], situation, severities)
     return Verdict(tuple(decisions) or (Nothing(),), tuple(facts))
 
 
@@ -170,7 +170,7 @@ def _owned(notification: Notification, situation: Situation, at: datetime) -> tu
     for alert in notification.complete():
         if not alert.firing:
             continue
-        same = _same(alert, notification.sender, situation.known)
+        same = _same(alert, notification.sender, situation.recorded)
         owner = situation.incidents.get(same.incident or "") if same else None
         if same and owner and (owner.status.is_open or is_leftover(alert, owner, at)):
             facts.append(Fact(alert, same, owner.id, returned=not same.firing))
@@ -179,20 +179,20 @@ def _owned(notification: Notification, situation: Situation, at: datetime) -> tu
     return facts, unowned
 
 
-def _same(alert: Alert, sender: str, known: Sequence[KnownAlert]) -> KnownAlert | None:
+def _same(alert: Alert, sender: str, recorded: Sequence[KnownAlert]) -> KnownAlert | None:
     """Return the known alert that a firing alert is: of the same start, of the same sender, or come back.
 
     Two senders may report alerts with equal fingerprints that are different ones: then their starts differ, too.
     """
-    alike = [one for one in known if one.fingerprint == alert.fingerprint]
+    alike = [one for one in recorded if one.fingerprint == alert.fingerprint]
     for is_same in (
         lambda one: one.started_at == alert.started_at,
         lambda one: one.sender in (None, sender),
         lambda one: one.started_at is None or not one.firing,
     ):
-        found = [one for one in alike if is_same(one)]
-        if found:
-            return max(found, key=lambda one: (one.firing, one.id))
+        matches = [one for one in alike if is_same(one)]
+        if matches:
+            return max(matches, key=lambda one: (one.firing, one.id))
     return None
 
 
@@ -202,7 +202,7 @@ def _ended(notification: Notification, situation: Situation) -> list[tuple[Alert
     for alert in notification.complete():
         if alert.firing:
             continue
-        for one in situation.known:
+        for one in situation.recorded:
             if one.fingerprint != alert.fingerprint or not one.firing:
                 continue
             is_same = one.started_at in (None, alert.started_at) or one.sender in (None, notification.sender)
@@ -221,7 +221,7 @@ def _target(
     if group and group.status.is_open:
         return group.id, None
     owners = Counter(fact.incident for fact in facts if fact.incident and _is_open(fact.incident, situation))
-    if owners:  # the group is another one, its other alerts are known: joined by the incident of most of them
+    if owners:  # the group is another one, its other alerts are recorded: joined by the incident of most of them
         return max(owners, key=lambda id: (owners[id], id)), None
     past = [one for one in (group, *_past(unowned, situation)) if one]
     for one in past:
@@ -239,7 +239,7 @@ def _target(
 def _past(alerts: Iterable[Alert], situation: Situation) -> list[Incident]:
     """Return the incidents to which alerts with these fingerprints belonged, the newest first."""
     prints = {alert.fingerprint for alert in alerts}
-    ids = {one.incident for one in situation.known if one.incident and one.fingerprint in prints}
+    ids = {one.incident for one in situation.recorded if one.incident and one.fingerprint in prints}
     return [situation.incidents[id] for id in sorted(ids, reverse=True) if id in situation.incidents]
 
 
@@ -252,20 +252,20 @@ def _named(*incidents: Incident | None) -> dict[str, Incident]:
     return {one.id: one for one in incidents if one}
 
 
-def _told(incident: Incident, facts: Sequence[Fact], situation: Situation, severities: SeverityRule) -> list[Decision]:
+def _news(incident: Incident, facts: Sequence[Fact], situation: Situation, severities: SeverityRule) -> list[Decision]:
     """Return what an incident that exists must be told of these facts."""
     new = [fact for fact in facts if fact.is_new]
     returned = [fact for fact in facts if fact.alert.firing and fact.returned]
     ended = [fact for fact in facts if not fact.alert.firing]
     was = situation.firing.get(incident.id, 0)
     firing = was + sum(fact.alert.count for fact in (*new, *returned))
-    firing = max(0, firing - sum(fact.known.count for fact in ended if fact.known))
+    firing = max(0, firing - sum(fact.recorded.count for fact in ended if fact.recorded))
     if not incident.status.is_open:  # what is left over starts silently, and ends
         new, returned = [], []
     alerts = [tuple(fact.alert for fact in some) for some in (new, returned, ended)]
     if not any(alerts):
         return []
-    is_news = bool(new) or any(fact.known and not fact.known.returned for fact in ended)
+    is_news = bool(new) or any(fact.recorded and not fact.recorded.returned for fact in ended)
     if not firing:
         return [Over(incident.id, alerts[2], is_news)]
     decisions: list[Decision] = [Join(incident.id, alerts[0], alerts[1], alerts[2], firing, is_news)]

@@ -78,6 +78,11 @@ class Alertmanager(HttpClient):
             raise
         return str(silence["status"]["state"])
 
+    async def config(self) -> str:
+        """Return the configuration as YAML, as it was loaded; secrets are hidden by Alertmanager."""
+        status = await self._request("GET", "/status") or {}
+        return str((status.get("config") or {}).get("original") or "")
+
     async def check(self) -> str:
         """Return the version; read-only."""
         status = await self._request("GET", "/status")

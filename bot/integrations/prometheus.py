@@ -214,8 +214,8 @@ def _warnings(body: bytes) -> list[str]:
         return []
     try:
         content = json.loads(body)
-        found = [str(warning) for warning in content.get("warnings") or []]
-        return [*found, *(["partial response"] if content.get("isPartial") is True else [])]
+        texts = [str(warning) for warning in content.get("warnings") or []]
+        return [*texts, *(["partial response"] if content.get("isPartial") is True else [])]
     except (ValueError, AttributeError, TypeError):
         return []
 

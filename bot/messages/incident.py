@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slack_sdk.models.blocks import Block, ButtonElement
 
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.timeline import TimelineEvent
-from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, header, section
+from bot.messages.message import SECTION_LIMIT, TEXT_LIMIT, Message, actions, button, context, fit, header, section
 from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 TOPIC_LIMIT = 250
+SECTIONS_A_PAGE = 3  # Slack takes about 12,000 characters in all blocks of a message
 
 
 def card(
@@ -100,16 +101,33 @@ def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Transla
     return Message(rendered["title"], blocks)
 
 
-def listing(incidents: Sequence[Incident], words: Translations) -> Message:
-    """List open incidents."""
+def listing(incidents: Sequence[Incident], words: Translations, *, page: int = 1) -> Message:
+    """List open incidents: the true number, one page of them, whole, and how to see the others."""
     rendered = words.render("list", incidents=incidents)
     if not incidents:
         return Message.of(rendered["none"])
-    lines = [
-        words.render_block("list", "line", incident=incident, icon=words.label("icons." + _icon(incident)))
-        for incident in incidents[:40]
-    ]
-    return Message(rendered["title"], [section(rendered["title"]), section("\n".join(lines))])
+    pages = list(_pages(incidents, words))
+    page = min(max(page, 1), len(pages))
+    blocks: list[Block] = [section(rendered["title"]), *(section(part) for part in pages[page - 1])]
+    if len(pages) > 1:
+        blocks.append(context(words.render_block("list", "pages", page=page, pages=len(pages))))
+    return Message(rendered["title"], blocks)
+
+
+def _pages(incidents: Sequence[Incident], words: Translations) -> Iterator[list[str]]:
+    """Yield pages of sections that Slack accepts, without cutting an incident in two."""
+    sections: list[str] = []
+    for incident in incidents:
+        icon = words.label("icons." + _icon(incident))
+        line = fit(words.render_block("list", "line", incident=incident, icon=icon), 600)
+        if sections and len(sections[-1]) + len(line) < SECTION_LIMIT:
+            sections[-1] += f"\n{line}"
+            continue
+        if len(sections) == SECTIONS_A_PAGE:
+            yield sections
+            sections = []
+        sections.append(line)
+    yield sections
 
 
 def _link_buttons(incident: Incident, words: Translations, alert: Mapping[str, Any]) -> list[ButtonElement]:

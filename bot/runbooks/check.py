@@ -285,7 +285,7 @@ class StepChecker:
         if step.verify and step.verify.board not in self._team.boards:
             board = step.verify.board
             yield ("verify",), f"unknown board `{board}`" + _did_you_mean(board, self._team.boards)
-        roles = {role for person in self._team.people for role in person.roles}
+        roles = set(self._team.people_by_role())
         if step.approval and step.approval.role and step.approval.role not in roles:
             role = step.approval.role
             yield ("approval",), f"unknown role `{role}`" + _did_you_mean(role, roles)

@@ -10,7 +10,7 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import TITLE_LIMIT, Declaration, Incident
 from bot.domain.people import Person
 from bot.runbooks import Library
-from bot.store.alerts import Told
+from bot.store.alerts import Applied
 from bot.workflows.incidents.alert_service import service_of
 from bot.workflows.incidents.alerts import handle_notification
 
@@ -20,7 +20,7 @@ class Alerts:
         self._deps = deps
         self._library = library
 
-    async def handle(self, notification: Notification) -> list[Told]:
+    async def handle(self, notification: Notification) -> list[Applied]:
         """Declare incidents for the notification's alerts, or append to open ones which alerts started and ended."""
         return await handle_notification(self._deps, notification, self._runbooks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -179,6 +180,18 @@ class Incidents:
     async def find(self, id: str) -> Incident:
         """Return an incident by id, in any case (`inc-2026-0001`). Raises NotFound."""
         return await self._deps.store.incidents.get(id.strip().upper())
+
+    async def is_shown(self, id: str, *, idempotency_key: str) -> bool:
+        """Wait for the messages of a request in Slack, for at most 3 s. False: it is saved, and not shown yet."""
+        seqs = await self._deps.store.incidents.seqs_of(id, idempotency_key)
+        keys = [f"{id}/headline" if seq == 1 else f"{id}/{seq}" for seq in seqs]
+        pauses = [0.05 * 2**number for number in range(6)]
+        for pause in [*pauses, 0.0]:
+            sent = [await self._deps.store.slack_messages.get(key) for key in keys]
+            if all(message and message.ts for message in sent):
+                return True
+            await asyncio.sleep(pause)
+        return False
 
     async def in_channel(self, channel: str) -> Incident | None:
         return await self._deps.store.incidents.in_channel(channel)

@@ -55,7 +55,7 @@ class PagerDutyEvents:
             "by_itself": by_itself,
         }
 
-        def told(kind: Kind, **more: object) -> Callable[[Incident], Changed]:
+        def applied(kind: Kind, **more: object) -> Callable[[Incident], Changed]:
             return lambda incident: incident.with_event(kind, facts | more, by=by, at=at)
 
         change: Callable[[Incident], Changed]
@@ -65,15 +65,15 @@ class PagerDutyEvents:
             case "unacknowledged" if _is_main(page):
                 state, change = "sent", lambda incident: _with_facts(facts, incident.unacknowledge(by=by, at=at))
             case "unacknowledged":
-                state, change = "sent", told(Kind.ESCALATED)
+                state, change = "sent", applied(Kind.ESCALATED)
             case "resolved" if event.merged_into:
                 into = event.merged_into
-                change = told(Kind.PAGE_MERGED, title=into.title, url=into.url)
+                change = applied(Kind.PAGE_MERGED, title=into.title, url=into.url)
             case "resolved" if by_itself and await self._has_resolved_page(id):
                 return  # our own event, which comes back
             case "resolved" if by_itself or not _is_main(page):
                 # The incident stays open: a monitor that calms down is no proof, nor is one team's end everybody's.
-                state, change = "resolved", told(Kind.PAGE_RESOLVED)
+                state, change = "resolved", applied(Kind.PAGE_RESOLVED)
             case "resolved":
                 state, change = "resolved", lambda incident: with_source(SOURCE, incident.resolve(by=by, at=at))
             case "reopened":
@@ -83,7 +83,7 @@ class PagerDutyEvents:
                     return
                 change = lambda incident: with_source(SOURCE, incident.note(event.note, by=by, at=at))  # noqa: E731
             case _:
-                change = told(Kind.ESCALATED)
+                change = applied(Kind.ESCALATED)
         redacted = self._deps.redaction.of
         _, appended = await self._deps.store.incidents.change(
             id, lambda incident: redacted(change(incident)), idempotency_key=f"pagerduty:{event.id}"
@@ -98,8 +98,8 @@ class PagerDutyEvents:
     async def _has_resolved_page(self, incident_id: str) -> bool:
         """Return True if the bot itself resolves the pages of this incident: it is over, or a person asked for it."""
         incident = await self._deps.store.incidents.get(incident_id)
-        asked = await self._deps.store.incidents.newest(incident_id, Kind.PAGE_RESOLVED)
-        return not incident.status.is_open or (asked is not None and asked.facts.get("source") != SOURCE)
+        requested = await self._deps.store.incidents.newest(incident_id, Kind.PAGE_RESOLVED)
+        return not incident.status.is_open or (requested is not None and requested.facts.get("source") != SOURCE)
 
     async def _find_page(self, event: PageEvent) -> Page | None:
         """Return our page by its PagerDuty id or its dedup key: titles are anybody's."""

@@ -131,6 +131,8 @@ class Runs:
             policy_of(self._deps.team).may_decide(by.id, approval.role, requested_by=run.by.id)
         question = await self.question(step)
         question.spec.read(question.text, text, self._deps.team.services)
+        if question.spec.type == "environment":
+            require_known(self._deps.team, text)
         answer_text = self._deps.redaction.text(text)
         decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text, by.terminal)
         return await self._save_decision(run, step.step_id, decision, idempotency_key)

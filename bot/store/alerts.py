@@ -58,7 +58,7 @@ class PageFromOutside:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Applied:
     """A decision that was carried out, and its incident as it is now."""
 
     decision: Decision
@@ -86,18 +86,18 @@ class Alerts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def apply(self, notification: Notification, at: datetime, policy: Policy) -> list[Told]:
+    async def apply(self, notification: Notification, at: datetime, policy: Policy) -> list[Applied]:
         """Decide by the policy's rule what comes of a notification, and save it in one transaction, one at a time."""
         async with self._database.write() as connection:
             await lock_alerts(connection)
             group = await _group(connection, notification, at)
             situation = await _load(connection, notification, group, at, policy)
             verdict = policy.rule(situation)
-            told: list[Told] = []
+            applied: list[Applied] = []
             for decision in verdict.decisions:
                 if result := await _carry_out(connection, decision, policy.change, at):
-                    told.append(result)
-            declared = next((one.incident.id for one in told if isinstance(one.decision, Declare)), None)
+                    applied.append(result)
+            declared = next((one.incident.id for one in applied if isinstance(one.decision, Declare)), None)
             await _save(connection, verdict.facts, notification, declared, at)
             owner = _owner(verdict.facts, declared, group.incident_id)
             values: dict[str, Any] = {"seen_at": at, "incident_id": owner}
@@ -106,7 +106,7 @@ class Alerts:
             await connection.execute(
                 update(notification_groups).where(notification_groups.c.digest == group.digest).values(values)
             )
-            return told
+            return applied
 
     async def count_firing(self, incident_id: str) -> int:
         """Return the number of firing alerts of an incident."""
@@ -130,8 +130,8 @@ class Alerts:
         """
         async with self._database.write() as connection:
             await lock_alerts(connection)
-            known = select(pages.c.incident_id).where(pages.c.pagerduty_id == page.pagerduty_id)
-            if existing := (await connection.execute(known)).scalar_one_or_none():
+            recorded = select(pages.c.incident_id).where(pages.c.pagerduty_id == page.pagerduty_id)
+            if existing := (await connection.execute(recorded)).scalar_one_or_none():
                 return await _get(connection, existing)
             incident = await _incident_of_group(connection, page.group)
             sender, storm, opened = page.sender, None, None
@@ -247,30 +247,30 @@ async def _group(connection: AsyncConnection, notification: Notification, at: da
 async def _load(
     connection: AsyncConnection, notification: Notification, group: Row[Any], at: datetime, policy: Policy
 ) -> Situation:
-    known = await _known(connection, [alert.fingerprint for alert in notification.complete()])
-    ids = {one.incident for one in known if one.incident} | ({group.incident_id} if group.incident_id else set())
-    found = {id: one for id in sorted(ids) if (one := await get_within(connection, id))}
-    owner = found.get(group.incident_id or "")
+    recorded = await _recorded(connection, [alert.fingerprint for alert in notification.complete()])
+    ids = {one.incident for one in recorded if one.incident} | ({group.incident_id} if group.incident_id else set())
+    matches = {id: one for id in sorted(ids) if (one := await get_within(connection, id))}
+    owner = matches.get(group.incident_id or "")
     if not (owner and owner.status.is_open) and (paged := await _paged(connection, group.digest)):
-        owner = found[paged.id] = paged  # Alertmanager has told PagerDuty of this group, and PagerDuty us
+        owner = matches[paged.id] = paged  # Alertmanager has told PagerDuty of this group, and PagerDuty us
     storm = await _storm(connection)
     drilled = await get_within(connection, policy.drill) if policy.drill else None
     return Situation(
         group=owner.id if owner else None,
-        known=known,
-        incidents=found,
-        firing=await _count_firing(connection, [*found, *(one.id for one in (storm, drilled) if one)]),
+        recorded=recorded,
+        incidents=matches,
+        firing=await _count_firing(connection, [*matches, *(one.id for one in (storm, drilled) if one)]),
         drill=drilled if drilled and drilled.status.is_open else None,
         storm=storm,
         is_storm=await _is_storm(connection, at, policy.limit, storm),
     )
 
 
-async def _known(connection: AsyncConnection, fingerprints: Sequence[str]) -> list[KnownAlert]:
-    known: list[KnownAlert] = []
+async def _recorded(connection: AsyncConnection, fingerprints: Sequence[str]) -> list[KnownAlert]:
+    recorded: list[KnownAlert] = []
     for some in _batches(fingerprints):
         rows = await connection.execute(select(alerts).where(alerts.c.fingerprint.in_(some)).order_by(alerts.c.id))
-        known += [
+        recorded += [
             KnownAlert(
                 id=row.id,
                 fingerprint=row.fingerprint,
@@ -283,7 +283,7 @@ async def _known(connection: AsyncConnection, fingerprints: Sequence[str]) -> li
             )
             for row in rows
         ]
-    return known
+    return recorded
 
 
 async def _paged(connection: AsyncConnection, key: str) -> Incident | None:
@@ -322,7 +322,7 @@ async def _count_firing(connection: AsyncConnection, ids: Sequence[str]) -> dict
     return {row[0]: int(row[1]) for row in await connection.execute(query)}
 
 
-async def _carry_out(connection: AsyncConnection, decision: Decision, change: Change, at: datetime) -> Told | None:
+async def _carry_out(connection: AsyncConnection, decision: Decision, change: Change, at: datetime) -> Applied | None:
     if isinstance(decision, Nothing):
         return None
     if isinstance(decision, Declare):
@@ -336,16 +336,16 @@ async def _carry_out(connection: AsyncConnection, decision: Decision, change: Ch
         incident = await declare_within(connection, make, at, idempotency_key=None)
         if decision.storm:
             await _show_alerts(connection, incident.id, at)
-        return Told(decision, incident)
+        return Applied(decision, incident)
     incident = await _get(connection, decision.incident)
-    changed = change(decision, incident, await _times_told(connection, incident.id))
+    changed = change(decision, incident, await _times_reported(connection, incident.id))
     if changed is None:
         await _show_alerts(connection, incident.id, at)
-        return Told(decision, incident)
+        return Applied(decision, incident)
     incident, _ = await change_within(connection, incident.id, lambda _: changed, idempotency_key=None)
     if not isinstance(decision, Raise) and await _has_returned(connection, incident.id):
         await _show_alerts(connection, incident.id, at)
-    return Told(decision, incident)
+    return Applied(decision, incident)
 
 
 async def _has_returned(connection: AsyncConnection, incident_id: str) -> bool:
@@ -361,7 +361,7 @@ async def _get(connection: AsyncConnection, id: str) -> Incident:
     return incident
 
 
-async def _times_told(connection: AsyncConnection, incident_id: str) -> int:
+async def _times_reported(connection: AsyncConnection, incident_id: str) -> int:
     kinds = (Kind.ALERT_FIRING.value, Kind.ALERT_RESOLVED.value)
     query = (
         select(func.count())
@@ -387,9 +387,9 @@ async def _save(
 ) -> None:
     new, changed = [], []
     for fact in facts:
-        alert, known = fact.alert, fact.known
+        alert, recorded = fact.alert, fact.recorded
         incident = fact.incident or (declared if alert.firing else None)
-        if known is None:
+        if recorded is None:
             new.append(
                 {
                     "fingerprint": alert.fingerprint,
@@ -405,17 +405,17 @@ async def _save(
                 }
             )
             continue
-        started_at = alert.started_at if alert.firing else known.started_at
-        before = (known.firing, known.incident, known.started_at, known.count, known.sender is None)
+        started_at = alert.started_at if alert.firing else recorded.started_at
+        before = (recorded.firing, recorded.incident, recorded.started_at, recorded.count, recorded.sender is None)
         if before == (alert.firing, incident, started_at, alert.count, False):
             continue
         changed.append(
             {
-                "row": known.id,
-                "now_sender": notification.sender if known.sender is None else known.sender,
+                "row": recorded.id,
+                "now_sender": notification.sender if recorded.sender is None else recorded.sender,
                 "now_started": started_at,
                 "now_firing": alert.firing,
-                "now_count": alert.count if alert.firing else known.count,
+                "now_count": alert.count if alert.firing else recorded.count,
                 "more": int(fact.returned),
                 "now_incident": incident,
                 "now_labels": dict(alert.labels),

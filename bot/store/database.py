@@ -154,19 +154,18 @@ class Database:
 
         Writes a row as it is. At most every WRITE_CHECK_SECONDS; in between, the last answer holds.
         """
-        if time.monotonic() - self._write_checked_at < WRITE_CHECK_SECONDS:
-            if self._write_problem:
-                raise self._write_problem
-            return
-        self._write_problem = None
-        try:  # not by `before_writing`: this is no workflow
-            async with self.write() as connection:
-                await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-        except Unavailable as problem:
-            self._write_problem = problem
-            raise
-        finally:
+        if time.monotonic() - self._write_checked_at >= WRITE_CHECK_SECONDS:
+            # Holds if whoever asks has not the patience to wait for the answer.
+            self._write_problem = Unavailable("database_unavailable", why="TimeoutError")
             self._write_checked_at = time.monotonic()
+            try:
+                async with self.write() as connection:
+                    await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+                self._write_problem = None
+            except Unavailable as problem:
+                self._write_problem = problem
+        if self._write_problem:
+            raise self._write_problem
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -20,7 +20,7 @@ from bot.store.database import Database, dialect_insert, redacted
 from bot.store.outbox import enqueue
 from bot.store.tables import counters, incidents, timeline
 
-FOLLOW = "follow"
+FOLLOW = "event"
 _SEVERITIES = {severity.value: severity for severity in Severity}
 OPEN = [status.value for status in Status if status.is_open]
 
@@ -90,7 +90,7 @@ class Incidents:
             row = await _fetch_one(connection, incidents.c.channel == channel)
         return _incident(row) if row else None
 
-    async def list_open(self, limit: int = 50) -> list[Incident]:
+    async def list_open(self, limit: int | None = None) -> list[Incident]:
         """Return incidents that are not resolved, by severity, then oldest first."""
         async with self._database.read() as connection:
             return await _fetch_many(
@@ -117,7 +117,7 @@ class Incidents:
             )
             return [row.id for row in rows]
 
-    async def recent(self, limit: int = 20) -> list[Incident]:
+    async def recent(self, limit: int | None = 20) -> list[Incident]:
         """Return the newest incidents first, whatever their status."""
         async with self._database.read() as connection:
             return await _fetch_many(
@@ -180,6 +180,15 @@ class Incidents:
         impact, cause = (facts.get(kind.value) for kind in kinds)
         services = (incident.service,) if incident.service else ()
         return _impact(impact) if impact else Impact(services=services), _cause(cause) if cause else Cause()
+
+    async def seqs_of(self, incident_id: str, idempotency_key: str) -> Sequence[int]:
+        """Return the numbers of the events of one request: its key, and keys that begin with it and a slash."""
+        is_of_request = (timeline.c.cause == idempotency_key) | timeline.c.cause.startswith(
+            f"{idempotency_key}/", autoescape=True
+        )
+        query = select(timeline.c.seq).where(timeline.c.incident_id == incident_id, is_of_request)
+        async with self._database.read() as connection:
+            return (await connection.execute(query.order_by(timeline.c.seq))).scalars().all()
 
     async def newest(self, incident_id: str, kind: Kind) -> TimelineEvent | None:
         """Return the last event of a kind."""
@@ -285,8 +294,8 @@ async def _fetch_one(connection: AsyncConnection, condition: Any) -> Row[Any] | 
     return row
 
 
-async def _fetch_many(connection: AsyncConnection, query: Select[Any], limit: int) -> list[Incident]:
-    return [_incident(row) for row in await connection.execute(query.limit(limit))]
+async def _fetch_many(connection: AsyncConnection, query: Select[Any], limit: int | None) -> list[Incident]:
+    return [_incident(row) for row in await connection.execute(query if limit is None else query.limit(limit))]
 
 
 def _columns(incident: Incident) -> dict[str, Any]:

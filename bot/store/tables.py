@@ -164,6 +164,7 @@ posts = Table(
     Column("channel", String(80), nullable=False),
     Column("ts", String(32)),
     Column("digest", String(64)),
+    Column("reserved_at", Utc),
     Index(None, "channel", "ts"),
 )
 

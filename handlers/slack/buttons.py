@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.messages import forms
+from bot.messages.message import Message
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 
@@ -13,26 +14,37 @@ from handlers.slack.dispatcher import Handler
 async def acknowledge(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.acknowledge(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def take_command(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.take_command(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def mitigate(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.mitigate(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def resolve(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.resolve(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def close_incident(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.close(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
+
+
+async def _say_if_not_shown(call: Call) -> None:
+    """Tell the person that it is saved, if Slack does not show it: otherwise the channel shows it."""
+    if not await call.bot.incidents.is_shown(call.value, idempotency_key=call.idempotency_key):
+        await call.reply(Message.of((await call.translations()).render_block("replies", "saved")))
 
 
 async def post_update(call: Call) -> None:
@@ -69,6 +81,7 @@ async def reject(call: Call) -> None:
 async def break_glass(call: Call) -> None:
     """Run without approval, in an emergency: a form asks for the reason."""
     await call.ack()
+    StepRef.parse(call.value)
     await call.open(forms.break_glass(await call.cached_translations(), call.value))
 
 

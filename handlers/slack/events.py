@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from bot.domain.errors import BadInput
+import logging
+
+from bot.domain.errors import BadInput, Refused, Unavailable
 from bot.domain.incident import TITLE_LIMIT, Severity
 from bot.messages import forms
 from bot.messages.home import home
-from bot.signature import unescape_slack
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
+from handlers.slack.readable import author, readable_text
 
 PIN = "pushpin"
+
+log = logging.getLogger(__name__)
 
 
 async def reaction_added(call: Call) -> None:
@@ -25,15 +29,14 @@ async def reaction_added(call: Call) -> None:
     if incident is None:
         return
     slack = call.bot.deps.slack
-    history = await slack.read("conversations.history", channel=channel, latest=ts, inclusive="true", limit=1)
-    message = next((m for m in history.get("messages") or [] if m.get("ts") == ts), None)
+    message = await slack.message(channel, ts)
     if message is None:
         return
     await call.bot.incidents.add_message(
         incident.id,
-        unescape_slack(str(message.get("text") or "")),
+        readable_text(message),
         slack.permalink(channel, ts),
-        str(message.get("user") or "bot"),
+        author(message),
         by=await call.person(),
         idempotency_key=f"pinned:{channel}:{ts}",
     )
@@ -45,7 +48,10 @@ async def app_home_opened(call: Call) -> None:
     if call.body["event"].get("tab") not in (None, "home"):
         return
     view = home(await call.bot.home.for_user(call.user_id), await call.translations())
-    await call.bot.deps.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
+    try:
+        await call.bot.deps.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
+    except (Unavailable, Refused) as problem:  # it is shown when the person opens it again
+        log.warning("the App Home is not shown: %s", problem)
 
 
 EVENTS: dict[str, Handler] = {"reaction_added": reaction_added, "app_home_opened": app_home_opened}
@@ -54,7 +60,7 @@ EVENTS: dict[str, Handler] = {"reaction_added": reaction_added, "app_home_opened
 async def declare_incident(call: Call) -> None:
     await call.ack()
     words, team = await call.cached_translations(), call.bot.deps.team
-    await call.open(forms.declare(words, team, severity=Severity.SEV3, service=None, title=_text(call)[:TITLE_LIMIT]))
+    await call.open(forms.declare(words, team, severity=Severity.SEV3, service=None, title=_title(call)))
 
 
 async def add_to_timeline(call: Call) -> None:
@@ -65,9 +71,8 @@ async def add_to_timeline(call: Call) -> None:
     message = call.body["message"]
     link = call.bot.deps.slack.permalink(call.channel_id or "", message["ts"])
     key = f"pinned:{call.channel_id}:{message['ts']}"
-    author = str(message.get("user") or "bot")
     await call.bot.incidents.add_message(
-        incident.id, _text(call), link, author, by=await call.person(), idempotency_key=key
+        incident.id, _text(call), link, author(message), by=await call.person(), idempotency_key=key
     )
 
 
@@ -78,12 +83,16 @@ async def create_followup(call: Call) -> None:
         raise BadInput("not_in_incident")
     team = call.bot.deps.team
     due = (call.bot.deps.clock.now() + team.followups.due_in).date()
-    title = " ".join(_text(call).split())[:TITLE_LIMIT]
-    await call.open(forms.followup(await call.cached_translations(), team, incident.id, due=due, title=title))
+    words = await call.cached_translations()
+    await call.open(forms.followup(words, team, incident.id, due=due, title=_title(call)))
 
 
 def _text(call: Call) -> str:
-    return unescape_slack(str((call.body.get("message") or {}).get("text") or ""))
+    return readable_text(call.body.get("message") or {})
+
+
+def _title(call: Call) -> str:
+    return " ".join(_text(call).split())[:TITLE_LIMIT]
 
 
 SHORTCUTS: dict[str, Handler] = {

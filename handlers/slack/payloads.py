@@ -52,6 +52,7 @@ class _State(_Payload):
 
 
 class _View(_Id):
+    type: Name
     callback_id: Name
     private_metadata: str = ""
     state: _State

@@ -67,8 +67,8 @@ class Source(ABC):
 def bearer(headers: Mapping[str, str], secrets: Sequence[str]) -> bool:
     """Return True if `Authorization` has one of the secrets; the case of the scheme does not count (RFC 9110)."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
-    known = [hmac.compare_digest(token.strip().encode(), secret.encode()) for secret in secrets]
-    return scheme.lower() == "bearer" and any(known)
+    recorded = [hmac.compare_digest(token.strip().encode(), secret.encode()) for secret in secrets]
+    return scheme.lower() == "bearer" and any(recorded)
 
 
 def validate(model: type[Model], body: Any, where: str = "") -> Model:

@@ -56,7 +56,7 @@ def _shown_by_runs() -> set[str]:
     asked = Approval("R-1", "a", "d", 1, "responder", moment, moment)
     offered = proposal(_incident(), [{"name": "dim", "en": "Dim"}], words)
     messages = [progress(replace(run, state=state), words) for state in RunState]
-    messages += [make(run, step, asked, words) for make in (approval_card, question_card)]
+    messages += [approval_card(run, step, asked, words, break_glass=True), question_card(run, step, asked, words)]
     blocks = [block for one in [*messages, offered] for block in one.to_dict()["blocks"]]
     return {each["action_id"] for block in blocks for each in block.get("elements", []) if each["type"] == "button"}
 

@@ -168,6 +168,7 @@ def _methods() -> set[str]:
         for node in ast.walk(syntax(name))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(r"[a-z]+(\.[a-zA-Z]+)+", node.value) and node.value.split(".")[0] in families
+        if not node.value.endswith((".yaml", ".json"))
     }
     uploads = any("files_upload_v2" in (ROOT / name).read_text("utf-8") for name in python("bot"))
     return named | ({"files_upload_v2"} if uploads else set())

@@ -76,7 +76,7 @@ async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
 
 async def test_it_counts_what_fails(stage: DemoEnvironment) -> None:
     stage.sandbox.faults.add("slack", "status", "conversations.create", status=500, times=1)
-    stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=1)
+    stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=2)
     await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV4")
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="slack_unreachable")
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
@@ -34,8 +36,11 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 def kept(stage: Scene) -> str:
     """All that is in the bot's two databases."""
-    files = [path for path in stage.database.parent.iterdir() if path.name.startswith(stage.database.name)]
-    return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in files)
+    dumps = []
+    for name in (stage.database.name, f"{stage.database.name}.workflows"):
+        with contextlib.closing(sqlite3.connect(stage.database.with_name(name))) as connection:
+            dumps.append("\n".join(connection.iterdump()))
+    return "\n".join(dumps)
 
 
 def sent(stage: Scene) -> str:

@@ -439,6 +439,40 @@ async def test_a_runbook_for_a_failure_that_does_not_begin_is_said_loudly(stage:
     assert [one.id for one in await stage.bot.deps.store.runs.recent()] == [run.id]
 
 
+async def test_the_glass_is_offered_only_where_it_can_be_broken(stage: DemoEnvironment, lamp: Lamp) -> None:
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=BRUNO, idempotency_key="declared")
+    made = runs(stage, BREAK)
+    run = await begin(made, incident=incident)
+    digest = await asked(stage, run)
+    await stage.bot.incidents.set_severity(incident.id, Severity.SEV1, by=ANA, idempotency_key="raised")
+    await _told_anywhere(stage, f"{run.id}/a")
+    with pytest.raises(NotAllowed) as early:
+        await _break(made, run, digest, "early")
+    assert early.value.key == "break_glass_early" and "break_glass" not in _actions(stage, f"{run.id}/a")
+    clock = stage.sandbox.clock
+    assert isinstance(clock, JumpingClock)
+    clock.jump(5 * 60)
+    stage.bot.deps.notify(run.id)
+    await stage.sandbox.slack.wait_for(lambda: "break_glass" in _actions(stage, f"{run.id}/a"), 15)
+    await _break(made, run, digest, "late")
+    assert (await ended(stage, run)).state is RunState.SUCCEEDED
+
+
+async def _break(made: Runs, run: Run, digest: str, key: str) -> None:
+    glass = ApprovalState.BROKEN_GLASS
+    await made.decide(StepRef(run.id, "a", digest), glass, by=ANA, idempotency_key=key, reason="Nadie contesta")
+
+
+def _actions(stage: DemoEnvironment, sign: str) -> set[str]:
+    """What may be pressed on the message that holds this text."""
+    shown = [one for channel in stage.sandbox.slack.channels.values() for one in channel.messages.values()]
+    return {element["action_id"] for one in shown if sign in one.all_text() for _, element in one.elements()}
+
+
+async def _told_anywhere(stage: DemoEnvironment, sign: str) -> None:
+    await stage.sandbox.slack.wait_for(lambda: _actions(stage, sign), 15)
+
+
 async def _other(stage: DemoEnvironment, run: Run, digest: str) -> str | None:
     known = await stage.bot.deps.store.runs.approval(run.id, "_a")
     return known.digest if known and known.digest != digest else None

@@ -49,6 +49,7 @@ class Cluster:
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self._kubeconfig = kubeconfig
         self.timeout = timeout
+        self.page_size = PAGE
         self._api: client.ApiClient | None = None
         self._is_open = False
         self._opening = asyncio.Lock()
@@ -143,7 +144,9 @@ class Cluster:
             token: str | None = None
             try:
                 while True:
-                    page = self.plain(await self.ask(what, call, *args, limit=PAGE, _continue=token, **kwargs))
+                    page = self.plain(
+                        await self.ask(what, call, *args, limit=self.page_size, _continue=token, **kwargs)
+                    )
                     items += page.get("items") or []
                     token = (page.get("metadata") or {}).get("continue")
                     if not token:
@@ -157,6 +160,11 @@ class Cluster:
         """Return the server's version; read-only."""
         version = await self.ask("version", client.VersionApi(self.api).get_code)
         return str(version.git_version)
+
+    async def namespaces(self) -> list[str]:
+        """Return the names of all namespaces. Raises Refused if the bot may not list them."""
+        items = await self.list_all("namespaces", client.CoreV1Api(self.api).list_namespace)
+        return [str(item["metadata"]["name"]) for item in items]
 
     def plain(self, thing: Any) -> dict[str, Any]:
         """Return an API object as plain JSON, as kubectl prints it."""

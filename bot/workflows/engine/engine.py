@@ -88,7 +88,15 @@ class Engine:
         """Start to compete for leadership; returns immediately."""
         self._deps.store.database.on_enqueued = self.notify
         self._deps.store.database.before_writing = self._before_writing
-        self._tasks.append(asyncio.create_task(self._run(), name="engine"))
+        task = asyncio.create_task(self._run(), name="engine")
+        task.add_done_callback(self._note_failure)
+        self._tasks.append(task)
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        problem = None if task.cancelled() else task.exception()
+        if problem and not self._failure.done():
+            log.error("the engine ended", exc_info=problem)
+            self._failure.set_result(_reason(problem))
 
     async def stop(self) -> None:
         await cancel_and_wait(self._tasks)
@@ -137,7 +145,7 @@ class Engine:
                 attempts = attempts + 1 if await self._database_answers() else 0
                 if attempts >= START_ATTEMPTS:
                     log.exception("the engine cannot start")
-                    self._failure.set_result(" ".join(str(problem).split())[:REASON_LIMIT] or type(problem).__name__)
+                    self._failure.set_result(_reason(problem))
                     return
                 log.exception("the engine failed to start; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
                 _destroy(self._dbos)
@@ -261,6 +269,11 @@ class Engine:
             if interrupted:
                 self._interrupted.add(workflow.workflow_id)
             raise
+
+
+def _reason(problem: BaseException) -> str:
+    """Return an error as one short line."""
+    return " ".join(str(problem).split())[:REASON_LIMIT] or type(problem).__name__
 
 
 def _session(url: str) -> dict[str, Any]:

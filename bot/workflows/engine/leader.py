@@ -114,18 +114,32 @@ class Leadership:
                 await asyncio.sleep(RETRY_PERIOD / 5)
 
     async def _lock_database(self) -> None:
-        while not (await self._try_lock() and self._connection):
+        while not (connection := await self._become_leader()):
             if not await self._end_silent_leader():
                 await asyncio.sleep(RETRY_PERIOD)
-        if await self._last_leader(self._connection) not in (None, self._name):
-            await asyncio.sleep(RENEW_DEADLINE)
-        await self._connection.execute(
-            "INSERT INTO leader (id, name) VALUES (1, %s) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-            (self._name,),
-        )
         self._confirmed_at = _seconds()
-        self._watchdog = asyncio.create_task(self._watch(self._connection), name="leader-watchdog")
+        self._watchdog = asyncio.create_task(self._watch(connection), name="leader-watchdog")
         threading.Thread(target=self._watch_loop, name="leader-loop-watchdog", daemon=True).start()
+
+    async def _become_leader(self) -> psycopg.AsyncConnection[Any] | None:
+        """Take the lock and write this process down, once an earlier leader has noticed that it is not any more.
+
+        Returns the connection that holds the lock; None if that is not possible now.
+        """
+        if not (await self._try_lock() and self._connection):
+            return None
+        try:
+            if await self._last_leader(self._connection) not in (None, self._name):
+                await asyncio.sleep(RENEW_DEADLINE)
+            await self._connection.execute(
+                "INSERT INTO leader (id, name) VALUES (1, %s) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+                (self._name,),
+            )
+        except psycopg.Error as problem:  # the database is read-only, or gone again
+            log.warning("cannot become the leader: %s", type(problem).__name__)
+            await self._connection.close()
+            self._connection = self._answered_since = None
+        return self._connection
 
     async def _try_lock(self) -> bool:
         """Return True if this process holds the lock; False, and no connection, while the database is down."""

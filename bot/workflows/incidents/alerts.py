@@ -19,7 +19,7 @@ from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.messages.alerts import alert_line
 from bot.slack_messages import upsert_message
-from bot.store.alerts import Policy, StormLimit, Told, heartbeat_key
+from bot.store.alerts import Applied, Policy, StormLimit, heartbeat_key
 from bot.team import Heartbeat, fits
 from bot.workflows.engine.durable import durable_step, sleep_until
 from bot.workflows.incidents.alert_service import service_of
@@ -44,19 +44,19 @@ def no_runbooks(alerts: Sequence[Alert]) -> list[dict[str, str]]:
     return []
 
 
-async def handle_notification(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Told]:
+async def handle_notification(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Applied]:
     """Do what comes of a notification: declare incidents, append to open ones which alerts started and ended."""
-    told: list[Told] = []
+    applied: list[Applied] = []
     for part in await _parts(deps, notification):
-        told += await _apply(deps, part, runbooks)
-    return told
+        applied += await _apply(deps, part, runbooks)
+    return applied
 
 
-async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Told]:
+async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> list[Applied]:
     at, rules = deps.clock.now(), deps.team.alerts
     severities = SeverityRule(rules.severity, rules.default)
 
-    def change(decision: Decision, incident: Incident | str, told: int) -> Changed | None:
+    def change(decision: Decision, incident: Incident | str, applied: int) -> Changed | None:
         changed = None
         match decision, incident:
             case Declare(), str(id):
@@ -64,7 +64,7 @@ async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> 
             case Raise(), Incident():
                 changed = incident.with_severity(decision.severity, by=_sender(notification), at=at)
             case Join() | Over(), Incident():
-                if decision.is_news and incident.source != STORM and told < EVENTS_LIMIT:
+                if decision.is_news and incident.source != STORM and applied < EVENTS_LIMIT:
                     changed = _alert_event(incident, notification, decision, at)
         return deps.redaction.of(changed)
 
@@ -198,7 +198,7 @@ def _declaration(
 
 
 def _service(deps: Deps, notification: Notification, decision: Declare) -> str | None:
-    """Return the service of the most severe alert whose service is known."""
+    """Return the service of the most severe alert whose service is recorded."""
     severities = SeverityRule(deps.team.alerts.severity, deps.team.alerts.default)
     for alert in sorted(decision.alerts, key=lambda one: (severities.of(one), one.started_at)):
         if service := service_of({**notification.common_labels, **alert.labels}, deps.team):
@@ -244,9 +244,9 @@ def web_address(url: str) -> str | None:
 
 def _alert_event(incident: Incident, notification: Notification, decision: Join | Over, at: datetime) -> Changed:
     started = decision.started if isinstance(decision, Join) else ()
-    told = (*started, *decision.ended)
+    applied = (*started, *decision.ended)
     facts = {
-        "name": ", ".join(sorted({alert.name for alert in told})) or notification.name,
+        "name": ", ".join(sorted({alert.name for alert in applied})) or notification.name,
         "summary": next((text for alert in started if (text := first_text(alert.annotations))), ""),
         "where": telling(started, notification.name)[:4],
         "began": sum(alert.count for alert in started),
@@ -268,11 +268,11 @@ async def _show_line(deps: Deps, incident_id: str) -> None:
     key = f"{incident_id}/alert-line"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
-        target = await destination(deps, incident)
-        if target is None:
+        place = await destination(deps, incident)
+        if place is None:
             return  # the channel is not there yet: the next change shows it
         message = alert_line(incident, await deps.store.alerts.of_incident(incident_id), deps.words)
-        await upsert_message(deps, key, target[0], message, thread=target[1])
+        await upsert_message(deps, key, place, message)
 
 
 def _truncate(text: str, limit: int) -> str:

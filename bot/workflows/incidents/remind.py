@@ -9,6 +9,7 @@ from bot.domain.incident import Incident, Status
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
 from bot.workflows.engine.durable import durable_step, sleep_until, start
+from bot.workflows.incidents.messages import destination
 from bot.workflows.reports.followups import remind_followups
 
 REMIND_INTERVAL = timedelta(hours=24)
@@ -52,8 +53,8 @@ async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime
     if every is None or incident.updated_at is None:
         return now + REMIND_INTERVAL
     missed = int((now - incident.updated_at) / every)
-    if missed and incident.channel:
+    if missed and (place := await destination(deps, incident)):
         rendered = deps.words.render("reminder", incident=incident, silent=now - incident.updated_at)
         key = f"{incident.id}/remind/{int(incident.updated_at.timestamp())}/{missed}"
-        await upsert_message(deps, key, incident.channel, Message.of(rendered["update_due"]))
+        await upsert_message(deps, key, place, Message.of(rendered["update_due"]))
     return incident.updated_at + every * (missed + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ from bot.domain.timeline import TERMINAL, Kind
 from bot.messages import results
 from bot.messages.message import Message
 from bot.messages.run import approval_card, line, progress, question_card, whole_diff
-from bot.slack_messages import upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.engine.durable import durable_step
 from bot.workflows.incidents.messages import destination
@@ -51,9 +52,8 @@ async def update_run_message(deps: Deps, run_id: str) -> None:
 
 async def _update_run_message(deps: Deps, run_id: str) -> None:
     run = await deps.store.runs.get(run_id)
-    if target := await _run_destination(deps, run):
-        channel, thread = target
-        await upsert_message(deps, _run_message_key(run_id), channel, progress(run, deps.words), thread=thread)
+    if place := await _run_destination(deps, run):
+        await upsert_message(deps, _run_message_key(run_id), place, progress(run, deps.words))
 
 
 async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[str, Any] | None:
@@ -61,10 +61,9 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
     async with deps.message_lock(f"{run_id}/{step_id}/approval"):
         run = await deps.store.runs.get(run_id)
         approval = await deps.store.runs.approval(run_id, step_id)
-        target = await _run_destination(deps, run)
-        if target is None or approval is None:
+        place = await _run_destination(deps, run)
+        if place is None or approval is None:
             return None
-        channel, thread = target
         step_run = run.step(step_id)
         is_question = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
         if is_question:
@@ -72,14 +71,13 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
         else:
             offered = await break_glass_offered(deps, run, approval, deps.clock.now())
             card = approval_card(run, step_run, approval, deps.words, break_glass=offered)
-        sent = await upsert_message(deps, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
+        sent = await upsert_message(deps, f"{run_id}/{step_id}/approval", place, card)
     diff = whole_diff(step_run)
     if diff and not is_question:
         name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
-        comment, result_thread = deps.words.render_block("approval", "whole_diff"), thread or sent["ts"]
-        await upload_once(
-            deps, f"{run_id}/{step_id}/diff", sent["channel"], [(name, title, diff)], comment, thread=result_thread
-        )
+        comment = deps.words.render_block("approval", "whole_diff")
+        below = replace(place, channel=sent["channel"], thread=place.thread or sent["ts"])
+        await upload_once(deps, f"{run_id}/{step_id}/diff", below, [(name, title, diff)], comment)
     return sent
 
 
@@ -97,13 +95,16 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
         run_message = await deps.store.slack_messages.get(_run_message_key(run_id))
     if run_message is None or run_message.ts is None:
         return
-    _, thread = await _run_destination(deps, run) or (None, None)
-    key, channel, thread = f"{run_id}/{step_id}/result", run_message.channel, thread or run_message.ts
+    place = await _run_destination(deps, run)
+    if place is None:
+        return
+    key, below = f"{run_id}/{step_id}/result", replace(place, channel=run_message.channel)
+    below = below if below.thread else replace(below, thread=run_message.ts)
     if file is None:
-        await upsert_message(deps, key, channel, message, thread=thread)
+        await upsert_message(deps, key, below, message)
     else:
         name = f"{run_id}-{step_id}.txt"
-        await upload_once(deps, key, channel, [(name, title, file)], message.text, thread=thread)
+        await upload_once(deps, key, below, [(name, title, file)], message.text)
 
 
 async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
@@ -113,21 +114,22 @@ async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -
 
 async def _tell(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
     run = await deps.store.runs.get(run_id)
-    channel, thread = await _run_destination(deps, run) or (deps.incident_channel, None)
+    place = await _run_destination(deps, run) or Place(deps.incident_channel, incident_id=run.incident_id)
     shown = {**facts, "run": run, "by": Person.from_json(facts["by"])}
     message = Message.of(deps.words.render_block("everybody", part, **shown))
-    await upsert_message(deps, f"{run_id}/{key}", channel, message, thread=thread)
+    await upsert_message(deps, f"{run_id}/{key}", place, message)
 
 
 def _run_message_key(run_id: str) -> str:
     return f"{run_id}/progress"
 
 
-async def _run_destination(deps: Deps, run: Run) -> tuple[str, str | None] | None:
-    """Return the channel (and thread) of the run's message: where it was requested, or its incident's."""
+async def _run_destination(deps: Deps, run: Run) -> Place | None:
+    """Return the place of the run's message: where it was requested, or its incident's."""
     if run.channel is None and run.incident_id:
         return await destination(deps, await deps.store.incidents.get(run.incident_id))
-    return (run.channel, None) if run.channel else None
+    requester = run.by.id if run.by.in_slack else None
+    return Place(run.channel, incident_id=run.incident_id, person=requester) if run.channel else None
 
 
 def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person | None = None) -> TimelineEntry | None:

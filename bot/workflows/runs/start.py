@@ -81,6 +81,8 @@ def read_inputs(
     deps: Deps, runbook: Runbook, given: Mapping[str, str], incident: Incident | None = None
 ) -> dict[str, Any]:
     """Return typed inputs, with defaults for those that are not given. Raises BadInput."""
+    own_names = {name.lower(): name for name in runbook.inputs}
+    given = {own_names.get(name.lower(), name): value for name, value in given.items()}
     for name in given:
         if name not in runbook.inputs:
             raise BadInput("unknown_input", runbook=runbook.name, input=name, nearest=nearest(name, runbook.inputs))

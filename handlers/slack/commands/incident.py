@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bot.domain.incident import Cause, Role, Severity, merged
+from bot.domain.incident import Cause, Incident, Role, Severity, merged
 from bot.messages import forms
 from bot.messages.alerts import splittable
 from bot.messages.incident import card, listing, timeline
@@ -36,13 +36,15 @@ async def declare(
     incident = await call.bot.incidents.declare(
         title, sev or DEFAULT_SEVERITY, by=await call.person(), idempotency_key=call.idempotency_key, service=service
     )
-    return Message.of((await call.translations()).render_block("replies", "declared", incident=incident))
+    shown = await call.bot.incidents.is_shown(incident.id, idempotency_key=call.idempotency_key)
+    words = await call.translations()
+    return Message.of(words.render_block("replies", "declared" if shown else "declared_saved", incident=incident))
 
 
 @INCIDENT.verb("/incident list")
-async def list_(call: Call) -> Message:
+async def list_(call: Call, page: Annotated[int, Field(ge=1)] = 1) -> Message:
     """List open incidents, the most severe first."""
-    return listing(await call.bot.deps.store.incidents.list_open(), await call.translations())
+    return listing(await call.bot.deps.store.incidents.list_open(), await call.translations(), page=page)
 
 
 @INCIDENT.verb("/incident status")
@@ -59,7 +61,7 @@ async def severity(call: Call, level: Severity) -> Message:
     await call.bot.incidents.set_severity(
         incident.id, level, by=await call.person(), idempotency_key=call.idempotency_key
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident role commander @ana")
@@ -69,7 +71,7 @@ async def role(call: Call, role: Role, person: Mention) -> Message:
     await call.bot.incidents.assign(
         incident.id, role, person, by=await call.person(), idempotency_key=call.idempotency_key
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident ack")
@@ -77,7 +79,7 @@ async def ack(call: Call) -> Message:
     """Acknowledge the incident."""
     incident = await call.incident()
     await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident update Escalando réplicas; los usuarios ven mejora")
@@ -88,7 +90,7 @@ async def update(call: Call, text: Rest | None = None) -> Message | None:
         return None
     incident = await call.incident()
     await call.bot.incidents.update(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident note El pico empezó tras el despliegue 2.1.0")
@@ -96,7 +98,7 @@ async def note(call: Call, text: Rest) -> Message:
     """Add a note to the timeline."""
     incident = await call.incident()
     await call.bot.incidents.note(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident mitigate")
@@ -104,7 +106,7 @@ async def mitigate(call: Call) -> Message:
     """Mark the incident as mitigated: users are no longer affected."""
     incident = await call.incident()
     await call.bot.incidents.mitigate(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident resolve")
@@ -112,7 +114,7 @@ async def resolve(call: Call) -> Message:
     """Resolve the incident: its page is resolved and the report written."""
     incident = await call.incident()
     await call.bot.incidents.resolve(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident reopen La latencia volvió a subir")
@@ -120,7 +122,7 @@ async def reopen(call: Call, reason: Rest) -> Message:
     """Reopen the incident."""
     incident = await call.incident()
     await call.bot.incidents.reopen(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident close")
@@ -128,7 +130,7 @@ async def close(call: Call) -> Message:
     """Close the incident: its report is complete."""
     incident = await call.incident()
     await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident split HighLatency")
@@ -174,7 +176,7 @@ async def impact(
         by=await call.person(),
         idempotency_key=call.idempotency_key,
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb('/incident cause primary="Fuga de memoria en el render" detection="Alerta HighLatency"')
@@ -198,15 +200,17 @@ async def cause(
         by=await call.person(),
         idempotency_key=call.idempotency_key,
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 def _one(text: str | None) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
-async def _done(call: Call) -> Message:
-    return Message.of((await call.translations()).render_block("replies", "done"))
+async def done(call: Call, incident: Incident) -> Message:
+    """Say that it is done, or that it is saved while Slack does not show it."""
+    shown = await call.bot.incidents.is_shown(incident.id, idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("replies", "done" if shown else "saved"))
 
 
 @INCIDENT.verb("/incident report")

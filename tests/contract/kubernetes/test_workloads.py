@@ -130,8 +130,8 @@ async def test_a_paused_deployment_says_so(cluster: Cluster, bot: Kubernetes) ->
     await cluster.until(paused, True)
 
 
-async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.integrations.kubernetes.cluster.PAGE", 2)
+async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes) -> None:
+    bot.cluster.page_size = 2
     await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=5))
     await rolled_out(bot, "web", cluster.namespace)
     assert len(await bot.pods.list(cluster.namespace)) == 5
@@ -211,3 +211,53 @@ async def test_a_drain_evicts_all_at_once_and_knows_a_pod_by_its_uid(cluster: Cl
         return any(pod.name == "ledger-0" and pod.uid != ledger.uid for pod in await bot.pods.list(where))
 
     await cluster.until(replaced, True)
+
+
+ON_A_REAL_ONE = pytest.mark.parametrize(
+    "kubeconfig", [pytest.param("real", marks=pytest.mark.real("kubernetes"))], indirect=True
+)
+
+
+@ON_A_REAL_ONE
+async def test_a_quota_that_refuses_the_pods_is_said_at_once(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    await cluster.main.create_namespaced_resource_quota(
+        where, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}}
+    )
+    for reference, create, made in (
+        ("web", cluster.apps.create_namespaced_deployment, deployment(replicas=1)),
+        ("statefulset/ledger", cluster.apps.create_namespaced_stateful_set, stateful_set(replicas=1)),
+    ):
+        await create(where, made)
+        if reference == "web":
+            await rolled_out(bot, reference, where)
+            await bot.workloads.scale(reference, where, 3, 1)
+        with pytest.raises(WrongState) as blocked:
+            await rolled_out(bot, reference, where)
+        assert (blocked.value.key, "exceeded quota" in str(blocked.value.facts["why"])) == ("rollout_blocked", True)
+
+
+@ON_A_REAL_ONE
+async def test_pod_security_that_refuses_the_pods_is_said_at_once(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await cluster.main.patch_namespace(where, {"metadata": {"labels": labels}})
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=1))
+    with pytest.raises(WrongState) as blocked:
+        await rolled_out(bot, "web", where)
+    assert "PodSecurity" in str(blocked.value.facts["why"])
+
+
+@ON_A_REAL_ONE
+async def test_a_job_that_cleans_itself_up_has_succeeded(cluster: Cluster, bot: Kubernetes) -> None:
+    containers = [{"name": name, "image": f"registry.example/{name}:1"} for name in ("check", "proxy")]
+    pod = {"restartPolicy": "Never", "containers": containers}
+    spec = {"backoffLimit": 0, "ttlSecondsAfterFinished": 0, "template": {"spec": pod}}
+    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "check"}, "spec": spec}
+    await bot.jobs.start("check", cluster.namespace, body)
+    async with deadline(DEADLINE):
+        ended = await bot.jobs.wait_until_ended("check", cluster.namespace)
+    assert ended.ended and (await bot.jobs.state("check", cluster.namespace)).ended
+    pods = await bot.pods.list(cluster.namespace, "job-name=check")
+    logs = await bot.pods.logs(pods, cluster.namespace)
+    assert {*logs.texts, *logs.silent} == {f"{pods[0].name}/{name}" for name in ("check", "proxy")}
