@@ -229,7 +229,6 @@ async def test_a_webhook_that_proves_nothing_is_refused(stage: Scene, path: str)
         {"Authorization": "Bearer "},
         {"Authorization": "Bearer wrong"},
         {"Authorization": BEARER["Authorization"].removeprefix("Bearer ")},
-        {"Authorization": BEARER["Authorization"].lower()},
         {"Authorization": "Bearer \xff"},
         pagerduty_headers(body, "another"),
         {"X-PagerDuty-Signature": "v1=,v1="},
@@ -308,8 +307,8 @@ async def test_a_signed_form_with_something_missing_is_refused(stage: Scene, for
 
 
 @pytest.mark.parametrize("path", SIGNERS)
-async def test_ten_megabytes_are_not_read(stage: Scene, path: str) -> None:
-    body = b'{"a": "' + b"x" * 10_000_000 + b'"}'
+async def test_more_than_ten_megabytes_are_not_read(stage: Scene, path: str) -> None:
+    body = b'{"a": "' + b"x" * 11_000_000 + b'"}'
     try:
         status, _ = await stage.post(path, body, SIGNERS[path](body))
     except ConnectionError:
