@@ -10,13 +10,16 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
-from bot.redaction.shapes import HIDDEN, NAMED, SHAPES, hide_key_ends, hide_named, hide_random
+from bot.redaction.shapes import BY_FORM, HIDDEN, NAMED, SEPARATES, SHAPES, hide_key_ends, hide_named, hide_random
 
 T = TypeVar("T")
 
+WORD = 64  # characters
+WORDS_REMEMBERED = 4096
 LONGEST_LINE = 4000  # of the log
 SHORTEST = 6  # a shorter setting would match parts of ordinary words
 # Names of Kubernetes objects are no secrets, though their field may be called `secret`.
@@ -31,10 +34,11 @@ class Redaction:
         forms = {form for secret in secrets if len(secret) >= SHORTEST for form in (secret, quote(secret, safe=""))}
         longest_first = sorted(forms, key=len, reverse=True)
         self._own_secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._word = lru_cache(WORDS_REMEMBERED)(lambda text: self._clean(text, _hide))  # labels come again and again
 
     def text(self, text: str) -> str:
         """Return the text with each secret replaced by `***`."""
-        return self._clean(text, _hide)
+        return self._word(text) if len(text) <= WORD else self._clean(text, _hide)
 
     def lines(self, lines: Iterable[str]) -> list[str]:
         """Return as many lines, without secrets, also without those that go over several lines."""
@@ -64,7 +68,7 @@ class Redaction:
         return self.of(value) != value
 
     def _entry(self, name: object, content: Any) -> Any:
-        if not isinstance(name, str) or not NAMED.search(name):
+        if not isinstance(name, str) or not _is_secret_name(name):
             return self.of(content)
         if isinstance(content, list | tuple):
             return type(content)(self._entry(name, item) for item in content)
@@ -75,11 +79,16 @@ class Redaction:
     def _clean(self, text: str, hide: Callable[[re.Match[str]], str]) -> str:
         if self._own_secrets:
             text = self._own_secrets.sub(HIDDEN, text)
+        if len(text) < SHORTEST:
+            return text
         lower = text.lower()
-        for shape in SHAPES:
-            if any(hint in lower for hint in shape.hints):
-                text = shape.pattern.sub(hide, text)
-        return hide_random(hide_named(hide_key_ends(text), hide))
+        is_word = not SEPARATES.search(text)  # a name, an id, a path: nothing in it can be a name and its value
+        for shape in BY_FORM if is_word else SHAPES:
+            for hint in shape.hints:
+                if hint in lower:
+                    text = shape.pattern.sub(hide, text)
+                    break
+        return hide_random(text if is_word else hide_named(hide_key_ends(text), hide))
 
 
 class RedactingFormatter(logging.Formatter):
@@ -104,6 +113,11 @@ def log_without_secrets(redaction: Redaction, stream: TextIO | None = None) -> N
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     dbos = logging.getLogger("dbos")
     dbos.handlers[:], dbos.propagate = [handler], False  # else DBOS installs an unredacted handler
+
+
+@lru_cache(WORDS_REMEMBERED)
+def _is_secret_name(name: str) -> bool:
+    return NAMED.search(name) is not None
 
 
 def _are_lines(value: list[Any] | tuple[Any, ...]) -> bool:

@@ -23,7 +23,7 @@ HIDDEN = "***"
 # Names. The first may stand at the end of a longer word (PGPASSWORD, accessToken); the second stand alone, after a
 # separator, or after a hump of camelCase, because they are parts of ordinary words.
 _ANYWHERE = (
-    r"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|secret|token|credential|apikey"
+    r"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|secret|token|credentials?|apikey"
     r"|(?:api|access|account|private|signing|routing|auth|encryption|decryption|master|shared|service|integration"
     r"|license|storage|client|secret|hmac|cipher|deploy|webhook|ssh|consumer|subscription|write|admin|app|application|instrumentation)[_. -]?key"
     r"|requirepass|masterauth|connection[_.-]?string"
@@ -102,9 +102,6 @@ def _tail(pattern: str, names: re.Pattern[str] = ANY, before: str | None = None)
 BY_PLACE = (
     # Blocks and files.
     _shape("-----begin", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)", re.DOTALL),
-    _shape("ls0tls1crudjti", r"LS0tLS1CRUdJTi[\w+/=]{8,}" + _LINE_WRAP, re.NOFLAG),  # "-----BEGIN" in Base64
-    _shape("eyj", r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*" + _LINE_WRAP, re.NOFLAG),  # a JSON web token
-    _shape("eyj ewog", r"(?<![\w-])(?:eyJ|ewog)[\w+/=-]{20,}" + _LINE_WRAP, re.NOFLAG),  # a JSON object in Base64
     # Headers.
     _shape("authorization", r"(?P<keep>authorization\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}[\[{(]?\\{0,8}[\"']?(?:digest|aws4-[\w-]{1,30}|oauth|hawk|sharedkey\w{0,10})\s+)[^\r\n]{1,4000}"),
     _shape("authorization", r"(?P<keep>authorization\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}[\[{(]?\\{0,8}[\"']?(?:(?:bearer|basic|token|apikey|api-key|negotiate|ntlm|hmac|ssws|splunk|genie-?key|key)\s+))[^\s\"'\\\])}][^\"'\r\n\\\])}]{0,4000}"),
@@ -131,11 +128,14 @@ BY_PLACE = (
     _shape("auth", r"(?P<keep>\bAUTH (?:PLAIN|LOGIN) )[\w+/=]{8,}"),
     _shape("identified password", r"(?P<keep>\b(?:identified\s+by(?:\s+password)?|password|with\s+password)\s+(?P<q>[\"'`]))[^\"'`\n]{1,400}(?P<keep2>(?P=q))"),
     _shape("password", r"(?P<keep>\bpassword\s+)(?=[^\s\"']{0,100}\d)(?=[^\s\"']{0,100}[A-Za-z])[^\s\"':=,;()`]{6,100}(?=[\s\"'`)]|$)"),
-    _shape(":", r"(?P<keep>(?<![\w:./-])[\w.*-]{1,200}:(?:\d{2,5}|\*):[\w*-]{1,100}:[\w*.-]{1,100}:)[^\s:\"']{1,200}(?=[\s\"'`)]|$)", re.NOFLAG),  # .pgpass
+    _shape(":", r"(?P<keep>(?<![\w:./*-])[\w.*-]{1,200}:(?:\d{2,5}|\*):[\w*-]{1,100}:[\w*.-]{1,100}:)[^\s:\"']{1,200}(?=[\s\"'`)]|$)", re.NOFLAG),  # .pgpass
     _shape("$", r"\$(?:1|2[abxy]?|5|6|7|y|apr1|argon2\w{0,3}|pbkdf2\S{0,10}|scrypt)\$[\w./$=,+-]{8,300}", re.NOFLAG),  # crypt(3)
 )  # fmt: skip
 
 BY_FORM = (
+    _shape("ls0tls1crudjti", r"LS0tLS1CRUdJTi[\w+/=]{8,}" + _LINE_WRAP, re.NOFLAG),  # "-----BEGIN" in Base64
+    _shape("eyj", r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*" + _LINE_WRAP, re.NOFLAG),  # a JSON web token
+    _shape("eyj ewog", r"(?<![\w-])(?:eyJ|ewog)[\w+/=-]{20,}" + _LINE_WRAP, re.NOFLAG),  # a JSON object in Base64
     _shape("xox xapp- xwfp-", r"\bxox[a-z](?:\.xox[a-z])?-[\w-]{6,}|\b(?:xapp|xwfp)-[\w-]{6,}", re.NOFLAG),
     _shape("gh github_pat_", r"\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}", re.NOFLAG),
     _shape("akia asia abia acca a3t", r"\b(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{12,16}\b", re.NOFLAG),
@@ -210,13 +210,14 @@ BY_NAME = (
 )  # fmt: skip
 
 SHAPES = (*BY_PLACE, *BY_FORM)
+SEPARATES = re.compile(r"[\s=:;<>|$@\"'`\\]|-----")  # one of these is in all shapes but those by form
 
 _BEFORE = 200  # characters
 _FLAG_LENGTH = 61
 # What may stand behind a name for any rule to hold; most names are followed by nothing of it.
 _GOES_ON = re.compile(
     rf"{_NAME}(?:[\\\"'\])]|\s{{0,40}}[=:|(>,-]|\s{{1,8}}(?:is|es|era|was|now|to|for|of|de|para|del)\b|[ \t]{{1,8}}[\"'`]"
-    r"|[ \t]{1,8}[^\s\d]{0,80}\d|\t| {2}|\s{0,8}\\?\r?\n)",
+    r"|\s[^<>\n]{0,200}>|,?\s{1,8}value\b|[ \t]{1,8}[^\s\d]{0,80}\d|\t| {2}|\s{0,8}\\?\r?\n)",
     re.IGNORECASE,
 )
 _LOWER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}

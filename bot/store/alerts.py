@@ -18,7 +18,7 @@ from bot.domain.alert_rule import Decision, Declare, Fact, KnownAlert, Nothing, 
 from bot.domain.errors import NotFound
 from bot.domain.incident import Changed, Incident
 from bot.domain.timeline import Kind
-from bot.store.database import Database, dialect_insert
+from bot.store.database import Database, dialect_insert, redacted
 from bot.store.incidents import OPEN, change_within, declare_within, get_within
 from bot.store.outbox import enqueue_once
 from bot.store.tables import alerts, heartbeats, incidents, notification_groups, pages, timeline
@@ -398,7 +398,7 @@ async def _save(
                     "firing": alert.firing,
                     "count": alert.count,
                     "returned": 0,
-                    "labels": dict(alert.labels),
+                    "labels": redacted(connection, dict(alert.labels)),
                     "group_digest": notification.digest,
                     "incident_id": incident,
                     "seen_at": at,
@@ -418,7 +418,7 @@ async def _save(
                 "now_count": alert.count if alert.firing else recorded.count,
                 "more": int(fact.returned),
                 "now_incident": incident,
-                "now_labels": dict(alert.labels),
+                "now_labels": redacted(connection, dict(alert.labels)),
                 "now_group": notification.digest,
                 "now": at,
             }
