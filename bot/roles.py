@@ -21,5 +21,5 @@ async def refresh_roles(deps: Deps) -> None:
             members[group] = frozenset(await deps.slack.usergroup_members(group))
         except BotError as problem:
             log.warning("the members of the user group %s are not known: %s", group, problem)
-    if known := {group: people for group, people in members.items() if people}:
-        deps.use_team(deps.team.with_members(known))
+    if current := {group: people for group, people in members.items() if people}:
+        deps.use_team(deps.team.with_members(current))

@@ -72,7 +72,7 @@ USUAL = (
 
 
 @dataclass(frozen=True, slots=True)
-class FoundService:
+class ServiceGuess:
     """A service: the reference of its workload, and where it runs."""
 
     workload: str
@@ -80,51 +80,51 @@ class FoundService:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundQuery:
+class QueryGuess:
     promql: str
     unit: str
     threshold: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class FoundTeam:
+class TeamGuess:
     usergroup: str | None = None
     github_team: str | None = None
     pagerduty: str | None = None
 
 
 @dataclass(slots=True)
-class Found:
+class Discovery:
     """What was found; `unseen` are the integrations that could not be asked, with the reason."""
 
     organisation: str | None = None
     channel: str | None = None
-    services: dict[str, FoundService] = field(default_factory=dict)
-    queries: dict[str, FoundQuery] = field(default_factory=dict)
-    teams: dict[str, FoundTeam] = field(default_factory=dict)
+    services: dict[str, ServiceGuess] = field(default_factory=dict)
+    queries: dict[str, QueryGuess] = field(default_factory=dict)
+    teams: dict[str, TeamGuess] = field(default_factory=dict)
     severities: list[str] = field(default_factory=list)
     pagerduty: list[str] = field(default_factory=list)
     unseen: dict[str, BotError] = field(default_factory=dict)
 
 
-async def discover(deps: Deps, namespaces: Collection[str] = (), *, slack: bool = True) -> Found:
+async def discover(deps: Deps, namespaces: Collection[str] = (), *, slack: bool = True) -> Discovery:
     """Look at every integration that is configured; only reads. `namespaces` limits the cluster's."""
-    found = Found()
+    discovery = Discovery()
     looks = [
-        ("Kubernetes", _services(deps, found, namespaces) if deps.kubernetes else None),
-        ("Prometheus", _queries(deps.prometheus, found) if deps.prometheus else None),
-        ("Alertmanager", _severities(deps, found) if deps.alertmanager else None),
-        ("Slack", _slack(deps, found) if slack else None),
-        ("GitHub", _owners(deps, found) if deps.github else None),
-        ("PagerDuty", _pagerduty(deps, found) if deps.pagerduty else None),
+        ("Kubernetes", _services(deps, discovery, namespaces) if deps.kubernetes else None),
+        ("Prometheus", _queries(deps.prometheus, discovery) if deps.prometheus else None),
+        ("Alertmanager", _severities(deps, discovery) if deps.alertmanager else None),
+        ("Slack", _slack(deps, discovery) if slack else None),
+        ("GitHub", _owners(deps, discovery) if deps.github else None),
+        ("PagerDuty", _pagerduty(deps, discovery) if deps.pagerduty else None),
     ]
     for name, look in looks:
         try:
             if look:
                 await look
         except BotError as problem:
-            found.unseen[name] = problem
-    return found
+            discovery.unseen[name] = problem
+    return discovery
 
 
 def environment_of(namespace: str) -> str:
@@ -133,7 +133,7 @@ def environment_of(namespace: str) -> str:
     return next((name for name, pattern in ENVIRONMENTS if re.search(pattern, readable)), "production")
 
 
-async def _services(deps: Deps, found: Found, only: Collection[str]) -> None:
+async def _services(deps: Deps, discovery: Discovery, only: Collection[str]) -> None:
     if deps.kubernetes is None:
         return
     names = list(only) or [name for name in await deps.kubernetes.cluster.namespaces() if not PLATFORM.fullmatch(name)]
@@ -143,18 +143,18 @@ async def _services(deps: Deps, found: Found, only: Collection[str]) -> None:
             if reference.startswith("daemonset/"):
                 continue
             name = reference.rpartition("/")[2]
-            same = found.services.get(name)
+            same = discovery.services.get(name)
             if same and environment in same.namespaces:
-                found.services[f"{namespace}-{name}"] = FoundService(reference, {environment: namespace})
+                discovery.services[f"{namespace}-{name}"] = ServiceGuess(reference, {environment: namespace})
             elif same and same.workload == reference:
                 same.namespaces[environment] = namespace
             else:
-                found.services[name if not same else f"{namespace}-{name}"] = FoundService(
+                discovery.services[name if not same else f"{namespace}-{name}"] = ServiceGuess(
                     reference, {environment: namespace}
                 )
 
 
-async def _queries(prometheus: Prometheus, found: Found) -> None:
+async def _queries(prometheus: Prometheus, discovery: Discovery) -> None:
     families = "|".join(dict.fromkeys(metric.family for metric in USUAL))
     there = {
         sample.labels["__name__"]
@@ -162,12 +162,12 @@ async def _queries(prometheus: Prometheus, found: Found) -> None:
         if "__name__" in sample.labels
     }
     for metric in USUAL:
-        if metric.family not in there or metric.name in found.queries:
+        if metric.family not in there or metric.name in discovery.queries:
             continue
-        label = await _service_label(prometheus, metric, list(found.services))
+        label = await _service_label(prometheus, metric, list(discovery.services))
         selector = f'{label}="$service"' if label else ""
         promql = metric.promql.replace("$all,", f"{selector}," if selector else "").replace("$selector", selector)
-        found.queries[metric.name] = FoundQuery(promql, metric.unit, metric.threshold)
+        discovery.queries[metric.name] = QueryGuess(promql, metric.unit, metric.threshold)
 
 
 async def _service_label(prometheus: Prometheus, metric: Metric, services: Sequence[str]) -> str | None:
@@ -183,7 +183,7 @@ async def _service_label(prometheus: Prometheus, metric: Metric, services: Seque
     return present[0] if present else None
 
 
-async def _severities(deps: Deps, found: Found) -> None:
+async def _severities(deps: Deps, discovery: Discovery) -> None:
     if deps.alertmanager is None:
         return
     try:
@@ -191,47 +191,47 @@ async def _severities(deps: Deps, found: Found) -> None:
     except yaml.YAMLError:
         return
     text = str(config)
-    found.severities = list(dict.fromkeys(re.findall(r"severity['\"]?\s*[=:]~?\s*['\"]*([a-z0-9]+)", text)))
+    discovery.severities = list(dict.fromkeys(re.findall(r"severity['\"]?\s*[=:]~?\s*['\"]*([a-z0-9]+)", text)))
 
 
-async def _slack(deps: Deps, found: Found) -> None:
+async def _slack(deps: Deps, discovery: Discovery) -> None:
     identity = await deps.slack.read("auth.test")
-    found.organisation = str(identity.get("team") or "") or None
+    discovery.organisation = str(identity.get("team") or "") or None
     channels = await deps.slack.paginate("conversations.list", "channels", exclude_archived="true")
     likely = [channel for channel in channels if re.match(r"(?!inc-).*incident", channel["name"])]
     likely.sort(key=lambda channel: (not channel.get("is_member"), len(channel["name"])))
-    found.channel = f"#{likely[0]['name']}" if likely else None
+    discovery.channel = f"#{likely[0]['name']}" if likely else None
     groups = (await deps.slack.read("usergroups.list")).get("usergroups") or []
     for group in groups:
-        found.teams[str(group.get("name") or group["handle"])] = FoundTeam(usergroup=str(group["id"]))
+        discovery.teams[str(group.get("name") or group["handle"])] = TeamGuess(usergroup=str(group["id"]))
 
 
-async def _owners(deps: Deps, found: Found) -> None:
+async def _owners(deps: Deps, discovery: Discovery) -> None:
     """Name the GitHub team of each team that has one of the same name among the code owners."""
     if deps.github is None:
         return
     handles = dict.fromkeys(re.findall(r"@([\w.-]+/[\w.-]+)", await deps.github.codeowners() or ""))
     for handle in handles:
         name = handle.rpartition("/")[2]
-        match = next((team for team in found.teams if _plain(team) == _plain(name)), None)
-        team = found.teams.get(match or name, FoundTeam())
-        found.teams[match or name] = FoundTeam(team.usergroup, handle, team.pagerduty)
+        match = next((team for team in discovery.teams if _plain(team) == _plain(name)), None)
+        team = discovery.teams.get(match or name, TeamGuess())
+        discovery.teams[match or name] = TeamGuess(team.usergroup, handle, team.pagerduty)
 
 
-async def _pagerduty(deps: Deps, found: Found) -> None:
+async def _pagerduty(deps: Deps, discovery: Discovery) -> None:
     """Give each PagerDuty service to the team whose name it shares; the first to the first team otherwise."""
     if deps.pagerduty is None:
         return
-    found.pagerduty = await deps.pagerduty.services()
-    left = list(found.pagerduty)
-    for name, team in list(found.teams.items()):
+    discovery.pagerduty = await deps.pagerduty.services()
+    left = list(discovery.pagerduty)
+    for name, team in list(discovery.teams.items()):
         core = re.sub(r"team|equipo|group", "", _plain(name))
         if match := next((service for service in left if core and core in _plain(service)), None):
-            found.teams[name] = FoundTeam(team.usergroup, team.github_team, match)
+            discovery.teams[name] = TeamGuess(team.usergroup, team.github_team, match)
             left.remove(match)
-    if left and found.teams and not any(team.pagerduty for team in found.teams.values()):
-        name, team = next(iter(found.teams.items()))
-        found.teams[name] = FoundTeam(team.usergroup, team.github_team, left[0])
+    if left and discovery.teams and not any(team.pagerduty for team in discovery.teams.values()):
+        name, team = next(iter(discovery.teams.items()))
+        discovery.teams[name] = TeamGuess(team.usergroup, team.github_team, left[0])
 
 
 def _plain(name: str) -> str:

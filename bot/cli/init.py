@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from bot.app import build_deps
-from bot.cli.discovery import Found, FoundTeam, discover
+from bot.cli.discovery import Discovery, TeamGuess, discover
 from bot.cli.doctor import run_checks
 from bot.cli.terminal import exit_with
 from bot.messages.translations import Translations, load_translations
@@ -42,24 +42,24 @@ def init(
         exit_with([words.render_block("init", "exists", path=folder / TEAM_FILE)])
     settings, has_slack = _settings(language)
     logging.disable(logging.WARNING)
-    found = asyncio.run(_look(settings, namespace or [], has_slack))
-    organisation = name or found.organisation or "My team"
-    channel = os.environ.get("INCIDENT_CHANNEL") or found.channel or "#incidents"
+    discovery = asyncio.run(_look(settings, namespace or [], has_slack))
+    organisation = name or discovery.organisation or "My team"
+    channel = os.environ.get("INCIDENT_CHANNEL") or discovery.channel or "#incidents"
     if not yes:
         organisation = typer.prompt(words.render_block("init", "ask_name"), default=organisation)
         channel = typer.prompt(words.render_block("init", "ask_channel"), default=channel)
     try:
         (folder / "runbooks").mkdir(parents=True, exist_ok=True)
         (folder / "manifests").mkdir(exist_ok=True)
-        (folder / TEAM_FILE).write_text(team_yaml(found, organisation, channel, words), encoding="utf-8")
-        if found.services:
-            (folder / "runbooks" / "restart.yaml").write_text(restart_runbook(found, words), encoding="utf-8")
+        (folder / TEAM_FILE).write_text(team_yaml(discovery, organisation, channel, words), encoding="utf-8")
+        if discovery.services:
+            (folder / "runbooks" / "restart.yaml").write_text(restart_runbook(discovery, words), encoding="utf-8")
     except OSError as problem:
         exit_with([words.render_block("init", "not_written", folder=folder, why=problem.strerror or problem)])
     load_team(folder / TEAM_FILE)
-    typer.echo(words.render_block("init", "written", folder=folder, found=found))
-    for integration, problem in found.unseen.items():
-        typer.echo(words.render_block("init", "unseen", integration=integration, why=words.error(problem)))
+    typer.echo(words.render_block("init", "written", folder=folder, discovery=discovery))
+    for integration, reason in discovery.unseen.items():
+        typer.echo(words.render_block("init", "unseen", integration=integration, why=words.error(reason)))
     if has_slack:
         run_checks(load_settings(team_dir=folder, bot_config=None))
     typer.echo(words.render_block("init", "next", folder=folder, has_slack=has_slack))
@@ -86,18 +86,18 @@ def _settings(language: str) -> tuple[Settings, bool]:
     return load_settings(**given, slack_bot_token=NO_TOKEN, slack_signing_secret=NO_TOKEN), False
 
 
-async def _look(settings: Settings, namespaces: list[str], has_slack: bool) -> Found:
+async def _look(settings: Settings, namespaces: list[str], has_slack: bool) -> Discovery:
     async with build_deps(settings) as deps:
         return await discover(deps, namespaces, slack=has_slack)
 
 
-def team_yaml(found: Found, organisation: str, channel: str, words: Translations) -> str:
+def team_yaml(discovery: Discovery, organisation: str, channel: str, words: Translations) -> str:
     """Return the team file; a comment marks each guess."""
 
     def note(part: str) -> str:
         return f"# {words.render_block('init', part)}"
 
-    teams = found.teams or {"Responders": FoundTeam()}
+    teams = discovery.teams or {"Responders": TeamGuess()}
     first = next(iter(teams))
     lines = [note("header"), f"organisation: {_q(organisation)}", f"languages: [{words.locale}]"]
     lines += [f"incident_channel: {_q(channel)}", "", *_teams(teams, note("teams")), ""]
@@ -106,7 +106,7 @@ def team_yaml(found: Found, organisation: str, channel: str, words: Translations
         lines += [f"  incident_commander: {{usergroup: {group}}}"]
     else:
         lines += [note("people"), "people: []", "#  - {name: Ada, slack: U0123456789, roles: [responder]}"]
-    lines += ["", *_services(found, note("services"), first), "", *_queries(found, words, note("queries")), ""]
+    lines += ["", *_services(discovery, note("services"), first), "", *_queries(discovery, words, note("queries")), ""]
     lines += [note("severities"), "severities:"]
     for level, invited in (("SEV1", True), ("SEV2", True), ("SEV3", True), ("SEV4", False)):
         lines += [f"  {level}:", f"    title: {_q(words.render_block('init', level))}"]
@@ -114,13 +114,13 @@ def team_yaml(found: Found, organisation: str, channel: str, words: Translations
             lines.append(f"    page: [{_q(first)}]")
         if invited:
             lines.append(f"    invite: [{_q(first)}]")
-    mapped = _mapped(found.severities)
+    mapped = _mapped(discovery.severities)
     lines += ["", note("alerts"), f"alerts: {{severity: {{{mapped}}}, default: SEV3}}"]
     lines += ["", note("policy"), f"policy: {{limits: {{replicas: {MAX_REPLICAS}}}}}", ""]
     return "\n".join(lines)
 
 
-def _teams(teams: dict[str, FoundTeam], note: str) -> Iterator[str]:
+def _teams(teams: dict[str, TeamGuess], note: str) -> Iterator[str]:
     yield from (note, "teams:")
     for name, team in teams.items():
         fields = {"usergroup": team.usergroup, "github_team": team.github_team, "pagerduty": team.pagerduty}
@@ -128,30 +128,30 @@ def _teams(teams: dict[str, FoundTeam], note: str) -> Iterator[str]:
         yield f"  {_q(name)}: {{{given}}}"
 
 
-def _services(found: Found, note: str, owner: str) -> Iterator[str]:
-    yield from (note, "services:" if found.services else "services: {}")
-    for name, service in found.services.items():
+def _services(discovery: Discovery, note: str, owner: str) -> Iterator[str]:
+    yield from (note, "services:" if discovery.services else "services: {}")
+    for name, service in discovery.services.items():
         where = ", ".join(f"{environment}: {_q(namespace)}" for environment, namespace in service.namespaces.items())
         yield f"  {_q(name)}:"
         yield f"    workload: {_q(service.workload)}"
         yield f"    namespaces: {{{where}}}"
         yield f"    owners: [{_q(owner)}]"
-        if found.queries:
+        if discovery.queries:
             yield "    board: overview"
 
 
-def _queries(found: Found, words: Translations, note: str) -> Iterator[str]:
-    if not found.queries:
+def _queries(discovery: Discovery, words: Translations, note: str) -> Iterator[str]:
+    if not discovery.queries:
         yield from (f"{note} {words.render_block('init', 'no_queries')}", "queries: {}")
         return
     yield from (note, "queries:")
-    for name, query in found.queries.items():
+    for name, query in discovery.queries.items():
         yield from (f"  {name}:", f"    title: {_q(words.label(f'init.queries.{name}'))}")
         yield from (f"    promql: {_q(query.promql)}", f"    unit: {_q(query.unit)}")
         if query.threshold is not None:
             yield f"    threshold: {query.threshold:g}"
     yield from ("boards:", "  overview:", f"    title: {_q(words.label('init.overview'))}")
-    yield f"    queries: [{', '.join(found.queries)}]"
+    yield f"    queries: [{', '.join(discovery.queries)}]"
 
 
 def _mapped(severities: list[str]) -> str:
@@ -167,13 +167,13 @@ def _mapped(severities: list[str]) -> str:
     return ", ".join(f"{name}: {levels.get(name, 'SEV3')}" for name in names)
 
 
-def restart_runbook(found: Found, words: Translations) -> str:
+def restart_runbook(discovery: Discovery, words: Translations) -> str:
     """Return a first runbook, for any service."""
 
     def text(part: str) -> str:
         return _q(words.label(f"init.restart.{part}"))
 
-    verify = ["    verify: {board: overview, within: 5m}"] if found.queries else []
+    verify = ["    verify: {board: overview, within: 5m}"] if discovery.queries else []
     return "\n".join(
         [
             "name: restart",

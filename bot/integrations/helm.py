@@ -219,7 +219,10 @@ class Helm:
             async with asyncio.timeout(timeout):
                 out, stderr = await process.communicate()
         except TimeoutError as slow:
-            raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
+            if _only_reads(arguments):
+                raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
+            why = f"it did not end within {timeout:g} s"  # trying again would make one more revision
+            raise Refused("helm_refused", what=" ".join(arguments[:2]), why=why) from slow
         finally:
             await _end(process)
         if process.returncode != 0:
@@ -297,10 +300,13 @@ def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused |
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)
     if "another operation" in why:
         return Refused("release_pending", what=arguments[1], why=why)
-    is_read = arguments[0] in READS
-    if _UNREACHABLE.match(why) or (is_read and _NETWORK.search(why)):
+    if _UNREACHABLE.match(why) or (_only_reads(arguments) and _NETWORK.search(why)):
         return Unavailable("unreachable", service=SERVICE, what=arguments[0], why=why)
     return Refused("helm_refused", what=" ".join(arguments[:2]), why=why)
+
+
+def _only_reads(arguments: Sequence[str]) -> bool:
+    return arguments[0] in READS or "--dry-run=server" in arguments
 
 
 def _is_there(kubeconfig: str) -> bool:

@@ -18,7 +18,7 @@ from bot.domain.alert_rule import Decision, Declare, Fact, KnownAlert, Nothing, 
 from bot.domain.errors import NotFound
 from bot.domain.incident import Changed, Incident
 from bot.domain.timeline import Kind
-from bot.store.database import Database, dialect_insert, redacted
+from bot.store.database import Database, dialect_insert
 from bot.store.incidents import OPEN, change_within, declare_within, get_within
 from bot.store.outbox import enqueue_once
 from bot.store.tables import alerts, heartbeats, incidents, notification_groups, pages, timeline
@@ -79,6 +79,7 @@ class Policy:
     rule: Callable[[Situation], Verdict]
     change: Change
     limit: StormLimit
+    redact: Callable[[dict[str, str]], dict[str, str]] = dict
     drill: str | None = None
 
 
@@ -98,7 +99,7 @@ class Alerts:
                 if result := await _carry_out(connection, decision, policy.change, at):
                     applied.append(result)
             declared = next((one.incident.id for one in applied if isinstance(one.decision, Declare)), None)
-            await _save(connection, verdict.facts, notification, declared, at)
+            await _save(connection, verdict.facts, notification, declared, at, policy.redact)
             owner = _owner(verdict.facts, declared, group.incident_id)
             values: dict[str, Any] = {"seen_at": at, "incident_id": owner}
             if declared or (situation.storm and owner == situation.storm.id and owner != group.incident_id):
@@ -215,9 +216,9 @@ class Alerts:
             await self._database.execute(delete(table).where(table.c.seen_at < before, ended))
 
 
-def heartbeat_key(fingerprint: str, sender: str) -> str:
+def heartbeat_key(fingerprint: str) -> str:
     """Return the key under which a heartbeat is remembered."""
-    return hashlib.sha256(f"{sender}\n{fingerprint}".encode()).hexdigest()
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
 async def _incident_of_group(connection: AsyncConnection, digest: str) -> Incident | None:
@@ -384,6 +385,7 @@ async def _save(
     notification: Notification,
     declared: str | None,
     at: datetime,
+    redact: Callable[[dict[str, str]], dict[str, str]],
 ) -> None:
     new, changed = [], []
     for fact in facts:
@@ -398,7 +400,7 @@ async def _save(
                     "firing": alert.firing,
                     "count": alert.count,
                     "returned": 0,
-                    "labels": redacted(connection, dict(alert.labels)),
+                    "labels": redact(dict(alert.labels)),
                     "group_digest": notification.digest,
                     "incident_id": incident,
                     "seen_at": at,
@@ -418,7 +420,7 @@ async def _save(
                 "now_count": alert.count if alert.firing else recorded.count,
                 "more": int(fact.returned),
                 "now_incident": incident,
-                "now_labels": redacted(connection, dict(alert.labels)),
+                "now_labels": redact(dict(alert.labels)),
                 "now_group": notification.digest,
                 "now": at,
             }

@@ -22,7 +22,7 @@ def container(name: str = "app", restarts: int = 0, last: dict[str, Any] | None 
     return {"name": name, "ready": "running" in state, "restartCount": restarts, "state": state, "lastState": ended}
 
 
-RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ def environment(settings: Settings, **others: str) -> dict[str, str]:
     ours: dict[str, str] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            value = ",".join(f"{header}={text.get_secret_value()}" for header, text in value.items())
+        elif isinstance(value, list):
             value = ",".join(item.get_secret_value() for item in value)
         elif hasattr(value, "get_secret_value"):
             value = value.get_secret_value()

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
+import yaml
 
+from demo.environment import sandbox_settings
+from sandbox.company import load_company
+from sandbox.deadline import deadline
+from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT, files
+from tests.end_to_end.test_command_line import SCOPES, environment
+from tests.real.processes import free_port
+from tests.teams.test_acme import ACME, furnish
 
 LONG = 200
 
@@ -55,6 +65,57 @@ def test_the_example_team_and_its_runbooks_are_in_it(installed: Path, tmp_path: 
     assert f"{len(list((ROOT / 'teams/tamv/runbooks').glob('*.yaml')))} runbook" in validated.stdout
     written = run(installed, tmp_path, "manifest", "--url", "https://bot.example.org")
     assert written.returncode == 0 and "https://bot.example.org/slack/events" in written.stdout, written.stderr
+
+
+@pytest.mark.timeout(LONG)
+async def test_the_readmes_way_in_is_true_to_the_letter(installed: Path, tmp_path: Path) -> None:
+    """Its commands, one after the other, in an empty folder; only the tokens are filled in."""
+    text = (ROOT / "README.md").read_text("utf-8").split("## Run it for your team")[1].split("```")[1]
+    lines = [line for line in text.splitlines() if line.startswith(("tamv-bot", "export"))]
+    assert [line.split()[1] for line in lines if line.startswith("tamv-bot")] == ["init", "manifest", "doctor", "serve"]
+    program = tmp_path / "bin" / "tamv-bot"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bot "$@"\n', "utf-8")
+    program.chmod(0o755)
+    sandbox = Sandbox(load_company(ACME / "company.yaml"))
+    sandbox.slack.scopes = set(SCOPES)
+    async with sandbox.serving() as url:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"), "utf-8")
+        await furnish(url, sandbox)
+        settings = sandbox_settings(url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en", kubeconfig=str(kubeconfig))
+        env = environment(settings) | {"TEAM_DIR": "", "PYTHONPATH": str(installed), "PORT": str(free_port())}
+        env["PATH"] = f"{program.parent}:{env['PATH']}"
+        team_dir = next(line for line in lines if line.startswith("export")).split()[1]
+        script = "\n".join(["set -e", *(team_dir.join(("export ", "")) if line.startswith("export") else line
+                                        for line in lines)])  # fmt: skip
+        script = script.replace("tamv-bot serve", "exec tamv-bot serve")
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", script, cwd=tmp_path, env=env,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            async with deadline(90), aiohttp.ClientSession() as http:
+                while process.returncode is None and not await _ready(http, env["PORT"]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            said = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said
+    assert "✗" not in said and "acme: " in said
+    assert (
+        yaml.safe_load((tmp_path / "app.yaml").read_text("utf-8"))["display_information"]["name"]
+        == "Acme Pay Incidents"
+    )
+
+
+async def _ready(http: aiohttp.ClientSession, port: str) -> bool:
+    try:
+        async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
 
 
 @pytest.mark.timeout(LONG)

@@ -72,6 +72,7 @@ async def _apply(deps: Deps, notification: Notification, runbooks: Runbooks) -> 
         rule=lambda situation: decide(notification, situation, severities, at),
         change=change,
         limit=StormLimit(rules.storm.incidents, rules.storm.within),
+        redact=deps.redaction.of,
         drill=await _drill(deps, notification),
     )
     return await deps.store.alerts.apply(notification, at, policy)
@@ -99,11 +100,10 @@ async def _heartbeat(deps: Deps, notification: Notification, alert: Alert, heart
     """Remember that a heartbeat was heard, and return what it means: the alert that it has stopped, or that it goes."""
     now = deps.clock.now()
     if alert.firing:
-        key = heartbeat_key(alert.fingerprint, notification.sender)
+        key = heartbeat_key(alert.fingerprint)
         facts = {
             "fingerprint": alert.fingerprint,
             "labels": dict(alert.labels),
-            "sender": notification.sender,
             "source": notification.source,
             "severity": heartbeat.severity.value,
         }
@@ -116,13 +116,8 @@ def _stopped(deps: Deps, notification: Notification, alert: Alert) -> Notificati
     fingerprint = f"heartbeat/{alert.fingerprint}"[:256]
     summary = deps.words.label("alerts.heartbeat_stopped")
     stopped = replace(alert, fingerprint=fingerprint, annotations={"summary": summary})
-    return Notification(
-        f"{fingerprint}/{notification.sender}",
-        (stopped,),
-        sender=notification.sender,
-        source=notification.source,
-        firing_group=stopped.firing,
-    )
+    # Without the sender: of a pair of Alertmanagers now the one tells of it, now the other.
+    return Notification(fingerprint, (stopped,), source=notification.source, firing_group=stopped.firing)
 
 
 async def watch_heartbeat(deps: Deps, key: str, until: str, heard: str, facts: dict[str, Any]) -> None:
@@ -138,7 +133,7 @@ async def _check_heartbeat(deps: Deps, key: str, heard: str, facts: dict[str, An
     now = deps.clock.now()
     severity = type(deps.team.alerts.default)(facts["severity"])
     alert = Alert(facts["fingerprint"], True, facts["labels"], {}, now, severity=severity)
-    notification = Notification("", (alert,), sender=facts["sender"], source=facts["source"])
+    notification = Notification("", (alert,), source=facts["source"])
     await _apply(deps, _stopped(deps, notification, alert), no_runbooks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -44,7 +45,7 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
     outcome = await durable_step("page", lambda: _send(deps, key, incident_id, team, text), PAGE_ALARM_AFTER)
     if not outcome.ok:
         await durable_step("say that it failed", lambda: _failed(deps, key, incident_id, team, outcome, trigger))
-        if outcome.error in NOT_RETRIABLE:
+        if _is_hopeless(outcome.error, outcome.facts):
             return
         send_again = partial(_send_again, deps, key, incident_id, team, text)
         outcome = await durable_step("page again", send_again, PAGE_TIMEOUT)
@@ -131,9 +132,14 @@ async def _send_again(deps: Deps, key: str, incident_id: str, team: str, text: s
     try:
         return await _send(deps, key, incident_id, team, text)
     except Refused as problem:
-        if problem.key in NOT_RETRIABLE:
+        if _is_hopeless(problem.key, problem.facts):
             raise
         raise Unavailable(problem.key, **problem.facts | {"retry_after": REFUSED_PAUSE_SECONDS}) from problem
+
+
+def _is_hopeless(error: str | None, facts: Mapping[str, Any]) -> bool:
+    """Return True if trying again cannot help: a setting of the bot is wrong, such as its routing key (400)."""
+    return error in NOT_RETRIABLE or (error == "refused" and facts.get("status") == 400)
 
 
 async def _link(deps: Deps, incident_id: str) -> str | None:
@@ -157,7 +163,7 @@ async def _failed(deps: Deps, key: str, incident_id: str, team: str, outcome: Ou
         "key": key,
         "why": why,
         "reach": await on_call_contacts(deps, team),
-        "again": outcome.error not in NOT_RETRIABLE,
+        "again": not _is_hopeless(outcome.error, outcome.facts),
     }
     await append_event(deps, incident_id, Kind.PAGE_FAILED, facts, idempotency_key=f"{key}/page-failed/{trigger}")
 

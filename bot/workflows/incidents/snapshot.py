@@ -16,7 +16,8 @@ from slugify import slugify
 
 from bot.actions.boards import WINDOW, board, query_board
 from bot.deps import Deps
-from bot.domain.errors import NotConfigured, Unavailable
+from bot.domain.alert import ALERT_SOURCES
+from bot.domain.errors import BadInput, NotConfigured, Unavailable
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Snapshot, assess, compare, metric_json
@@ -109,6 +110,9 @@ async def _show(
 async def _resolve_request(deps: Deps, incident_id: str, moment: str) -> tuple[SnapshotRequest, str]:
     """Return the request of a milestone and its unique name: the service's board, from an hour before the incident."""
     incident = await deps.store.incidents.get(incident_id)
+    if incident.service is None and incident.source in ALERT_SOURCES:
+        # Whose metrics would they be? Those of the team's default service would accuse a healthy one.
+        raise BadInput("service_needed", services=sorted(deps.team.services))
     at = incident.milestones.get(Milestone(moment), deps.clock.now())
     timeline = await deps.store.incidents.timeline(incident_id)
     occurrences = sum(event.kind.value == moment for event in timeline)

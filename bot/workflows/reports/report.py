@@ -25,7 +25,7 @@ from bot.workflows.incidents.snapshot import AT_MILESTONES, chart_name
 
 MARKDOWN, HTML = "text/markdown", "text/html"
 SNAPSHOT_WAIT = timedelta(seconds=15)
-_SOURCES = {"alertmanager": "Prometheus", "pagerduty": "PagerDuty"}
+_SOURCES = {"alertmanager": "Prometheus", "storm": "Prometheus", "grafana": "Grafana", "pagerduty": "PagerDuty"}
 
 
 async def write_report(deps: Deps, incident_id: str) -> None:
