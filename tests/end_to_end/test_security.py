@@ -32,7 +32,7 @@ SLACK, ALERTMANAGER, PAGERDUTY, GITHUB = (
 )
 Headers = dict[str, str]
 SIGNING_SECRET = Credentials().signing_secret
-READS = {"auth.test", "bots.info", "usergroups.users.list", "users.info"}
+READS = {"auth.test", "bots.info", "conversations.list", "usergroups.users.list", "users.info"}
 PRIVATE = {"chat.postMessage", "chat.postEphemeral"}  # the answer to a person whose button makes no sense
 DEEP = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
 
