@@ -148,6 +148,8 @@ async def _fetch_identity(deps: Deps) -> None:
     """
     with contextlib.suppress(BotError):
         await deps.slack.identity()
+    if deps.kubernetes:
+        await asyncio.to_thread(deps.kubernetes.cluster.preload)
     with contextlib.suppress(BotError):
         await keep_channel_id(deps, deps.incident_channel)
     for team in deps.team.teams.values():

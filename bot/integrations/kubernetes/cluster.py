@@ -71,6 +71,11 @@ class Cluster:
             self._api = client.ApiClient(client.Configuration())
         return self._api
 
+    def preload(self) -> None:
+        """Import the client's code, which takes seconds; else the first call does it, and everybody waits."""
+        for name in ("ApiClient", "CoreV1Api", "AppsV1Api", "BatchV1Api", "CustomObjectsApi"):
+            getattr(client, name)
+
     async def open(self, *, again: bool = False) -> None:
         """Read address and credentials, unless that was done; `again`: read them anew.
 
