@@ -115,7 +115,9 @@ class Cluster:
         async def read() -> bytes:
             body: bytes = await response.read()
             if response.status >= 400:
-                raise client.exceptions.ApiException(status=response.status, reason=body.decode(errors="replace"))
+                problem = client.exceptions.ApiException(status=response.status, reason=f"HTTP {response.status}")
+                problem.body = body.decode(errors="replace")
+                raise problem
             return body
 
         content: bytes = await self._translated(what, read)

@@ -43,6 +43,7 @@ from bot.runbooks import Expressions
 from bot.store.incidents import TimelineEntry
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until, to_json_facts
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
 from bot.workflows.runs.approval import show_approvers, wait_for_approval
 from bot.workflows.runs.interrupts import (
     Deadline,
@@ -68,7 +69,7 @@ from bot.workflows.runs.undo import UndoRequest, undo_steps
 
 PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
-FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
+FINAL_MESSAGE_TIMEOUT = MESSAGE_TIMEOUT
 SHOW_PROGRESS_AFTER_SECONDS = 0.5  # actions that take longer are shown as running
 PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 

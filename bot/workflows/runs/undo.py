@@ -26,6 +26,7 @@ from bot.integrations.effects import Execution, dry_run
 from bot.redaction.shapes import HIDDEN
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
 from bot.workflows.runs.approval import show_approvers, wait_for_approval
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
 from bot.workflows.runs.outcome import find_outcome, remaining_effects
@@ -41,7 +42,7 @@ from bot.workflows.runs.step import (
     step_timeout,
 )
 
-FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
+FINAL_MESSAGE_TIMEOUT = MESSAGE_TIMEOUT
 PLAN_TIMEOUT = timedelta(minutes=2)
 NOT_UNDONE = "not_undone"
 UNDONE, NOTHING, ASK, GO = "undone", "nothing", "ask", "go"  # what follows from the plan of an undo
