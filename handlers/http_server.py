@@ -18,7 +18,7 @@ SHUTDOWN_SECONDS = 5  # how long open requests may take at shutdown
 
 @contextlib.asynccontextmanager
 async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. Raises BotError if it is taken."""
+    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. BotError if it is taken."""
     listener = _bind(host, port)
     server = _Server(
         uvicorn.Config(
