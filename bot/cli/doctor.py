@@ -26,6 +26,7 @@ from bot.domain.errors import BotError, Unavailable
 from bot.domain.timeline import first_broken_link
 from bot.integrations.http import Http, HttpResponse
 from bot.integrations.prometheus import Prometheus, fill
+from bot.integrations.tempo import slower_than
 from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
@@ -222,7 +223,7 @@ class Doctor(Checks):
             yield self._off("Tempo", "TEMPO_URL")
             return
         now = self._deps.clock.now()
-        await self._deps.tempo.search("{}", now - timedelta(minutes=5), now, 1)
+        await self._deps.tempo.search(slower_than("doctor", 3_600_000), now - timedelta(minutes=5), now, 1)
         yield self._good("Tempo", "answers", said=str(self._settings.tempo_url))
 
     async def _grafana(self) -> AsyncIterator[Finding]:

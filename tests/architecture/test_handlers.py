@@ -69,7 +69,7 @@ def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),
-        forms.report(words, team, incident),
+        forms.report(words, team, incident, about="INC-2026-0001|3"),
         forms.followup(words, team, incident.id, due=date(2026, 1, 15)),
         forms.break_glass(words, "R-1|a|d"),
         forms.answer(words, "R-1|a|d", "How many?", Input(type="integer"), [], None),
