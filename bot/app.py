@@ -85,8 +85,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     if settings.ca_bundle:
         trust(settings.ca_bundle)
     team = load_team(settings.team_file)
-    database = Database(settings.database_url)
     redaction, metrics = Redaction(settings.secrets), Metrics()
+    database = Database(settings.database_url, redaction.of)
     slack = Slack(
         settings.slack_bot_token.get_secret_value(),
         str(settings.slack_api_url),

@@ -123,7 +123,7 @@ def run(
 
 
 @commands.command()
-def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; default: all running ones.")] = None) -> None:
+def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c7k2m; default: all running ones.")] = None) -> None:
     """Show a run, or all running ones; reads only the database."""
 
     async def query(deps: Deps) -> tuple[Deps, Message, list[str]]:

@@ -68,6 +68,7 @@ class Slack:
         self._token_checked_at = float("-inf")
         self._token_problem: BotError | None = None
         self._people: dict[str, tuple[float, Person]] = {}
+        self._time_zones: dict[str, str] = {}
         self._groups: dict[str, tuple[float, list[str]]] = {}
         self.in_flight = InFlight()
         # slack_sdk's retries would repeat a message whose response was lost; upsert_message searches for it first.
@@ -304,7 +305,13 @@ class Slack:
             str(user.get("locale") or locale)[:2],
         )
         self._people[id] = (time.monotonic() + PEOPLE_CACHE_TTL, person)
+        self._time_zones[id] = str(user.get("tz") or "")
         return person
+
+    async def time_zone(self, id: str) -> str | None:
+        """Return a person's time zone (`Europe/Madrid`) as Slack knows it; None if it does not."""
+        await self.person(id)
+        return self._time_zones.get(id) or None
 
     async def usergroup_members(self, usergroup: str) -> list[str]:
         """Return the user ids of a user group; cached for ten minutes, and longer while Slack does not answer."""
@@ -340,7 +347,7 @@ class Slack:
             with self._calling("files.completeUploadExternal", writes=True):
                 response = await self.client.files_upload_v2(
                     channel=channel,
-                    initial_comment=comment,
+                    initial_comment=self._redact({"text": comment})["text"],
                     thread_ts=thread,
                     file_uploads=[
                         {"filename": name, "title": title, "content": content} for name, title, content in files

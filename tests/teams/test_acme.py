@@ -96,7 +96,7 @@ async def test_a_team_of_its_own_plays_an_incident_from_the_alert_to_the_report(
         await furnish(made.url, sandbox)
         assert (await scene.post(alerts.PATH, ledger("firing"), alerts.BEARER))[0] < 300
         channel = await scene.opened()
-        await scene.told(channel, "Latency p99")
+        await scene.told(channel, "Latency p99", "2.48 s")
         incident = await scene.record(channel)
 
         async def type_(command: str, sign: str) -> None:

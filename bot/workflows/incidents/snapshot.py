@@ -193,8 +193,7 @@ def message(
 
 def board_title(deps: Deps, snapshot: Snapshot, words: Translations) -> str:
     entry = deps.team.boards.get(snapshot.board) or deps.team.queries.get(snapshot.board)
-    titles: Mapping[str, str] = {str(locale): title for locale, title in entry.title.items()} if entry else {}
-    return titles.get(words.locale, snapshot.board)
+    return words.pick(entry.title) if entry else snapshot.board
 
 
 async def charts(
