@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,7 +48,7 @@ def new(
 def skeleton(name: str, action: Action, words: Translations) -> str:
     """Return a runbook that asks for what the action requires."""
     required = [field for field, spec in action.parameters.model_fields.items() if spec.is_required()]
-    types = {int: "integer", float: "number", bool: "boolean"}
+    types: dict[Any, str] = {int: "integer", float: "number", bool: "boolean"}
     inputs = []
     for field in required:
         kind = types.get(action.parameters.model_fields[field].annotation or str, "string")

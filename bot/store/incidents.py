@@ -177,7 +177,7 @@ class Incidents:
         """Return the number of the newest event."""
         async with self._database.read() as connection:
             query = select(incidents.c.last_seq).where(incidents.c.id == incident_id)
-            return (await connection.execute(query)).scalar_one()
+            return int((await connection.execute(query)).scalar_one())
 
     async def findings_at(self, incident: Incident, number: int) -> tuple[Impact, Cause]:
         """Return the impact and the cause as they were after the event of this number."""
