@@ -18,7 +18,7 @@ from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
-from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from starlette.applications import Starlette
@@ -157,11 +157,11 @@ class Server:
 class _SocketMode(AsyncSocketModeHandler):
     """Socket Mode with the checks of the HTTP endpoint."""
 
-    async def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
+    async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
         try:
             reject_nul(req.payload)
             validate_payload(req.payload)
-            await super().handle(client, req)  # type: ignore[no-untyped-call]
+            await super().handle(client, req)  # type: ignore[arg-type]  # Bolt names the narrower class
         except _MALFORMED as problem:
             refused("Slack's Socket Mode", 400, _reason(problem))
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))  # else Slack sends it again

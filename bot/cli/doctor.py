@@ -31,7 +31,7 @@ from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.shipped import MANIFEST
-from bot.store.migrate import pending
+from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
 
 _PLACEHOLDER = re.compile(
@@ -85,6 +85,8 @@ class Doctor(Checks):
         if waiting:
             yield self._note("database", "migrations", revisions=waiting)
             return
+        if revision := await asyncio.to_thread(newer, url):
+            yield self._note("database", "newer_database", revision=revision)
         store = self._deps.store
         await store.database.ready()
         yield self._good("database", "database", kind=url.partition(":")[0])

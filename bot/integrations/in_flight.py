@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from bot.domain.errors import BotError, Refused, Unavailable
 from bot.tasks import cancel_and_wait
 
-MAX_SECONDS = 600.0  # then an attempt is given up, and its outcome unknown
+MAX_SECONDS = 60.0  # then an attempt is cut off, and its outcome unknown
 MIN_SETTLE_SECONDS = 1.0
-MAX_SETTLE_SECONDS = 120.0
+MAX_SETTLE_SECONDS = 15.0
 CLOCK_RESOLUTION = 0.01
 
 T = TypeVar("T")
@@ -22,7 +22,8 @@ class InFlight:
     """Attempts by key. An attempt may outlive its caller's wait: the next one gets its result.
 
     If the response is lost, the remote service may still be busy with the request. It gets as long again as it has had
-    so far (at least MIN_SETTLE_SECONDS); until then another attempt raises Unavailable.
+    so far, within limits; until then another attempt raises Unavailable. A connection that hangs for ever therefore
+    delays a message by MAX_SECONDS and MAX_SETTLE_SECONDS.
     """
 
     def __init__(self) -> None:

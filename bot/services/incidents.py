@@ -77,11 +77,19 @@ class Incidents:
         return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), idempotency_key)
 
     async def take_command(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
-        """Become the commander, and acknowledge the incident if nobody has."""
-        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, idempotency_key=f"{idempotency_key}/command")
-        if incident.status is Status.DECLARED:
-            incident = await self.acknowledge(id, by=by, idempotency_key=f"{idempotency_key}/acknowledge")
-        return incident
+        """Become the commander, and acknowledge the incident if nobody has: both, or neither."""
+        at = self._now()
+
+        def command(now: Incident) -> Changed | None:
+            if now.roles.get(Role.COMMANDER) == by.id and now.status is Status.DECLARED:
+                return None  # given before, without an acknowledgement
+            return now.assign(Role.COMMANDER, by.id, by=by, at=at)
+
+        def acknowledge(now: Incident) -> Changed | None:
+            return now.acknowledge(by=by, at=at) if now.status is Status.DECLARED else None
+
+        changes = {f"{idempotency_key}/command": command, f"{idempotency_key}/acknowledge": acknowledge}
+        return await self._deps.store.incidents.change_together(id, changes)
 
     async def assign(self, id: str, role: Role, to: str, *, by: Person, idempotency_key: str) -> Incident:
         return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), idempotency_key)

@@ -77,6 +77,19 @@ class Incidents:
         async with self._database.write() as connection:
             return await change_within(connection, incident_id, change, idempotency_key=idempotency_key)
 
+    async def change_together(
+        self, incident_id: str, changes: Mapping[str, Callable[[Incident], Changed | None]]
+    ) -> Incident:
+        """Apply several changes in one transaction, each by its idempotency key: all of them, or none.
+
+        Each sees what those before it left. One that returns None has nothing to change. Raises what they raise, and
+        then nothing is changed.
+        """
+        async with self._database.write() as connection:
+            for idempotency_key, change in changes.items():
+                incident, _ = await change_within(connection, incident_id, change, idempotency_key=idempotency_key)
+            return incident
+
     async def get(self, incident_id: str) -> Incident:
         async with self._database.read() as connection:
             row = await _fetch_one(connection, incidents.c.id == incident_id)
@@ -164,7 +177,7 @@ class Incidents:
         """Return the number of the newest event."""
         async with self._database.read() as connection:
             query = select(incidents.c.last_seq).where(incidents.c.id == incident_id)
-            return (await connection.execute(query)).scalar_one()
+            return int((await connection.execute(query)).scalar_one())
 
     async def findings_at(self, incident: Incident, number: int) -> tuple[Impact, Cause]:
         """Return the impact and the cause as they were after the event of this number."""
@@ -226,9 +239,13 @@ async def declare_within(
 
 
 async def change_within(
-    connection: AsyncConnection, incident_id: str, change: Callable[[Incident], Changed], *, idempotency_key: str | None
+    connection: AsyncConnection,
+    incident_id: str,
+    change: Callable[[Incident], Changed | None],
+    *,
+    idempotency_key: str | None,
 ) -> tuple[Incident, TimelineEvent | None]:
-    """Do `Incidents.change` inside the caller's transaction."""
+    """Do `Incidents.change` inside the caller's transaction. A `change` that returns None changes nothing."""
     row = (
         await connection.execute(_select_incidents().where(incidents.c.id == incident_id).with_for_update())
     ).one_or_none()
@@ -241,7 +258,10 @@ async def change_within(
         )
         if (await connection.execute(existing)).first():
             return before, None
-    after, event = redacted(connection, change(before))
+    changed = change(before)
+    if changed is None:
+        return before, None
+    after, event = redacted(connection, changed)
     event = event.chained(incident_id, row.last_hash, row.last_seq + 1)
     values = _columns(after) | {"last_seq": event.seq, "last_hash": event.hash}
     await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(values))

@@ -31,4 +31,4 @@ def refuse_pickles(serializer: type[DefaultSerializer]) -> None:
     def refuse(self: DefaultSerializer, serialized_data: str) -> Any:
         raise NotJson("a value in the engine's tables is not JSON, and is not read")
 
-    serializer.deserialize = refuse  # type: ignore[method-assign]
+    serializer.deserialize = refuse  # type: ignore[method-assign, assignment]

@@ -124,7 +124,8 @@ async def _create(deps: Deps, incident: Incident) -> tuple[str, str]:
     for attempt in itertools.count(1):
         name = channel_name(incident, attempt)
         try:
-            response = await deps.slack.call_once(f"create {name}", "conversations.create", name=name, is_private=False)
+            # A repeated call is fenced by the name: it is taken once the first one is done.
+            response = await deps.slack.call("conversations.create", name=name, is_private=False)
             return response["channel"]["id"], response["channel"]["name"]
         except Refused as problem:
             if problem.facts.get("error") != "name_taken":
