@@ -149,7 +149,7 @@ def _comparable(one: Sighting, other: Sighting) -> bool:
 
 
 def _of_service(groups: Sequence[Sequence[Sighting]]) -> list[Deployment]:
-    found: list[Deployment] = []
+    result: list[Deployment] = []
     before: set[str] = set()
     for group in groups:
         versions = {seen.plain_version for seen in group} - {""}
@@ -157,20 +157,20 @@ def _of_service(groups: Sequence[Sequence[Sighting]]) -> list[Deployment]:
         succeeded = _outcome(group)
         if not goes_back:
             taken_back = any(seen.taken_back for seen in group)
-            found.append(Deployment(group[0].service, _version(group), group[0].at, succeeded, taken_back))
+            result.append(Deployment(group[0].service, _version(group), group[0].at, succeeded, taken_back))
         elif succeeded:
-            _take_back(found, group)
+            _take_back(result, group)
         before |= versions
-    return found
+    return result
 
 
-def _take_back(found: list[Deployment], group: Sequence[Sighting]) -> None:
+def _take_back(result: list[Deployment], group: Sequence[Sighting]) -> None:
     """Mark the last deployment as rolled back. One that nobody saw was there, too: it is what was taken back."""
     at = group[0].at
-    if found and not found[-1].rolled_back:
-        found[-1] = replace(found[-1], rolled_back=True)
-    elif not found:
-        found.append(Deployment(group[0].service, "", at, succeeded=True, rolled_back=True))
+    if result and not result[-1].rolled_back:
+        result[-1] = replace(result[-1], rolled_back=True)
+    elif not result:
+        result.append(Deployment(group[0].service, "", at, succeeded=True, rolled_back=True))
 
 
 def _unnamed(sightings: Sequence[Sighting]) -> list[Deployment]:
@@ -184,9 +184,9 @@ def _unnamed(sightings: Sequence[Sighting]) -> list[Deployment]:
 
 def _outcome(group: Sequence[Sighting]) -> bool | None:
     """Return the last known outcome, of the roads that know more than that something was begun."""
-    known = [seen.succeeded for seen in group if seen.succeeded is not None]
-    told = [seen.succeeded for seen in group if seen.succeeded is not None and seen.road is not Road.KUBERNETES]
-    return (told or known)[-1] if known else None
+    outcomes = [seen.succeeded for seen in group if seen.succeeded is not None]
+    reported = [seen.succeeded for seen in group if seen.succeeded is not None and seen.road is not Road.KUBERNETES]
+    return (reported or outcomes)[-1] if outcomes else None
 
 
 def _version(group: Sequence[Sighting]) -> str:

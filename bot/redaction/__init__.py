@@ -133,6 +133,6 @@ def _hide_by_line(match: re.Match[str]) -> str:
     """Replace each line of a secret by itself, so that the number of lines stays."""
     kept = match.groupdict()
     before, after = kept.get("keep") or "", kept.get("keep2") or ""
-    found = match[0]
-    middle = found[len(before) : len(found) - len(after)]
+    whole = match[0]
+    middle = whole[len(before) : len(whole) - len(after)]
     return before + "\n".join(HIDDEN if line.strip() else line for line in middle.split("\n")) + after

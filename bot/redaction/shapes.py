@@ -82,7 +82,7 @@ def _shape(hints: str, pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Sha
     return Shape(tuple(hints.split()), re.compile(pattern, flags))
 
 
-# Names, found in lower case; which kind each is, is looked at where it was found.
+# Names, matched in lower case; which kind each is, is looked at where it was matched.
 FIND_NAME = re.compile(rf"(?:{_ANYWHERE}|{_ALONE})")
 ANY = re.compile(_NAME, re.IGNORECASE)
 CLEAR = re.compile(_CLEAR, re.IGNORECASE)
@@ -246,10 +246,10 @@ def hide_named(text: str, hide: Callable[[re.Match[str]], str]) -> str:
     pieces: list[str] = []
     done = at = 0
     while name := FIND_NAME.search(lower, at):
-        found, at = _tail_at(text, name.start(), done), name.end()
-        if found:
-            pieces += (text[done : found.start()], hide(found))
-            done = at = found.end()
+        matched, at = _tail_at(text, name.start(), done), name.end()
+        if matched:
+            pieces += (text[done : matched.start()], hide(matched))
+            done = at = matched.end()
     pieces.append(text[done:])
     return "".join(pieces)
 
@@ -263,9 +263,9 @@ def _tail_at(text: str, start: int, done: int) -> re.Match[str] | None:
         name = whole[tail.names]
         if name is None:
             continue
-        found = tail.pattern.match(text, name.end())
-        if found and (tail.before is None or tail.before.search(text, max(done, start - _BEFORE), start)):
-            return found
+        matched = tail.pattern.match(text, name.end())
+        if matched and (tail.before is None or tail.before.search(text, max(done, start - _BEFORE), start)):
+            return matched
     return None
 
 
@@ -286,9 +286,9 @@ def hide_random(text: str, hidden: str = HIDDEN) -> str:
     """Replace long random text, such as a key printed without its name."""
 
     def replaced(match: re.Match[str]) -> str:
-        found = match[0]
-        if not _is_random(found) or _IDENTIFIES.search(text, max(0, match.start() - 40), match.start()):
-            return found
+        matched = match[0]
+        if not _is_random(matched) or _IDENTIFIES.search(text, max(0, match.start() - 40), match.start()):
+            return matched
         return hidden
 
     return _RANDOM.sub(replaced, text)

@@ -100,15 +100,15 @@ class Statistics:
         async def releases(name: str, service: Service, namespace: str) -> list[Sighting]:
             if service.chart is None:
                 return []
-            found = []
+            sightings = []
             for revision in await helm.history(name, namespace):
                 values = await helm.values(name, namespace, revision.number)
                 tag = str((values.get("image") or {}).get("tag") or revision.app_version)
                 succeeded = None if revision.pending else revision.was_deployed or revision.status == "uninstalled"
                 if revision.updated:
                     back = revision.rolled_back_to is not None
-                    found.append(Sighting(Road.HELM, name, tag, revision.updated, succeeded, goes_back=back))
-            return found
+                    sightings.append(Sighting(Road.HELM, name, tag, revision.updated, succeeded, goes_back=back))
+            return sightings
 
         return await self._of_services(releases)
 
@@ -128,21 +128,21 @@ class Statistics:
     async def _of_services(self, read: Callable[[str, Service, str], Awaitable[list[Sighting]]]) -> list[Sighting]:
         """Return what `read` finds for each service in production; what is not deployed there is passed over."""
 
-        async def found(name: str, service: Service) -> list[Sighting]:
+        async def sightings_of(name: str, service: Service) -> list[Sighting]:
             namespace = service.namespaces.get(PRODUCTION)
             try:
                 return await read(name, service, namespace) if namespace else []
             except NotFound:
                 return []
 
-        per_service = await asyncio.gather(*(found(*item) for item in self._deps.team.services.items()))
+        per_service = await asyncio.gather(*(sightings_of(*item) for item in self._deps.team.services.items()))
         return [sighting for sightings in per_service for sighting in sightings]
 
     async def _github(self) -> list[Sighting]:
         github = self._deps.github
         if github is None:
             return []
-        found = await github.recent_deployments(environment=PRODUCTION, limit=GITHUB_LIMIT)
+        recent = await github.recent_deployments(environment=PRODUCTION, limit=GITHUB_LIMIT)
         return [
             Sighting(
                 Road.GITHUB,
@@ -151,5 +151,5 @@ class Statistics:
                 deployment.at,
                 _SUCCEEDED.get(deployment.state or ""),
             )
-            for deployment in found
+            for deployment in recent
         ]

@@ -384,13 +384,13 @@ class Workloads:
 
     async def versions(self, reference: str, namespace: str) -> list[Version]:
         """Return the images that were rolled out and are still known, oldest first; of a Deployment only."""
-        found = []
+        images = []
         for item in (await self._revisions(reference, namespace)).values():
             containers = (item.get("spec") or {}).get("template", {}).get("spec", {}).get("containers") or ()
             if containers:
                 at = datetime.fromisoformat(str(item["metadata"]["creationTimestamp"]))
-                found.append(Version(str(containers[0]["image"]), at))
-        return sorted(found, key=lambda version: version.at)
+                images.append(Version(str(containers[0]["image"]), at))
+        return sorted(images, key=lambda version: version.at)
 
     async def revision(self, reference: str, namespace: str) -> int:
         """Return the current revision: of a StatefulSet or DaemonSet the newest one."""

@@ -72,5 +72,5 @@ async def _answer(
     taken = await snapshots.take(snapshot_request)
     await call.reply(snapshots.message(taken, words))
     text = await snapshots.send_charts(taken, person, words, idempotency_key=call.idempotency_key)
-    said = "\n".join(filter(None, (words.render_block("snapshot", "times", times=times) if times else "", text)))
-    return Message.of(said) if said else None
+    lines = "\n".join(filter(None, (words.render_block("snapshot", "times", times=times) if times else "", text)))
+    return Message.of(lines) if lines else None
