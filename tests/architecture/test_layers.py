@@ -36,6 +36,7 @@ WITH_ONE_IMPORTER = {
     "bot.messages.manifest": "the Slack app's manifest with the team's names",
     "bot.actions.document": "generates a document; nothing of it runs in the bot",
     "bot.cli.discovery": "what `init` finds; it only reads",
+    "bot.cli.new_runbook": "writes a runbook's file; the commands above it only parse",
     "bot.cli.runs": "watches a run to its end; the commands above it only parse",
     "bot.cli.targets": "asks the cluster, which `runbook validate` alone does",
     "bot.command_line": "python -m bot",
