@@ -11,6 +11,7 @@ from bot.domain.errors import Refused
 from bot.messages.message import Message
 
 FIND_ATTEMPTS = 3  # 3 s in all: the message of an upload appears shortly after Slack confirms the upload
+DELETED = "deleted"  # instead of a digest
 File = tuple[str, str, bytes]
 
 
@@ -43,12 +44,31 @@ async def upsert_message(
     return {"channel": channel_id, "ts": ts}
 
 
+async def delete_message(deps: Deps, key: str, instead: Message) -> None:
+    """Delete a message of the bot, so that it asks for nothing any more; where Slack refuses, edit it to `instead`.
+
+    Idempotent; does nothing if it was never sent.
+    """
+    posts = deps.store.slack_messages
+    sent = await posts.get(key)
+    if sent is None or sent.ts is None or sent.digest == DELETED:
+        return
+    try:
+        await deps.slack.call("chat.delete", channel=sent.channel, ts=sent.ts)
+    except Refused as problem:
+        if problem.facts.get("error") != "message_not_found":
+            await deps.slack.update(sent.channel, sent.ts, instead.text, instead.blocks, key=key)
+    await posts.mark_sent(key, sent.channel, sent.ts, DELETED)
+
+
 async def _find_by_key(deps: Deps, channel: str, key: str, thread: str | None) -> tuple[str, str] | None:
     if channel.startswith("#"):
         channel_id = await deps.slack.channel_id(channel)
         if channel_id is None:
             return None
         channel = channel_id
+    elif channel.startswith(("U", "W")):  # a person: the direct messages with them
+        channel = str((await deps.slack.call("conversations.open", users=channel))["channel"]["id"])
     ts = await deps.slack.find_message(channel, key, thread=thread)
     return (channel, ts) if ts else None
 

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.messages import forms
+from bot.messages.approval import change_sheet
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
+from handlers.slack.home import publish_home
 
 
 async def acknowledge(call: Call) -> None:
@@ -73,6 +75,33 @@ async def break_glass(call: Call) -> None:
     await call.open(forms.break_glass(await call.cached_translations(), call.value))
 
 
+async def show_change(call: Call) -> None:
+    """Open a sheet with the change that an approval is about."""
+    await call.ack()
+    pending = await call.bot.runs.pending(StepRef.parse(call.value))
+    await call.open(change_sheet(pending.view(), await call.cached_translations()))
+
+
+async def go_on_without(call: Call) -> None:
+    """Go on without a step that nobody approved."""
+    await call.ack()
+    run_id, step_id = call.value.split("|")
+    await call.bot.runs.go_on_without(run_id, step_id, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def ask_again(call: Call) -> None:
+    """Ask once more for an approval that nobody gave."""
+    await call.ack()
+    run_id, step_id = call.value.split("|")
+    await call.bot.runs.ask_again(run_id, step_id, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def continue_run(call: Call) -> None:
+    """Continue a run where it stopped."""
+    await call.ack()
+    await call.bot.runs.continue_stopped(call.value, by=await call.person())
+
+
 async def answer(call: Call) -> None:
     """Open the form for a run's question."""
     await call.ack()
@@ -110,7 +139,11 @@ async def _run(call: Call, *, dry_run: bool) -> None:
 
 async def _decide(call: Call, verdict: ApprovalState) -> None:
     step = StepRef.parse(call.value)
-    await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
+    try:
+        await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
+    finally:
+        if (call.body.get("view") or {}).get("type") == "home":
+            await publish_home(call)
 
 
 BUTTONS: dict[str, Handler] = {
@@ -118,6 +151,10 @@ BUTTONS: dict[str, Handler] = {
     "reject": reject,
     "break_glass": break_glass,
     "answer": answer,
+    "show_change": show_change,
+    "go_on_without": go_on_without,
+    "ask_again": ask_again,
+    "continue_run": continue_run,
     "cancel_run": cancel_run,
     "run_proposed": run_proposed,
     "rehearse_proposed": rehearse_proposed,

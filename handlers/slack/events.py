@@ -5,10 +5,10 @@ from __future__ import annotations
 from bot.domain.errors import BadInput
 from bot.domain.incident import TITLE_LIMIT, Severity
 from bot.messages import forms
-from bot.messages.home import home
 from bot.signature import unescape_slack
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
+from handlers.slack.home import publish_home
 
 PIN = "pushpin"
 
@@ -44,8 +44,7 @@ async def app_home_opened(call: Call) -> None:
     await call.ack()
     if call.body["event"].get("tab") not in (None, "home"):
         return
-    view = home(await call.bot.home.for_user(call.user_id), await call.translations())
-    await call.bot.deps.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
+    await publish_home(call)
 
 
 EVENTS: dict[str, Handler] = {"reaction_added": reaction_added, "app_home_opened": app_home_opened}

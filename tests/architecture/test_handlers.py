@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
-from bot.domain.run import Approval, Effect, Run, RunState, StepRun, StepState
+from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState
 from bot.domain.runbook import Input
 from bot.messages import forms
+from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
 from bot.messages.incident import card
-from bot.messages.run import approval_card, progress, proposal, question_card
+from bot.messages.run import progress, proposal
 from bot.messages.translations import load_translations
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
@@ -43,15 +45,22 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
 def _shown_by_runs() -> set[str]:
     """The buttons of a run's message, of an approval's card and of a question's."""
     words, moment = load_translations()["en"], datetime(2026, 1, 1, tzinfo=UTC)
-    book = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
+    book: dict[str, Any] = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
     done = StepRun("a", "lamp.dim", StepState.DONE, effects=(Effect("lamp.set"),), began_at=moment)
     step = replace(done, parameters={"question": "?"})
     run = Run("R-1", "dim", book, {}, "production", Person("U1"), moment, steps=(step,))
     asked = Approval("R-1", "a", "d", 1, "responder", moment, moment)
+    view = ApprovalView(run, step, asked, _incident(), ["U2"], risk="disruptive", undoable=True)
+    expired = replace(view, approval=replace(asked, state=ApprovalState.EXPIRED))
+    stopped = replace(run, state=RunState.FAILED, steps=(replace(done, state=StepState.FAILED),))
+    more = replace(stopped, definition={**book, "steps": [*book["steps"], {"id": "b", "uses": "lamp.dim"}]})
     offered = proposal(_incident(), [{"name": "dim", "en": "Dim"}], words)
     messages = [progress(replace(run, state=state), words) for state in RunState]
-    messages += [make(run, step, asked, words) for make in (approval_card, question_card)]
+    messages.append(progress(stopped, words))
+    messages += [approval_card(replace(view, is_question=is_question), words) for is_question in (True, False)]
+    messages += [refusal(replace(expired, run=more), words, goes_on_at=None, continued=None)]
     blocks = [block for one in [*messages, offered] for block in one.to_dict()["blocks"]]
+    blocks += [block.to_dict() for block in home_blocks(view, words)]
     return {each["action_id"] for block in blocks for each in block.get("elements", []) if each["type"] == "button"}
 
 

@@ -18,7 +18,17 @@ from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
-from bot.domain.run import Approval, Run, RunRequest, RunState, StepRun, StepState, digest, on_failure_key
+from bot.domain.run import (
+    Approval,
+    ApprovalState,
+    Run,
+    RunRequest,
+    RunState,
+    StepRun,
+    StepState,
+    digest,
+    on_failure_key,
+)
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Snapshot, Verdict, assess, compare
 from bot.integrations.effects import dry_run
@@ -27,7 +37,8 @@ from bot.runbooks import Expressions
 from bot.store.incidents import TimelineEntry
 from bot.team import PRODUCTION, policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until
-from bot.workflows.runs.approval import show_approvers, wait_for_approval
+from bot.workflows.runs.approval import show_approvers, show_refusal, wait_for_approval
+from bot.workflows.runs.approval_messages import update_refusal_message
 from bot.workflows.runs.interrupts import (
     Deadline,
     raise_if_cancelled,
@@ -36,6 +47,7 @@ from bot.workflows.runs.interrupts import (
     wait_for_stop,
 )
 from bot.workflows.runs.presentation import changed, ended, post_result, schedule_run_message, update_run_message
+from bot.workflows.runs.second_call import end_second_call
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.step import (
     acquire_target,
@@ -64,13 +76,24 @@ async def play_runbook(deps: Deps, run_id: str) -> str:
     with deps.subscribed(run_id):
         state = await _play_steps(deps, run, runbook)
     await durable_step("end", partial(_end, deps, run, state))
-    await durable_step("show the end", partial(update_run_message, deps, run_id), FINAL_MESSAGE_TIMEOUT)
+    await durable_step("show the end", partial(_show_end, deps, run_id), FINAL_MESSAGE_TIMEOUT)
     return state.value
+
+
+async def _show_end(deps: Deps, run_id: str) -> None:
+    """Update the run's message, and ask how to go on if it stopped because nobody approved a step."""
+    await update_run_message(deps, run_id)
+    run = await deps.store.runs.get(run_id)
+    stopped = run.stopped_at if run.can_continue else None
+    if stopped and stopped.error in (ApprovalState.EXPIRED.value, ApprovalState.REJECTED.value):
+        await update_refusal_message(deps, run_id, stopped.id)
 
 
 async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
     state = RunState.SUCCEEDED
     for step in runbook.steps:
+        if run.step(step.id).copied_from:  # done by the run that this one continues
+            continue
         step_state = await StepPlay(deps, run, step).play()
         if step_state in (StepState.DONE, StepState.SKIPPED):
             continue
@@ -80,11 +103,16 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
         break
     if state is not RunState.SUCCEEDED and not run.dry_run:
         if runbook.on_failure == "undo":
-            undone = await undo_steps(deps, run, runbook)
+            undone = await undo_steps(deps, run, runbook, keep_helpful=await _nobody_decided(deps, run))
             state = RunState.UNDONE if undone and state is RunState.FAILED else state
         elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
             await durable_step("go on with another", partial(_start_on_failure, deps, run, runbook.on_failure))
     return state
+
+
+async def _nobody_decided(deps: Deps, run: Run) -> bool:
+    """Return True if the run stopped because an approval expired: that is no reason to take back what has helped."""
+    return any(step.error == ApprovalState.EXPIRED.value for step in (await deps.store.runs.refresh(run)).steps)
 
 
 async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
@@ -161,6 +189,9 @@ class StepPlay:
         executed = await self._durable("perform", partial(self._execute_approved, plan))
         if not executed.ok:
             return await self._fail(executed)
+        if executed.value == ApprovalState.SKIPPED.value:
+            schedule_run_message(self._deps, self._run.id)
+            return StepState.SKIPPED
         if self._step.verify or plan.changes:
             await self._verify()
             await self._durable("done", partial(self._record_done, plan))
@@ -308,10 +339,15 @@ class StepPlay:
             return await self._execute(plan)
         deps, run, step = self._deps, self._run, self._step
         decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step, shown=plan.shown))
+        ending = self._retry("end the second call", partial(end_second_call, deps, run, step.id), REFRESH_TIMEOUT)
         if not decided.ok:
-            await show_approvers(deps, run, step)
+            await asyncio.gather(show_approvers(deps, run, step), ending)
             return decided
-        executed, _ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step))
+        if decided.value == ApprovalState.SKIPPED.value:
+            await self._set(state=StepState.SKIPPED, ended_at=deps.clock.now())
+            await asyncio.gather(show_approvers(deps, run, step), show_refusal(deps, run.id, step.id), ending)
+            return Outcome(decided.value)
+        executed, *_ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step), ending)
         return executed
 
     async def _execute(self, plan: StepPlan, started: StepRun | None = None) -> Outcome:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.people import Person
-from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun, WaitsFor
+from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun
 from bot.domain.runbook import Step
 from bot.domain.timeline import Kind
-from bot.messages.run import approval_card, line, progress, question_card, step_result, whole_diff
+from bot.messages.run import line, progress, step_result
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.incidents.messages import destination
@@ -32,32 +31,9 @@ async def update_run_message(deps: Deps, run_id: str) -> None:
 
 async def _update_run_message(deps: Deps, run_id: str) -> None:
     run = await deps.store.runs.get(run_id)
-    if target := await _run_destination(deps, run):
+    if target := await run_destination(deps, run):
         channel, thread = target
         await upsert_message(deps, _run_message_key(run_id), channel, progress(run, deps.words), thread=thread)
-
-
-async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[str, Any] | None:
-    """Send or update the card of an approval or a question; None if there is no channel for it yet."""
-    async with deps.message_lock(f"{run_id}/{step_id}/approval"):
-        run = await deps.store.runs.get(run_id)
-        approval = await deps.store.runs.approval(run_id, step_id)
-        target = await _run_destination(deps, run)
-        if target is None or approval is None:
-            return None
-        channel, thread = target
-        step_run = run.step(step_id)
-        is_question = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
-        card = (question_card if is_question else approval_card)(run, step_run, approval, deps.words)
-        sent = await upsert_message(deps, f"{run_id}/{step_id}/approval", channel, card, thread=thread)
-    diff = whole_diff(step_run)
-    if diff and not is_question:
-        name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
-        comment, result_thread = deps.words.render_block("approval", "whole_diff"), thread or sent["ts"]
-        await upload_once(
-            deps, f"{run_id}/{step_id}/diff", sent["channel"], [(name, title, diff)], comment, thread=result_thread
-        )
-    return sent
 
 
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
@@ -74,7 +50,7 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
         run_message = await deps.store.slack_messages.get(_run_message_key(run_id))
     if run_message is None or run_message.ts is None:
         return
-    _, thread = await _run_destination(deps, run) or (None, None)
+    _, thread = await run_destination(deps, run) or (None, None)
     key, channel, thread = f"{run_id}/{step_id}/result", run_message.channel, thread or run_message.ts
     if file is None:
         await upsert_message(deps, key, channel, message, thread=thread)
@@ -87,7 +63,7 @@ def _run_message_key(run_id: str) -> str:
     return f"{run_id}/progress"
 
 
-async def _run_destination(deps: Deps, run: Run) -> tuple[str, str | None] | None:
+async def run_destination(deps: Deps, run: Run) -> tuple[str, str | None] | None:
     """Return the channel (and thread) of the run's message: where it was requested, or its incident's."""
     if run.channel is None and run.incident_id:
         return await destination(deps, await deps.store.incidents.get(run.incident_id))

@@ -11,6 +11,7 @@ from bot.deps import Deps
 from bot.domain.people import Person
 from bot.domain.run import Run, StepState
 from bot.domain.runbook import Runbook, Step
+from bot.domain.snapshot import Assessment as Verdict
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
@@ -43,15 +44,18 @@ async def undo_run(deps: Deps, run_id: str, by: dict[str, Any] | None = None) ->
     await durable_step("show", partial(update_run_message, deps, run_id), FINAL_MESSAGE_TIMEOUT)
 
 
-async def undo_steps(deps: Deps, run: Run, runbook: Runbook, by: Person | None = None) -> bool:
+async def undo_steps(
+    deps: Deps, run: Run, runbook: Runbook, by: Person | None = None, *, keep_helpful: bool = False
+) -> bool:
     """Undo the run's changes, the last first; a half-done step by the result of its dry run.
 
     Returns True if something was undone and nothing is left that should be. Failures are shown in the run's message
-    with the reason. Steps with `keep` are not undone.
+    with the reason. Steps with `keep` are not undone, nor, with `keep_helpful`, those whose measurement says that they
+    helped.
     """
     all_undone, any_undone = True, False
     for step in reversed(runbook.steps):
-        if step.keep:
+        if step.keep or (keep_helpful and (await _verdict(deps, run, step)) is Verdict.HELPED):
             continue
         undo_step = partial(_undo_step, deps, run, step, by)
         outcome = await durable_step(f"{step.id}: undo", undo_step, step.timeout or DEFAULT_STEP_TIMEOUT)
@@ -61,6 +65,10 @@ async def undo_steps(deps: Deps, run: Run, runbook: Runbook, by: Person | None =
         if not outcome.ok or outcome.value:
             schedule_run_message(deps, run.id)
     return all_undone and any_undone
+
+
+async def _verdict(deps: Deps, run: Run, step: Step) -> Verdict | None:
+    return (await deps.store.runs.refresh(run)).step(step.id).verdict  # it does not change any more
 
 
 async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> bool:
