@@ -28,14 +28,14 @@ def confirm(words: Translations, name: str, *, danger: bool = False, **facts: An
 
     plain = {key: _plain(fact) if isinstance(fact, str) else fact for key, fact in facts.items()}
 
-    def part(key: str, limit: int) -> PlainTextObject:
+    def plain_text(key: str, limit: int) -> PlainTextObject:
         text = words.label(f"confirm.{name}.{key}", name=name, **plain)
         return PlainTextObject(text=fit(text, limit), emoji=True)
 
     return ConfirmObject(
-        title=part("title", TITLE_LIMIT),
-        text=part("text", TEXT_LIMIT),
-        confirm=part("accept", BUTTON_LIMIT),
-        deny=part("deny", BUTTON_LIMIT),
+        title=plain_text("title", TITLE_LIMIT),
+        text=plain_text("text", TEXT_LIMIT),
+        confirm=plain_text("accept", BUTTON_LIMIT),
+        deny=plain_text("deny", BUTTON_LIMIT),
         style="danger" if danger else None,
     )

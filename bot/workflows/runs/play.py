@@ -19,6 +19,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import (
+    ASKED_TIMES,
     Approval,
     ApprovalState,
     Run,
@@ -407,7 +408,7 @@ class StepPlay:
         values: dict[str, Any] = {
             "state": StepState.PERFORMING,
             "began_at": step_run.began_at or deps.clock.now(),
-            "facts": {},
+            "facts": _asked(step_run),
         }
         await self._set(**values)
         return replace(step_run, **values)
@@ -435,7 +436,7 @@ class StepPlay:
         with contextlib.suppress(BotError), dry_run() as recorder:
             await self._action.execute(context, **parse_parameters(self._action, step_run.parameters or {}))
             remaining = [effect.to_json() for effect in recorder.effects]
-        await self._set(facts={"interrupted": True, "left": remaining})
+        await self._set(facts={**_asked(step_run), "interrupted": True, "left": remaining})
         schedule_run_message(self._deps, run.id)
 
     # Verify: compare the metrics before and after, and record whether the change helped.
@@ -528,12 +529,21 @@ class StepPlay:
 
     async def _fail(self, outcome: Outcome) -> StepState:
         state = StepState.CANCELLED if outcome.error == "run_cancelled" else StepState.FAILED
-        await self._durable("failed", partial(self._end, state, error=outcome.error, facts=dict(outcome.facts)))
+        await self._durable("failed", partial(self._end_failed, state, outcome))
         schedule_run_message(self._deps, self._run.id)
         return state
 
+    async def _end_failed(self, state: StepState, outcome: Outcome) -> None:
+        _, step_run = await self._current()
+        await self._end(state, error=outcome.error, facts={**_asked(step_run), **outcome.facts})
+
     async def _end(self, state: StepState, entry: TimelineEntry | None = None, **values: Any) -> None:
         await self._set(entry, state=state, ended_at=self._deps.clock.now(), **values)
+
+
+def _asked(step_run: StepRun) -> dict[str, Any]:
+    """Return the fact that is kept while the step goes on: its approval's messages depend on it."""
+    return {ASKED_TIMES: step_run.facts[ASKED_TIMES]} if ASKED_TIMES in step_run.facts else {}
 
 
 def _within_thresholds(snapshot: Snapshot) -> bool:
