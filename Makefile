@@ -66,8 +66,8 @@ lock: setup ## requirements/*.txt anew from pyproject.toml; UPGRADE=--upgrade ta
 	$(LOCK) --extra dev --output-file requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --output-file requirements/run.txt
 
-schema: setup ## config/*.schema.json anew from bot/team.py and bot/domain/runbook.py
-	for name in team runbook; do .venv/bin/python -m bot.schemas $$name > config/$$name.schema.json; done
+schema: setup ## teams/*.schema.json anew from bot/team.py and bot/domain/runbook.py
+	for name in team runbook; do .venv/bin/python -m bot.schemas $$name > teams/$$name.schema.json; done
 
 actions: setup ## docs/actions.md anew from bot/actions/
 	.venv/bin/python -m bot.actions.document > docs/actions.md

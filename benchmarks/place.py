@@ -121,9 +121,9 @@ def _with_runbooks(folder: Path, world_url: str, runbooks: Mapping[str, str]) ->
         (folder / "runbooks" / f"{name}.yaml").write_text(text, "utf-8")
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(Sandbox().kubernetes.kubeconfig(f"{world_url}/kubernetes"), "utf-8")
-    team = (ROOT / "config" / "tamv.yaml").read_text("utf-8").replace("cool_down: 30s", "cool_down: 0s")
-    (folder / "tamv.yaml").write_text(team, "utf-8")  # one measurement does not wait for the one before
-    return {"KUBECONFIG": str(kubeconfig), "BOT_CONFIG": str(folder / "tamv.yaml")}
+    team = (ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8").replace("cool_down: 30s", "cool_down: 0s")
+    (folder / "team.yaml").write_text(team, "utf-8")  # one measurement does not wait for the one before
+    return {"KUBECONFIG": str(kubeconfig), "TEAM_DIR": str(folder)}
 
 
 @asynccontextmanager

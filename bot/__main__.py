@@ -7,10 +7,10 @@ import gc
 
 def main() -> None:
     gc.disable()  # imported modules stay alive: scanning them for garbage would make the start a quarter slower
-    from bot.command_line import cli
+    from bot.command_line import run
 
     gc.enable()
-    cli()
+    run()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.actions.catalogue import ACTIONS
@@ -27,7 +26,7 @@ from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
 from bot.integrations.tempo import Tempo
 from bot.integrations.vault import SecretAges
-from bot.messages.translations import load_translations
+from bot.messages.translations import translations_of
 from bot.metrics import Metrics
 from bot.redaction import Redaction
 from bot.runbooks import Library
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUNBOOKS = Path("runbooks")
-
 
 @asynccontextmanager
 async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
@@ -58,7 +55,7 @@ async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIt
     Raises BadInput for an invalid team file or runbook library, Unavailable without the database.
     """
     async with build_deps(settings, clock) as deps:
-        library = Library.read(RUNBOOKS, ACTIONS, deps.team)
+        library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
         engine = Engine(deps, WORKFLOWS, settings.database_url)
         identity_task = asyncio.create_task(_fetch_identity(deps), name="fetch identity")
@@ -77,7 +74,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     Raises BadInput for an invalid team file.
     """
     clock = clock or WallClock()
-    team = load_team(settings.bot_config)
+    team = load_team(settings.team_file)
     database = Database(settings.database_url)
     redaction, metrics = Redaction(settings.secrets), Metrics()
     slack = Slack(
@@ -96,7 +93,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
         clock=clock,
         team=team,
         store=Store(database, owner=uuid.uuid4().hex, metrics=metrics),
-        words_by_locale=load_translations(),
+        words_by_locale=translations_of(team, settings.locale),
         locale=settings.locale,
         incident_channel=settings.incident_channel,
         slack=slack,
@@ -107,7 +104,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
         github=_github(settings),
         alertmanager=alertmanager,
         kubernetes=kubernetes,
-        helm=Helm(settings.kubeconfig, settings.helm) if kubernetes else None,
+        helm=Helm(settings.kubeconfig, settings.helm, folder=team.folder) if kubernetes else None,
         tempo=tempo,
         vault=vault,
         secret_ages=ages,

@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,23 +17,48 @@ import typer
 from bot.app import running_bot
 from bot.cli import incident, runbook
 from bot.cli.doctor import run_checks
+from bot.cli.team import add_team_option
 from bot.cli.terminal import Language, exit_with, settings_or_exit
 from bot.domain.errors import BotError
 from bot.messages.translations import load_translations
 from bot.redaction import Redaction, log_without_secrets
+from bot.services.team_folder import TeamFolder, on_hangup
 from bot.settings import Settings
 from bot.store.migrate import upgrade
+from bot.tasks import cancel_and_wait
 from handlers.app import Server
 from handlers.http_server import listen
 
 cli = typer.Typer(
-    help="TAMV's incident bot.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="The incident bot: from the alert to the report.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
 cli.add_typer(database, name="db")
 cli.add_typer(incident.commands, name="incident")
 cli.add_typer(runbook.commands, name="runbook")
 cli.add_typer(runbook.single)
+
+
+def run() -> None:
+    """Run the command line."""
+    command = typer.main.get_command(cli)
+    add_team_option(command)
+    command(prog_name="tamv-bot")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tamv-bot {version('tamv-bot')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = (
+        False
+    ),
+) -> None:
+    pass  # the options act by themselves
 
 
 @cli.command()
@@ -50,7 +76,7 @@ def demo(
     auto: Annotated[bool, typer.Option("--auto", help="Play the scenario to its end, then exit.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the report that --auto writes.")] = Path("out"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web page; 0 picks a free one.")] = 8080,
-    lang: Language = "es",
+    lang: Language = "",
     speed: Annotated[float | None, typer.Option(min=0.1, max=120, help="Simulated seconds per real second.")] = None,
     scenario: Annotated[str, typer.Option(help="Scenario to play.")] = "render-latency",
 ) -> None:
@@ -101,6 +127,9 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_bot(settings) as bot:
         server = Server(bot, settings)
+        folder = TeamFolder(bot, settings.team_file)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup(folder))
+        watching = asyncio.create_task(folder.watch(), name="watch the team's folder")
         async with (
             server.recovering_deliveries(),
             server.socket_mode(settings),
@@ -108,3 +137,4 @@ async def _serve(settings: Settings) -> None:
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
             await stop.wait()
+            await cancel_and_wait([watching])

@@ -33,9 +33,12 @@ if TYPE_CHECKING:  # their clients are slow to import: only where they are confi
     from bot.integrations.vault import Vault
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(eq=False, repr=False)
 class Deps:
-    """Everything that workflows and services use. Built by `bot.app`; an integration that is not configured is None."""
+    """Everything that workflows and services use. Built by `bot.app`; an integration that is not configured is None.
+
+    Only `use_team` changes it.
+    """
 
     clock: Clock
     team: TeamFile
@@ -63,6 +66,12 @@ class Deps:
 
     message_refresher: MessageRefresher = field(default_factory=MessageRefresher)
     _events: WeakValueDictionary[str, asyncio.Event] = field(default_factory=WeakValueDictionary)
+
+    def use_team(self, team: TeamFile) -> None:
+        """Replace the team, whose folder was changed."""
+        self.team = team
+        if self.secret_ages:
+            self.secret_ages.secrets = team.secrets
 
     def message_lock(self, key: str) -> asyncio.Lock:
         """Return the lock of one message.

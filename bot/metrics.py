@@ -53,6 +53,9 @@ class Metrics:
         self.deliveries_waiting = Gauge(
             "tamv_bot_deliveries_waiting", "Deliveries that are accepted and not handled yet.", registry=registry
         )
+        self.team_reloads = Counter(
+            "tamv_bot_team_reloads", "Reloads of the team's folder by outcome.", ["outcome"], registry=registry
+        )
         self.outbox = Gauge("tamv_bot_outbox", "Workflows in the outbox that are not started yet.", registry=registry)
         self.database_up = Gauge("tamv_bot_database_up", "1 if the database answered this scrape.", registry=registry)
         self.leads = Gauge("tamv_bot_engine_leads", "1 in the replica that runs the workflows.", registry=registry)

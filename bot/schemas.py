@@ -15,7 +15,7 @@ from bot.domain.runbook import Runbook
 from bot.domain.times import format_duration
 from bot.team import TeamFile
 
-# One file each: config/<name>.schema.json. References between names and expressions are checked by the bot only.
+# One file each: teams/<name>.schema.json. References between names and expressions are checked by the bot only.
 MODELS: dict[str, type[BaseModel]] = {"team": TeamFile, "runbook": Runbook}
 
 
@@ -30,7 +30,7 @@ class _FileSchema(GenerateJsonSchema):
 
 
 def render(name: str) -> str:
-    """Return the schema (draft 2020-12) as JSON text, for `config/<name>.schema.json`. KeyError for an unknown name."""
+    """Return the schema (draft 2020-12) as JSON text, for `teams/<name>.schema.json`. KeyError for an unknown name."""
     schema = MODELS[name].model_json_schema(by_alias=True, schema_generator=_FileSchema)
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

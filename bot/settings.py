@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+import yaml
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.domain.errors import BotError
+from bot.shipped import EXAMPLE_TEAM, languages
+from bot.yaml_text import load
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEAM_FILE = "team.yaml"
 
 
 def _blank_is_unset(value: object) -> object:
@@ -30,13 +42,26 @@ def _must_be_set(value: SecretStr) -> SecretStr:
 RequiredSecret = Annotated[SecretStr, AfterValidator(_must_be_set)]
 Text = Annotated[str | None, BeforeValidator(_blank_is_unset)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+Folder = Annotated[Path | None, BeforeValidator(_blank_is_unset)]
 Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
 
 
-def languages() -> list[str]:
-    """Return the languages of the bot: the folders of `templates/` that contain `labels.yaml`."""
-    return sorted(labels.parent.name for labels in TEMPLATES.glob("*/labels.yaml"))
+def _settings_of_team(path: Path) -> dict[str, Any]:
+    """Return the defaults of settings that a team file names; nothing for a file that `load_team` will refuse."""
+    defaults = {"locale": "es", "incident_channel": "#tamv-incidents"}
+    try:
+        team = load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return defaults
+    if not isinstance(team, dict):
+        return defaults
+    spoken = team.get("languages")
+    if isinstance(spoken, list) and spoken and spoken[0] in languages():
+        defaults["locale"] = spoken[0]
+    if isinstance(team.get("incident_channel"), str):
+        defaults["incident_channel"] = team["incident_channel"]
+    return defaults
 
 
 class WrongSettings(BotError):
@@ -47,18 +72,55 @@ class WrongSettings(BotError):
         self.lines = lines
 
 
-class Settings(BaseSettings):
-    """Every setting of the bot; docs/operating.md describes them."""
+class TeamSettings(BaseSettings):
+    """Where the team's folder is: TEAM_DIR, or the folder of BOT_CONFIG; by default the shipped example, TAMV's."""
 
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    team_dir: Folder = None
+    bot_config: Folder = None
+    locale: str = ""
+
+    @model_validator(mode="after")
+    def _one_folder(self) -> Self:
+        file, folder = self.bot_config, self.team_dir
+        if file and folder and file.resolve().parent != folder.resolve():
+            raise ValueError(f"TEAM_DIR: {folder} does not contain BOT_CONFIG ({file}); set one of them")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _teams_own(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take from the team file what the environment may override, where that does not."""
+        file, folder = given.get("bot_config"), given.get("team_dir")
+        path = Path(file) if file else Path(folder or EXAMPLE_TEAM) / TEAM_FILE
+        return _settings_of_team(path) | {name: value for name, value in given.items() if value not in (None, "")}
+
+    @field_validator("locale")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        if value not in languages():
+            raise ValueError(f"must be one of {', '.join(languages())}")
+        return value
+
+    @property
+    def team_file(self) -> Path:
+        """The team file; the folder beside it is the team's."""
+        return self.bot_config or (self.team_dir or EXAMPLE_TEAM) / TEAM_FILE
+
+    @property
+    def team_folder(self) -> Path:
+        return self.team_file.parent
+
+
+class Settings(TeamSettings):
+    """Every setting of the bot; docs/operating.md describes them."""
 
     slack_bot_token: RequiredSecret
     slack_signing_secret: RequiredSecret
     slack_app_token: Secret = None
     slack_api_url: AnyHttpUrl = AnyHttpUrl("https://slack.com/api/")
     incident_channel: str = "#tamv-incidents"
-    bot_config: Path = Path("config/tamv.yaml")
-    locale: str = "es"
     database_url: str = "sqlite:///tamv-bot.db"
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=0, le=65535)
@@ -98,13 +160,6 @@ class Settings(BaseSettings):
     github_webhook_secret: Secret = None
     github_api_url: AnyHttpUrl = AnyHttpUrl("https://api.github.com")
 
-    @field_validator("locale")
-    @classmethod
-    def _known_language(cls, value: str) -> str:
-        if value not in languages():
-            raise ValueError(f"must be one of {', '.join(languages())}")
-        return value
-
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
@@ -138,12 +193,23 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment and `.env`; `overrides` win over both. Raises WrongSettings."""
+    return _load(Settings, overrides)
+
+
+def load_team_settings() -> TeamSettings:
+    """Read only where the team's folder is, for commands that need no other setting. Raises WrongSettings."""
+    return _load(TeamSettings, {})
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def _load(model: type[S], overrides: dict[str, object]) -> S:
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return model(**overrides)  # type: ignore[arg-type]
     except ValidationError as mistakes:
         lines = []
         for mistake in mistakes.errors(include_input=False, include_url=False):
-            variable = str(mistake["loc"][0]).upper() if mistake["loc"] else "settings"
             why = "is not set" if mistake["type"] == "missing" else mistake["msg"].removeprefix("Value error, ")
-            lines.append(f"{variable}: {why}")
+            lines.append(f"{str(mistake['loc'][0]).upper()}: {why}" if mistake["loc"] else why)
         raise WrongSettings(lines) from None

@@ -1,11 +1,12 @@
-"""The team file (`config/tamv.yaml`), typed. Everything specific to a team is in this file, nothing in the code."""
+"""The team file (`team.yaml` of a team's folder), typed. What is specific to a team is there, not in the code."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -15,19 +16,25 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
+from bot.domain.nearest import nearest
 from bot.domain.policy import Policy, Risk, Rule, Window
 from bot.domain.times import parse_duration
 from bot.domain.translated import Translated
-from bot.yaml_text import load
+from bot.shipped import languages
+from bot.yaml_text import compose, line_and_column, load
 
 PRODUCTION = "production"  # the default environment, and the only one whose metrics and deployments are judged
+
+MISTAKE = ": "  # between the path and the text of a mistake
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
@@ -64,6 +71,8 @@ class Service(_Part):
 
     title: str | None = None
     deployment: str | None = None
+    workload: str | None = Field(None, description="its workload where it is no Deployment: statefulset/ledger")
+    workloads: list[str] = Field(default_factory=list, description="all of them, if there are several: web, worker")
     namespaces: dict[str, str] = Field(default_factory=dict, description="environment → namespace")
     chart: str | None = None
     replicas_value: str = Field("replicaCount", description="the chart value that sets the replicas")
@@ -71,6 +80,11 @@ class Service(_Part):
     dashboards: list[Dashboard] = Field(default_factory=list)
     board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
+
+    @property
+    def runs_as(self) -> list[str]:
+        """Its workloads as references (`xr-engine`, `statefulset/ledger`); empty if the file names none."""
+        return self.workloads or [name for name in (self.workload or self.deployment,) if name]
 
 
 class VaultSecret(_Part):
@@ -192,24 +206,30 @@ class PolicyFile(_Part):
     limits: Limits = Limits()
 
 
+def _usual_severities() -> dict[str, Severity]:
+    return {"critical": Severity.SEV2, "warning": Severity.SEV3, "info": Severity.SEV4}
+
+
 class Alerts(_Part):
     severity: dict[str, Severity] = Field(
-        default_factory=dict, description="alert's severity label → incident severity"
+        default_factory=_usual_severities, description="alert's severity label → incident severity"
     )
     default: Severity = Severity.SEV3
     service_label: str = "service"
 
 
 class Targets(_Part):
+    """Targets of the statistics and of drills; what has none is measured without a verdict."""
+
     mtta: Duration | None = None
-    mttr: Duration
-    mtbf: Duration
-    deploy_success: float
-    rollback_rate: float
-    rto: Duration
-    rpo: Duration
-    response: Duration
-    stakeholders_told: Duration
+    mttr: Duration | None = None
+    mtbf: Duration | None = None
+    deploy_success: float | None = None
+    rollback_rate: float | None = None
+    rto: Duration | None = None
+    rpo: Duration | None = None
+    response: Duration | None = None
+    stakeholders_told: Duration | None = None
 
 
 class DrillPolicy(_Part):
@@ -235,53 +255,146 @@ class Schedules(_Part):
     drills: list[PlannedDrill] = Field(default_factory=list)
 
 
+class App(_Part):
+    """The Slack app, as `tamv-bot manifest` writes it."""
+
+    name: str | None = Field(None, max_length=35, description="default: the organisation, and Incidents")
+    bot: str = Field("incident-bot", max_length=80, description="the bot user's display name")
+    color: str = Field("#7A1F1F", pattern="^#[0-9A-Fa-f]{6}$", description="background of the app's icon")
+
+
+CommandName = Annotated[str, Field(pattern="^[a-z0-9_-]{1,31}$")]
+
+
+class Commands(_Part):
+    """The names of the slash commands, without the slash."""
+
+    prefix: Annotated[str, Field(pattern="^[a-z0-9_-]{0,20}$")] = Field("", description="put before each name")
+    incident: CommandName | None = None
+    runbook: CommandName | None = None
+    ops: CommandName | None = None
+    snapshot: CommandName | None = None
+    page: CommandName | None = None
+    oncall: CommandName | None = None
+    drill: CommandName | None = None
+    why: CommandName | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = list(self.names().values())
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two commands are called {', '.join(twice)}")
+        return self
+
+    def names(self) -> dict[str, str]:
+        """Return the product's name of each command → the team's."""
+        own = self.model_dump(exclude={"prefix"})
+        return {command: name or f"{self.prefix}{command}" for command, name in own.items()}
+
+
 class TeamFile(_Part):
     """The whole team file."""
 
     organisation: str
+    languages: list[str] = Field(
+        default_factory=list, description="languages in which people are answered, the channels' first; default: all"
+    )
+    incident_channel: str | None = Field(None, description="channel of the headlines, unless INCIDENT_CHANNEL says so")
+    app: App = App()
+    commands: Commands = Commands()
     emergency_contact: str | None = None
     manifests: str = Field("manifests", description="folder of the manifests that runbooks may apply or run")
     stakeholders_channel: str | None = Field(
         None, description="channel of announcements; default: the incident channel"
     )
-    services: dict[str, Service]
+    services: dict[str, Service] = Field(default_factory=dict)
     default_service: str | None = None
     tempo_datasource: str = Field("tempo", description="uid of the Tempo data source in Grafana")
-    teams: dict[str, Team]
+    teams: dict[str, Team] = Field(min_length=1)
     people: list[Owner] = Field(default_factory=list)
     secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="secrets that vault.rotate may rotate")
     databases: dict[str, str] = Field(default_factory=dict, description="RDS instance → environment")
     backups: dict[str, Backups] = Field(default_factory=dict)
     codeowners: str = ""
-    severities: dict[Severity, SeverityPolicy]
+    severities: dict[Severity, SeverityPolicy] = Field(
+        min_length=1, description="an incident of a severity that is missing here is handled as the nearest one"
+    )
     alerts: Alerts = Alerts()
-    queries: dict[str, Query]
-    boards: dict[str, Board]
-    targets: Targets
+    queries: dict[str, Query] = Field(default_factory=dict)
+    boards: dict[str, Board] = Field(default_factory=dict)
+    targets: Targets = Targets()
     followups: FollowUpPolicy
     policy: PolicyFile = PolicyFile()
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The team's folder, to which paths in the file are relative."""
+        return self._folder
+
+    @property
+    def runbooks(self) -> Path:
+        return self._folder / "runbooks"
+
+    def path(self, relative: str) -> Path:
+        """Return the path of a file or folder of the team."""
+        return self._folder / relative
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_team_owns_followups(cls, raw: Any) -> Any:
+        """Let the first team own follow-ups without another owner, unless the file names one."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("teams"), dict):
+            return raw
+        followups = raw.get("followups") or {}
+        if not isinstance(followups, dict):
+            return raw
+        return raw | {"followups": {"owner": next(iter(raw["teams"]), "")} | followups}
 
     @model_validator(mode="after")
-    def _names_exist(self) -> TeamFile:
-        mistakes: list[str] = []
-        for name, service in self.services.items():
-            mistakes += [
-                f"services.{name}.owners: no team {owner}" for owner in service.owners if owner not in self.teams
-            ]
-            if service.board and service.board not in self.boards:
-                mistakes.append(f"services.{name}.board: no board {service.board}")
-        for level, policy in self.severities.items():
-            for team in {*policy.page, *policy.invite} - set(self.teams):
-                mistakes.append(f"severities.{level}: no team {team}")
-        for name, board in self.boards.items():
-            mistakes += [f"boards.{name}: no query {query}" for query in board.queries if query not in self.queries]
-        if missing := [level.value for level in Severity if level not in self.severities]:
-            mistakes.append(f"severities: {', '.join(missing)} missing")
-        if mistakes:
-            raise ValueError("; ".join(mistakes))
+    def _names_exist(self) -> Self:
+        if mistakes := [MISTAKE.join((".".join(map(str, path)), what)) for path, what in self._unknown_names()]:
+            raise ValueError("\n".join(mistakes))
         return self
+
+    def _unknown_names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield the path of every name that stands for nothing, and what it should be."""
+        named: list[tuple[str, tuple[str | int, ...], str | None, Collection[str]]] = [
+            ("service", ("default_service",), self.default_service, self.services),
+            ("team", ("followups", "owner"), self.followups.owner, self.teams),
+        ]
+        for name, service in self.services.items():
+            path = ("services", name)
+            named += [("team", (*path, "owners", at), owner, self.teams) for at, owner in enumerate(service.owners)]
+            named.append(("board", (*path, "board"), service.board, self.boards))
+        for level, policy in self.severities.items():
+            for field, teams in (("page", policy.page), ("invite", policy.invite)):
+                named += [
+                    ("team", ("severities", level.value, field, at), team, self.teams) for at, team in enumerate(teams)
+                ]
+            for at, usual in enumerate(policy.followups):
+                named.append(("team", ("severities", level.value, "followups", at, "owner"), usual.owner, self.teams))
+        for name, board in self.boards.items():
+            named += [
+                ("query", ("boards", name, "queries", at), query, self.queries)
+                for at, query in enumerate(board.queries)
+            ]
+        for at, language in enumerate(self.languages):
+            named.append(("language", ("languages", at), language, languages()))
+        for kind, where, word, allowed in named:
+            if word and word not in allowed:
+                near = nearest(word, allowed)
+                yield where, f"no {kind} `{word}`" + (f"; did you mean `{near}`?" if near else "")
+
+    def nearest_severity(self, level: Severity) -> Severity:
+        """Return the severity if the team has it; else the nearest one, rather the more severe."""
+        order = list(Severity)
+        return min(self.severities, key=lambda has: (abs(order.index(has) - order.index(level)), order.index(has)))
+
+    def severity_policy(self, level: Severity) -> SeverityPolicy:
+        return self.severities[self.nearest_severity(level)]
 
     def person(self, **by: str) -> Owner | None:
         """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""
@@ -302,21 +415,38 @@ TeamFile.model_rebuild()
 
 
 def load_team(path: Path) -> TeamFile:
-    """Read and validate the team file. Raises BadInput with one line per mistake."""
+    """Read and validate a team file; its folder is the team's. Raises BadInput with one line per mistake."""
     try:
-        raw = load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = load(text)
     except OSError as problem:
         raise BadInput("team_file_unreadable", path=str(path), why=problem.strerror) from problem
+    except ValueError as problem:  # not UTF-8
+        raise BadInput("team_file_unreadable", path=str(path), why=str(problem)) from problem
     except yaml.YAMLError as problem:
         raise BadInput("team_file_not_yaml", path=str(path), why=" ".join(str(problem).split())) from problem
     try:
-        return TeamFile.model_validate(raw)
+        team = TeamFile.model_validate(raw)
     except ValidationError as mistakes:
+        root = compose(text)
         lines = [
-            f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg'].removeprefix('Value error, ')}"
+            f"{path.name}:{line}:{column}: {what}"
             for mistake in mistakes.errors(include_input=False, include_url=False)
+            for line, column, what in _places(root, mistake)
         ]
         raise BadInput("team_file_wrong", path=str(path), lines=lines) from mistakes
+    team._folder = path.parent
+    return team
+
+
+def _places(root: yaml.Node | None, mistake: ErrorDetails) -> Iterator[tuple[int, int, str]]:
+    """Yield line, column and text of a mistake; one for each name that does not exist."""
+    for line in mistake["msg"].removeprefix("Value error, ").splitlines():
+        path, separator, what = line.partition(MISTAKE)
+        location = tuple(int(part) if part.isdigit() else part for part in path.split(".")) if separator else ()
+        location = location or mistake["loc"]
+        where = ".".join(str(part) for part in location)
+        yield *line_and_column(root, location), f"{where}: {what or line}" if where else line
 
 
 def policy_of(team: TeamFile) -> Policy:

@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bot.domain.incident import Milestone
 from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
-from sandbox.clock import Clock
+from sandbox.clock import LoadAwareClock
+from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
 from sandbox.responder import SignMissing, respond
@@ -38,16 +37,16 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
 
     Raises OSError if the port is taken or `out` is not writable.
     """
-    sandbox = Sandbox(clock=Clock(speed=speed))
+    sandbox = Sandbox(clock=LoadAwareClock(speed=speed))
     if auto:
         (out / "charts").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         database = f"sqlite:///{folder}/demo.db"
-        team_file = sandbox_settings("http://localhost", sandbox, database).bot_config
-        team = await asyncio.to_thread(_team_with_charts, team_file, Path(folder))
+        team_folder = sandbox_settings("http://localhost", sandbox, database).team_folder
+        team = await asyncio.to_thread(_team_with_charts, team_folder, Path(folder) / "team")
         free_port = 0 if auto else port
         async with demo_environment(
-            sandbox, database, locale=locale, port=free_port, cluster=Path(folder), bot_config=team
+            sandbox, database, locale=locale, port=free_port, cluster=Path(folder), team_dir=team, bot_config=None
         ) as environment:
             words = environment.bot.deps.words
             console = f"{environment.url}/console/?lang={locale}"
@@ -66,14 +65,10 @@ def lacks_helm(scenario: str) -> bool:
 
 
 def _team_with_charts(team: Path, folder: Path) -> Path:
-    """Write a copy of the team file, and the charts of the sandbox's releases, into this folder."""
+    """Copy the team's folder, and write the charts of the sandbox's releases into the copy."""
+    shutil.copytree(team, folder)
     write_charts(folder / "charts")
-    content = yaml.safe_load(team.read_text("utf-8"))
-    for service in content["services"].values():
-        service["chart"] = str(folder / service["chart"])
-    copy = folder / "tamv.yaml"
-    copy.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
-    return copy
+    return folder
 
 
 async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path) -> int:
@@ -84,7 +79,7 @@ async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path)
         playing = (play_exercise if scenario in load_exercises() else respond)(
             environment.sandbox, scenario, say=_say, language=words.locale
         )
-        async with asyncio.timeout(scaled_timeout):
+        async with deadline(scaled_timeout):
             incident_id = await playing
     except SignMissing as missed:
         _say(str(missed))

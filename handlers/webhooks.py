@@ -63,7 +63,8 @@ class Webhooks:
         body = await read_body(request) if source.signs_body else b""
         if not source.is_authentic(request.headers, body):
             return refused(source.name, 401, "wrong signature or token")
-        body = body or await read_body(request)
+        if not source.signs_body:
+            body = await read_body(request)
         event = source.event(request.headers)
         try:
             source.read(event, read_json(body))

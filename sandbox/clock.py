@@ -4,6 +4,8 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+from sandbox.deadline import cpu_share
+
 POLL_SECONDS = 0.2  # real seconds; a sleeper checks the clock this often, since its speed may change
 
 
@@ -44,6 +46,32 @@ class Clock:
         await asyncio.sleep(0)
         while (left := (until - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 - time has no event
             await asyncio.sleep(min(left / self._speed, POLL_SECONDS))
+
+
+LONGEST_GAP_SECONDS = 0.25  # between two readings; sleepers read the clock more often than that
+LOAD_SAMPLE_SECONDS = 0.1
+
+
+class LoadAwareClock(Clock):
+    """A clock that, while it is fast, slows down with the machine: what takes a program a second is one second of it.
+
+    On a busy machine a fast world would otherwise run away from the programs in it: a pause of one second is a quarter
+    of an hour at speed 900, in which approvals expire and deployments time out.
+    """
+
+    def __init__(self, start: datetime | None = None, speed: float = 1.0) -> None:
+        super().__init__(start, speed)
+        self._read_at = self._sampled_at = time.monotonic()
+        self._share = 1.0
+
+    def now(self) -> datetime:
+        real = time.monotonic()
+        elapsed, self._read_at = real - self._read_at, real
+        if self._speed > 1:
+            if real - self._sampled_at > LOAD_SAMPLE_SECONDS:
+                self._sampled_at, self._share = real, cpu_share()
+            self._real += elapsed - min(elapsed, LONGEST_GAP_SECONDS) * self._share
+        return super().now()
 
 
 def _check_speed(speed: float) -> float:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.deadline import deadline
 from sandbox.github.state import CANARY
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.responder import SIGN_TIMEOUT, Response, SignMissing, Story, wait_for_sign
@@ -213,7 +214,7 @@ class ExercisePlay(Response):
         handled: set[str] = set()
         fast_forward = asyncio.create_task(self._fast_forward_to_window()) if self.exercise.hurry else None
         try:
-            async with asyncio.timeout(RUN_TIMEOUT):
+            async with deadline(RUN_TIMEOUT):
                 while any(action == "cancel_run" for action, _ in _buttons(message)):
                     await self._handle_requests(run, handled)
                     await asyncio.sleep(0.05)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.github.state import Issue
 from sandbox.pagerduty.state import Incident as Page
 from sandbox.server import Sandbox
@@ -243,7 +244,7 @@ async def wait_for_sign(
 ) -> T:
     """Return the first truthy value of `check`. Raises SignMissing after `timeout` real seconds."""
     try:
-        async with asyncio.timeout(timeout):
+        async with deadline(timeout):
             while not (result := check()):  # noqa: ASYNC110 - it is seen in Slack, PagerDuty or GitHub
                 await asyncio.sleep(0.05)
     except TimeoutError:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def team() -> TeamFile:
-    return load_team(ROOT / "config/tamv.yaml")
+    return load_team(ROOT / "teams/tamv/team.yaml")
 
 
 FILE = """

@@ -94,7 +94,7 @@ def test_serve_says_that_the_database_cannot_be_reached_and_exits_with_2(tmp_pat
     done = serve(
         tmp_path,
         **RIGHT,
-        BOT_CONFIG=str(ROOT / "config" / "tamv.yaml"),
+        BOT_CONFIG=str(ROOT / "teams" / "tamv" / "team.yaml"),
         DATABASE_URL="postgresql://tamv:hunter2xx@127.0.0.1:1/tamv",
         PORT="0",
     )

@@ -61,7 +61,11 @@ async def expire_silence(ctx: Context, done: Silenced) -> Expired:
     return Expired(done.id)
 
 
-@action("alertmanager.unsilence", risk=Risk.CHANGE, example="/ops alertmanager.unsilence 8f0c…")
+@action(
+    "alertmanager.unsilence",
+    risk=Risk.CHANGE,
+    example="/ops alertmanager.unsilence 8f0c1d2e-3b4a-4c5d-9e6f-7a8b9c0d1e2f",
+)
 async def unsilence(ctx: Context, id: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{8,64}$")]) -> Expired:
     """End a silence by its id."""
     await ctx.alertmanager.expire(id)

@@ -166,7 +166,9 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
     return done
 
 
-@action("aws.rds_protect", risk=Risk.CHANGE, target="database/{database}")
+@action(
+    "aws.rds_protect", risk=Risk.CHANGE, target="database/{database}", example="/ops rds_protect tamv-prod-postgres"
+)
 async def rds_protect(ctx: Context, database: Identifier) -> Protected:
     """Enable deletion protection for an instance; afterwards RDS refuses every deletion, also that of an undo."""
     instance = await _require_exists(ctx, database)
@@ -174,7 +176,12 @@ async def rds_protect(ctx: Context, database: Identifier) -> Protected:
     return Protected(instance.name)
 
 
-@action("aws.rds_failover", risk=Risk.DESTRUCTIVE, target="database/{database}")
+@action(
+    "aws.rds_failover",
+    risk=Risk.DESTRUCTIVE,
+    target="database/{database}",
+    example="/ops rds_failover tamv-prod-postgres",
+)
 async def rds_failover(
     ctx: Context, database: str | None = None, within: Duration = timedelta(minutes=15)
 ) -> FailedOver:

@@ -31,13 +31,13 @@ _NAME = re.compile(r"[\w:.-]+")
 class Board:
     """What to snapshot: a PromQL query for each metric.
 
-    `name` is the name of a board or query, or PromQL that is not in the team file (`known` is False then).
+    `name` is the name of a board or query, or PromQL that is not in the team file (`in_team_file` is False then).
     """
 
     name: str
     service: str | None
     queries: Sequence[tuple[MetricDefinition, str]]
-    known: bool = True
+    in_team_file: bool = True
     title: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,7 +70,7 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
             title=_title(team.queries[name].title),
         )
     promql = _fill_names(name, team, service)
-    return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], known=False)
+    return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], in_team_file=False)
 
 
 async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Board, at: datetime) -> None:
@@ -79,7 +79,7 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Boa
     Otherwise Prometheus decides: raises Refused with its message for invalid PromQL, and NotFound with the nearest name
     for a word that matches nothing.
     """
-    if board_spec.known:
+    if board_spec.in_team_file:
         return
     ((_, promql),) = board_spec.queries
     is_word = _NAME.fullmatch(board_spec.name) is not None

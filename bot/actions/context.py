@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ class Context:
 
     `by` is who requested the run. `began` is when the execution started, by the bot's clock, also after a restart.
     `planned` is the result of this step's dry run, as JSON: the state before any attempt; empty in the dry run itself.
+    `report` shows people what a running action sees.
     """
 
     deps: Deps
@@ -41,6 +42,12 @@ class Context:
     by: Person = BOT
     planned: Mapping[str, Any] = field(default_factory=dict)
     began: datetime = field(kw_only=True)
+    report: Callable[[Mapping[str, Any]], Awaitable[None]] | None = field(default=None, kw_only=True)
+
+    async def tell(self, **sees: Any) -> None:
+        """Show in the run's message what the action waits for; `sees` fills `run.sees`."""
+        if self.report is not None:
+            await self.report(sees)
 
     @property
     def dry_run(self) -> bool:

@@ -45,7 +45,7 @@ class Answered:
     by: str | None
 
 
-@action("flow.wait", risk=Risk.READ)
+@action("flow.wait", risk=Risk.READ, example="/ops flow.wait 5m")
 async def wait(ctx: Context, duration: Duration) -> Waited:
     """Wait for a duration."""
     if not ctx.dry_run:
@@ -53,7 +53,7 @@ async def wait(ctx: Context, duration: Duration) -> Waited:
     return Waited(timedelta.total_seconds(duration))
 
 
-@action("flow.check", risk=Risk.READ)
+@action("flow.check", risk=Risk.READ, example="/ops flow.check true")
 async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
     """Continue only if a condition holds."""
     if not that:
@@ -61,13 +61,18 @@ async def check(ctx: Context, that: bool, otherwise: str = "") -> Checked:
     return Checked(that)
 
 
-@action("flow.approve", risk=Risk.READ, waits_for=WaitsFor.APPROVAL)
+@action(
+    "flow.approve",
+    risk=Risk.READ,
+    waits_for=WaitsFor.APPROVAL,
+    example="/ops flow.approve '¿Seguimos con la migración?'",
+)
 async def approve(ctx: Context, question: Question) -> Approved:
     """Continue only if another person approves; the step's `approval` sets who, how many and until when."""
     return Approved([person for person, _ in await _agreeing(ctx)])
 
 
-@action("flow.ask", risk=Risk.READ, waits_for=WaitsFor.ANSWER)
+@action("flow.ask", risk=Risk.READ, waits_for=WaitsFor.ANSWER, example="/ops flow.ask '¿Qué servicio?' type=service")
 async def ask(
     ctx: Context,
     question: Question,
@@ -110,7 +115,7 @@ async def next_window(ctx: Context, opens: time, closes: time, notice: Duration 
     return Window(*DailyWindow(opens, closes).next(ctx.clock.now() + notice))
 
 
-@action("flow.window", risk=Risk.READ)
+@action("flow.window", risk=Risk.READ, example="/ops flow.window 2026-01-31T02:00:00Z 2026-01-31T04:00:00Z")
 async def window(ctx: Context, begins: AwareDatetime, ends: AwareDatetime) -> Window:
     """Continue only inside a maintenance window: waits until it opens, fails if it is over."""
     if not ctx.dry_run and (seconds_until_open := (begins - ctx.clock.now()).total_seconds()) > 0:

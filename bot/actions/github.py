@@ -150,7 +150,12 @@ async def delete_branch(ctx: Context, done: Branched) -> Branched:
     return done
 
 
-@action("github.open_pull_request", risk=Risk.CHANGE, target="branch/{branch}")
+@action(
+    "github.open_pull_request",
+    risk=Risk.CHANGE,
+    target="branch/{branch}",
+    example="/ops open_pull_request hotfix/lento 'Bajar la calidad del render'",
+)
 async def open_pull_request(
     ctx: Context, branch: Branch, title: Title, body: str = "", base: Branch | None = None, draft: bool = False
 ) -> PullRequestOpened:
@@ -176,7 +181,7 @@ async def close_pull_request(ctx: Context, done: PullRequestOpened) -> PullReque
     return done
 
 
-@action("github.request_review", risk=Risk.CHANGE)
+@action("github.request_review", risk=Risk.CHANGE, example="/ops request_review 42")
 async def request_review(ctx: Context, number: Number, reviewers: str = "") -> ReviewRequested:
     """Request a review from the named people (separated by commas), or else from the owners of the changed files."""
     pull = await ctx.github.code.pull(number)
@@ -210,7 +215,12 @@ async def revert(ctx: Context, done: Merged) -> IssueCreated:
     return IssueCreated(number, (await ctx.github.code.pull(number)).url if number else "")
 
 
-@action("github.dispatch_workflow", risk=Risk.DISRUPTIVE, target="workflow/{workflow}")
+@action(
+    "github.dispatch_workflow",
+    risk=Risk.DISRUPTIVE,
+    target="workflow/{workflow}",
+    example="/ops dispatch_workflow cd_canary.yml inputs=image_tag=v4.2.0,environment=production",
+)
 async def dispatch_workflow(
     ctx: Context,
     workflow: Workflow,

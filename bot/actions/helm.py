@@ -58,7 +58,7 @@ async def history(ctx: Context, release: Name, namespace: str | None = None) -> 
     return _release_facts(ctx, release, ns, revisions, await _last_good(ctx, release, ns, revisions))
 
 
-@action("helm.status", risk=Risk.READ)
+@action("helm.status", risk=Risk.READ, example="/ops helm.status xr-engine")
 async def status(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
     """Show the current revision of a release."""
     ns = ctx.namespace(release, namespace)
@@ -66,7 +66,7 @@ async def status(ctx: Context, release: Name, namespace: str | None = None) -> R
     return _release_facts(ctx, release, ns, revisions[-1:], await _last_good(ctx, release, ns, revisions))
 
 
-@action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=2.1.0")
+@action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=v4.2.0")
 async def upgrade(
     ctx: Context, release: Name, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
 ) -> Upgraded:
@@ -76,7 +76,7 @@ async def upgrade(
     return await _upgrade(ctx, release, namespace, {"image.tag": tag, **(values or {})})
 
 
-@action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE)
+@action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops canary xr-engine tag=v4.2.0 weight=10")
 async def canary(
     ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
@@ -170,7 +170,7 @@ async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[d
     if installed is None:
         return {}, []
     try:
-        live = ctx.kubernetes.deployments
+        live = ctx.kubernetes.workloads
         replicas, (_, env), selector = await asyncio.gather(
             live.replicas(name, namespace), live.env(name, namespace), live.node_selector(name, namespace)
         )

@@ -1,11 +1,11 @@
-"""`kubernetes.*`: deployments, pods, logs and events."""
+"""`kubernetes.*`: workloads, pods, logs and events."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,23 +13,43 @@ from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
+from bot.actions.workloads import (
+    Target,
+    WorkloadName,
+    find,
+    find_to_change,
+    names,
+    namespace_of,
+    owners,
+    require_creatable,
+    require_running,
+    selectors,
+)
 from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
+from bot.integrations.kubernetes.pods import Pod
+from bot.integrations.kubernetes.status import Obstacle, Rollout
+from bot.integrations.kubernetes.workloads import Owner
 from bot.team import Duration
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
+REVERTED_WITHIN = timedelta(seconds=20)  # an autoscaler decides every 15 s, a self-healing GitOps tool sooner
 T = TypeVar("T")
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE|CREDENTIAL|DATABASE_URL", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
+    """`after` is what came of it: `put_back_by` has set another number than the one that was `asked`."""
+
     deployment: str
     namespace: str
     before: int
     after: int
     autoscaler: str | None = None
+    asked: int | None = None
+    put_back_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,7 @@ class Selected:
     namespace: str
     before: dict[str, str | None]
     after: dict[str, str | None]
+    put_back_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +68,20 @@ class Environment:
     container: str
     before: dict[str, str | None]
     after: dict[str, str | None]
+    put_back_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RolledOut:
+    """`replicas` of `wanted` are available; `why` says what stands in the way."""
+
     deployment: str
     namespace: str
     replicas: int
     revision: int
     done: bool
+    wanted: int | None = None
+    why: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,160 +114,207 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Log lines by pod."""
+    """Log lines by pod (`pod/container` where it has several), and why there are none of the others."""
 
     namespace: str
     lines: dict[str, list[str]]
     count: int
+    silent: dict[str, str] = field(default_factory=dict)
 
 
 @action("kubernetes.scale", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops scale xr-engine 10")
 async def scale(
-    ctx: Context, deployment: Name, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
+    ctx: Context, deployment: WorkloadName, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
 ) -> Scaled:
-    """Set the number of replicas of a deployment; warns if an autoscaler controls it."""
-    ns = _allowed_namespace(ctx, deployment, namespace)
+    """Set the number of replicas of a workload; says before what else decides it, such as an autoscaler."""
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
-    current = await ctx.kubernetes.deployments.replicas(deployment, ns)
-    autoscaler = await ctx.kubernetes.deployments.scaled_by(deployment, ns)
+    target = await find_to_change(ctx, deployment, namespace)
+    at, workloads = (target.reference, target.namespace), ctx.kubernetes.workloads
+    current, others = await workloads.replicas(*at), await owners(ctx, target)
+    autoscaler = next((other.name for other in others if other.scales), None)
     before = _before(ctx, current, replicas)
+    if ctx.dry_run and replicas > current:
+        await require_creatable(ctx, target)
     if current != replicas:
-        await ctx.kubernetes.deployments.scale(deployment, ns, replicas, current)
-    if before != replicas and not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
-    return Scaled(deployment, ns, before, replicas, autoscaler)
+        await workloads.scale(*at, replicas, current, [_said(other, replicas) for other in others])
+    if ctx.dry_run or before == replicas:
+        return Scaled(*at, before, replicas, autoscaler, replicas)
+    await _roll_out(ctx, target)
+    after = await _what_came(ctx, lambda: workloads.replicas(*at), replicas, others)
+    return Scaled(*at, before, after, autoscaler, replicas, others[0].name if after != replicas and others else None)
 
 
 @undo(scale)
 async def restore_replicas(ctx: Context, done: Scaled) -> Scaled:
     """Restore the number of replicas, unless it was changed since."""
-    current = await ctx.kubernetes.deployments.replicas(done.deployment, done.namespace)
+    current = await ctx.kubernetes.workloads.replicas(done.deployment, done.namespace)
     if current == done.before:
         return Scaled(done.deployment, done.namespace, current, current)
-    _require_unchanged(current, done.after, done.deployment)
-    await ctx.kubernetes.deployments.scale(done.deployment, done.namespace, done.before, current)
+    if current != done.asked:
+        _require_unchanged(current, done.after, done.deployment)
+    await ctx.kubernetes.workloads.scale(done.deployment, done.namespace, done.before, current)
     return Scaled(done.deployment, done.namespace, current, done.before)
 
 
-@action("kubernetes.set_node_selector", risk=Risk.CHANGE, target=DEPLOYMENT)
+@action(
+    "kubernetes.set_node_selector",
+    risk=Risk.CHANGE,
+    target=DEPLOYMENT,
+    example="/ops set_node_selector xr-engine node-type=gpu-high-memory",
+)
 async def set_node_selector(
-    ctx: Context, deployment: Name, selector: dict[str, str], namespace: Name | None = None
+    ctx: Context, deployment: WorkloadName, selector: dict[str, str], namespace: Name | None = None
 ) -> Selected:
     """Move the pods to nodes with these labels."""
-    ns = _allowed_namespace(ctx, deployment, namespace)
-    current = await ctx.kubernetes.deployments.node_selector(deployment, ns)
-    now: dict[str, str | None] = {name: current.get(name) for name in selector}
-    after: dict[str, str | None] = dict(selector)
+    target = await find_to_change(ctx, deployment, namespace)
+    at, workloads = (target.reference, target.namespace), ctx.kubernetes.workloads
+
+    async def read() -> dict[str, str | None]:
+        current = await workloads.node_selector(*at)
+        return {name: current.get(name) for name in selector}
+
+    now, after, others = await read(), dict[str, str | None](selector), await _other_writers(ctx, target)
     before = _before(ctx, now, after)
+    await _require_changeable(ctx, target)
     if now != after:
-        await ctx.kubernetes.deployments.set_node_selector(deployment, ns, after)
-    if before != after and not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
-    return Selected(deployment, ns, before, after)
+        await workloads.set_node_selector(*at, after, _all_said(others))
+    if ctx.dry_run or before == after:
+        return Selected(*at, before, after)
+    await _roll_out(ctx, target)
+    came = await _what_came(ctx, read, after, others)
+    return Selected(*at, before, came, others[0].name if came != after and others else None)
 
 
 @undo(set_node_selector)
 async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     """Restore the node selector, unless it was changed since."""
-    current = await ctx.kubernetes.deployments.node_selector(done.deployment, done.namespace)
+    current = await ctx.kubernetes.workloads.node_selector(done.deployment, done.namespace)
     now = {name: current.get(name) for name in done.after}
     if now != done.before:
         _require_unchanged(now, done.after, done.deployment)
-        await ctx.kubernetes.deployments.set_node_selector(done.deployment, done.namespace, done.before)
+        await ctx.kubernetes.workloads.set_node_selector(done.deployment, done.namespace, done.before)
     return Selected(done.deployment, done.namespace, done.after, done.before)
 
 
-@action("kubernetes.set_env", risk=Risk.CHANGE, target=DEPLOYMENT)
+@action(
+    "kubernetes.set_env",
+    risk=Risk.CHANGE,
+    target=DEPLOYMENT,
+    example="/ops env xr-engine EXPERIMENTAL_FEATURES=false",
+)
 async def set_env(
-    ctx: Context, deployment: Name, variables: dict[str, str], namespace: Name | None = None
+    ctx: Context, deployment: WorkloadName, variables: dict[str, str], namespace: Name | None = None
 ) -> Environment:
     """Set environment variables; names of secrets are refused."""
-    ns = _allowed_namespace(ctx, deployment, namespace)
     refuse_secrets(variables)
-    container, current = await ctx.kubernetes.deployments.env(deployment, ns)
-    now = {name: current.get(name) for name in variables}
-    after: dict[str, str | None] = dict(variables)
+    target = await find_to_change(ctx, deployment, namespace)
+    at, workloads = (target.reference, target.namespace), ctx.kubernetes.workloads
+    container, _ = await workloads.env(*at)
+
+    async def read() -> dict[str, str | None]:
+        _, current = await workloads.env(*at)
+        return {name: current.get(name) for name in variables}
+
+    now, after, others = await read(), dict[str, str | None](variables), await _other_writers(ctx, target)
     before = _before(ctx, now, after)
+    await _require_changeable(ctx, target)
     if now != after:
-        await ctx.kubernetes.deployments.set_env(deployment, ns, container, after)
-    if before != after and not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
-    return Environment(deployment, ns, container, before, after)
+        await workloads.set_env(*at, container, after, _all_said(others))
+    if ctx.dry_run or before == after:
+        return Environment(*at, container, before, after)
+    await _roll_out(ctx, target)
+    came = await _what_came(ctx, read, after, others)
+    return Environment(*at, container, before, came, others[0].name if came != after and others else None)
 
 
 @undo(set_env)
 async def restore_env(ctx: Context, done: Environment) -> Environment:
     """Restore the values, unless they were changed since."""
-    _, current = await ctx.kubernetes.deployments.env(done.deployment, done.namespace)
+    _, current = await ctx.kubernetes.workloads.env(done.deployment, done.namespace)
     now = {name: current.get(name) for name in done.after}
     if now != done.before:
         _require_unchanged(now, done.after, done.deployment)
-        await ctx.kubernetes.deployments.set_env(done.deployment, done.namespace, done.container, done.before)
+        await ctx.kubernetes.workloads.set_env(done.deployment, done.namespace, done.container, done.before)
     return Environment(done.deployment, done.namespace, done.container, done.after, done.before)
 
 
 @action("kubernetes.restart", risk=Risk.CHANGE, target=DEPLOYMENT, example="/ops restart xr-engine")
-async def restart(ctx: Context, deployment: Name, namespace: Name | None = None) -> Restarted:
+async def restart(ctx: Context, deployment: WorkloadName, namespace: Name | None = None) -> Restarted:
     """Restart the pods one by one and wait for it."""
-    ns = _allowed_namespace(ctx, deployment, namespace)
+    target = await find_to_change(ctx, deployment, namespace)
+    ref, ns = target.reference, target.namespace
+    await _require_changeable(ctx, target)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
-    await ctx.kubernetes.deployments.restart(deployment, ns, at)
-    rolled_out = await _rolled_out(ctx, deployment, ns)
-    return Restarted(deployment, ns, rolled_out.replicas, rolled_out.revision, rolled_out.done, at)
+    await ctx.kubernetes.workloads.restart(ref, ns, at)
+    if ctx.dry_run:
+        rolled_out = await _rolled_out(ctx, target)
+    else:
+        rolled_out = await _told(ctx, target, await _roll_out(ctx, target), [])
+    return Restarted(ref, ns, rolled_out.replicas, rolled_out.revision, rolled_out.done, at)
 
 
 @action("kubernetes.rollout_status", risk=Risk.READ, example="/ops rollout_status xr-engine")
 async def rollout_status(
-    ctx: Context, deployment: Name, namespace: Name | None = None, wait: bool = False
+    ctx: Context, deployment: WorkloadName, namespace: Name | None = None, wait: bool = False
 ) -> RolledOut:
-    """Show the progress of a rollout; with `wait`, wait until it is done."""
-    ns = ctx.namespace(deployment, namespace)
+    """Show the progress of a rollout and what stands in its way; with `wait`, wait until it is done."""
+    target = await find(ctx, deployment, namespace)
     if wait and not ctx.dry_run:
-        return await _rolled_out(ctx, deployment, ns)
-    rollout = await ctx.kubernetes.deployments.rollout(deployment, ns)
-    return RolledOut(deployment, ns, rollout.available, rollout.revision, rollout.done)
+        return await _told(ctx, target, await _roll_out(ctx, target), [])
+    return await _rolled_out(ctx, target)
 
 
-@action("kubernetes.rollout_undo", risk=Risk.DISRUPTIVE, target=DEPLOYMENT)
+@action(
+    "kubernetes.rollout_undo",
+    risk=Risk.DISRUPTIVE,
+    target=DEPLOYMENT,
+    example="/ops rollout undo xr-engine",
+)
 async def rollout_undo(
-    ctx: Context, deployment: Name, revision: int | None = None, namespace: Name | None = None
+    ctx: Context, deployment: WorkloadName, revision: int | None = None, namespace: Name | None = None
 ) -> Restored:
-    """Roll a deployment back to the previous revision, or to a given one."""
-    ns = _allowed_namespace(ctx, deployment, namespace)
-    current = (await ctx.kubernetes.deployments.rollout(deployment, ns)).revision
-    earlier = [number for number in await ctx.kubernetes.deployments.revisions(deployment, ns) if number < current]
+    """Roll a workload back to the previous revision, or to a given one."""
+    target = await find_to_change(ctx, deployment, namespace)
+    at, workloads = (target.reference, target.namespace), ctx.kubernetes.workloads
+    await _require_changeable(ctx, target)
+    current = await workloads.revision(*at)
+    earlier = [number for number in await workloads.revisions(*at) if number < current]
     to = revision if revision is not None else (earlier[-1] if earlier else None)
     if to is None:
-        raise WrongState("no_earlier_revision", deployment=deployment)
-    await ctx.kubernetes.deployments.rollout_undo(deployment, ns, to)
+        raise WrongState("no_earlier_revision", deployment=target.reference)
+    await workloads.rollout_undo(*at, to, _all_said(await _other_writers(ctx, target)))
     if not ctx.dry_run:
-        await ctx.kubernetes.deployments.wait_until_rolled_out(deployment, ns)
-    return Restored(deployment, ns, current, to)
+        await _roll_out(ctx, target)
+    return Restored(*at, current, to)
 
 
 @action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
-async def pods(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
+async def pods(ctx: Context, service: WorkloadName, namespace: Name | None = None) -> Table:
     """List the pods of a service."""
-    ns = ctx.namespace(service, namespace)
-    return Table(ns, [asdict(pod) for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")])
+    ns = namespace_of(ctx, service, namespace)
+    rows = [asdict(pod) for pod in await pods_of(ctx, service, ns)]
+    return Table(ns, [{name: row[name] for name in row if name not in ("containers", "uid")} for row in rows])
 
 
 @action("kubernetes.top_pods", risk=Risk.READ, example="/ops top_pods xr-engine cpu")
 async def top_pods(
     ctx: Context,
-    service: Name | None = None,
+    service: WorkloadName | None = None,
     by: Literal["cpu", "memory"] = "cpu",
     namespace: Name | None = None,
     most: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> Table:
-    """Show which pods use the most CPU or memory."""
-    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    """Show which pods use the most CPU or memory: of a service, or of the whole namespace."""
+    ns = namespace_of(ctx, service or ctx.team.default_service or "", namespace)
     used = sorted(await ctx.kubernetes.pods.top(ns), key=lambda usage: getattr(usage, by), reverse=True)
+    if service is not None:
+        own = {pod.name for pod in await pods_of(ctx, service, ns)}
+        used = [usage for usage in used if usage.name in own]
     return Table(ns, [asdict(usage) for usage in used[:most]])
 
 
-@action("kubernetes.top_nodes", risk=Risk.READ)
+@action("kubernetes.top_nodes", risk=Risk.READ, example="/ops top nodes")
 async def top_nodes(ctx: Context) -> Table:
     """Show the CPU and memory usage of the nodes."""
     return Table("-", [asdict(usage) for usage in await ctx.kubernetes.pods.top_nodes()])
@@ -250,7 +323,7 @@ async def top_nodes(ctx: Context) -> Table:
 @action("kubernetes.logs", risk=Risk.READ, example="/ops logs xr-engine since=1h tail=200 pattern=error")
 async def logs(
     ctx: Context,
-    service: Name,
+    service: WorkloadName,
     since: Duration = timedelta(hours=1),
     tail: Annotated[int, Field(ge=1, le=5000)] = 200,
     pattern: str | None = None,
@@ -258,41 +331,38 @@ async def logs(
     previous: bool = False,
     namespace: Name | None = None,
 ) -> Lines:
-    """Show the newest log lines of all pods of a service, with secrets removed."""
-    ns = ctx.namespace(service, namespace)
-    names = [pod.name for pod in await ctx.kubernetes.pods.list(ns, f"app={service}")]
-    by_pod = await ctx.kubernetes.pods.logs(
-        names, ns, since=since.total_seconds(), tail=tail, container=container, previous=previous
+    """Show the newest log lines of all pods of a service, with secrets removed; says which pods have none, and why."""
+    ns = namespace_of(ctx, service, namespace)
+    found = await ctx.kubernetes.pods.logs(
+        await pods_of(ctx, service, ns),
+        ns,
+        since=None if previous else since.total_seconds(),
+        tail=tail,
+        container=container,
+        previous=previous,
     )
-    pattern_lower = (pattern or "").lower()
+    wanted = (pattern or "").lower()
     lines = {
-        pod: [ctx.deps.redaction.text(line) for line in text.splitlines() if pattern_lower in line.lower()][-tail:]
-        for pod, text in by_pod.items()
+        pod: [line for line in ctx.deps.redaction.text(text).splitlines() if wanted in line.lower()][-tail:]
+        for pod, text in found.texts.items()
     }
-    return Lines(ns, lines, sum(map(len, lines.values())))
+    silent = {pod: ctx.deps.redaction.text(why) for pod, why in found.silent.items()}
+    return Lines(ns, lines, sum(map(len, lines.values())), silent)
 
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
-async def events(ctx: Context, service: Name, namespace: Name | None = None) -> Table:
-    """Show the events of the service's namespace, the newest last."""
-    ns = ctx.namespace(service, namespace)
-    newest = [event for event in await ctx.kubernetes.pods.events(ns) if service in event.about][-30:]
-    return Table(
-        ns,
-        [{**asdict(event), "at": event.at.isoformat() if event.at else None} for event in newest],
-    )
+async def events(ctx: Context, service: WorkloadName, namespace: Name | None = None) -> Table:
+    """Show the events of a service's workloads and pods, the newest last."""
+    ns, own = namespace_of(ctx, service, namespace), names(ctx, service)
+    newest = [event for event in await ctx.kubernetes.pods.events(ns) if _belongs(event.about, own)][-30:]
+    rows = [{**asdict(event), "at": event.at.isoformat() if event.at else None} for event in newest]
+    return Table(ns, [{**row, "message": ctx.deps.redaction.text(row["message"])} for row in rows])
 
 
 def refuse_secrets(variables: Mapping[str, str]) -> None:
     """Raise BadInput for a variable whose name suggests a secret: its value would be shown, stored and approved."""
     if secret := next((name for name in variables if _SECRET.search(name)), None):
         raise BadInput("secret_in_env", name=secret)
-
-
-def _allowed_namespace(ctx: Context, name: str, namespace: str | None) -> str:
-    if name in ctx.team.policy.limits.protected:
-        raise BadInput("protected_name", name=name)
-    return ctx.namespace(name, namespace)
 
 
 def _before(ctx: Context, now: T, after: T) -> T:
@@ -307,15 +377,79 @@ def _require_unchanged(now: object, after: object, name: str) -> None:
         raise WrongState("changed_since", name=name)
 
 
-async def _rolled_out(ctx: Context, deployment: str, namespace: str) -> RolledOut:
-    deployments = ctx.kubernetes.deployments
-    rollout = await (deployments.rollout if ctx.dry_run else deployments.wait_until_rolled_out)(deployment, namespace)
-    return RolledOut(deployment, namespace, rollout.available, rollout.revision, rollout.done)
+async def _require_changeable(ctx: Context, target: Target) -> None:
+    """Refuse at plan time what would come to nothing: a paused workload, pods that the cluster refuses."""
+    if ctx.dry_run:
+        await require_running(ctx, target)
+        await require_creatable(ctx, target)
+
+
+async def _other_writers(ctx: Context, target: Target) -> list[Owner]:
+    """Return who else writes the workload's template; an autoscaler does not."""
+    return [owner for owner in await owners(ctx, target) if not owner.scales]
+
+
+def _said(owner: Owner, replicas: int) -> dict[str, Any]:
+    """Return what is said about an owner before a change of the replicas, with the number that it will put back."""
+    said = owner.to_json()
+    if owner.least is None or owner.most is None or not replicas:
+        return said  # an autoscaler leaves a workload alone that was scaled to zero
+    allowed = min(max(replicas, owner.least), owner.most)
+    return said | ({"back": allowed} if allowed != replicas else {})
+
+
+def _all_said(others: Sequence[Owner]) -> list[dict[str, Any]]:
+    return [other.to_json() for other in others]
+
+
+async def _what_came(ctx: Context, read: Callable[[], Awaitable[T]], wanted: T, others: Sequence[Owner]) -> T:
+    """Return what is there after a change: with other owners, once they have had the time to put it back."""
+    until = ctx.clock.now() + REVERTED_WITHIN
+    while others and (now := await read()) == wanted and ctx.clock.now() < until:
+        await ctx.clock.sleep(1.0)
+    return now if others else wanted
+
+
+async def _roll_out(ctx: Context, target: Target) -> Rollout:
+    """Wait for the rollout, and show what it waits for."""
+
+    async def tell(rollout: Rollout, obstacles: Sequence[Obstacle]) -> None:
+        why = [str(obstacle) for obstacle in obstacles[:3]]
+        await ctx.tell(name=target.reference, available=rollout.available, wanted=rollout.wanted, why=why)
+
+    return await ctx.kubernetes.workloads.wait_until_rolled_out(target.reference, target.namespace, tell)
+
+
+async def _rolled_out(ctx: Context, target: Target) -> RolledOut:
+    workloads, at = ctx.kubernetes.workloads, (target.reference, target.namespace)
+    rollout = await workloads.rollout(*at)
+    return await _told(ctx, target, rollout, [] if rollout.done else await workloads.obstacles(*at))
+
+
+async def _told(ctx: Context, target: Target, rollout: Rollout, obstacles: Sequence[Obstacle]) -> RolledOut:
+    at = (target.reference, target.namespace)
+    revision = rollout.revision or await ctx.kubernetes.workloads.revision(*at)
+    why = [*([rollout.stuck] if rollout.stuck else []), *map(str, obstacles[:10])]
+    return RolledOut(*at, rollout.available, revision, rollout.done, rollout.wanted, why)
+
+
+async def pods_of(ctx: Context, service: str, namespace: str) -> list[Pod]:
+    """Return the pods of all workloads of a service, by the workloads' own selectors."""
+    found = await asyncio.gather(
+        *(ctx.kubernetes.pods.list(namespace, selector) for selector in await selectors(ctx, service, namespace))
+    )
+    return list({pod.name: pod for pods in found for pod in pods}.values())
+
+
+def _belongs(about: str, own: Sequence[str]) -> bool:
+    """Return True for `Deployment/web`, `Pod/web-5d9c-x2x7k` and `ReplicaSet/web-5d9c` of the workload `web`."""
+    name = about.partition("/")[2]
+    return any(name == one or name.startswith(f"{one}-") for one in own)
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """`rows` have `part` (field, container, condition, event), `name`, `state`, `why`; the newest event is last."""
+    """`rows` have `part` (field, container, condition, pod, event), `name`, `state`, `why`; events are last."""
 
     kind: str
     name: str
@@ -323,21 +457,27 @@ class Described:
     rows: list[dict[str, str]]
 
 
-@action(
-    "kubernetes.describe", risk=Risk.READ, example="/ops kubernetes.describe deployment tamv-core service=tamv-core"
-)
+@action("kubernetes.describe", risk=Risk.READ, example="/ops describe xr-engine")
 async def describe(
     ctx: Context,
-    kind: Literal["pod", "deployment", "job", "node"],
-    name: Name,
+    kind: Literal["workload", "pod", "deployment", "statefulset", "daemonset", "rollout", "job", "node"],
+    name: WorkloadName,
     service: str | None = None,
     namespace: str | None = None,
 ) -> Described:
-    """Describe a pod, a deployment, a job or a node: containers, conditions, events."""
-    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
-    rows = [asdict(line) for line in await ctx.kubernetes.descriptions.describe(kind, name, ns)]
+    """Describe a workload, a pod, a job or a node: containers, how they ended, conditions, events."""
+    ns = namespace
+    if kind in ("pod", "job", "node") or service is not None or name not in ctx.team.services:
+        ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    if kind in ("pod", "job", "node"):
+        reference = f"{kind}/{name}"
+    else:
+        is_bare = kind == "workload" or name in ctx.team.services
+        target = await find(ctx, name if is_bare else f"{kind}/{name}", ns)
+        reference, ns = target.reference, target.namespace
+    rows = [asdict(line) for line in await ctx.kubernetes.descriptions.describe(reference, str(ns))]
     rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
-    return Described(kind, name, "" if kind == "node" else ns, rows)
+    return Described(kind, name, "" if kind == "node" else str(ns), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,9 +496,7 @@ class ShutDown:
 async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
     """Scale services to zero, all of them if none is named; continues with the others if one fails."""
     running = [
-        name
-        for name, service in ctx.team.services.items()
-        if service.deployment and ctx.environment in service.namespaces
+        name for name, service in ctx.team.services.items() if service.runs_as and ctx.environment in service.namespaces
     ]
     before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
     scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,13 +18,15 @@ from pydantic import Field
 from bot.actions.aws import backups_of
 from bot.actions.context import Context
 from bot.actions.helm import Tag
-from bot.actions.kubernetes import refuse_secrets
+from bot.actions.kubernetes import pods_of, refuse_secrets
 from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, BotError, Refused, Unavailable, WrongState
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
+from bot.integrations.kubernetes.jobs import JobState
 from bot.integrations.kubernetes.objects import JOB
+from bot.integrations.kubernetes.status import Obstacle
 from bot.team import Duration
 
 JobName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
@@ -125,10 +127,13 @@ def _repository(image: str) -> str:
     return "/".join(part for part in (path, name.partition(":")[0]) if part)
 
 
-async def _wait_until_ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> Any:
+async def _wait_until_ended(ctx: Context, job: str, namespace: str, wait: timedelta) -> JobState:
+    async def tell(obstacles: Sequence[Obstacle]) -> None:
+        await ctx.tell(name=job, available=None, wanted=None, why=[str(obstacle) for obstacle in obstacles[:3]])
+
     try:
         async with asyncio.timeout(wait.total_seconds()):
-            return await ctx.kubernetes.jobs.wait_until_ended(job, namespace)
+            return await ctx.kubernetes.jobs.wait_until_ended(job, namespace, tell)
     except TimeoutError as slow:
         what, seconds = f"job {job}", wait.total_seconds()
         raise Unavailable("timed_out", service="Kubernetes", what=what, seconds=seconds) from slow
@@ -141,9 +146,14 @@ async def _wait_until_ended(ctx: Context, job: str, namespace: str, wait: timede
 
 
 async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
-    """Return the log of its newest pod, with secrets removed and without timestamps."""
-    pods = (await ctx.kubernetes.jobs.pods(job, namespace))[-1:]
-    logs = await ctx.kubernetes.pods.logs(pods, namespace, tail=most)
+    """Return the log of its newest pod, with secrets removed and without timestamps; empty if there is none.
+
+    A job that has succeeded has done so whether or not its log can be read.
+    """
+    logs: Mapping[str, str] = {}
+    with suppress(BotError):
+        pods = sorted(await ctx.kubernetes.pods.list(namespace, f"job-name={job}"), key=lambda pod: -pod.age)[-1:]
+        logs = (await ctx.kubernetes.pods.logs(pods, namespace, tail=most)).texts
     return [ctx.deps.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]
 
 
@@ -209,7 +219,7 @@ async def delete_dump(ctx: Context, done: Dumped) -> Dumped:
 
 async def _pod(ctx: Context, service: str, namespace: str) -> str:
     """Return a ready pod of the service. Raises WrongState."""
-    for pod in await ctx.kubernetes.pods.list(namespace, f"app={service}"):
+    for pod in await pods_of(ctx, service, namespace):
         ready, _, wanted = pod.ready.partition("/")
         if pod.phase == "Running" and ready == wanted:
             return pod.name

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -110,7 +109,7 @@ async def restore_objects(ctx: Context, done: Applied) -> Applied:
 
 def manifests(ctx: Context, path: str, kinds: Collection[str]) -> list[Manifest]:
     """Return the objects of a file in the team's manifests folder. Raises BadInput."""
-    return read(Path(ctx.team.manifests), path, kinds)
+    return read(ctx.team.path(ctx.team.manifests), path, kinds)
 
 
 async def _restore_object(objects: Objects, changed: Changed, namespace: str) -> None:

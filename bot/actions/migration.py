@@ -36,7 +36,7 @@ class Reviewed:
     destroys: int
 
 
-@action("migration.gate", risk=Risk.READ)
+@action("migration.gate", risk=Risk.READ, example="/ops migration.gate rename-users step=add tag=v2.5.0")
 async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: str = "database-migration") -> Passed:
     """Continue only if the previous step is done; drop only in a later release than the one that reads the new
     schema.
@@ -54,7 +54,11 @@ async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: st
     return Passed(migration, step.value, done)
 
 
-@action("migration.review", risk=Risk.READ)
+@action(
+    "migration.review",
+    risk=Risk.READ,
+    example="/ops migration.review sql='ALTER TABLE users ADD COLUMN handle text' step=add",
+)
 async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = False) -> Reviewed:
     """Refuse a plan that mixes destructive and other statements, or is destructive before its step."""
     if cut:

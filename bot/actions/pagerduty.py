@@ -78,7 +78,7 @@ async def page(ctx: Context, team: str, text: Text) -> Paged:
     return Paged(team, key)
 
 
-@action("pagerduty.acknowledge", risk=Risk.CHANGE)
+@action("pagerduty.acknowledge", risk=Risk.CHANGE, example="/ops pagerduty.acknowledge")
 async def acknowledge(ctx: Context) -> IncidentNote:
     """Acknowledge this incident and its pages."""
 
@@ -95,7 +95,7 @@ async def acknowledge(ctx: Context) -> IncidentNote:
     return IncidentNote(incident)
 
 
-@action("pagerduty.resolve", risk=Risk.CHANGE)
+@action("pagerduty.resolve", risk=Risk.CHANGE, example="/ops pagerduty.resolve")
 async def resolve(ctx: Context) -> IncidentNote:
     """Resolve the pages of this incident; the incident itself stays open."""
 
@@ -123,7 +123,7 @@ async def note(ctx: Context, text: Text) -> IncidentNote:
     return IncidentNote(incident)
 
 
-@action("pagerduty.oncall", risk=Risk.READ)
+@action("pagerduty.oncall", risk=Risk.READ, example="/ops pagerduty.oncall team=SRETeam")
 async def oncall(ctx: Context, team: str | None = None) -> OnCallNow:
     """Show who is on call now, and until when."""
     _require_pagerduty(ctx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +11,21 @@ from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
-from bot.domain.snapshot import MetricResult, Verdict
+from bot.domain.snapshot import MetricDefinition, MetricResult, Verdict
 from bot.team import Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One metric as people read it: the title by language, value (None: unknown), unit, threshold and verdict."""
+
+    query: str
+    title: dict[str, str]
+    value: float | None
+    unit: str
+    threshold: float | None
+    direction: str
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +37,7 @@ class BoardMetrics:
     at: datetime
     values: dict[str, float | None]
     holds: bool
+    figures: list[Figure] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,7 @@ class Watched:
     seconds: float
     looks: int
     values: dict[str, float | None]
+    figures: list[Figure] = field(default_factory=list)
 
 
 @action("prometheus.query", risk=Risk.READ, example="/ops prometheus.query latency_p95 service=xr-engine")
@@ -47,7 +62,7 @@ async def snapshot(ctx: Context, board: str | None = None, service: str | None =
     return await _read_board(ctx, board, service)
 
 
-@action("prometheus.watch", risk=Risk.READ)
+@action("prometheus.watch", risk=Risk.READ, example="/ops prometheus.watch 15m service=xr-engine")
 async def watch(
     ctx: Context,
     duration: Duration,
@@ -70,10 +85,10 @@ async def watch(
         if remaining <= timedelta():
             break
         await ctx.clock.sleep(min(every, remaining).total_seconds())
-    return Watched((ctx.clock.now() - started).total_seconds(), looks, metrics.values)
+    return Watched((ctx.clock.now() - started).total_seconds(), looks, metrics.values, metrics.figures)
 
 
-@action("prometheus.wait_until", risk=Risk.READ)
+@action("prometheus.wait_until", risk=Risk.READ, example="/ops wait_until 10m service=xr-engine")
 async def wait_until(
     ctx: Context,
     within: Duration,
@@ -90,7 +105,7 @@ async def wait_until(
         looks += 1
         since = (since or now) if metrics.holds else None
         if ctx.dry_run or (since and now - since >= holding):
-            return Watched((now - started).total_seconds(), looks, metrics.values)
+            return Watched((now - started).total_seconds(), looks, metrics.values, metrics.figures)
         if now - started >= within:
             raise WrongState(
                 "figures_not_back", after=round((now - started).total_seconds()), **_breach_facts(ctx, metrics)
@@ -105,7 +120,14 @@ async def _read_board(ctx: Context, what: str | None, service: str | None) -> Bo
         missing.measure.query: None for missing in result.missing
     }
     holds = not result.missing and all(_is_within_threshold(metric) for metric in result.figures)
-    return BoardMetrics(board_spec.name, board_spec.service, result.at, values, holds)
+    figures = [_figure(metric, metric.value, metric.verdict) for metric in result.figures]
+    figures += [_figure(missing.measure, None, Verdict.UNKNOWN) for missing in result.missing]
+    return BoardMetrics(board_spec.name, board_spec.service, result.at, values, holds, figures)
+
+
+def _figure(metric: MetricResult | MetricDefinition, value: float | None, verdict: Verdict) -> Figure:
+    title, unit, threshold = dict(metric.title), metric.unit, metric.threshold
+    return Figure(metric.query, title, value, unit, threshold, metric.direction.value, verdict.value)
 
 
 def _is_within_threshold(metric: MetricResult) -> bool:
@@ -118,7 +140,8 @@ def _breach_facts(ctx: Context, metrics: BoardMetrics) -> dict[str, Any]:
     broken = []
     for name, value in metrics.values.items():
         threshold = queries[name].threshold if name in queries else None
-        shown = "?" if value is None else f"{value:.4g}"
+        unit = f" {queries[name].unit}" if name in queries and queries[name].unit not in ("", "count") else ""
+        shown = "?" if value is None else f"{value:.4g}{unit}"
         if value is None or threshold is None or (value > threshold) == (queries[name].direction == "above"):
-            broken.append(f"{name} {shown}" + (f" ({threshold:g})" if threshold is not None else ""))
+            broken.append(f"{name} {shown}" + (f" ({threshold:g}{unit})" if threshold is not None else ""))
     return {"broken": broken}

@@ -69,7 +69,12 @@ async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
     return done
 
 
-@action("vault.restore", risk=Risk.CHANGE, target="secret/{environment}/{name}")
+@action(
+    "vault.restore",
+    risk=Risk.CHANGE,
+    target="secret/{environment}/{name}",
+    example="/ops vault.restore jwt-secret version=1 over=2",
+)
 async def restore_version(
     ctx: Context, name: str, version: Annotated[int, Field(ge=1)], over: Annotated[int, Field(ge=1)]
 ) -> VersionRestored:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.actions.catalogue import ACTIONS
-from bot.app import RUNBOOKS, build_deps
+from bot.app import build_deps
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.timeline import first_broken_link
@@ -24,10 +24,9 @@ from bot.integrations.prometheus import Prometheus, fill
 from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
+from bot.shipped import MANIFEST
 from bot.store.migrate import pending
 from bot.team import PRODUCTION
-
-MANIFEST = Path(__file__).parents[2] / "app.yaml"
 
 
 class State(StrEnum):
@@ -59,12 +58,12 @@ class Doctor:
 
     def files(self) -> list[Finding]:
         """Check the runbooks; the team file was read successfully."""
-        team = Finding(str(self._settings.bot_config), State.GOOD, self._deps.team.organisation)
+        team = Finding(str(self._settings.team_file), State.GOOD, self._deps.team.organisation)
         try:
-            library = Library.read(RUNBOOKS, ACTIONS, self._deps.team)
+            library = Library.read(self._deps.team.runbooks, ACTIONS, self._deps.team)
         except BotError as problem:
-            return [team, Finding(f"{RUNBOOKS}/", State.WRONG, self._deps.words.error(problem))]
-        return [team, self._good(f"{RUNBOOKS}/", "runbooks", count=len(library.runbooks))]
+            return [team, Finding(f"{self._deps.team.runbooks}/", State.WRONG, self._deps.words.error(problem))]
+        return [team, self._good(f"{self._deps.team.runbooks}/", "runbooks", count=len(library.runbooks))]
 
     async def findings(self) -> list[Finding]:
         """Return all results in a fixed order; independent checks run concurrently."""
@@ -217,7 +216,7 @@ def run_checks(settings: Settings) -> int:
     try:
         findings = asyncio.run(_run_checks(settings))
     except BotError as problem:  # the team file is invalid: nothing can be checked
-        findings = [Finding(str(settings.bot_config), State.WRONG, words.error(problem))]
+        findings = [Finding(str(settings.team_file), State.WRONG, words.error(problem))]
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 1))
     for finding in findings:

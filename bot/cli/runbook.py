@@ -12,7 +12,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.cli.runs import decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
-from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person
+from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, normalize_run_id
@@ -36,27 +36,26 @@ from bot.team import PRODUCTION, TeamFile, load_team
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
 
-Folder = Annotated[Path, typer.Option("--folder", help="Folder of the runbooks.", exists=True, file_okay=False)]
-Team = Annotated[Path, typer.Option("--team", envvar="BOT_CONFIG", help="The team file.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="Folder of the runbooks; default: the team's.", exists=True, file_okay=False),
+]
 As = Annotated[str | None, typer.Option("--as", help="Requester, as in the team file; default: the current user.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Where = Annotated[str, typer.Option("--environment", help="production, staging …")]
 About = Annotated[str | None, typer.Option("--incident", help="Incident of the run: INC-2026-0001.")]
-FOLDER, TEAM = Path("runbooks"), Path("config/tamv.yaml")
 
 
 @commands.command("list")
-def list_(folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
+def list_(folder: Folder = None, lang: Language = "") -> None:
     """List all runbooks."""
-    _print(
-        _blocks(library_message(_library(folder, team, lang).runbooks.values(), load_translations()[lang]).to_dict())
-    )
+    _print(_blocks(library_message(_library(folder, lang).runbooks.values(), load_translations()[lang]).to_dict()))
 
 
 @commands.command()
-def show(name: str, folder: Folder = FOLDER, team: Team = TEAM, lang: Language = "es") -> None:
+def show(name: str, folder: Folder = None, lang: Language = "") -> None:
     """Show a runbook's steps, and a flowchart in Mermaid."""
-    words, library = load_translations()[lang], _library(folder, team, lang)
+    words, library = load_translations()[lang], _library(folder, lang)
     try:
         runbook = library.get(name)
     except BotError as problem:
@@ -69,25 +68,25 @@ def show(name: str, folder: Folder = FOLDER, team: Team = TEAM, lang: Language =
 @commands.command()
 def validate(
     files: Annotated[list[Path] | None, typer.Argument(help="Check only these files.", exists=True)] = None,
-    folder: Folder = FOLDER,
-    team: Team = TEAM,
-    lang: Language = "es",
+    folder: Folder = None,
+    lang: Language = "",
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Also check that the targets exist in the cluster.")
     ] = False,
 ) -> None:
     """Check runbooks without running them: one line per mistake, with its position; exit 1 if there is any."""
-    team_file, words = _team(team, lang), load_translations()[lang]
-    by_path, mistakes = read([*sorted(folder.glob("*.yaml")), *(files or [])])
+    team, words = _team(lang), load_translations()[lang]
+    path = team_settings_or_exit().team_file
+    by_path, mistakes = read([*sorted((folder or team.runbooks).glob("*.yaml")), *(files or [])])
     all_runbooks = {runbook.name: runbook for runbook in by_path.values()}
     mistakes += [
         str(mistake)
-        for path, runbook in by_path.items()
-        for mistake in check(path, runbook, ACTIONS, team_file, all_runbooks)
+        for file, runbook in by_path.items()
+        for mistake in check(file, runbook, ACTIONS, team, all_runbooks)
     ]
-    mistakes += [str(mistake) for mistake in queries(team, team_file)]
+    mistakes += [str(mistake) for mistake in queries(path, team)]
     if cluster and not mistakes:
-        mistakes += [str(mistake) for mistake in ask(lambda deps: missing_targets(deps, team, by_path))]
+        mistakes += [str(mistake) for mistake in ask(lambda deps: missing_targets(deps, path, by_path))]
     if files:
         names = {path.name for path in files}
         mistakes = [line for line in mistakes if line.partition(":")[0] in names]
@@ -213,16 +212,17 @@ def _quoted(word: str) -> str:
     return f"{key}={sign}{value}{sign}" if equals and " " not in key else f"{sign}{word}{sign}"
 
 
-def _library(folder: Path, team: Path, lang: str) -> Library:
+def _library(folder: Path | None, lang: str) -> Library:
+    team = _team(lang)
     try:
-        return Library.read(folder, ACTIONS, _team(team, lang))
+        return Library.read(folder or team.runbooks, ACTIONS, team)
     except BotError as problem:
         exit_with_error(problem, lang)
 
 
-def _team(path: Path, lang: str) -> TeamFile:
+def _team(lang: str) -> TeamFile:
     try:
-        return load_team(path)
+        return load_team(team_settings_or_exit().team_file)
     except BotError as problem:
         exit_with_error(problem, lang)
 

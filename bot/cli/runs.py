@@ -20,7 +20,8 @@ from bot.domain.errors import BotError
 from bot.domain.people import Person
 from bot.domain.run import ApprovalState, Run, RunState, StepRef, StepState
 from bot.domain.runbook import Runbook
-from bot.messages.run import lines, result_text
+from bot.messages import results
+from bot.messages.run import lines
 from bot.messages.text import as_text
 from bot.services.bot import Bot
 from bot.workflows.runs.undo import NOT_UNDONE, TARGETS_RELEASED, undo_workflow_id
@@ -121,7 +122,7 @@ async def _watch(bot: Bot, run: Run, is_over: IsOver) -> Run:
                 shown[number] = line
                 typer.echo(as_text(line, people))
                 if step.state is StepState.DONE:
-                    typer.echo("".join(f"    {line}\n" for line in result_text(step)), nl=False)
+                    typer.echo("".join(f"    {line}\n" for line in results.lines(step, words)), nl=False)
             if (
                 step.state is StepState.WAITING
                 and (command := await pending_approvers(bot.deps, run, step.id))

@@ -12,18 +12,18 @@ from bot.deps import Deps
 from bot.domain.errors import NotConfigured, NotFound
 from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Mistake
-from bot.runbooks.check import line_and_column
 from bot.team import PRODUCTION
-from bot.yaml_text import compose
+from bot.yaml_text import compose, line_and_column
 
 if TYPE_CHECKING:  # takes a second to import, which other commands do not need
     from bot.integrations.kubernetes.kubernetes import Kubernetes
 
 _NAMES = ("deployment", "service", "release")
+_FIELDS = ("workloads", "workload", "deployment")  # of a service, in the order in which they count
 
 
 async def missing_targets(deps: Deps, team: Path, runbooks: Mapping[Path, Runbook]) -> list[Mistake]:
-    """Return missing deployments of the team's services, and missing targets that runbooks name.
+    """Return missing workloads of the team's services, and missing targets that runbooks name.
 
     Raises NotConfigured without a cluster, and Unavailable if it does not answer.
     """
@@ -32,11 +32,11 @@ async def missing_targets(deps: Deps, team: Path, runbooks: Mapping[Path, Runboo
     missing = []
     for name, service in deps.team.services.items():
         for environment, namespace in service.namespaces.items():
-            if service.deployment and not await _deployed(deps.kubernetes, service.deployment, namespace):
-                what = f"no deployment `{service.deployment}` in {namespace} ({environment})"
-                missing.append(
-                    Mistake(team.name, *line_and_column(_root(team), ("services", name, "deployment")), what)
-                )
+            for workload in service.runs_as:
+                if not await _deployed(deps.kubernetes, workload, namespace):
+                    what = f"no workload `{workload}` in {namespace} ({environment})"
+                    field = next(field for field in _FIELDS if getattr(service, field))
+                    missing.append(Mistake(team.name, *line_and_column(_root(team), ("services", name, field)), what))
     for path, runbook in runbooks.items():
         for number, step in enumerate(runbook.steps):
             async for field, what in _missing_of_step(deps, deps.kubernetes, step):
@@ -55,8 +55,10 @@ async def _missing_of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> As
     namespace = literal.get("namespace") or (service.namespaces.get(PRODUCTION) if service else None)
     if namespace is None:
         return
-    if "deployment" in literal and not await _deployed(kubernetes, literal["deployment"], namespace):
-        yield "deployment", f"no deployment `{literal['deployment']}` in {namespace}"
+    declared = service.runs_as if service else []
+    names = [*declared, literal["deployment"]] if "deployment" in literal and not declared else declared
+    if "deployment" in literal and not all([await _deployed(kubernetes, name, namespace) for name in names]):
+        yield "deployment", f"no workload `{literal['deployment']}` in {namespace}"
     if "cron_job" in literal:
         try:
             await kubernetes.jobs.of_cron_job(literal["cron_job"], namespace, "check")
@@ -66,7 +68,7 @@ async def _missing_of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> As
 
 async def _deployed(kubernetes: Kubernetes, name: str, namespace: str) -> bool:
     try:
-        await kubernetes.deployments.replicas(name, namespace)
+        await kubernetes.workloads.find(name, namespace)
     except NotFound:
         return False
     return True

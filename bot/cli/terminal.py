@@ -17,7 +17,8 @@ from bot.domain.errors import BotError, NotAllowed
 from bot.domain.people import Person
 from bot.messages.text import as_text
 from bot.messages.translations import load_translations
-from bot.settings import Settings, WrongSettings, languages, load_settings
+from bot.settings import Settings, TeamSettings, WrongSettings, load_settings, load_team_settings
+from bot.shipped import languages
 from bot.store.migrate import pending
 from bot.team import Owner, TeamFile
 
@@ -25,12 +26,21 @@ T = TypeVar("T")
 
 
 def _known_language(value: str) -> str:
+    value = value or team_settings_or_exit().locale
     if value not in languages():
         raise typer.BadParameter(f"must be one of {', '.join(languages())}")
     return value
 
 
 Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="Language.", callback=_known_language)]
+
+
+def team_settings_or_exit() -> TeamSettings:
+    """Return where the team's folder is; if that is invalid, print one line per mistake and exit with 2."""
+    try:
+        return load_team_settings()
+    except WrongSettings as error:
+        exit_with(error.lines)
 
 
 def settings_or_exit() -> Settings:

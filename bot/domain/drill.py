@@ -17,7 +17,7 @@ INJECT = "inject"  # prefix of the ids of steps at which a fault waits to be sta
 
 class Goal(StrEnum):
     RESPONSE = "response"
-    TOLD = "told"
+    STAKEHOLDERS = "told"  # as it is stored
     RTO = "rto"
     RPO = "rpo"
 
@@ -27,11 +27,11 @@ class Mark:
     """The result for one goal. `took` is the time so far while the goal is not `reached`; None before the fault, or
     unknown.
 
-    `met` is None while the result is open.
+    `met` is None while the result is open, and without a target.
     """
 
     goal: Goal
-    target: timedelta
+    target: timedelta | None
     took: timedelta | None = None
     reached: bool = False
     met: bool | None = None
@@ -83,7 +83,7 @@ def waiting_inject(run: Run) -> StepRun | None:
 def score(
     events: Sequence[TimelineEvent],
     runs: Iterable[Run],
-    targets: Mapping[Goal, timedelta],
+    targets: Mapping[Goal, timedelta | None],
     now: datetime,
     *,
     inject_at: datetime | None = None,
@@ -108,7 +108,7 @@ def score(
     ]
     reached_at = {
         Goal.RESPONSE: _first(events, Kind.ACKNOWLEDGED),
-        Goal.TOLD: min([*filter(None, [_first(events, Kind.UPDATE)]), *announced], default=None),
+        Goal.STAKEHOLDERS: min([*filter(None, [_first(events, Kind.UPDATE)]), *announced], default=None),
         Goal.RTO: _recovered(events, runs, fault),
     }
     declared = events[0].at if events else now
@@ -159,7 +159,7 @@ def _checks(runs: Iterable[Run], fault: datetime | None) -> Iterator[_Check]:
                 yield _Check(step.ended_at, step.id, held)
 
 
-def _recovery_point(runs: Iterable[Run], fault: datetime | None, target: timedelta) -> Mark:
+def _recovery_point(runs: Iterable[Run], fault: datetime | None, target: timedelta | None) -> Mark:
     checks = [
         (step.ended_at, datetime.fromisoformat(step.result["restorable_until"]))
         for run in runs
@@ -170,15 +170,17 @@ def _recovery_point(runs: Iterable[Run], fault: datetime | None, target: timedel
         return Mark(Goal.RPO, target)
     checked_at, restorable = max(checks)
     lost = max(checked_at - restorable, timedelta())
-    return Mark(Goal.RPO, target, lost, True, lost < target)
+    return Mark(Goal.RPO, target, lost, True, lost < target if target else None)
 
 
 def _mark(
-    goal: Goal, target: timedelta, since: datetime | None, at: datetime | None, until: datetime, over: bool
+    goal: Goal, target: timedelta | None, since: datetime | None, at: datetime | None, until: datetime, over: bool
 ) -> Mark:
     if since is None:
         return Mark(goal, target)
     took = (at or until) - since
+    if target is None:
+        return Mark(goal, None, took, at is not None)
     in_time = took < target
     return Mark(goal, target, took, at is not None, in_time if at else False if over or not in_time else None)
 

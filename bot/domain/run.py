@@ -52,6 +52,22 @@ class StepState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ChangeOutcome(StrEnum):
+    """What came of a change that was stopped. `unknown`: it may have been made; a person has to look."""
+
+    NOT_BEGUN = "not_begun"
+    DONE = "done"
+    PARTLY = "partly"
+    UNKNOWN = "unknown"
+
+
+# Facts of a step.
+OUTCOME = "change_outcome"  # a ChangeOutcome, of a step that was stopped
+LEFT = "change_left"  # the effects that were not made, as JSON; None if that is not known
+STOPPING = "stopping"  # it was stopped, and what came of its change is being looked for
+UNCHANGED = "unchanged"  # it was so already: the step made none of its effects
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One change outside the bot: text under `effects.<key>`, and a diff where there is one."""
@@ -98,7 +114,9 @@ class StepRun:
     @property
     def may_have_changed(self) -> bool:
         """True if the step may have changed something outside that is not undone."""
-        return bool(self.effects) and self.began_at is not None and self.state is not StepState.UNDONE
+        nothing = self.facts.get(UNCHANGED) or self.facts.get(OUTCOME) == ChangeOutcome.NOT_BEGUN
+        began = bool(self.effects) and self.began_at is not None
+        return began and not nothing and self.state is not StepState.UNDONE
 
 
 @dataclass(frozen=True, slots=True)

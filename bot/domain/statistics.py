@@ -182,13 +182,13 @@ class Share:
     """A share in percent (None: of nothing), and its limit."""
 
     percent: float | None
-    target: float
+    target: float | None
     higher_is_better: bool = False
 
     @property
     def met(self) -> bool | None:
-        """True if the share is on the right side of its limit; None without a share."""
-        if self.percent is None:
+        """True if the share is on the right side of its limit; None without a share or a limit."""
+        if self.percent is None or self.target is None:
             return None
         return self.percent > self.target if self.higher_is_better else self.percent < self.target
 
@@ -207,8 +207,8 @@ def compute_deployments(
     deploying: Collection[str],
     rolling_back: Collection[str],
     *,
-    success: float,
-    rollback: float,
+    success: float | None,
+    rollback: float | None,
 ) -> Deployments:
     """Compute the shares of ended runs; a run counts once, however many of its steps deployed.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
+from bot.domain.errors import BotError
 from bot.domain.run import Effect
 
 P = ParamSpec("P")
@@ -22,7 +25,68 @@ class Recorder:
         self.effects: list[Effect] = []
 
 
+class Execution:
+    """The effects that an execution begins, and how each of them ended. Closed, it lets no other begin.
+
+    `done` counts the calls that came back well, `failed` those that raised. `uncertain`: a call was cut off, or its
+    answer was lost, so it may have been done all the same.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self.uncertain = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.done or self.failed or self.uncertain or self._running)
+
+    async def close(self, seconds: float) -> None:
+        """Let no other effect begin, and wait for those under way to end, at most `seconds`."""
+        self._closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record the effects of this task and the tasks it starts."""
+        token = _execution.set(self)
+        try:
+            yield
+        finally:
+            _execution.reset(token)
+
+    async def call(self, effect: Callable[[], Awaitable[T]]) -> T:
+        """Make the effect's call and record how it ended. Raises CancelledError once closed."""
+        if self._closed:
+            raise asyncio.CancelledError
+        self._running += 1
+        self._idle.clear()
+        try:
+            result = await effect()
+        except BotError as problem:
+            self.failed += 1
+            self.uncertain |= bool(problem.facts.get("uncertain"))
+            raise
+        except BaseException:  # cancelled, or unforeseen: nobody knows how far it came
+            self.uncertain = True
+            raise
+        else:
+            self.done += 1
+            return result
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+_execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
 
 
 @contextmanager
@@ -60,12 +124,17 @@ def effect(
         async def run(*args: P.args, **kwargs: P.kwargs) -> T | None:
             recorder = _recorder.get()
             if recorder is None:
-                return await method(*args, **kwargs)
+                execution = _execution.get()
+                if execution is None:
+                    return await method(*args, **kwargs)
+                return await execution.call(functools.partial(method, *args, **kwargs))
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             facts: dict[str, Any] = {name: value for name, value in bound.arguments.items() if name not in left_out}
             diff = await method(*args, **{**kwargs, "dry_run": True}) if supports_dry_run else ""  # type: ignore[arg-type]
-            recorder.effects.append(Effect(key, _plain(facts), diff if isinstance(diff, str) else ""))
+            recorder.effects.append(
+                Effect(key, {name: _plain(fact) for name, fact in facts.items()}, diff if isinstance(diff, str) else "")
+            )
             return None
 
         return run
@@ -73,8 +142,13 @@ def effect(
     return wrap
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if isinstance(value, str | int | float | bool | None | list | dict) else str(value)
-        for name, value in facts.items()
-    }
+def _plain(value: Any) -> Any:
+    """Return a fact as plain JSON; what JSON has no form for is written out (a matcher, a time)."""
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case Mapping():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in value]
+    return str(value)

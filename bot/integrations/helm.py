@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -64,12 +65,17 @@ class Revision:
 class Helm:
     """Releases of one cluster. `binary` is the path of the CLI; by default the one on PATH.
 
+    Paths of charts are relative to `folder`.
+
     Methods raise NotFound, Refused (with Helm's own message) and Unavailable.
     """
 
-    def __init__(self, kubeconfig: str | None, binary: str | None = None, timeout: float = 20.0) -> None:
-        self._kubeconfig = kubeconfig
-        self._binary = binary or shutil.which("helm") or "helm"
+    def __init__(
+        self, kubeconfig: str | None, binary: str | None = None, timeout: float = 20.0, folder: Path | None = None
+    ) -> None:
+        self._kubeconfig = str(Path(kubeconfig).absolute()) if kubeconfig else None
+        self._binary = shutil.which(binary or "helm") or binary or "helm"
+        self._folder = folder
         self._timeout = timeout
 
     async def version(self) -> str:
@@ -152,6 +158,7 @@ class Helm:
                 self._binary,
                 *arguments,
                 *kubeconfig,
+                cwd=self._folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -264,7 +264,7 @@ class SecretAges:
 
     def __init__(self, vault: Vault, secrets: Mapping[str, VaultSecret], clock: Clock) -> None:
         self._vault = vault
-        self._secrets = secrets
+        self.secrets = secrets
         self._clock = clock
         self._cached: dict[SecretRef, datetime] = {}
         self._fresh_until: datetime | None = None
@@ -287,7 +287,7 @@ class SecretAges:
 
     async def _refresh(self) -> None:
         try:
-            refs = [(name, environment) for name, ref in self._secrets.items() for environment in ref.paths]
+            refs = [(name, environment) for name, ref in self.secrets.items() for environment in ref.paths]
             succeeded = await asyncio.gather(*(self._refresh_one(*ref) for ref in refs))
             if all(succeeded):
                 self._fresh_until = self._clock.now() + CACHE_TTL
@@ -295,7 +295,7 @@ class SecretAges:
             self._refresh_task = None
 
     async def _refresh_one(self, name: str, environment: str) -> bool:
-        secret = self._secrets[name]
+        secret = self.secrets[name]
         try:
             updated_at = await self._vault.updated_at(secret.mount, secret.paths[environment])
         except BotError as problem:

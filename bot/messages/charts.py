@@ -23,7 +23,7 @@ from bot.messages.translations import Translations
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]  # `bot` can be imported there
 IDLE_SECONDS = 300
 COMMAND = (sys.executable, "-m", "bot.messages.chart_worker")
 

@@ -43,7 +43,7 @@ def declare(words: Translations, team: TeamFile, *, severity: Severity, service:
         "declare",
         [
             _input(words, "declare.name", "title", _text(title, TITLE_LIMIT), hint="declare.name_hint"),
-            _input(words, "declare.severity", "severity", _select(severities, severity.value)),
+            _input(words, "declare.severity", "severity", _select(severities, team.nearest_severity(severity).value)),
             _input(words, "declare.service", "service", _select(services, chosen)),
         ],
         submit="declare",

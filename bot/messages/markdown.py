@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 from babel.dates import format_date, format_datetime
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import Environment, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
 from bot.domain.people import Person
 from bot.domain.report import Evidence
 from bot.messages.amounts import UNKNOWN, amount, number
 from bot.messages.translations import Translations, format_duration
-from bot.settings import TEMPLATES
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")
@@ -64,7 +64,7 @@ class MarkdownTemplates:
     def __init__(self, words: Translations) -> None:
         self._words = words
         self._environment = Environment(  # noqa: S701 - not HTML; `finalize` escapes for Markdown
-            loader=FileSystemLoader(TEMPLATES / words.locale),
+            loader=words.loader(),
             undefined=StrictUndefined,
             finalize=_finalize,
             auto_reload=False,
@@ -83,6 +83,8 @@ class MarkdownTemplates:
             "written": words.format_time_plain,
             "day": lambda moment: format_date(moment, "long", locale=words.locale),
             "clock": lambda moment: format_datetime(moment, "d MMM HH:mm:ss", locale=words.locale),
+            "moment": lambda iso: format_datetime(datetime.fromisoformat(iso), "HH:mm:ss", locale=words.locale),
+            "picked": words.pick,
             "number": lambda value: UNKNOWN if value is None else number(value, words),
             "amount": lambda value, unit: amount(value, unit, words),
             "label": words.label,

@@ -20,7 +20,7 @@ from bot.domain.report import Report
 from bot.messages.markdown import Markdown, markdown
 from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, section
 from bot.messages.translations import Translations
-from bot.settings import TEMPLATES
+from bot.shipped import TEMPLATES
 
 _ANCHOR = re.compile(r'<a id="([a-z0-9-]+)"></a>')
 _BOXES = {"[ ] ": "☐ ", "[x] ": "☑ "}

@@ -11,10 +11,24 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
 from bot.domain.incident import Incident
-from bot.domain.run import Effect, Run, RunState, StepRun, StepState, on_failure_key, run_id
+from bot.domain.run import (
+    LEFT,
+    OUTCOME,
+    STOPPING,
+    UNCHANGED,
+    ChangeOutcome,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    StepState,
+    on_failure_key,
+    run_id,
+)
 from bot.domain.runbook import Runbook
 from bot.messages.confirm import confirm
-from bot.messages.message import SECTION_LIMIT, Message, actions, button, context, fit, section
+from bot.messages.message import Message, actions, button, context, fit, section
+from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
 WHY_LIMIT = 400
@@ -33,8 +47,6 @@ _SIGNS = {
 
 
 _NOT_PLANNABLE = "❔"
-
-RESULT_LIMIT = 2500
 
 
 def progress(run: Run, words: Translations) -> Message:
@@ -124,12 +136,6 @@ def line(effect: Effect, words: Translations) -> str:
         return escape(f"{effect.key} ({facts})")
 
 
-def result_sentence(action: str, facts: Mapping[str, Any], words: Translations) -> str:
-    """Return an action's result in words; empty if its effects say it all."""
-    key = action.replace(".", "_")
-    return words.render_block("results", key, **facts) if key in set(words.render("results")) else ""
-
-
 def runs(run_list: Sequence[Run], words: Translations) -> Message:
     """List runs."""
     if not run_list:
@@ -144,14 +150,23 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     if waits := facts.get("waits_for"):
         until = datetime.fromtimestamp(waits["until"], UTC) if waits["until"] else None
         return words.render_block("run", "busy", **{**waits, "until": until})
+    effects = " · ".join(line(effect, words) for effect in step.effects[:3])
     if refused := facts.get("not_undone"):
-        return words.render_block("run", "not_undone", why=_why(refused["error"], refused["facts"], words))
+        why = _why(refused["error"], refused["facts"], words)
+        unsure = refused["facts"].get(OUTCOME) == ChangeOutcome.UNKNOWN
+        return words.render_block("run", "not_undone", why=why, check=effects if unsure else None)
     if step.error:
         why = _why(step.error, facts, words)
-        return words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
-    effects = " · ".join(line(effect, words) for effect in step.effects[:3])
+        failed = words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
+        return f"{failed} {came_of_it(step, effects, words)}".strip()
+    if facts.get(STOPPING):
+        return f"{effects} · {words.render_block('run', 'stopping')}"
+    if facts.get(UNCHANGED):
+        return words.render_block("run", "unchanged")
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
-    text = " → ".join(filter(None, (effects, f"*{verdict}*" if verdict else "")))
+    text = " → ".join(filter(None, (effects, sentence(step, words), f"*{verdict}*" if verdict else "")))
+    if step.state is StepState.PERFORMING and (sees := facts.get("sees")):
+        text = " · ".join(filter(None, (text, words.render_block("run", "sees", **sees))))
     if not facts.get("interrupted"):
         return text
     left = facts["left"]
@@ -159,54 +174,16 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     return f"{text} · {words.render_block('run', 'interrupted', left=lines)}"
 
 
+def came_of_it(step: StepRun, effects: str, words: Translations) -> str:
+    """Say what came of the change of a step that was stopped; empty if nothing had to be found out."""
+    outcome = step.facts.get(OUTCOME)
+    if step.state is StepState.UNDONE:
+        outcome = StepState.UNDONE.value
+    if outcome is None:
+        return ""
+    left = [line(Effect.from_json(raw), words) for raw in step.facts.get(LEFT) or ()]
+    return words.render_block("run", "outcome", outcome=outcome, effects=effects, left=left)
+
+
 def _why(error: str, facts: Mapping[str, Any], words: Translations) -> str:
     return fit(words.error(BotError(error, **facts)), WHY_LIMIT)
-
-
-def step_result(step: StepRun, title: str, words: Translations) -> tuple[Message, bytes | None] | None:
-    """Return a step's result as a message, and as a text file if it is too long; None without a result to show."""
-    facts = step.result or {}
-    body = result_lines(facts)
-    if not body:
-        return None
-    head = words.render_block("result", "head", title=title, count=len(body))
-    text = "\n".join(body)
-    if len(text) <= RESULT_LIMIT:
-        shown = escape(text).replace("```", "’’’")
-        return Message(head, [section(head), section(f"```{shown}```"[:SECTION_LIMIT])]), None
-    return Message.of(head), text.encode()
-
-
-def result_text(step: StepRun) -> list[str]:
-    """Return a step's full result as plain lines, for a terminal."""
-    return result_lines(step.result or {})
-
-
-def result_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return a table's rows, the log lines of pods, or metric values, as plain lines."""
-    if isinstance(facts.get("rows"), list):
-        return _table(facts["rows"])
-    if isinstance(facts.get("revisions"), list):
-        return _table(facts["revisions"])
-    if isinstance(facts.get("lines"), Mapping):
-        return [f"{pod}  {line}" for pod, lines in facts["lines"].items() for line in lines]
-    if isinstance(facts.get("values"), Mapping):
-        return [f"{name}  {'?' if value is None else format(value, '.4g')}" for name, value in facts["values"].items()]
-    return []
-
-
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    if not rows:
-        return []
-    names = [name for name in rows[0] if any(row.get(name) not in (None, "") for row in rows)]
-    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20:
-        return f"{value / 2**20:.0f}Mi"
-    return "" if value is None else str(value)

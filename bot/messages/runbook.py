@@ -48,7 +48,7 @@ def actions(lines: Sequence[tuple[str, str, str]], short: Sequence[str], words: 
 
 def action(about: str, signature: Signature, risk: str, words: Translations) -> Message:
     """Show one action with its parameters."""
-    usage = signature.usage("/ops")
+    usage = words.names.rename(signature.usage("/ops"))
     return Message.of(
         words.render_block("runbook", "action_help", usage=usage, risk=risk, about=about, example=signature.example)
     )

@@ -42,7 +42,7 @@ def statistics(stats: Statistics, deployed: Deployments, words: Translations) ->
 
 def _share(name: str, share: Share, words: Translations) -> str:
     percent = None if share.percent is None else format_decimal(round(share.percent, 1), locale=words.locale)
-    target = format_decimal(share.target, locale=words.locale)
+    target = None if share.target is None else format_decimal(share.target, locale=words.locale)
     return words.render_block(
         "statistics", "share", which=name, share=share, percent=percent, target=target, mark=_mark(share.met)
     )

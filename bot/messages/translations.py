@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from babel.dates import format_date, format_datetime
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import BaseLoader, ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, Template
 
 from bot.domain.errors import BotError
 from bot.domain.people import Person
 from bot.domain.translated import ONLY
-from bot.settings import TEMPLATES
+from bot.shipped import TEMPLATES, languages
+from bot.team import TeamFile
 from bot.yaml_text import load
 
 
@@ -49,17 +50,53 @@ class RenderedMessage(Mapping[str, str]):
         return len(self._template.blocks)
 
 
+class CommandNames:
+    """The team's names of the slash commands, by the product's: `incident` → `acme-incident`."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = {name: own for name, own in names.items() if name != own}
+        self._pattern = re.compile(rf"(?<![\w/.-])/({'|'.join(self._names)})(?![\w/-])") if self._names else None
+
+    def rename(self, text: str) -> str:
+        """Replace `/incident` by the team's name wherever it is a command, and not a part of a path."""
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda match: f"/{self._names[match[1]]}", text)
+
+
+SHIPPED_NAMES = CommandNames({})
+
+
+class NamingLoader(FileSystemLoader):
+    """Loads templates with the names of the team's commands."""
+
+    def __init__(self, folders: Sequence[Path], names: CommandNames) -> None:
+        super().__init__(folders)
+        self._names = names
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        source, path, up_to_date = super().get_source(environment, template)
+        return self._names.rename(source), path, up_to_date
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**below}
+    for key, value in above.items():
+        both[key] = _merged(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value
+    return both
+
+
 class Translations:
     """The texts of one language: `render` messages, look up a `label`, describe an `error`."""
 
-    def __init__(self, locale: str, root: Path = TEMPLATES) -> None:
+    def __init__(self, locale: str, root: Path = TEMPLATES, names: CommandNames = SHIPPED_NAMES) -> None:
         self.locale = locale
-        folder = root / locale
-        self._labels: Mapping[str, Any] = load((folder / "labels.yaml").read_text(encoding="utf-8"))
-        actions = folder / "actions.yaml"
-        self._actions: Mapping[str, str] = load(actions.read_text(encoding="utf-8")) if actions.is_file() else {}
+        self.names = names
+        self._folders = [folder for folder in (root / locale, TEMPLATES / locale) if folder.is_dir()]
+        self._labels: Mapping[str, Any] = self._read("labels.yaml")
+        self._actions: Mapping[str, str] = self._read("actions.yaml")
         self._environment = Environment(  # noqa: S701 - not HTML; `finalize` escapes for Slack
-            loader=FileSystemLoader(folder),
+            loader=self.loader(),
             undefined=StrictUndefined,
             finalize=escape,
             auto_reload=False,
@@ -79,6 +116,18 @@ class Translations:
         }
         self._pattern = cache(self._environment.from_string)
         self._lenient_pattern = cache(self._environment.overlay(undefined=ChainableUndefined).from_string)
+
+    def loader(self) -> BaseLoader:
+        """Return the loader of the templates, a team's before the product's, with the names of the team's commands."""
+        return NamingLoader(list(dict.fromkeys(self._folders)), self.names)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """Read a YAML file of labels: a team's over the product's."""
+        texts: dict[str, Any] = {}
+        for folder in reversed(self._folders):
+            if (path := folder / name).is_file():
+                texts = _merged(texts, load(self.names.rename(path.read_text(encoding="utf-8"))) or {})
+        return texts
 
     def messages(self) -> list[str]:
         """Return the names of all message templates; rendering one compiles it."""
@@ -115,7 +164,10 @@ class Translations:
         """Describe an error for people: what happened, what it means, what to do next."""
         errors = self._labels["errors"]
         pattern = self._lenient_pattern(errors.get(problem.key) or errors["unknown"])
-        return pattern.render(key=problem.key, **{"facts": problem.facts} | problem.facts).strip()
+        facts: dict[str, Any] = {**problem.facts}
+        if "command" in facts:
+            facts["command"] = self.names.rename(str(facts["command"]))
+        return pattern.render(key=problem.key, **{"facts": facts} | facts).strip()
 
     def format_time(self, moment: datetime | None, style: str = "time") -> str:
         """Return a time that Slack shows in each reader's time zone, with UTC as the fallback."""
@@ -170,9 +222,17 @@ def quote(text: object) -> str:
 
 
 @cache
-def load_translations(root: Path = TEMPLATES) -> dict[str, Translations]:
-    """Return all languages by name, read once.
+def load_translations(
+    root: Path = TEMPLATES, names: CommandNames = SHIPPED_NAMES, only: tuple[str, ...] = ()
+) -> dict[str, Translations]:
+    """Return all languages (or `only` these) by name, read once; `root` may override texts of the product.
 
     A language is a folder with `labels.yaml`, `messages/` and `reports/`.
     """
-    return {labels.parent.name: Translations(labels.parent.name, root) for labels in sorted(root.glob("*/labels.yaml"))}
+    return {locale: Translations(locale, root, names) for locale in languages() if not only or locale in only}
+
+
+def translations_of(team: TeamFile, locale: str) -> dict[str, Translations]:
+    """Return the texts of a team: its own templates and command names, in its languages and in that of its channels."""
+    names = CommandNames(team.commands.names())
+    return load_translations(team.path("templates"), names, tuple({locale, *team.languages}) if team.languages else ())

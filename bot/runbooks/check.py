@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from bot.domain.nearest import nearest
 from bot.domain.runbook import STANDARD, Approval, Input, Runbook, Step, Trigger, Verify
 from bot.runbooks.expressions import Expressions
 from bot.team import TeamFile
-from bot.yaml_text import compose
+from bot.yaml_text import compose, line_and_column
 from bot.yaml_text import load as load_yaml
 
 YamlPath = tuple[str | int, ...]
@@ -28,6 +29,8 @@ Problems = Iterator[tuple[YamlPath, str]]
 # What expressions may use besides `inputs` and the facts of earlier steps.
 CONTEXT_FACTS = {"incident": {"id", "service", "severity", "title"}, "run": {"id", "environment", "by"}}
 STEP_FACTS = {"state", "verified"}
+RUN_OPTIONS = {"environment", "dry_run"}  # given as `key=value` too, and taken by the run itself
+_INPUT_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 _MODELS: dict[object, type[BaseModel]] = {
@@ -111,25 +114,6 @@ def _duplicate_keys(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, in
             yield from _duplicate_keys(value)
 
 
-def line_and_column(root: yaml.Node | None, location: tuple[str | int, ...]) -> tuple[int, int]:
-    """Return line and column (1-based) of the deepest existing node on the path `location`."""
-    node = root
-    mark = root.start_mark if root else None
-    for part in location:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    mark, child = key.start_mark, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            mark = child.start_mark
-        if child is None:
-            break
-        node = child
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
-
-
 def check(
     path: Path, runbook: Runbook, registry: Registry, team: TeamFile, runbooks: Mapping[str, Runbook] | None = None
 ) -> list[Mistake]:
@@ -137,6 +121,7 @@ def check(
     errors = [
         *_check_languages(runbook),
         *_check_triggers(runbook, team),
+        *_check_inputs(runbook),
         *_check_defaults(runbook),
         *_check_environments(runbook, team),
     ]
@@ -187,6 +172,17 @@ def _check_triggers(runbook: Runbook, team: TeamFile) -> Problems:
         service = trigger.labels.get(team.alerts.service_label)
         if service and service not in team.services:
             yield ("triggers", number, "labels"), f"unknown service `{service}`" + _did_you_mean(service, team.services)
+
+
+def _check_inputs(runbook: Runbook) -> Problems:
+    """Check that each input can be given on a command line and named in an expression."""
+    for name in runbook.inputs:
+        if not _INPUT_NAME.fullmatch(name):
+            valid = re.sub(r"[^a-z0-9_]", "_", name.lower())
+            yield ("inputs", name), f"an input's name has lower-case letters, digits and `_`: `{valid}`"
+        elif name in RUN_OPTIONS:
+            use = f"; use `{{{{ run.{name} }}}}`" if name in CONTEXT_FACTS["run"] else ""
+            yield ("inputs", name), f"`{name}` is an option of every run, so no input can have that name{use}"
 
 
 def _check_environments(runbook: Runbook, team: TeamFile) -> Problems:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bot.domain.errors import BadInput
@@ -19,7 +20,11 @@ _WHOLE = re.compile(r"^\s*\{\{(?P<expression>(?:(?!\}\}).)*)\}\}\s*$", re.DOTALL
 
 
 class Expressions:
-    """Jinja2 expressions, sandboxed and strict about unknown names; they can reach none of the bot's objects."""
+    """Jinja2 expressions, sandboxed and strict about unknown names; they can reach none of the bot's objects.
+
+    An expression sees names and values, never Python's methods: `inputs.values` is the input `values`. Filters are
+    Jinja's own: `inputs.service | upper`.
+    """
 
     def render(self, value: Any, names: Mapping[str, Any]) -> Any:
         """Return `value` with its expressions evaluated, at any depth.
@@ -84,10 +89,26 @@ class Expressions:
         return {path for path in paths if not any(other[: len(path)] == path and other != path for other in paths)}
 
 
+class _Names(ImmutableSandboxedEnvironment):
+    """An environment in which `a.b` and `a['b']` both look up an item, and nothing else."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return super().getattr(obj, attribute) if isinstance(obj, LoopContext) else self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, Undefined):
+            return obj[argument]  # raises, with the name that is unknown
+        try:
+            return obj[argument]
+        except (TypeError, LookupError, AttributeError):
+            return self.undefined(obj=obj, name=argument)
+
+
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    environment = _Names(undefined=StrictUndefined, autoescape=False)
     environment.globals.clear()
+    del environment.filters["attr"]  # it would reach Python's attributes
     return environment
 
 

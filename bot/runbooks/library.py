@@ -14,9 +14,9 @@ from bot.runbooks.check import check, load
 from bot.team import TeamFile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Library:
-    """All runbooks of a folder, by name."""
+    """All runbooks of a folder, by name; replaced when the folder is reloaded."""
 
     runbooks: Mapping[str, Runbook]
 

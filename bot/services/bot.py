@@ -15,6 +15,7 @@ from bot.services.reports import Reports
 from bot.services.runs import Runs
 from bot.services.snapshots import Snapshots
 from bot.services.statistics import Statistics
+from bot.team import TeamFile
 from bot.workflows.engine.engine import Engine
 
 
@@ -35,3 +36,8 @@ class Bot:
         self.runs = Runs(deps, library)
         self.drills = Drills(deps, self.incidents, self.runs)
         self.home = Home(deps)
+
+    def use_team(self, team: TeamFile, library: Library) -> None:
+        """Replace the team and its runbooks; runs in flight have their own copies of theirs."""
+        self.deps.use_team(team)
+        self.runs.library.runbooks = library.runbooks

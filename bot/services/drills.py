@@ -73,7 +73,7 @@ class Drills:
         runs, targets = await self._drill_runs(incident), self._deps.team.targets
         goals = {
             Goal.RESPONSE: targets.response,
-            Goal.TOLD: targets.stakeholders_told,
+            Goal.STAKEHOLDERS: targets.stakeholders_told,
             Goal.RTO: targets.rto,
             Goal.RPO: targets.rpo,
         }

@@ -16,7 +16,7 @@ from bot.domain.errors import BadInput
 from bot.domain.followup import FollowUp, FollowUpDraft, FollowUpState, IssueEvent
 from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
-from bot.settings import languages
+from bot.shipped import languages
 
 LABEL_LIMIT = 50  # GitHub's limit
 

@@ -103,10 +103,13 @@ def _verbs() -> dict[str, list[str]]:
 def _resolve_shorthand(
     action: Action, words: tuple[str, ...], options: dict[str, str], team: TeamFile
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Expand `describe xr-engine` to the service's deployment."""
-    if action.name == "kubernetes.describe" and words and words[-1] in team.services:
-        return ("deployment", words[-1]) if len(words) == 1 else words, {"service": words[-1], **options}
-    return words, options
+    """Expand `describe xr-engine` to the workload, and `describe statefulset/ledger` to its kind and name."""
+    if action.name != "kubernetes.describe" or not words:
+        return words, options
+    if len(words) == 1 and "name" not in options:
+        kind, slash, name = words[0].partition("/")
+        words = (kind, name) if slash else ("workload", words[0])
+    return words, {"service": words[-1], **options} if words[-1] in team.services else options
 
 
 def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:

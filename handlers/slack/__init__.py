@@ -15,8 +15,9 @@ from handlers.slack.forms import FORMS
 def register(app: AsyncApp, bot: Bot) -> SlackDispatcher:
     """Register every listener. Returns the dispatcher that they all use."""
     dispatcher = SlackDispatcher(bot)
-    for name in COMMANDS:
-        app.command(f"/{name}")(dispatcher.listener(run))
+    for name, own in bot.deps.team.commands.names().items():
+        if name in COMMANDS:
+            app.command(f"/{own}")(dispatcher.listener(run))
     for action_id, press in BUTTONS.items():
         app.action(action_id)(dispatcher.listener(press))
     for callback_id, submit in FORMS.items():

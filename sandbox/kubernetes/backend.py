@@ -93,6 +93,7 @@ class Kubernetes:
             deployments.Deployments(self.cluster),
             deployments.ReplicaSets(self.cluster),
             daemon_sets.DaemonSets(self.cluster),
+            stateful_sets.StatefulSets(self.cluster),
             batch.Jobs(self.cluster),
             batch.CronJobs(self.cluster),
             nodes.Scheduler(self.cluster),

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 import aiohttp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from sandbox.deadline import deadline
 from sandbox.slack.state import JSON, Workspace
 
 ACK_SECONDS = 3.0
@@ -147,7 +148,7 @@ class Deliveries:
 
     async def settled(self, timeout: float = 10.0) -> None:
         """Wait until no event is being sent. Raises TimeoutError after `timeout` seconds."""
-        async with asyncio.timeout(timeout):
+        async with deadline(timeout):
             while self._tasks:
                 await asyncio.wait(self._tasks)
 

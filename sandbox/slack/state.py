@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sandbox.company import Company
+from sandbox.deadline import deadline
 
 JSON = dict[str, Any]
 T = TypeVar("T")
@@ -420,19 +421,24 @@ class Workspace:
                 waiter.set_result(None)
 
     async def wait_for(self, condition: Callable[[], T | None], timeout: float = 5.0) -> T:
-        """Return the first truthy value of `condition`, checked after every change. Raises TimeoutError."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while not (value := condition()):
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._waiters.add(waiter)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await waiter
-            except TimeoutError:
-                raise TimeoutError(f"the condition did not hold within {timeout} s") from None
-            finally:
-                self._waiters.discard(waiter)
+        """Return the first truthy value of `condition`, checked after every change.
+
+        Raises TimeoutError when it does not hold and nothing has changed for `timeout` seconds.
+        """
+        if value := condition():
+            return value
+        try:
+            async with deadline(timeout) as limit:
+                while not (value := condition()):
+                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiters.add(waiter)
+                    try:
+                        await waiter
+                    finally:
+                        self._waiters.discard(waiter)
+                    limit.restart()
+        except TimeoutError:
+            raise TimeoutError(f"the condition did not hold, and nothing changed for {timeout} s") from None
         return value
 
     def record(self, call: Call) -> None:

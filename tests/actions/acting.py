@@ -32,7 +32,7 @@ def parts(folder: Path, clock: Clock, **integrations: Any) -> Deps:
     """What an action needs that touches neither Slack nor the database; both are there and are not asked."""
     return Deps(
         clock=clock,
-        team=load_team(ROOT / "config" / "tamv.yaml"),
+        team=load_team(ROOT / "teams" / "tamv" / "team.yaml"),
         store=Store(Database(f"sqlite:///{folder / 'bot.db'}"), "test"),
         words_by_locale=load_translations(),
         locale="es",

@@ -16,9 +16,10 @@ from starlette.routing import Mount
 from bot.actions.github import Dispatched
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.github.github import GitHub
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from sandbox.clock import Clock
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.github.api import routes
 from sandbox.github.backend import GitHub as Host
@@ -259,7 +260,7 @@ async def test_a_workflow_that_fails_or_is_slow_is_a_mistake_and_is_cancelled(wo
     (run,) = world.host.runs.values()
     assert run.conclusion == "cancelled"
     waiting = asyncio.create_task(world.do("dispatch_workflow", key="R-2/a", **given))
-    async with asyncio.timeout(10):
+    async with deadline(10):
         while len(world.host.runs) < 2:  # noqa: ASYNC110 - it is started in another thread
             await asyncio.sleep(0.01)
     world.host.actions.complete(list(world.host.runs.values())[1], "failure")

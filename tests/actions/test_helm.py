@@ -40,7 +40,7 @@ class World:
         return await self.actor.perform("helm.history", release=XR)
 
     async def replicas(self) -> int:
-        return await self.kubernetes.deployments.replicas(XR, NAMESPACE)
+        return await self.kubernetes.workloads.replicas(XR, NAMESPACE)
 
     def versions(self) -> set[str]:
         world = self.sandbox.world
@@ -65,19 +65,19 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_a_new_version_keeps_the_replicas_that_somebody_has_scaled_to(world: World) -> None:
-    await world.kubernetes.deployments.scale(XR, NAMESPACE, 7, 3)
+    await world.kubernetes.workloads.scale(XR, NAMESPACE, 7, 3)
     (effect,), _ = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
     assert "replicas=7" in line(effect, world.actor.deps.words)
     done = await world.do("upgrade", "R-1/a", tag="v4.2.0")
     assert (done.before, done.after, await world.replicas()) == (3, 4, 7)
     assert world.versions() == {"v4.2.0"}
-    await world.kubernetes.deployments.scale(XR, NAMESPACE, 5, 7)
+    await world.kubernetes.workloads.scale(XR, NAMESPACE, 5, 7)
     assert (await world.do("canary", "R-2/a", tag="v4.3.0", weight=50)).after == 5
     assert await world.replicas() == 5
 
 
 async def test_what_else_was_changed_by_hand_is_taken_back_and_said_before(world: World) -> None:
-    deployments = world.kubernetes.deployments
+    deployments = world.kubernetes.workloads
     await deployments.set_env(XR, NAMESPACE, XR, {"ADVANCED_RENDERING": "false"})
     await deployments.set_node_selector(XR, NAMESPACE, {"node-type": "gpu-high-memory"})
     (effect,), _ = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from bot.domain.errors import BadInput, Unavailable, WrongState
 from bot.integrations.http import BODY_LIMIT, Http
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from bot.team import TeamFile
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving

@@ -58,22 +58,22 @@ def ctx(stage: DemoEnvironment) -> Context:
 
 
 async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:
-    before = await ctx.kubernetes.deployments.replicas(XR, "tamv-prod")
+    before = await ctx.kubernetes.workloads.replicas(XR, "tamv-prod")
     with dry_run() as recorder:
         shown = await k.scale(ctx, XR, before + 2)
     assert [effect.key for effect in recorder.effects] == ["kubernetes.scale"]
     assert (shown.before, shown.after) == (before, before + 2)
-    assert await ctx.kubernetes.deployments.replicas(XR, "tamv-prod") == before
+    assert await ctx.kubernetes.workloads.replicas(XR, "tamv-prod") == before
     done = await k.scale(ctx, XR, before + 2)
     assert done == shown
     assert (await k.rollout_status(ctx, XR)).replicas == before + 2
     await k.restore_replicas(ctx, done)
-    assert await ctx.kubernetes.deployments.replicas(XR, "tamv-prod") == before
+    assert await ctx.kubernetes.workloads.replicas(XR, "tamv-prod") == before
 
 
 async def test_undo_does_not_go_over_somebody_elses_change(ctx: Context) -> None:
     done = await k.scale(ctx, XR, 5)
-    await ctx.kubernetes.deployments.scale(XR, "tamv-prod", 6, 5)
+    await ctx.kubernetes.workloads.scale(XR, "tamv-prod", 6, 5)
     with pytest.raises(WrongState) as changed:
         await k.restore_replicas(ctx, done)
     assert changed.value.key == "changed_since"
@@ -86,9 +86,9 @@ async def test_variables_and_selector_show_a_diff_and_come_back(ctx: Context) ->
     assert "EXPERIMENTAL_FEATURES" in recorder.effects[0].diff
     assert "+        node-type: gpu-high-memory" in recorder.effects[1].diff
     done = await k.set_env(ctx, XR, {"EXPERIMENTAL_FEATURES": "true"})
-    assert (await ctx.kubernetes.deployments.env(XR, "tamv-prod"))[1]["EXPERIMENTAL_FEATURES"] == "true"
+    assert (await ctx.kubernetes.workloads.env(XR, "tamv-prod"))[1]["EXPERIMENTAL_FEATURES"] == "true"
     await k.restore_env(ctx, done)
-    assert (await ctx.kubernetes.deployments.env(XR, "tamv-prod"))[1].get("EXPERIMENTAL_FEATURES") == done.before[
+    assert (await ctx.kubernetes.workloads.env(XR, "tamv-prod"))[1].get("EXPERIMENTAL_FEATURES") == done.before[
         "EXPERIMENTAL_FEATURES"
     ]
 
@@ -122,8 +122,8 @@ async def test_a_missing_right_is_named(stage: DemoEnvironment, tmp_path: Path) 
     url = cluster.slack.base_url.removesuffix("/slack")
     async with Kubernetes(kubeconfig(tmp_path, url, "reader")) as reader:
         with pytest.raises(Refused) as forbidden:
-            await reader.deployments.scale(XR, "tamv-prod", 5, 3)
+            await reader.workloads.scale(XR, "tamv-prod", 5, 3)
         facts = forbidden.value.facts
         assert (facts["verb"], facts["namespace"]) == ("patch", "tamv-prod")
         with pytest.raises(NotFound):
-            await reader.deployments.replicas("nothing", "tamv-prod")
+            await reader.workloads.replicas("nothing", "tamv-prod")

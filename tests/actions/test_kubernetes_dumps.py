@@ -18,6 +18,7 @@ from bot.domain.errors import BadInput, Refused, WrongState
 from bot.integrations.aws import Aws, Objects, clients
 from bot.integrations.kubernetes.exec import SCRIPT
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
+from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor, in_cluster, parts
@@ -86,9 +87,9 @@ async def test_nothing_is_dumped_where_it_does_not_belong_or_cannot_be(place: Pl
         await place.actor.perform("kubernetes.exec_dump", backups="database", service="xr-engine")
     assert without.value.key == "program_failed", "this service has no database"
     place.sandbox.kubernetes.behaviours.set("*/xr-engine:*", Behaviour(fault="CrashLoopBackOff"))
-    await place.actor.deps.kubernetes.deployments.scale("xr-engine", "tamv-prod", 0, 3)  # type: ignore[union-attr]
+    await place.actor.deps.kubernetes.workloads.scale("xr-engine", "tamv-prod", 0, 3)  # type: ignore[union-attr]
     place.sandbox.kubernetes.advance()
-    async with asyncio.timeout(10):
+    async with deadline(10):
         while True:
             try:
                 await place.actor.rehearse("kubernetes.exec_dump", backups="database", service="xr-engine")

@@ -12,6 +12,7 @@ import pytest
 
 from bot.domain.errors import BadInput, Refused, WrongState
 from bot.store.migrate import upgrade
+from sandbox.deadline import deadline
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import Object
@@ -20,7 +21,7 @@ from tests.actions.acting import ROOT, Actor, in_cluster, parts
 
 STAGING = "tamv-staging"
 MIGRATE = "jobs/migrate.yaml"
-SHIPPED = sorted(path.name for path in (ROOT / "manifests" / "jobs").glob("*.yaml"))
+SHIPPED = sorted(path.name for path in (ROOT / "teams/tamv/manifests" / "jobs").glob("*.yaml"))
 
 
 @dataclass
@@ -95,7 +96,7 @@ async def test_a_failed_job_says_its_last_line(cluster: Cluster) -> None:
 async def test_a_bot_that_is_stopped_leaves_the_job_running(cluster: Cluster) -> None:
     cluster.backend.behaviours.set("*/tamv-core:*", Behaviour(start=1, run=100_000))
     running = asyncio.create_task(cluster.actor.perform("kubernetes.run_job", manifest=MIGRATE))
-    async with asyncio.timeout(10):
+    async with deadline(10):
         while not cluster.backend.store.all(JOB, STAGING):  # noqa: ASYNC110 - the cluster is another program
             await asyncio.sleep(0.02)
     running.cancel()

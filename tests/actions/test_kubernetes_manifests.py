@@ -150,7 +150,7 @@ async def test_only_reviewed_manifests_of_a_few_kinds_are_used(cluster: Cluster)
 
 
 async def test_the_shipped_policy_is_one_that_the_cluster_takes(cluster: Cluster) -> None:
-    cluster.write("block.yaml", (ROOT / "manifests" / SHIPPED).read_text("utf-8"))
+    cluster.write("block.yaml", (ROOT / "teams/tamv/manifests" / SHIPPED).read_text("utf-8"))
     done = await cluster.actor.perform("kubernetes.apply", manifest="block.yaml", namespace="tamv-staging")
     assert [one.name for one in done.objects] == ["drill-block-s3"]
     await cluster.actor.undo("kubernetes.apply", done)

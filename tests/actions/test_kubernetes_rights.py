@@ -122,7 +122,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     (folder / "scaler.yaml").write_text(SCALER)
     (folder / "budget.yaml").write_text(BUDGET)
     for name, shipped in (("policy.yaml", "drills/block-s3.yaml"), ("jobs/smoke-test.yaml", "jobs/smoke-test.yaml")):
-        (folder / name).write_text((ROOT / "manifests" / shipped).read_text("utf-8"))
+        (folder / name).write_text((ROOT / "teams/tamv/manifests" / shipped).read_text("utf-8"))
     core = next(one for one in SERVICES if one.name == CORE)
     charts.write(core, core.replicas, tmp_path / "charts", f"{CORE}-secrets")
     async with sandbox.serving() as url:

@@ -11,6 +11,7 @@ import pytest
 
 from bot.actions.kubernetes_jobs import Ran
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
+from sandbox.deadline import deadline
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import deep_copy
@@ -79,7 +80,7 @@ async def test_data_in_an_empty_dir_are_only_lost_when_somebody_says_so(cluster:
     after["spec"]["template"]["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
     cluster.backend.writer.replace(DEPLOYMENT, before, after)
     cluster.backend.cluster.settle()
-    await cluster.actor.deps.kubernetes.deployments.wait_until_rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
+    await cluster.actor.deps.kubernetes.workloads.wait_until_rolled_out("xr-engine", PROD)  # type: ignore[union-attr]
     with pytest.raises(WrongState) as refused:
         await cluster.actor.rehearse("kubernetes.drain", node=GPU)
     assert (refused.value.key, cluster.is_open(GPU)) == ("drain_would_lose", True)
@@ -122,7 +123,7 @@ async def test_a_job_that_fails_or_does_not_end_says_so(cluster: Cluster) -> Non
     assert slow.value.key == "timed_out"
     job = Ran(str(slow.value.facts["what"]).removeprefix("job "), PROD, 0.0, [])
     await cluster.actor.undo("kubernetes.run_job", job)
-    async with asyncio.timeout(10):
+    async with deadline(10):
         while any(name.startswith(job.job) for name in cluster.pods()):  # noqa: ASYNC110 - a pod takes 2 s to end
             await asyncio.sleep(0.05)
 

@@ -26,7 +26,7 @@ from tests.contract.samples import BEGIN, lines, tsdb
 from tests.sandbox.serving import served
 
 AT = datetime.fromtimestamp(BEGIN / 1000, UTC) + timedelta(hours=2)
-TEAM = load_team(Path(__file__).parents[2] / "config" / "tamv.yaml")
+TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")
 STATUSES = 'sum by (status) (rate(http_requests_total{service="xr-engine"}[5m]))'
 
 
@@ -83,7 +83,7 @@ def test_a_board_a_query_and_a_service_are_found_by_name() -> None:
 
 def test_anything_else_is_promql_and_belongs_to_no_service() -> None:
     found = board(TEAM, STATUSES)
-    assert (found.known, found.service, found.queries[0][1]) == (False, None, STATUSES)
+    assert (found.in_team_file, found.service, found.queries[0][1]) == (False, None, STATUSES)
     own = board(TEAM, 'up{service="$service",namespace="$namespace"}', "xr-engine")
     assert (own.service, own.queries[0][1]) == ("xr-engine", 'up{service="xr-engine",namespace="tamv-prod"}')
 

@@ -12,8 +12,9 @@ import pytest
 from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Incident, Severity, Status
 from bot.domain.people import Person
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from demo.environment import DemoEnvironment, demo_environment
+from sandbox.deadline import deadline
 from sandbox.pagerduty.state import Incident as Page
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor
@@ -28,7 +29,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[DemoEnvironment]:
 
 
 async def until(true: Callable[[], Any], seconds: float = 15) -> Any:
-    async with asyncio.timeout(seconds):
+    async with deadline(seconds):
         while not (found := true()):  # noqa: ASYNC110 - the engine, PagerDuty and the test are three programs
             await asyncio.sleep(0.02)
     return found

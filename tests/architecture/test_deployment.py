@@ -138,7 +138,7 @@ def test_who_calls_the_bot_calls_its_service(caller: Path) -> None:
 
 
 def test_the_dashboard_shows_the_figures_of_the_teams_file() -> None:
-    team = yaml.safe_load((ROOT / "config/tamv.yaml").read_text("utf-8"))
+    team = yaml.safe_load((ROOT / "teams/tamv/team.yaml").read_text("utf-8"))
     panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
     expected = [team["queries"][name] for name in team["boards"]["render"]["queries"]]
     assert [panel["targets"][0]["expr"] for panel in panels] == [query["promql"] for query in expected]

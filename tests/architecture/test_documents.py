@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +17,17 @@ from typer.main import get_command
 from bot.command_line import cli
 from bot.settings import Settings
 from handlers.sources import SOURCES
-from tests.architecture.tree import ROOT, files
+from tests.architecture.tree import ROOT, files, python, syntax
 
 DOCUMENTS = [name for name in files() if name.endswith(".md")]
+
+MADE_BY_EXAMPLES = {"bot/actions/kubernetes_double.py", "tests/actions/test_kubernetes_double.py"}
+
+# Words that the code once had for what the glossary has the field's term for.
+PRIVATE_WORDS = {
+    "afterglow", "asked", "begun", "deed", "each", "foreseen", "found", "known", "owe", "owed", "paid",
+    "patience", "patiently", "perform", "rehearsal", "rehearse", "said", "stands", "told", "woken",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -25,6 +35,27 @@ def test_every_link_into_the_project_leads_somewhere(document: str) -> None:
     folder = (ROOT / document).parent
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / document).read_text("utf-8"))
     assert not [link for link in links if "://" not in link and not (folder / link).exists()]
+
+
+def test_every_path_that_a_document_names_exists() -> None:
+    """What only examples name is written with `<…>` or made by the example itself."""
+    folders = {name.split("/")[0] for name in files() if "/" in name}
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text("utf-8")
+        named = {name for name in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if name.split("/")[0] in folders}
+        missing = {name for name in named if not (ROOT / name).exists()}
+        assert missing <= MADE_BY_EXAMPLES, document
+
+
+def test_the_glossary_is_short_and_names_each_word_once() -> None:
+    rows = re.findall(r"^\| ([a-z][^|]*) \|", (ROOT / "docs/glossary.md").read_text("utf-8"), re.MULTILINE)
+    words = [row for row in rows if row != "word"]
+    assert len(words) == len(set(words)) < 60
+
+
+def test_no_name_in_the_code_is_a_private_word() -> None:
+    names = {name.strip("_").lower() for path in python("bot", "handlers", "demo") for name in _names(path)}
+    assert not names & PRIVATE_WORDS
 
 
 def test_every_setting_is_documented_and_nothing_else() -> None:
@@ -57,6 +88,16 @@ def test_every_address_that_a_document_names_is_served() -> None:
         text = (ROOT / document).read_text("utf-8")
         named = re.findall(r"`(?:GET |POST )?(/(?:slack|webhooks)/[a-z]+|/[a-z]+z|/metrics)`", text)
         assert set(named) <= served, document
+
+
+def _names(path: str) -> Iterator[str]:
+    """Yield the names that a module's code gives or uses."""
+    for node in ast.walk(syntax(path)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.es.md"])

@@ -65,7 +65,7 @@ def _shown_by_runs() -> set[str]:
 
 
 def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
-    words, team, incident = load_translations()["en"], load_team(ROOT / "config/tamv.yaml"), _incident()
+    words, team, incident = load_translations()["en"], load_team(ROOT / "teams/tamv/team.yaml"), _incident()
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),

@@ -5,11 +5,83 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 
+import grimp
 import pytest
 from importlinter.cli import lint_imports
 
 from tests.architecture.tree import ROOT, python, syntax
+
+PACKAGES = ("bot", "demo", "handlers", "sandbox")
+
+# Modules that gather others in a list or a facade: a member has one importer by design.
+GATHERING = frozenset(
+    {
+        "bot.actions.catalogue", "bot.command_line", "bot.integrations.kubernetes.kubernetes", "bot.services.bot",
+        "bot.store.store", "bot.workflows.catalogue", "handlers.slack", "handlers.slack.commands", "handlers.sources",
+        "sandbox.server",
+    }
+)  # fmt: skip
+
+# The other modules with one importer, and why they are not a part of it.
+WITH_ONE_IMPORTER = {
+    "bot.actions.aws": "actions by service; the dump of a database also writes to S3",
+    "bot.actions.kubernetes": "actions by service",
+    "bot.actions.kubernetes_objects": "actions by service",
+    "bot.actions.document": "generates a document; nothing of it runs in the bot",
+    "bot.cli.runs": "watches a run to its end; the commands above it only parse",
+    "bot.cli.targets": "asks the cluster, which `runbook validate` alone does",
+    "bot.command_line": "python -m bot",
+    "bot.domain.migration": "a pure rule beside its action",
+    "bot.messages.followups": "messages are above nothing but the domain",
+    "bot.messages.home": "messages are above nothing but the domain",
+    "bot.messages.on_call": "messages are above nothing but the domain",
+    "bot.messages.plot": "matplotlib, in a process of its own",
+    "bot.messages.snapshot": "messages are above nothing but the domain",
+    "bot.messages.statistics": "messages are above nothing but the domain",
+    "bot.runbooks.document": "generates a document; nothing of it runs in the bot",
+    "bot.workflows.catalogue": "gathers the workflows",
+    "bot.workflows.engine.cleanup": "one concept of the engine",
+    "bot.workflows.engine.leader": "one concept of the engine",
+    "bot.workflows.runs.approval": "one phase of a run, with its own states",
+    "demo.environment": "the bot and the sandbox on one port; a test may start it without a scenario",
+    "handlers.health": "one concept of the HTTP server",
+    "handlers.slack": "gathers Slack's handlers",
+    "handlers.slack.payloads": "Slack's shapes, apart from what is done with them",
+    "handlers.sources": "gathers the sources",
+    "handlers.webhooks": "what all sources share",
+    "sandbox.console.screen": "state, shapes, backend, api",
+    "sandbox.exercise": "plays runbooks from outside, as a person would",
+    "sandbox.github.code_api": "the API by subject",
+    "sandbox.github.issues_api": "the API by subject",
+    "sandbox.kubernetes.charts": "Helm's charts of the world, apart from its objects",
+    "sandbox.kubernetes.operations": "state, shapes, backend, api",
+    "sandbox.kubernetes.protobuf": "an encoding of its own",
+    "sandbox.prometheus.operators": "PromQL's operators, a concept of the evaluation",
+    "sandbox.slack.conversations_api": "the API by subject",
+    "sandbox.slack.messages_api": "the API by subject",
+}
+
+
+@cache
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph(*PACKAGES, cache_dir=None)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports for type checking count."""
+    graph = imports()
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
+
+
+def test_every_module_with_one_importer_has_a_reason() -> None:
+    graph = imports()
+    importers = {name: graph.find_modules_that_directly_import(name) for name in graph.modules}
+    single = {name for name, among in importers.items() if len(among) == 1 and not among & GATHERING}
+    assert single == WITH_ONE_IMPORTER.keys()
+    assert len(single) < 40
 
 
 def test_the_contracts_of_the_layers_hold(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,16 +14,16 @@ from jsonschema import Draft202012Validator
 from bot.schemas import MODELS, render
 from tests.architecture.tree import ROOT
 
-RUNBOOKS = sorted((ROOT / "runbooks").glob("*.yaml"))
+RUNBOOKS = sorted((ROOT / "teams/tamv/runbooks").glob("*.yaml"))
 
 
 def _team() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "config/tamv.yaml").read_text("utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "teams/tamv/team.yaml").read_text("utf-8"))
     return loaded
 
 
 def _published(name: str) -> str:
-    return (ROOT / f"config/{name}.schema.json").read_text("utf-8")
+    return (ROOT / f"teams/{name}.schema.json").read_text("utf-8")
 
 
 def _mistakes(given: dict[str, Any], name: str = "team") -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.console.bot import Bot
 from tests.console.stage import PAGE, REPORT, Stage, every_block
@@ -175,7 +176,7 @@ async def test_a_stream_that_nobody_reads_any_more_ends(client: Client) -> None:
         await _event(answer)
         serving = asyncio.all_tasks() - before
         assert serving
-    async with asyncio.timeout(5):
+    async with deadline(5):
         await asyncio.wait(serving)
 
 
@@ -226,7 +227,7 @@ async def test_the_strip_shows_the_world_and_changes_it(client: Client) -> None:
 
 
 async def _event(answer: aiohttp.ClientResponse) -> tuple[str, Any]:
-    async with asyncio.timeout(5):
+    async with deadline(5):
         name = (await answer.content.readline()).decode().removeprefix("event: ").strip()
         data = (await answer.content.readline()).decode().removeprefix("data: ")
         await answer.content.readline()

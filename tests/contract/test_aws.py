@@ -15,11 +15,12 @@ from botocore.stub import Stubber
 
 from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.aws import Aws, clients
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION, STAGING
 from sandbox.aws.backend import Aws as Account
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.actions.acting import Actor, parts
 
@@ -155,7 +156,7 @@ async def test_the_standby_takes_over_once(world: World) -> None:
 async def test_a_lost_answer_fails_over_no_second_time(world: World) -> None:
     await world.actor.rehearse("aws.rds_failover")
     reading = asyncio.create_task(world.actor.perform("aws.rds_failover"))
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while world.account.rds.databases[PRODUCTION].status != "rebooting":  # noqa: ASYNC110 - another thread does it
             await asyncio.sleep(0.001)
     reading.cancel()

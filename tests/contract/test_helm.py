@@ -14,6 +14,7 @@ from bot.integrations.effects import dry_run
 from bot.integrations.helm import Helm, rollback_candidates
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.kubernetes import charts
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
@@ -87,17 +88,17 @@ async def test_an_upgrade_is_shown_then_done_and_taken_back(world: World) -> Non
 
 async def test_a_rollback_goes_over_what_the_bot_itself_has_scaled(world: World) -> None:
     async with Kubernetes(world.kubeconfig) as kubernetes:
-        await kubernetes.deployments.scale(CORE, PROD, 7, 4)
+        await kubernetes.workloads.scale(CORE, PROD, 7, 4)
         await world.helm.rollback(CORE, PROD, 2)
-        assert await kubernetes.deployments.replicas(CORE, PROD) == 4
+        assert await kubernetes.workloads.replicas(CORE, PROD) == 4
     assert world.versions() == {"v2.3.1"}
 
 
 async def test_an_upgrade_goes_over_what_was_changed_by_hand(world: World) -> None:
     async with Kubernetes(world.kubeconfig) as kubernetes:
-        await kubernetes.deployments.scale(CORE, PROD, 7, 4)
+        await kubernetes.workloads.scale(CORE, PROD, 7, 4)
         await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1")
-        assert await kubernetes.deployments.replicas(CORE, PROD) == 4
+        assert await kubernetes.workloads.replicas(CORE, PROD) == 4
     assert (await world.statuses())[-1] == "deployed" and world.versions() == {"v2.4.1"}
 
 
@@ -114,7 +115,7 @@ async def test_what_takes_too_long_is_asked_to_end_so_that_it_can_be_mended(worl
     world.backend.behaviours.set("*:v9", Behaviour(fault="ImagePullBackOff"))
     upgrade = world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v9"}, "R-1", wait=60)
     task = asyncio.ensure_future(upgrade)
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while (await world.statuses())[-1] != "pending-upgrade":  # noqa: ASYNC110 - helm tells nobody
             await asyncio.sleep(0.05)
     with pytest.raises(Refused) as refused:

@@ -118,9 +118,11 @@ async def test_a_job_is_made_once_from_its_cron_job_and_removed(world: World) ->
     await jobs.start("check-1", PROD, body)
     ended = await asyncio.wait_for(jobs.wait_until_ended("check-1", PROD), DEADLINE)
     assert (ended.ended, ended.succeeded, ended.failed) == (True, 1, 0)
-    pods = await jobs.pods("check-1", PROD)
-    logs = await world.client.pods.logs(pods, PROD)
-    assert [line.partition(" ")[2] for line in logs[pods[0]].splitlines()] == ["INFO 41 tables", "INFO intact"]
+    assert len(await jobs.pods("check-1", PROD)) == 1
+    (text,) = (
+        await world.client.pods.logs(await world.client.pods.list(PROD, "job-name=check-1"), PROD)
+    ).texts.values()
+    assert [line.partition(" ")[2] for line in text.splitlines()] == ["INFO 41 tables", "INFO intact"]
     await jobs.delete("check-1", PROD)
     await jobs.delete("check-1", PROD)
     with pytest.raises(NotFound):

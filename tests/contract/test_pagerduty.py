@@ -21,6 +21,7 @@ from bot.domain.on_call import OnCall
 from bot.integrations.pagerduty import PageAlert, PagerDuty, verify_signature
 from sandbox.clock import Clock
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import PagerDuty as Account
@@ -273,7 +274,7 @@ async def test_no_thread_goes_on_after_the_deadline(world: World) -> None:
     world.faults.add("pagerduty", "hang", times=None, seconds=60)
     client = world.another(timeout=0.5)
     await asyncio.gather(*(failure(PAGE, client) for _ in range(3)))
-    async with asyncio.timeout(5):
+    async with deadline(5):
         while _busy():
             await asyncio.to_thread(time.sleep, 0.05)
 

@@ -28,7 +28,7 @@ from tests.real.prometheus import prometheus
 from tests.sandbox.serving import served
 
 AT = datetime.fromtimestamp(BEGIN / 1000, UTC) + timedelta(hours=2)
-TEAM = load_team(Path(__file__).parents[2] / "config" / "tamv.yaml")
+TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")
 HOSTILE = 'x"} or vector(1) or y{z="'
 
 

@@ -14,6 +14,7 @@ from sandbox.alertmanager.api import routes
 from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.state import Route
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.server import serving
 from tests.contract.alertmanager_contract import Contract
 from tests.real.alertmanager import alertmanager
@@ -33,7 +34,7 @@ ALERTS = [
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
+    async with deadline(seconds):
         while not condition():  # noqa: ASYNC110 - another process is waited for
             await asyncio.sleep(0.02)
 
@@ -161,7 +162,7 @@ async def test_both_answer_the_same_to_silences(http: aiohttp.ClientSession, rea
             alerts = await (await http.get(f"{base}/api/v2/alerts")).json()
             return sorted({each["status"]["state"] for each in alerts})
 
-        async with asyncio.timeout(20):
+        async with deadline(20):
             while await state() != ["suppressed"]:  # noqa: ASYNC110 - another process is waited for
                 await asyncio.sleep(0.05)
         alerts = await (await http.get(f"{base}/api/v2/alerts", params={"filter": 'instance="a:80"'})).json()

@@ -14,6 +14,7 @@ from openapi_core.validation.response.exceptions import InvalidData
 
 from sandbox.clock import Clock
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.github.backend import GitHub
 from sandbox.github.state import TOKEN
 from tests.contract.github_contract import (
@@ -37,7 +38,7 @@ async def webhooks() -> list[tuple[str, Any]]:
     async with Receiver().serving() as receiver:
         backend.add_hook(receiver.url, "secret")
         await everything(backend)
-        async with asyncio.timeout(5):
+        async with deadline(5):
             await backend.deliverer.idle()
     await backend.aclose()
     return [(received.headers["x-github-event"], received.json) for received in receiver.received]

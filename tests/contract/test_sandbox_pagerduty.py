@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from sandbox.clock import Clock
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.pagerduty import shapes
 from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import PagerDuty, signature
@@ -65,7 +66,7 @@ async def test_webhooks_have_what_recorded_ones_have(pagerduty: PagerDuty, kind:
         await ana.note(incident, "looking")
         await ana.set_priority(incident, "P1")
         await ana.resolve(incident)
-        async with asyncio.timeout(5):
+        async with deadline(5):
             await pagerduty.deliverer.idle()
     events = [received.json["event"] for received in receiver.received]
     ours = next(event for event in events if event["event_type"] == f"incident.{kind}")

@@ -99,7 +99,7 @@ def test_a_range_answer_is_the_same(pair: Pair, query: str) -> None:
 
 def project_queries() -> list[str]:
     """Every query of the team's file, and every alert rule's."""
-    team = yaml.safe_load((ROOT / "config" / "tamv.yaml").read_text("utf-8"))
+    team = yaml.safe_load((ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8"))
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "tamv.rules.yaml").read_text("utf-8"))
     asked = [query["promql"].replace("$service", "xr-engine") for query in team["queries"].values()]
     return asked + [rule["expr"] for group in rules["groups"] for rule in group["rules"]]

@@ -14,7 +14,7 @@ import pytest
 
 from bot.domain.errors import BadInput, NotConfigured, Refused, Unavailable
 from bot.integrations.tempo import Tempo, Trace, slower_than
-from bot.messages.run import result_sentence
+from bot.messages.results import result_sentence
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.world.deployments import Fault

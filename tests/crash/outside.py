@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
+from sandbox.deadline import deadline
 
 T = TypeVar("T")
 JSON = dict[str, Any]
@@ -69,7 +70,7 @@ class Outside:
 async def until(true: Callable[[], Awaitable[T | None]], seconds: float, what: str = "") -> T:
     """What `true` gives once it gives something. TimeoutError, which says `what` was waited for."""
     try:
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not (found := await true()):  # noqa: ASYNC110 - the other program is another process
                 await asyncio.sleep(0.1)
     except TimeoutError:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -249,9 +250,7 @@ async def place(database_url: str, folder: Path, *, replicas: int = 1) -> AsyncI
     async with sandbox.serving(free_port()) as url, aiohttp.ClientSession() as session:
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"))
-        settings = environment(
-            url, database_url, kubeconfig=str(kubeconfig), bot_config=str(ROOT / "config" / "tamv.yaml")
-        )
+        settings = environment(url, database_url, kubeconfig=str(kubeconfig), team_dir=str(folder))
         inside = Inside(clock, runbooks(folder))
         bots = [BotProcess(settings, folder, f"bot{number}", inside=inside) for number in range(replicas)]
         sandbox.slack.bot_url = bots[0].url
@@ -275,10 +274,11 @@ def _of_the_incident(channel: Channel) -> bool:
 
 
 def runbooks(folder: Path) -> Path:
-    """A folder with `runbooks/` in it: the shipped one of the slow render, whose approvals wait long enough for the
+    """A team's folder. Its runbooks: the shipped one of the slow render, whose approvals wait long enough for the
     faster clock, and one of two approvals."""
+    shutil.copy(ROOT / "teams" / "tamv" / "team.yaml", folder)
     (folder / "runbooks").mkdir()
-    shipped = (ROOT / "runbooks" / "render-latency.yaml").read_text("utf-8")
+    shipped = (ROOT / "teams/tamv/runbooks" / "render-latency.yaml").read_text("utf-8")
     (folder / "runbooks" / "render-latency.yaml").write_text(shipped.replace("expires: 15m", "expires: 2h"), "utf-8")
     (folder / "runbooks" / "two-hands.yaml").write_text(TWO_HANDS, "utf-8")
     return folder

@@ -18,7 +18,7 @@ BEGAN = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 BY = Person("U1", "Ana")
 TARGETS = {
     Goal.RESPONSE: timedelta(minutes=5),
-    Goal.TOLD: timedelta(minutes=10),
+    Goal.STAKEHOLDERS: timedelta(minutes=10),
     Goal.RTO: timedelta(minutes=15),
     Goal.RPO: timedelta(minutes=5),
 }
@@ -88,14 +88,14 @@ def test_before_the_fault_nothing_is_measured() -> None:
 def test_it_counts_from_the_word_or_from_the_declaration_when_it_came_before() -> None:
     after = marks(happened(Kind.ACKNOWLEDGED, 21), happened(Kind.UPDATE, 29), now=40)
     assert (after[Goal.RESPONSE].took, after[Goal.RESPONSE].met) == (timedelta(minutes=3), True)
-    assert (after[Goal.TOLD].took, after[Goal.TOLD].met) == (timedelta(minutes=11), False)
+    assert (after[Goal.STAKEHOLDERS].took, after[Goal.STAKEHOLDERS].met) == (timedelta(minutes=11), False)
     assert marks(happened(Kind.ACKNOWLEDGED, 2))[Goal.RESPONSE].took == timedelta(minutes=2)
 
 
 def test_an_announcement_tells_as_an_update_does() -> None:
     announced = happened(Kind.RUN_CHANGED, 22, action="slack.announce")
     approved = happened(Kind.RUN_APPROVED, 21, action="slack.announce")
-    assert marks(approved, announced)[Goal.TOLD].took == timedelta(minutes=4)
+    assert marks(approved, announced)[Goal.STAKEHOLDERS].took == timedelta(minutes=4)
 
 
 def test_recovered_is_what_was_said_or_seen_first() -> None:

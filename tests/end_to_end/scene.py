@@ -16,6 +16,7 @@ from bot.domain.incident import Incident
 from bot.services.bot import Bot
 from demo.environment import demo_environment
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.backend import Slack
 from sandbox.slack.person import Person
@@ -53,7 +54,7 @@ class Scene:
 
     async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = SOON) -> Any:
         """The same where it must be asked for: in the bot's database, or at PagerDuty's and GitHub's."""
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not (found := await true()):  # noqa: ASYNC110 - two programs meet here
                 await asyncio.sleep(0.02)
         return found

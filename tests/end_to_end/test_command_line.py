@@ -17,6 +17,7 @@ import yaml
 
 from bot.settings import Settings
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 
@@ -80,7 +81,7 @@ async def test_the_doctor_finds_nothing_missing_in_a_whole_world(world: World) -
     examined = await world.run("doctor")
     assert examined.code == 0, examined.out + examined.err
     assert "✗" not in examined.out and "!" not in examined.out
-    for said in ("TAMV", "Database", "hash chains intact", f"all {len(SCOPES)} of app.yaml", "#tamv-incidents",
+    for said in ("TAMV", "Database", "hash chains intact", f"all {len(SCOPES)} scopes of app.yaml", "#tamv-incidents",
                  "Prometheus", "PagerDuty", "GitHub", "Everything required is in place"):  # fmt: skip
         assert said in examined.out, examined.out
     assert "Está todo lo necesario" in (await world.run("doctor", LOCALE="es")).out
@@ -131,7 +132,7 @@ async def test_the_doctor_proves_the_chain_of_every_timeline(tmp_path: Path) -> 
 
 
 async def test_a_team_file_that_cannot_be_is_said_line_by_line(world: World, tmp_path: Path) -> None:
-    team = yaml.safe_load((ROOT / "config" / "tamv.yaml").read_text("utf-8"))
+    team = yaml.safe_load((ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8"))
     team["services"]["xr-engine"]["board"] = "rendering"
     (tmp_path / "team.yaml").write_text(yaml.safe_dump(team), encoding="utf-8")
     examined = await world.run("doctor", BOT_CONFIG=str(tmp_path / "team.yaml"))
@@ -189,6 +190,6 @@ async def test_a_database_without_tables_is_named(world: World) -> None:
 async def declared(stage: DemoEnvironment) -> None:
     """An incident with its channel."""
     await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento <!channel> sev=SEV2 service=xr-engine")
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while not [one for one in await stage.bot.deps.store.incidents.list_open() if one.channel]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

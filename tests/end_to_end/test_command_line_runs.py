@@ -14,6 +14,7 @@ from bot.store.database import Database
 from bot.store.store import Store
 from demo.environment import demo_environment, sandbox_settings
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
@@ -139,7 +140,7 @@ async def test_what_was_done_is_undone_and_looked_at_from_the_terminal(terminal:
         terminal.types("runbook", "status"), terminal.types("runbook", "status", "R-000000")
     )
     assert (nothing.code, nothing.out) == (0, "No runbook is running.\n")
-    assert (nobody.code, nobody.out) == (1, "") and "There is no run R-000000" in nobody.err.replace("`", "")
+    assert (nobody.code, nobody.out) == (1, "") and "Unknown run R-000000" in nobody.err.replace("`", "")
 
 
 async def test_an_undo_that_would_go_over_somebody_elses_change_exits_with_1(terminal: Terminal) -> None:
@@ -181,7 +182,7 @@ def replicas(terminal: Terminal) -> int:
 async def waiting(terminal: Terminal) -> tuple[Run, str]:
     """The run that waits for somebody, and the digest of what it shows."""
     store = terminal.store
-    async with asyncio.timeout(30):
+    async with deadline(30):
         while not (asked := await store.runs.waiting()):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
     return await store.runs.get(asked[0].run_id), asked[0].digest

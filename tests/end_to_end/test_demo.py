@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -117,10 +118,11 @@ def test_an_emergency_is_played_that_nobody_pages_for(tmp_path: Path) -> None:
 
 def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:
     """A team's file without anybody to page: all goes on, and the demo says what was missed."""
-    team = yaml.safe_load((ROOT / "config" / "tamv.yaml").read_text("utf-8"))
+    team = yaml.safe_load((ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8"))
     for severity in team["severities"].values():
         severity["page"] = []
-    file = tmp_path / "team.yaml"
+    shutil.copytree(ROOT / "teams" / "tamv", tmp_path / "team")
+    file = tmp_path / "team" / "team.yaml"
     file.write_text(yaml.safe_dump(team, allow_unicode=True), encoding="utf-8")
     played = subprocess.run(
         [*DEMO, "--auto", "--lang", "en", "--out", str(tmp_path)],

@@ -64,7 +64,7 @@ async def test_nothing_is_broken_before_the_word_and_all_is_measured_after_it(pl
     assert takes_pods(play)
     seen = await play.bot.drills.score(incident)
     marks = {mark.goal: mark for mark in seen.marks}
-    assert all(marks[goal].reached for goal in (Goal.RESPONSE, Goal.TOLD, Goal.RTO))
+    assert all(marks[goal].reached for goal in (Goal.RESPONSE, Goal.STAKEHOLDERS, Goal.RTO))
     assert marks[Goal.RPO].took is None, "no database was touched"
     card = await play.answer("/drill score", channel=channel.name)
     assert "objetivo: menos de 15 min" in card and "objetivo: menos de 5 min" in card

@@ -68,7 +68,7 @@ def words(exercise: Exercise) -> list[str]:
 @pytest.mark.parametrize(("name", "exercise"), load_exercises().items())
 def test_every_exercise_fits_its_runbook(name: str, exercise: Exercise) -> None:
     assert name in scenarios()
-    library = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml"))
+    library = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, load_team(ROOT / "teams/tamv/team.yaml"))
     asked = words(exercise)
     book = library.get(asked[2] if exercise.run else f"drill-{asked[2]}")
     steps = {step.id for step in book.steps}
@@ -82,7 +82,7 @@ def test_every_runbook_is_played_well_and_badly() -> None:
     endings: dict[str, set[bool]] = {"render-latency": {True}}  # the scenario of that name
     for exercise in load_exercises().values():
         endings.setdefault(words(exercise)[2], set()).add(exercise.ends == "succeeded")
-    books = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml")).runbooks
+    books = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, load_team(ROOT / "teams/tamv/team.yaml")).runbooks
     assert set(endings) == {name.removeprefix("drill-") for name in books}
     assert all(both == {True, False} for both in endings.values())
 

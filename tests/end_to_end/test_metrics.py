@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bot.metrics import CONTENT_TYPE, Metrics
 from demo.environment import DemoEnvironment, demo_environment
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from tests.real.parts import installed, require
@@ -49,7 +50,7 @@ async def value(stage: DemoEnvironment, name: str, **labels: str) -> float:
 
 
 async def until(stage: DemoEnvironment, wanted: float, name: str, **labels: str) -> None:
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while await value(stage, name, **labels) != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -58,7 +58,7 @@ async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: S
     await stage.person("bruno").press(message, "undo_run")
     await stage.told(TEAM, run.id, "↩️")
     kubernetes = stage.bot.deps.kubernetes
-    assert kubernetes and await kubernetes.deployments.replicas(XR, "tamv-prod") == 3
+    assert kubernetes and await kubernetes.workloads.replicas(XR, "tamv-prod") == 3
 
 
 async def test_a_dry_run_shows_and_changes_nothing(stage: Scene) -> None:
@@ -66,7 +66,7 @@ async def test_a_dry_run_shows_and_changes_nothing(stage: Scene) -> None:
     assert run.state is RunState.SUCCEEDED
     await stage.told(TEAM, run.id, "3 → 5", "ensayo")
     kubernetes = stage.bot.deps.kubernetes
-    assert kubernetes and await kubernetes.deployments.replicas(XR, "tamv-prod") == 3
+    assert kubernetes and await kubernetes.workloads.replicas(XR, "tamv-prod") == 3
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_who_has_no_role_is_told_who_has(stage: Scene) -> None:
 
 
 async def test_freeze_and_thaw(stage: Scene) -> None:
-    assert "Cambios congelados" in await stage.answer("/ops freeze Buen Fin")
+    assert "Los cambios están congelados" in await stage.answer("/ops freeze Buen Fin")
     await stage.told(TEAM, "Cambios congelados", "<@U0ANA00001>", "Buen Fin")
     run = await ended(stage, "scale xr-engine 5")
     assert run.state is RunState.FAILED

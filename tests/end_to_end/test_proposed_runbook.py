@@ -9,6 +9,7 @@ from typing import Any
 from bot.domain.run import RunState
 from demo.environment import demo_environment
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.world.scenario import load_scenario
@@ -42,10 +43,10 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
             found = await runs.list_by_incident("INC-2026-0001")
             return found[0] if found and found[0].state.ended else None
 
-        async with asyncio.timeout(30):
+        async with deadline(30):
             while not (run := await ended()):  # noqa: ASYNC110 - the engine ends it
                 await asyncio.sleep(0.05)
         assert (run.state, run.dry_run) == (RunState.SUCCEEDED, True)
         scale = run.step("scale")
         assert scale.effects[0].facts["replicas"] == 10 and scale.result is None
-        assert await stage.bot.deps.kubernetes.deployments.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]
+        assert await stage.bot.deps.kubernetes.workloads.replicas("xr-engine", "tamv-prod") != 10  # type: ignore[union-attr]

@@ -15,6 +15,7 @@ import pytest
 from bot.services.bot import Bot
 from demo.environment import demo_environment as on_one_stage
 from handlers.slack.commands.snapshot import SNAPSHOT
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Message
@@ -28,7 +29,7 @@ class Stage:
     sandbox: Sandbox
 
     async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not (found := await true()):  # noqa: ASYNC110 - two programs meet here
                 await asyncio.sleep(0.02)
         return found

@@ -261,4 +261,4 @@ def test_the_issue_of_a_follow_up(team: TeamFile) -> None:
 
 @pytest.fixture(scope="module")
 def team() -> TeamFile:
-    return load_team(TEMPLATES.parent / "config/tamv.yaml")
+    return load_team(TEMPLATES.parent / "teams/tamv/team.yaml")

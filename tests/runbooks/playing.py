@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import time
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from bot.actions.catalogue import ACTIONS
 from bot.domain.run import Run, StepState, WaitsFor
 from demo.environment import demo_environment
-from sandbox.clock import Clock
+from sandbox.clock import LoadAwareClock
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
@@ -26,24 +25,7 @@ from tests.real import helm
 
 FAST = 900.0  # seconds of the world in one of ours: a watch of 15 minutes is one second
 AT_HAND = 1.0  # the same while a card waits for a press, so that a busy machine lets none expire
-LONGEST_PAUSE = 0.25  # seconds; who waits for the clock looks at it more often than that
 LONG = 60.0  # of our seconds; what is not over by then never will be
-
-
-class Unhurried(Clock):
-    """A clock that stands still while this process does.
-
-    A pause of Python's of one second would be a quarter of an hour of the fast world, in which every card expires.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._looked = time.monotonic()
-
-    def now(self) -> datetime:
-        looked, self._looked = self._looked, time.monotonic()
-        self._real += max(0.0, self._looked - looked - LONGEST_PAUSE)
-        return super().now()
 
 
 @dataclass
@@ -198,13 +180,13 @@ async def playing(
 
     Without `alerts` none becomes an incident. What the bot sent is held against the contracts at the end.
     """
-    sandbox = Sandbox(clock=Unhurried())
+    sandbox = Sandbox(clock=LoadAwareClock())
     program = await asyncio.to_thread(helm.helm)
-    write_charts(folder / "charts")
-    team = folder / "tamv.yaml"
-    shipped = (ROOT / "config" / "tamv.yaml").read_text("utf-8")
-    team.write_text(shipped.replace("chart: charts/", f"chart: {folder}/charts/"), "utf-8")
-    given: dict[str, object] = {"helm": str(program), "bot_config": str(team)}
+    team = folder / "team"
+    if not team.exists():
+        shutil.copytree(ROOT / "teams" / "tamv", team)
+    write_charts(team / "charts")
+    given: dict[str, object] = {"helm": str(program), "team_dir": str(team)}
     if not alerts:
         given["alertmanager_webhook_token"] = None
     database = folder / "bot.db"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from bot.domain.run import Run, RunState, StepRef, StepState
 from bot.domain.times import DailyWindow
 from bot.runbooks import load
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION
+from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
@@ -58,9 +60,9 @@ async def test_when_the_dump_breaks_off_nothing_old_is_deleted(stage: Play) -> N
 
 
 @pytest.fixture
-async def soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Play]:
+async def soon(tmp_path: Path) -> AsyncIterator[Play]:
     """A stage whose maintenance window opens in eight hours: two days of the world would be half a minute of ours."""
-    text = (ROOT / "runbooks" / "restore-database.yaml").read_text("utf-8")
+    text = (ROOT / "teams/tamv/runbooks" / "restore-database.yaml").read_text("utf-8")
     opens = datetime.now(UTC) + timedelta(hours=8)
     for was, now in (
         ('opens: "02:00"', f'opens: "{opens:%H:%M}"'),
@@ -69,9 +71,8 @@ async def soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     ):
         assert was in text
         text = text.replace(was, now)
-    (tmp_path / "runbooks").mkdir()
-    (tmp_path / "runbooks" / "restore-database.yaml").write_text(text, "utf-8")
-    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "teams" / "tamv", tmp_path / "team")
+    (tmp_path / "team" / "runbooks" / "restore-database.yaml").write_text(text, "utf-8")
     async with playing(tmp_path) as made:
         yield made
 
@@ -137,7 +138,7 @@ async def test_a_damaged_copy_never_comes_near_production(stage: Play) -> None:
 
 
 def test_people_are_told_a_day_before_the_window_from_two_to_four() -> None:
-    book = load(ROOT / "runbooks" / "restore-database.yaml")
+    book = load(ROOT / "teams/tamv/runbooks" / "restore-database.yaml")
     plan = next(step for step in book.steps if step.id == "plan").with_
     assert plan == {"opens": "02:00", "closes": "04:00", "notice": "24h"}
     window = DailyWindow(time(2), time(4))
@@ -239,7 +240,7 @@ async def test_a_run_that_is_cancelled_takes_its_job_with_it(stage: Play) -> Non
     stage.cluster.behaviours.set("*/tamv-core:v2.5.0 *", Behaviour(start=1, run=10_000_000))
     run = await stage.start("database-migration migration=email step=add tag=v2.5.0")
     await stage.reached(run, "plan", StepState.PERFORMING)
-    async with asyncio.timeout(20):
+    async with deadline(20):
         while not stage.cluster.store.all(JOB, "tamv-staging"):  # noqa: ASYNC110 - the cluster is another program
             await asyncio.sleep(0.02)
     await stage.answer(f"/runbook cancel {run.id}")

@@ -10,7 +10,7 @@ from tests.architecture.tree import ROOT
 
 
 def test_all_of_them_are_valid() -> None:
-    library = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml"))
+    library = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, load_team(ROOT / "teams/tamv/team.yaml"))
     assert "render-latency" in library.runbooks
     for book in library.runbooks.values():
         for step in book.steps:
@@ -20,12 +20,12 @@ def test_all_of_them_are_valid() -> None:
 
 
 def test_the_alerts_of_the_manual_propose_a_runbook() -> None:
-    library = Library.read(ROOT / "runbooks", ACTIONS, load_team(ROOT / "config/tamv.yaml"))
+    library = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, load_team(ROOT / "teams/tamv/team.yaml"))
     for alert in ("HighLatency", "HighErrorRate", "HighGpuUtilization", "LowFrameRate"):
         found = [book.name for book in library.for_alert(alert, {"service": "xr-engine"})]
         assert found[:1] == ["error-rate"] or "render-latency" in found, alert
 
 
 def test_the_document_is_current() -> None:
-    shown = render(ROOT / "runbooks", ACTIONS)
+    shown = render(ROOT / "teams/tamv/runbooks", ACTIONS)
     assert (ROOT / "docs/runbooks.md").read_text("utf-8") == shown, "run `make runbooks`"

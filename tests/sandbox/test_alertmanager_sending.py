@@ -13,6 +13,7 @@ import pytest
 from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.shapes import encode, notification
 from sandbox.alertmanager.state import Alert, Matcher, Route, fingerprint, load_route, parse_time
+from sandbox.deadline import deadline
 from tests.sandbox.hand_clock import NOON, HandClock
 from tests.sandbox.receiver import Receiver
 
@@ -39,7 +40,7 @@ async def alertmanager(clock: HandClock, receiver: Receiver) -> AsyncIterator[Al
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with deadline(5):
         while not condition():  # noqa: ASYNC110 - the receiver is looked at from outside
             await asyncio.sleep(0.005)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from sandbox.deadline import deadline
 from tests.sandbox.github_client import REPO, Client, serving_github
 
 
@@ -164,7 +164,7 @@ async def test_a_run_ends_by_itself_on_the_worlds_clock(github: Client) -> None:
     github.backend.clock.speed = 100_000
     workflow = github.backend.workflow("cd_canary.yml")
     run = github.backend.actions.dispatch(workflow, "main", {}, "ana-torres")
-    async with asyncio.timeout(5):
+    async with deadline(5):
         while run.status != "completed":
             await github.call("GET", f"{REPO}/actions/runs/{run.id}")
     assert run.conclusion == "success"

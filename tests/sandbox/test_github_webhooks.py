@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ import pytest
 
 from sandbox.clock import Clock
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.github.backend import Deliverer, GitHub
 from tests.sandbox.github_story import everything
 from tests.sandbox.receiver import Received, Receiver
@@ -30,7 +30,7 @@ async def github() -> AsyncIterator[GitHub]:
 
 
 async def received(github: GitHub, receiver: Receiver) -> list[tuple[str, str | None, Received]]:
-    async with asyncio.timeout(5):
+    async with deadline(5):
         await github.deliverer.idle()
     return [(r.headers["x-github-event"], r.json.get("action"), r) for r in receiver.received]
 

@@ -15,6 +15,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.stream import WsApiClient
 
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.kubernetes.access import ADMIN, Rule
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.objects import is_true
@@ -43,7 +44,7 @@ class Served:
         return configuration
 
     async def until(self, done: Any) -> None:
-        async with asyncio.timeout(DEADLINE):
+        async with deadline(DEADLINE):
             while not done():  # noqa: ASYNC110 - what is waited for is an attribute of the cluster's
                 await asyncio.sleep(0.02)
 
@@ -132,7 +133,7 @@ async def test_a_log_is_followed_until_the_pod_ends(served: Served) -> None:
         lines = [await asyncio.wait_for(answer.content.readline(), DEADLINE) for _ in range(5)]
         assert all(lines)
         await main.delete_namespaced_pod(pod, PROD)
-        async with asyncio.timeout(DEADLINE):
+        async with deadline(DEADLINE):
             while await answer.content.readline():
                 pass
 

@@ -16,7 +16,7 @@ from tests.architecture.tree import ROOT
 from tests.sandbox.hand_clock import HandClock
 
 PROD = "tamv-prod"
-MANIFESTS = ROOT / "manifests"
+MANIFESTS = ROOT / "teams/tamv/manifests"
 
 
 def manifest(path: str) -> Object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from starlette.routing import Mount
 
 from sandbox.clock import Clock
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.pagerduty import shapes
 from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import Deliverer, PagerDuty
@@ -45,7 +45,7 @@ def opened(pagerduty: PagerDuty, key: str = "INC-2026-0001") -> Incident:
 
 
 async def events(pagerduty: PagerDuty, receiver: Receiver) -> list[dict[str, Any]]:
-    async with asyncio.timeout(5):
+    async with deadline(5):
         await pagerduty.deliverer.idle()
     return [received.json["event"] for received in receiver.received]
 
@@ -133,7 +133,7 @@ async def test_it_gives_up_after_all_attempts(pagerduty: PagerDuty, receiver: Re
 async def test_nobody_listening_is_a_failed_attempt(pagerduty: PagerDuty) -> None:
     pagerduty.subscribe("http://127.0.0.1:9/hook", "secret")
     opened(pagerduty)
-    async with asyncio.timeout(5):
+    async with deadline(5):
         await pagerduty.deliverer.idle()
     assert pagerduty.deliverer.log[0].attempts == ["ClientConnectorError"] * 3
 

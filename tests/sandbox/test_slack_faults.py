@@ -15,6 +15,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
+from sandbox.deadline import deadline
 from tests.sandbox.slack_workspace import Workspace, workspace
 
 HOME = "C0INCIDENT"
@@ -142,7 +143,7 @@ async def test_the_sandbox_is_a_process_that_ends_when_told() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sandbox", stdout=PIPE, cwd=root)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with deadline(20):
             url = (await process.stdout.readline()).decode().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         client = AsyncWebClient(token="xoxb-sandbox-bot", base_url=f"{url}/slack/api/")
@@ -151,5 +152,5 @@ async def test_the_sandbox_is_a_process_that_ends_when_told() -> None:
             assert (await response.json())["calls"] == {"chat.postMessage": 1}
     finally:
         process.terminate()
-        async with asyncio.timeout(5):
+        async with deadline(5):
             assert await process.wait() == 0

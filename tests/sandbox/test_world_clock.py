@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sandbox.clock import Clock
+from sandbox.clock import Clock, LoadAwareClock
+from sandbox.deadline import deadline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -55,7 +56,7 @@ async def test_a_sleeper_notices_that_the_clock_runs_faster_now() -> None:
     sleeper = asyncio.create_task(clock.sleep(3600))
     await asyncio.sleep(0)
     clock.speed = 1_000_000.0
-    async with asyncio.timeout(5):
+    async with deadline(5):
         await sleeper
 
 
@@ -78,3 +79,18 @@ def test_a_clock_does_not_stand_or_go_back(speed: float) -> None:
 def test_a_start_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         Clock(datetime(2026, 1, 1))  # noqa: DTZ001 - that is the point
+
+
+def test_load_aware_clock_stands_still_while_nobody_could_read_it() -> None:
+    clock = LoadAwareClock(START, speed=100)
+    before = clock.now()
+    time.sleep(0.6)
+    assert clock.now() - before <= timedelta(seconds=26)
+
+
+def test_load_aware_clock_is_exact_at_the_speed_of_the_wall_clock() -> None:
+    clock = LoadAwareClock(START)
+    before, real = clock.now(), time.monotonic()
+    time.sleep(0.4)
+    assert (clock.now() - before).total_seconds() >= 0.4
+    assert (clock.now() - before).total_seconds() <= time.monotonic() - real + 0.001

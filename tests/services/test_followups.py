@@ -71,7 +71,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
     clock = StillClock()
     deps = Deps(
         clock=clock,
-        team=load_team(ROOT / "config/tamv.yaml"),
+        team=load_team(ROOT / "teams/tamv/team.yaml"),
         store=store,
         words_by_locale=load_translations(),
         locale="es",

@@ -20,6 +20,7 @@ from bot.integrations.effects import effect
 from bot.runbooks import Library
 from bot.services.runs import Runs
 from demo.environment import DemoEnvironment
+from sandbox.deadline import deadline
 from sandbox.slack.state import Message
 
 ANA = Person("U0ANA00001", "Ana Torres")
@@ -78,6 +79,8 @@ def registered() -> Iterator[Lamp]:
         @ACTIONS.undo(dim)
         async def undim(ctx: Context, done: Dimmed) -> Dimmed:
             """Set it back, unless somebody has changed it since."""
+            if LAMP["it"].value == done.before:
+                return Dimmed(done.before, done.before)
             if LAMP["it"].value != done.after:
                 raise WrongState("changed_since", name="desk")
             LAMP["it"].broken = False
@@ -95,7 +98,7 @@ def runs(stage: DemoEnvironment, *steps: dict[str, Any], **more: Any) -> Runs:
 
 
 async def until(true: Callable[[], Awaitable[Any]], seconds: float = 15) -> Any:
-    async with asyncio.timeout(seconds):
+    async with deadline(seconds):
         while not (found := await true()):  # noqa: ASYNC110 - the engine and the test meet in the database
             await asyncio.sleep(0.02)
     return found

@@ -27,11 +27,12 @@ from bot.workflows.engine.durable import Workflow
 from bot.workflows.engine.engine import Engine
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
 from sandbox.world.scenario import load_scenario
 
-TEAM = load_team(Path(__file__).parents[2] / "config" / "tamv.yaml")
+TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")
 ANA = Person("U0ANA00001", "Ana Torres", "es")
 START = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 
@@ -59,7 +60,7 @@ class Here:
     snapshots: Snapshots
 
     async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not (found := await true()):  # noqa: ASYNC110 - two programs meet here
                 await asyncio.sleep(0.02)
         return found

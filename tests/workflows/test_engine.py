@@ -23,6 +23,7 @@ from bot.store.store import Store
 from bot.workflows.engine.durable import Workflow, durable_step, sleep_until, start
 from bot.workflows.engine.engine import Engine
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from tests.real.parts import require
 from tests.real.postgresql import postgresql
 from tests.workflows.measured import TEAM
@@ -66,7 +67,7 @@ class Record:
         self._more.set()
 
     async def until(self, enough: Callable[[list[Any]], object], seconds: float = 20) -> None:
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not enough(self.done):
                 await self._more.wait()
                 self._more.clear()
@@ -240,7 +241,7 @@ async def test_what_is_owed_or_started_twice_runs_once(database_url: str, record
         await record.until(lambda done: len(done) == 3)
         await deps.store.outbox.enqueue_once("one", "workflow", [])
 
-        async with asyncio.timeout(10):
+        async with deadline(10):
             while await deps.store.outbox.pending():  # noqa: ASYNC110 - the engine looks by itself
                 await asyncio.sleep(0.02)
     assert sorted(record.done) == ["child a", "child b", "last"]
@@ -282,7 +283,7 @@ async def test_what_cannot_be_recorded_any_more_keeps_no_process_alive(
             logging.getLogger("dbos").addHandler(caplog.handler)
             await asyncio.to_thread(server.stop)
             gone.set()
-            async with asyncio.timeout(20):
+            async with deadline(20):
                 while "Database connection failed" not in caplog.text:  # noqa: ASYNC110 - it is said in a thread
                     await asyncio.sleep(0.02)
         left = [one for one in set(threading.enumerate()) - there_before if one.name.startswith("dbos")]

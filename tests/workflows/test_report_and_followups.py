@@ -36,6 +36,7 @@ from bot.workflows.engine.durable import Workflow, start
 from bot.workflows.engine.engine import Engine
 from bot.workflows.reports.followups import file_followup, remind_followups
 from bot.workflows.reports.report import write_report
+from sandbox.deadline import deadline
 from sandbox.github.state import TOKEN
 from sandbox.server import Sandbox
 from tests.domain.story import after, snapshot
@@ -102,7 +103,7 @@ class Here:
         return self.incident.channel
 
     async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
-        async with asyncio.timeout(seconds):
+        async with deadline(seconds):
             while not (found := await true()):  # noqa: ASYNC110 - two programs meet here
                 await asyncio.sleep(0.02)
         return found
@@ -142,7 +143,7 @@ async def place(
                 tracker = GitHub(TOKEN, "tamv/tamv-platform", f"{address}/github/api", seconds_between_writes=0)
             deps = Deps(
                 clock=clock,
-                team=load_team(ROOT / "config/tamv.yaml"),
+                team=load_team(ROOT / "teams/tamv/team.yaml"),
                 store=store,
                 words_by_locale=load_translations(),
                 locale="es",

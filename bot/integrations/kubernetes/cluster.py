@@ -28,6 +28,8 @@ else:  # also imported by the other modules of this package
 
 SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"
+PAGE = 500  # items of a list in one answer
+LIST_ATTEMPTS = 3
 ALL = "All"  # value of `dryRun`: all stages run, nothing is persisted
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
@@ -72,8 +74,23 @@ class Cluster:
 
         `what` names the object, for error messages. The client's models make every field optional, hence the type Any.
         """
+        return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
+
+    async def content(self, what: str, response: Any) -> bytes:
+        """Return the body of a response that was not read yet. Raises as `ask`."""
+
+        async def read() -> bytes:
+            body: bytes = await response.read()
+            if response.status >= 400:
+                raise client.exceptions.ApiException(status=response.status, reason=body.decode(errors="replace"))
+            return body
+
+        content: bytes = await self._translated(what, read)
+        return content
+
+    async def _translated(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            return await call(*args, _request_timeout=self.timeout, **kwargs)
+            return await call()
         except client.exceptions.ApiException as problem:
             raise _to_bot_error(what, problem) from problem
         except ValidationError as problem:
@@ -83,6 +100,26 @@ class Cluster:
         except (aiohttp.ClientError, OSError) as problem:
             why = type(problem).__name__
             raise Unavailable("unreachable", service=SERVICE, what=what, why=why) from problem
+
+    async def list_all(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> list[Any]:
+        """Return all items of a list as plain JSON, page by page. Raises as `ask`.
+
+        A continuation that has expired (410) is begun again: the cluster has changed while it was read.
+        """
+        for _ in range(LIST_ATTEMPTS):
+            items: list[Any] = []
+            token: str | None = None
+            try:
+                while True:
+                    page = self.plain(await self.ask(what, call, *args, limit=PAGE, _continue=token, **kwargs))
+                    items += page.get("items") or []
+                    token = (page.get("metadata") or {}).get("continue")
+                    if not token:
+                        return items
+            except Refused as problem:
+                if problem.facts.get("status") != 410:
+                    raise
+        raise Unavailable("kubernetes_busy", service=SERVICE, what=what, why="the list changed while it was read")
 
     async def check(self) -> str:
         """Return the server's version; read-only."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.domain.errors import NotFound, Unavailable
+from bot.domain.errors import NotFound, Unavailable, WrongState
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
+from bot.integrations.kubernetes.status import PATIENCE_SECONDS, Obstacle, pod_obstacles
 
 POLL_SECONDS = 1.0
+KEPT_SECONDS = 3600  # a job that has ended stays so long, for its log and for who asks whether it ran
 MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
+
+Tell = Callable[[Sequence[Obstacle]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Jobs:
             f"job {namespace}/{job}",
             self._batch.create_namespaced_job,
             namespace,
-            {**body, "metadata": {**body.get("metadata", {}), "name": job}},
+            _kept(job, body),
             dry_run=ALL if dry_run else None,
             field_manager=FIELD_MANAGER,
         )
@@ -81,27 +86,49 @@ class Jobs:
                 why = "" if ended else str(condition.message or condition.reason or "")
         return JobState(int(status.active or 0), int(status.succeeded or 0), int(status.failed or 0), ended, why)
 
-    async def wait_until_ended(self, job: str, namespace: str) -> JobState:
-        """Wait until the job has succeeded or failed; the caller sets the deadline."""
+    async def wait_until_ended(self, job: str, namespace: str, tell: Tell | None = None) -> JobState:
+        """Wait until the job has succeeded or failed; the caller sets the deadline.
+
+        `tell` hears what keeps its pods from running. Raises WrongState if that is permanent.
+        """
+        told: list[Obstacle] = []
+        blocked_since: float | None = None
         while True:
             try:
                 job_state = await self.state(job, namespace)
+                obstacles = await self.obstacles(job, namespace) if job_state.ended is None else []
             except Unavailable:
-                job_state = None
-            if job_state and job_state.ended is not None:
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            if job_state.ended is not None:
                 return job_state
+            if tell and obstacles != told:
+                told = obstacles
+                await tell(obstacles)
+            why = [str(obstacle) for obstacle in obstacles if obstacle.permanent]
+            blocked_since = (blocked_since or time.monotonic()) if why else None
+            if blocked_since and time.monotonic() - blocked_since >= PATIENCE_SECONDS:
+                raise WrongState("job_blocked", job=job, namespace=namespace, why="; ".join(why[:3]))
             await asyncio.sleep(POLL_SECONDS)
+
+    async def obstacles(self, job: str, namespace: str) -> list[Obstacle]:
+        """Return what keeps the job's pods from running. A container that crashes is the job's own affair."""
+        pods = await self._pods(job, namespace)
+        found = [obstacle for pod in pods for obstacle in pod_obstacles(pod) if pod["status"].get("phase") == "Pending"]
+        return [obstacle for obstacle in found if "CrashLoopBackOff" not in obstacle.reason]
 
     async def pods(self, job: str, namespace: str) -> list[str]:
         """Return the pods that the job has started, the newest last."""
-        listing = await self._cluster.ask(
+        pods = sorted(await self._pods(job, namespace), key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+        return [str(pod["metadata"]["name"]) for pod in pods]
+
+    async def _pods(self, job: str, namespace: str) -> list[dict[str, Any]]:
+        return await self._cluster.list_all(
             f"pods of job {namespace}/{job}",
             client.CoreV1Api(self._cluster.api).list_namespaced_pod,
             namespace,
             label_selector=f"job-name={job}",
         )
-        pods = sorted(listing.items, key=lambda pod: pod.metadata.creation_timestamp)
-        return [str(pod.metadata.name) for pod in pods]
 
     @effect("kubernetes.delete_job")
     async def delete(self, job: str, namespace: str, *, dry_run: bool = False) -> str:
@@ -125,3 +152,11 @@ class Jobs:
         except NotFound:
             return False
         return True
+
+
+def _kept(job: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest under the job's name. It never cleans itself up before its end could be seen."""
+    spec = dict(body["spec"])
+    if "ttlSecondsAfterFinished" in spec:
+        spec["ttlSecondsAfterFinished"] = max(int(spec["ttlSecondsAfterFinished"]), KEPT_SECONDS)
+    return {**body, "metadata": {**body.get("metadata", {}), "name": job}, "spec": spec}

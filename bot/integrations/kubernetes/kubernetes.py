@@ -11,7 +11,7 @@ from bot.integrations.kubernetes.jobs import Jobs
 from bot.integrations.kubernetes.nodes import Nodes
 from bot.integrations.kubernetes.objects import ExternalSecrets, Objects
 from bot.integrations.kubernetes.pods import Describer, Pods
-from bot.integrations.kubernetes.workloads import Deployments
+from bot.integrations.kubernetes.workloads import Workloads
 
 
 class Kubernetes:
@@ -19,9 +19,9 @@ class Kubernetes:
 
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self.cluster = Cluster(kubeconfig, timeout)
-        self.deployments = Deployments(self.cluster)
+        self.workloads = Workloads(self.cluster)
         self.pods = Pods(self.cluster)
-        self.descriptions = Describer(self.cluster, self.pods)
+        self.descriptions = Describer(self.cluster, self.pods, self.workloads)
         self.nodes = Nodes(self.cluster)
         self.jobs = Jobs(self.cluster)
         self.objects = Objects(self.cluster)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
+from bot.domain.errors import BotError, Refused
 from bot.integrations.kubernetes.cluster import Cluster, client, quantity
+from bot.integrations.kubernetes.status import (
+    container_statuses,
+    describe_end,
+    last_end,
+    pod_obstacles,
+    pod_phase,
+)
+from bot.integrations.kubernetes.workloads import Workloads
 
-Kind = Literal["pod", "deployment", "job", "node"]
-FIELDS: Mapping[Kind, Sequence[str]] = {
-    "pod": ("spec.nodeName", "spec.serviceAccountName", "status.phase", "status.podIP", "status.startTime"),
+FIELDS: Mapping[str, Sequence[str]] = {
+    "pod": (
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "status.phase",
+        "status.reason",
+        "status.message",
+        "status.podIP",
+        "status.startTime",
+    ),
     "deployment": (
         "spec.replicas",
         "status.updatedReplicas",
@@ -20,15 +37,40 @@ FIELDS: Mapping[Kind, Sequence[str]] = {
         "status.unavailableReplicas",
         "spec.strategy.type",
     ),
+    "statefulset": (
+        "spec.replicas",
+        "status.readyReplicas",
+        "status.updatedReplicas",
+        "status.currentRevision",
+        "status.updateRevision",
+        "spec.updateStrategy.type",
+    ),
+    "daemonset": (
+        "status.desiredNumberScheduled",
+        "status.numberReady",
+        "status.updatedNumberScheduled",
+        "status.numberUnavailable",
+        "spec.updateStrategy.type",
+    ),
+    "rollout": (
+        "spec.replicas",
+        "status.phase",
+        "status.message",
+        "status.updatedReplicas",
+        "status.availableReplicas",
+    ),
     "job": ("status.active", "status.succeeded", "status.failed", "status.startTime", "status.completionTime"),
     "node": ("spec.unschedulable", "status.nodeInfo.kubeletVersion", "status.capacity.cpu", "status.capacity.memory"),
 }
 EVENTS_SHOWN = 20
+LOGS_AT_ONCE = 10
+# Escape sequences of terminals, and control characters but for tabs and line breaks.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as in `kubectl get pods`. `age` in seconds."""
+    """A pod as in `kubectl get pods`. `age` in seconds; `why` it does not run, or how its containers ended last."""
 
     name: str
     phase: str
@@ -36,6 +78,22 @@ class Pod:
     restarts: int
     node: str | None
     age: float
+    why: str = ""
+    containers: list[str] = field(default_factory=list)
+    uid: str = ""
+
+    @property
+    def is_troubled(self) -> bool:
+        ready, _, wanted = self.ready.partition("/")
+        return bool(self.why) or (self.phase not in ("Succeeded", "Completed") and ready != wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Log lines by pod (`pod/container` where it has several), and why the others have none (empty: no line)."""
+
+    texts: dict[str, str]
+    silent: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +126,11 @@ class Pods:
         return client.CoreV1Api(self._cluster.api)
 
     async def list(self, namespace: str, selector: str | None = None) -> list[Pod]:
-        listing = await self._cluster.ask(
+        """Return the pods that match the selector, all pages of them."""
+        found = await self._cluster.list_all(
             f"pods of {namespace}", self._v1.list_namespaced_pod, namespace, label_selector=selector
         )
-        return [_pod(pod) for pod in listing.items]
+        return [_pod(pod) for pod in found]
 
     async def top(self, namespace: str) -> Sequence[Usage]:
         """Return the usage of each pod, from metrics-server."""
@@ -98,53 +157,63 @@ class Pods:
 
     async def logs(
         self,
-        pods: Sequence[str],
+        pods: Sequence[Pod],
         namespace: str,
         *,
         since: float | None = None,
         tail: int = 200,
         container: str | None = None,
         previous: bool = False,
-    ) -> dict[str, str]:
-        """Return the newest log lines of several pods; `since` in seconds."""
+    ) -> Logs:
+        """Return the newest log lines of the containers of several pods; `since` in seconds.
 
-        async def read_log(pod: str) -> str:
-            return str(
-                await self._cluster.ask(
-                    f"logs of {namespace}/{pod}",
-                    self._v1.read_namespaced_pod_log,
-                    pod,
-                    namespace,
-                    container=container,
-                    previous=previous or None,
-                    since_seconds=int(since) if since else None,
-                    tail_lines=tail,
-                    timestamps=True,
-                )
-                or ""
-            )
+        A container without a log does not keep the others back. Raises Refused if the bot may not read any.
+        """
+        options: dict[str, Any] = {"previous": previous or None, "tail_lines": tail, "timestamps": True}
+        options["since_seconds"] = int(since) if since else None
+        sources = [
+            (pod.name if len(names) == 1 else f"{pod.name}/{name}", pod.name, name)
+            for pod in pods
+            for names in [[container] if container else pod.containers]
+            for name in names
+        ]
+        free = asyncio.Semaphore(LOGS_AT_ONCE)
 
-        texts = await asyncio.gather(*(read_log(pod) for pod in pods))
-        return dict(zip(pods, texts, strict=True))
+        async def read(pod: str, name: str) -> str | BotError:
+            async with free:
+                try:
+                    return await self._log(pod, namespace, name, options)
+                except BotError as problem:
+                    return problem
+
+        results = await asyncio.gather(*(read(pod, name) for _, pod, name in sources))
+        refused = [result for result in results if isinstance(result, Refused) and result.key == "kubernetes_forbidden"]
+        if refused and len(refused) == len(results):
+            raise refused[0]
+        texts, silent = {}, {}
+        for (shown, _, _), result in zip(sources, results, strict=True):
+            if isinstance(result, str) and result:
+                texts[shown] = result
+            else:
+                silent[shown] = "" if isinstance(result, str) else str(result.facts.get("why") or result.key)
+        return Logs(texts, silent)
+
+    async def _log(self, pod: str, namespace: str, container: str, options: Mapping[str, Any]) -> str:
+        """Return a container's log as text: what is no UTF-8 is replaced, control characters are left out."""
+        response = await self._cluster.ask(
+            f"logs of {namespace}/{pod}", self._v1.read_namespaced_pod_log_without_preload_content, pod, namespace,
+            container=container, **options,
+        )  # fmt: skip
+        content: bytes = await self._cluster.content(f"logs of {namespace}/{pod}", response)
+        return _CONTROL.sub("", content.decode(errors="replace"))
 
     async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
         """Return events, the newest last."""
         selector = f"involvedObject.name={about}" if about else None
-        listing = await self._cluster.ask(
+        found = await self._cluster.list_all(
             f"events of {namespace}", self._v1.list_namespaced_event, namespace, field_selector=selector
         )
-        events = [
-            ClusterEvent(
-                event.last_timestamp or event.event_time or event.metadata.creation_timestamp,
-                str(event.type),
-                str(event.reason),
-                f"{event.involved_object.kind}/{event.involved_object.name}",
-                str(event.message or ""),
-                int(event.count or 1),
-            )
-            for event in listing.items
-        ]
-        return sorted(events, key=lambda event: event.at or datetime.min.replace(tzinfo=UTC))
+        return sorted(map(_event, found), key=lambda event: event.at or datetime.min.replace(tzinfo=UTC))
 
     async def _metrics(self, plural: str, namespace: str | None) -> Sequence[dict[str, Any]]:
         custom = client.CustomObjectsApi(self._cluster.api)
@@ -161,21 +230,45 @@ class Pods:
         return items
 
 
-def _pod(pod: Any) -> Pod:
-    statuses = pod.status.container_statuses or []
-    waiting = next(
-        (container.state.waiting.reason for container in statuses if container.state and container.state.waiting), None
+def _event(event: Mapping[str, Any]) -> ClusterEvent:
+    involved, series = event.get("involvedObject") or {}, event.get("series") or {}
+    seen = event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime")
+    return ClusterEvent(
+        _time(seen or event["metadata"].get("creationTimestamp")),
+        str(event.get("type") or ""),
+        str(event.get("reason") or ""),
+        f"{involved.get('kind')}/{involved.get('name')}",
+        " ".join(str(event.get("message") or "").split()),
+        int(event.get("count") or series.get("count") or 1),
     )
-    terminating = "Terminating" if pod.metadata.deletion_timestamp else None
-    age = (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds()
+
+
+def _pod(pod: Mapping[str, Any]) -> Pod:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    created = _time(pod["metadata"].get("creationTimestamp"))
+    age = (datetime.now(UTC) - created).total_seconds() if created else 0.0
     return Pod(
-        pod.metadata.name,
-        terminating or waiting or str(pod.status.phase),
-        f"{sum(1 for container in statuses if container.ready)}/{len(pod.spec.containers)}",
-        sum(int(container.restart_count) for container in statuses),
-        pod.spec.node_name,
+        pod["metadata"]["name"],
+        pod_phase(pod),
+        f"{sum(1 for container in statuses if container.get('ready'))}/{len(pod['spec']['containers'])}",
+        sum(int(container.get("restartCount") or 0) for _, container in container_statuses(pod)),
+        pod["spec"].get("nodeName"),
         max(0.0, age),
+        _why(pod),
+        [container["name"] for container in pod["spec"]["containers"]],
+        str(pod["metadata"].get("uid") or ""),
     )
+
+
+def _why(pod: Mapping[str, Any]) -> str:
+    """Return what keeps the pod from running, or else how its containers ended last."""
+    obstacles = [obstacle.message or obstacle.reason for obstacle in pod_obstacles(pod)]
+    ends = [last_end(container) for _, container in container_statuses(pod)]
+    return "; ".join(dict.fromkeys(filter(None, obstacles or ends)))
+
+
+def _time(text: Any) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None
 
 
 def _quantity(text: str) -> float:
@@ -194,41 +287,46 @@ class DescribeLine:
 
 
 class Describer:
-    def __init__(self, cluster: Cluster, pods: Pods) -> None:
+    def __init__(self, cluster: Cluster, pods: Pods, workloads: Workloads) -> None:
         self._cluster = cluster
         self._pods = pods
+        self._workloads = workloads
 
-    async def describe(self, kind: Kind, name: str, namespace: str) -> list[DescribeLine]:
-        """Describe an object. Values of variables are left out, as they may be secrets.
+    async def describe(self, reference: str, namespace: str) -> list[DescribeLine]:
+        """Describe `pod/x`, `job/x`, `node/x` or a workload. Values of variables are left out: they may be secrets.
 
         A node has no namespace; its events are in `default`.
         """
-        call, prefix = self._reading(kind)
-        arguments = (name,) if kind == "node" else (name, namespace)
+        kind, _, name = reference.rpartition("/")
+        kind = kind or "deployment"
         thing, events = await asyncio.gather(
-            self._cluster.ask(f"{kind} {prefix.format(namespace=namespace)}{name}", call, *arguments),
+            self._read(kind, name, reference, namespace),
             self._pods.events("default" if kind == "node" else namespace, name),
         )
-        thing = self._cluster.plain(thing)
         event_lines = [
             DescribeLine("event", event.reason, f"×{event.count}", event.message) for event in events[-EVENTS_SHOWN:]
         ]
-        return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *event_lines]
+        pods = []
+        if kind not in ("pod", "job", "node"):
+            pods = await self._pods.list(namespace, await self._workloads.selector(reference, namespace))
+        pod_lines = [DescribeLine("pod", pod.name, pod.phase, pod.why) for pod in pods if pod.is_troubled]
+        return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *pod_lines, *event_lines]
 
-    def _reading(self, kind: Kind) -> tuple[Callable[..., Any], str]:
-        api = self._cluster.api
+    async def _read(self, kind: str, name: str, reference: str, namespace: str) -> Mapping[str, Any]:
+        core, batch = client.CoreV1Api(self._cluster.api), client.BatchV1Api(self._cluster.api)
         match kind:
             case "pod":
-                return client.CoreV1Api(api).read_namespaced_pod, "{namespace}/"
-            case "deployment":
-                return client.AppsV1Api(api).read_namespaced_deployment, "{namespace}/"
+                thing = await self._cluster.ask(f"pod {namespace}/{name}", core.read_namespaced_pod, name, namespace)
             case "job":
-                return client.BatchV1Api(api).read_namespaced_job, "{namespace}/"
+                thing = await self._cluster.ask(f"job {namespace}/{name}", batch.read_namespaced_job, name, namespace)
             case "node":
-                return client.CoreV1Api(api).read_node, ""
+                thing = await self._cluster.ask(f"node {name}", core.read_node, name)
+            case _:
+                return await self._workloads.read(reference, namespace)
+        return self._cluster.plain(thing)
 
 
-def _fields(kind: Kind, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
+def _fields(kind: str, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     for path in FIELDS[kind]:
         value: Any = thing
         for part in path.split("."):
@@ -238,20 +336,27 @@ def _fields(kind: Kind, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
 
 
 def _containers(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
+    """Yield init containers and containers: the image, the state, how it ended last, and how often it was restarted."""
     spec = thing.get("spec") or {}
     pod = (spec.get("template") or {}).get("spec") or spec
-    statuses = {entry["name"]: entry for entry in (thing.get("status") or {}).get("containerStatuses") or ()}
-    for container in pod.get("containers") or ():
-        status = statuses.get(container["name"]) or {}
-        state, why = "", ""
-        for state, details in (status.get("state") or {}).items():  # noqa: B007 - a state has one entry
-            why = " ".join(str(details[name]) for name in ("reason", "message", "exitCode") if name in details)
-        if status.get("restartCount"):
-            why = f"{why} restarts={status['restartCount']}".strip()
-        yield DescribeLine("container", container["name"], f"{container['image']} {state}".strip(), why)
+    statuses = {status["name"]: status for _, status in container_statuses(thing)}
+    for part, key in (("init container", "initContainers"), ("container", "containers")):
+        for container in pod.get(key) or ():
+            status = statuses.get(container["name"]) or {}
+            state = next(iter(status.get("state") or ()), "")
+            details = (status.get("state") or {}).get(state) or {}
+            now = describe_end(details) if state == "terminated" else _joined(details, "reason", "message")
+            last = last_end(status)
+            parts = [now, f"last ended: {last}" if last else ""]
+            parts.append(f"restarts: {status['restartCount']}" if status.get("restartCount") else "")
+            image = f"{container['image']} {state}".strip()
+            yield DescribeLine(part, container["name"], image, "; ".join(filter(None, parts)))
+
+
+def _joined(details: Mapping[str, Any], *names: str) -> str:
+    return ": ".join(" ".join(str(details[name]).split()) for name in names if details.get(name))
 
 
 def _conditions(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
     for condition in (thing.get("status") or {}).get("conditions") or ():
-        why = ": ".join(str(condition[name]) for name in ("reason", "message") if condition.get(name))
-        yield DescribeLine("condition", condition["type"], condition["status"], why)
+        yield DescribeLine("condition", condition["type"], condition["status"], _joined(condition, "reason", "message"))

@@ -1,94 +1,237 @@
-"""Deployments: read, scale, patch, restart, wait for a rollout, roll back."""
+"""Workloads: Deployments, StatefulSets, DaemonSets and Argo Rollouts, by one set of verbs.
+
+A workload is named by a reference: `xr-engine` (a Deployment) or `statefulset/ledger`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
+from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
+from bot.domain.nearest import nearest
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
+from bot.integrations.kubernetes.status import (
+    ARGO_REVISION,
+    PATIENCE_SECONDS,
+    REVISION,
+    Obstacle,
+    Rollout,
+    event_obstacle,
+    pod_obstacles,
+    replicas_of,
+    rollout_of,
+    workload_obstacles,
+)
 
 POLL_SECONDS = 1.0
-REVISION = "deployment.kubernetes.io/revision"
+EVENT_AGE = timedelta(minutes=3)
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
+MERGE, STRATEGIC, JSON_PATCH = (
+    f"application/{kind}+json" for kind in ("merge-patch", "strategic-merge-patch", "json-patch")
+)
+
+Object = dict[str, Any]
+Tell = Callable[[Rollout, Sequence[Obstacle]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """Progress of a rollout: pods wanted, updated and available; `done` as in `kubectl rollout status`."""
+class Kind:
+    """A kind of workload; `words` are the names under which people know it."""
 
-    wanted: int
-    updated: int
-    available: int
-    done: bool
-    revision: int
-    stuck: str | None = None
+    name: str
+    title: str
+    group: str
+    version: str
+    plural: str
+    words: tuple[str, ...]
 
 
-class Deployments:
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("deployment", "Deployment", "apps", "v1", "deployments", ("deploy", "deployments")),
+        Kind("statefulset", "StatefulSet", "apps", "v1", "statefulsets", ("sts", "statefulsets")),
+        Kind("daemonset", "DaemonSet", "apps", "v1", "daemonsets", ("ds", "daemonsets")),
+        Kind("rollout", "Rollout", "argoproj.io", "v1alpha1", "rollouts", ("ro", "rollouts")),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Something else that sets the workload's fields: `hpa`, `keda`, `argocd`, `flux`, `helm` or `operator`.
+
+    An autoscaler has the least and the most replicas that it allows.
+    """
+
+    kind: str
+    name: str
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def scales(self) -> bool:
+        return self.kind in ("hpa", "keda")
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def split_reference(reference: str) -> tuple[Kind | None, str]:
+    """Return kind and name of `statefulset/ledger`; no kind for a bare name. Raises BadInput for an unknown kind."""
+    word, slash, name = reference.rpartition("/")
+    if not slash:
+        return None, name
+    kind = next((kind for kind in KINDS.values() if word.lower() in (kind.name, *kind.words)), None)
+    if kind is None:
+        raise BadInput("unknown_workload_kind", kind=word, nearest=nearest(word, KINDS), known=sorted(KINDS))
+    return kind, name
+
+
+def reference_to(kind: Kind, name: str) -> str:
+    return name if kind.name == "deployment" else f"{kind.name}/{name}"
+
+
+class Workloads:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     @property
-    def _apps(self) -> client.AppsV1Api:
-        return client.AppsV1Api(self._cluster.api)
+    def _custom(self) -> client.CustomObjectsApi:
+        return client.CustomObjectsApi(self._cluster.api)
 
-    async def replicas(self, name: str, namespace: str) -> int:
-        """Return the desired number of replicas."""
-        scale = await self._cluster.ask(
-            f"deployment {namespace}/{name}", self._apps.read_namespaced_deployment_scale, name, namespace
+    async def find(self, reference: str, namespace: str) -> str:
+        """Return the reference of the workload that is there. A bare name may be of any kind.
+
+        Raises NotFound with the workloads of the namespace.
+        """
+        kind, name = split_reference(reference)
+        for candidate in [kind] if kind else KINDS.values():
+            try:
+                await self.read(reference_to(candidate, name), namespace)
+            except NotFound:
+                continue
+            except Refused:
+                if candidate.name in ("deployment", kind.name if kind else ""):
+                    raise
+                continue  # the bot may not see this kind: it is looked for in the others
+            return reference_to(candidate, name)
+        known = await self.names(namespace)
+        raise NotFound(
+            "no_such_workload", name=name, namespace=namespace, known=known, nearest=nearest(reference, known)
         )
-        return int(scale.spec.replicas or 0)
 
-    async def scaled_by(self, name: str, namespace: str) -> str | None:
-        """Return the autoscaler that controls the deployment, if any and if the bot may see it."""
-        autoscaling = client.AutoscalingV2Api(self._cluster.api)
+    async def names(self, namespace: str) -> list[str]:
+        """Return the references of the namespace's workloads, of the kinds that the bot may list."""
+
+        async def of(kind: Kind) -> list[str]:
+            try:
+                items = await self._list(kind.group, kind.version, kind.plural, namespace)
+            except (NotFound, Refused, Unavailable):
+                return []
+            return [reference_to(kind, item["metadata"]["name"]) for item in items]
+
+        found = await asyncio.gather(*(of(kind) for kind in KINDS.values()))
+        return sorted(reference for references in found for reference in references)
+
+    async def read(self, reference: str, namespace: str) -> Object:
+        """Return the workload as plain JSON."""
+        kind, name = _kind(reference)
+        found: Object = await self._cluster.ask(
+            f"{kind.name} {namespace}/{name}", self._custom.get_namespaced_custom_object,
+            kind.group, kind.version, namespace, kind.plural, name,
+        )  # fmt: skip
+        return found
+
+    async def selector(self, reference: str, namespace: str) -> str:
+        """Return the label selector of the workload's pods."""
+        return _selector(await self.read(reference, namespace))
+
+    async def replicas(self, reference: str, namespace: str) -> int:
+        """Return the desired number of replicas."""
+        return replicas_of(await self.read(reference, namespace))
+
+    async def owners(self, reference: str, namespace: str) -> list[Owner]:
+        """Return what else sets the workload's fields, its autoscaler first."""
+        workload, autoscaler = await asyncio.gather(
+            self.read(reference, namespace), self.autoscaler(reference, namespace)
+        )
+        return [*([autoscaler] if autoscaler else []), *_owners(workload)]
+
+    async def autoscaler(self, reference: str, namespace: str) -> Owner | None:
+        """Return the autoscaler that controls the workload, if any and if the bot may see it."""
+        kind, name = _kind(reference)
         try:
-            autoscalers = await self._cluster.ask(
-                f"autoscalers of {namespace}", autoscaling.list_namespaced_horizontal_pod_autoscaler, namespace
-            )
+            autoscalers = await self._list("autoscaling", "v2", "horizontalpodautoscalers", namespace)
         except (NotFound, Refused):
             return None
-        for autoscaler in autoscalers.items:
-            target = autoscaler.spec.scale_target_ref
-            if target.kind == "Deployment" and target.name == name:
-                return str(autoscaler.metadata.name)
+        for autoscaler in autoscalers:
+            spec, metadata = autoscaler["spec"], autoscaler["metadata"]
+            target = spec["scaleTargetRef"]
+            if (target.get("kind"), target.get("name")) != (kind.title, name):
+                continue
+            keda = next((o["name"] for o in metadata.get("ownerReferences") or () if o["kind"] == "ScaledObject"), None)
+            least, most = int(spec.get("minReplicas") or 1), int(spec["maxReplicas"])
+            return Owner("keda" if keda else "hpa", str(keda or metadata["name"]), least, most)
         return None
 
     @effect("kubernetes.scale")
-    async def scale(self, deployment: str, namespace: str, replicas: int, before: int, *, dry_run: bool = False) -> str:
-        """Set the number of replicas. A dry run asks the server too, which reports what it would refuse."""
+    async def scale(
+        self,
+        deployment: str,
+        namespace: str,
+        replicas: int,
+        before: int,
+        owners: Sequence[Mapping[str, Any]] = (),
+        *,
+        dry_run: bool = False,
+    ) -> str:
+        """Set the number of replicas. A dry run asks the server too, which reports what it would refuse.
+
+        `owners` are told before an approval: what may change the number again.
+        """
+        kind, name = _kind(deployment)
+        if kind.name == "daemonset":
+            raise BadInput("daemonset_not_scaled", name=name)
         await self._cluster.ask(
-            f"deployment {namespace}/{deployment}",
-            self._apps.patch_namespaced_deployment_scale,
-            deployment,
-            namespace,
-            {"spec": {"replicas": replicas}},
-            dry_run=ALL if dry_run else None,
-            field_manager=FIELD_MANAGER,
-        )
+            f"{kind.name} {namespace}/{name}", self._custom.patch_namespaced_custom_object_scale,
+            kind.group, kind.version, namespace, kind.plural, name, {"spec": {"replicas": replicas}},
+            dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=MERGE,
+        )  # fmt: skip
         return f"-  replicas: {before}\n+  replicas: {replicas}"
 
-    async def node_selector(self, name: str, namespace: str) -> dict[str, str]:
-        deployment = await self._read(name, namespace)
-        return dict(deployment.spec.template.spec.node_selector or {})
+    async def node_selector(self, reference: str, namespace: str) -> dict[str, str]:
+        workload = await self.read(reference, namespace)
+        return dict(workload["spec"]["template"]["spec"].get("nodeSelector") or {})
 
     @effect("kubernetes.set_node_selector")
     async def set_node_selector(
-        self, deployment: str, namespace: str, selector: Mapping[str, str | None], *, dry_run: bool = False
+        self,
+        deployment: str,
+        namespace: str,
+        selector: Mapping[str, str | None],
+        owners: Sequence[Mapping[str, Any]] = (),
+        *,
+        dry_run: bool = False,
     ) -> str:
         """Change keys of the pods' node selector; None removes a key."""
         patch = {"spec": {"template": {"spec": {"nodeSelector": dict(selector)}}}}
         return await self._patch(deployment, namespace, patch, dry_run)
 
-    async def env(self, name: str, namespace: str) -> tuple[str, dict[str, str | None]]:
-        """Return the first container's name and its variables; None for a value from elsewhere (a secret, a field)."""
-        container = (await self._read(name, namespace)).spec.template.spec.containers[0]
-        return str(container.name), {variable.name: variable.value for variable in container.env or []}
+    async def env(self, reference: str, namespace: str) -> tuple[str, dict[str, str | None]]:
+        """Return the main container's name and its variables; None for a value from elsewhere (a secret, a field)."""
+        container = _main_container(split_reference(reference)[1], await self.read(reference, namespace))
+        variables = {variable["name"]: variable for variable in container.get("env") or ()}
+        return str(container["name"]), {
+            name: None if "valueFrom" in variable else str(variable.get("value", ""))
+            for name, variable in variables.items()
+        }
 
     @effect("kubernetes.set_env")
     async def set_env(
@@ -97,105 +240,258 @@ class Deployments:
         namespace: str,
         container: str,
         variables: Mapping[str, str | None],
+        owners: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:
         """Set variables of a container; None removes one."""
+        kind, _ = _kind(deployment)
+        if kind.group != "apps":  # a custom resource takes no strategic patch
+            return await self._set_env_by_merge(deployment, namespace, container, variables, dry_run)
         env = [
             {"name": name, "value": value} if value is not None else {"name": name, "$patch": "delete"}
             for name, value in variables.items()
         ]
         patch = {"spec": {"template": {"spec": {"containers": [{"name": container, "env": env}]}}}}
-        return await self._patch(deployment, namespace, patch, dry_run)
+        return await self._patch(deployment, namespace, patch, dry_run, STRATEGIC)
+
+    async def _set_env_by_merge(
+        self, reference: str, namespace: str, container: str, variables: Mapping[str, str | None], dry_run: bool
+    ) -> str:
+        """Write all containers again; the resource version makes it a conflict if somebody else was faster."""
+        workload = await self.read(reference, namespace)
+        containers = workload["spec"]["template"]["spec"]["containers"]
+        for one in containers:
+            if one["name"] == container:
+                kept = [variable for variable in one.get("env") or () if variable["name"] not in variables]
+                added = [{"name": name, "value": value} for name, value in variables.items() if value is not None]
+                one["env"] = [*kept, *added]
+        version = {"resourceVersion": workload["metadata"]["resourceVersion"]}
+        patch = {"metadata": version, "spec": {"template": {"spec": {"containers": containers}}}}
+        return await self._patch(reference, namespace, patch, dry_run)
 
     @effect("kubernetes.restart")
-    async def restart(self, deployment: str, namespace: str, at: datetime, *, dry_run: bool = False) -> str:
+    async def restart(
+        self,
+        deployment: str,
+        namespace: str,
+        at: datetime,
+        owners: Sequence[Mapping[str, Any]] = (),
+        *,
+        dry_run: bool = False,
+    ) -> str:
         """Restart the pods as `kubectl rollout restart` does; a second call with the same time has no effect."""
-        annotations = {RESTARTED: at.isoformat()}
-        patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        kind, _ = _kind(deployment)
+        if kind.name == "rollout":
+            return await self._patch(deployment, namespace, {"spec": {"restartAt": at.isoformat()}}, dry_run)
+        patch = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: at.isoformat()}}}}}
         return await self._patch(deployment, namespace, patch, dry_run)
 
-    async def rollout(self, name: str, namespace: str) -> Rollout:
+    async def rollout(self, reference: str, namespace: str) -> Rollout:
         """Return the progress of the rollout."""
-        deployment = await self._read(name, namespace)
-        status, wanted = deployment.status, int(deployment.spec.replicas or 0)
-        updated, available = int(status.updated_replicas or 0), int(status.available_replicas or 0)
-        total = int(status.replicas or 0)
-        observed = int(status.observed_generation or 0) >= int(deployment.metadata.generation or 0)
-        stuck = next(
-            (
-                condition.message
-                for condition in status.conditions or []
-                if condition.type == "Progressing"
-                and condition.status == "False"
-                and condition.reason == "ProgressDeadlineExceeded"
-            ),
-            None,
-        )
-        revision = int((deployment.metadata.annotations or {}).get(REVISION, 0))
-        done = observed and updated == wanted and total == updated and available == updated
-        return Rollout(wanted, updated, available, done, revision, str(stuck) if stuck else None)
+        kind, _ = _kind(reference)
+        return rollout_of(kind.name, await self.read(reference, namespace))
 
-    async def wait_until_rolled_out(self, name: str, namespace: str) -> Rollout:
-        """Wait until the rollout is done; the caller sets the deadline. Raises WrongState if it is stuck."""
+    async def obstacles(self, reference: str, namespace: str) -> list[Obstacle]:
+        """Return what keeps the pods of the newest revision from running."""
+        kind, name = _kind(reference)
+        workload = await self.read(reference, namespace)
+        found = list(workload_obstacles(name, workload))
+        labels = await self._newest_labels(kind, workload, namespace)
+        pods = await self._pods(namespace, ",".join([_selector(workload), *labels]))
+        found += [obstacle for pod in pods for obstacle in pod_obstacles(pod)]
+        if not found and len(pods) < replicas_of(workload):
+            found += await self._failed_creates(name, namespace)
+        return list(dict.fromkeys(found))
+
+    async def wait_until_rolled_out(self, reference: str, namespace: str, tell: Tell | None = None) -> Rollout:
+        """Wait until the rollout is done; the caller sets the deadline. `tell` hears what it sees when that changes.
+
+        Raises WrongState if the controller has given up, and if something permanent stands in the way for a while.
+        """
+        told: tuple[Rollout | None, list[Obstacle]] = (None, [])
+        blocked_since: float | None = None
         while True:
             try:
-                rollout = await self.rollout(name, namespace)
+                rollout = await self.rollout(reference, namespace)
+                if rollout.done:
+                    return rollout
+                obstacles = await self.obstacles(reference, namespace)
             except Unavailable:
-                rollout = None
-            if rollout and rollout.done:
-                return rollout
-            if rollout and rollout.stuck:
-                raise WrongState("rollout_stuck", deployment=name, namespace=namespace, why=rollout.stuck)
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            if tell and (rollout, obstacles) != told:
+                told = (rollout, obstacles)
+                await tell(rollout, obstacles)
+            why = [str(obstacle) for obstacle in obstacles if obstacle.permanent]
+            facts = {"deployment": reference, "namespace": namespace}
+            if rollout.stuck:
+                raise WrongState("rollout_stuck", **facts, why="; ".join([rollout.stuck, *map(str, obstacles[:3])]))
+            blocked_since = (blocked_since or time.monotonic()) if why else None
+            if blocked_since and time.monotonic() - blocked_since >= PATIENCE_SECONDS:
+                counts = {"available": rollout.available, "wanted": rollout.wanted}
+                raise WrongState("rollout_blocked", **facts, **counts, why="; ".join(why[:3]))
             await asyncio.sleep(POLL_SECONDS)
 
     @effect("kubernetes.rollout_undo")
-    async def rollout_undo(self, deployment: str, namespace: str, to_revision: int, *, dry_run: bool = False) -> str:
+    async def rollout_undo(
+        self,
+        deployment: str,
+        namespace: str,
+        to_revision: int,
+        owners: Sequence[Mapping[str, Any]] = (),
+        *,
+        dry_run: bool = False,
+    ) -> str:
         """Restore the pod template of an earlier revision, as `kubectl rollout undo` does."""
-        template = await self._template(deployment, namespace, to_revision)
+        kind, _ = _kind(deployment)
+        revisions = await self._revisions(deployment, namespace)
+        if to_revision not in revisions:
+            known = sorted(revisions)
+            raise NotFound("no_such_revision", deployment=deployment, revision=to_revision, known=known)
+        earlier = revisions[to_revision]
+        if kind.name in ("statefulset", "daemonset"):
+            return await self._patch(deployment, namespace, earlier["data"], dry_run, STRATEGIC)
+        template = earlier["spec"]["template"]
+        labels = (template.get("metadata") or {}).get("labels") or {}
+        for hash_label in ("pod-template-hash", "rollouts-pod-template-hash"):
+            labels.pop(hash_label, None)
         patch = [{"op": "replace", "path": "/spec/template", "value": template}]
-        return await self._patch(deployment, namespace, patch, dry_run)
+        return await self._patch(deployment, namespace, patch, dry_run, JSON_PATCH)
 
-    async def revisions(self, name: str, namespace: str) -> list[int]:
+    async def revisions(self, reference: str, namespace: str) -> list[int]:
         """Return the available revisions, oldest first."""
-        return sorted(await self._replica_sets(name, namespace))
+        return sorted(await self._revisions(reference, namespace))
 
-    async def _template(self, name: str, namespace: str, revision: int) -> dict[str, Any]:
-        replica_sets = await self._replica_sets(name, namespace)
-        if revision not in replica_sets:
-            raise NotFound("no_such_revision", deployment=name, revision=revision, known=sorted(replica_sets))
-        template: dict[str, Any] = self._cluster.plain(replica_sets[revision].spec.template)
-        template.get("metadata", {}).get("labels", {}).pop("pod-template-hash", None)
-        return template
+    async def revision(self, reference: str, namespace: str) -> int:
+        """Return the current revision: of a StatefulSet or DaemonSet the newest one."""
+        current = (await self.rollout(reference, namespace)).revision
+        return current or max(await self.revisions(reference, namespace), default=0)
 
-    async def _replica_sets(self, name: str, namespace: str) -> dict[int, Any]:
-        replica_sets = await self._cluster.ask(
-            f"replica sets of {namespace}", self._apps.list_namespaced_replica_set, namespace
-        )
-        return {
-            int(replica_set.metadata.annotations[REVISION]): replica_set
-            for replica_set in replica_sets.items
+    async def _revisions(self, reference: str, namespace: str) -> dict[int, Object]:
+        """Return the ReplicaSets or ControllerRevisions of the workload by revision."""
+        kind, name = _kind(reference)
+        by_controller = kind.name in ("statefulset", "daemonset")
+        plural = "controllerrevisions" if by_controller else "replicasets"
+        owned = [
+            item
+            for item in await self._list("apps", "v1", plural, namespace)
             if any(
-                owner.kind == "Deployment" and owner.name == name
-                for owner in replica_set.metadata.owner_references or []
+                (owner["kind"], owner["name"]) == (kind.title, name)
+                for owner in item["metadata"].get("ownerReferences") or ()
             )
-            and REVISION in (replica_set.metadata.annotations or {})
-        }
+        ]
+        if by_controller:
+            return {int(item["revision"]): item for item in owned}
+        annotation = ARGO_REVISION if kind.name == "rollout" else REVISION
+        numbered = ((item, (item["metadata"].get("annotations") or {}).get(annotation)) for item in owned)
+        return {int(number): item for item, number in numbered if number}
 
-    async def _read(self, name: str, namespace: str) -> Any:
-        return await self._cluster.ask(
-            f"deployment {namespace}/{name}", self._apps.read_namespaced_deployment, name, namespace
+    async def _newest_labels(self, kind: Kind, workload: Object, namespace: str) -> list[str]:
+        """Return the selector of the newest revision's pods: an old one that crashes is what a rollout replaces."""
+        status, metadata = workload.get("status") or {}, workload["metadata"]
+        match kind.name:
+            case "statefulset":
+                return [f"controller-revision-hash={status['updateRevision']}"] if status.get("updateRevision") else []
+            case "rollout":
+                current = status.get("currentPodHash")
+                return [f"rollouts-pod-template-hash={current}"] if current else []
+            case "deployment":
+                revision = int((metadata.get("annotations") or {}).get(REVISION) or 0)
+                newest = (await self._revisions(metadata["name"], namespace)).get(revision)
+                labels = newest["metadata"].get("labels") or {} if newest else {}
+                found = labels.get("pod-template-hash")
+                return [f"pod-template-hash={found}"] if found else []
+        return []
+
+    async def _pods(self, namespace: str, selector: str) -> list[Object]:
+        core = client.CoreV1Api(self._cluster.api)
+        return await self._cluster.list_all(
+            f"pods of {namespace}", core.list_namespaced_pod, namespace, label_selector=selector
         )
 
-    async def _patch(self, name: str, namespace: str, patch: Any, dry_run: bool) -> str:
-        before = self._cluster.plain(await self._read(name, namespace)) if dry_run else {}
-        after = await self._cluster.ask(
-            f"deployment {namespace}/{name}",
-            self._apps.patch_namespaced_deployment,
-            name,
-            namespace,
-            patch,
-            dry_run=ALL if dry_run else None,
-            field_manager=FIELD_MANAGER,
+    async def _failed_creates(self, name: str, namespace: str) -> list[Obstacle]:
+        """Return why the controller could not create pods lately; nothing if the bot may not see events."""
+        core, earliest = client.CoreV1Api(self._cluster.api), datetime.now(UTC) - EVENT_AGE
+        try:
+            events = await self._cluster.list_all(
+                f"events of {namespace}", core.list_namespaced_event, namespace,
+                field_selector=f"involvedObject.name={name},reason=FailedCreate",
+            )  # fmt: skip
+        except (NotFound, Refused):
+            return []
+        recent = [event for event in events if _seen(event) >= earliest]
+        return [event_obstacle(name, event) for event in recent[-1:]]
+
+    async def _list(self, group: str, version: str, plural: str, namespace: str) -> list[Object]:
+        return await self._cluster.list_all(
+            f"{plural} of {namespace}", self._custom.list_namespaced_custom_object, group, version, namespace, plural
         )
-        return diff(before, self._cluster.plain(after)) if dry_run else ""
+
+    async def _patch(self, reference: str, namespace: str, patch: Any, dry_run: bool, content_type: str = MERGE) -> str:
+        kind, name = _kind(reference)
+        before = await self.read(reference, namespace) if dry_run else {}
+        after: Object = await self._cluster.ask(
+            f"{kind.name} {namespace}/{name}", self._custom.patch_namespaced_custom_object,
+            kind.group, kind.version, namespace, kind.plural, name, patch,
+            dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=content_type,
+        )  # fmt: skip
+        return diff(before, after) if dry_run else ""
+
+
+def _kind(reference: str) -> tuple[Kind, str]:
+    kind, name = split_reference(reference)
+    return kind or KINDS["deployment"], name
+
+
+def _selector(workload: Object) -> str:
+    """Return a workload's selector as the API takes it: `app=web,tier in (a,b),!canary`."""
+    selector = workload["spec"].get("selector") or {}
+    parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for rule in selector.get("matchExpressions") or ():
+        name, operator, values = rule["key"], rule["operator"], ",".join(rule.get("values") or ())
+        match operator:
+            case "In" | "NotIn":
+                parts.append(f"{name} {'in' if operator == 'In' else 'notin'} ({values})")
+            case "Exists":
+                parts.append(name)
+            case "DoesNotExist":
+                parts.append(f"!{name}")
+    return ",".join(parts)
+
+
+def _main_container(name: str, workload: Object) -> Object:
+    """Return the container that kubectl would choose, else the one named like the workload, else the first."""
+    template = workload["spec"]["template"]
+    containers: list[Object] = template["spec"]["containers"]
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    for wanted in (annotations.get("kubectl.kubernetes.io/default-container"), name):
+        if chosen := next((container for container in containers if container["name"] == wanted), None):
+            return chosen
+    return containers[0]
+
+
+def _owners(workload: Object) -> list[Owner]:
+    """Return who else writes the object, by the marks that they leave on it."""
+    metadata = workload["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    found: list[Owner] = []
+    tracked = str(annotations.get("argocd.argoproj.io/tracking-id") or "").partition(":")[0]
+    if argo := labels.get("argocd.argoproj.io/instance") or tracked:
+        found.append(Owner("argocd", argo))
+    for part in ("kustomize", "helm"):
+        if flux := labels.get(f"{part}.toolkit.fluxcd.io/name"):
+            found.append(Owner("flux", flux))
+    if (release := annotations.get("meta.helm.sh/release-name")) and not found:
+        found.append(Owner("helm", release))
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            found.append(Owner("operator", f"{owner['kind']}/{owner['name']}"))
+    return found
+
+
+def _seen(event: Object) -> datetime:
+    """Return when an event was last seen."""
+    series = (event.get("series") or {}).get("lastObservedTime")
+    text = event.get("lastTimestamp") or series or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(str(text))

@@ -106,7 +106,7 @@ async def _warm_people_cache(deps: Deps, incident: Incident) -> None:
 
 async def responders(deps: Deps, incident: Incident) -> list[str]:
     """Return the Slack user ids to invite to the incident's channel."""
-    policy = deps.team.severities[incident.severity]
+    policy = deps.team.severity_policy(incident.severity)
     teams = [deps.team.teams[name] for name in policy.invite]
     groups = [deps.slack.usergroup_members(team.usergroup) for team in teams if team.usergroup]
     members = [member for group in await asyncio.gather(*groups) for member in group]

@@ -91,7 +91,7 @@ async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
     if incident.drill:
         return
     now, policy = deps.clock.now(), deps.team.followups
-    for number, usual in enumerate(deps.team.severities[incident.severity].followups):
+    for number, usual in enumerate(deps.team.severity_policy(incident.severity).followups):
         await deps.store.followups.open(
             incident_id,
             FollowUpDraft(

@@ -53,7 +53,7 @@ async def _teams(deps: Deps, incident_id: str, trigger: str) -> list[str]:
         return []  # PagerDuty has paged already
     if incident.drill and not deps.team.drills.page:
         return []
-    return list(deps.team.severities[incident.severity].page)
+    return list(deps.team.severity_policy(incident.severity).page)
 
 
 async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ async def _remind(deps: Deps, incident_id: str) -> str | None:
 
 
 async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime:
-    every = deps.team.severities[incident.severity].update_every
+    every = deps.team.severity_policy(incident.severity).update_every
     if every is None or incident.updated_at is None:
         return now + REMIND_INTERVAL
     missed = int((now - incident.updated_at) / every)

@@ -34,7 +34,7 @@ TABLE_TIMEOUT = timedelta(hours=24)
 CHART_UPLOAD_TIMEOUT = timedelta(hours=1)
 COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
 NOT_MEASURABLE = ("prometheus_off", "no_board", "service_needed")
-ASKED = "asked"
+ON_REQUEST = "asked"
 AT_MILESTONES = ("declared", "mitigated", "resolved")
 
 SnapshotRequest = dict[str, Any]
@@ -127,7 +127,7 @@ def snapshot_request(
     service: str | None = None,
     window: timedelta | None = None,
     before: datetime | None = None,
-    trigger: str = ASKED,
+    trigger: str = ON_REQUEST,
     by: Person | None = None,
 ) -> SnapshotRequest:
     """Build a request. In an incident the window starts at least half an hour before it began.
@@ -314,7 +314,7 @@ def chart_name(moment: str, query: str) -> str:
 
 
 def _occasion(request: SnapshotRequest) -> str:
-    return str(request["occasion"]) if request["occasion"] in (*AT_MILESTONES, ASKED) else ASKED
+    return str(request["occasion"]) if request["occasion"] in (*AT_MILESTONES, ON_REQUEST) else ON_REQUEST
 
 
 def _read(taken: Mapping[str, Any]) -> tuple[Snapshot, Snapshot | None]:

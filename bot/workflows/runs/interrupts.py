@@ -13,10 +13,12 @@ from typing import NoReturn, TypeVar
 from bot.clock import Clock
 from bot.deps import Deps
 from bot.domain.errors import WrongState
+from bot.integrations.effects import Execution
 from bot.tasks import cancel_and_wait
 
 STOP_POLL_SECONDS = 15.0  # of the wall clock; a notification may be lost
 MIN_DEADLINE = timedelta(seconds=30)
+CALL_GRACE_SECONDS = 3.0  # of the wall clock
 
 T = TypeVar("T")
 
@@ -33,12 +35,22 @@ async def raise_if_frozen(deps: Deps) -> None:
         raise WrongState("frozen", reason=frozen.reason)
 
 
-async def run_until_interrupted(work: Awaitable[T], *guards: Awaitable[NoReturn]) -> T:
-    """Return the result of `work`. When one of the `guards` raises first, cancel `work` and raise that."""
-    tasks = [asyncio.ensure_future(awaitable) for awaitable in (work, *guards)]
+async def run_until_interrupted(
+    work: Awaitable[T], *guards: Awaitable[NoReturn], execution: Execution | None = None
+) -> T:
+    """Return the result of `work`. When one of the `guards` raises first, cancel `work` and raise that.
+
+    The `execution` records the effects of `work`. A call that is under way then has CALL_GRACE_SECONDS to come back: it
+    cannot be taken back, and its answer says what came of it.
+    """
+    with execution.recorded() if execution else contextlib.nullcontext():
+        tasks = [asyncio.ensure_future(awaitable) for awaitable in (work, *guards)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return next(task for task in tasks if task.done()).result()
+        first = next(task for task in tasks if task.done())
+        if execution and first is not tasks[0]:
+            await execution.close(CALL_GRACE_SECONDS)
+        return first.result()
     finally:
         await cancel_and_wait(tasks)
         for task in tasks:  # retrieve exceptions, or asyncio logs them

@@ -13,15 +13,19 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import (
     ASKED_TIMES,
+    OUTCOME,
+    STOPPING,
+    UNCHANGED,
     Approval,
     ApprovalState,
+    ChangeOutcome,
+    Effect,
     Run,
     RunRequest,
     RunState,
@@ -31,12 +35,11 @@ from bot.domain.run import (
     on_failure_key,
 )
 from bot.domain.runbook import Runbook, Step
-from bot.domain.snapshot import Snapshot, Verdict, assess, compare
-from bot.integrations.effects import dry_run
+from bot.integrations.effects import Execution, dry_run
 from bot.message_refresher import REFRESH_TIMEOUT
 from bot.runbooks import Expressions
 from bot.store.incidents import TimelineEntry
-from bot.team import PRODUCTION, policy_of
+from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until
 from bot.workflows.runs.approval import show_approvers, show_refusal, wait_for_approval
 from bot.workflows.runs.approval_messages import update_refusal_message
@@ -47,6 +50,8 @@ from bot.workflows.runs.interrupts import (
     run_until_interrupted,
     wait_for_stop,
 )
+from bot.workflows.runs.measure import VERIFY_SAMPLES, Measuring
+from bot.workflows.runs.outcome import find_outcome, remaining_effects
 from bot.workflows.runs.presentation import changed, ended, post_result, schedule_run_message, update_run_message
 from bot.workflows.runs.second_call import end_second_call
 from bot.workflows.runs.start import read_inputs, start_run
@@ -63,9 +68,6 @@ from bot.workflows.runs.undo import undo_steps
 PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
 FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
-# When to compare metrics if the runbook has no `verify`: rates need a minute or two.
-DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
-VERIFY_SAMPLES = 10
 SHOW_PROGRESS_AFTER_SECONDS = 0.5  # actions that take longer are shown as running
 PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 
@@ -177,7 +179,10 @@ class StepPlay:
         self._run = run
         self._step = step
         self._action = ACTIONS.get(step.uses)
-        self._deadline: Deadline | None = None  # of the execution in this process
+        self._measuring = Measuring(deps, run, step)
+        # Of the execution in this process.
+        self._deadline: Deadline | None = None
+        self._execution: Execution | None = None
 
     async def play(self) -> StepState:
         planned = await self._durable("rehearse", self._plan)
@@ -194,7 +199,7 @@ class StepPlay:
             schedule_run_message(self._deps, self._run.id)
             return StepState.SKIPPED
         if self._step.verify or plan.changes:
-            await self._verify()
+            await self._verify(plan)
             await self._durable("done", partial(self._record_done, plan))
         schedule_run_message(self._deps, self._run.id)
         return StepState.DONE
@@ -230,7 +235,8 @@ class StepPlay:
                 await self._post_result(step_run)
             plan = replace(plan, done=True)
         elif plan.approvals:
-            shown = await show_approvers(self._deps, self._run, self._step)
+            taking = self._measuring.take_before(step_run) if plan.changes else _nothing()
+            shown, _ = await asyncio.gather(show_approvers(self._deps, self._run, self._step), taking)
             plan = replace(plan, shown=bool(shown.value))
         elif plan.is_read_only and self._step.verify is None:
             executed = await self._execute(plan, step_run)
@@ -382,6 +388,8 @@ class StepPlay:
         self._deadline = self._deadline or Deadline.starting(self._deps.clock, plan.timeout)
         facts = await self._run_action(plan, step_run, self._deadline)
         values: dict[str, Any] = {"result": facts if facts is not None else {}}
+        if plan.changes and self._execution and not self._execution.begun:
+            values["facts"] = {**step_run.facts, UNCHANGED: True}
         if not plan.changes and self._step.verify is None:
             values |= {"state": StepState.DONE, "ended_at": self._deps.clock.now()}
         await self._set(**values)
@@ -401,10 +409,13 @@ class StepPlay:
             raise WrongState("run_cancelled", run=run.id)
         if plan.changes:
             await raise_if_frozen(deps)
-            if step_run.state is StepState.PERFORMING and self._deadline is None:
-                await self._report_remaining(run, step_run)
         if step_run.state is StepState.PERFORMING:
+            if plan.changes and self._deadline is None:
+                await self._report_remaining(run, step_run)
             return step_run
+        if plan.changes:
+            await self._measuring.keep_before(step_run)
+            self._execution = Execution()
         values: dict[str, Any] = {
             "state": StepState.PERFORMING,
             "began_at": step_run.began_at or deps.clock.now(),
@@ -424,29 +435,30 @@ class StepPlay:
                 action.execute(context, **parse_parameters(action, step_run.parameters or {})),
                 wait_for_stop(deps, run.id, changes=plan.changes),
                 deadline.passed(),
+                execution=self._execution,
             )
         finally:
             progress.cancel()
         return action.result.dump_python(facts, mode="json")
 
     async def _report_remaining(self, run: Run, step_run: StepRun) -> None:
-        """Do a dry run to find what is left of an interrupted step, and show it in the run's message."""
+        """Find what is left of an interrupted step, and show it in the run's message."""
         remaining: list[dict[str, Any]] | None = None  # unknown
-        context = action_context(self._deps, run, replace(step_run, began_at=None))
-        with contextlib.suppress(BotError), dry_run() as recorder:
-            await self._action.execute(context, **parse_parameters(self._action, step_run.parameters or {}))
-            remaining = [effect.to_json() for effect in recorder.effects]
+        with contextlib.suppress(BotError):
+            remaining = [effect.to_json() for effect in await self._look(run, step_run)]
         await self._set(facts={**_asked(step_run), "interrupted": True, "left": remaining})
         schedule_run_message(self._deps, run.id)
 
+    async def _look(self, run: Run, step_run: StepRun) -> tuple[Effect, ...]:
+        """Return the effects that the step's action would have now. Raises the errors of its dry run."""
+        context = action_context(self._deps, run, replace(step_run, began_at=None))
+        parameters = parse_parameters(self._action, step_run.parameters or {})
+        return await remaining_effects(partial(self._action.execute, context, **parameters))
+
     # Verify: compare the metrics before and after, and record whether the change helped.
 
-    async def _verify(self) -> None:
-        """Sample the metrics until they hold or the time is up, then record the verdict.
-
-        Without `verify` in the runbook, a step that changes no service (a branch, an issue), or not in production, is
-        not measured.
-        """
+    async def _verify(self, plan: StepPlan) -> None:
+        """Sample the metrics until they hold or the time is up, then record the verdict on what was changed."""
         if self._deps.prometheus is None:
             return
         started = await self._durable("verify", self._start_verifying, QUERY_TIMEOUT)
@@ -454,88 +466,66 @@ class StepPlay:
             return
         since = datetime.fromisoformat(started.value)
         holding_since: datetime | None = None
+        measured = False
         for number in range(VERIFY_SAMPLES * 4):
             sample = await self._durable(
                 f"figures {number}", partial(self._sample, since, holding_since), QUERY_TIMEOUT
             )
             if not sample.ok or sample.value["ended"]:
+                measured = sample.ok and not sample.value.get("cut_off")
                 break
             holding = sample.value["holding_since"]
             holding_since = datetime.fromisoformat(holding) if holding else None
             await sleep_until(self._deps, datetime.fromisoformat(sample.value["again"]))
-        await self._durable("verdict", partial(self._record_verdict, since), QUERY_TIMEOUT)
+        await self._durable("verdict", partial(self._record_verdict, plan, measured), QUERY_TIMEOUT)
 
     async def _start_verifying(self) -> str | None:
         """Return when verifying began (ISO 8601); None if there is nothing to measure."""
-        run, step_run = await self._current()
-        elsewhere = step_environment(self._deps, run, self._step.id, step_run.parameters) != PRODUCTION
-        if self._step.verify is None and (elsewhere or self._changed_service(step_run) is None):
+        _, step_run = await self._current()
+        if not self._measuring.applies(step_run) or (step_run.facts.get(UNCHANGED) and self._step.verify is None):
             return None
         await self._set(state=StepState.VERIFYING)
-        schedule_run_message(self._deps, run.id)
+        schedule_run_message(self._deps, self._run.id)
         return self._deps.clock.now().isoformat()
 
     async def _sample(self, since: datetime, holding_since: datetime | None) -> dict[str, Any]:
-        now = self._deps.clock.now()
-        verify = self._step.verify
-        within = verify.within if verify else DEFAULT_VERIFY_WITHIN
-        over = now - since >= within or await self._deps.store.runs.cancelled(self._run.id)
-        again = min(now + within / VERIFY_SAMPLES, since + within)
-        if verify is None:
-            return {"ended": over, "again": (since + within).isoformat(), "holding_since": None}
-        holds = _within_thresholds(await self._query_metrics(now))
-        holding_since = (holding_since or now) if holds else None
-        long_enough = holding_since is not None and now - holding_since >= verify.for_
-        if over or long_enough:
-            await self._set(verified=bool(holds and long_enough))
-        return {
-            "ended": over or long_enough,
-            "again": again.isoformat(),
-            "holding_since": holding_since.isoformat() if holding_since else None,
-        }
-
-    async def _record_verdict(self, since: datetime) -> None:
-        """Compare the metrics before the change with those of now, and save both as evidence."""
-        before = await self._query_metrics(since)
-        after = await self._query_metrics(self._deps.clock.now())
-        for when, snapshot in (("before", before), ("after", after)):
-            await self._deps.store.snapshots.add(
-                f"{self._run.id}/{self._step.id}/{when}", self._run.incident_id, snapshot.at, snapshot.to_json()
-            )
-        await self._set(verdict=assess(compare(before, after)))
-
-    async def _query_metrics(self, at: datetime) -> Snapshot:
-        if self._deps.prometheus is None:
-            raise BotError("prometheus_off")
         _, step_run = await self._current()
-        service = self._changed_service(step_run) or self._deps.team.default_service
-        board_spec = board(self._deps.team, self._step.verify.board if self._step.verify else None, service)
-        return await query_board(self._deps.prometheus, board_spec, at)
+        return asdict(await self._measuring.sample(step_run, since, holding_since))
 
-    def _changed_service(self, step_run: StepRun) -> str | None:
-        """Return the service named in the step's parameters."""
-        parameters = step_run.parameters or {}
-        named = (str(parameters[name]) for name in ("service", "deployment", "release") if parameters.get(name))
-        return next((name for name in named if name in self._deps.team.services), None)
+    async def _record_verdict(self, plan: StepPlan, measured: bool) -> None:
+        _, step_run = await self._current()
+        if plan.changes:
+            await self._measuring.record_verdict(step_run, measured=measured)
 
     # Record: the step's end and its timeline entry, in one transaction.
 
     async def _record_done(self, plan: StepPlan) -> Outcome:
         run, step_run = await self._current()
-        await self._end(StepState.DONE, changed(self._deps, run, step_run) if plan.changes else None)
+        entry: TimelineEntry | None = None
+        if plan.changes and not step_run.facts.get(UNCHANGED):
+            entry = changed(self._deps, run, step_run, await self._measuring.told())
+        await self._end(StepState.DONE, entry)
         if not plan.changes:
             await self._post_result(step_run)
         return Outcome()
 
     async def _fail(self, outcome: Outcome) -> StepState:
         state = StepState.CANCELLED if outcome.error == "run_cancelled" else StepState.FAILED
-        await self._durable("failed", partial(self._end_failed, state, outcome))
+        await self._durable("failed", partial(self._record_failed, state, outcome))
         schedule_run_message(self._deps, self._run.id)
         return state
 
-    async def _end_failed(self, state: StepState, outcome: Outcome) -> None:
-        _, step_run = await self._current()
-        await self._end(state, error=outcome.error, facts={**_asked(step_run), **outcome.facts})
+    async def _record_failed(self, state: StepState, failure: Outcome) -> None:
+        """Record the failure and, of a change that had begun, what came of it: the call may have gone through."""
+        run, step_run = await self._current()
+        facts, entry = {**_asked(step_run), **failure.facts}, None
+        if step_run.effects and step_run.state is StepState.PERFORMING:
+            await self._set(facts={**step_run.facts, STOPPING: True})
+            schedule_run_message(self._deps, run.id)
+            facts |= await find_outcome(step_run, self._execution, partial(self._look, run, step_run))
+            if facts[OUTCOME] != ChangeOutcome.NOT_BEGUN:
+                entry = changed(self._deps, run, replace(step_run, facts=facts), None)
+        await self._end(state, entry, error=failure.error, facts=facts)
 
     async def _end(self, state: StepState, entry: TimelineEntry | None = None, **values: Any) -> None:
         await self._set(entry, state=state, ended_at=self._deps.clock.now(), **values)
@@ -546,7 +536,5 @@ def _asked(step_run: StepRun) -> dict[str, Any]:
     return {ASKED_TIMES: step_run.facts[ASKED_TIMES]} if ASKED_TIMES in step_run.facts else {}
 
 
-def _within_thresholds(snapshot: Snapshot) -> bool:
-    """Return True if every metric is available and within its threshold, if it has one."""
-    acceptable = (Verdict.OK, Verdict.NO_THRESHOLD)
-    return not snapshot.missing and all(metric.verdict in acceptable for metric in snapshot.figures)
+async def _nothing() -> None:
+    """Take the place of a call that is not needed."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from bot.deps import Deps
 from bot.domain.people import Person
-from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun
+from bot.domain.run import LEFT, OUTCOME, Approval, ApprovalState, Effect, Run, RunState, StepRun
 from bot.domain.runbook import Step
 from bot.domain.timeline import Kind
-from bot.messages.run import line, progress, step_result
+from bot.messages import results
+from bot.messages.run import line, progress
 from bot.slack_messages import upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.incidents.messages import destination
@@ -39,7 +40,7 @@ async def _update_run_message(deps: Deps, run_id: str) -> None:
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
     """Post a reading step's result below the run's message, long output as a file."""
     title = deps.words.pick(step.title) if step.title else step.uses
-    result = step_result(step_run, title, deps.words)
+    result = results.message(step_run, title, deps.words)
     if result is None:
         return
     run_id, step_id = run.id, step.id
@@ -101,8 +102,16 @@ def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
     return _entry(deps, run, f"{approval.step_id}/approval", Kind.RUN_APPROVED, facts)
 
 
-def changed(deps: Deps, run: Run, step_run: StepRun) -> TimelineEntry | None:
-    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, _change_facts(deps, step_run))
+def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> TimelineEntry | None:
+    """Tell a change: what was done, whether it helped, and the metrics before and after it (`Measuring.told`)."""
+    facts = _change_facts(deps, step_run)
+    if measured:
+        facts["measured"] = measured
+    if outcome := step_run.facts.get(OUTCOME):
+        facts["outcome"] = outcome
+        if left := step_run.facts.get(LEFT):
+            facts["left"] = [line(Effect.from_json(raw), deps.words) for raw in left]
+    return _entry(deps, run, f"{step_run.id}/change", Kind.RUN_CHANGED, facts)
 
 
 def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from bot.actions.context import Context
@@ -20,6 +21,7 @@ DEFAULT_STEP_TIMEOUT = timedelta(minutes=10)
 WAIT_PARAMETERS = ("duration", "within", "wait", "ends")  # parameters that make an action wait
 TARGET_POLL_SECONDS = 1.0
 WAITS_FOR = "waits_for"  # fact of a step: the run that holds its target
+SEES = "sees"  # fact of a step: what its running action waits for
 
 
 async def expression_names(deps: Deps, run: Run, step: Step) -> dict[str, Any]:
@@ -78,7 +80,15 @@ def action_context(deps: Deps, run: Run, step_run: StepRun, *, undoing: bool = F
         by=run.by,
         planned={} if undoing else step_run.rehearsed or {},
         began=step_run.began_at if step_run.began_at and not undoing else deps.clock.now(),
+        report=partial(_report, deps, run.id, step_run.id),
     )
+
+
+async def _report(deps: Deps, run_id: str, step_id: str, sees: Mapping[str, Any]) -> None:
+    """Show in the run's message what a running action waits for."""
+    before = (await deps.store.runs.get(run_id)).step(step_id).facts
+    await deps.store.runs.set_step(run_id, step_id, facts={**before, SEES: dict(sees)})
+    schedule_run_message(deps, run_id)
 
 
 def parse_parameters(action: Action, parameters: Mapping[str, Any]) -> dict[str, Any]:

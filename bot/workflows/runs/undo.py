@@ -8,13 +8,16 @@ from typing import Any
 
 from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
+from bot.domain.errors import WrongState
 from bot.domain.people import Person
-from bot.domain.run import Run, StepState
+from bot.domain.run import OUTCOME, ChangeOutcome, Run, StepState
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Assessment as Verdict
+from bot.integrations.effects import Execution
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
+from bot.workflows.runs.outcome import find_outcome, remaining_effects
 from bot.workflows.runs.presentation import schedule_run_message, undone, update_run_message
 from bot.workflows.runs.step import (
     DEFAULT_STEP_TIMEOUT,
@@ -89,8 +92,14 @@ async def _undo_step(deps: Deps, run: Run, step: Step, by: Person | None) -> boo
     facts = step_run.result if step_run.result is not None else step_run.rehearsed
     context = action_context(deps, current, step_run, undoing=True)
     timeout = step_timeout(step, parse_parameters(action, step_run.parameters or {}), deps.clock.now())
-    deadline = Deadline.starting(deps.clock, timeout)
-    await run_until_interrupted(action.undo(context, action.result.validate_python(facts)), deadline.passed())
+    undo = partial(action.undo, context, action.result.validate_python(facts))
+    execution, deadline = Execution(), Deadline.starting(deps.clock, timeout)
+    try:
+        await run_until_interrupted(undo(), deadline.passed(), execution=execution)
+    except WrongState as stopped:
+        outcome = await find_outcome(step_run, execution, partial(remaining_effects, undo))
+        if outcome[OUTCOME] != ChangeOutcome.DONE:
+            raise WrongState(stopped.key, **stopped.facts | outcome) from stopped
     other_facts = {name: fact for name, fact in step_run.facts.items() if name not in (WAITS_FOR, NOT_UNDONE)}
     now, entry = deps.clock.now(), undone(deps, current, step_run, by)
     await deps.store.runs.set_step(current.id, step.id, entry, state=StepState.UNDONE, facts=other_facts, ended_at=now)

@@ -19,6 +19,8 @@ COMMANDS: dict[str, Command] = {
 async def run(call: Call) -> None:
     """Run a slash command."""
     await call.ack()
-    command = COMMANDS[str(call.body["command"]).lstrip("/")]
+    typed = str(call.body["command"]).lstrip("/")
+    names = call.bot.deps.team.commands.names()
+    command = next(COMMANDS[name] for name, own in names.items() if own == typed and name in COMMANDS)
     if answer := await command.run(call, str(call.body.get("text") or "")):
         await call.reply(answer)

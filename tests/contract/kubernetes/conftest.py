@@ -20,6 +20,7 @@ import yaml
 from kubernetes.aio import client, config
 
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.world.world import World
@@ -94,7 +95,7 @@ class Cluster:
 
     async def until(self, ask: Callable[[], Awaitable[T]], wanted: T) -> None:
         """Wait until something is as it is wanted."""
-        async with asyncio.timeout(DEADLINE):
+        async with deadline(DEADLINE):
             while (seen := await ask()) != wanted:
                 del seen
                 await asyncio.sleep(0.05)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.domain.errors import Refused, Unavailable
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment
 
@@ -25,12 +26,12 @@ async def bot(cluster: Cluster) -> AsyncIterator[Kubernetes]:
 
 async def rolled_out(bot: Kubernetes, cluster: Cluster) -> int:
     """The revision that is out."""
-    async with asyncio.timeout(DEADLINE):
-        return (await bot.deployments.wait_until_rolled_out("web", cluster.namespace)).revision
+    async with deadline(DEADLINE):
+        return (await bot.workloads.wait_until_rolled_out("web", cluster.namespace)).revision
 
 
 async def test_a_deployment_is_scaled_changed_restarted_and_put_back(cluster: Cluster, bot: Kubernetes) -> None:
-    web, where = ("web", cluster.namespace), bot.deployments
+    web, where = ("web", cluster.namespace), bot.workloads
     await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment())
     assert await rolled_out(bot, cluster) == 1
     await where.scale(*web, 3, 2, dry_run=True)
@@ -58,16 +59,17 @@ async def test_a_deployment_is_scaled_changed_restarted_and_put_back(cluster: Cl
 async def test_pods_are_asked_and_run_programs(cluster: Cluster, bot: Kubernetes) -> None:
     await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=1))
     await rolled_out(bot, cluster)
-    (pod,) = [one.name for one in await bot.pods.list(cluster.namespace, "app=web")]
-    assert set(await bot.pods.logs([pod], cluster.namespace, container="app")) == {pod}
+    (found,) = await bot.pods.list(cluster.namespace, "app=web")
+    pod = found.name
+    logs = await bot.pods.logs([found, replace(found, name="nothing")], cluster.namespace)
+    assert {*logs.texts, *logs.silent} == {f"{one}/{name}" for one in (pod, "nothing") for name in ("app", "side")}
+    assert all("not found" in logs.silent[f"nothing/{name}"] for name in ("app", "side"))
     written = [part async for part in bot.programs.stream(pod, cluster.namespace, ["echo", "one"], "app")]
     assert b"".join(written) == b"one\n"
     with pytest.raises(Refused) as failed:
         async for _ in bot.programs.stream(pod, cluster.namespace, ["false"], "app"):
             pass
     assert (failed.value.key, failed.value.facts["code"]) == ("program_failed", 1)
-    with pytest.raises(NotFound):
-        await bot.pods.logs(["nothing"], cluster.namespace)
 
 
 async def test_a_job_is_started_once_ends_and_goes_with_its_pods(cluster: Cluster, bot: Kubernetes) -> None:
@@ -79,7 +81,7 @@ async def test_a_job_is_started_once_ends_and_goes_with_its_pods(cluster: Cluste
     assert shown is not None and "registry.example/check:1" in shown
     for _ in range(2):
         await bot.jobs.start("check", cluster.namespace, body)
-    async with asyncio.timeout(DEADLINE):
+    async with deadline(DEADLINE):
         ended = await bot.jobs.wait_until_ended("check", cluster.namespace)
     assert (ended.ended, ended.succeeded, len(await bot.jobs.pods("check", cluster.namespace))) == (True, 1, 1)
     await bot.jobs.delete("check", cluster.namespace)
@@ -144,7 +146,7 @@ async def test_a_missing_right_is_named(cluster: Cluster, bot: Kubernetes) -> No
     await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment())
     bot.cluster.api.set_default_header("Impersonate-User", "somebody")  # type: ignore[no-untyped-call]
     with pytest.raises(Refused) as forbidden:
-        await bot.deployments.scale("web", cluster.namespace, 5, 2)
+        await bot.workloads.scale("web", cluster.namespace, 5, 2)
     facts = forbidden.value.facts
     assert (facts["verb"], facts["resource"]) == ("patch", "deployments/scale")
     assert facts["namespace"] == cluster.namespace

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from kubernetes.aio import watch
 
+from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
 
 DEADLINE = 20.0  # real seconds
@@ -40,7 +40,7 @@ def is_rolled_out(found: Any) -> bool:
 
 async def rolled_out(cluster: Cluster, name: str = "web") -> Any:
     """Watch a deployment until it is rolled out."""
-    async with asyncio.timeout(DEADLINE), watch.Watch() as changes:  # type: ignore[no-untyped-call]
+    async with deadline(DEADLINE), watch.Watch() as changes:  # type: ignore[no-untyped-call]
         async for event in changes.stream(
             cluster.apps.list_namespaced_deployment,
             cluster.namespace,

@@ -1,0 +1,102 @@
+"""Which workload an action means: a service of the team's file, or a workload by its name or `kind/name`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.domain.errors import BadInput, WrongState
+from bot.integrations.kubernetes.workloads import Owner, split_reference
+
+WorkloadName = Annotated[str, Field(pattern=r"^([a-zA-Z]{2,12}/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workload that is there: its reference (`xr-engine`, `statefulset/ledger`) and its namespace."""
+
+    reference: str
+    namespace: str
+
+
+async def find(ctx: Context, name: str, namespace: str | None = None) -> Target:
+    """Return the workload that `name` means. Raises BadInput and NotFound with those that could be meant."""
+    ns = namespace_of(ctx, name, namespace)
+    candidates = _declared(ctx, name) or [name]
+    if len(candidates) > 1:
+        raise BadInput("several_workloads", service=name, workloads=candidates)
+    return Target(await ctx.kubernetes.workloads.find(candidates[0], ns), ns)
+
+
+async def find_to_change(ctx: Context, name: str, namespace: str | None = None) -> Target:
+    """Return the workload that `name` means. Raises BadInput also if the team's file protects it."""
+    protected = ctx.team.policy.limits.protected
+    for candidate in (name, *_declared(ctx, name)):
+        if split_reference(candidate)[1] in protected:
+            raise BadInput("protected_name", name=candidate)
+    return await find(ctx, name, namespace)
+
+
+async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
+    """Return the pod selectors of all workloads of a service, or of one workload."""
+    workloads = ctx.kubernetes.workloads
+    candidates = _declared(ctx, name) or [name]
+    found = await asyncio.gather(*(workloads.find(candidate, namespace) for candidate in candidates))
+    return list(await asyncio.gather(*(workloads.selector(reference, namespace) for reference in found)))
+
+
+def names(ctx: Context, name: str) -> list[str]:
+    """Return the names of a service's workloads, for what mentions them; nothing is asked."""
+    return sorted({split_reference(candidate)[1] for candidate in (_declared(ctx, name) or [name])})
+
+
+def namespace_of(ctx: Context, name: str, given: str | None = None) -> str:
+    """Return the namespace of a service, or of the service that has the workload `name`. Raises BadInput."""
+    if name in ctx.team.services:
+        return ctx.namespace(name, given)
+    bare = split_reference(name)[1]
+    for service in ctx.team.services:
+        if bare == service or any(bare == split_reference(workload)[1] for workload in _declared(ctx, service)):
+            return ctx.namespace(service, given)
+    if given is not None:
+        return ctx.namespace(next(iter(ctx.team.services)), given)  # checked against the team's file
+    return ctx.namespace(name, given)
+
+
+async def owners(ctx: Context, target: Target) -> list[Owner]:
+    """Return what will change the workload again, besides the bot.
+
+    Helm is one only where the bot does not deploy the service itself: then a pipeline does.
+    """
+    deployed = {service.chart and name for name, service in ctx.team.services.items()}
+    found = await ctx.kubernetes.workloads.owners(target.reference, target.namespace)
+    return [owner for owner in found if owner.kind != "helm" or owner.name not in deployed]
+
+
+async def require_running(ctx: Context, target: Target) -> None:
+    """Raise WrongState if the workload is paused: a change of its template would start nothing."""
+    rollout = await ctx.kubernetes.workloads.rollout(target.reference, target.namespace)
+    if rollout.paused:
+        raise WrongState("workload_paused", deployment=target.reference, namespace=target.namespace)
+
+
+async def require_creatable(ctx: Context, target: Target) -> None:
+    """Raise WrongState if the cluster refuses the workload's pods now: more of them would be refused as well."""
+    obstacles = await ctx.kubernetes.workloads.obstacles(target.reference, target.namespace)
+    refused = [str(obstacle) for obstacle in obstacles if obstacle.reason == "FailedCreate" and obstacle.permanent]
+    if refused:
+        raise WrongState(
+            "pods_refused", deployment=target.reference, namespace=target.namespace, why="; ".join(refused[:2])
+        )
+
+
+def _declared(ctx: Context, name: str) -> list[str]:
+    """Return the workloads of a service in the team's file; empty for what is no service."""
+    service = ctx.team.services.get(name)
+    if service is None:
+        return []
+    return service.runs_as or [name]

@@ -1,0 +1,179 @@
+"""Workloads of any kind, by the verbs that the actions use: found, changed, waited for, read as kubectl reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.integrations.kubernetes.status import Obstacle, Rollout
+from tests.contract.kubernetes.conftest import Cluster
+from tests.contract.kubernetes.workloads import deployment
+
+DEADLINE = 30.0  # real seconds
+
+
+@pytest.fixture
+async def bot(cluster: Cluster) -> AsyncIterator[Kubernetes]:
+    async with Kubernetes(str(cluster.kubeconfig)) as kubernetes:
+        yield kubernetes
+
+
+def stateful_set(name: str = "ledger", replicas: int = 2, **spec: Any) -> dict[str, Any]:
+    """The pods carry the labels that Helm's own charts use, not `app`."""
+    made = deployment(name, replicas)
+    labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/instance": "prod"}
+    made["spec"]["selector"] = {"matchLabels": labels}
+    made["spec"]["template"]["metadata"]["labels"] = labels
+    made["kind"] = "StatefulSet"
+    made["spec"] |= {"serviceName": name, **spec}
+    return made
+
+
+def daemon_set(name: str = "agent") -> dict[str, Any]:
+    made = deployment(name)
+    made["kind"] = "DaemonSet"
+    del made["spec"]["replicas"]
+    return made
+
+
+async def rolled_out(bot: Kubernetes, reference: str, namespace: str) -> Rollout:
+    async with asyncio.timeout(DEADLINE):
+        return await bot.workloads.wait_until_rolled_out(reference, namespace)
+
+
+async def test_a_stateful_set_is_found_scaled_changed_restarted_and_put_back(cluster: Cluster, bot: Kubernetes) -> None:
+    where, workloads = cluster.namespace, bot.workloads
+    await cluster.apps.create_namespaced_stateful_set(where, stateful_set())
+    reference = await workloads.find("ledger", where)
+    assert reference == await workloads.find("sts/ledger", where) == "statefulset/ledger"
+    assert (await rolled_out(bot, reference, where)).wanted == 2
+    await workloads.scale(reference, where, 3, 2)
+    assert (await rolled_out(bot, reference, where)).available == 3
+    selector = await workloads.selector(reference, where)
+    assert {pod.name for pod in await bot.pods.list(where, selector)} == {"ledger-0", "ledger-1", "ledger-2"}
+    before = await workloads.revision(reference, where)
+    shown = await workloads.set_env(reference, where, "app", {"MODE": "loud"}, dry_run=True)
+    assert shown is not None and "+          value: loud" in shown
+    await workloads.set_env(reference, where, "app", {"MODE": "loud"})
+    await rolled_out(bot, reference, where)
+    await workloads.restart(reference, where, datetime(2026, 1, 2, tzinfo=UTC))
+    await rolled_out(bot, reference, where)
+    assert await workloads.revision(reference, where) == before + 2
+    await workloads.rollout_undo(reference, where, before)
+    await rolled_out(bot, reference, where)
+    assert (await workloads.env(reference, where))[1] == {"MODE": "plain"}
+
+
+async def test_a_daemon_set_is_restarted_and_never_scaled(cluster: Cluster, bot: Kubernetes) -> None:
+    where, workloads = cluster.namespace, bot.workloads
+    await cluster.apps.create_namespaced_daemon_set(where, daemon_set())
+    assert await workloads.find("agent", where) == "daemonset/agent"
+    first = await rolled_out(bot, "daemonset/agent", where)
+    assert first.wanted == first.available > 0
+    await workloads.restart("daemonset/agent", where, datetime(2026, 1, 2, tzinfo=UTC))
+    await rolled_out(bot, "daemonset/agent", where)
+    with pytest.raises(BadInput) as refused:
+        await workloads.scale("daemonset/agent", where, 3, 1)
+    assert refused.value.key == "daemonset_not_scaled"
+
+
+async def test_a_workload_that_is_not_there_names_those_that_are(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    await cluster.apps.create_namespaced_deployment(where, deployment("shop-web", 1))
+    await cluster.apps.create_namespaced_stateful_set(where, stateful_set())
+    with pytest.raises(NotFound) as missing:
+        await bot.workloads.find("shop-wbe", where)
+    facts = missing.value.facts
+    assert (facts["known"], facts["nearest"]) == (["shop-web", "statefulset/ledger"], "shop-web")
+    with pytest.raises(BadInput) as unknown:
+        await bot.workloads.find("statefulst/ledger", where)
+    assert unknown.value.facts["nearest"] == "statefulset"
+
+
+async def test_what_stands_in_the_way_is_seen_at_once_and_what_is_permanent_ends_the_wait(
+    cluster: Cluster, bot: Kubernetes
+) -> None:
+    where = cluster.namespace
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=1))
+    await rolled_out(bot, "web", where)
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": "registry.example/web:broken"}]}}}}
+    await cluster.apps.patch_namespaced_deployment("web", where, patch)
+    seen: list[str] = []
+
+    async def tell(rollout: Rollout, obstacles: Sequence[Obstacle]) -> None:
+        seen.extend(str(obstacle) for obstacle in obstacles)
+
+    with pytest.raises(WrongState) as blocked:
+        async with asyncio.timeout(DEADLINE):
+            await bot.workloads.wait_until_rolled_out("web", where, tell)
+    assert blocked.value.key in ("rollout_blocked", "rollout_stuck")  # the sandbox's deadline passes in six seconds
+    assert "ImagePullBackOff" in str(blocked.value.facts["why"])
+    assert any("/app: " in line for line in seen)
+    troubled = [pod for pod in await bot.pods.list(where, "app=web") if pod.is_troubled]
+    assert [pod.phase for pod in troubled] == ["ImagePullBackOff"]
+    lines = await bot.descriptions.describe("web", where)
+    assert ("pod", "ImagePullBackOff") in {(line.part, line.state) for line in lines}
+
+
+async def test_a_paused_deployment_says_so(cluster: Cluster, bot: Kubernetes) -> None:
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(paused=True))
+
+    async def paused() -> bool:
+        return (await bot.workloads.rollout("web", cluster.namespace)).paused
+
+    await cluster.until(paused, True)
+
+
+async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.integrations.kubernetes.cluster.PAGE", 2)
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=5))
+    await rolled_out(bot, "web", cluster.namespace)
+    assert len(await bot.pods.list(cluster.namespace)) == 5
+
+
+@pytest.mark.parametrize(
+    ("marks", "kind", "name"),
+    [
+        ({"labels": {"argocd.argoproj.io/instance": "shop"}}, "argocd", "shop"),
+        ({"annotations": {"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:prod/web"}}, "argocd", "shop"),
+        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "apps"}}, "flux", "apps"),
+        ({"annotations": {"meta.helm.sh/release-name": "shop"}}, "helm", "shop"),
+    ],
+)
+async def test_who_else_owns_a_workload_is_read_from_its_marks(
+    cluster: Cluster, bot: Kubernetes, marks: dict[str, Any], kind: str, name: str
+) -> None:
+    made = deployment(replicas=1)
+    made["metadata"] |= marks
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, made)
+    assert [(owner.kind, owner.name) for owner in await bot.workloads.owners("web", cluster.namespace)] == [
+        (kind, name)
+    ]
+
+
+async def test_an_autoscaler_is_known_with_its_limits(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=2))
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    resource = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
+    spec = {
+        "scaleTargetRef": target,
+        "minReplicas": 2,
+        "maxReplicas": 5,
+        "metrics": [{"type": "Resource", "resource": resource}],
+    }
+    body = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web"},
+        "spec": spec,
+    }
+    await cluster.custom.create_namespaced_custom_object("autoscaling", "v2", where, "horizontalpodautoscalers", body)
+    owner = await bot.workloads.autoscaler("web", where)
+    assert owner and (owner.kind, owner.name, owner.least, owner.most) == ("hpa", "web", 2, 5)

@@ -1,0 +1,203 @@
+"""Each example of docs/actions.md, typed in Slack by Ana, approved by others, and played to its end on the sandbox.
+
+One bot and one sandbox for all of them, in the order of a story: what one leaves behind the next one needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+
+from bot.actions.catalogue import ACTIONS
+from bot.domain.policy import Risk
+from bot.domain.run import Run, RunState, WaitsFor
+from bot.messages import results
+from bot.messages.run import lines
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from tests.end_to_end.scene import TEAM
+from tests.runbooks.playing import LONG, Play, playing, story
+
+XR, BRANCH = "xr-engine", "hotfix/lento"
+ORDER = [
+    *("alertmanager.silence", "alertmanager.unsilence"),
+    *(
+        f"aws.{name}"
+        for name in ("rds_status", "rds_snapshot", "rds_restore", "rds_failover", "rds_protect", "s3_prune")
+    ),
+    *(f"flow.{name}" for name in ("wait", "check", "approve", "ask", "next_window", "window")),
+    *(f"github.{name}" for name in ("create_issue", "create_branch", "open_pull_request", "request_review")),
+    *(f"github.{name}" for name in ("wait_for_approval", "merge", "wait_for_build", "dispatch_workflow")),
+    *("github.workflow_status", "http.check", "migration.gate", "migration.review"),
+    *(f"kubernetes.{name}" for name in ("apply", "delete", "describe", "events", "logs", "pods", "top_pods")),
+    *(f"kubernetes.{name}" for name in ("top_nodes", "rollout_status", "restart", "rollout_undo", "scale", "set_env")),
+    *(f"kubernetes.{name}" for name in ("set_node_selector", "run_job", "exec_dump", "refresh_external_secret")),
+    *(f"kubernetes.{name}" for name in ("cordon", "uncordon", "drain")),
+    *(f"helm.{name}" for name in ("history", "status", "canary")),
+    *(f"prometheus.{name}" for name in ("query", "snapshot", "wait_until", "watch")),
+    *(f"helm.{name}" for name in ("promote", "rollback", "upgrade")),
+    *(f"pagerduty.{name}" for name in ("oncall", "page", "note", "acknowledge", "resolve")),
+    *("slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Play]:
+    async with playing(tmp_path_factory.mktemp("every")) as made:
+        yield made
+
+
+def test_no_action_is_left_out() -> None:
+    assert sorted(ORDER) == [action.name for action in ACTIONS.all()]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", ORDER)
+async def test_every_example_does_what_it_says_and_says_what_it_did(stage: Play, name: str) -> None:
+    action = ACTIONS.get(name)
+    example = action.signature.example
+    assert example.startswith("/ops ")
+    line = await PREPARED[name](stage, example) if name in PREPARED else example
+    run = await played(stage, line, in_incident=name.startswith("pagerduty."))
+    assert run.state is RunState.SUCCEEDED, (line, story(run), dict(run.step("it").facts))
+    step = run.step("it")
+    for words in stage.bot.deps.words_by_locale.values():
+        (told,) = lines(run, words)
+        assert " — " in told, f"nothing is said about {line}: {told}"
+        assert action.risk is not Risk.READ or results.sentence(step, words), f"{line} has no answer"
+    if name in CAME_ABOUT:
+        assert await CAME_ABOUT[name](stage), f"{line} had no effect"
+
+
+async def played(stage: Play, line: str, *, in_incident: bool) -> Run:
+    """The run of a line as it ended: approved and answered by others, while GitHub's people and pipelines work."""
+    known = {run.id for run in await stage.bot.deps.store.runs.recent()}
+    channel = TEAM
+    if in_incident:
+        opened = [one for one in stage.slack.channels.values() if one.name.startswith("inc-") and one.pins]
+        channel = opened[0].name if opened else (await stage.incident()).name
+    await stage.person("ana").run(line, channel)
+
+    async def begun() -> Run | None:
+        return next((run for run in await stage.bot.deps.store.runs.recent() if run.id not in known), None)
+
+    run: Run = await stage.until(begun, LONG)
+    uses = run.step("it").uses
+    async with stage.approving(run, "bruno", "carla"), working(stage):
+        if ACTIONS.get(uses).waits_for is WaitsFor.ANSWER:
+            card = await stage.button(run, "answer")
+            with stage.slowly():
+                await stage.person("ana").press(card, "answer")
+                await stage.see(lambda: stage.person("ana").view)
+                await stage.person("ana").submit({"answer": XR})
+        return await stage.ended(run)
+
+
+@contextlib.asynccontextmanager
+async def working(stage: Play) -> AsyncIterator[None]:
+    """Pipelines at GitHub that succeed."""
+
+    async def complete() -> None:
+        while True:
+            for one in list(stage.sandbox.github.runs.values()):
+                if one.status != "completed":
+                    stage.sandbox.github.actions.complete(one)
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(complete())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+# What the examples need that nobody can know beforehand.
+
+
+async def _own_silence(stage: Play, example: str) -> str:
+    return f"/ops alertmanager.unsilence {next(iter(stage.sandbox.alertmanager.state.silences))}"
+
+
+async def _taken_snapshot(stage: Play, example: str) -> str:
+    aws = stage.bot.deps.aws
+    assert aws
+    await aws.databases.take_snapshot("tamv-prod-postgres", "tamv-snapshot-20251231", "before")
+    return example
+
+
+async def _window_now(stage: Play, example: str) -> str:
+    now = stage.sandbox.clock.now()
+    begins, ends = now + timedelta(minutes=5), now + timedelta(hours=3)
+    return f"/ops flow.window {begins:%Y-%m-%dT%H:%M:%SZ} {ends:%Y-%m-%dT%H:%M:%SZ}"
+
+
+async def _commit(stage: Play, example: str) -> str:
+    code = stage.sandbox.github.code
+    code.put_file("services/x.ts", "quality: low\n", "Lower it", "ana-torres", branch=BRANCH, replaces=None)
+    return example
+
+
+async def _pull(stage: Play, example: str) -> str:
+    number, pull = next(iter(stage.sandbox.github.pulls.items()))
+    if not pull.merged_at:
+        stage.sandbox.github.code.check(BRANCH, "tests", "success")
+        await stage.sandbox.github.person("carla").approve(pull)
+    return example.replace("42", str(number))
+
+
+Prepare = Callable[[Play, str], Awaitable[str]]
+PREPARED: dict[str, Prepare] = {
+    "alertmanager.unsilence": _own_silence,
+    "aws.rds_restore": _taken_snapshot,
+    "flow.window": _window_now,
+    "github.open_pull_request": _commit,
+    "github.request_review": _pull,
+    "github.wait_for_approval": _pull,
+    "github.merge": _pull,
+    "github.wait_for_build": _pull,
+}
+
+
+async def _replicas(stage: Play) -> int:
+    found = stage.cluster.store.get(DEPLOYMENT, "tamv-prod", XR)
+    assert found
+    return int(found["spec"]["replicas"])
+
+
+async def _scaled(stage: Play) -> bool:
+    return await _replicas(stage) == 10
+
+
+async def _shut_down(stage: Play) -> bool:
+    return await _replicas(stage) == 0
+
+
+async def _deployed(stage: Play) -> bool:
+    return "v4.2.0" in stage.versions(XR)
+
+
+async def _merged(stage: Play) -> bool:
+    return all(pull.merged_at for pull in stage.sandbox.github.pulls.values())
+
+
+async def _silenced(stage: Play) -> bool:
+    return len(stage.sandbox.alertmanager.state.silences) == 1
+
+
+async def _announced(stage: Play) -> bool:
+    return any("Restauramos la base" in text for text in stage.own(TEAM))
+
+
+CAME_ABOUT: dict[str, Callable[[Play], Awaitable[bool]]] = {
+    "kubernetes.scale": _scaled,
+    "kubernetes.shut_down": _shut_down,
+    "helm.upgrade": _deployed,
+    "github.merge": _merged,
+    "alertmanager.silence": _silenced,
+    "slack.announce": _announced,
+}
