@@ -28,6 +28,8 @@ class Kind(StrEnum):
     MESSAGE_ADDED = "message_added"
     MITIGATED = "mitigated"
     RESOLVED = "resolved"
+    DISMISSED = "dismissed"
+    STILL_FIRING = "still_firing"
     REOPENED = "reopened"
     CLOSED = "closed"
     IMPACT_SET = "impact_set"

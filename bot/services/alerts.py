@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from bot.deps import Deps
 from bot.domain.alert import Alert, Notification
-from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone, Severity
+from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone, Severity, Status
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.runbooks import Library
@@ -156,6 +156,8 @@ def _resolved_at(incident: Incident) -> datetime:
 
 
 def _is_settling(incident: Incident, firing: list[Alert], at: datetime) -> bool:
-    """Return True if the firing alerts are left over from an incident resolved within SETTLE."""
+    """Return True if the firing alerts are left over from an incident that was resolved within SETTLE or dismissed."""
+    if incident.status is Status.DISMISSED:
+        return all(alert.started_at <= (incident.updated_at or at) for alert in firing)
     resolved_at = _resolved_at(incident)
     return at - resolved_at < SETTLE and all(alert.started_at <= resolved_at for alert in firing)

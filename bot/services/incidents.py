@@ -75,6 +75,10 @@ class Incidents:
     async def resolve(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
         return await self._change(id, lambda now, at: now.resolve(by=by, at=at), idempotency_key)
 
+    async def dismiss(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
+        """End an incident as a false alarm."""
+        return await self._change(id, lambda now, at: now.dismiss(reason, by=by, at=at), idempotency_key)
+
     async def reopen(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
         return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), idempotency_key)
 

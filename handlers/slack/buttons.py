@@ -28,8 +28,35 @@ async def mitigate(call: Call) -> None:
 
 
 async def resolve(call: Call) -> None:
+    """Resolve an incident; if more fires now than the confirmation said, ask again in a form."""
     await call.ack()
-    await call.bot.incidents.resolve(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    id, _, said = call.value.partition("|")
+    firing = await call.bot.deps.store.alerts.count_firing(id)
+    if said and firing > int(said):
+        await call.open(forms.resolve(await call.cached_translations(), id, firing))
+        return
+    await call.bot.incidents.resolve(id, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def dismiss(call: Call) -> None:
+    """End an incident as a false alarm: a form asks for the reason."""
+    await call.ack()
+    firing = await call.bot.deps.store.alerts.count_firing(call.value)
+    await call.open(forms.dismiss(await call.cached_translations(), call.value, firing))
+
+
+async def reopen(call: Call) -> None:
+    await call.ack()
+    reason = call.bot.deps.words.label("reopened_by_button")
+    await call.bot.incidents.reopen(call.value, reason, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def declare_new(call: Call) -> None:
+    """Declare another incident of the same service."""
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    words, team = await call.cached_translations(), call.bot.deps.team
+    await call.open(forms.declare(words, team, severity=incident.severity, service=incident.service))
 
 
 async def close_incident(call: Call) -> None:
@@ -163,6 +190,9 @@ BUTTONS: dict[str, Handler] = {
     "take_command": take_command,
     "mitigate": mitigate,
     "resolve": resolve,
+    "dismiss": dismiss,
+    "reopen": reopen,
+    "declare_new": declare_new,
     "close_incident": close_incident,
     "post_update": post_update,
     "complete_report": complete_report,

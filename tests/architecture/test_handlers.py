@@ -10,15 +10,18 @@ from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState
 from bot.domain.runbook import Input
+from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages import forms
 from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
-from bot.messages.incident import card
+from bot.messages.incident import card, timeline_message
 from bot.messages.run import progress, proposal
 from bot.messages.translations import load_translations
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
 from handlers.slack.forms import FORMS
 from tests.architecture.tree import ROOT
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _incident() -> Incident:
@@ -35,7 +38,11 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         element["action_id"]
         for status in Status
         for in_own_channel in (True, False)
-        for block in card(replace(_incident(), status=status), words, in_own_channel=in_own_channel).to_dict()["blocks"]
+        for message in (
+            card(replace(_incident(), status=status), words, in_own_channel=in_own_channel),
+            timeline_message(TimelineEvent(Kind.STILL_FIRING, AT, Person("U1"), {"firing": 1}), _incident(), words),
+        )
+        for block in message.to_dict()["blocks"]
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
@@ -71,6 +78,8 @@ def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
         forms.update(words, incident.id),
         forms.report(words, team, incident),
         forms.followup(words, team, incident.id, due=date(2026, 1, 15)),
+        forms.dismiss(words, incident.id, 1),
+        forms.resolve(words, incident.id, 1),
         forms.break_glass(words, "R-1|a|d"),
         forms.answer(words, "R-1|a|d", "How many?", Input(type="integer"), [], None),
     ]

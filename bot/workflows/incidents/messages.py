@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import timedelta
 from typing import Any
 
+from bot.actions.boards import board, query_board
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
+from bot.domain.snapshot import MetricResult, Verdict
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.incident import card, timeline_message, topic
 from bot.slack_messages import upsert_message
@@ -17,6 +20,8 @@ from bot.workflows.engine.durable import Outcome, durable_step
 
 # A message that is a day late is useless.
 MESSAGE_TIMEOUT = timedelta(hours=24)
+MEASURE_TIMEOUT_SECONDS = 2.0  # a card must not wait for Prometheus
+MEASURE_WINDOW = timedelta(minutes=5)
 
 
 async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
@@ -66,7 +71,8 @@ async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
         incident, update, firing = await _current_state(deps, incident_id)
         if incident.channel is None:
             return None
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=True)
+        out = await out_of_bounds(deps, incident) if incident.status.is_open else None
+        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=True, out=out)
         return await upsert_message(deps, f"{incident_id}/card", incident.channel, message)
 
 
@@ -112,5 +118,20 @@ async def append_event(
 async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, TimelineEvent | None, int]:
     incident = await deps.store.incidents.get(incident_id)
     update = await deps.store.incidents.newest(incident_id, Kind.UPDATE)
-    firing = await deps.store.alerts.count_firing(incident_id) if incident.status.is_open else 0
-    return incident, update, firing
+    return incident, update, await deps.store.alerts.count_firing(incident_id)
+
+
+async def out_of_bounds(deps: Deps, incident: Incident) -> list[MetricResult] | None:
+    """Return the metrics of the service's board that are out of bounds now; None if they cannot be measured quickly."""
+    if deps.prometheus is None or incident.service is None:
+        return None
+    now = deps.clock.now()
+    try:
+        spec = board(deps.team, None, incident.service)
+        async with asyncio.timeout(MEASURE_TIMEOUT_SECONDS):
+            snapshot = await query_board(deps.prometheus, spec, now, start=now - MEASURE_WINDOW)
+    except (BotError, TimeoutError):
+        return None
+    if snapshot.missing:
+        return None
+    return [metric for metric in snapshot.figures if metric.verdict is Verdict.BREACH]

@@ -9,14 +9,21 @@ from bot.domain.incident import Incident, Status
 from bot.messages.message import Message
 from bot.slack_messages import upsert_message
 from bot.workflows.engine.durable import durable_step, sleep_until, start
+from bot.workflows.incidents.look_again import look_again
 from bot.workflows.reports.followups import remind_followups
 
 REMIND_INTERVAL = timedelta(hours=24)
 REMIND_TIMEOUT = timedelta(minutes=5)
 
 
-async def remind_loop(deps: Deps, incident_id: str) -> None:
-    """Send reminders until the incident is closed and its follow-ups are done."""
+async def remind_loop(deps: Deps, incident_id: str, resolved_seq: int | None = None) -> None:
+    """Send reminders until the incident is closed and its follow-ups are done.
+
+    With `resolved_seq`, the number of the event that resolved it, only look again whether it is really over.
+    """
+    if resolved_seq is not None:
+        await look_again(deps, incident_id, resolved_seq)
+        return
     while True:
         outcome = await durable_step("remind", lambda: _remind(deps, incident_id))
         unfiled = await durable_step(
@@ -42,7 +49,7 @@ async def _remind(deps: Deps, incident_id: str) -> str | None:
         for followup in await deps.store.followups.list_by_incident(incident_id)
         if followup.state.value != "done"
     ]
-    if incident.status is Status.CLOSED and not followups:
+    if incident.status in (Status.CLOSED, Status.DISMISSED) and not followups:
         return None
     return min(check_at).isoformat()
 

@@ -113,6 +113,14 @@ async def resolve(call: Call) -> Message:
     return await _done(call)
 
 
+@INCIDENT.verb("/incident dismiss El límite estaba mal puesto")
+async def dismiss(call: Call, reason: Rest) -> Message:
+    """End the incident as a false alarm: no statistics count it."""
+    incident = await call.incident()
+    await call.bot.incidents.dismiss(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await _done(call)
+
+
 @INCIDENT.verb("/incident reopen La latencia volvió a subir")
 async def reopen(call: Call, reason: Rest) -> Message:
     """Reopen the incident."""
