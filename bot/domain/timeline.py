@@ -25,6 +25,7 @@ class Kind(StrEnum):
     ROLE_ASSIGNED = "role_assigned"
     UPDATE = "update"
     NOTE = "note"
+    SNOOZED = "snoozed"
     MESSAGE_ADDED = "message_added"
     MITIGATED = "mitigated"
     RESOLVED = "resolved"

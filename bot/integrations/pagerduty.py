@@ -254,14 +254,18 @@ class PagerDuty:
             if refusal.facts.get("code") != ALREADY_RESOLVED:
                 raise
 
-    async def on_call(self, of: str) -> list[OnCall]:
+    async def on_call(self, of: str, at: datetime | None = None) -> list[OnCall]:
         """Return who is on call for a service or an escalation policy (name or id), by level, with phone numbers.
+
+        `at`: who will be then; default: who is now.
 
         Raises Refused with `pagerduty_unknown` if there is neither.
         """
 
         def fetch(call: _Calls) -> list[OnCall]:
             params = {"escalation_policy_ids[]": [self._policy_id(call, of)], "include[]": ["users"], "limit": 100}
+            if at is not None:
+                params |= {"since": at.isoformat(), "until": at.isoformat()}
             people: dict[tuple[int, str], OnCall] = {}
             for entry in call.rest().rget("oncalls", params=params):
                 level_and_user = (int(entry["escalation_level"]), str(entry["user"]["id"]))

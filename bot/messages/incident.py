@@ -83,6 +83,14 @@ def timeline_message(event: TimelineEvent, incident: Incident, words: Translatio
     return Message(text, blocks)
 
 
+def reminder(incident: Incident, text: str, words: Translations) -> Message:
+    """Remind of an update that is due, with the button that posts it and the one that asks later."""
+    post = button(words.label("buttons.post_update"), "post_update", incident.id, style="primary")
+    return Message(
+        text, [section(text), *actions([post, button(words.label("buttons.snooze"), "snooze", incident.id)])]
+    )
+
+
 def timeline_line(event: TimelineEvent, incident: Incident, words: Translations) -> str:
     """Return an event of the timeline as one sentence of mrkdwn."""
     return words.render_block(
@@ -174,4 +182,6 @@ def _buttons(
         buttons.append(make("open_followup"))
         if incident.status is Status.DECLARED:
             buttons.append(make("dismiss"))
+        else:
+            buttons.append(make("catch_up"))
     return buttons

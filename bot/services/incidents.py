@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.deps import Deps
+from bot.domain.catchup import CatchUp
 from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, Role, Severity, Status
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
+from bot.domain.timeline import Kind
+from bot.workflows.incidents.catchup import catch_up_on
 
 
 class Incidents:
@@ -94,6 +97,17 @@ class Incidents:
     async def find(self, id: str) -> Incident:
         """Return an incident by id, in any case (`inc-2026-0001`). Raises NotFound."""
         return await self._deps.store.incidents.get(id.strip().upper())
+
+    async def catch_up(self, incident: Incident) -> CatchUp:
+        """Return what somebody who comes late needs to know."""
+        return await catch_up_on(self._deps, incident)
+
+    async def snooze(self, id: str, for_: timedelta, *, by: Person, idempotency_key: str) -> datetime:
+        """Do not remind of updates for a while, even over a restart. Returns until when."""
+        until = self._now() + for_
+        facts = {"until": until.isoformat()}
+        await self._change(id, lambda now, at: now.with_event(Kind.SNOOZED, facts, by=by, at=at), idempotency_key)
+        return until
 
     async def in_channel(self, channel: str) -> Incident | None:
         return await self._deps.store.incidents.in_channel(channel)

@@ -7,9 +7,13 @@ from datetime import timedelta
 from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.messages import forms
 from bot.messages.approval import change_sheet
+from bot.messages.catchup import catch_up as catch_up_message
+from bot.messages.message import Message
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 from handlers.slack.home import publish_home
+
+SNOOZE = timedelta(minutes=15)
 
 
 async def acknowledge(call: Call) -> None:
@@ -49,6 +53,23 @@ async def reopen(call: Call) -> None:
     await call.ack()
     reason = call.bot.deps.words.label("reopened_by_button")
     await call.bot.incidents.reopen(call.value, reason, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def catch_up(call: Call) -> None:
+    """Tell the person alone what has happened so far."""
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    so_far = await call.bot.incidents.catch_up(incident)
+    await call.reply(catch_up_message(so_far, await call.translations()))
+
+
+async def snooze(call: Call) -> None:
+    """Remind of the update later."""
+    await call.ack()
+    until = await call.bot.incidents.snooze(
+        call.value, SNOOZE, by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    await call.reply(Message.of((await call.translations()).render_block("replies", "snoozed", until=until)))
 
 
 async def declare_new(call: Call) -> None:
@@ -193,6 +214,8 @@ BUTTONS: dict[str, Handler] = {
     "dismiss": dismiss,
     "reopen": reopen,
     "declare_new": declare_new,
+    "catch_up": catch_up,
+    "snooze": snooze,
     "close_incident": close_incident,
     "post_update": post_update,
     "complete_report": complete_report,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from bot.domain.errors import BadInput
-from bot.domain.incident import TITLE_LIMIT, Severity
+from datetime import timedelta
+
+from bot.domain.errors import BadInput, Refused
+from bot.domain.incident import TITLE_LIMIT, Milestone, Severity
 from bot.messages import forms
+from bot.messages.catchup import catch_up
 from bot.signature import unescape_slack
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 from handlers.slack.home import publish_home
 
 PIN = "pushpin"
+JOINED_LATE_AFTER = timedelta(minutes=2)  # of the declaration
 
 
 async def reaction_added(call: Call) -> None:
@@ -47,7 +51,29 @@ async def app_home_opened(call: Call) -> None:
     await publish_home(call)
 
 
-EVENTS: dict[str, Handler] = {"reaction_added": reaction_added, "app_home_opened": app_home_opened}
+async def member_joined_channel(call: Call) -> None:
+    """Tell who joins an incident's channel late, and only them, what has happened so far."""
+    await call.ack()
+    incident = await call.bot.incidents.in_channel(call.channel_id or "")
+    if incident is None or not incident.status.is_open:
+        return
+    deps = call.bot.deps
+    if deps.clock.now() - incident.milestones[Milestone.DECLARED] < JOINED_LATE_AFTER:
+        return  # invited at the opening: nothing has happened yet
+    if call.user_id == (await deps.slack.identity()).user_id:
+        return
+    message = catch_up(await call.bot.incidents.catch_up(incident), await call.translations())
+    try:
+        await call.reply(message)
+    except Refused:  # an ephemeral message needs somebody who is there
+        await deps.slack.call("chat.postMessage", channel=call.user_id, **message.to_dict())
+
+
+EVENTS: dict[str, Handler] = {
+    "reaction_added": reaction_added,
+    "app_home_opened": app_home_opened,
+    "member_joined_channel": member_joined_channel,
+}
 
 
 async def declare_incident(call: Call) -> None:

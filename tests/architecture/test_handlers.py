@@ -13,7 +13,7 @@ from bot.domain.runbook import Input
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages import forms
 from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
-from bot.messages.incident import card, timeline_message
+from bot.messages.incident import card, reminder, timeline_message
 from bot.messages.run import progress, proposal
 from bot.messages.translations import load_translations
 from bot.team import load_team
@@ -40,6 +40,7 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         for in_own_channel in (True, False)
         for message in (
             card(replace(_incident(), status=status), words, in_own_channel=in_own_channel),
+            reminder(_incident(), "?", words),
             timeline_message(TimelineEvent(Kind.STILL_FIRING, AT, Person("U1"), {"firing": 1}), _incident(), words),
         )
         for block in message.to_dict()["blocks"]

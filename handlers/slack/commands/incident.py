@@ -8,6 +8,7 @@ from pydantic import Field
 
 from bot.domain.incident import Cause, Impact, Role, Severity
 from bot.messages import forms
+from bot.messages.catchup import catch_up
 from bot.messages.incident import card, listing, timeline
 from bot.messages.message import Message
 from bot.messages.statistics import statistics as statistics_message
@@ -135,6 +136,12 @@ async def close(call: Call) -> Message:
     incident = await call.incident()
     await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
     return await _done(call)
+
+
+@INCIDENT.verb("/incident catchup")
+async def catchup(call: Call) -> Message:
+    """Tell you alone what has happened, what was tried, what waits and what is next."""
+    return catch_up(await call.bot.incidents.catch_up(await call.incident()), await call.translations())
 
 
 @INCIDENT.verb("/incident timeline")
