@@ -17,7 +17,7 @@ from bot.domain.snapshot import Assessment as Verdict
 
 # Facts of a step.
 COPIED_FROM = "copied_from"  # the stopped run in which it was done
-ASKED_TIMES = "asked_times"  # how often its approval was asked for; 1 when it is missing
+APPROVAL_ROUNDS = "rounds"  # how often its approval was asked for; 1 when it is missing
 
 
 class RunState(StrEnum):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.domain.errors import NotFound, WrongState
 from bot.domain.people import Person
 from bot.domain.run import (
-    ASKED_TIMES,
+    APPROVAL_ROUNDS,
     Approval,
     ApprovalState,
     Decision,
@@ -279,8 +279,8 @@ class Runs:
             )
             of_step = and_(run_steps.c.run_id == run_id, run_steps.c.id == step_id)
             facts = (await connection.execute(select(run_steps.c.facts).where(of_step))).scalar_one()
-            asked_times = int(facts.get(ASKED_TIMES, 1)) + 1
-            await connection.execute(update(run_steps).where(of_step).values(facts={**facts, ASKED_TIMES: asked_times}))
+            rounds = int(facts.get(APPROVAL_ROUNDS, 1)) + 1
+            await connection.execute(update(run_steps).where(of_step).values(facts={**facts, APPROVAL_ROUNDS: rounds}))
             await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
         return replace(approval, state=ApprovalState.WAITING, asked_at=at, expires_at=expires_at)
 

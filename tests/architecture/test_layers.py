@@ -45,6 +45,8 @@ WITH_ONE_IMPORTER = {
     "bot.workflows.catalogue": "gathers the workflows",
     "bot.workflows.engine.cleanup": "one concept of the engine",
     "bot.workflows.engine.leader": "one concept of the engine",
+    "bot.workflows.incidents.handover": "one concept beside the reminders that call it",
+    "bot.workflows.incidents.look_again": "one concept beside the reminders that call it",
     "bot.workflows.runs.approval": "one phase of a run, with its own states",
     "demo.environment": "the bot and the sandbox on one port; a test may start it without a scenario",
     "handlers.health": "one concept of the HTTP server",

@@ -14,7 +14,7 @@ from functools import partial
 from bot.deps import Deps
 from bot.domain import runbook
 from bot.domain.errors import WrongState
-from bot.domain.run import ASKED_TIMES, Approval, ApprovalState, Run
+from bot.domain.run import APPROVAL_ROUNDS, Approval, ApprovalState, Run
 from bot.domain.runbook import Step
 from bot.message_refresher import REFRESH_TIMEOUT
 from bot.workflows.engine.durable import Outcome, run_with_retries
@@ -48,7 +48,7 @@ async def wait_for_approval(deps: Deps, run: Run, step: Step, *, shown: bool) ->
         else:
             again_at = approval.expires_at
             second_call = deps.clock.now() >= approval.second_call_at
-            current = (await _asked_times(deps, run, step), second_call, len(approval.decisions))
+            current = (await _round(deps, run, step), second_call, len(approval.decisions))
             if current != version:
                 if second_call and (version is None or current[:2] != version[:2]):
                     await page_second_on_call(deps, run, step.id)
@@ -84,7 +84,7 @@ async def _follow_refusal(deps: Deps, run: Run, step: Step, approval: Approval) 
     expired = approval.state is ApprovalState.EXPIRED
     consequence = spec.on_expiry if expired else spec.on_reject
     now, key = deps.clock.now(), f"{run.id}/{step.id}/{int(approval.asked_at.timestamp())}"
-    if consequence == "ask-again" and await _asked_times(deps, run, step) == 1:
+    if consequence == "ask-again" and await _round(deps, run, step) == 1:
         with contextlib.suppress(WrongState):  # somebody was quicker
             await deps.store.runs.ask_again(run.id, step.id, now, f"{key}/again")
         return None
@@ -101,8 +101,8 @@ async def _follow_refusal(deps: Deps, run: Run, step: Step, approval: Approval) 
     return None
 
 
-async def _asked_times(deps: Deps, run: Run, step: Step) -> int:
-    return int((await deps.store.runs.refresh(run)).step(step.id).facts.get(ASKED_TIMES, 1))
+async def _round(deps: Deps, run: Run, step: Step) -> int:
+    return int((await deps.store.runs.refresh(run)).step(step.id).facts.get(APPROVAL_ROUNDS, 1))
 
 
 async def _approval_status(deps: Deps, run_id: str, step_id: str) -> Approval:

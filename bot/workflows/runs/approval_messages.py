@@ -18,7 +18,7 @@ from bot.deps import Deps
 from bot.domain.errors import NotFound, Refused
 from bot.domain.incident import Incident
 from bot.domain.people import Person
-from bot.domain.run import ASKED_TIMES, Approval, ApprovalState, Run, StepRun, WaitsFor, continued_key, run_id
+from bot.domain.run import APPROVAL_ROUNDS, Approval, ApprovalState, Run, StepRun, WaitsFor, continued_key, run_id
 from bot.messages.approval import ApprovalView, approval_card, direct_message, refusal, whole_diff
 from bot.slack_messages import delete_message, upload_once, upsert_message
 from bot.team import policy_of
@@ -122,8 +122,8 @@ async def _update_card(deps: Deps, pending: PendingApproval, target: tuple[str, 
 
 async def _call_number(deps: Deps, pending: PendingApproval, key: str) -> int:
     """Return which call this is: two in each round. Once the second is sent it stays the card, whatever is decided."""
-    asked_times = int(pending.step.facts.get(ASKED_TIMES, 1))
-    first = 2 * asked_times - 1
+    rounds = int(pending.step.facts.get(APPROVAL_ROUNDS, 1))
+    first = 2 * rounds - 1
     waiting = pending.approval.state is ApprovalState.WAITING
     if waiting and deps.clock.now() >= pending.approval.second_call_at:
         return first + 1
@@ -172,7 +172,7 @@ async def update_refusal_message(
             return None
         continued = await _continuation(deps, pending)
         message = refusal(pending.view(), deps.words, goes_on_at=goes_on_at, continued=continued)
-        number = int(pending.step.facts.get(ASKED_TIMES, 1))
+        number = int(pending.step.facts.get(APPROVAL_ROUNDS, 1))
         key = _numbered(f"{run_id}/{step_id}/refusal", number)
         return await upsert_message(deps, key, target[0], message, thread=target[1])
 

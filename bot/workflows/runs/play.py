@@ -18,7 +18,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import (
-    ASKED_TIMES,
+    APPROVAL_ROUNDS,
     OUTCOME,
     STOPPING,
     UNCHANGED,
@@ -419,7 +419,7 @@ class StepPlay:
         values: dict[str, Any] = {
             "state": StepState.PERFORMING,
             "began_at": step_run.began_at or deps.clock.now(),
-            "facts": _asked(step_run),
+            "facts": _kept_facts(step_run),
         }
         await self._set(**values)
         return replace(step_run, **values)
@@ -446,7 +446,7 @@ class StepPlay:
         remaining: list[dict[str, Any]] | None = None  # unknown
         with contextlib.suppress(BotError):
             remaining = [effect.to_json() for effect in await self._look(run, step_run)]
-        await self._set(facts={**_asked(step_run), "interrupted": True, "left": remaining})
+        await self._set(facts={**_kept_facts(step_run), "interrupted": True, "left": remaining})
         schedule_run_message(self._deps, run.id)
 
     async def _look(self, run: Run, step_run: StepRun) -> tuple[Effect, ...]:
@@ -518,7 +518,7 @@ class StepPlay:
     async def _record_failed(self, state: StepState, failure: Outcome) -> None:
         """Record the failure and, of a change that had begun, what came of it: the call may have gone through."""
         run, step_run = await self._current()
-        facts, entry = {**_asked(step_run), **failure.facts}, None
+        facts, entry = {**_kept_facts(step_run), **failure.facts}, None
         if step_run.effects and step_run.state is StepState.PERFORMING:
             await self._set(facts={**step_run.facts, STOPPING: True})
             schedule_run_message(self._deps, run.id)
@@ -531,9 +531,9 @@ class StepPlay:
         await self._set(entry, state=state, ended_at=self._deps.clock.now(), **values)
 
 
-def _asked(step_run: StepRun) -> dict[str, Any]:
+def _kept_facts(step_run: StepRun) -> dict[str, Any]:
     """Return the fact that is kept while the step goes on: its approval's messages depend on it."""
-    return {ASKED_TIMES: step_run.facts[ASKED_TIMES]} if ASKED_TIMES in step_run.facts else {}
+    return {APPROVAL_ROUNDS: step_run.facts[APPROVAL_ROUNDS]} if APPROVAL_ROUNDS in step_run.facts else {}
 
 
 async def _nothing() -> None:
