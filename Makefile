@@ -1,7 +1,7 @@
-# `make` says what there is. Every target does its own set-up: Python 3.11-3.13, git and make are all it needs.
+# `make` says what there is. Every target does its own set-up: Python 3.11-3.14, git and make are all it needs.
 OUT ?= out
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
 CHANGED_TESTS = $(shell { git diff --name-only --diff-filter=d HEAD; git ls-files --others --exclude-standard; } 2>/dev/null \
 	| grep -E '^tests/(.*/)?test_[^/]*\.py$$')
@@ -18,7 +18,7 @@ help: ## what can be made
 setup: .venv/installed ## a .venv with the locked requirements; at once when it is there
 
 .venv/locked: requirements/dev.txt
-	@test -n '$(PYTHON)' || { echo 'Python 3.11, 3.12 or 3.13 with its venv module is needed.' \
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 to 3.14 with its venv module is needed.' \
 		'On Debian: apt-get install python3 python3-venv' >&2; exit 1; }
 	@echo 'Installing the locked requirements into .venv: a minute or two, once.'
 	@$(PYTHON) -m venv .venv
@@ -75,9 +75,9 @@ actions: setup ## docs/actions.md anew from bot/actions/
 runbooks: setup ## docs/runbooks.md anew from runbooks/
 	.venv/bin/python -m bot.runbooks.document > docs/runbooks.md
 
-manifest: ## the Slack app manifest for a bot that Slack reaches over HTTP: make manifest URL=https://bot.example.org
+manifest: setup ## the Slack app manifest for a bot that Slack reaches over HTTP: make manifest URL=https://bot.example.org
 	@test -n '$(URL)' || { echo 'Say where Slack reaches the bot: make manifest URL=https://bot.example.org' >&2; exit 1; }
-	@sed -e 's#https://tamv-bot\.example\.com#$(URL:/=)#' -e 's/socket_mode_enabled: true/socket_mode_enabled: false/' app.yaml
+	@.venv/bin/tamv-bot manifest --url '$(URL)'
 
 screenshots: setup ## docs/images anew, from the demo in headless Chromium
 	.venv/bin/python -m docs.screenshots es

@@ -27,6 +27,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "ack": acknowledgement.alone,
     "ack-storm": acknowledgement.in_a_storm,
     "storm": storm.storm,
+    "storm-thousand": storm.thousand_groups,
     "declare": declaring.declare,
     "snapshot": snapshots.of_the_sandbox,
     "snapshot-real": snapshots.of_a_real_one,

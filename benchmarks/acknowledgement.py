@@ -11,7 +11,7 @@ from benchmarks.load import Answers, by_the_clock, one_at_a_time
 from benchmarks.place import Place, place, until
 from benchmarks.requests import Request
 from benchmarks.runs import with_store
-from benchmarks.storm import GROUPS, POSTS, RATE, channels, storm_post
+from benchmarks.storm import CHANNELS, GROUPS, POSTS, RATE, channels, storm_post
 from bot.domain.run import StepState
 from bot.store.store import Store
 
@@ -82,7 +82,7 @@ async def _begun(here: Place, store: Store) -> None:
 async def _opened(here: Place) -> int | None:
     """How many channels the storm has made, once it is all of them."""
     made = len(await channels(here)) - 1
-    return made if made >= GROUPS else None
+    return made if made >= CHANNELS else None
 
 
 def _alone(what: str, answers: Answers) -> Sequence[Figure]:

@@ -1,7 +1,8 @@
-"""An alert storm: 5,000 alerts of 20 groups in 100 calls within 10 seconds."""
+"""Alert storms: 5,000 alerts of 20 groups in 100 calls within 10 seconds, and 1,000 groups in a minute."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from benchmarks.figures import Figure, median, percentile
@@ -11,6 +12,8 @@ from benchmarks.requests import Request, alerts
 
 BAR = "alert storm: 5,000 alerts in 100 posts in 10 s, 20 groups"
 POSTS, RATE, GROUPS = 100, 10, 20
+CHANNELS = 10  # the team file's limit of new groups, and the storm's own
+THOUSAND = "storm of 1,000 groups in a minute"
 
 
 async def storm() -> list[Figure]:
@@ -24,8 +27,31 @@ async def storm() -> list[Figure]:
         Figure(BAR, "post, median", median(answers.milliseconds), "ms", note=f"{sent} alerts sent"),
         Figure(BAR, "post, p99", percentile(answers.milliseconds, 99), "ms", 100.0),
         Figure(BAR, "posts not taken", answers.refused, "posts", 0.0),
-        Figure(BAR, "channels too many or too few", abs(opened - GROUPS), "channels", 0.0, f"{opened} opened"),
-        Figure(BAR, "headlines too many or too few", abs(len(headlines) - GROUPS), "messages", 0.0),
+        Figure(BAR, "channels too many or too few", abs(opened - CHANNELS), "channels", 0.0, f"{opened} opened"),
+        Figure(BAR, "headlines too many or too few", abs(len(headlines) - CHANNELS), "messages", 0.0),
+    ]
+
+
+async def thousand_groups() -> list[Figure]:
+    """One alert each of 1,000 groups in a minute, and what people do meanwhile."""
+
+    def post(number: int) -> Request:
+        return alerts(f"Group{number:04d}", ["pod-0"], {"severity": "critical"})
+
+    async with place() as here:
+        answers, commands = await asyncio.gather(
+            by_the_clock(here, post, rate=1000 / 60, count=1000),
+            by_the_clock(here, lambda _: here.workspace.command("/incident list"), rate=10, count=600),
+        )
+        await here.quiet(2.0)
+        opened = len(await channels(here))
+        pages = len([call for call in await here.calls("/v2/enqueue") if call["status"] == 202])
+    return [
+        Figure(THOUSAND, "post, p99", percentile(answers.milliseconds, 99), "ms", 100.0),
+        Figure(THOUSAND, "acknowledgement, p99", percentile(commands.milliseconds, 99), "ms", 100.0),
+        Figure(THOUSAND, "not taken", answers.refused + commands.refused, "requests", 0.0),
+        Figure(THOUSAND, "channels", opened, "channels", float(CHANNELS)),
+        Figure(THOUSAND, "pages", pages, "pages", 1.0),
     ]
 
 

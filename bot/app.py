@@ -17,6 +17,7 @@ from bot.clock import Clock, WallClock
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.integrations.alertmanager import Alertmanager
+from bot.integrations.certificates import trust
 from bot.integrations.github.github import GitHub
 from bot.integrations.github.session import App
 from bot.integrations.helm import Helm
@@ -29,9 +30,11 @@ from bot.integrations.vault import SecretAges
 from bot.messages.translations import translations_of
 from bot.metrics import Metrics
 from bot.redaction import Redaction
+from bot.roles import refresh_roles
 from bot.runbooks import Library
 from bot.services.bot import Bot
-from bot.settings import Settings
+from bot.settings import Settings, plain
+from bot.slack_messages import keep_channel_id
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ROLES_TIMEOUT_SECONDS = 3.0
+
 
 @asynccontextmanager
 async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
@@ -58,6 +63,9 @@ async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIt
         library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
         engine = Engine(deps, WORKFLOWS, settings.database_url)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROLES_TIMEOUT_SECONDS):  # the folder's watcher asks again
+                await refresh_roles(deps)
         identity_task = asyncio.create_task(_fetch_identity(deps), name="fetch identity")
         await engine.start()
         try:
@@ -74,6 +82,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     Raises BadInput for an invalid team file.
     """
     clock = clock or WallClock()
+    if settings.ca_bundle:
+        trust(settings.ca_bundle)
     team = load_team(settings.team_file)
     database = Database(settings.database_url)
     redaction, metrics = Redaction(settings.secrets), Metrics()
@@ -85,8 +95,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     )
     pagerduty = _pagerduty(settings)
     kubernetes = _kubernetes(settings)
-    tempo = Tempo(str(settings.tempo_url)) if settings.tempo_url else None
-    alertmanager = Alertmanager(str(settings.alertmanager_url)) if settings.alertmanager_url else None
+    tempo = Tempo(str(settings.tempo_url), headers=plain(settings.tempo_headers)) if settings.tempo_url else None
+    alertmanager = _alertmanager(settings)
     vault = _vault(settings)
     ages = SecretAges(vault, team.secrets, clock) if vault else None
     deps = Deps(
@@ -138,6 +148,8 @@ async def _fetch_identity(deps: Deps) -> None:
     """
     with contextlib.suppress(BotError):
         await deps.slack.identity()
+    with contextlib.suppress(BotError):
+        await keep_channel_id(deps, deps.incident_channel)
     for team in deps.team.teams.values():
         with contextlib.suppress(BotError):
             if team.pagerduty and deps.pagerduty:
@@ -145,7 +157,7 @@ async def _fetch_identity(deps: Deps) -> None:
             if team.usergroup:
                 await deps.slack.usergroup_members(team.usergroup)
     for person in deps.team.people:
-        await deps.slack.person(person.slack)
+        await deps.slack.person(person.slack, person.name, deps.locale)
     for name in deps.words.messages():
         await yield_to_requests()
         deps.words.render(name)  # compiles its template
@@ -168,7 +180,17 @@ def _prometheus(settings: Settings) -> Prometheus | None:
     if settings.prometheus_url is None:
         return None
     token = settings.prometheus_token
-    return Prometheus(str(settings.prometheus_url), token.get_secret_value() if token else None)
+    return Prometheus(
+        str(settings.prometheus_url),
+        token.get_secret_value() if token else None,
+        headers=plain(settings.prometheus_headers),
+    )
+
+
+def _alertmanager(settings: Settings) -> Alertmanager | None:
+    if settings.alertmanager_url is None:
+        return None
+    return Alertmanager(str(settings.alertmanager_url), headers=plain(settings.alertmanager_headers))
 
 
 def _github(settings: Settings) -> GitHub | None:

@@ -14,7 +14,7 @@ from bot.team import TeamFile
 
 GITHUB = "github:"
 _MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>|([UW][A-Z0-9]{6,})")
-_USERGROUP = re.compile(r"<!subteam\^([A-Z0-9]+)(?:\|[^>]*)?>")
+_USERGROUP = re.compile(r"(?:<!subteam\^)?(S[A-Z0-9]{6,})(?:\|[^>]*)?>?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,22 @@ from typing import Annotated
 import typer
 
 from bot.app import running_bot
-from bot.cli import incident, runbook
+from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
 from bot.cli.terminal import Language, exit_with, settings_or_exit
 from bot.domain.errors import BotError
+from bot.logs import configure_logging
 from bot.messages.translations import load_translations
-from bot.redaction import Redaction, log_without_secrets
+from bot.redaction import Redaction
 from bot.services.team_folder import TeamFolder, on_hangup
 from bot.settings import Settings
+from bot.store.backup import backup, restore
 from bot.store.migrate import upgrade
 from bot.tasks import cancel_and_wait
 from handlers.app import Server
+from handlers.health import Health
+from handlers.heartbeat import beat
 from handlers.http_server import listen
 
 cli = typer.Typer(
@@ -37,6 +41,8 @@ cli.add_typer(database, name="db")
 cli.add_typer(incident.commands, name="incident")
 cli.add_typer(runbook.commands, name="runbook")
 cli.add_typer(runbook.single)
+cli.add_typer(manifest.commands)
+cli.add_typer(init.commands)
 
 
 def run() -> None:
@@ -103,9 +109,9 @@ def demo(
 
 
 @cli.command()
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Check every integration, read-only, and report what is missing; exit 1 if something required is."""
-    raise typer.Exit(run_checks(settings_or_exit()))
+    raise typer.Exit(run_checks(settings_or_exit(), as_json=as_json))
 
 
 @database.command("upgrade")
@@ -118,8 +124,34 @@ def database_upgrade() -> None:
         exit_with([load_translations()[settings.locale].error(problem)], code=1)
 
 
+@database.command("backup")
+def database_backup(
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or new.", file_okay=False)],
+) -> None:
+    """Copy the database, workflows included, while the bot runs; both from the same moment."""
+    settings = settings_or_exit()
+    try:
+        for path in backup(settings.database_url, folder):
+            typer.echo(path)
+    except BotError as problem:
+        exit_with([load_translations()[settings.locale].error(problem)], code=1)
+
+
+@database.command("restore")
+def database_restore(
+    folder: Annotated[Path, typer.Argument(help="What `db backup` has written.", exists=True, file_okay=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace a database that is not empty.")] = False,
+) -> None:
+    """Restore a backup; stop every bot on this database first."""
+    settings = settings_or_exit()
+    try:
+        restore(settings.database_url, folder, force=force)
+    except BotError as problem:
+        exit_with([load_translations()[settings.locale].error(problem)], code=1)
+
+
 async def _serve(settings: Settings) -> None:
-    log_without_secrets(Redaction(settings.secrets))
+    configure_logging(Redaction(settings.secrets), settings.log_format, settings.log_level)
     # Every step of an acknowledgement may wait this long while another thread holds the GIL (default: 5 ms).
     sys.setswitchinterval(0.0005)
     stop = asyncio.Event()
@@ -129,12 +161,18 @@ async def _serve(settings: Settings) -> None:
         server = Server(bot, settings)
         folder = TeamFolder(bot, settings.team_file)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup(folder))
-        watching = asyncio.create_task(folder.watch(), name="watch the team's folder")
+        beside = [asyncio.create_task(folder.watch(), name="watch the team's folder")]
+        if settings.heartbeat_url:
+            beating = beat(Health(bot).is_ready, bot.deps.http, str(settings.heartbeat_url))
+            beside.append(asyncio.create_task(beating, name="heartbeat"))
         async with (
             server.recovering_deliveries(),
             server.socket_mode(settings),
             listen(server.app(), settings.host, settings.port),
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
-            await stop.wait()
-            await cancel_and_wait([watching])
+            stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(bot.engine.failed())
+            await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait([stopped, failed, *beside])
+            if not failed.cancelled():
+                raise BotError("engine_not_started", why=failed.result())

@@ -26,6 +26,8 @@ from bot.metrics import Metrics
 from bot.redaction import Redaction
 from bot.store.store import Store
 from bot.team import TeamFile
+from bot.turns import Turns
+from bot.waiting import WaitingMessages
 
 if TYPE_CHECKING:  # their clients are slow to import: only where they are configured
     from bot.integrations.aws import Aws
@@ -64,6 +66,8 @@ class Deps:
     redaction: Redaction = field(default_factory=Redaction)
     metrics: Metrics = field(default_factory=Metrics)
 
+    turns: Turns = field(default_factory=Turns)
+    waiting: WaitingMessages = field(default_factory=WaitingMessages)
     message_refresher: MessageRefresher = field(default_factory=MessageRefresher)
     _events: WeakValueDictionary[str, asyncio.Event] = field(default_factory=WeakValueDictionary)
 

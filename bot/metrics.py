@@ -30,9 +30,20 @@ class Metrics:
         self._webhooks = Counter(
             "tamv_bot_webhooks", "Webhook calls by HTTP status.", ["source", "status"], registry=registry
         )
+        self._parts_refused = Counter(
+            "tamv_bot_webhook_parts_refused", "Parts of webhook calls, such as alerts, that could not be read.",
+            ["source"], registry=registry,
+        )  # fmt: skip
         self._slack_calls = Counter(
             "tamv_bot_slack_calls", "Calls of Slack's Web API by outcome.", ["method", "outcome"], registry=registry
         )
+        self.slack_waiting = Gauge(
+            "tamv_bot_slack_messages_waiting", "Messages that Slack does not take yet.", registry=registry
+        )
+        self.slack_waiting_seconds = Gauge(
+            "tamv_bot_slack_waiting_seconds", "How long the oldest of these messages has been waiting.",
+            registry=registry,
+        )  # fmt: skip
         self._step_waits = Counter(
             "tamv_bot_step_waits", "How often a step had to wait for a remote service.", ["workflow", "step"],
             registry=registry,
@@ -58,6 +69,12 @@ class Metrics:
         )
         self.outbox = Gauge("tamv_bot_outbox", "Workflows in the outbox that are not started yet.", registry=registry)
         self.database_up = Gauge("tamv_bot_database_up", "1 if the database answered this scrape.", registry=registry)
+        self.ready = Gauge(
+            "tamv_bot_ready",
+            "1 if this process can do its job, by what it needs: database (writable), engine, slack, socket_mode.",
+            ["check"],
+            registry=registry,
+        )
         self.leads = Gauge("tamv_bot_engine_leads", "1 in the replica that runs the workflows.", registry=registry)
         Info("tamv_bot_build", "Version of the bot and of Python.", registry=registry).info(
             {"version": version("tamv-bot"), "python": platform.python_version()}
@@ -69,6 +86,9 @@ class Metrics:
 
     def webhook(self, source: str, status: int) -> None:
         self._webhooks.labels(source, str(status)).inc()
+
+    def webhook_parts_refused(self, source: str, count: int) -> None:
+        self._parts_refused.labels(source).inc(count)
 
     def slack_call(self, method: str, outcome: str) -> None:
         """Count a call; `outcome` is `ok` or the key of the error."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -33,6 +36,28 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _headers(value: object) -> object:
+    """Read `Name=value,Other=value`; a colon will do, too."""
+    if not isinstance(value, str):
+        return value
+    headers = {}
+    for part in _split(value):  # type: ignore[attr-defined]
+        match = re.fullmatch(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*[=:]\s*([^\r\n]*)", part)
+        if match is None:
+            raise ValueError("must be Name=value, several separated by commas")
+        headers[match[1]] = match[2]
+    return headers
+
+
+def _certificates(value: Path | None) -> Path | None:
+    if value is not None:
+        try:
+            ssl.create_default_context(cafile=str(value))
+        except (OSError, ssl.SSLError) as problem:
+            raise ValueError(f"is not a readable PEM file of certificates ({problem})") from None
+    return value
+
+
 def _must_be_set(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().strip():
         raise ValueError("is not set")  # with an empty key anybody could sign a request
@@ -44,6 +69,8 @@ Text = Annotated[str | None, BeforeValidator(_blank_is_unset)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
 Folder = Annotated[Path | None, BeforeValidator(_blank_is_unset)]
 Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
+Headers = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_headers)]
+Certificates = Annotated[Path | None, BeforeValidator(_blank_is_unset), AfterValidator(_certificates)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
 
 
@@ -124,14 +151,22 @@ class Settings(TeamSettings):
     database_url: str = "sqlite:///tamv-bot.db"
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=0, le=65535)
+    ca_bundle: Certificates = None
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    heartbeat_url: Url = None
     keep_runs: int = Field(400, ge=1, description="days")
 
     prometheus_url: Url = None
     prometheus_token: Secret = None
+    prometheus_headers: Headers = Field(default_factory=dict)
     alertmanager_url: Url = None
+    alertmanager_headers: Headers = Field(default_factory=dict)
     alertmanager_webhook_token: Secret = None
     grafana_url: Url = None
+    grafana_webhook_token: Secret = None
     tempo_url: Url = None
+    tempo_headers: Headers = Field(default_factory=dict)
     health_gateway_url: Url = None
 
     aws_region: Text = None
@@ -185,10 +220,16 @@ class Settings(TeamSettings):
         values: list[str] = []
         for name in type(self).model_fields:
             value = getattr(self, name)
-            for item in value if isinstance(value, list) else [value]:
+            items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            for item in items:
                 if isinstance(item, SecretStr):
                     values.append(item.get_secret_value())
         return values
+
+
+def plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
+    """Return headers as they are sent."""
+    return {name: value.get_secret_value() for name, value in headers.items()}
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
+from bot.expected import expectation
 
 
 class _RestMark: ...
@@ -36,9 +37,12 @@ Mention = Annotated[str, _MentionMark()]
 _SMART = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'"})
 _DASHES = re.compile(r"(?<!\S)[—–](?=\w)")
 _TOKEN = re.compile(
-    r"""(?P<key>[\w-]+)=(?P<value>"[^"]*"|'[^']*'|\S*) | (?P<quoted>"[^"]*"|'[^']*') | (?P<word>\S+)""", re.VERBOSE
+    r"""(?P<key>[\w-]+)=(?P<value>"[^"]*"|'[^']*'|<[@\#!][^<>]*>|\S*)
+    | (?P<quoted>"[^"]*"|'[^']*') | (?P<word><[@\#!][^<>]*>|\S+)""",
+    re.VERBOSE,
 )
 _USER = re.compile(r"<@([UW][A-Z0-9]+)(?:\|([^<>]*))?>")
+_REFERENCE = re.compile(r"<(?:[@#]|!subteam\^)([A-Z0-9]+)(?:\|[^<>]*)?>|<(?:mailto|tel):[^<>|]+\|([^<>]+)>")
 _ENTITY = re.compile(r"<(?:([@#!])([^|<>]+)(?:\|([^<>]*))?|([a-zA-Z][a-zA-Z0-9+.-]*:[^|<>\s]+)(?:\|([^<>]*))?)>")
 
 
@@ -49,6 +53,14 @@ class Tokens:
     words: tuple[str, ...]
     options: Mapping[str, str]
     raw: str
+
+    def option(self, name: str) -> str | None:
+        """Return the value of an option whose key may be typed in any case."""
+        return next((value for key, value in self.options.items() if key.lower() == name), None)
+
+    def without(self, *names: str) -> dict[str, str]:
+        """Return the other options, with their keys as typed."""
+        return {key: value for key, value in self.options.items() if key.lower() not in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,7 @@ class Signature:
         else:
             values = self._by_position(typed, usage, example)
             for option, value in typed.options.items():
-                parameter = by_name.get(option.replace("_", "-"))
+                parameter = by_name.get(option.lower().replace("_", "-"))
                 if parameter is None:
                     near = nearest(option, by_name)
                     raise BadInput("unknown_option", usage=usage, option=option, nearest=near, example=example)
@@ -128,7 +140,7 @@ class Signature:
     def _by_position(self, typed: Tokens, usage: str, example: str) -> dict[str, str]:
         values: dict[str, str] = {}
         words = list(typed.words)
-        named = {option.replace("-", "_") for option in typed.options}
+        named = {option.lower().replace("-", "_") for option in typed.options}
         for parameter in self.parameters:
             if not parameter.positional or not words or parameter.name in named:
                 continue
@@ -150,18 +162,20 @@ class Signature:
                 facts = {"argument": parameter.name, "value": value, "expected": "@", "nearest": None}
                 raise BadInput("bad_value", usage=usage, example=example, **facts)
             return mentioned[1]
-        value = unescape_slack(value)
+        value = unescape_slack(value) if parameter.rest else read_reference(value)
         try:
             return parameter.adapter.validate_python(_match_case(value, parameter.choices))
         except ValidationError as problem:
+            first = problem.errors(include_url=False)[0]
             raise BadInput(
                 "bad_value",
                 argument=parameter.name,
                 value=value,
-                expected=" | ".join(parameter.choices) or problem.errors(include_url=False)[0]["msg"],
+                expected=" | ".join(parameter.choices),
                 nearest=nearest(value, parameter.choices),
                 usage=usage,
                 example=example,
+                **expectation(first),
             ) from None
 
 
@@ -180,6 +194,12 @@ def tokenize(text: str) -> Tokens:
         else:
             words.append(token["word"])
     return Tokens(tuple(words), options, text)
+
+
+def read_reference(text: str) -> str:
+    """Return a single value: a mention's id, as names change and are not unique; other text as `unescape_slack`."""
+    mentioned = _REFERENCE.fullmatch(text.strip())
+    return mentioned[1] or mentioned[2] if mentioned else unescape_slack(text)
 
 
 def unescape_slack(text: str) -> str:

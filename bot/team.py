@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,7 +27,7 @@ from pydantic_core import ErrorDetails
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.nearest import nearest
-from bot.domain.policy import Policy, Risk, Rule, Window
+from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
 from bot.domain.times import parse_duration
 from bot.domain.translated import Translated
 from bot.shipped import languages
@@ -171,6 +172,13 @@ class Owner(_Part):
     roles: list[str] = Field(default_factory=list, description="responder, incident_commander, …")
 
 
+class Role(_Part):
+    """Who has a role, besides the people that name it."""
+
+    usergroup: str | None = Field(None, description="Slack user group id; its members have the role")
+    people: list[str] = Field(default_factory=list, description="Slack user ids")
+
+
 class PolicyRule(_Part):
     """Overrides an action's risk or its number of approvals."""
 
@@ -201,21 +209,76 @@ class PolicyFile(_Part):
     rules: list[PolicyRule] = Field(default_factory=list)
     freeze_windows: list[FreezeWindow] = Field(default_factory=list)
     break_glass: list[Severity] = Field(default_factory=lambda: [Severity.SEV1])
+    break_glass_after: Duration = Field(
+        timedelta(minutes=5),
+        description="how long approvers have time to answer before the glass may be broken; at once if neither the "
+        "requester nor who breaks it has set the severity",
+    )
     cool_down: Duration = timedelta(seconds=30)
     approval_expires: Duration = timedelta(minutes=15)
     limits: Limits = Limits()
+    incidents: dict[Literal["resolve", "close", "reopen", "severity", "dismiss", "mitigate"], str] = Field(
+        default_factory=dict,
+        description="role that may do this to an incident, or `anyone`; default: responder for all but `mitigate`. "
+        "Anyone may declare, note and acknowledge",
+    )
+    act_for_others: list[str] = Field(
+        default_factory=list,
+        description="operating-system users (name or number) who may name another person with `--as` in a terminal, "
+        "such as the one that everybody shares in the bot's container",
+    )
+    targets: dict[str, str] = Field(
+        default_factory=dict,
+        description="target that belongs to no service (like `workflow/cd_*.yml`) → environment whose rules hold for "
+        "it; without an entry the strictest rules hold",
+    )
 
 
 def _usual_severities() -> dict[str, Severity]:
     return {"critical": Severity.SEV2, "warning": Severity.SEV3, "info": Severity.SEV4}
 
 
+Labels = Annotated[
+    dict[str, str], Field(min_length=1, description="label → value; `*` stands for any text; all of them must fit")
+]
+
+
+class ServiceRule(_Part):
+    """Alerts with these labels are of this service."""
+
+    labels: Labels
+    service: str
+
+
+class Heartbeat(_Part):
+    """An alert that always fires (a dead man's switch): when it stops, nobody would hear of any other alert."""
+
+    labels: Labels
+    within: Duration = Field(timedelta(minutes=15), description="it stopped if it is not heard again within this time")
+    severity: Severity = Severity.SEV2
+
+
+class Storm(_Part):
+    """More new groups of alerts than this are a storm: one incident takes them in."""
+
+    incidents: int = Field(9, ge=1, description="new groups that open an incident each")
+    within: Duration = timedelta(minutes=1)
+
+
 class Alerts(_Part):
     severity: dict[str, Severity] = Field(
-        default_factory=_usual_severities, description="alert's severity label → incident severity"
+        default_factory=_usual_severities,
+        description="alert's severity label → incident severity; case does not count",
     )
     default: Severity = Severity.SEV3
     service_label: str = "service"
+    services: list[ServiceRule] = Field(
+        default_factory=list,
+        description="services of alerts, before the service label, workload, pod, container and namespace; first wins",
+    )
+    ignore: list[Labels] = Field(default_factory=list, description="alerts that open no incident")
+    heartbeats: list[Heartbeat] = Field(default_factory=list, description="alerts that must not stop firing")
+    storm: Storm = Storm()
 
 
 class Targets(_Part):
@@ -312,6 +375,7 @@ class TeamFile(_Part):
     tempo_datasource: str = Field("tempo", description="uid of the Tempo data source in Grafana")
     teams: dict[str, Team] = Field(min_length=1)
     people: list[Owner] = Field(default_factory=list)
+    roles: dict[str, Role] = Field(default_factory=dict, description="responder, incident_commander, … → who has it")
     secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="secrets that vault.rotate may rotate")
     databases: dict[str, str] = Field(default_factory=dict, description="RDS instance → environment")
     backups: dict[str, Backups] = Field(default_factory=dict)
@@ -328,6 +392,7 @@ class TeamFile(_Part):
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
     _folder: Path = PrivateAttr(default=Path())
+    _members: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -337,6 +402,27 @@ class TeamFile(_Part):
     @property
     def runbooks(self) -> Path:
         return self._folder / "runbooks"
+
+    @property
+    def role_groups(self) -> set[str]:
+        """The user groups that give a role."""
+        return {role.usergroup for role in self.roles.values() if role.usergroup}
+
+    def with_members(self, members: Mapping[str, frozenset[str]]) -> Self:
+        """Return the same team, knowing the members of its `role_groups`: user group id → user ids."""
+        copy = self.model_copy()
+        copy._members = {**self._members, **members}
+        return copy
+
+    def people_by_role(self) -> dict[str, frozenset[str]]:
+        """Return role → Slack user ids."""
+        people: dict[str, set[str]] = {name: set(role.people) for name, role in self.roles.items()}
+        for name, role in self.roles.items():
+            people[name] |= self._members.get(role.usergroup or "", frozenset())
+        for person in self.people:
+            for name in person.roles:
+                people.setdefault(name, set()).add(person.slack)
+        return {name: frozenset(ids) for name, ids in people.items()}
 
     def path(self, relative: str) -> Path:
         """Return the path of a file or folder of the team."""
@@ -358,6 +444,14 @@ class TeamFile(_Part):
         if mistakes := [MISTAKE.join((".".join(map(str, path)), what)) for path, what in self._unknown_names()]:
             raise ValueError("\n".join(mistakes))
         return self
+
+    @property
+    def environments(self) -> frozenset[str]:
+        """Return the names of all environments of this file."""
+        services, secrets, backups = self.services.values(), self.secrets.values(), self.backups.values()
+        names = [name for service in services for name in (*service.namespaces, *service.health)]
+        names += [name for secret in secrets for name in secret.paths]
+        return frozenset((*names, *self.databases.values(), *(stored.environment for stored in backups)))
 
     def _unknown_names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield the path of every name that stands for nothing, and what it should be."""
@@ -381,6 +475,8 @@ class TeamFile(_Part):
                 ("query", ("boards", name, "queries", at), query, self.queries)
                 for at, query in enumerate(board.queries)
             ]
+        for at, rule in enumerate(self.alerts.services):
+            named.append(("service", ("alerts", "services", at, "service"), rule.service, self.services))
         for at, language in enumerate(self.languages):
             named.append(("language", ("languages", at), language, languages()))
         for kind, where, word, allowed in named:
@@ -400,6 +496,15 @@ class TeamFile(_Part):
         """Return the person with this name in one system: `slack=`, `github=`, `pagerduty=`, `email=` or `login=`."""
         ((system, name),) = by.items()
         return next((owner for owner in self.people if getattr(owner, system) == name), None)
+
+
+def fits(labels: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
+    """Return True if all labels of the pattern have their values; `*` stands for any text."""
+    return all(fnmatchcase(labels.get(name, ""), _only_stars(value)) for name, value in pattern.items())
+
+
+def _only_stars(pattern: str) -> str:
+    return re.sub(r"[\[?]", lambda match: f"[{match[0]}]", pattern)
 
 
 class FollowUpPolicy(_Part):
@@ -450,14 +555,15 @@ def _places(root: yaml.Node | None, mistake: ErrorDetails) -> Iterator[tuple[int
 
 
 def policy_of(team: TeamFile) -> Policy:
-    """Return the policy of the team file, with the roles of its people."""
+    """Return the policy of the team file, with the roles of its people and of its user groups."""
     file = team.policy
-    roles = {role for person in team.people for role in person.roles}
     return Policy(
-        roles={role: frozenset(owner.slack for owner in team.people if role in owner.roles) for role in roles},
+        roles=team.people_by_role(),
         rules=[Rule(rule.action, rule.environment, rule.risk, rule.approvals) for rule in file.rules],
         windows=[Window(window.title, window.begins, window.ends) for window in file.freeze_windows],
         break_glass=frozenset(file.break_glass),
+        break_glass_after=file.break_glass_after,
         cool_down=file.cool_down,
         expires=file.approval_expires,
+        incident_roles={**INCIDENT_ROLES, **{str(verb): role for verb, role in file.incidents.items()}},
     )

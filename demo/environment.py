@@ -88,7 +88,7 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
         "tempo_url": f"{url}/tempo",
         "health_gateway_url": f"{url}/health",
         "pagerduty_api_token": PAGERDUTY_TOKEN,
-        "pagerduty_routing_key": sandbox.pagerduty.routing_key("equipo-SRE-TAMV"),
+        "pagerduty_routing_key": sandbox.pagerduty.routing_key(sandbox.company.pagerduty.services[0].name),
         "pagerduty_from": PAGERDUTY_BOT.email,
         "pagerduty_api_url": f"{url}/pagerduty/api",
         "pagerduty_events_url": f"{url}/pagerduty/events",

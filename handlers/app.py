@@ -53,9 +53,11 @@ class Server:
         self.slack_app = _slack_app(bot, settings)
         self._dispatcher: SlackDispatcher = register(self.slack_app, bot)
         self._webhooks = Webhooks(bot, settings)
+        self._uses_socket_mode = settings.slack_app_token is not None
+        self._socket: AsyncSocketModeHandler | None = None
 
     def routes(self) -> list[BaseRoute]:
-        health = Health(self._bot)
+        health = Health(self._bot, self._socket_is_open if self._uses_socket_mode else None)
         return [
             Route("/slack/events", self._slack, methods=["POST"]),
             *self._webhooks.routes(),
@@ -85,12 +87,16 @@ class Server:
             yield
             return
         socket = AsyncSocketModeHandler(self.slack_app, settings.slack_app_token.get_secret_value())
+        self._socket = socket
         connection = asyncio.create_task(_connect(socket), name="socket mode")
         try:
             yield
         finally:
             await cancel_and_wait([connection])
             await socket.close_async()  # type: ignore[no-untyped-call]
+
+    async def _socket_is_open(self) -> bool:
+        return self._socket is not None and bool(await self._socket.client.is_connected())
 
     async def _slack(self, request: Request) -> Response:
         body = await read_body(request)

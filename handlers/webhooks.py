@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -17,12 +18,13 @@ from bot.integrations.base import retry
 from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.store.deliveries import Delivery
-from handlers.body import read_body, read_json, refused
+from handlers.body import WEBHOOK_LIMIT, read_body, read_json, refused
 from handlers.sources import SOURCES
 from handlers.sources.source import Source
 
 log = logging.getLogger(__name__)
 
+REFUSED_LINES = 10  # of one request
 WEBHOOK_TIMEOUT = timedelta(minutes=10)
 
 
@@ -51,7 +53,10 @@ class Webhooks:
 
     def _endpoint(self, source: Source) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            response = await self._accept(source, request)
+            try:
+                response = await self._accept(source, request)
+            except HTTPException as problem:
+                response = refused(source.name, problem.status_code, problem.detail)
             self._bot.deps.metrics.webhook(source.name, response.status_code)
             return response
 
@@ -60,23 +65,29 @@ class Webhooks:
     async def _accept(self, source: Source, request: Request) -> Response:
         if not source.secrets:
             return JSONResponse({"error": f"{source.setting.upper()} is not set"}, status_code=404)
-        body = await read_body(request) if source.signs_body else b""
+        body = await read_body(request, WEBHOOK_LIMIT) if source.signs_body else b""
         if not source.is_authentic(request.headers, body):
             return refused(source.name, 401, "wrong signature or token")
         if not source.signs_body:
-            body = await read_body(request)
+            body = await read_body(request, WEBHOOK_LIMIT)
         event = source.event(request.headers)
         try:
-            source.read(event, read_json(body))
+            content = read_json(body)
+            parts = source.refused_parts(source.read(event, content))
         except (BadInput, ValueError, RecursionError) as problem:
             return refused(source.name, 400, str(problem)[:200])
         key = f"{source.name}:{source.delivery_id(request.headers, body)}"[:128]
-        delivery = Delivery(key, f"{source.name}/{event}"[:32] if event else source.name, body.decode("utf-8"))
+        delivery = Delivery(
+            key, f"{source.name}/{event}"[:32] if event else source.name, json.dumps(content, ensure_ascii=False)
+        )
         deps = self._bot.deps
         try:
             new = await deps.store.deliveries.accept(delivery, deps.clock.now())
         except Unavailable:
             return JSONResponse({"error": "the database is down; send it again"}, status_code=503)
+        for part in parts[:REFUSED_LINES]:
+            log.warning("refused a part of a request of %s: %s", source.name, part)
+        deps.metrics.webhook_parts_refused(source.name, len(parts))
         if new:
             self.start(delivery)
         return JSONResponse({"accepted": True}, status_code=202)

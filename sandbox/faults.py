@@ -26,6 +26,7 @@ Kind = Literal[
     "status",  # a bare HTTP status
     "hang",  # no response for `seconds`, then the connection is cut
     "slow",  # the usual response, `seconds` later
+    "slow_then_drop",  # the request is handled `seconds` later, and the connection is cut before the response
     "drop_before",  # the connection is cut before the request is handled
     "drop_after",  # the request is handled, but the connection is cut before the response
     "nonsense",  # 200 with an invalid body
@@ -143,7 +144,10 @@ class FaultsMiddleware:
                     await _cut_connection(scope, receive)
                 case "drop_before":
                     await _cut_connection(scope, receive)
-                case "drop_after":
+                case "drop_after" | "slow_then_drop":
+                    if fault.kind == "slow_then_drop":
+                        receive = await _buffer(receive)
+                        await asyncio.sleep(fault.seconds)
                     await self.app(scope, receive, _discard)
                     await _cut_connection(scope, receive)
                 case _:

@@ -7,7 +7,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -36,6 +35,7 @@ from sandbox.pagerduty.backend import PagerDuty
 from sandbox.prometheus.api import routes as prometheus_routes
 from sandbox.prometheus.backend import Prometheus, send_alerts
 from sandbox.prometheus.rules import Rules
+from sandbox.shipped import SHIPPED
 from sandbox.slack.api import routes as slack_routes
 from sandbox.slack.backend import Slack
 from sandbox.slack.state import Credentials
@@ -52,7 +52,7 @@ from sandbox.world.world import World
 if TYPE_CHECKING:
     from sandbox.aws.backend import Aws
 
-RULES = Path(__file__).parents[1] / "deploy" / "prometheus" / "tamv.rules.yaml"
+RULES = SHIPPED / "deploy" / "prometheus" / "tamv.rules.yaml"
 DEFAULT_SCENARIO = "render-latency"
 
 

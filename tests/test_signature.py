@@ -52,6 +52,12 @@ SCALE = Signature.of(scale, example="/i scale xr-engine 10")
         (SCALE, "xr-engine 10", {"name": "xr-engine", "replicas": 10}),
         (SCALE, "xr-engine 10 --dry-run", {"name": "xr-engine", "replicas": 10, "dry_run": True}),
         (SCALE, "xr-engine 10 —dry-run", {"name": "xr-engine", "replicas": 10, "dry_run": True}),
+        (SCALE, "REPLICAS=3 xr-engine --Dry-Run", {"name": "xr-engine", "replicas": 3, "dry_run": True}),
+        (SCALE, "<!subteam^S0SRETEAM1|@sres> 3", {"name": "S0SRETEAM1", "replicas": 3}),
+        (SCALE, "<@U0ANA00001|ana torres> 3", {"name": "U0ANA00001", "replicas": 3}),
+        (SCALE, "<#C0GENERAL1|general> 3", {"name": "C0GENERAL1", "replicas": 3}),
+        (SCALE, "<mailto:ana@tamv.world|ana@tamv.world> 3", {"name": "ana@tamv.world", "replicas": 3}),
+        (NOTE, "<!subteam^S0SRETEAM1|@sres> y <@U0ANA00001|ana>", {"text": "@sres y @ana"}),
         (SCALE, "replicas=3 xr-engine", {"name": "xr-engine", "replicas": 3}),
     ],
 )  # fmt: skip
@@ -117,3 +123,21 @@ def test_nothing_that_is_typed_takes_long(line: str) -> None:
     """Reading is linear: a test that hangs here has found a regular expression that is not."""
     tokenize(line)
     unescape_slack(line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("stauts", "status"),
+        ("statu", "status"),
+        ("stast", "stats"),
+        ("SEV9", None),
+        ("sev", None),
+        ("lsit", "list"),
+        ("zzz", None),
+    ],
+)
+def test_a_swap_of_letters_is_the_first_guess_and_a_tie_is_none(typed: str, meant: str | None) -> None:
+    verbs = ["status", "stats", "list", "severity", "resolve"]
+    severities = ["SEV1", "SEV2", "SEV3", "SEV4"]
+    assert nearest(typed, severities if typed.lower().startswith("sev") else verbs) == meant

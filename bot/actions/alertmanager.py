@@ -36,7 +36,7 @@ class Expired:
 )
 async def silence(
     ctx: Context,
-    alert: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+    alert: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")],
     duration: Duration = timedelta(hours=1),
     service: str | None = None,
     reason: str = "",

@@ -119,7 +119,7 @@ async def rds_snapshot(ctx: Context, database: str | None = None, within: Durati
     return Snapshotted(name, snapshot, await _wait(ctx, snapshot, within, complete))
 
 
-@undo(rds_snapshot)
+@undo(rds_snapshot, risk=Risk.DESTRUCTIVE)
 async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
     """Delete the snapshot."""
     await ctx.aws.delete_snapshot(done.snapshot)

@@ -15,7 +15,7 @@ from bot.domain.nearest import nearest
 from bot.domain.snapshot import Direction, MetricDefinition, Missing, Series, Snapshot, build_result
 from bot.domain.translated import Translated
 from bot.integrations.base import retry
-from bot.integrations.prometheus import Line, Prometheus, fill
+from bot.integrations.prometheus import Line, Prometheus, Sample, fill
 from bot.team import PRODUCTION, Query, TeamFile
 
 WINDOW = timedelta(hours=1)
@@ -23,6 +23,7 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=60)
 RETRY_UNREACHABLE_FOR = timedelta(seconds=1)  # retry a connection that fails immediately
 MAX_POINTS = 240
 MAX_SERIES = 50  # per query, the worst ones
+WARNINGS_LIMIT = 200  # characters
 _STEPS = (5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600)
 _NAME = re.compile(r"[\w:.-]+")
 
@@ -84,7 +85,7 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Boa
     ((_, promql),) = board_spec.queries
     is_word = _NAME.fullmatch(board_spec.name) is not None
     try:
-        samples = await prometheus.query(promql, at)
+        samples: Sequence[Sample] = await prometheus.query(promql, at)
     except BotError as problem:
         if not is_word or isinstance(problem, Unavailable):
             raise
@@ -120,12 +121,12 @@ async def query_board(
     window = timedelta(seconds=math.ceil(span.total_seconds() / step) * step)
     calm_until = min(calm_until or at, at)
 
-    async def run_query(definition: MetricDefinition, promql: str) -> list[Series] | Missing:
+    async def run_query(definition: MetricDefinition, promql: str) -> tuple[list[Series], str] | Missing:
         try:
             lines = await retry(partial(prometheus.range, promql, at - window, at, step), RETRY_UNREACHABLE_FOR)
         except BotError as problem:
             return Missing(definition, problem.key, dict(problem.facts), isinstance(problem, Unavailable))
-        return _series(definition, lines, step)
+        return _series(definition, lines, step, at), "; ".join(lines.warnings)[:WARNINGS_LIMIT]
 
     results = await asyncio.gather(*(run_query(definition, promql) for definition, promql in board_spec.queries))
     metrics, series, missing = [], [], []
@@ -133,8 +134,9 @@ async def query_board(
         if isinstance(result, Missing):
             missing.append(result)
         else:
-            metrics.append(build_result(definition, result, at, calm_until, calm_from))
-            series += result[:MAX_SERIES]
+            lines, incomplete = result
+            metrics.append(build_result(definition, lines, at, calm_until, incomplete, calm_from))
+            series += lines[:MAX_SERIES]
     return Snapshot(
         board_spec.name, board_spec.service, at, window, calm_until, tuple(metrics), tuple(series), tuple(missing)
     )
@@ -160,14 +162,18 @@ def _title(titles: Translated) -> dict[str, str]:
     return {str(locale): text for locale, text in titles.items()}
 
 
-def _series(definition: MetricDefinition, lines: Sequence[Line], step: float) -> list[Series]:
-    """Return the series, the one with the worst last value first, each with a label that distinguishes it."""
+def _series(definition: MetricDefinition, lines: Sequence[Line], step: float, at: datetime) -> list[Series]:
+    """Return the series, those with a value now first, the worst of them first, each with a distinguishing label."""
     distinguishing = [
         name for name in sorted({name for line in lines for name in line.labels}) if _is_distinguishing(name, lines)
     ]
     results = [Series(definition.query, step, line.points, _label(line, distinguishing)) for line in lines]
     sign = 1 if definition.direction is Direction.BELOW else -1
-    return sorted(results, key=lambda series: sign * series.points[-1][1] if series.points else math.inf)
+
+    def order(series: Series) -> tuple[bool, float]:
+        return series.at(at) is None, sign * series.points[-1][1] if series.points else math.inf
+
+    return sorted(results, key=order)
 
 
 def _is_distinguishing(name: str, lines: Sequence[Line]) -> bool:

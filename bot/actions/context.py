@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
 from bot.deps import Deps
-from bot.domain.errors import BadInput, NotConfigured
+from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.integrations.alertmanager import Alertmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 class Context:
     """The integrations, and the run and step that execute the action. `key` is the same for every attempt of a step.
 
+    The action works in `environment`; `rules` are the environments whose rules hold for its target, where it is known.
+
     `by` is who requested the run. `began` is when the execution started, by the bot's clock, also after a restart.
     `planned` is the result of this step's dry run, as JSON: the state before any attempt; empty in the dry run itself.
     `report` shows people what a running action sees.
@@ -42,12 +45,14 @@ class Context:
     by: Person = BOT
     planned: Mapping[str, Any] = field(default_factory=dict)
     began: datetime = field(kw_only=True)
+    rules: frozenset[str] = frozenset()
     report: Callable[[Mapping[str, Any]], Awaitable[None]] | None = field(default=None, kw_only=True)
 
     async def tell(self, **sees: Any) -> None:
         """Show in the run's message what the action waits for; `sees` fills `run.sees`."""
         if self.report is not None:
-            await self.report(sees)
+            with contextlib.suppress(BotError):  # what people see must not stop what is done
+                await self.report(sees)
 
     @property
     def dry_run(self) -> bool:

@@ -44,7 +44,10 @@ def _overview(actions: Registry) -> str:
 def _action_section(action: Action) -> str:
     lines = [f"### {action.name}\n", f"{action.summary}\n", f"- Risk: {action.risk}"]
     if action.undo:
-        lines.append(f"- Undo: {(action.undo.__doc__ or '').strip().partition(chr(10))[0]}")
+        undone = (action.undo.__doc__ or "").strip().partition("\n")[0]
+        lines.append(
+            f"- Undo: {undone}" + (f" Its risk: {action.undo_risk}." if action.undo_risk != action.risk else "")
+        )
     if action.target:
         lines.append(f"- One at a time for each `{action.target}`")
     if action.waits_for:

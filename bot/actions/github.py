@@ -18,7 +18,7 @@ from bot.integrations.github.code import Pull
 from bot.integrations.github.github import IssueDraft
 from bot.integrations.github.workflows import WorkflowRun
 from bot.messages.message import Message
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 from bot.team import Duration
 
 POLL_SECONDS = 10.0  # seconds of the bot's clock between two requests
@@ -206,7 +206,7 @@ async def merge(ctx: Context, number: Number) -> Merged:
     return Merged(number, pull.url, pull.sha, sorted(pull.approved_by))
 
 
-@undo(merge)
+@undo(merge, risk=Risk.CHANGE)
 async def revert(ctx: Context, done: Merged) -> IssueCreated:
     """Open a pull request that reverts it; people review and merge it."""
     if not (await ctx.github.code.pull(done.number)).merged:
@@ -247,7 +247,7 @@ async def dispatch_workflow(
     return Dispatched(workflow, head[0], after, id, run.url, run.conclusion)
 
 
-@undo(dispatch_workflow)
+@undo(dispatch_workflow, risk=Risk.CHANGE)
 async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
     """Cancel the run if it is still going; what it has done stays."""
     workflows = ctx.github.workflows
@@ -383,4 +383,5 @@ async def _remind(ctx: Context, missing: WrongState, count: int, left: timedelta
     text = ctx.deps.words.render_block(
         "review", "reminder", groups=groups, people=people, left=left, why=ctx.deps.words.error(missing)
     )
-    await upsert_message(ctx.deps, f"{ctx.key}/reminder/{count}", channel, Message.of(text))
+    place = Place(channel, incident_id=ctx.incident_id)
+    await upsert_message(ctx.deps, f"{ctx.key}/reminder/{count}", place, Message.of(text))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -12,9 +13,10 @@ from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
-from bot.domain.errors import BadInput, NotFound, WrongState
-from bot.domain.policy import Risk
-from bot.integrations.helm import Revision, deployment_in, origin, rollback_candidates
+from bot.domain.errors import BadInput, NotFound, Refused, WrongState
+from bot.domain.policy import ANYWHERE, Risk
+from bot.integrations.helm import Revision, origin, rollback_candidates
+from bot.integrations.manifests import differences, workloads_in
 from bot.team import PRODUCTION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
@@ -22,6 +24,7 @@ Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 RELEASE = "release/{environment}/{namespace}/{release}"
 CANARY_ON, CANARY_WEIGHT = "canary.enabled", "canary.weight"
 RECENT = timedelta(hours=1)
+NEVER_INSTALLED = ("pending-install", "uninstalling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Upgraded:
     namespace: str
     before: int
     after: int
-    values: dict[str, str]
+    values: dict[str, Any]
 
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
@@ -73,7 +76,9 @@ async def upgrade(
     """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back if it does not
     start.
     """
-    return await _upgrade(ctx, release, namespace, {"image.tag": tag, **(values or {})})
+    ns = ctx.namespace(release, namespace)
+    given = await _typed(ctx, release, ns, values) if values else {}
+    return await _upgrade(ctx, release, namespace, {"image.tag": tag, **given})
 
 
 @action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops canary xr-engine tag=v4.2.0 weight=10")
@@ -81,7 +86,7 @@ async def canary(
     ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
     """Send a share of the traffic to a new version."""
-    return await _upgrade(ctx, release, namespace, {"image.tag": tag, CANARY_ON: "true", CANARY_WEIGHT: str(weight)})
+    return await _upgrade(ctx, release, namespace, {"image.tag": tag, CANARY_ON: True, CANARY_WEIGHT: int(weight)})
 
 
 @action("helm.promote", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops promote xr-engine weight=50")
@@ -93,7 +98,7 @@ async def promote(
     revisions = await ctx.helm.history(release, ns)
     if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
         await _require_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
-    return await _upgrade(ctx, release, namespace, {CANARY_WEIGHT: str(weight)})
+    return await _upgrade(ctx, release, namespace, {CANARY_WEIGHT: int(weight)})
 
 
 @action("helm.rollback", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops rollback xr-engine")
@@ -105,9 +110,11 @@ async def rollback(
     revisions = await ctx.helm.history(release, ns)
     good = await _last_good(ctx, release, ns, revisions) if revision is None else None
     to = good[0] if good else revision
+    _require_installed(release, ns, revisions)
     if to is None or to not in {r.number for r in revisions}:
         raise WrongState("nothing_to_go_back_to", release=release, known=[r.number for r in revisions])
-    await ctx.helm.rollback(release, ns, to)
+    live = await _live(ctx, release, ns)
+    await ctx.helm.rollback(release, ns, to, drift=live.drift, running=live.workloads)
     after = (await ctx.helm.history(release, ns))[-1].number
     return Upgraded(release, ns, revisions[-1].number, after, {})
 
@@ -118,15 +125,25 @@ async def rollback(
 @undo(rollback)
 async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
     """Roll back to the previous revision, unless the release was changed since."""
-    revisions = await ctx.helm.history(done.release, done.namespace)
+    revisions = await _history(ctx, done.release, done.namespace)
+    if done.before == 0:
+        return await _remove(ctx, done, revisions)
     current = revisions[-1]
     content = origin(current, revisions)
-    if done.before == 0 or content == _origin(done.before, revisions):
+    if content == _origin(done.before, revisions):
         return Upgraded(done.release, done.namespace, current.number, current.number, {})
     if done.after != done.before and content != _origin(done.after, revisions) and not current.pending:
         raise WrongState("changed_since", name=done.release)
     await ctx.helm.rollback(done.release, done.namespace, done.before)
     return Upgraded(done.release, done.namespace, current.number, current.number + 1, {})
+
+
+async def _remove(ctx: Context, done: Upgraded, revisions: list[Revision]) -> Upgraded:
+    """Remove a release that the step installed, unless it was changed since."""
+    if len(revisions) > 1:
+        raise WrongState("changed_since", name=done.release)
+    await ctx.helm.uninstall(done.release, done.namespace)
+    return Upgraded(done.release, done.namespace, revisions[-1].number if revisions else 0, 0, {})
 
 
 async def _require_promotable(ctx: Context, release: str, namespace: str, weight: int, since: datetime | None) -> None:
@@ -137,53 +154,103 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
     current_weight = int(canary.get("weight") or 0)
     if not canary.get("enabled") or current_weight >= weight:
         raise WrongState("no_canary", release=release, weight=current_weight)
-    if ctx.environment == PRODUCTION and since and not await ctx.deps.store.runs.was_watched(release, since):
+    in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
+    if in_production and since and not await ctx.deps.store.runs.was_watched(release, since):
         raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight)
 
 
-async def _upgrade(ctx: Context, release: str, namespace: str | None, values: dict[str, str]) -> Upgraded:
+async def _upgrade(ctx: Context, release: str, namespace: str | None, values: dict[str, Any]) -> Upgraded:
     ns = ctx.namespace(release, namespace)
     chart = ctx.service(release).chart
     if chart is None:
         raise BadInput("no_chart", service=release)
-    revisions = await ctx.helm.history(release, ns)
+    revisions = await _history(ctx, release, ns)
     before = revisions[-1] if revisions else None
-    if before and before.description == ctx.key:
+    if before and before.description == ctx.key and before.was_deployed:
         return Upgraded(release, ns, before.number - 1, before.number, values)  # done before a crash
+    _require_installed(release, ns, revisions)
     if before and before.pending:
         await _repair_pending(ctx, release, ns, revisions)
-    kept_values, taken_back = await _manual_changes(ctx, release, ns) if before else ({}, [])
-    all_values = kept_values | values
-    await ctx.helm.upgrade(release, ns, chart, all_values, ctx.key, taken_back)
-    after = (await ctx.helm.history(release, ns))[-1].number
-    return Upgraded(release, ns, before.number if before else 0, after, all_values)
+    live = await _live(ctx, release, ns) if before else Live({}, [], {})
+    all_values = live.kept_values | values
+    await ctx.helm.upgrade(release, ns, chart, all_values, ctx.key, live.drift, running=live.workloads)
+    after = (await _history(ctx, release, ns))[-1:]
+    return Upgraded(release, ns, before.number if before else 0, after[0].number if after else 1, all_values)
 
 
-async def _manual_changes(ctx: Context, release: str, namespace: str) -> tuple[dict[str, str], list[str]]:
-    """Return the manual changes since the release was installed: values that keep them, and what will be overwritten.
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What runs of a release: its workloads by reference, and how they differ from Helm's manifest (`drift`).
+
+    `kept_values` keep what was changed on purpose.
+    """
+
+    workloads: dict[str, dict[str, Any]]
+    drift: list[str]
+    kept_values: dict[str, Any]
+
+
+async def _live(ctx: Context, release: str, namespace: str) -> Live:
+    """Return what runs of a release, and what a new revision would overwrite.
 
     The number of replicas is kept: it was scaled for the current load, which the new version meets too.
     """
     service = ctx.service(release)
-    name = service.deployment or release
-    installed = deployment_in(await ctx.helm.manifest(release, namespace), name)
-    if installed is None:
-        return {}, []
+    installed = workloads_in(await ctx.helm.manifest(release, namespace))
+    live: dict[str, dict[str, Any]] = {}
+    for reference in installed:
+        with suppress(NotFound, Refused):
+            live[reference] = await ctx.kubernetes.workloads.read(reference, namespace)
+    drift = [one for reference in live for one in differences(live[reference], installed[reference])]
+    name = next((reference for reference in [*service.runs_as, release] if reference in live), None)
+    replicas = installed[name]["spec"].get("replicas") if name else None
+    current = live[name]["spec"].get("replicas") if name else None
+    kept = {service.replicas_value: current} if replicas is not None and current != replicas else {}
+    return Live(live, list(dict.fromkeys(drift)), kept)
+
+
+async def _typed(ctx: Context, release: str, namespace: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return typed values: of the type that the release's value has now, else as Helm's own `--set` reads them."""
+    revisions = await _history(ctx, release, namespace)
+    current = await ctx.helm.values(release, namespace, revisions[-1].number) if revisions else {}
+    return {path: _as(text, _at(current, path)) for path, text in given.items()}
+
+
+def _at(values: Any, path: str) -> Any:
+    for part in path.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _as(text: str, example: Any) -> Any:
+    if isinstance(example, str):
+        return text
+    if text in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[text]
     try:
-        live = ctx.kubernetes.workloads
-        replicas, (_, env), selector = await asyncio.gather(
-            live.replicas(name, namespace), live.env(name, namespace), live.node_selector(name, namespace)
-        )
+        number = float(text)
+    except ValueError:
+        return text
+    is_plain = text == "0" or not text.lstrip("-").startswith("0") or text.startswith(("0.", "-0."))
+    if not math.isfinite(number) or not is_plain:
+        return text
+    if number.is_integer() and "." not in text and "e" not in text.lower():
+        return int(text)
+    return number if isinstance(example, int | float) else text
+
+
+async def _history(ctx: Context, release: str, namespace: str) -> list[Revision]:
+    """Return the revisions; none for a release that is not installed yet."""
+    try:
+        return await ctx.helm.history(release, namespace)
     except NotFound:
-        return {}, []
-    scaled = installed.replicas is not None and installed.replicas != replicas
-    kept = {service.replicas_value: str(replicas)} if scaled else {}
-    return kept, _differences(env, installed.env) + _differences(selector, installed.node_selector)
+        return []
 
 
-def _differences(live: Mapping[str, str | None], installed: Mapping[str, str | None]) -> list[str]:
-    """Return `name=value` for each value that differs from the installed one."""
-    return [f"{name}={live.get(name)}" for name, value in sorted(installed.items()) if live.get(name) != value]
+def _require_installed(release: str, namespace: str, revisions: list[Revision]) -> None:
+    """Raise WrongState for a first install that was cut off: there is no revision to go back to."""
+    if revisions and all(revision.status in NEVER_INSTALLED for revision in revisions):
+        raise WrongState("install_cut_off", release=release, namespace=namespace, status=revisions[-1].status)
 
 
 async def _repair_pending(ctx: Context, release: str, namespace: str, revisions: list[Revision]) -> None:

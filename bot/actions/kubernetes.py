@@ -29,7 +29,7 @@ from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
 from bot.integrations.kubernetes.pods import Pod
 from bot.integrations.kubernetes.status import Obstacle, Rollout
-from bot.integrations.kubernetes.workloads import Owner
+from bot.integrations.kubernetes.workloads import Owner, split_reference
 from bot.team import Duration
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
@@ -141,8 +141,9 @@ async def scale(
     if ctx.dry_run or before == replicas:
         return Scaled(*at, before, replicas, autoscaler, replicas)
     await _roll_out(ctx, target)
-    after = await _what_came(ctx, lambda: workloads.replicas(*at), replicas, others)
-    return Scaled(*at, before, after, autoscaler, replicas, others[0].name if after != replicas and others else None)
+    reverting = [other for other in others if not other.scales or "back" in _said(other, replicas)]
+    after = await _what_came(ctx, lambda: workloads.replicas(*at), replicas, reverting)
+    return Scaled(*at, before, after, autoscaler, replicas, reverting[0].name if after != replicas else None)
 
 
 @undo(scale)
@@ -201,7 +202,7 @@ async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     "kubernetes.set_env",
     risk=Risk.CHANGE,
     target=DEPLOYMENT,
-    example="/ops env xr-engine EXPERIMENTAL_FEATURES=false",
+    example="/ops env xr-engine ADVANCED_RENDERING=false",
 )
 async def set_env(
     ctx: Context, deployment: WorkloadName, variables: dict[str, str], namespace: Name | None = None
@@ -498,14 +499,24 @@ async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown
     running = [
         name for name, service in ctx.team.services.items() if service.runs_as and ctx.environment in service.namespaces
     ]
-    before = {entry["deployment"]: entry for entry in ctx.planned.get("services", ())}
-    scalings = [scale(replace(ctx, planned=before.get(name, {})), name, 0) for name in services or running]
+    if not (services or running):
+        known = sorted({name for service in ctx.team.services.values() for name in service.namespaces})
+        raise BadInput("no_such_environment", environment=ctx.environment, known=known)
+    workloads = [
+        workload
+        for name in services or running
+        for workload in (ctx.team.services[name].runs_as if name in ctx.team.services else []) or [name]
+    ]
+    before = {split_reference(entry["deployment"])[1]: entry for entry in ctx.planned.get("services", ())}
+    scalings = [
+        scale(replace(ctx, planned=before.get(split_reference(workload)[1], {})), workload, 0) for workload in workloads
+    ]
     if ctx.dry_run:
         return ShutDown([await scaling for scaling in scalings])  # sequentially: the plan lists them in order
     return ShutDown(await gather_all(scalings))
 
 
-@undo(shut_down)
+@undo(shut_down, risk=Risk.CHANGE)
 async def restore_services(ctx: Context, done: ShutDown) -> ShutDown:
     """Restore every service's replicas, unless they were changed since."""
     return ShutDown(await gather_all([restore_replicas(ctx, scaled) for scaled in done.services]))

@@ -201,7 +201,7 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
     return await dump(pod, ns, target.bucket, name) or Dumped(backups, target.bucket, name, 0, "", at, ctx.key)
 
 
-@undo(exec_dump)
+@undo(exec_dump, risk=Risk.DESTRUCTIVE)
 async def delete_dump(ctx: Context, done: Dumped) -> Dumped:
     """Delete the dump, if this step wrote it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
@@ -46,19 +47,31 @@ async def uncordon(ctx: Context, node: Node) -> Cordoned:
 
 @action("kubernetes.drain", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.drain gpu-node-2")
 async def drain(
-    ctx: Context, node: Node, delete_emptydir: bool = False, wait: Duration = timedelta(minutes=5)
+    ctx: Context,
+    node: Node,
+    delete_emptydir: bool = False,
+    force: bool = False,
+    wait: Duration = timedelta(minutes=5),
 ) -> Cordoned:
     """Cordon a node and evict its pods within disruption budgets; pods of daemon sets stay.
 
-    Pods with data in an emptyDir would lose it: they are evicted only with `delete_emptydir`.
+    Pods with data in an emptyDir would lose it: they are evicted only with `delete_emptydir`. A pod without a
+    controller never comes back: it is evicted only with `force`.
     """
     before = await _before(ctx, node)
     evictable = [pod for pod in await ctx.kubernetes.nodes.pods(node) if pod.skip_reason is None]
+    if bare := [pod.qualified_name for pod in evictable if pod.bare and not force]:
+        raise WrongState("drain_would_end", node=node, pods=bare)
     if would_lose := [pod.qualified_name for pod in evictable if pod.has_emptydir and not delete_emptydir]:
         raise WrongState("drain_would_lose", node=node, pods=would_lose)
-    pods = [pod.qualified_name for pod in evictable]
+    pods, uids = [pod.qualified_name for pod in evictable], {pod.qualified_name: pod.uid for pod in evictable}
+
+    async def tell(waiting: Mapping[str, str]) -> None:
+        why = [f"{pod}: {reason}" for pod, reason in waiting.items() if reason]
+        await ctx.tell(name=node, available=len(pods) - len(waiting), wanted=len(pods), why=why[:3])
+
     await ctx.kubernetes.nodes.cordon(node)
-    await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds())
+    await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds(), uids, tell)
     return Cordoned(node, before, False, pods)
 
 

@@ -13,6 +13,7 @@ from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.run import WaitsFor
+from bot.expected import expectation
 from bot.signature import Signature
 
 ActionFunction = Callable[..., Awaitable[Any]]
@@ -25,7 +26,7 @@ class Action:
 
     `execute(ctx, **parameters)` returns a frozen dataclass of facts; `undo(ctx, facts)` returns another. `target` is a
     template over the parameters that names what the action changes: one run at a time may change it. `waits_for` is
-    what a person must give before the execution, whatever the policy says.
+    what a person must give before the execution, whatever the policy says. `undo_risk` is what the undo may do.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Action:
     target: str | None = None
     waits_for: WaitsFor | None = None
     undo: ActionFunction | None = None
+    undo_risk: Risk = Risk.READ
 
     def lock_key(self, parameters: dict[str, Any], **more: Any) -> str | None:
         """Return the lock for what it changes (`deployment/tamv-prod/xr-engine`); None if it changes nothing."""
@@ -64,7 +66,7 @@ class Action:
             first = mistakes.errors(include_url=False, include_input=False)[0]
             name = ".".join(str(part) for part in first["loc"])
             key = "parameter_missing" if first["type"] == "missing" else "wrong_parameter"
-            raise BadInput(key, action=self.name, parameter=name, why=first["msg"]) from None
+            raise BadInput(key, action=self.name, parameter=name, **expectation(first)) from None
 
 
 class Registry:
@@ -95,12 +97,17 @@ class Registry:
 
         return register
 
-    def undo(self, of: ActionFunction) -> Callable[[F], F]:
-        """Register a function as the undo of the action `of`; it receives the facts that the action returned."""
+    def undo(self, of: ActionFunction, *, risk: Risk | None = None) -> Callable[[F], F]:
+        """Register a function as the undo of the action `of`; it receives the facts that the action returned.
+
+        Its risk is that of the action unless another one is given.
+        """
 
         def register(function: F) -> F:
             name = next(name for name, action in self._actions.items() if action.execute is of)
-            self._actions[name] = replace(self._actions[name], undo=function)
+            self._actions[name] = replace(
+                self._actions[name], undo=function, undo_risk=risk or self._actions[name].risk
+            )
             return function
 
         return register

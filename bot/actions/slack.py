@@ -13,7 +13,7 @@ from bot.actions.registry import action
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
 from bot.messages.message import Message
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 
 
 class AnnouncementTemplate(StrEnum):
@@ -47,7 +47,7 @@ async def announce(
     @effect("slack.announce")
     async def post(channel: str, text: str) -> Announced:
         text = ctx.deps.words.render_block("announcement", occasion.value, text=text, begins=begins, incident=incident)
-        sent = await upsert_message(ctx.deps, f"{ctx.key}/announcement", channel, Message.of(text))
+        sent = await upsert_message(ctx.deps, f"{ctx.key}/announcement", Place(channel, moves=False), Message.of(text))
         return Announced(sent["channel"], sent["ts"])
 
     destination = channel or ctx.team.stakeholders_channel or ctx.deps.incident_channel

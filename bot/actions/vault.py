@@ -54,7 +54,7 @@ async def rotate(ctx: Context, name: str) -> Rotated:
     return rotated
 
 
-@undo(rotate)
+@undo(rotate, risk=Risk.CHANGE)
 async def restore_previous_version(ctx: Context, done: Rotated) -> Rotated:
     """Restore the previous version, unless the secret was changed since."""
     secret, path = _secret(ctx, done.name)

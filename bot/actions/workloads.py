@@ -45,7 +45,9 @@ async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
     """Return the pod selectors of all workloads of a service, or of one workload."""
     workloads = ctx.kubernetes.workloads
     candidates = _declared(ctx, name) or [name]
-    found = await asyncio.gather(*(workloads.find(candidate, namespace) for candidate in candidates))
+    found = dict.fromkeys(await asyncio.gather(*(workloads.find(candidate, namespace) for candidate in candidates)))
+    if name in ctx.team.services and ctx.team.services[name].chart:  # and what else its release has: a canary, a worker
+        found |= dict.fromkeys(await workloads.of_release(name, namespace))
     return list(await asyncio.gather(*(workloads.selector(reference, namespace) for reference in found)))
 
 

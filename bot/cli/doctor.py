@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -17,9 +19,12 @@ from rich.text import Text
 
 from bot.actions.catalogue import ACTIONS
 from bot.app import build_deps
+from bot.cli.cluster_checks import ClusterChecks
+from bot.cli.findings import CHECK_SECONDS, Checks, Finding, State
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.timeline import first_broken_link
+from bot.integrations.http import Http, HttpResponse
 from bot.integrations.prometheus import Prometheus, fill
 from bot.messages.translations import load_translations
 from bot.runbooks import Library
@@ -28,30 +33,17 @@ from bot.shipped import MANIFEST
 from bot.store.migrate import pending
 from bot.team import PRODUCTION
 
-
-class State(StrEnum):
-    GOOD = "good"
-    OFF = "off"  # not configured: its commands say so, everything else works
-    NOTE = "note"  # worth knowing, not an error
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check: `text` says it, with how to fix it."""
-
-    subject: str
-    state: State
-    text: str
-
-
+_PLACEHOLDER = re.compile(
+    r"X{3,}|\bTODO\b|\bCHANGE_?ME\b|\bREPLACE_?ME\b|example\.(com|org|net)\b|<(your|tu)\b[^>]*>", re.IGNORECASE
+)
 _SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!", "yellow"), State.WRONG: ("✗", "red")}
 
 
-class Doctor:
+class Doctor(Checks):
     """Checks everything that the bot needs and uses."""
 
     def __init__(self, deps: Deps, settings: Settings, manifest: Path = MANIFEST) -> None:
+        super().__init__(deps.words)
         self._deps = deps
         self._settings = settings
         self._manifest = manifest
@@ -72,20 +64,19 @@ class Doctor:
             ("Slack", "SLACK_BOT_TOKEN", self._slack()),
             ("Prometheus", "PROMETHEUS_URL", self._prometheus()),
             ("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN", self._alertmanager()),
+            ("Grafana → bot", "GRAFANA_WEBHOOK_TOKEN", self._grafana_webhook()),
             ("PagerDuty", "PAGERDUTY_API_TOKEN", self._pagerduty()),
             ("GitHub", "GITHUB_TOKEN", self._github()),
+            ("Vault", "VAULT_ADDR", self._vault()),
+            ("AWS", "AWS_REGION", self._aws()),
+            ("Tempo", "TEMPO_URL", self._tempo()),
+            ("Grafana", "GRAFANA_URL", self._grafana()),
+            ("health endpoints", "BOT_CONFIG", self._health()),
+            ("team", "BOT_CONFIG", self._placeholders()),
         ]
-        results = await asyncio.gather(*(self._try(*check) for check in checks))
-        return [finding for findings in results for finding in findings]
-
-    async def _try(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
-        findings: list[Finding] = []
-        try:
-            async for finding in check:
-                findings.append(finding)
-        except BotError as problem:
-            findings.append(self._wrong(subject, problem, setting))
-        return findings
+        cluster = ClusterChecks(self._deps).findings()
+        *results, of_cluster = await asyncio.gather(*(self._try(*check) for check in checks), cluster)
+        return [*(finding for findings in results for finding in findings), *of_cluster]
 
     async def _database(self) -> AsyncIterator[Finding]:
         url = self._settings.database_url
@@ -116,7 +107,9 @@ class Doctor:
         else:
             yield self._good("scopes", "scopes", count=len(required))
         channels = await slack.paginate("conversations.list", "channels", exclude_archived="true")
-        channel = next((c for c in channels if c.get("name") == name.removeprefix("#")), None)
+        channel = next((c for c in channels if name.removeprefix("#") in (c.get("name"), c.get("id"))), None)
+        if channel is None:  # it may have been renamed
+            channel = next((c for c in channels if name.removeprefix("#") in (c.get("previous_names") or [])), None)
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
@@ -158,10 +151,23 @@ class Doctor:
         return self._note(subject, "no_data", query=name)
 
     async def _alertmanager(self) -> AsyncIterator[Finding]:
+        if self._deps.alertmanager is None:
+            yield self._off("Alertmanager (API)", "ALERTMANAGER_URL")
+        else:
+            try:
+                yield self._good("Alertmanager (API)", "answers", said=await self._deps.alertmanager.check())
+            except BotError as problem:
+                yield self._wrong("Alertmanager (API)", problem, "ALERTMANAGER_URL")
         if self._settings.alertmanager_webhook_token is None:
             yield self._off("Alertmanager", "ALERTMANAGER_WEBHOOK_TOKEN")
         else:
             yield self._good("Alertmanager", "alertmanager")
+
+    async def _grafana_webhook(self) -> AsyncIterator[Finding]:
+        if self._settings.grafana_webhook_token is None:
+            yield self._off("Grafana → bot", "GRAFANA_WEBHOOK_TOKEN")
+        else:
+            yield self._good("Grafana → bot", "grafana")
 
     async def _pagerduty(self) -> AsyncIterator[Finding]:
         pagerduty = self._deps.pagerduty
@@ -187,29 +193,88 @@ class Doctor:
         if self._settings.github_webhook_secret is None:
             yield self._off("GitHub → bot", "GITHUB_WEBHOOK_SECRET")
 
-    def _good(self, subject: str, part: str, **facts: object) -> Finding:
-        return self._finding(subject, State.GOOD, part, **facts)
+    async def _vault(self) -> AsyncIterator[Finding]:
+        if self._deps.vault is None:
+            yield self._off("Vault", "VAULT_ADDR")
+        else:
+            yield self._good("Vault", "answers", said=await self._deps.vault.check())
 
-    def _note(self, subject: str, part: str, **facts: object) -> Finding:
-        return self._finding(subject, State.NOTE, part, **facts)
+    async def _aws(self) -> AsyncIterator[Finding]:
+        aws, team = self._deps.aws, self._deps.team
+        if aws is None:
+            yield self._off("AWS", "AWS_REGION")
+            return
+        yield self._good("AWS", "answers", said=await aws.check())
+        for name in team.databases:
+            if await aws.database(name) is None:
+                yield self._finding(f"AWS · {name}", State.WRONG, "no_database", name=name)
+        for name, backups in team.backups.items():
+            try:
+                stored = await aws.list_objects(backups.bucket, backups.prefix)
+            except BotError as problem:
+                yield self._wrong(f"AWS · {name}", problem, "BOT_CONFIG")
+            else:
+                if not stored:
+                    yield self._note(f"AWS · {name}", "no_backups", place=f"{backups.bucket}/{backups.prefix}")
 
-    def _off(self, subject: str, setting: str) -> Finding:
-        return self._finding(subject, State.OFF, "off", setting=setting)
+    async def _tempo(self) -> AsyncIterator[Finding]:
+        if self._deps.tempo is None:
+            yield self._off("Tempo", "TEMPO_URL")
+            return
+        now = self._deps.clock.now()
+        await self._deps.tempo.search("{}", now - timedelta(minutes=5), now, 1)
+        yield self._good("Tempo", "answers", said=str(self._settings.tempo_url))
 
-    def _wrong(self, subject: str, problem: BotError, setting: str) -> Finding:
-        facts = problem.facts
-        why = facts.get("error") or facts.get("why") or facts.get("status") or problem.key
-        if isinstance(problem, Unavailable):
-            return self._finding(subject, State.WRONG, "away", why=why, setting=setting)
-        if problem.key in ("slack_refused", "refused"):
-            return self._finding(subject, State.WRONG, "refused", why=why, setting=setting)
-        return Finding(subject, State.WRONG, self._deps.words.error(problem))
+    async def _grafana(self) -> AsyncIterator[Finding]:
+        if self._deps.grafana_url is None:
+            yield self._off("Grafana", "GRAFANA_URL")
+            return
+        url = f"{self._deps.grafana_url.rstrip('/')}/api/health"
+        response = await Http().probe(url, CHECK_SECONDS)
+        if response.status >= 400:
+            raise Unavailable("unreachable", service="Grafana", why=f"HTTP {response.status}")
+        yield self._good("Grafana", "answers", said=self._deps.grafana_url)
 
-    def _finding(self, subject: str, state: State, part: str, **facts: object) -> Finding:
-        return Finding(subject, state, self._deps.words.render_block("doctor", part, **facts))
+    async def _health(self) -> AsyncIterator[Finding]:
+        """Look at the health endpoints of production."""
+        checks = {
+            name: service.health[PRODUCTION]
+            for name, service in self._deps.team.services.items()
+            if PRODUCTION in service.health
+        }
+        urls = [str(check.url) for check in checks.values()]
+        outcomes = await asyncio.gather(*(self._deps.http.get(url, 5.0) for url in urls), return_exceptions=True)
+        sick = 0
+        for (name, check), outcome in zip(checks.items(), outcomes, strict=True):
+            why = "" if not isinstance(outcome, BotError) else str(outcome.facts.get("why") or outcome.key)
+            if isinstance(outcome, HttpResponse) and outcome.status != check.status:
+                why = f"HTTP {outcome.status}"
+            if why:
+                sick += 1
+                yield self._note(f"{name} · health", "unhealthy", url=str(check.url), why=why)
+        if checks and not sick:
+            yield self._good("health endpoints", "healthy", count=len(checks))
+
+    async def _placeholders(self) -> AsyncIterator[Finding]:
+        """Look for what was never filled in."""
+        found = list(placeholders(self._deps.team.model_dump(mode="json", exclude={"queries"})))
+        for path, value in found:
+            yield self._note(str(self._settings.team_file.name), "placeholder", path=path, value=value)
 
 
-def run_checks(settings: Settings) -> int:
+def placeholders(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts that nobody has filled in, with their paths: `+1-XXX-XXX-XXXX`, `CHANGEME`, `<your team>`."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from placeholders(item, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from placeholders(item, f"{path}[{number}]")
+    elif isinstance(value, str) and _PLACEHOLDER.search(value):
+        yield path, value
+
+
+def run_checks(settings: Settings, *, as_json: bool = False) -> int:
     """Check these settings and print the results. Returns 1 if something required is missing."""
     logging.disable(logging.WARNING)
     words = load_translations()[settings.locale]
@@ -217,6 +282,14 @@ def run_checks(settings: Settings) -> int:
         findings = asyncio.run(_run_checks(settings))
     except BotError as problem:  # the team file is invalid: nothing can be checked
         findings = [Finding(str(settings.team_file), State.WRONG, words.error(problem))]
+    wrong = any(finding.state is State.WRONG for finding in findings)
+    if as_json:
+        rows = [
+            {"subject": finding.subject, "state": finding.state.value, "text": html.unescape(finding.text)}
+            for finding in findings
+        ]
+        sys.stdout.write(json.dumps({"ok": not wrong, "findings": rows}, ensure_ascii=False, indent=2) + "\n")
+        return 1 if wrong else 0
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 1))
     for finding in findings:
@@ -224,7 +297,6 @@ def run_checks(settings: Settings) -> int:
         subject = words.render_block("doctor", "names", subject=finding.subject)
         table.add_row(Text(sign, style), Text(subject, "bold"), Text(html.unescape(finding.text)))
     console.print(table)
-    wrong = any(finding.state is State.WRONG for finding in findings)
     console.print(Text(words.render_block("doctor", "mend" if wrong else "fine"), "bold"))
     return 1 if wrong else 0
 

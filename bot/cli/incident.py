@@ -38,7 +38,7 @@ def list_(
     everything: Annotated[
         bool, typer.Option("--all", help="Include resolved and closed ones; the newest first.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number.")] = 50,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number; without it all.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List open incidents, the most severe first."""

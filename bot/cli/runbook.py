@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli.runs import decide, names, pending_approvers, start_and_watch
+from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
 from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit
 from bot.deps import Deps
 from bot.domain.errors import BotError
-from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, normalize_run_id
+from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, is_undo, normalize_run_id, undo_step_id
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as runs_message
@@ -31,7 +31,7 @@ from bot.services.bot import Bot
 from bot.services.ops import read as read_line
 from bot.services.ops import start
 from bot.signature import tokenize
-from bot.team import PRODUCTION, TeamFile, load_team
+from bot.team import TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
@@ -42,7 +42,9 @@ Folder = Annotated[
 ]
 As = Annotated[str | None, typer.Option("--as", help="Requester, as in the team file; default: the current user.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
-Where = Annotated[str, typer.Option("--environment", help="production, staging …")]
+Where = Annotated[
+    str | None, typer.Option("--environment", help="production (default unless the runbook names one), staging …")
+]
 About = Annotated[str | None, typer.Option("--incident", help="Incident of the run: INC-2026-0001.")]
 
 
@@ -100,7 +102,7 @@ def run(
     name: str,
     inputs: Annotated[list[str] | None, typer.Argument(help="key=value …", metavar="[KEY=VALUE]...")] = None,
     dry_run: DryRun = False,
-    environment: Where = PRODUCTION,
+    environment: Where = None,
     incident: About = None,
     by: As = None,
 ) -> None:
@@ -129,9 +131,9 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; default: al
             return deps, runs_message(await deps.store.runs.list_running(), deps.words), []
         run_record = await deps.store.runs.get(normalize_run_id(run))
         waiting = [
-            await pending_approvers(deps, run_record, step.id)
+            await pending_approvers(deps, run_record, asked)
             for step in run_record.steps
-            if step.state is StepState.WAITING
+            for asked in (step.id, undo_step_id(step.id))
         ]
         return deps, progress(run_record, deps.words), [hint for hint in waiting if hint]
 
@@ -145,7 +147,8 @@ def approve(run: str, step: str, digest: str, by: As = None) -> None:
     """Approve exactly what was shown (identified by the digest), and watch the run."""
     verdict = ApprovalState.APPROVED
     start_and_watch(
-        lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict)
+        lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict),
+        tuple(RunState) if is_undo(step) else SUCCEEDED,  # a run that is undone may have ended in any way
     )
 
 
@@ -179,7 +182,7 @@ def undo(run: str, by: As = None) -> None:
 def ops(
     line: Annotated[list[str], typer.Argument(help="As after /ops: scale xr-engine 10", metavar="ACTION [WORDS]...")],
     dry_run: DryRun = False,
-    environment: Where = PRODUCTION,
+    environment: Where = None,
     incident: About = None,
     by: As = None,
 ) -> None:

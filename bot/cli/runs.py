@@ -18,7 +18,7 @@ from bot.cli.terminal import exit_with_error, login, person, settings_or_exit
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.people import Person
-from bot.domain.run import ApprovalState, Run, RunState, StepRef, StepState
+from bot.domain.run import UNDO, ApprovalState, Run, RunState, StepRef, StepRun, StepState, is_undo, undo_step_id
 from bot.domain.runbook import Runbook
 from bot.messages import results
 from bot.messages.run import lines
@@ -100,6 +100,11 @@ def _idempotency_key() -> str:
     return f"terminal:{login()}:{uuid.uuid4().hex}"
 
 
+def _asks(step: StepRun, asked: str) -> bool:
+    """Return True if the step, or its undo, may wait for an approval."""
+    return UNDO in step.facts if is_undo(asked) else step.state is StepState.WAITING
+
+
 async def _has_ended(run: Run) -> bool:
     return run.state.ended
 
@@ -123,13 +128,11 @@ async def _watch(bot: Bot, run: Run, is_over: IsOver) -> Run:
                 typer.echo(as_text(line, people))
                 if step.state is StepState.DONE:
                     typer.echo("".join(f"    {line}\n" for line in results.lines(step, words)), nl=False)
-            if (
-                step.state is StepState.WAITING
-                and (command := await pending_approvers(bot.deps, run, step.id))
-                and command not in printed
-            ):
-                printed.add(command)
-                typer.echo(command)
+            for asked in (step.id, undo_step_id(step.id)):
+                command = await pending_approvers(bot.deps, run, asked) if _asks(step, asked) else None
+                if command and command not in printed:
+                    printed.add(command)
+                    typer.echo(command)
         if ended:
             return run
         await asyncio.sleep(POLL_SECONDS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import os
+import pwd
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, NoReturn, TypeVar
 
@@ -85,22 +86,32 @@ def ask(question: Callable[[Deps], Awaitable[T]]) -> T:
 
 
 def login() -> str:
-    """Return the login of the user, or of the user who called sudo."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    """Return the login of the process's user, as the operating system knows it; its number if it has no name.
+
+    LOGNAME, USER and SUDO_USER say whatever somebody wants.
+    """
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def person(team: TeamFile, name: str | None) -> Person:
-    """Return the person called `name` (login, GitHub login, Slack id, e-mail address or name; default: the current
-    user).
+    """Return who acts in this terminal: the person of the current user, or the one called `name` (login, GitHub login,
+    Slack id, e-mail address or name), if the team file lets this user act for others.
 
-    Raises NotAllowed with the known people.
+    Raises NotAllowed with the known people, and for a user who may not act for others.
     """
-    name_or_login = name or login()
-    owner = next((owner for owner in team.people if name_or_login.lower() in _names(owner)), None)
+    user, uid = login(), os.getuid()
+    own = next((owner for owner in team.people if user == (owner.login or owner.github)), None)
+    owner = next((owner for owner in team.people if name.lower() in _names(owner)), None) if name else own
     if owner is None:
         names = sorted(owner.login or owner.github or owner.slack for owner in team.people)
-        raise NotAllowed("nobody_known", name=name_or_login, known=names)
-    return Person(owner.slack, owner.name)
+        raise NotAllowed("nobody_known", name=name or user, known=names)
+    if owner != own and not {user, str(uid)} & set(team.policy.act_for_others):
+        raise NotAllowed("not_for_others", user=user, uid=uid, name=owner.name, who=sorted(team.policy.act_for_others))
+    return Person(owner.slack, owner.name, terminal=f"uid {uid}, {user}@{socket.gethostname()}")
 
 
 def _names(owner: Owner) -> set[str]:

@@ -49,6 +49,10 @@ class Unavailable(BotError):
         return bool(self.facts.get("uncertain"))
 
 
+class Blocked(Unavailable):
+    """A remote service refuses until an administrator fixes something there: trying again helps after that."""
+
+
 class Refused(BotError):
     """A remote service rejected the request: trying again does not help."""
 

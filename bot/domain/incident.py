@@ -160,6 +160,15 @@ class Incident:
             raise WrongState("already_acknowledged", incident=self.id, status=self.status.value)
         return self._reached(Milestone.ACKNOWLEDGED, Status.ACKNOWLEDGED, Kind.ACKNOWLEDGED, by, at)
 
+    def unacknowledge(self, *, by: Person, at: datetime) -> Changed:
+        """Take the acknowledgement back: nobody is on it any more. Raises WrongState."""
+        if self.status is not Status.ACKNOWLEDGED:
+            raise WrongState("not_acknowledged", incident=self.id, status=self.status.value)
+        kept = dict(self.milestones)
+        kept.pop(Milestone.ACKNOWLEDGED, None)
+        changed = replace(self, status=Status.DECLARED, milestones=kept, updated_at=at)
+        return changed, TimelineEvent(Kind.UNACKNOWLEDGED, at, by)
+
     def mitigate(self, *, by: Person, at: datetime) -> Changed:
         """Mark that users are no longer affected, though the cause may remain. Raises WrongState."""
         if self.status not in (Status.DECLARED, Status.ACKNOWLEDGED):

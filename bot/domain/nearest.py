@@ -5,9 +5,42 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+CUTOFF = 0.5  # of difflib's ratio
+MAX_COST = 5
+MISTAKE, SWAP = 2, 1  # a swap of two neighbours is the most common mistake
+
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate most similar to `word`, or None if none is similar enough."""
+    """Return the candidate that `word` most probably means, or None if none is similar enough or several are equally.
+
+    Fewest typing mistakes first; a transposition (`stauts`) is one mistake.
+    """
+    typed = word.lower()
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    matches = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[matches[0]] if matches else None
+    ranked = sorted((_rank(typed, candidate), candidate) for candidate in by_lower)
+    if not ranked:
+        return None
+    (_, difference), best = ranked[0]
+    if (len(ranked) > 1 and ranked[1][0] == ranked[0][0]) or 1 - difference < CUTOFF:
+        return None
+    return by_lower[best]
+
+
+def _rank(typed: str, candidate: str) -> tuple[int, float]:
+    """Return the cost of the mistakes, those above MAX_COST alike, and how different the words are."""
+    ratio = difflib.SequenceMatcher(a=typed, b=candidate).ratio()
+    return min(_distance(typed, candidate), MAX_COST), 1 - ratio
+
+
+def _distance(one: str, other: str) -> int:
+    """Return the optimal string alignment distance, in which a swap costs SWAP and any other mistake MISTAKE."""
+    before: list[int] = []
+    row = [MISTAKE * length for length in range(len(other) + 1)]
+    for i, left in enumerate(one, 1):
+        before, previous, row = row, before, [MISTAKE * i]
+        for j, right in enumerate(other, 1):
+            cost = min(before[j] + MISTAKE, row[j - 1] + MISTAKE, before[j - 1] + MISTAKE * (left != right))
+            if i > 1 and j > 1 and left == other[j - 2] and one[i - 2] == right:
+                cost = min(cost, previous[j - 2] + SWAP)
+            row.append(cost)
+    return row[-1]

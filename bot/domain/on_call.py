@@ -46,8 +46,20 @@ class PagerDutyAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class MergedInto:
+    """The PagerDuty incident into which another one was merged: the other one is then resolved."""
+
+    id: str
+    title: str
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PageEvent:
-    """An event of a PagerDuty incident; `kind` is triggered, acknowledged, resolved and so on."""
+    """An event of a PagerDuty incident; `kind` is triggered, acknowledged, resolved and so on.
+
+    `agent` is None where PagerDuty did it by itself, such as an escalation after a time without an answer.
+    """
 
     id: str
     kind: str
@@ -59,3 +71,4 @@ class PageEvent:
     url: str | None
     assignees: tuple[str, ...]
     agent: PagerDutyAgent | None
+    merged_into: MergedInto | None = None

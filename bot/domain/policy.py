@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,11 +20,25 @@ class Risk(StrEnum):
     DESTRUCTIVE = "destructive"
 
 
+# The environment of what lies in several environments, in none, or is unknown: the strictest rules of all hold.
+ANYWHERE = "*"
 RESPONDER = "responder"
+ANYONE = "anyone"
 COMMANDER = "incident_commander"
 
 # Approvals by other people that a risk needs.
 APPROVALS = {Risk.READ: 0, Risk.CHANGE: 0, Risk.DISRUPTIVE: 1, Risk.DESTRUCTIVE: 2}
+
+
+# What of an incident only some people may do, and their role; anyone may declare, note and acknowledge.
+INCIDENT_ROLES: Mapping[str, str] = {
+    "resolve": RESPONDER,
+    "close": RESPONDER,
+    "reopen": RESPONDER,
+    "severity": RESPONDER,
+    "dismiss": RESPONDER,
+    "mitigate": ANYONE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,17 @@ class RequiredApprovals:
 
 
 @dataclass(frozen=True, slots=True)
+class Emergency:
+    """What running without approval depends on: the incident's severity, who set it, and since when approvers are
+    asked. Without an incident there is no severity.
+    """
+
+    asked_at: datetime
+    severity: Severity | None = None
+    set_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The team's rules. `roles` maps a role to Slack user ids; the last matching rule wins."""
 
@@ -76,24 +101,27 @@ class Policy:
     rules: Sequence[Rule] = ()
     windows: Sequence[Window] = ()
     break_glass: frozenset[Severity] = frozenset({Severity.SEV1})
+    break_glass_after: timedelta = timedelta(minutes=5)
     cool_down: timedelta = timedelta(seconds=30)
     expires: timedelta = timedelta(minutes=15)
+    incident_roles: Mapping[str, str] = field(default_factory=lambda: INCIDENT_ROLES)
 
     def requires(
         self,
         action: str,
         risk: Risk,
-        environment: str,
+        environments: Collection[str],
         at: datetime,
         demanded: StepApproval = StepApproval(),
     ) -> RequiredApprovals:
-        """Return the approvals that this action needs now. A runbook may demand more, never less."""
-        count: int | None = None
-        for rule in self.rules:
-            if rule.fits(action, environment):
-                risk = rule.risk or risk
-                count = rule.approvals if rule.approvals is not None else count
-        count = APPROVALS[risk] if count is None else count
+        """Return the approvals that this action needs now: the most that one of the environments asks for.
+
+        A runbook may demand more, never less.
+        """
+        everywhere = {ANYWHERE, *(rule.environment for rule in self.rules)} if ANYWHERE in environments else set()
+        needs = [self._needs(action, risk, environment) for environment in {*environments, *everywhere}]
+        risk = max((risk for risk, _ in needs), key=list(Risk).index)
+        count = max(count for _, count in needs)
         if risk is not Risk.READ and self.window(at):
             count = max(count, 1)
         if demanded.role is not None:
@@ -101,6 +129,15 @@ class Policy:
         return RequiredApprovals(
             risk, max(count, demanded.approvals), demanded.role or RESPONDER, demanded.expires or self.expires
         )
+
+    def _needs(self, action: str, risk: Risk, environment: str) -> tuple[Risk, int]:
+        """Return an action's risk and its number of approvals by the rules of one environment."""
+        count: int | None = None
+        for rule in self.rules:
+            if rule.fits(action, environment):
+                risk = rule.risk or risk
+                count = rule.approvals if rule.approvals is not None else count
+        return risk, APPROVALS[risk] if count is None else count
 
     def window(self, at: datetime) -> Window | None:
         """Return the freeze window that contains `at`, if any."""
@@ -114,6 +151,12 @@ class Policy:
         if risk is not Risk.READ and not self.has(person, RESPONDER):
             raise NotAllowed("not_a_responder", person=person, who=sorted(self.roles.get(RESPONDER, ())))
 
+    def may_change_incident(self, person: str, verb: str) -> None:
+        """Raise NotAllowed for a person without the role for this. Where nobody has the role, everybody may."""
+        role = self.incident_roles.get(verb, ANYONE)
+        if role != ANYONE and self.roles.get(role) and not self.has(person, role):
+            raise NotAllowed("role_missing", person=person, role=role, who=sorted(self.roles[role]))
+
     def may_decide(self, person: str, role: str, *, requested_by: str) -> None:
         """Raise NotAllowed for the requester and for people who lack the role now, at the moment of the click."""
         if person == requested_by:
@@ -121,8 +164,22 @@ class Policy:
         if not self.has(person, role):
             raise NotAllowed("role_missing", person=person, role=role, who=sorted(self.roles.get(role, ())))
 
-    def may_break_glass(self, person: str, severity: Severity | None) -> None:
-        """Raise NotAllowed unless a responder acts in an incident whose severity allows running without approval."""
-        if severity not in self.break_glass:
+    def may_break_glass(self, person: str, emergency: Emergency, *, requested_by: str, at: datetime) -> None:
+        """Raise NotAllowed unless a responder acts in an incident whose severity allows running without approval, and
+        either somebody else has set that severity, or the approvers had time to answer.
+        """
+        if emergency.severity not in self.break_glass:
             raise NotAllowed("no_break_glass", severities=sorted(level.value for level in self.break_glass))
         self.may_run(person, Risk.CHANGE)
+        possible_at = self.break_glass_at(emergency, requested_by, person)
+        if possible_at is not None and at < possible_at:
+            raise NotAllowed(
+                "break_glass_early", until=possible_at.isoformat(), seconds=(possible_at - at).total_seconds()
+            )
+
+    def break_glass_at(self, emergency: Emergency, *people: str) -> datetime | None:
+        """Return when these people may break the glass, in an incident whose severity allows it; None: at any time,
+        since none of them has set the severity.
+        """
+        set_by_another = emergency.set_by is not None and emergency.set_by not in people
+        return None if set_by_another else emergency.asked_at + self.break_glass_after

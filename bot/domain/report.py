@@ -276,9 +276,14 @@ def _people(incident: Incident, story: Sequence[TimelineEvent]) -> Iterable[Cont
     for event in story:
         if not (event.by.in_slack or event.by.id.startswith(("pagerduty:", "terminal:", "github:"))):
             continue
-        if not people.get(event.by.id, Person("")).name:
-            people[event.by.id] = event.by
-        did.setdefault(event.by.id, Counter())[event.kind] += 1
+        if event.kind is Kind.RUN_APPROVED:  # whoever decided, however the event was recorded
+            actors = [event.by if id == event.by.id else Person(id) for id in event.facts.get("people") or ()]
+        else:
+            actors = [event.by]
+        for person in actors:
+            if not people.get(person.id, Person("")).name:
+                people[person.id] = Person(person.id, person.name)  # from wherever they acted
+            did.setdefault(person.id, Counter())[event.kind] += 1
     for id, person in people.items():
         roles = tuple(role for role in Role if incident.roles.get(role) == id)
         yield Contribution(person, roles, did.get(id, Counter()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -84,6 +84,24 @@ class Effect:
         return cls(raw["key"], raw["facts"], raw.get("diff", ""))
 
 
+UNDO = "undo"  # fact of a step: who asked for its undo, what that changes, its digest, and since when it is made
+_UNDO_PREFIX = "_"  # no step of a runbook begins with it
+
+
+def undo_step_id(step_id: str) -> str:
+    """Return the id under which the undo of a step is approved."""
+    return f"{_UNDO_PREFIX}{step_id}"
+
+
+def is_undo(step_id: str) -> bool:
+    return step_id.startswith(_UNDO_PREFIX)
+
+
+def base_step_id(step_id: str) -> str:
+    """Return the id of a step, given its own or that of its undo."""
+    return step_id.removeprefix(_UNDO_PREFIX)
+
+
 @dataclass(frozen=True, slots=True)
 class StepRun:
     """One step of a run. `parameters` are those of the dry run and of the execution; `digest` identifies them.
@@ -110,6 +128,13 @@ class StepRun:
     def copied_from(self) -> str | None:
         """The run in which the step was done, if this run continues that one."""
         return self.facts.get(COPIED_FROM)
+
+    @property
+    def undoing(self) -> StepRun:
+        """The undo of this step as a step of its own: what it would change, and its digest."""
+        planned = self.facts.get(UNDO, {})
+        effects = tuple(Effect.from_json(effect) for effect in planned.get("effects", ()))
+        return replace(self, id=undo_step_id(self.id), effects=effects, digest=planned.get("digest", ""))
 
     @property
     def may_have_changed(self) -> bool:
@@ -162,10 +187,21 @@ class Run:
         return ids[position] if position < len(ids) else None
 
     def step(self, id: str) -> StepRun:
-        """Return a step. Raises NotFound if the run's details were pruned."""
+        """Return a step, or the undo of one as a step of its own (see `undo_step_id`).
+
+        Raises NotFound if the run has no such step, or if its details were pruned.
+        """
         if self.forgotten:
             raise NotFound("run_forgotten", run=self.id, incident=self.incident_id)
-        return next(step for step in self.steps if step.id == id)
+        step = next((step for step in self.steps if step.id == base_step_id(id)), None)
+        if step is None:
+            raise NotFound("no_such_step", run=self.id, step=id)
+        return step.undoing if is_undo(id) else step
+
+    def asked_by(self, step_id: str) -> Person:
+        """Return who asked for a step, or for the undo of one."""
+        asked = self.step(base_step_id(step_id)).facts.get(UNDO, {}).get("by") if is_undo(step_id) else None
+        return Person.from_json(asked) if asked else self.by
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +233,10 @@ class RunRequest:
     channel: str | None = None
     environment: str | None = None
     dry_run: bool = False
+
+
+FOLLOW_UP = "follow_up"  # fact of the step that failed: why the runbook for the failure did not begin; empty if it did
+DECIDED_FROM = "decided_from"  # fact of a step: by approval, the terminals that its decisions came from
 
 
 def run_id(idempotency_key: str) -> str:
@@ -249,13 +289,17 @@ class ApprovalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A person's decision about an approval, valid only for the parameters of `digest`."""
+    """A person's decision about an approval, valid only for the parameters of `digest`.
+
+    `terminal` says from which terminal; it is known only while the decision is made, and kept with the step.
+    """
 
     person: str
     verdict: ApprovalState
     digest: str
     at: datetime
     reason: str | None = None
+    terminal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,16 @@ class Verdict(StrEnum):
 
 
 class Trend(StrEnum):
-    """How one metric went from one snapshot to another. `changed`: there is no threshold to call it better or worse."""
+    """How one metric went from one snapshot to another.
+
+    `changed`: there is no threshold to call it better or worse. `gone`: it was out of bounds, and has no data any more.
+    """
 
     BETTER = "better"
     WORSE = "worse"
     SAME = "same"
     CHANGED = "changed"
+    GONE = "gone"
     UNKNOWN = "unknown"
 
 
@@ -97,17 +101,18 @@ class MetricResult(MetricDefinition):
     """A metric with its value at the time of the snapshot. None is unknown: no data, NaN or infinity.
 
     `normal` is the median over the window until the incident began. Of several series the worst one counts; `label`
-    names it, and `count` is their number.
+    names it, and `count` is their number. `incomplete` is why not all data was there: then nothing proves it in bounds.
     """
 
     value: float | None = None
     normal: float | None = None
     label: str = ""
     count: int = 1
+    incomplete: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        if self.value is None:
+        if self.value is None or (self.incomplete and not self.is_breached_by(self.value)):
             return Verdict.UNKNOWN
         if self.threshold is None:
             return Verdict.NO_THRESHOLD
@@ -128,13 +133,15 @@ def build_result(
     series: Sequence[Series],
     at: datetime,
     calm_until: datetime,
+    incomplete: str = "",
     calm_from: datetime | None = None,
 ) -> MetricResult:
     """Return a metric's result from its series: the worst value at `at`, and its normal before `calm_until`.
 
     `calm_from` is when the outage before ended: what was measured earlier is not normal.
     """
-    facts = {f.name: getattr(definition, f.name) for f in fields(MetricDefinition)} | {"count": len(series)}
+    facts = {f.name: getattr(definition, f.name) for f in fields(MetricDefinition)}
+    facts |= {"count": len(series), "incomplete": incomplete}
     with_value = [(value, s) for s in series if (value := s.at(at)) is not None]
     if with_value:
         pick = min if definition.direction is Direction.BELOW else max
@@ -242,7 +249,7 @@ def _definition_from(content: Mapping[str, Any]) -> MetricDefinition:
 
 
 def _facts(kind: type[MetricDefinition], content: Mapping[str, Any]) -> dict[str, Any]:
-    values = {f.name: content[f.name] for f in fields(kind)}
+    values = {f.name: content[f.name] for f in fields(kind) if f.name in content}  # older ones have fewer
     return values | {"direction": Direction(values["direction"])}
 
 
@@ -267,7 +274,11 @@ def compare(before: Snapshot, after: Snapshot, tolerance: float = TOLERANCE) -> 
 
 def trend(before: MetricResult, after: MetricResult, tolerance: float = TOLERANCE) -> Trend:
     """Return the trend. Crossing the threshold always counts; any other change only beyond the tolerance."""
+    if after.value is None and before.verdict is Verdict.BREACH and not after.incomplete:
+        return Trend.GONE
     if before.value is None or after.value is None:
+        return Trend.UNKNOWN
+    if after.incomplete and after.verdict is Verdict.UNKNOWN:
         return Trend.UNKNOWN
     if after.threshold is not None and before.is_breached_by(before.value) != after.is_breached_by(after.value):
         return Trend.WORSE if after.is_breached_by(after.value) else Trend.BETTER
@@ -288,6 +299,6 @@ def assess(changes: Sequence[Change]) -> Assessment:
         return Assessment.MIXED
     if Trend.WORSE in trends:
         return Assessment.WORSE
-    if Trend.UNKNOWN in trends or all(change.trend is Trend.UNKNOWN for change in changes):
+    if trends & {Trend.UNKNOWN, Trend.GONE} or all(change.trend is Trend.UNKNOWN for change in changes):
         return Assessment.UNKNOWN
     return Assessment.HELPED if Trend.BETTER in trends else Assessment.NO_EFFECT

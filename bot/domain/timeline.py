@@ -21,6 +21,7 @@ class Kind(StrEnum):
     DECLARED = "declared"
     CHANNEL_OPENED = "channel_opened"
     ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"
     SEVERITY_CHANGED = "severity_changed"
     ROLE_ASSIGNED = "role_assigned"
     UPDATE = "update"
@@ -40,6 +41,8 @@ class Kind(StrEnum):
     PAGE_ASKED = "page_asked"
     PAGED = "paged"
     PAGE_FAILED = "page_failed"
+    PAGE_HELD = "page_held"
+    PAGE_MERGED = "page_merged"
     PAGE_RESOLVED = "page_resolved"
     ESCALATED = "escalated"
     SNAPSHOT_TAKEN = "snapshot_taken"
@@ -54,6 +57,9 @@ class Kind(StrEnum):
     RUN_UNDONE = "run_undone"
     RUN_ENDED = "run_ended"
     TROUBLE = "trouble"
+
+
+TERMINAL = "terminal"  # fact of an event: from which terminal its person acted
 
 
 @dataclass(frozen=True, slots=True)

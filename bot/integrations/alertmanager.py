@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,8 +32,8 @@ class Alertmanager(HttpClient):
 
     service = SERVICE
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
-        super().__init__(timeout=aiohttp.ClientTimeout(total=timeout))
+    def __init__(self, url: str, timeout: float = 5.0, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(timeout=aiohttp.ClientTimeout(total=timeout), headers=headers)
         self._url = url.rstrip("/")
 
     @effect("alertmanager.silence")
@@ -77,6 +77,16 @@ class Alertmanager(HttpClient):
                 return None
             raise
         return str(silence["status"]["state"])
+
+    async def config(self) -> str:
+        """Return the configuration as YAML, as it was loaded; secrets are hidden by Alertmanager."""
+        status = await self._request("GET", "/status") or {}
+        return str((status.get("config") or {}).get("original") or "")
+
+    async def check(self) -> str:
+        """Return the version; read-only."""
+        status = await self._request("GET", "/status")
+        return f"{self._url}, version {(status.get('versionInfo') or {}).get('version', '?')}"
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:

@@ -22,6 +22,7 @@ from tenacity import (
 )
 
 from bot.domain.errors import Refused, Unavailable
+from bot.integrations.certificates import tls_context
 from bot.tasks import yield_to_requests
 
 REASON_LIMIT = 300
@@ -141,7 +142,9 @@ class HttpClient:
         self._opened: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._opened = aiohttp.ClientSession(**self._options)
+        connector = aiohttp.TCPConnector(ssl=tls_context())
+        # trust_env: proxies by HTTPS_PROXY and NO_PROXY, as for the clients that use requests
+        self._opened = aiohttp.ClientSession(connector=connector, trust_env=True, **self._options)
         return self
 
     async def __aexit__(

@@ -85,6 +85,8 @@ class Execution:
                 self._idle.set()
 
 
+# Awaited before each effect, in a task that runs a workflow: it lets pass only who may act.
+effect_gate: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("effect_gate", default=None)
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
 
@@ -124,6 +126,8 @@ def effect(
         async def run(*args: P.args, **kwargs: P.kwargs) -> T | None:
             recorder = _recorder.get()
             if recorder is None:
+                if gate := effect_gate.get():
+                    await gate()
                 execution = _execution.get()
                 if execution is None:
                     return await method(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Helm releases by Helm's command line (4.x).
+"""Helm releases by Helm's command line: 4.x, or 3.14 and newer.
 
 After SIGTERM a revision is `failed`, and the next upgrade repairs it; after SIGKILL it is `pending-…`, and Helm refuses
 everything until a rollback. A command past its timeout is therefore terminated first, and killed only if it does not
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
+import errno
 import json
+import os
+import re
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
@@ -20,15 +22,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bot.domain.errors import NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
-from bot.yaml_text import LOADER
+from bot.integrations.manifests import as_running, manifest_diff
 
 SERVICE = "Helm"
 GRACE_SECONDS = 15.0
 DEPLOYED_STATUSES = ("deployed", "superseded")
+OLDEST = (3, 14)  # --reset-then-reuse-values, --dry-run=server
+READS = ("version", "history", "get", "list", "show")
+WORDS_LIMIT = 2_000
+_UNREACHABLE = re.compile(r"(?:[A-Z ]+: )?kubernetes cluster unreachable", re.IGNORECASE)
+_NETWORK = re.compile(r'"https?://[^"]*": (?:dial|EOF|read |net/http|context deadline)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,19 @@ class Helm:
         self._binary = shutil.which(binary or "helm") or binary or "helm"
         self._folder = folder
         self._timeout = timeout
+        self._version: tuple[int, int] | None = None
 
     async def version(self) -> str:
         return (await self._run("version", "--short", timeout=self._timeout)).strip()
+
+    async def check(self) -> str:
+        """Return the version. Raises Refused for one that is too old."""
+        await self._is_helm_3()
+        return await self.version()
+
+    async def show_chart(self, chart: str) -> str:
+        """Return a chart's own description, from a path, a repository or a registry. Raises Refused without it."""
+        return await self._run("show", "chart", chart, timeout=self._timeout)
 
     async def history(self, release: str, namespace: str) -> list[Revision]:
         """Return the revisions, oldest first."""
@@ -96,54 +111,87 @@ class Helm:
         command = ["get", "values", release, "-n", namespace, *flags, "-o", "json"]
         return dict(_json(await self._run(*command, timeout=self._timeout), "values") or {})
 
-    @effect("helm.upgrade")
+    @effect("helm.upgrade", hidden=("running",))
     async def upgrade(
         self,
         release: str,
         namespace: str,
         chart: str,
-        values: Mapping[str, str],
+        values: Mapping[str, Any],
         description: str,
         taken_back: Sequence[str] | None = None,
         wait: float = 300.0,
+        running: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         dry_run: bool = False,
     ) -> str:
         """Run `upgrade --install` with these values over those of the release; waits for it, and rolls back on failure.
 
-        `values` maps paths such as `image.tag` to text. In a dry run the server renders the chart, and the diff of the
-        manifests is returned.
+        `values` maps paths such as `image.tag` to JSON: text stays text, also `1.10` and `0123`, whatever is upgraded
+        later. In a dry run the server renders the chart; the result is a diff against what runs (`running`, the live
+        workloads).
 
         Helm 4 applies on the server: a field that something else changed is a conflict, on which the upgrade and its
         rollback fail half-way. The release's own values therefore win; `taken_back` describes what that overwrites.
         """
-        set_flags = [part for name, value in values.items() for part in ("--set", f"{name}={_escaped(value)}")]
+        set_flags = [part for name, value in values.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
         command = ["upgrade", "--install", release, chart, "-n", namespace, "--reset-then-reuse-values", *set_flags]
+        is_old = await self._is_helm_3()
         if dry_run:
             output = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
             new = str(_json(output, "upgrade").get("manifest", ""))
-            return _diff(await self._manifest_or_nothing(release, namespace), new)
-        wait_flags = ["--wait", "--timeout", f"{round(wait)}s", "--rollback-on-failure", "--description", description]
-        await self._run(*command, "--force-conflicts", *wait_flags, timeout=wait + self._timeout)
+            return manifest_diff(as_running(await self._manifest_or_nothing(release, namespace), running or {}), new)
+        flags = ["--atomic"] if is_old else ["--rollback-on-failure", "--force-conflicts"]
+        flags += ["--wait", "--timeout", f"{round(wait)}s", "--description", description]
+        await self._run(*command, *flags, timeout=wait + self._timeout)
         return ""
 
-    @effect("helm.rollback")
+    @effect("helm.rollback", hidden=("running",))
     async def rollback(
-        self, release: str, namespace: str, revision: int, wait: float = 300.0, *, dry_run: bool = False
+        self,
+        release: str,
+        namespace: str,
+        revision: int,
+        wait: float = 300.0,
+        drift: Sequence[str] | None = None,
+        running: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        dry_run: bool = False,
     ) -> str:
-        """Roll back to a revision and wait until it is deployed.
+        """Roll back to a revision and wait until it is deployed. The dry run is a diff against what runs (`running`).
 
         Helm 4 applies on the server: a field that something else (this bot, by scaling) changed is a conflict, on which
-        the rollback fails half-way. Rolling back means that revision's values, so they win.
+        the rollback fails half-way. Rolling back means that revision's values, so they win; `drift` describes how what
+        runs differs from what Helm installed last.
         """
         if dry_run:
             current, target = await asyncio.gather(
                 self.manifest(release, namespace), self.manifest(release, namespace, revision)
             )
-            return _diff(current, target)
-        wait_flags = ["--force-conflicts", "--wait", "--timeout", f"{round(wait)}s"]
-        await self._run("rollback", release, str(revision), "-n", namespace, *wait_flags, timeout=wait + self._timeout)
+            return manifest_diff(as_running(current, running or {}), target)
+        flags = [] if await self._is_helm_3() else ["--force-conflicts"]
+        flags += ["--wait", "--timeout", f"{round(wait)}s"]
+        await self._run("rollback", release, str(revision), "-n", namespace, *flags, timeout=wait + self._timeout)
         return ""
+
+    @effect("helm.uninstall")
+    async def uninstall(self, release: str, namespace: str, wait: float = 300.0, *, dry_run: bool = False) -> str:
+        """Remove a release and all of its objects. Does nothing if it is not installed."""
+        if dry_run:
+            return manifest_diff(await self._manifest_or_nothing(release, namespace), "")
+        flags = ["--ignore-not-found", "--wait", "--timeout", f"{round(wait)}s"]
+        await self._run("uninstall", release, "-n", namespace, *flags, timeout=wait + self._timeout)
+        return ""
+
+    async def _is_helm_3(self) -> bool:
+        """Return True for Helm 3. Raises Refused (`helm_too_old`) for one that lacks what the bot needs."""
+        if self._version is None:
+            numbers = re.match(r"v?(\d+)\.(\d+)", text := await self.version())
+            self._version = (int(numbers[1]), int(numbers[2])) if numbers else OLDEST
+            if self._version < OLDEST:
+                too_old, self._version = text, None
+                raise Refused("helm_too_old", version=too_old, oldest=".".join(map(str, OLDEST)))
+        return self._version[0] == 3
 
     async def _manifest_or_nothing(self, release: str, namespace: str) -> str:
         try:
@@ -153,6 +201,8 @@ class Helm:
 
     async def _run(self, *arguments: str, timeout: float) -> str:
         kubeconfig = ["--kubeconfig", self._kubeconfig] if self._kubeconfig else []
+        if self._kubeconfig and not _is_there(self._kubeconfig):
+            raise Refused("kubeconfig_wrong", path=self._kubeconfig, why=os.strerror(errno.ENOENT))
         try:
             process = await asyncio.create_subprocess_exec(
                 self._binary,
@@ -169,7 +219,10 @@ class Helm:
             async with asyncio.timeout(timeout):
                 out, stderr = await process.communicate()
         except TimeoutError as slow:
-            raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
+            if _only_reads(arguments):
+                raise Unavailable("timed_out", service=SERVICE, what=arguments[0], seconds=timeout) from slow
+            why = f"it did not end within {timeout:g} s"  # trying again would make one more revision
+            raise Refused("helm_refused", what=" ".join(arguments[:2]), why=why) from slow
         finally:
             await _end(process)
         if process.returncode != 0:
@@ -237,60 +290,32 @@ def _json(output: str, what: str) -> Any:
 
 
 def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused | Unavailable:
-    why = next((line for line in reversed(stderr.strip().splitlines()) if line.startswith("Error")), stderr.strip())[
-        :300
-    ]
-    if "release: not found" in why or "not found" in why:
+    """Return the error with Helm's own words, whole.
+
+    It is an outage only if Helm itself could not reach the cluster, or failed to while reading. Whatever the cluster or
+    the chart answered is final, also if it mentions a refused connection: an admission webhook that is down, a chart.
+    """
+    why = _own_words(stderr)
+    if "release: not found" in why:
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)
     if "another operation" in why:
         return Refused("release_pending", what=arguments[1], why=why)
-    if any(sign in why for sign in ("connection refused", "i/o timeout", "no such host", "EOF")):
+    if _UNREACHABLE.match(why) or (_only_reads(arguments) and _NETWORK.search(why)):
         return Unavailable("unreachable", service=SERVICE, what=arguments[0], why=why)
-    return Refused("refused", service=SERVICE, what=arguments[0], status="helm", why=why)
+    return Refused("helm_refused", what=" ".join(arguments[:2]), why=why)
 
 
-def _escaped(value: str) -> str:
-    """Escape a value for `--set`, where a comma separates values."""
-    return value.replace("\\", "\\\\").replace(",", "\\,")
+def _only_reads(arguments: Sequence[str]) -> bool:
+    return arguments[0] in READS or "--dry-run=server" in arguments
 
 
-def _diff(before: str, after: str) -> str:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2)
-    return "\n".join(list(lines)[2:])
+def _is_there(kubeconfig: str) -> bool:
+    """Return whether a file is there: without one, Helm would try the cluster of this machine."""
+    return any(Path(path).is_file() for path in kubeconfig.split(os.pathsep))
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A Deployment as in Helm's manifest. `replicas` is None if the chart leaves it to an autoscaler.
-
-    `env` is that of the first container; None for a variable whose value comes from elsewhere (a secret, a field).
-    """
-
-    replicas: int | None
-    env: Mapping[str, str | None]
-    node_selector: Mapping[str, str]
-
-
-def deployment_in(manifest: str, name: str) -> Installed | None:
-    """Return the Deployment `name` of a manifest, or None. Raises Unavailable if it is not a valid manifest."""
-    try:
-        deployment = next(
-            (document for document in yaml.load_all(manifest, LOADER) if _is_deployment(document, name)), None
-        )
-        return _installed(deployment["spec"]) if deployment else None
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
-        raise Unavailable("nonsense", service="Helm", what="manifest") from problem
-
-
-def _is_deployment(document: Any, name: str) -> bool:
-    return isinstance(document, dict) and document.get("kind") == "Deployment" and document["metadata"]["name"] == name
-
-
-def _installed(spec: dict[str, Any]) -> Installed:
-    pod = spec["template"]["spec"]
-    replicas = spec.get("replicas")
-    return Installed(
-        int(replicas) if replicas is not None else None,
-        {variable["name"]: variable.get("value") for variable in pod["containers"][0].get("env") or ()},
-        {key: str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
-    )
+def _own_words(stderr: str) -> str:
+    """Return what Helm said from its first `Error:` on, without its hint about `--debug`."""
+    lines = [line.rstrip() for line in stderr.strip().splitlines() if line.strip() and "--debug flag" not in line]
+    first = next((number for number, line in enumerate(lines) if line.startswith("Error:")), 0)
+    return "\n".join(lines[first:]).removeprefix("Error: ")[:WORDS_LIMIT]

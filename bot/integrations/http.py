@@ -1,4 +1,4 @@
-"""Plain HTTP, for the health endpoints of the team file only."""
+"""Plain HTTP, for health endpoints only: those of the team file, and the doctor's look at Grafana."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Http(HttpClient):
             raise Unavailable("timed_out", service=_host(url), seconds=deadline) from slow
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise Unavailable("unreachable", service=_host(url)) from problem
+
+    async def probe(self, url: str, deadline: float) -> HttpResponse:
+        """Return the response to one request of a session of its own. Raises as `get`."""
+        async with self:
+            return await self.get(url, deadline)
 
     def _route(self, url: str) -> str:
         if self._gateway is None:

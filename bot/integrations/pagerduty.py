@@ -283,6 +283,13 @@ class PagerDuty:
             self._user_id = await self._call("find our own user", lambda call: self._sender(call).get("id"))
         return self._user_id
 
+    async def services(self) -> list[str]:
+        """Return the names of all services."""
+        return await self._call(
+            "list services",
+            lambda call: [str(service["name"]) for service in call.rest().rget("services", params={"limit": 100})],
+        )
+
     async def check(self) -> str:
         """Check token and From, read-only. Returns the account, the sender and the services that pages reach."""
 

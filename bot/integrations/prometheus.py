@@ -7,8 +7,9 @@ import json
 import math
 import re
 import string
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -46,6 +47,14 @@ class Line:
     points: tuple[tuple[datetime, float], ...]
 
 
+class Answer(list[T]):
+    """A result, and the `warnings` that came with it: parts of the data were not there."""
+
+    def __init__(self, items: Iterable[T] = (), warnings: Sequence[str] = ()) -> None:
+        super().__init__(items)
+        self.warnings = tuple(warnings)
+
+
 def fill(promql: str, **names: str) -> str:
     """Return `promql` with each `$name` replaced by its value, quoted so that no value can end a string.
 
@@ -69,13 +78,22 @@ class Prometheus:
     Methods raise Unavailable, or Refused (`promql_wrong` with Prometheus's message as `why`).
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout: float = 5.0,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
+        self._of_thread = threading.local()
         self._session = requests.Session()
         self._session.stream = True  # the hook reads the response in pieces
         self._session.hooks["response"].append(self._read)
         self._session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
+        self._session.headers.update(headers or {})
         self._client = PrometheusConnect(
             self._url,
             session=self._session,
@@ -83,19 +101,24 @@ class Prometheus:
             timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
         )
 
-    async def query(self, promql: str, at: datetime | None = None) -> list[Sample]:
+    async def query(self, promql: str, at: datetime | None = None) -> Answer[Sample]:
         """Return the value of `promql` at one time, default now: one sample per series, empty without data."""
         parameters: dict[str, str] = {"timeout": f"{self._timeout:g}s"}
         if at is not None:
             parameters["time"] = f"{at.timestamp():.3f}"
-        return await self._ask(lambda: _samples(self._client.custom_query(promql, parameters)), promql)
+        return await self._ask(
+            lambda: Answer(_samples(self._client.custom_query(promql, parameters)), self._warnings()), promql
+        )
 
-    async def range(self, promql: str, start: datetime, end: datetime, step: float) -> list[Line]:
+    async def range(self, promql: str, start: datetime, end: datetime, step: float) -> Answer[Line]:
         """Return the values of `promql` from `start` to `end` (whole seconds), every `step` seconds."""
         parameters = {"timeout": f"{self._timeout:g}s"}
-        return await self._ask(
-            lambda: _lines(self._client.custom_query_range(promql, start, end, f"{step:g}", parameters)), promql
-        )
+
+        def ask() -> Answer[Line]:
+            result = self._client.custom_query_range(promql, start, end, f"{step:g}", parameters)
+            return Answer(_lines(result), self._warnings())
+
+        return await self._ask(ask, promql)
 
     async def ready(self) -> None:
         """Return if Prometheus can answer queries, else raise."""
@@ -105,6 +128,11 @@ class Prometheus:
         """Check queries and the token. Returns Prometheus's version."""
         await self.query("vector(1)")
         return await self._ask(lambda: str(self._get("/api/v1/status/buildinfo").json()["data"]["version"]))
+
+    def _warnings(self) -> Sequence[str]:
+        """Return the warnings of this thread's last response: the library drops them."""
+        warnings: Sequence[str] = getattr(self._of_thread, "warnings", ())
+        return warnings
 
     def _get(self, path: str) -> requests.Response:
         return self._session.get(f"{self._url}{path}", timeout=(min(CONNECT_TIMEOUT, self._timeout), self._timeout))
@@ -142,6 +170,7 @@ class Prometheus:
         response.raw.release_conn()
         if response.status_code >= 400:
             raise _ErrorStatus(response.status_code, bytes(body))
+        self._of_thread.warnings = _warnings(bytes(body))
         response.raw = io.BytesIO(body)
 
 
@@ -177,6 +206,18 @@ def _to_bot_error(error: _ErrorStatus, promql: str) -> Unavailable | Refused:
     if kind in ("timeout", "canceled"):
         return Unavailable("unreachable", service=SERVICE, what=WHAT, status=error.status, why=why)
     return http_error(SERVICE, WHAT, error.status, why, writes=False)
+
+
+def _warnings(body: bytes) -> list[str]:
+    """Return what a response says of data that is missing: of Prometheus, Thanos and Mimir, or of VictoriaMetrics."""
+    if b'"warnings"' not in body and b'"isPartial"' not in body:
+        return []
+    try:
+        content = json.loads(body)
+        texts = [str(warning) for warning in content.get("warnings") or []]
+        return [*texts, *(["partial response"] if content.get("isPartial") is True else [])]
+    except (ValueError, AttributeError, TypeError):
+        return []
 
 
 def _samples(result: Any) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,8 +38,8 @@ class Tempo(HttpClient):
 
     service = SERVICE
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
-        super().__init__(timeout=aiohttp.ClientTimeout(total=timeout))
+    def __init__(self, url: str, timeout: float = 10.0, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(timeout=aiohttp.ClientTimeout(total=timeout), headers=headers)
         self._url = url.rstrip("/")
 
     async def search(self, query: str, begins: datetime, ends: datetime, limit: int) -> list[Trace]:

@@ -12,7 +12,7 @@ from slack_sdk.models.blocks.basic_components import ConfirmObject
 from slack_sdk.models.views import View
 
 from bot.domain.incident import Incident
-from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun
+from bot.domain.run import Approval, ApprovalState, Run, RunState, StepRun, base_step_id, is_undo
 from bot.domain.runbook import Approval as ApprovalSpec
 from bot.domain.runbook import Runbook, Step
 from bot.messages.confirm import confirm
@@ -26,7 +26,10 @@ MENTIONED = 5
 
 @dataclass(frozen=True, slots=True)
 class ApprovalView:
-    """What a message about an approval shows. `people` can decide now; `again`: they were called before."""
+    """What a message about an approval shows.
+
+    `people` can decide now; `again`: they were called before; `break_glass`: it may be run without approval now.
+    """
 
     run: Run
     step: StepRun
@@ -35,15 +38,17 @@ class ApprovalView:
     people: Sequence[str]
     risk: str
     undoable: bool
+    break_glass: bool = False
     is_question: bool = False
     again: bool = False
 
     @property
     def spec(self) -> Step:
-        return next(s for s in Runbook.model_validate(self.run.definition).steps if s.id == self.step.id)
+        return next(s for s in Runbook.model_validate(self.run.definition).steps if s.id == base_step_id(self.step.id))
 
     def title(self, words: Translations) -> str:
-        return _title(self.spec, words, self.run)
+        title = _title(self.spec, words, self.run)
+        return words.label("undo_of", title=title) if is_undo(self.step.id) else title
 
 
 def approval_card(view: ApprovalView, words: Translations, *, buttons: bool = True) -> Message:
@@ -132,7 +137,7 @@ def _buttons(view: ApprovalView, words: Translations, *, with_change: bool = Fal
     buttons = [first, button(words.label("buttons.reject"), "reject", value, style="danger")]
     if with_change:
         buttons.append(button(words.label("buttons.show_change"), "show_change", value))
-    elif not view.is_question:
+    elif view.break_glass:
         buttons.append(button(words.label("buttons.break_glass"), "break_glass", value))
     return actions(buttons, block_id=f"{run.id}|{step.id}|{view.approval.state}"[:255])
 
@@ -158,6 +163,7 @@ def _facts(view: ApprovalView, words: Translations) -> dict[str, Any]:
     specs = {step.id: step for step in Runbook.model_validate(view.run.definition).steps}
     return {
         "run": view.run,
+        "by": view.run.asked_by(view.step.id),
         "step": view.step,
         "asked": view.approval,
         "incident": view.incident,
@@ -184,6 +190,8 @@ def _title(step: Step, words: Translations, run: Run) -> str:
 
 def _next_step(view: ApprovalView) -> Step | None:
     """Return the step that follows if this one is left out; its own condition may still skip it."""
+    if is_undo(view.step.id):
+        return None
     steps = Runbook.model_validate(view.run.definition).steps
     ids = [step.id for step in steps]
     return next(iter(steps[ids.index(view.step.id) + 1 :]), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from slack_sdk.models.blocks import Block, ButtonElement
@@ -13,12 +13,13 @@ from bot.domain.snapshot import MetricResult
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.amounts import amount
 from bot.messages.confirm import confirm
-from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, header, section
+from bot.messages.message import SECTION_LIMIT, TEXT_LIMIT, Message, actions, button, context, fit, header, section
 from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 TOPIC_LIMIT = 250
 LOOK_AGAIN_MINUTES = 10  # after an incident is resolved
+SECTIONS_A_PAGE = 3  # Slack takes about 12,000 characters in all blocks of a message
 
 
 def card(
@@ -28,11 +29,13 @@ def card(
     update: TimelineEvent | None = None,
     in_own_channel: bool,
     firing: int = 0,
+    alert: Mapping[str, Any] | None = None,
     out: Sequence[MetricResult] | None = None,
 ) -> Message:
     """Render the incident's current state: the headline, or the card `in_own_channel`.
 
-    `update` is the newest update, `out` are the metrics that are out of bounds (None: not measured).
+    `update` is the newest update, `alert` the facts of the declaration, if alerts caused it, and `out` the metrics
+    that are out of bounds (None: not measured).
     """
     rendered = words.render(
         "card",
@@ -40,11 +43,16 @@ def card(
         update=update,
         firing=firing,
         in_own_channel=in_own_channel,
+        alert=defaultdict(lambda: None, alert or {}),
         roles=[(role, incident.roles[role]) for role in Role if role in incident.roles],
         milestones=[(m, incident.milestones[m]) for m in Milestone if m in incident.milestones],
     )
     blocks: list[Block] = [header(_title(incident, words, firing))]
     blocks.append(section(rendered["state"]))
+    if rendered["alert"]:
+        blocks.append(section(rendered["alert"]))
+    if in_own_channel and alert:
+        blocks += actions(_link_buttons(incident, words, alert))
     if rendered["update"]:
         blocks.append(section(rendered["update"]))
     blocks.append(context(rendered["milestones"]))
@@ -118,16 +126,46 @@ def timeline(incident: Incident, events: Sequence[TimelineEvent], words: Transla
     return Message(rendered["title"], blocks)
 
 
-def listing(incidents: Sequence[Incident], words: Translations) -> Message:
-    """List open incidents."""
+def listing(incidents: Sequence[Incident], words: Translations, *, page: int = 1) -> Message:
+    """List open incidents: the true number, one page of them, whole, and how to see the others."""
     rendered = words.render("list", incidents=incidents)
     if not incidents:
         return Message.of(rendered["none"])
-    lines = [
-        words.render_block("list", "line", incident=incident, icon=words.label("icons." + _icon(incident)))
-        for incident in incidents[:40]
+    pages = list(_pages(incidents, words))
+    page = min(max(page, 1), len(pages))
+    blocks: list[Block] = [section(rendered["title"]), *(section(part) for part in pages[page - 1])]
+    if len(pages) > 1:
+        blocks.append(context(words.render_block("list", "pages", page=page, pages=len(pages))))
+    return Message(rendered["title"], blocks)
+
+
+def _pages(incidents: Sequence[Incident], words: Translations) -> Iterator[list[str]]:
+    """Yield pages of sections that Slack accepts, without cutting an incident in two."""
+    sections: list[str] = []
+    for incident in incidents:
+        icon = words.label("icons." + _icon(incident))
+        line = fit(words.render_block("list", "line", incident=incident, icon=icon), 600)
+        if sections and len(sections[-1]) + len(line) < SECTION_LIMIT:
+            sections[-1] += f"\n{line}"
+            continue
+        if len(sections) == SECTIONS_A_PAGE:
+            yield sections
+            sections = []
+        sections.append(line)
+    yield sections
+
+
+def _link_buttons(incident: Incident, words: Translations, alert: Mapping[str, Any]) -> list[ButtonElement]:
+    """Return buttons that open what the alert refers to."""
+    return [
+        button(words.label(f"buttons.{name}"), f"open_{name}", incident.id, url=url)
+        for name, url in (
+            ("alert_runbook", alert.get("runbook")),
+            ("alert_query", alert.get("link")),
+            ("alert_dashboard", alert.get("dashboard")),
+        )
+        if isinstance(url, str) and url.startswith(("http://", "https://"))
     ]
-    return Message(rendered["title"], [section(rendered["title"]), section("\n".join(lines))])
 
 
 def out_of_bounds_text(metric: MetricResult, words: Translations) -> str:

@@ -139,7 +139,8 @@ def _mention(context: Context, person: Person | str | None) -> str:
         return "—"
     if isinstance(person, str):
         person = Person(person, person.partition(":")[2])
-    return names.get(person.id) or person.name or person.id
+    name = names.get(person.id) or person.name or person.id
+    return f"{name} (terminal: {person.terminal})" if person.terminal else name
 
 
 @pass_context

@@ -27,6 +27,9 @@ SECTION_LIMIT = 3000
 FIELD_LIMIT = 2000
 BUTTON_LIMIT = 75
 TEXT_LIMIT = 4000
+SHORT_BLOCKS = 12
+SHORT_SECTION = 500
+PLAIN_LIMIT = 3500
 _MARKUP = re.compile(r"&(?:amp|lt|gt);|<[^<>]*>|.", re.DOTALL)
 
 
@@ -45,10 +48,38 @@ class Message:
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text, "blocks": [block.to_dict() for block in self.blocks]}
 
+    def forms(self) -> list[Message]:
+        """Return the message, and simpler forms for when Slack does not accept it: shorter, then text alone."""
+        shorter = [block for block in (_shorter(block) for block in self.blocks[:SHORT_BLOCKS]) if block]
+        return [self, Message(fit(self.text, SECTION_LIMIT), shorter), Message(fit(self.plain_text, PLAIN_LIMIT), [])]
+
+    @property
+    def plain_text(self) -> str:
+        """All that can be read in the message."""
+        texts = [text for block in self.blocks for text in _texts(block.to_dict())]
+        return "\n".join(texts) or self.text
+
     @property
     def digest(self) -> str:
         """A hash that is equal for messages with equal content."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _shorter(block: Block) -> Block | None:
+    """Return the block with less text; None for kinds that Slack may not accept."""
+    if isinstance(block, SectionBlock):
+        return section("\n".join(fit(text, SHORT_SECTION) for text in _texts(block.to_dict())[:2]))
+    return block if isinstance(block, HeaderBlock | ContextBlock | ActionsBlock) else None
+
+
+def _texts(node: Any) -> list[str]:
+    """Return the texts of a block in reading order, without those of buttons."""
+    if isinstance(node, list):
+        return [text for child in node for text in _texts(child)]
+    if not isinstance(node, dict) or node.get("type") == "button":
+        return []
+    text = node.get("text")
+    return [text] if isinstance(text, str) else [nested for child in node.values() for nested in _texts(child)]
 
 
 def fit(text: str, limit: int) -> str:

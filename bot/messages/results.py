@@ -23,7 +23,9 @@ def sentence(step: StepRun, words: Translations) -> str:
     """Return what came of a step in words; empty if its effects say it all, or there is no result yet."""
     if step.result is None:
         return ""
-    return result_sentence(step.uses, {"parameters": step.parameters or {}, **step.result}, words)
+    said = result_sentence(step.uses, {"parameters": step.parameters or {}, **step.result}, words)
+    is_same = "before" in step.result and step.result["before"] == step.result.get("after")
+    return said or (words.render_block("result", "already") if is_same and not step.effects else "")
 
 
 def result_sentence(action: str, facts: Facts, words: Translations) -> str:

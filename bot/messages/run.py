@@ -11,11 +11,14 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
 from bot.domain.incident import Incident
+from bot.domain.people import Person
 from bot.domain.run import (
+    FOLLOW_UP,
     LEFT,
     OUTCOME,
     STOPPING,
     UNCHANGED,
+    UNDO,
     ChangeOutcome,
     Effect,
     Run,
@@ -31,7 +34,7 @@ from bot.messages.message import Message, actions, button, context, fit, section
 from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
-WHY_LIMIT = 400
+WHY_LIMIT = 1500
 _SIGNS = {
     StepState.PENDING: "▫️",
     StepState.SKIPPED: "⏭️",
@@ -61,9 +64,14 @@ def progress(run: Run, words: Translations) -> Message:
         blocks.append(section("\n".join(texts[start : start + 8])))
     if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
         fallback_title = words.pick(runbook.on_failure.title)
-        blocks.append(
-            section(words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id))))
-        )
+        follow_ups = [step.facts[FOLLOW_UP] for step in run.steps if FOLLOW_UP in step.facts]
+        refused = next((follow_up for follow_up in follow_ups if follow_up), None)
+        if refused:
+            why = _why(refused["error"], refused["facts"], words)
+            text = words.render_block("run", "does_not_go_on", title=fallback_title, why=why)
+        else:
+            text = words.render_block("run", "goes_on_with", title=fallback_title, run=run_id(on_failure_key(run.id)))
+        blocks.append(section(text))
     blocks.append(context(rendered["about"]))
     buttons = []
     if run.state is RunState.RUNNING:
@@ -155,6 +163,10 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
         why = _why(refused["error"], refused["facts"], words)
         unsure = refused["facts"].get(OUTCOME) == ChangeOutcome.UNKNOWN
         return words.render_block("run", "not_undone", why=why, check=effects if unsure else None)
+    undoing = facts.get(UNDO)
+    if undoing and step.state is not StepState.UNDONE and not undoing.get("began_at"):
+        by = Person.from_json(undoing["by"]) if undoing["by"] else None
+        return words.render_block("run", "undo_waits", by=by)
     if step.error:
         why = _why(step.error, facts, words)
         failed = words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
@@ -165,6 +177,8 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
         return words.render_block("run", "unchanged")
     verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else ""
     text = " → ".join(filter(None, (effects, sentence(step, words), f"*{verdict}*" if verdict else "")))
+    if undoing and step.state is StepState.UNDONE and undoing["by"]:
+        return words.render_block("run", "undone_by", told=text, by=Person.from_json(undoing["by"]))
     if step.state is StepState.PERFORMING and (sees := facts.get("sees")):
         text = " · ".join(filter(None, (text, words.render_block("run", "sees", **sees))))
     if not facts.get("interrupted"):

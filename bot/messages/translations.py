@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -111,6 +111,7 @@ class Translations:
             "when": self.format_time,
             "duration": format_duration,
             "quote": quote,
+            "join": join,
             "markup": Mrkdwn,  # for text rendered by another template
             "label": self.label,
         }
@@ -183,13 +184,22 @@ class Translations:
         return format_date(moment, "d MMM yyyy", locale=self.locale)
 
 
+def join(items: Iterable[object], separator: str = "") -> str:
+    """Join texts, each escaped once: the built-in filter forgets which of them are markup."""
+    return Mrkdwn(separator.join(escape(item) for item in items))
+
+
 def mention(person: Person | str | None) -> str:
-    """Return a Slack mention of a user id; for anybody else the name, without a mention."""
+    """Return a Slack mention of a user id, with the terminal they act from; for anybody else the name, without a
+    mention.
+    """
     if person is None:
         return "—"
     if isinstance(person, str):
         person = Person(person, person.partition(":")[2] or person)
-    return Mrkdwn(f"<@{person.id}>") if person.in_slack else (person.name or person.id)
+    if not person.in_slack:
+        return person.name or person.id
+    return Mrkdwn(f"<@{person.id}>{escape(f' (terminal: {person.terminal})') if person.terminal else ''}")
 
 
 def link(url: str | None, text: object) -> str:

@@ -199,6 +199,12 @@ def _check_defaults(runbook: Runbook) -> Problems:
     expressions = Expressions()
     for name, spec in runbook.inputs.items():
         if not isinstance(spec.default, str) or "{" not in spec.default:
+            if spec.default is not None and spec.type not in ("service", "environment"):
+                try:
+                    spec.read(name, str(spec.default))
+                except BadInput as mistake:
+                    expected = mistake.facts.get("expected")
+                    yield ("inputs", name, "default"), f"`{spec.default}` is not valid: expected {expected}"
             continue
         problems = list(expressions.errors(spec.default))
         if not problems and expressions.referenced_names(spec.default) - {"incident"}:
@@ -226,8 +232,7 @@ def _check_on_failure(runbook: Runbook, runbooks: Mapping[str, Runbook]) -> Iter
         yield f"unknown runbook `{name}`" + _did_you_mean(name, [*STANDARD, *runbooks])
         return
     for input_name, spec in fallback.inputs.items():
-        if input_name not in runbook.inputs and spec.default is None and (spec.required or spec.type == "service"):
-            yield f"`{name}` requires the input `{input_name}`, which this runbook does not have"
+        yield from _check_handed_on(name, input_name, spec, runbook.inputs.get(input_name))
     chain = [runbook.name]
     while fallback and fallback.on_failure not in STANDARD:
         chain.append(fallback.name)
@@ -235,6 +240,26 @@ def _check_on_failure(runbook: Runbook, runbooks: Mapping[str, Runbook]) -> Iter
             yield f"`on-failure` is circular: {' → '.join([*chain, str(fallback.on_failure)])}"
             return
         fallback = runbooks.get(str(fallback.on_failure))
+
+
+def _check_handed_on(runbook: str, name: str, to: Input, given: Input | None) -> Iterator[str]:
+    """Check that an input of the runbook for a failure accepts what this runbook's input of the same name may hold."""
+    needs_value = to.default is None and (to.required or to.type == "service")
+    if given is None:
+        if needs_value:
+            yield f"`{runbook}` requires the input `{name}`, which this runbook does not have"
+        return
+    if needs_value and given.default is None and not (given.required or given.type == "service"):
+        yield f"`{runbook}` requires the input `{name}`, which may be empty in this runbook"
+    if to.type == "choice":
+        accepted = given.type == "choice" and set(given.options) <= set(to.options)
+        expected = " | ".join(to.options)
+    else:
+        accepted = to.type in ("string", given.type) or (to.type, given.type) == ("number", "integer")
+        expected = to.type
+    if not accepted:
+        held = " | ".join(given.options) or given.type
+        yield f"`{runbook}` expects the input `{name}` as {expected}, but here it is {held}"
 
 
 class StepChecker:
@@ -260,7 +285,7 @@ class StepChecker:
         if step.verify and step.verify.board not in self._team.boards:
             board = step.verify.board
             yield ("verify",), f"unknown board `{board}`" + _did_you_mean(board, self._team.boards)
-        roles = {role for person in self._team.people for role in person.roles}
+        roles = set(self._team.people_by_role())
         if step.approval and step.approval.role and step.approval.role not in roles:
             role = step.approval.role
             yield ("approval",), f"unknown role `{role}`" + _did_you_mean(role, roles)

@@ -27,7 +27,7 @@ class Bot:
         self.engine = engine
         self.incidents = Incidents(deps)
         self.alerts = Alerts(deps, library)
-        self.paging = Paging(deps)
+        self.paging = Paging(deps, self.incidents)
         self.pagerduty = PagerDutyEvents(deps, self.incidents)
         self.followups = FollowUps(deps)
         self.reports = Reports(deps)

@@ -10,6 +10,7 @@ from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation, Rotations
+from bot.domain.run import is_undo
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending
 
 
@@ -72,7 +73,8 @@ class Home:
         waiting = []
         for approval in await self._deps.store.runs.waiting():
             pending = await load_pending(self._deps, approval.run_id, approval.step_id)
-            if pending and user in pending.people and not pending.run.state.ended:
+            goes_on = pending is not None and (not pending.run.state.ended or is_undo(approval.step_id))
+            if pending and user in pending.people and goes_on:
                 waiting.append(pending)
         return waiting
 

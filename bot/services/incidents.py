@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -12,6 +13,7 @@ from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, R
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
+from bot.team import policy_of
 from bot.workflows.incidents.catchup import catch_up_on
 
 
@@ -57,6 +59,7 @@ class Incidents:
         return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), idempotency_key)
 
     async def set_severity(self, id: str, severity: Severity, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "severity")
         return await self._change(id, lambda now, at: now.with_severity(severity, by=by, at=at), idempotency_key)
 
     async def update(self, id: str, text: str, *, by: Person, idempotency_key: str) -> Incident:
@@ -73,19 +76,24 @@ class Incidents:
         )
 
     async def mitigate(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "mitigate")
         return await self._change(id, lambda now, at: now.mitigate(by=by, at=at), idempotency_key)
 
     async def resolve(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "resolve")
         return await self._change(id, lambda now, at: now.resolve(by=by, at=at), idempotency_key)
 
     async def dismiss(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
         """End an incident as a false alarm."""
+        self._check_may(by, "dismiss")
         return await self._change(id, lambda now, at: now.dismiss(reason, by=by, at=at), idempotency_key)
 
     async def reopen(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "reopen")
         return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), idempotency_key)
 
     async def close(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
+        self._check_may(by, "close")
         return await self._change(id, lambda now, at: now.close(by=by, at=at), idempotency_key)
 
     async def set_impact(self, id: str, impact: Impact, *, by: Person, idempotency_key: str) -> Incident:
@@ -109,6 +117,18 @@ class Incidents:
         await self._change(id, lambda now, at: now.with_event(Kind.SNOOZED, facts, by=by, at=at), idempotency_key)
         return until
 
+    async def is_shown(self, id: str, *, idempotency_key: str) -> bool:
+        """Wait for the messages of a request in Slack, for at most 3 s. False: it is saved, and not shown yet."""
+        seqs = await self._deps.store.incidents.seqs_of(id, idempotency_key)
+        keys = [f"{id}/headline" if seq == 1 else f"{id}/{seq}" for seq in seqs]
+        pauses = [0.05 * 2**number for number in range(6)]
+        for pause in [*pauses, 0.0]:
+            sent = [await self._deps.store.slack_messages.get(key) for key in keys]
+            if all(message and message.ts for message in sent):
+                return True
+            await asyncio.sleep(pause)
+        return False
+
     async def in_channel(self, channel: str) -> Incident | None:
         return await self._deps.store.incidents.in_channel(channel)
 
@@ -120,6 +140,11 @@ class Incidents:
                 "unknown_service", service=service, nearest=nearest(service, services), known=sorted(services)
             )
         return service or None
+
+    def _check_may(self, by: Person, verb: str) -> None:
+        """Raise NotAllowed for a person in Slack whom the team file does not let do this."""
+        if by.in_slack:
+            policy_of(self._deps.team).may_change_incident(by.id, verb)
 
     async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], idempotency_key: str) -> Incident:
         at = self._now()

@@ -16,7 +16,7 @@ from bot.domain.nearest import nearest
 from bot.domain.run import Run, RunRequest
 from bot.runbooks import Library
 from bot.services.runs import Runs
-from bot.signature import Tokens, tokenize, unescape_slack
+from bot.signature import Tokens, read_reference, tokenize, unescape_slack
 from bot.team import TeamFile
 
 OPTIONS = ("dry-run", "environment")  # options of the run, not of the action
@@ -76,20 +76,20 @@ async def start(runs: Runs, ops_request: OpsRequest, request: RunRequest) -> Run
 def read(line: str, team: TeamFile, library: Library) -> OpsRequest:
     """Parse a line. Raises BadInput and NotFound, with what is valid."""
     tokens = tokenize(line)
-    options = {name: value for name, value in tokens.options.items() if name not in OPTIONS}
+    options = tokens.without(*OPTIONS)
     first = tokens.words[0].lower() if tokens.words else ""
     if first in RUNBOOK_ALIASES:
         name, is_runbook = RUNBOOK_ALIASES[first], True
         inputs = dict(zip(library.get(name).inputs, tokens.words[1:], strict=False))
         given: Mapping[str, Any] = inputs | {
-            key.replace("-", "_"): unescape_slack(value) for key, value in options.items()
+            key.replace("-", "_"): read_reference(value) for key, value in options.items()
         }
     else:
         action, rest = find(tokens.words)
         name, is_runbook = action.name, False
         rest, options = _resolve_shorthand(action, rest, options, team)
         given = _parameters(action, Tokens(rest, options, line))
-    environment, dry_run = tokens.options.get("environment"), tokens.options.get("dry-run") == "true"
+    environment, dry_run = tokens.option("environment"), tokens.option("dry-run") == "true"
     return OpsRequest(name, given, is_runbook, environment, dry_run)
 
 
@@ -119,7 +119,8 @@ def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:
     xr-engine FEATURE=false`.
     """
     readers = {name: reader for name in action.parameters.model_fields if (reader := _reader(action, name))}
-    options = dict(tokens.options)
+    own_names = {name.lower(): name for name in action.parameters.model_fields}
+    options = {own_names.get(key.lower(), key): value for key, value in tokens.options.items()}
     parameters = {name: readers[name](unescape_slack(options.pop(name))) for name in readers if name in options}
     pairs = next((name for name in readers if action.parameters.model_fields[name].is_required()), None)
     if pairs and pairs not in parameters and readers[pairs] is _pairs:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from bot.deps import Deps
+from bot.domain.alert import STORM
 from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
 from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Severity, with_source
 from bot.domain.on_call import PageEvent, PagerDutyAgent
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.services.incidents import Incidents
+from bot.store.alerts import PageFromOutside, StormLimit
 from bot.store.pages import Page
 
 SOURCE = "PagerDuty"
@@ -24,14 +27,15 @@ class PagerDutyEvents:
     async def handle(self, event: PageEvent) -> None:
         """Apply an event once, identified by its id, however often it is delivered.
 
-        An event that no longer applies (acknowledging a resolved incident) changes nothing.
+        An event that no longer applies (acknowledging a resolved incident) changes nothing. Raises Unavailable if
+        PagerDuty must say which page it is of, and does not answer.
         """
         page = await self._find_page(event)
         if page is None:
             if event.kind == "triggered":
                 await self._declare(event)
             return
-        if event.agent is None or not event.agent.is_person or await self._is_own_event(event):
+        if event.kind == "triggered" or await self._is_own_event(event):
             return
         try:
             await self._apply(event, page)
@@ -42,15 +46,34 @@ class PagerDutyEvents:
         by = self._person(event.agent)
         at = self._deps.clock.now()
         id, state = page.incident_id, page.state
+        by_itself = event.agent is None or not event.agent.is_person
+        facts: dict[str, object] = {
+            "to": ", ".join(event.assignees),
+            "team": page.team,
+            "source": SOURCE,
+            "how": event.kind,
+            "by_itself": by_itself,
+        }
+
+        def applied(kind: Kind, **more: object) -> Callable[[Incident], Changed]:
+            return lambda incident: incident.with_event(kind, facts | more, by=by, at=at)
+
         change: Callable[[Incident], Changed]
         match event.kind:
             case "acknowledged":
                 state, change = "acknowledged", lambda incident: with_source(SOURCE, incident.acknowledge(by=by, at=at))
-            case "resolved" if not _is_main(page):  # the page of an additional team: the incident stays open
-                state, change = (
-                    "resolved",
-                    lambda incident: incident.with_event(Kind.PAGE_RESOLVED, facts, by=by, at=at),
-                )
+            case "unacknowledged" if _is_main(page):
+                state, change = "sent", lambda incident: _with_facts(facts, incident.unacknowledge(by=by, at=at))
+            case "unacknowledged":
+                state, change = "sent", applied(Kind.ESCALATED)
+            case "resolved" if event.merged_into:
+                into = event.merged_into
+                change = applied(Kind.PAGE_MERGED, title=into.title, url=into.url)
+            case "resolved" if by_itself and await self._has_resolved_page(id):
+                return  # our own event, which comes back
+            case "resolved" if by_itself or not _is_main(page):
+                # The incident stays open: a monitor that calms down is no proof, nor is one team's end everybody's.
+                state, change = "resolved", applied(Kind.PAGE_RESOLVED)
             case "resolved":
                 state, change = "resolved", lambda incident: with_source(SOURCE, incident.resolve(by=by, at=at))
             case "reopened":
@@ -60,28 +83,34 @@ class PagerDutyEvents:
                     return
                 change = lambda incident: with_source(SOURCE, incident.note(event.note, by=by, at=at))  # noqa: E731
             case _:
-                change = lambda incident: incident.with_event(Kind.ESCALATED, facts, by=by, at=at)  # noqa: E731
-        to = ", ".join(event.assignees)
-        facts = {"to": to, "team": page.team, "source": SOURCE}
+                change = applied(Kind.ESCALATED)
         redacted = self._deps.redaction.of
         _, appended = await self._deps.store.incidents.change(
             id, lambda incident: redacted(change(incident)), idempotency_key=f"pagerduty:{event.id}"
         )
-        if appended:
+        if not appended:
+            return
+        if event.kind == "resolved" and event.merged_into:
+            await self._deps.store.pages.merge(page.key, event.merged_into.id)
+        else:
             await self._deps.store.pages.add(page.key, id, page.team, state)
 
+    async def _has_resolved_page(self, incident_id: str) -> bool:
+        """Return True if the bot itself resolves the pages of this incident: it is over, or a person asked for it."""
+        incident = await self._deps.store.incidents.get(incident_id)
+        requested = await self._deps.store.incidents.newest(incident_id, Kind.PAGE_RESOLVED)
+        return not incident.status.is_open or (requested is not None and requested.facts.get("source") != SOURCE)
+
     async def _find_page(self, event: PageEvent) -> Page | None:
-        """Return our page by its PagerDuty id, its dedup key, or the incident's id in the title."""
+        """Return our page by its PagerDuty id or its dedup key: titles are anybody's."""
         stored_page = await self._deps.store.pages.by_pagerduty_id(event.incident_id)
         if stored_page:
             return stored_page
-        keys = [event.dedup_key, await self._key_of(event.incident_id), event.title.partition(" ")[0]]
-        for key in filter(None, keys):
-            page = await self._deps.store.pages.by_key(key)
-            if page:
-                await self._deps.store.pages.set_pagerduty_id(page.key, event.incident_id)
-                return page
-        return None
+        key = event.dedup_key or await self._key_of(event.incident_id)
+        page = await self._deps.store.pages.by_key(key) if key else None
+        if page:
+            await self._deps.store.pages.set_pagerduty_id(page.key, event.incident_id)
+        return page
 
     async def _key_of(self, pagerduty_id: str) -> str | None:
         if self._deps.pagerduty is None:
@@ -89,7 +118,7 @@ class PagerDutyEvents:
         try:
             key: str | None = await self._deps.pagerduty.key_of(pagerduty_id)
             return key
-        except (Unavailable, Refused):
+        except Refused:
             return None
 
     async def _is_own_event(self, event: PageEvent) -> bool:
@@ -103,28 +132,30 @@ class PagerDutyEvents:
 
     async def _declare(self, event: PageEvent) -> None:
         at = self._deps.clock.now()
-        by = Person("pagerduty", SOURCE)
         severity = Severity.SEV2 if event.urgency == "high" else Severity.SEV3
         title = event.title or event.incident_id
-        incident, _ = await self._deps.store.incidents.declare(
-            lambda id: self._deps.redaction.of(
-                Incident.declare(
-                    id,
-                    Declaration(
-                        title[:TITLE_LIMIT],
-                        severity,
-                        by=by,
-                        at=at,
-                        source="pagerduty",
-                        facts={"link": event.url, "pagerduty": event.incident_id},
-                    ),
-                )
-            ),
-            at,
-            idempotency_key=f"pagerduty/{event.incident_id}",
+        declaration = Declaration(
+            title[:TITLE_LIMIT],
+            severity,
+            by=Person("pagerduty", SOURCE),
+            at=at,
+            source="pagerduty",
+            facts={"link": event.url, "pagerduty": event.incident_id},
         )
-        key = event.dedup_key or f"{incident.id}/pagerduty"
-        await self._deps.store.pages.add(key, incident.id, SOURCE, "sent", event.incident_id)
+        storm = self._deps.team.alerts.storm
+        await self._deps.store.alerts.declare_page(
+            PageFromOutside(event.dedup_key, event.incident_id, SOURCE),
+            lambda id, is_storm: self._deps.redaction.of(Incident.declare(id, self._declared(declaration, is_storm))),
+            at,
+            StormLimit(storm.incidents, storm.within),
+        )
+
+    def _declared(self, declaration: Declaration, is_storm: bool) -> Declaration:
+        """Return the declaration, or that of the storm which begins with it."""
+        if not is_storm:
+            return declaration
+        name = declaration.title[: TITLE_LIMIT // 2]
+        return replace(declaration, title=self._deps.words.label("alerts.storm_title", name=name), source=STORM)
 
     def _person(self, agent: PagerDutyAgent | None) -> Person:
         owner = self._deps.team.person(pagerduty=agent.id) if agent else None
@@ -132,6 +163,11 @@ class PagerDutyEvents:
             return Person(owner.slack, owner.name)
         name = (agent.name if agent else None) or SOURCE
         return Person(f"pagerduty:{name}", name)
+
+
+def _with_facts(facts: Mapping[str, object], changed: Changed) -> Changed:
+    incident, event = changed
+    return incident, replace(event, facts={**event.facts, **facts})
 
 
 def _is_main(page: Page) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
-from bot.domain.incident import Incident
+from bot.domain.incident import Incident, Severity
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
+from bot.services.incidents import Incidents
+from bot.workflows.incidents.page import can_be_paged, on_call_contacts
 
 
 class Paging:
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, incidents: Incidents) -> None:
         self._deps = deps
+        self._incidents = incidents
 
     def team(self, name: str) -> str:
         """Return a team by its name, user group (`<!subteam^S…>`, `S…`) or service. Raises BadInput."""
@@ -31,10 +34,33 @@ class Paging:
             return service.owners[0]
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
-    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
-        """Page a team about an incident, durably."""
+    async def check(self, team: str) -> None:
+        """Raise NotConfigured or BadInput, which says whom to call, if a page would not reach this team."""
         if self._deps.pagerduty is None:
             raise NotConfigured("pagerduty_off")
+        if not can_be_paged(self._deps, team):
+            contacts = await on_call_contacts(self._deps, team)
+            reach = [" · ".join(filter(None, (one["name"], one["phone"], one["email"]))) for one in contacts]
+            others = sorted(name for name, other in self._deps.team.teams.items() if other.pagerduty)
+            raise BadInput("team_not_paged", team=team, reach=reach, teams=others)
+
+    async def declare_and_page(
+        self, team: str, text: str, severity: Severity, *, by: Person, idempotency_key: str
+    ) -> Incident:
+        """Page a team outside of an incident: joins the open incident with this title, or declares one."""
+        await self.check(team)
+        title = " ".join(self._deps.redaction.text(text).split())
+        async with self._deps.message_lock(f"page/{title}"):
+            same = [one for one in await self._deps.store.incidents.list_open() if one.title == title]
+            incident = same[0] if same else await self._incidents.declare(
+                title, severity, by=by, idempotency_key=f"{idempotency_key}/declare"
+            )  # fmt: skip
+        await self.page(incident, team, text, by=by, idempotency_key=idempotency_key)
+        return incident
+
+    async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
+        """Page a team about an incident, durably."""
+        await self.check(team)
         facts = self._deps.redaction.of(
             {"team": team, "text": text, "key": f"{incident.id}/{team}/{idempotency_key[:16]}"}
         )

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import require_known, working_environment
 from bot.deps import Deps
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.people import Person
 from bot.domain.policy import RESPONDER, Risk
-from bot.domain.run import Approval, ApprovalState, Decision, Run, RunRequest, StepRef, WaitsFor
+from bot.domain.run import (
+    UNDO,
+    Approval,
+    ApprovalState,
+    Decision,
+    Run,
+    RunRequest,
+    StepRef,
+    WaitsFor,
+    base_step_id,
+    is_undo,
+)
 from bot.domain.runbook import Input, Runbook
 from bot.messages.run import line
 from bot.runbooks import Library
-from bot.team import policy_of
+from bot.store.locks import ANNOUNCE
+from bot.store.runs import QueuedWorkflow
+from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending, update_refusal_message
-from bot.workflows.runs.presentation import approved, schedule_run_message
+from bot.workflows.runs.emergency import emergency
+from bot.workflows.runs.presentation import TELL, approved, schedule_run_message
 from bot.workflows.runs.start import continue_run, read_inputs, start_run
 from bot.workflows.runs.undo import undo_workflow_id
 
@@ -43,6 +58,7 @@ class Runs:
 
         Raises NotFound for an unknown runbook, BadInput for invalid inputs, NotAllowed without permission.
         """
+        require_known(self._deps.team, request.environment)
         runbook = self.library.resolve(name)
         if request.environment and runbook.environment and request.environment != runbook.environment:
             expected = runbook.environment
@@ -52,7 +68,10 @@ class Runs:
 
     async def start_action(self, name: str, parameters: Mapping[str, Any], request: RunRequest) -> Run:
         """Start a single action as a runbook of one step, under the same policy."""
+        require_known(self._deps.team, request.environment)
         checked = ACTIONS.get(name).read(dict(parameters))
+        if request.environment is None:
+            request = replace(request, environment=working_environment(self._deps.team, checked, PRODUCTION))
         step = {
             "id": "it",
             "uses": name,
@@ -75,21 +94,22 @@ class Runs:
         Raises NotAllowed, and WrongState for a click that is stale, repeated or late.
         """
         run, approval = await self._approval(step)
-        policy = policy_of(self._deps.team)
+        policy, asked_by = policy_of(self._deps.team), run.asked_by(step.step_id).id
         if verdict is ApprovalState.BROKEN_GLASS:
             if not (reason or "").strip():
                 raise BadInput("reason_missing")
-            incident = await self._deps.store.incidents.get(run.incident_id) if run.incident_id else None
-            policy.may_break_glass(by.id, incident.severity if incident else None)
-        elif verdict is ApprovalState.REJECTED and by.id == run.by.id:
+            policy.may_break_glass(
+                by.id, await emergency(self._deps, run, approval), requested_by=asked_by, at=self._now()
+            )
+        elif verdict is ApprovalState.REJECTED and by.id == asked_by:
             pass  # the requester may withdraw it
         elif verdict is ApprovalState.REJECTED:
-            policy.may_decide(by.id, RESPONDER, requested_by=run.by.id)
+            policy.may_decide(by.id, RESPONDER, requested_by=asked_by)
         else:
-            policy.may_decide(by.id, approval.role, requested_by=run.by.id)
+            policy.may_decide(by.id, approval.role, requested_by=asked_by)
         if verdict is ApprovalState.APPROVED and ACTIONS.get(run.step(step.step_id).uses).waits_for is WaitsFor.ANSWER:
             raise BadInput("answer_missing")
-        decision = Decision(by.id, verdict, step.digest, self._now(), reason)
+        decision = Decision(by.id, verdict, step.digest, self._now(), reason, by.terminal)
         return await self._save_decision(run, step.step_id, decision, idempotency_key)
 
     async def pending(self, step: StepRef) -> PendingApproval:
@@ -119,8 +139,10 @@ class Runs:
             policy_of(self._deps.team).may_decide(by.id, approval.role, requested_by=run.by.id)
         question = await self.question(step)
         question.spec.read(question.text, text, self._deps.team.services)
+        if question.spec.type == "environment":
+            require_known(self._deps.team, text)
         answer_text = self._deps.redaction.text(text)
-        decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text)
+        decision = Decision(by.id, ApprovalState.APPROVED, step.digest, self._now(), answer_text, by.terminal)
         return await self._save_decision(run, step.step_id, decision, idempotency_key)
 
     async def _approval(self, step: StepRef) -> tuple[Run, Approval]:
@@ -132,17 +154,36 @@ class Runs:
 
     async def _save_decision(self, run: Run, step_id: str, decision: Decision, idempotency_key: str) -> Approval:
         deps = self._deps
-        is_break_glass = decision.verdict is ApprovalState.BROKEN_GLASS
         decided = await deps.store.runs.decide(
             run.id,
             step_id,
             decision,
             idempotency_key,
             entry_for=partial(approved, deps, run),
-            announced=self._break_glass_facts(run, step_id, decision) if is_break_glass else None,
+            queued=self._told_of(run, step_id, decision),
         )
         deps.notify(run.id)  # immediately if it runs in this process; others are notified by the outbox
         return decided
+
+    def _told_of(self, run: Run, step_id: str, decision: Decision) -> list[QueuedWorkflow]:
+        """Return what tells people of a decision: everybody of a change without approval, and the channel of what was
+        decided in a terminal, since nobody saw it there.
+        """
+        key, told = f"{run.id}/{step_id}", []
+        if decision.verdict is ApprovalState.BROKEN_GLASS:
+            facts = self._break_glass_facts(run, step_id, decision)
+            told.append((f"{key}/{ANNOUNCE}", ANNOUNCE, [key, decision.verdict.value, facts]))
+        if decision.terminal:
+            by = Person(decision.person, terminal=decision.terminal)
+            facts = {
+                "by": by.to_json(),
+                "verdict": decision.verdict.value,
+                "step": step_id,
+                "action": run.step(step_id).uses,
+            }
+            part = f"{step_id}/{decision.digest}/{decision.person}"
+            told.append((f"{run.id}/{part}/told", TELL, [run.id, part, "decided_in_terminal", facts]))
+        return told
 
     def _break_glass_facts(self, run: Run, step_id: str, decision: Decision) -> dict[str, Any]:
         """Return what is announced about a change that was made without approval."""
@@ -163,6 +204,11 @@ class Runs:
         """Stop a run immediately; its changes are undone as its runbook says."""
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
         run = await self._deps.store.runs.cancel(run_id, by, idempotency_key)
+        runbook = Runbook.model_validate(run.definition)
+        undoes = runbook.on_failure == "undo" and any(step.may_have_changed for step in run.steps)
+        facts = {"by": by.to_json(), "title": self._deps.words.pick(runbook.title), "undoes": undoes}
+        told = [run_id, f"cancel/{idempotency_key}", "run_cancelled", facts]
+        await self._deps.store.outbox.enqueue_once(f"{idempotency_key}/told", TELL, told)
         self._deps.notify(run_id)
         return run
 
@@ -222,7 +268,14 @@ class Runs:
             raise WrongState("run_goes_on", run=run_id)
         if run.forgotten:
             raise NotFound("run_forgotten", run=run_id, incident=run.incident_id)
-        await self._deps.store.outbox.enqueue_once(undo_workflow_id(idempotency_key), "undo", [run_id, asdict(by)])
+        key = undo_workflow_id(idempotency_key)
+        for waiting in await self._deps.store.runs.waiting():
+            asked_before = waiting.run_id == run_id and is_undo(waiting.step_id) and waiting.expires_at > self._now()
+            if asked_before and run.step(base_step_id(waiting.step_id)).facts[UNDO]["key"] != key:
+                raise WrongState("undo_waits", run=run_id)  # asking again would void the approvals that it has
+        await self._deps.store.outbox.enqueue_once(key, "undo", [run_id, by.to_json(), key])
+        facts = {"by": by.to_json(), "title": self._deps.words.pick(Runbook.model_validate(run.definition).title)}
+        await self._deps.store.outbox.enqueue_once(f"{key}/told", TELL, [run_id, f"undo/{key}", "undo_asked", facts])
         return run
 
     async def freeze(self, reason: str, *, by: Person, idempotency_key: str) -> None:

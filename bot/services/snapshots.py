@@ -15,7 +15,7 @@ from bot.domain.snapshot import Snapshot
 from bot.domain.times import parse_time
 from bot.messages.message import Message
 from bot.messages.translations import Translations
-from bot.slack_messages import upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message
 from bot.workflows.incidents.snapshot import (
     SnapshotRequest,
     chart_name,
@@ -95,7 +95,7 @@ class Snapshots:
             return ""
         try:
             table = self.message(taken, words)
-            sent = await upsert_message(self._deps, f"{idempotency_key}/snapshot"[:160], to.id, table)
+            sent = await upsert_message(self._deps, f"{idempotency_key}/snapshot"[:160], Place(to.id), table)
             titles = chart_titles(words, taken.request, taken.after, taken.before)
             pictures = await charts(self._deps, words, taken.request, taken.after, None, list(titles))
             files = [
@@ -106,10 +106,9 @@ class Snapshots:
             await upload_once(
                 self._deps,
                 f"{idempotency_key}/snapshot/charts"[:160],
-                sent["channel"],
+                Place(sent["channel"], sent["ts"]),
                 files,
                 comment,
-                thread=sent["ts"],
             )
         except BotError as problem:
             return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bot.actions.catalogue import ACTIONS
 from bot.domain.errors import BotError
+from bot.roles import refresh_roles
 from bot.runbooks import Library
 from bot.services.bot import Bot
 from bot.team import TeamFile, load_team
@@ -31,9 +32,10 @@ class TeamFolder:
         self._seen = self._fingerprint()
 
     async def watch(self) -> None:
-        """Reload when a file changes, until cancelled."""
+        """Reload when a file changes, and keep the members of the roles' user groups, until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            await refresh_roles(self._bot.deps)
             if (seen := await asyncio.to_thread(self._fingerprint)) != self._seen:
                 self._seen = seen
                 await self.reload()
@@ -50,6 +52,7 @@ class TeamFolder:
                 log.error("%s is not reloaded, the previous version stays in use: %s", self._path.parent, line)
             return False
         self._bot.use_team(team, library)
+        await refresh_roles(self._bot.deps)
         metrics.team_reloads.labels("ok").inc()
         log.info("%s is reloaded: %s runbook(s)", self._path.parent, len(library.runbooks))
         return True

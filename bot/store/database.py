@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from bot.domain.errors import Unavailable
 
 BUSY_SECONDS = 2  # of the 3 s that Slack waits for an acknowledgement
 IDLE_SECONDS = 1.0  # a connection that was idle for longer is tested before use
+IDLE_IN_TRANSACTION_SECONDS = 5  # a process that stops in the middle of a transaction holds its locks no longer
+WRITE_CHECK_SECONDS = 2.0
 USED_AT = "used_at"
 ENQUEUED = "enqueued"
 
@@ -35,6 +38,12 @@ SQLITE_PRAGMAS = (
     f"busy_timeout={BUSY_TIMEOUT_MS}",
     "secure_delete=ON",  # overwrite the bodies of handled deliveries
 )
+
+
+@cache
+def session_name() -> str:
+    """Return the name of this process's sessions in PostgreSQL: whoever takes over from it ends all of them."""
+    return f"tamv-bot/{uuid.uuid4().hex}"
 
 
 def mark_enqueued(connection: AsyncConnection) -> None:
@@ -60,6 +69,9 @@ class Database:
         if self.is_sqlite and parsed.database:
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
         self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
+        self.before_writing: Callable[[], Awaitable[None]] | None = None  # awaited before each transaction that writes
+        self._write_checked_at = float("-inf")
+        self._write_problem: Unavailable | None = None
         self._engine = sqlite_engine(parsed) if self.is_sqlite else _postgresql(parsed)
         # On SQLite each connection begins its own transactions.
         self._reading = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -70,6 +82,8 @@ class Database:
 
         On SQLite it takes the write lock immediately, so that nothing it reads can change before it writes.
         """
+        if self.before_writing:
+            await self.before_writing()
         with translate_errors():
             async with self._connected(self._engine) as connection:
                 if self.is_sqlite:
@@ -98,6 +112,8 @@ class Database:
         if self.is_sqlite:
             async with self.write() as connection:
                 return await connection.execute(statement)
+        if self.before_writing:
+            await self.before_writing()
         async with self.read() as connection:
             return await connection.execute(statement)
 
@@ -121,6 +137,24 @@ class Database:
         async with self.read() as connection:
             await connection.execute(text("SELECT 1"))
 
+    async def writable(self) -> None:
+        """Raise Unavailable if nothing can be saved: the database is down, full, locked or read-only.
+
+        Writes a row as it is. At most every WRITE_CHECK_SECONDS; in between, the last answer holds.
+        """
+        if time.monotonic() - self._write_checked_at >= WRITE_CHECK_SECONDS:
+            # Holds if whoever asks has not the patience to wait for the answer.
+            self._write_problem = Unavailable("database_unavailable", why="TimeoutError")
+            self._write_checked_at = time.monotonic()
+            try:
+                async with self.write() as connection:
+                    await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+                self._write_problem = None
+            except Unavailable as problem:
+                self._write_problem = problem
+        if self._write_problem:
+            raise self._write_problem
+
     async def close(self) -> None:
         await self._engine.dispose()
 
@@ -133,7 +167,9 @@ def _postgresql(url: URL) -> AsyncEngine:
         pool_use_lifo=True,  # the most recently used connection needs no ping
         connect_args={
             "connect_timeout": BUSY_SECONDS,
-            "options": f"-c statement_timeout={BUSY_SECONDS * 5}s -c lock_timeout={BUSY_SECONDS}s",
+            "application_name": session_name(),
+            "options": f"-c statement_timeout={BUSY_SECONDS * 5}s -c lock_timeout={BUSY_SECONDS}s "
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s",
         },
     )
 

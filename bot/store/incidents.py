@@ -15,12 +15,12 @@ from bot.domain.errors import NotFound
 from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Role, Severity, Status
 from bot.domain.people import Person
 from bot.domain.statistics import Record
-from bot.domain.timeline import GENESIS, Kind, TimelineEvent
+from bot.domain.timeline import GENESIS, TERMINAL, Kind, TimelineEvent
 from bot.store.database import Database, dialect_insert
 from bot.store.outbox import enqueue
 from bot.store.tables import counters, incidents, timeline
 
-FOLLOW = "follow"
+FOLLOW = "event"
 _SEVERITIES = {severity.value: severity for severity in Severity}
 OPEN = [status.value for status in Status if status.is_open]
 _COUNTED = incidents.c.drill.is_(False) & (incidents.c.status != Status.DISMISSED.value)  # by the statistics
@@ -91,7 +91,7 @@ class Incidents:
             row = await _fetch_one(connection, incidents.c.channel == channel)
         return _incident(row) if row else None
 
-    async def list_open(self, limit: int = 50) -> list[Incident]:
+    async def list_open(self, limit: int | None = None) -> list[Incident]:
         """Return incidents that are not resolved, by severity, then oldest first."""
         async with self._database.read() as connection:
             return await _fetch_many(
@@ -118,7 +118,7 @@ class Incidents:
             )
             return [row.id for row in rows]
 
-    async def recent(self, limit: int = 20) -> list[Incident]:
+    async def recent(self, limit: int | None = 20) -> list[Incident]:
         """Return the newest incidents first, whatever their status."""
         async with self._database.read() as connection:
             return await _fetch_many(
@@ -172,6 +172,15 @@ class Incidents:
                 )
             ).one()
         return _event(row)
+
+    async def seqs_of(self, incident_id: str, idempotency_key: str) -> Sequence[int]:
+        """Return the numbers of the events of one request: its key, and keys that begin with it and a slash."""
+        is_of_request = (timeline.c.cause == idempotency_key) | timeline.c.cause.startswith(
+            f"{idempotency_key}/", autoescape=True
+        )
+        query = select(timeline.c.seq).where(timeline.c.incident_id == incident_id, is_of_request)
+        async with self._database.read() as connection:
+            return (await connection.execute(query.order_by(timeline.c.seq))).scalars().all()
 
     async def newest(self, incident_id: str, kind: Kind) -> TimelineEvent | None:
         """Return the last event of a kind."""
@@ -277,8 +286,8 @@ async def _fetch_one(connection: AsyncConnection, condition: Any) -> Row[Any] | 
     return row
 
 
-async def _fetch_many(connection: AsyncConnection, query: Select[Any], limit: int) -> list[Incident]:
-    return [_incident(row) for row in await connection.execute(query.limit(limit))]
+async def _fetch_many(connection: AsyncConnection, query: Select[Any], limit: int | None) -> list[Incident]:
+    return [_incident(row) for row in await connection.execute(query if limit is None else query.limit(limit))]
 
 
 def _columns(incident: Incident) -> dict[str, Any]:
@@ -307,7 +316,7 @@ def _incident(row: Row[Any]) -> Incident:
         id=row.id,
         title=row.title,
         severity=Severity(row.severity),
-        declared_by=Person(**row.declared_by),
+        declared_by=Person.from_json(row.declared_by),
         service=row.service,
         status=Status(row.status),
         drill=row.drill,
@@ -327,4 +336,5 @@ def _milestones(row: Row[Any]) -> dict[Milestone, datetime]:
 
 
 def _event(row: Row[Any]) -> TimelineEvent:
-    return TimelineEvent(Kind(row.kind), row.at, Person(row.by_id, row.by_name), row.facts, row.seq, row.hash)
+    by = Person(row.by_id, row.by_name, terminal=row.facts.get(TERMINAL) or "")
+    return TimelineEvent(Kind(row.kind), row.at, by, row.facts, row.seq, row.hash)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, insert, or_, select, update
@@ -86,15 +86,15 @@ class KillSwitch:
         async with self._database.read() as connection:
             query = select(freezes).where(freezes.c.until.is_(None)).order_by(freezes.c.id)
             row = (await connection.execute(query.limit(1))).one_or_none()
-        return Freeze(row.reason, Person(**row.by), row.since) if row else None
+        return Freeze(row.reason, Person.from_json(row.by), row.since) if row else None
 
     async def freeze(self, reason: str, by: Person, at: datetime, idempotency_key: str) -> None:
         """Freeze, and enqueue the announcement. Raises WrongState if it is frozen."""
         if await self.frozen():
             raise WrongState("already_frozen")
         async with self._database.write() as connection:
-            await connection.execute(insert(freezes).values(reason=reason, by=asdict(by), since=at))
-            facts = {"reason": reason, "by": asdict(by)}
+            await connection.execute(insert(freezes).values(reason=reason, by=by.to_json(), since=at))
+            facts = {"reason": reason, "by": by.to_json()}
             await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "frozen", facts])
             await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # running steps stop
 
@@ -105,5 +105,5 @@ class KillSwitch:
             raise WrongState("not_frozen")
         async with self._database.write() as connection:
             await connection.execute(update(freezes).where(freezes.c.until.is_(None)).values(until=at))
-            facts = {"reason": freeze.reason, "by": asdict(by)}
+            facts = {"reason": freeze.reason, "by": by.to_json()}
             await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "thawed", facts])

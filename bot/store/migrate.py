@@ -38,7 +38,7 @@ def upgrade(url: str) -> None:
 
     A database of a newer version of the bot is left unchanged. Raises Unavailable without the database.
     """
-    engine = _engine(url)
+    engine = engine_of(url)
     with translate_errors(), engine.begin() as connection:
         if engine.dialect.name != "sqlite":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727563)")
@@ -61,7 +61,7 @@ def pending(url: str) -> list[str]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
         return revisions()
-    engine = _engine(url)
+    engine = engine_of(url)
     with translate_errors(), engine.connect() as connection:
         current = _current(connection)
     engine.dispose()
@@ -80,7 +80,7 @@ def _current(connection: Connection) -> str | None:
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
 
 
-def _engine(url: str) -> Engine:
+def engine_of(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:

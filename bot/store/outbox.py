@@ -31,6 +31,15 @@ async def enqueue(connection: AsyncConnection, workflow_id: str, workflow: str, 
     mark_enqueued(connection)
 
 
+async def enqueue_once(connection: AsyncConnection, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
+    """Enqueue a workflow in the caller's transaction; does nothing if the id is in the outbox."""
+    statement = dialect_insert(connection, outbox).values(
+        workflow_id=workflow_id, workflow=workflow, arguments=arguments
+    )
+    await connection.execute(statement.on_conflict_do_nothing())
+    mark_enqueued(connection)
+
+
 class Outbox:
     """The outbox, as the engine uses it."""
 
@@ -40,11 +49,7 @@ class Outbox:
     async def enqueue_once(self, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
         """Enqueue a workflow in its own transaction; does nothing if the id is in the outbox."""
         async with self._database.write() as connection:
-            statement = dialect_insert(connection, outbox).values(
-                workflow_id=workflow_id, workflow=workflow, arguments=arguments
-            )
-            await connection.execute(statement.on_conflict_do_nothing())
-            mark_enqueued(connection)
+            await enqueue_once(connection, workflow_id, workflow, arguments)
 
     async def pending(self, limit: int = 200) -> list[OutboxEntry]:
         """Return entries that are not dispatched yet, oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -15,6 +15,7 @@ from bot.domain.errors import NotFound, WrongState
 from bot.domain.people import Person
 from bot.domain.run import (
     APPROVAL_ROUNDS,
+    DECIDED_FROM,
     Approval,
     ApprovalState,
     Decision,
@@ -23,16 +24,18 @@ from bot.domain.run import (
     RunState,
     StepRun,
     StepState,
+    base_step_id,
+    is_undo,
 )
 from bot.domain.snapshot import Assessment as Verdict
 from bot.domain.statistics import Attempt
 from bot.store.database import Database, dialect_insert
 from bot.store.incidents import TimelineEntry, append_entry
-from bot.store.locks import ANNOUNCE
 from bot.store.outbox import NOTIFY, enqueue
 from bot.store.tables import approvals, decisions, incidents, run_steps, runs, targets
 
 RUN = "run"
+QueuedWorkflow = tuple[str, str, list[Any]]  # its id, its name, its arguments
 
 
 class Runs:
@@ -153,7 +156,7 @@ class Runs:
             if run.state.ended:
                 raise WrongState("run_ended", run=run_id, state=run.state.value)
             if run.cancel_by is None:
-                await connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_by=asdict(by)))
+                await connection.execute(update(runs).where(runs.c.id == run_id).values(cancel_by=by.to_json()))
             await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
             return run
 
@@ -163,7 +166,7 @@ class Runs:
             return result.scalar_one_or_none() is not None
 
     async def request_approval(self, approval: Approval, **values: Any) -> None:
-        """Request an approval; its step waits and gets these columns (see `set_step`).
+        """Request an approval; its step waits and gets these columns (see `set_step`). A step that is undone has ended.
 
         A second request for the same digest keeps the decisions; one for another digest starts again.
         """
@@ -179,8 +182,8 @@ class Runs:
                     where=approvals.c.digest != approval.digest,
                 )
             )
-            waits = {"state": StepState.WAITING, **values}
-            await connection.execute(_step_update(approval.run_id, approval.step_id, waits))
+            waits = values if is_undo(approval.step_id) else {"state": StepState.WAITING, **values}
+            await connection.execute(_step_update(approval.run_id, base_step_id(approval.step_id), waits))
 
     async def approval(self, run_id: str, step_id: str) -> Approval | None:
         async with self._database.read() as connection:
@@ -207,14 +210,13 @@ class Runs:
         idempotency_key: str,
         *,
         entry_for: Callable[[Approval], TimelineEntry | None],
-        announced: Mapping[str, Any] | None = None,
+        queued: Sequence[QueuedWorkflow] = (),
     ) -> Approval:
         """Save a decision and wake the run. Raises WrongState if it is late, for another digest, or the person's
         second.
 
         The caller checks who may decide; the row is locked, so that of two concurrent clicks each counts once. Once the
-        step is approved, `entry_for(approval)` is appended to the timeline; if it was approved by break-glass,
-        everybody is told, with the facts `announced`.
+        step is approved, `entry_for(approval)` is appended to the timeline. The workflows `queued` tell people of it.
         """
         async with self._database.write() as connection:
             approval = await _lock_approval(connection, run_id, step_id)
@@ -228,15 +230,18 @@ class Runs:
                 raise WrongState("approval_expired")
             if any(d.person == decision.person for d in approval.decisions):
                 raise WrongState("decided_before")
-            await connection.execute(
-                insert(decisions).values(
-                    run_id=run_id,
-                    step_id=step_id,
-                    person=decision.person,
-                    digest=decision.digest,
-                    verdict=decision.verdict.value,
-                    reason=decision.reason,
-                    at=decision.at,
+            values = {
+                "digest": decision.digest,
+                "verdict": decision.verdict.value,
+                "reason": decision.reason,
+                "at": decision.at,
+            }
+            statement = dialect_insert(connection, decisions).values(
+                run_id=run_id, step_id=step_id, person=decision.person, **values
+            )
+            await connection.execute(  # a decision about other parameters, which it replaces, counts no more
+                statement.on_conflict_do_update(
+                    index_elements=[decisions.c.run_id, decisions.c.step_id, decisions.c.person], set_=values
                 )
             )
             state = approval.after(decision)
@@ -245,9 +250,10 @@ class Runs:
             decided = replace(approval, state=state, decisions=(*approval.decisions, decision))
             if state.agreed and (entry := entry_for(decided)):
                 await append_entry(connection, entry)
-            if state is ApprovalState.BROKEN_GLASS and announced is not None:
-                key = f"{run_id}/{step_id}"
-                await enqueue(connection, f"{key}/{ANNOUNCE}", ANNOUNCE, [key, state.value, dict(announced)])
+            if decision.terminal:
+                await _record_terminal(connection, run_id, step_id, decision)
+            for workflow_id, name, arguments in queued:
+                await enqueue(connection, workflow_id, name, arguments)
             return decided
 
     async def expire(self, run_id: str, step_id: str) -> None:
@@ -337,6 +343,15 @@ async def _read(connection: AsyncConnection, query: Select[Any]) -> list[Run]:
     return [parse_run(row, steps[row.id]) for row in rows]
 
 
+async def _record_terminal(connection: AsyncConnection, run_id: str, step_id: str, decision: Decision) -> None:
+    """Keep with the step from which terminal a decision came."""
+    facts = (await _load(connection, run_id)).step(base_step_id(step_id)).facts
+    terminals = facts.get(DECIDED_FROM, {})
+    of_step = {**terminals.get(step_id, {}), decision.person: decision.terminal}
+    values = {"facts": {**facts, DECIDED_FROM: {**terminals, step_id: of_step}}}
+    await connection.execute(_step_update(run_id, base_step_id(step_id), values))
+
+
 def _select_approvals(*conditions: ColumnElement[bool]) -> Select[Any]:
     """Select approvals, each joined with the decisions for its current digest: see `parse_approvals`."""
     same_digest = and_(
@@ -398,7 +413,7 @@ def run_columns(run: Run) -> dict[str, Any]:
         "inputs": dict(run.inputs),
         "environment": run.environment,
         "dry_run": run.dry_run,
-        "by": asdict(run.by),
+        "by": run.by.to_json(),
         "state": run.state.value,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -412,7 +427,7 @@ def parse_run(row: Row[Any], steps: Iterable[StepRun]) -> Run:
         definition=row.book,
         inputs=row.inputs,
         environment=row.environment,
-        by=Person(**row.by),
+        by=Person.from_json(row.by),
         started_at=row.started_at,
         incident_id=row.incident_id,
         channel=row.channel,
@@ -430,7 +445,7 @@ def with_steps(run: Run, rows: Sequence[Row[Any]]) -> Run:
 
 
 def _person(raw: Mapping[str, Any] | None) -> Person | None:
-    return Person(**raw) if raw else None
+    return Person.from_json(raw) if raw else None
 
 
 def step_columns(step: StepRun) -> dict[str, Any]:

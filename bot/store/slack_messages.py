@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from bot.store.database import Database, dialect_insert
 from bot.store.tables import posts
@@ -12,12 +13,13 @@ from bot.store.tables import posts
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message by its key. Without `ts` it is unknown whether Slack has it."""
+    """A message by its key. Without `ts` it is unknown whether Slack has it; it was first tried at `reserved_at`."""
 
     key: str
     channel: str
     ts: str | None
     digest: str | None
+    reserved_at: datetime | None = None
 
 
 class SlackMessages:
@@ -29,14 +31,27 @@ class SlackMessages:
     async def get(self, key: str) -> SlackMessage | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(posts).where(posts.c.key == key))).one_or_none()
-        return SlackMessage(row.key, row.channel, row.ts, row.digest) if row else None
+        return SlackMessage(row.key, row.channel, row.ts, row.digest, row.reserved_at) if row else None
 
-    async def reserve(self, key: str, channel: str) -> bool:
+    async def reserve(self, key: str, channel: str, at: datetime) -> bool:
         """Record that the message is about to be sent. Returns False if it was recorded before."""
         async with self._database.write() as connection:
-            statement = dialect_insert(connection, posts).values(key=key, channel=channel)
+            statement = dialect_insert(connection, posts).values(key=key, channel=channel, reserved_at=at)
             inserted = await connection.execute(statement.on_conflict_do_nothing().returning(posts.c.key))
             return inserted.first() is not None
+
+    async def keep(self, key: str, channel: str) -> None:
+        """Record a channel's id under a key."""
+        async with self._database.write() as connection:
+            statement = dialect_insert(connection, posts).values(key=key, channel=channel)
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=[posts.c.key], set_={"channel": channel})
+            )
+
+    async def start_again(self, key: str) -> None:
+        """Forget where the message is, so that it is sent anew."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(posts).where(posts.c.key == key))
 
     async def mark_sent(self, key: str, channel: str, ts: str | None, digest: str | None) -> None:
         """Record a message as sent: channel id, ts, and the digest of its content.
@@ -54,4 +69,4 @@ class SlackMessages:
             rows = await connection.execute(
                 select(posts).where(posts.c.key.startswith(prefix, autoescape=True), posts.c.ts.is_not(None))
             )
-            return {row.key: SlackMessage(row.key, row.channel, row.ts, row.digest) for row in rows}
+            return {row.key: SlackMessage(row.key, row.channel, row.ts, row.digest, row.reserved_at) for row in rows}

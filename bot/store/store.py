@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.metrics import Metrics
-from bot.store.alerts import AlertGroups
+from bot.store.alerts import Alerts
 from bot.store.database import Database
 from bot.store.deliveries import Deliveries
 from bot.store.documents import Documents, Snapshots
@@ -22,7 +22,7 @@ class Store:
     def __init__(self, database: Database, owner: str, metrics: Metrics | None = None) -> None:
         self.database = database
         self.incidents = Incidents(database)
-        self.alerts = AlertGroups(database)
+        self.alerts = Alerts(database)
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database, owner, metrics or Metrics())
         self.slack_messages = SlackMessages(database)

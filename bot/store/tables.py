@@ -164,17 +164,48 @@ posts = Table(
     Column("channel", String(80), nullable=False),
     Column("ts", String(32)),
     Column("digest", String(64)),
+    Column("reserved_at", Utc),
     Index(None, "channel", "ts"),
 )
 
-alert_groups = Table(
-    "alert_groups",
+# Groups of alerts, by SHA-256 of their whole key: an index of PostgreSQL cannot hold a key of any length.
+notification_groups = Table(
+    "notification_groups",
     metadata,
-    Column("key", String(512), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("key", Text, nullable=False),
     Column("incident_id", ForeignKey("incidents.id")),
-    Column("firing", JSON, nullable=False),  # fingerprints
+    Column("opened_at", Utc),  # when it opened an incident, or joined a storm
     Column("seen_at", Utc, nullable=False),
     Index(None, "incident_id"),
+    Index(None, "opened_at"),
+)
+
+# Alerts as they were reported last. Without `sender` and `started_at`: reported to an older version.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("fingerprint", String(256), nullable=False),
+    Column("sender", Text),
+    Column("started_at", Utc),
+    Column("firing", Boolean, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("returned", Integer, nullable=False),  # how often it has come back
+    Column("labels", JSON, nullable=False),
+    Column("group_digest", String(64), nullable=False),
+    Column("incident_id", ForeignKey("incidents.id")),
+    Column("seen_at", Utc, nullable=False),
+    Index(None, "fingerprint"),
+    Index(None, "incident_id"),
+)
+
+# Alerts that must keep firing: when each was last heard.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("heard_at", Utc, nullable=False),
 )
 
 pages = Table(

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from bot.workflows.engine.durable import Workflow
-from bot.workflows.incidents.declare import declare
-from bot.workflows.incidents.event_handlers import announce, handle_event, propose
-from bot.workflows.incidents.page import page, page_teams
+from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
+from bot.workflows.incidents.declare import declare, furnish
+from bot.workflows.incidents.event_handlers import announce, follow, handle_event, propose, sync_pages
+from bot.workflows.incidents.page import page, page_later, page_teams
 from bot.workflows.incidents.remind import remind_loop
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from bot.workflows.reports.followups import file_followup
 from bot.workflows.reports.report import write_report
 from bot.workflows.runs.play import play_runbook
+from bot.workflows.runs.presentation import tell_run
 from bot.workflows.runs.undo import undo_run
 
 WORKFLOWS: dict[str, Workflow] = {
-    "follow": handle_event,
+    "event": handle_event,
+    "follow": follow,
     "declare": declare,
+    "furnish": furnish,
     "page_teams": page_teams,
     "page": page,
+    "page_later": page_later,
+    "show_alerts": show_alerts,
+    "watch_heartbeat": watch_heartbeat,
     "remind": remind_loop,
     "propose": propose,
     "run": play_runbook,
     "undo": undo_run,
+    "tell_run": tell_run,
     "announce": announce,
+    "sync_pages": sync_pages,
     "snapshot": snapshot,
     "complete_snapshot": complete_snapshot,
     "write_report": write_report,

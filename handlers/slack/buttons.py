@@ -19,16 +19,19 @@ SNOOZE = timedelta(minutes=15)
 async def acknowledge(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.acknowledge(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def take_command(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.take_command(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def mitigate(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.mitigate(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def resolve(call: Call) -> None:
@@ -40,6 +43,7 @@ async def resolve(call: Call) -> None:
         await call.open(forms.resolve(await call.cached_translations(), id, firing))
         return
     await call.bot.incidents.resolve(id, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
 
 
 async def dismiss(call: Call) -> None:
@@ -83,6 +87,13 @@ async def declare_new(call: Call) -> None:
 async def close_incident(call: Call) -> None:
     await call.ack()
     await call.bot.incidents.close(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    await _say_if_not_shown(call)
+
+
+async def _say_if_not_shown(call: Call) -> None:
+    """Tell the person that it is saved, if Slack does not show it: otherwise the channel shows it."""
+    if not await call.bot.incidents.is_shown(call.value.partition("|")[0], idempotency_key=call.idempotency_key):
+        await call.reply(Message.of((await call.translations()).render_block("replies", "saved")))
 
 
 async def post_update(call: Call) -> None:
@@ -194,7 +205,15 @@ async def _decide(call: Call, verdict: ApprovalState) -> None:
             await publish_home(call)
 
 
+async def opened(call: Call) -> None:
+    """Acknowledge a button that opened a page: Slack reports these clicks, too."""
+    await call.ack()
+
+
 BUTTONS: dict[str, Handler] = {
+    "open_alert_runbook": opened,
+    "open_alert_query": opened,
+    "open_alert_dashboard": opened,
     "approve": approve,
     "reject": reject,
     "break_glass": break_glass,

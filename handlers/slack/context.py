@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from slack_bolt.async_app import AsyncAck
 from slack_sdk.models.views import View
 
-from bot.domain.errors import BadInput, Refused
+from bot.domain.errors import BadInput, Refused, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import Person
+from bot.integrations.base import retry
+from bot.integrations.slack import reaction_of
+from bot.integrations.slack_errors import Reaction
 from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.services.bot import Bot
 from bot.tasks import yield_to_requests
 
 LANGUAGE_TIMEOUT_SECONDS = 0.8
+REPLY_TIMEOUT = timedelta(seconds=20)  # for each way; an answer that comes later is useless
+
+log = logging.getLogger(__name__)
 
 
 class Call:
@@ -93,17 +103,29 @@ class Call:
         return incident
 
     async def reply(self, message: Message) -> None:
-        """Reply privately to the person."""
-        slack = self.bot.deps.slack
-        url = self.body.get("response_url")
+        """Reply privately to the person: where they asked, else in the channel, else directly.
+
+        What was asked for is done or refused by now, so a reply that Slack does not take is only logged.
+        """
+        for way in self._ways_to_reply():
+            for form in message.forms():
+                try:
+                    await retry(partial(way, form), REPLY_TIMEOUT)
+                    return
+                except (Unavailable, Refused) as problem:
+                    log.warning("a reply was not taken: %s", problem)
+                    if reaction_of(problem) not in (Reaction.DIFFERENTLY, Reaction.NEVER):
+                        break
+
+    def _ways_to_reply(self) -> Iterator[Callable[[Message], Awaitable[object]]]:
+        slack, url, channel, user = self.bot.deps.slack, self.body.get("response_url"), self.channel_id, self.user_id
+        private = {"response_type": "ephemeral", "replace_original": False}
         if url:
-            await slack.respond(
-                str(url), {"response_type": "ephemeral", "replace_original": False, **message.to_dict()}
-            )
-        elif self.channel_id and self.user_id:
-            await slack.call("chat.postEphemeral", channel=self.channel_id, user=self.user_id, **message.to_dict())
-        elif self.user_id:
-            await slack.call("chat.postMessage", channel=self.user_id, **message.to_dict())
+            yield lambda message: slack.respond(str(url), private | message.to_dict())
+        if channel and user:
+            yield lambda message: slack.call("chat.postEphemeral", channel=channel, user=user, **message.to_dict())
+        if user:
+            yield lambda message: slack.call("chat.postMessage", channel=user, **message.to_dict())
 
     async def open(self, view: View) -> None:
         """Open a form. Call it before anything slow: the trigger expires after 3 s."""

@@ -124,7 +124,11 @@ class SlackDispatcher:
     async def _reply_error(self, call: Call, problem: BotError) -> None:
         try:
             await call.ack()
-            await call.reply(Message.of((await call.translations()).error(problem)))
+            words = await call.translations()
+            text = words.error(problem)
+            if isinstance(problem, Unavailable) and problem.key != "database_unavailable":
+                text += " " + words.render_block("replies", "try_again")
+            await call.reply(Message.of(text))
         except BotError as failure:
             log.warning("could not reply: %s", failure)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from bot.domain.errors import BadInput, Refused
+from bot.domain.errors import BadInput
 from bot.domain.incident import TITLE_LIMIT, Milestone, Severity
 from bot.messages import forms
 from bot.messages.catchup import catch_up
-from bot.signature import unescape_slack
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 from handlers.slack.home import publish_home
+from handlers.slack.readable import author, readable_text
 
 PIN = "pushpin"
 JOINED_LATE_AFTER = timedelta(minutes=2)  # of the declaration
@@ -29,15 +29,14 @@ async def reaction_added(call: Call) -> None:
     if incident is None:
         return
     slack = call.bot.deps.slack
-    history = await slack.read("conversations.history", channel=channel, latest=ts, inclusive="true", limit=1)
-    message = next((m for m in history.get("messages") or [] if m.get("ts") == ts), None)
+    message = await slack.message(channel, ts)
     if message is None:
         return
     await call.bot.incidents.add_message(
         incident.id,
-        unescape_slack(str(message.get("text") or "")),
+        readable_text(message),
         slack.permalink(channel, ts),
-        str(message.get("user") or "bot"),
+        author(message),
         by=await call.person(),
         idempotency_key=f"pinned:{channel}:{ts}",
     )
@@ -62,11 +61,7 @@ async def member_joined_channel(call: Call) -> None:
         return  # invited at the opening: nothing has happened yet
     if call.user_id == (await deps.slack.identity()).user_id:
         return
-    message = catch_up(await call.bot.incidents.catch_up(incident), await call.translations())
-    try:
-        await call.reply(message)
-    except Refused:  # an ephemeral message needs somebody who is there
-        await deps.slack.call("chat.postMessage", channel=call.user_id, **message.to_dict())
+    await call.reply(catch_up(await call.bot.incidents.catch_up(incident), await call.translations()))
 
 
 EVENTS: dict[str, Handler] = {
@@ -79,7 +74,7 @@ EVENTS: dict[str, Handler] = {
 async def declare_incident(call: Call) -> None:
     await call.ack()
     words, team = await call.cached_translations(), call.bot.deps.team
-    await call.open(forms.declare(words, team, severity=Severity.SEV3, service=None, title=_text(call)[:TITLE_LIMIT]))
+    await call.open(forms.declare(words, team, severity=Severity.SEV3, service=None, title=_title(call)))
 
 
 async def add_to_timeline(call: Call) -> None:
@@ -90,9 +85,8 @@ async def add_to_timeline(call: Call) -> None:
     message = call.body["message"]
     link = call.bot.deps.slack.permalink(call.channel_id or "", message["ts"])
     key = f"pinned:{call.channel_id}:{message['ts']}"
-    author = str(message.get("user") or "bot")
     await call.bot.incidents.add_message(
-        incident.id, _text(call), link, author, by=await call.person(), idempotency_key=key
+        incident.id, _text(call), link, author(message), by=await call.person(), idempotency_key=key
     )
 
 
@@ -103,12 +97,16 @@ async def create_followup(call: Call) -> None:
         raise BadInput("not_in_incident")
     team = call.bot.deps.team
     due = (call.bot.deps.clock.now() + team.followups.due_in).date()
-    title = " ".join(_text(call).split())[:TITLE_LIMIT]
-    await call.open(forms.followup(await call.cached_translations(), team, incident.id, due=due, title=title))
+    words = await call.cached_translations()
+    await call.open(forms.followup(words, team, incident.id, due=due, title=_title(call)))
 
 
 def _text(call: Call) -> str:
-    return unescape_slack(str((call.body.get("message") or {}).get("text") or ""))
+    return readable_text(call.body.get("message") or {})
+
+
+def _title(call: Call) -> str:
+    return " ".join(_text(call).split())[:TITLE_LIMIT]
 
 
 SHORTCUTS: dict[str, Handler] = {

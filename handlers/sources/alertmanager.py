@@ -5,36 +5,73 @@ Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 from __future__ import annotations
 
-import hmac
+import hashlib
+import json
 import uuid
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from bot.domain import alert as domain
+from bot.domain.errors import BadInput
 from bot.services.bot import Bot
-from handlers.sources.source import Payload, Source, validate
+from handlers.sources.source import Payload, Source, bearer, validate
+
+
+def _texts(value: Any) -> Any:
+    """Return labels whose values are text: a template may have made a number of one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        return value
+    return {name: item if isinstance(item, str) else _text(item) for name, item in value.items()}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _or(default: Any) -> BeforeValidator:
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
+OptionalText = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 
 
 class Alert(Payload):
     status: Literal["firing", "resolved"]
-    labels: dict[str, str]
-    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: Texts
+    annotations: Texts = Field(default_factory=dict)
     startsAt: AwareDatetime
-    generatorURL: str = ""
-    fingerprint: str = Field(min_length=1, max_length=64)
+    endsAt: Any = None
+    generatorURL: OptionalText = ""
+    fingerprint: Annotated[str, Field(max_length=64), _or("")] = ""
+    dashboardURL: OptionalText = ""
+    panelURL: OptionalText = ""
+    silenceURL: OptionalText = ""
 
 
-class Notification(Payload):
-    version: Literal["4"]
+class Group(Payload):
+    """What a notification says of its group. The alerts are read one by one: a wrong one takes no other with it."""
+
     groupKey: str = Field(min_length=1)
     status: Literal["firing", "resolved"]
-    groupLabels: dict[str, str] = Field(default_factory=dict)
-    commonLabels: dict[str, str] = Field(default_factory=dict)
-    commonAnnotations: dict[str, str] = Field(default_factory=dict)
-    alerts: list[Alert] = Field(min_length=1)
-    truncatedAlerts: int = 0
+    groupLabels: Texts = Field(default_factory=dict)
+    commonLabels: Texts = Field(default_factory=dict)
+    commonAnnotations: Texts = Field(default_factory=dict)
+    alerts: list[Any] = Field(min_length=1)
+    truncatedAlerts: Annotated[int, _or(0)] = 0
+    externalURL: OptionalText = ""
+
+
+class Notification(Group):
+    version: Literal["4"]
+
+
+class _Moment(Payload):
+    at: AwareDatetime
 
 
 class Alertmanager(Source):
@@ -45,8 +82,7 @@ class Alertmanager(Source):
     signs_body = False
 
     def is_authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
-        header = headers.get("authorization", "").encode()
-        return any(hmac.compare_digest(header, f"Bearer {secret}".encode()) for secret in self.secrets)
+        return bearer(headers, self.secrets)
 
     def delivery_id(self, headers: Mapping[str, str], body: bytes) -> str:
         """Return a new id each time: an identical body may be news, depending on the incident's state."""
@@ -54,24 +90,62 @@ class Alertmanager(Source):
 
     def read(self, event: str, body: Any) -> domain.Notification:
         notification = validate(Notification, body)
-        return domain.Notification(
-            group_key=notification.groupKey,
-            alerts=tuple(
-                domain.Alert(
-                    fingerprint=alert.fingerprint,
-                    firing=alert.status == "firing",
-                    labels=alert.labels,
-                    annotations=alert.annotations,
-                    started_at=alert.startsAt,
-                    link=alert.generatorURL,
-                )
-                for alert in notification.alerts
-            ),
-            group_labels=notification.groupLabels,
-            common_labels=notification.commonLabels,
-            common_annotations=notification.commonAnnotations,
-            truncated=notification.truncatedAlerts,
-        )
+        return notification_of(notification, self.name, notification.externalURL)
+
+    def refused_parts(self, event: domain.Notification) -> Sequence[str]:
+        return event.refused
 
     async def handle(self, bot: Bot, event: domain.Notification, key: str) -> None:
         await bot.alerts.handle(event)
+
+
+def notification_of(group: Group, source: str, sender: str) -> domain.Notification:
+    """Return a notification with those of its alerts that can be read. Raises BadInput if there are none."""
+    alerts, refused, first = [], [], None
+    for position, raw in enumerate(group.alerts):
+        try:
+            alerts.append(_alert(validate(Alert, raw, where=f"alerts.{position}")))
+        except BadInput as problem:
+            first = first or problem
+            refused.append(str(problem))
+    if first and not alerts:
+        raise first
+    return domain.Notification(
+        group_key=group.groupKey,
+        alerts=tuple(alerts),
+        group_labels=group.groupLabels,
+        common_labels=group.commonLabels,
+        common_annotations=group.commonAnnotations,
+        truncated=max(0, group.truncatedAlerts),
+        sender=sender,
+        source=source,
+        firing_group=group.status == "firing",
+        refused=tuple(refused),
+    )
+
+
+def _alert(alert: Alert) -> domain.Alert:
+    links = {"dashboardURL": alert.dashboardURL, "panelURL": alert.panelURL, "silenceURL": alert.silenceURL}
+    return domain.Alert(
+        fingerprint=alert.fingerprint or _fingerprint(alert.labels),
+        firing=alert.status == "firing",
+        labels=alert.labels,
+        annotations=alert.annotations,
+        started_at=max(alert.startsAt, domain.EARLIEST),
+        ended_at=_ended_at(alert.endsAt),
+        link=alert.generatorURL,
+        links={name: url for name, url in links.items() if url},
+    )
+
+
+def _fingerprint(labels: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()
+
+
+def _ended_at(value: Any) -> Any:
+    """Return when an alert ended; None for Go's zero time, and where it cannot be read."""
+    try:
+        ended_at = validate(_Moment, {"at": value}).at
+    except BadInput:
+        return None
+    return ended_at if ended_at > domain.EARLIEST else None

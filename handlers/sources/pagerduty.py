@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import Field
 
 from bot.domain.errors import BadInput
-from bot.domain.on_call import PageEvent, PagerDutyAgent
+from bot.domain.on_call import MergedInto, PageEvent, PagerDutyAgent
 from bot.integrations.pagerduty import verify_signature
 from bot.services.bot import Bot
 from handlers.sources.source import Payload, Source, validate
 
 KNOWN_EVENTS = frozenset(
     {"incident.triggered", "incident.acknowledged", "incident.resolved", "incident.reopened", "incident.annotated",
-     "incident.escalated", "incident.reassigned", "incident.delegated"}
+     "incident.escalated", "incident.reassigned", "incident.delegated", "incident.unacknowledged"}
 )  # fmt: skip
 
 
@@ -24,6 +24,13 @@ class Reference(Payload):
     type: str = ""
     summary: str | None = None
     html_url: str | None = None
+
+
+class ResolveReason(Payload):
+    """Why an incident was resolved: merged into another one, if it is not None."""
+
+    type: str = ""
+    incident: Reference | None = None
 
 
 class Data(Payload):
@@ -38,6 +45,8 @@ class Data(Payload):
     html_url: str | None = None
     incident: Reference | None = None
     assignees: list[Reference] = Field(default_factory=list)
+    escalation_policy: Reference | None = None
+    resolve_reason: ResolveReason | None = None
 
 
 class Event(Payload):
@@ -73,17 +82,26 @@ class PagerDuty(Source):
             return None
         webhook_event = validate(Webhook, body).event
         data, agent = webhook_event.data, webhook_event.agent
+        kind = webhook_event.event_type.removeprefix("incident.")
+        target = data.resolve_reason.incident if data.resolve_reason else None
+        is_merge = data.resolve_reason is not None and data.resolve_reason.type.startswith("merge")
+        to = [assignee.summary for assignee in data.assignees]
+        if kind == "delegated" and data.escalation_policy:
+            to = [data.escalation_policy.summary, *to]
         return PageEvent(
             id=webhook_event.id,
-            kind=webhook_event.event_type.removeprefix("incident."),
+            kind=kind,
             incident_id=data.incident.id if data.incident else data.id,
             title=data.title,
             note=data.content,
             urgency=data.urgency,
             dedup_key=data.incident_key,
             url=data.html_url,
-            assignees=tuple(filter(None, (assignee.summary for assignee in data.assignees))),
+            assignees=tuple(filter(None, to)),
             agent=PagerDutyAgent(agent.id, agent.type, agent.summary) if agent else None,
+            merged_into=MergedInto(target.id, target.summary or target.id, target.html_url)
+            if is_merge and target
+            else None,
         )
 
     async def handle(self, bot: Bot, event: PageEvent, key: str) -> None:

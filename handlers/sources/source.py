@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
@@ -54,16 +55,27 @@ class Source(ABC):
     def read(self, event: str, body: Any) -> Any:
         """Return the event in a body's JSON, or None if the bot does not use it. Raises BadInput."""
 
+    def refused_parts(self, event: Any) -> Sequence[str]:
+        """Return what of the body could not be read, one line each, while the rest is handled."""
+        return ()
+
     @abstractmethod
     async def handle(self, bot: Bot, event: Any, key: str) -> None:
         """Handle what `read` returned, for the delivery `key`; may be called again after a crash."""
 
 
-def validate(model: type[Model], body: Any) -> Model:
-    """Return the body as `model`. Raises BadInput with the first invalid field."""
+def bearer(headers: Mapping[str, str], secrets: Sequence[str]) -> bool:
+    """Return True if `Authorization` has one of the secrets; the case of the scheme does not count (RFC 9110)."""
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    recorded = [hmac.compare_digest(token.strip().encode(), secret.encode()) for secret in secrets]
+    return scheme.lower() == "bearer" and any(recorded)
+
+
+def validate(model: type[Model], body: Any, where: str = "") -> Model:
+    """Return the body as `model`. Raises BadInput with the first invalid field, in `where` of the whole."""
     try:
         return model.model_validate(body)
     except ValidationError as mistakes:
         first = mistakes.errors(include_input=False, include_url=False)[0]
-        location = ".".join(str(part) for part in first["loc"])
+        location = ".".join(filter(None, [where, *(str(part) for part in first["loc"])]))
         raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None

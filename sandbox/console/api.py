@@ -16,12 +16,13 @@ from starlette.staticfiles import StaticFiles
 from sandbox.console.screen import changes, screen, stream
 from sandbox.console.strip import Strip
 from sandbox.console.text import parse_markdown
+from sandbox.shipped import SHIPPED
 from sandbox.slack.backend import Slack
 from sandbox.slack.person import Person, Reply, fill_in
 from sandbox.slack.state import JSON, Message, SlackError, View
 
 STATIC = Path(__file__).with_name("static")
-MANIFEST = Path(__file__).parents[2] / "app.yaml"
+MANIFEST = SHIPPED / "app.yaml"
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; "

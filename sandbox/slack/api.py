@@ -6,6 +6,8 @@ The methods of users, user groups, the bot and the app are here. https://docs.sl
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import Counter
 from typing import Any
 
@@ -32,6 +34,7 @@ from sandbox.slack.state import JSON, Call, Channel, SlackError
 
 APP_LEVEL = {"apps.connections.open"}
 PUBLIC = {"api.test"}
+MINUTE = 60.0
 
 
 def routes(slack: Slack, faults: Faults) -> list[BaseRoute]:
@@ -115,6 +118,7 @@ class WebAPI:
     def __init__(self, slack: Slack, faults: Faults) -> None:
         self._slack = slack
         self._faults = faults
+        self._recent: dict[str, list[float]] = {}  # when each method with a quota was called
 
     async def __call__(self, request: Request) -> Response:
         method = request.path_params["method"]
@@ -139,6 +143,7 @@ class WebAPI:
             raise SlackError("unknown_method", req_method=method)
         if method not in PUBLIC:
             self._authenticate(method, arguments, authorization)
+        self._take_from_quota(method)
         if method == "chat.postMessage":
             self._limit(arguments)
         return {"ok": True, **METHODS[method](self._slack, arguments)}
@@ -152,6 +157,17 @@ class WebAPI:
             raise SlackError("invalid_auth")
         if (token == credentials.app_token) != (method in APP_LEVEL):
             raise SlackError("not_allowed_token_type")
+
+    def _take_from_quota(self, method: str) -> None:
+        """Apply a quota of calls in a minute: https://docs.slack.dev/apis/web-api/rate-limits"""
+        quota, now = self._slack.quotas.get(method), time.monotonic()
+        if quota is None:
+            return
+        recent = [at for at in self._recent.get(method, []) if now - at < MINUTE]
+        if len(recent) >= quota:
+            wait = max(1, math.ceil(recent[0] + MINUTE - now))
+            raise SlackError("ratelimited", status=429, retry_after=wait)
+        self._recent[method] = [*recent, now]
 
     def _limit(self, arguments: Arguments) -> None:
         """Apply Slack's limit of about one message a second in each channel."""

@@ -12,6 +12,7 @@ from sandbox.slack.state import JSON, Bookmark, Channel, Message, SlackError
 MAX_CAPTION = 250
 MAX_BOOKMARKS = 100
 MAX_PINS = 100
+_CANNOT_BE_INVITED = {"guest": "user_is_restricted", "deactivated": "cant_invite", "stranger": "org_user_not_in_team"}
 
 
 # Reading conversations.
@@ -165,6 +166,8 @@ def _invite_error(slack: Slack, channel: Channel, id: str) -> JSON | None:
         code = "user_not_found"
     elif id in channel.members:
         code = "already_in_channel"
+    elif slack.users[id].kind in _CANNOT_BE_INVITED:
+        code = _CANNOT_BE_INVITED[slack.users[id].kind]
     else:
         return None
     return {"user": id, "ok": False, "error": code}

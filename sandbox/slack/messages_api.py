@@ -46,6 +46,8 @@ def update_message(slack: Slack, arguments: Arguments) -> JSON:
     """
     channel = writable(slack, channel_of(slack, arguments))
     message = _own_message(slack, channel, arguments, "cant_update_message")
+    if slack.now() - float(message.ts) > slack.edit_window:
+        raise SlackError("edit_window_closed")
     body = _message_arguments(arguments)
     if not (body["text"] or body["blocks"] is not None or body["attachments"] is not None):
         raise SlackError("no_text")
@@ -112,7 +114,13 @@ def _destination(slack: Slack, arguments: Arguments) -> Channel:
         raise SlackError("channel_not_found")
     if name in slack.users:
         return slack.open_im(slack.users[name])
-    return writable(slack, slack.channel(name))
+    channel = slack.channel(name)
+    if channel.is_archived:
+        raise SlackError("is_archived")
+    may_write = "chat:write.public" in slack.scopes
+    if slack.bot_user.id not in channel.members and (channel.is_private or channel.is_im or not may_write):
+        raise SlackError("channel_not_found" if channel.is_private else "not_in_channel")
+    return channel
 
 
 def _public_message(channel: Channel, ts: str) -> Message:

@@ -71,6 +71,7 @@ class User:
     locale: str = "en-US"
     title: str = ""
     bot_id: str = ""
+    kind: str = "member"  # or `guest`, `deactivated`, `stranger` (of another workspace, by Slack Connect)
 
     @property
     def is_bot(self) -> bool:
@@ -337,6 +338,8 @@ class Workspace:
         self.calls: list[Call] = []
         self.subscriptions = set(EVENTS)
         self.scopes: set[str] = set()
+        self.edit_window = float("inf")  # seconds during which a message can be edited
+        self.quotas: dict[str, int] = {}  # calls of a method in a minute
         self._last_ts = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._seed()

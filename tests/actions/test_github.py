@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,10 @@ async def test_merged_only_when_green_and_approved_by_an_owner(world: World) -> 
 
     assert (await missing())[0] == "checks_missing"
     world.host.code.check(HOTFIX, "tests")
+    assert (await missing())[1]["checks"] == ["tests"]
+    failed = world.host.code.check(HOTFIX, "tests", "failure")
+    namesake = replace(failed, id=world.host.new_id(), conclusion="success")  # of another workflow
+    world.host.checks.append(namesake)
     assert (await missing())[1]["checks"] == ["tests"]
     world.host.code.check(HOTFIX, "tests", "success")
     key, facts = await missing()

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import WrongState
+from bot.domain.errors import NotFound, WrongState
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.integrations.manifests import manifest_diff
 from bot.messages.run import line
 from bot.team import PRODUCTION
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
+from sandbox.kubernetes.resources.basic import SECRET
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 from sandbox.world.services import NAMESPACE, SERVICES
 from tests.actions.acting import Actor, parts
@@ -129,3 +132,62 @@ async def test_a_fresh_deployment_is_recent(world: World) -> None:
     assert not (await world.history()).recent
     await world.do("upgrade", "R-1/a", tag="v4.2.0")
     assert (await world.history()).recent
+
+
+async def test_a_rollback_is_compared_with_what_runs_and_the_drift_is_said(world: World) -> None:
+    apps = world.sandbox.kubernetes
+    found = apps.store.get(DEPLOYMENT, NAMESPACE, XR)
+    assert found
+    found["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.tamv.world/xr-engine:v4.1.1-hotfix"
+    apps.writer.update(DEPLOYMENT, found, lambda latest: latest.update(spec=found["spec"]))
+    (effect,), _ = await world.actor.rehearse("helm.rollback", release=XR)
+    assert "-        image: registry.tamv.world/xr-engine:v4.1.1-hotfix" in effect.diff.replace("- image", "  image")
+    for words in world.actor.deps.words_by_locale.values():
+        assert "image=registry.tamv.world/xr-engine:v4.1.1-hotfix" in line(effect, words)
+
+
+async def test_text_stays_text_through_every_later_upgrade(world: World) -> None:
+    done = await world.do("upgrade", "R-1/a", tag="20260131", values={"env.VERSION": "1.10", "replicas": "4"})
+    assert done.values == {"image.tag": "20260131", "env.VERSION": "1.10", "replicas": 4}
+    await world.do("upgrade", "R-2/a", tag="0123")
+    helm = world.actor.deps.helm
+    assert helm
+    values = await helm.values(XR, NAMESPACE)
+    assert (values["image"]["tag"], values["env"]["VERSION"], values["replicas"]) == ("0123", "1.10", 4)
+    _, env = await world.kubernetes.workloads.env(XR, NAMESPACE)
+    assert (env["VERSION"], world.versions()) == ("1.10", {"0123"})
+
+
+async def test_a_first_install_is_done_and_removed_again(world: World) -> None:
+    helm = world.actor.deps.helm
+    assert helm
+    await helm.uninstall(XR, NAMESPACE)
+    (effect,), foreseen = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
+    assert foreseen.before == 0 and "+kind: Deployment" in effect.diff
+    done = await world.actor.perform("helm.upgrade", release=XR, tag="v4.2.0")
+    assert (done.before, done.after) == (0, 1)
+    await world.actor.undo("helm.upgrade", done)
+    assert await helm.version()
+    with pytest.raises(NotFound):
+        await helm.history(XR, NAMESPACE)
+
+
+async def test_a_first_install_that_was_cut_off_names_the_way_out(world: World) -> None:
+    helm = world.actor.deps.helm
+    assert helm
+    await helm.uninstall(XR, NAMESPACE)
+    service, at = next(one for one in SERVICES if one.name == XR), world.sandbox.clock.now()
+    secret = charts.revision(XR, NAMESPACE, 1, "v4.2.0", charts.values(service, 3), "pending-install", at, at)
+    world.sandbox.kubernetes.writer.create(SECRET, secret)
+    for name, given in (("helm.upgrade", {"tag": "v4.2.0"}), ("helm.rollback", {})):
+        with pytest.raises(WrongState) as refused:
+            await world.actor.rehearse(name, release=XR, **given)
+        for words in world.actor.deps.words_by_locale.values():
+            assert f"helm -n {NAMESPACE} uninstall {XR}" in words.error(refused.value)
+
+
+def test_of_a_secret_only_the_keys_that_change_are_shown() -> None:
+    secret = "kind: Secret\nmetadata: {{name: s}}\nstringData: {{same: {0}, password: {1}}}\n"
+    shown = manifest_diff(secret.format("stays-secret", "old-secret"), secret.format("stays-secret", "new-secret"))
+    assert "secret" not in shown.replace("kind: Secret", "") and "password" in shown
+    assert "-  password" in shown and "+  password" in shown and "-  same" not in shown

@@ -16,11 +16,14 @@ from bot.integrations.aws import Aws, clients
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.objects import PLURALS
+from bot.integrations.kubernetes.rights import needed
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
 from sandbox.kubernetes.access import Account, Rule
 from sandbox.kubernetes.resources.basic import NETWORK_POLICY
+from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
+from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.server import Sandbox
 from sandbox.world.services import NAMESPACE, SERVICES
 from tests.actions.acting import ROOT, Actor, parts
@@ -54,6 +57,8 @@ ELSEWHERE = {
     ("list", "", "services"),  # where a watch cannot begin with what is there
     ("list", "apps", "deployments"),
     ("delete", "", "secrets"),  # of the eleventh revision back
+    *((verb, "argoproj.io", "rollouts") for verb in ("get", "list", "patch")),  # where Argo Rollouts is used
+    ("patch", "argoproj.io", "rollouts/scale"),
 }
 # In their order; what can be undone is.
 DONE: list[tuple[str, dict[str, Any]]] = [
@@ -70,6 +75,11 @@ DONE: list[tuple[str, dict[str, Any]]] = [
     ("kubernetes.set_node_selector", {"deployment": CORE, "selector": {"kubernetes.io/os": "linux"}}),
     ("kubernetes.restart", {"deployment": CORE}),
     ("kubernetes.rollout_undo", {"deployment": CORE}),
+    ("kubernetes.scale", {"deployment": "statefulset/ledger", "replicas": 2, "namespace": NAMESPACE}),
+    ("kubernetes.restart", {"deployment": "ledger", "namespace": NAMESPACE}),
+    ("kubernetes.rollout_undo", {"deployment": "ledger", "namespace": NAMESPACE}),
+    ("kubernetes.restart", {"deployment": "agent", "namespace": NAMESPACE}),
+    ("kubernetes.describe", {"kind": "daemonset", "name": "agent", "namespace": NAMESPACE}),
     ("kubernetes.run_job", {"cron_job": "db-maintenance"}),
     ("kubernetes.run_job", {"manifest": "jobs/smoke-test.yaml"}),
     ("kubernetes.refresh_external_secret", {"secret": "tamv-core-secrets"}),
@@ -89,6 +99,19 @@ DONE: list[tuple[str, dict[str, Any]]] = [
     ("helm.canary", {"release": CORE, "tag": "v2.4.2"}),
     ("helm.rollback", {"release": CORE}),
 ]
+
+
+def _workload(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": name}
+    pod = {"containers": [{"name": name, "image": f"registry.example/{name}:1"}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **spec},
+    }
 
 
 @dataclass
@@ -129,6 +152,9 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         there = {**yaml.safe_load((folder / "policy.yaml").read_text("utf-8")), "spec": {"podSelector": {}}}
         there["metadata"]["namespace"] = NAMESPACE
         sandbox.kubernetes.writer.create(NETWORK_POLICY, there)
+        sandbox.kubernetes.writer.create(STATEFUL_SET, _workload("StatefulSet", "ledger", serviceName="ledger"))
+        sandbox.kubernetes.writer.create(DAEMON_SET, _workload("DaemonSet", "agent"))
+        sandbox.kubernetes.cluster.settle()
         account = sandbox.kubernetes.accounts.add(TOKEN, NAME, rules())
         config = tmp_path / "kubeconfig"
         config.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes", TOKEN))
@@ -162,6 +188,11 @@ def named() -> set[tuple[str, str, str]]:
         for group in rule.groups
         for resource in rule.resources
     }
+
+
+def test_the_doctor_asks_for_what_the_roles_grant() -> None:
+    asked = {(right.verb, right.group, right.resource) for right in needed([NAMESPACE])}
+    assert asked == {one for one in named() if one[1] != "argoproj.io"}
 
 
 def test_every_action_on_the_cluster_is_tried() -> None:

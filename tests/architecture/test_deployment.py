@@ -50,11 +50,13 @@ def test_the_image_listens_to_the_outside_and_holds_no_secret() -> None:
     variables = dict(pair.split("=", 1) for name, rest in _last_stage() if name == "ENV" for pair in shlex.split(rest))
     assert variables["HOST"] == "0.0.0.0"  # noqa: S104
     assert not [name for name in variables if SECRETS.search(name)]
-    assert not [rest for name, rest in _instructions() if name == "ARG"]
+    assert {rest.split("=")[0] for name, rest in _instructions() if name == "ARG"} == {"BASE", "HELM_IMAGE"}
 
 
 def test_every_base_image_names_its_version_and_every_install_is_locked() -> None:
-    assert all(re.search(r":\d+\.\d+-", rest) for name, rest in _instructions() if name == "FROM")
+    bases = [rest.partition("=")[2] for name, rest in _instructions() if name == "ARG"]
+    assert all(re.search(r":\d+\.\d+[-.]", base) for base in bases)
+    assert {rest.split()[0] for name, rest in _instructions() if name == "FROM"} == {"${BASE}", "${HELM_IMAGE}"}
     installs = [
         step for name, rest in _instructions() if name == "RUN" for step in rest.split("&&") if "pip install" in step
     ]

@@ -21,7 +21,13 @@ from tests.architecture.tree import ROOT, files, python, syntax
 
 DOCUMENTS = [name for name in files() if name.endswith(".md")]
 
-MADE_BY_EXAMPLES = {"bot/actions/kubernetes_double.py", "tests/actions/test_kubernetes_double.py"}
+MADE_BY_EXAMPLES = {
+    "bot/actions/kubernetes_double.py",
+    "tests/actions/test_kubernetes_double.py",
+    "handlers/sources/uptime_kuma.py",
+    "tests/end_to_end/test_uptime_kuma.py",
+    "bot/data",  # in a wheel
+}
 
 # Words that the code once had for what the glossary has the field's term for.
 PRIVATE_WORDS = {
@@ -114,15 +120,19 @@ def _commands(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def test_the_action_of_the_guide_is_one_function_and_one_test(tmp_path: Path) -> None:
-    """In a process of its own, where the catalogue finds it beside the others."""
-    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## Add an action")[1].split("\n## ")[0]
-    blocks = re.findall(r"`(bot|tests)/actions/(\w+\.py)`.*?```python\n(.*?)```", guide, re.DOTALL)
-    assert [kind for kind, _, _ in blocks] == ["bot", "tests"]
+@pytest.mark.parametrize(
+    ("section", "package"), [("Add an action", "bot.actions"), ("Add a source of webhooks", "handlers.sources")]
+)
+def test_what_the_guide_adds_is_one_file_and_one_test(tmp_path: Path, section: str, package: str) -> None:
+    """In a process of its own, where it is found beside the others."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split(f"## {section}")[1].split("\n## ")[0]
+    blocks = re.findall(r"into `(bot|handlers|tests)/\w+/(\w+\.py)`.*?```python\n(.*?)```", guide, re.DOTALL)
+    assert [kind for kind, _, _ in blocks] == [package.partition(".")[0], "tests"]
     for kind, name, text in blocks:
         (tmp_path / kind).mkdir()
         (tmp_path / kind / name).write_text(text)
-    beside = f"from bot import actions\n\nactions.__path__.append({str(tmp_path / 'bot')!r})\n"
+    ours = tmp_path / package.partition(".")[0]
+    beside = f"import {package} as package\n\npackage.__path__.append({str(ours)!r})\n"
     (tmp_path / "tests" / "conftest.py").write_text(beside)
     pytest_of_ours = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"]
     ran = subprocess.run([*pytest_of_ours, tmp_path / "tests"], cwd=ROOT, capture_output=True, text=True, timeout=100)

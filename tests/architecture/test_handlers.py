@@ -15,7 +15,7 @@ from bot.messages import forms
 from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
 from bot.messages.incident import card, reminder, timeline_message
 from bot.messages.run import progress, proposal
-from bot.messages.translations import load_translations
+from bot.messages.translations import Translations, load_translations
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
 from handlers.slack.forms import FORMS
@@ -34,20 +34,27 @@ def _incident() -> Incident:
 
 def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> None:
     words = load_translations()["en"]
+    alert = dict.fromkeys(("runbook", "link", "dashboard"), "https://example.com")
     shown = {
         element["action_id"]
         for status in Status
         for in_own_channel in (True, False)
-        for message in (
-            card(replace(_incident(), status=status), words, in_own_channel=in_own_channel),
-            reminder(_incident(), "?", words),
-            timeline_message(TimelineEvent(Kind.STILL_FIRING, AT, Person("U1"), {"firing": 1}), _incident(), words),
+        for shown_message in (
+            _card(status, words, alert, in_own_channel=in_own_channel),
+            reminder(_incident(), "?", words).to_dict(),
+            timeline_message(
+                TimelineEvent(Kind.STILL_FIRING, AT, Person("U1"), {"firing": 1}), _incident(), words
+            ).to_dict(),
         )
-        for block in message.to_dict()["blocks"]
+        for block in shown_message["blocks"]
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
     assert shown | _shown_by_runs() == set(BUTTONS)
+
+
+def _card(status: Status, words: Translations, alert: dict[str, str], *, in_own_channel: bool) -> dict[str, Any]:
+    return card(replace(_incident(), status=status), words, in_own_channel=in_own_channel, alert=alert).to_dict()
 
 
 def _shown_by_runs() -> set[str]:
@@ -66,6 +73,7 @@ def _shown_by_runs() -> set[str]:
     messages = [progress(replace(run, state=state), words) for state in RunState]
     messages.append(progress(stopped, words))
     messages += [approval_card(replace(view, is_question=is_question), words) for is_question in (True, False)]
+    messages.append(approval_card(replace(view, break_glass=True), words))
     messages += [refusal(replace(expired, run=more), words, goes_on_at=None, continued=None)]
     blocks = [block for one in [*messages, offered] for block in one.to_dict()["blocks"]]
     blocks += [block.to_dict() for block in home_blocks(view, words)]

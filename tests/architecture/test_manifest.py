@@ -13,6 +13,9 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from bot.messages.manifest import manifest as team_manifest
+from bot.messages.translations import translations_of
+from bot.team import load_team
 from handlers.slack.commands import COMMANDS
 from handlers.slack.events import EVENTS, SHORTCUTS
 from tests.architecture.tree import ROOT, python, syntax
@@ -140,6 +143,23 @@ def test_every_address_is_the_one_that_the_bot_listens_on(manifest: dict[str, An
     assert settings["socket_mode_enabled"] is True and settings["interactivity"]["is_enabled"] is True
 
 
+@pytest.mark.parametrize(("team", "language"), [("teams/tamv", "es"), ("teams/tamv", "en"), ("tests/teams/acme", "en")])
+@pytest.mark.parametrize("url", [None, "https://bot.example.org/"])
+def test_the_manifest_of_a_team_is_valid_and_names_its_commands(team: str, language: str, url: str | None) -> None:
+    file = load_team(ROOT / team / "team.yaml")
+    made = team_manifest(file, translations_of(file, language)[language], url)
+    path = CONTRACTS / "slack/manifest-schema/manifest.schema.2.0.0.json"
+    if path.exists():
+        mistakes = Draft7Validator(json.loads(path.read_text("utf-8"))).iter_errors(made)
+        assert [f"{mistake.json_path}: {mistake.message}" for mistake in mistakes] == []
+    declared = [command["command"] for command in made["features"]["slash_commands"]]
+    assert sorted(declared) == sorted(f"/{file.commands.names()[name]}" for name in COMMANDS)
+    assert made["settings"]["socket_mode_enabled"] is (url is None)
+    assert {command.get("url") for command in made["features"]["slash_commands"]} == {
+        f"{url.rstrip('/')}/slack/events" if url else None
+    }
+
+
 def _methods() -> set[str]:
     """Every method of Slack's Web API that the code names."""
     families = {method.split(".")[0] for method in SCOPES_OF_METHODS if "." in method} | {"admin", "apps", "im"}
@@ -149,6 +169,7 @@ def _methods() -> set[str]:
         for node in ast.walk(syntax(name))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(r"[a-z]+(\.[a-zA-Z]+)+", node.value) and node.value.split(".")[0] in families
+        if not node.value.endswith((".yaml", ".json"))
     }
     uploads = any("files_upload_v2" in (ROOT / name).read_text("utf-8") for name in python("bot"))
     return named | ({"files_upload_v2"} if uploads else set())

@@ -23,6 +23,18 @@ from tests.sandbox.serving import served
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "tamv.rules.yaml"
+BOT_RULES = DEPLOY / "prometheus" / "bot.rules.yaml"
+UP = 'up{job="tamv-bot"}'
+LEADS, OUTBOX, DELIVERIES = (f"tamv_bot_{name}" for name in ("engine_leads", "outbox", "deliveries_waiting"))
+
+
+def ready(check: str) -> str:
+    return f'tamv_bot_ready{{check="{check}"}}'
+
+
+HEALTHY = {UP: 1, LEADS: 1, OUTBOX: 0, DELIVERIES: 0} | {
+    ready(check): 1 for check in ("database", "engine", "slack", "socket_mode")
+}
 
 
 def check(*command: str, text: str = "") -> None:
@@ -50,9 +62,52 @@ def wait_for(base: str, query: str) -> Any:
 def test_promtool_accepts_the_rules_the_configuration_and_the_worlds_metrics() -> None:
     require("prometheus")
     promtool = str(installed("promtool"))
-    check(promtool, "check", "rules", str(RULES))
+    check(promtool, "check", "rules", str(RULES), str(BOT_RULES))
     check(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yaml"))
     check(promtool, "check", "metrics", text=exposition(World(Clock())))
+
+
+@pytest.mark.real("prometheus")
+@pytest.mark.parametrize(
+    ("fault", "fires"),
+    [
+        ({}, None),
+        ({UP: 0}, "IncidentBotDown"),
+        ({ready("database"): 0}, "IncidentBotDatabaseNotWritable"),
+        ({ready("engine"): 0}, "IncidentBotEngineNotRunning"),
+        ({LEADS: 0}, "IncidentBotEngineNotRunning"),
+        ({LEADS: 2}, "IncidentBotTwoLeaders"),
+        ({ready("slack"): 0}, "IncidentBotSlackTokenRefused"),
+        ({ready("socket_mode"): 0}, "IncidentBotSocketClosed"),
+        ({OUTBOX: 3}, "IncidentBotWorkWaits"),
+        ({DELIVERIES: 3}, "IncidentBotWorkWaits"),
+    ],
+)
+def test_each_fault_of_the_bot_itself_fires_its_alert_and_no_other(
+    tmp_path: Path, fault: dict[str, int], fires: str | None
+) -> None:
+    require("prometheus")
+    rules = yaml.safe_load(BOT_RULES.read_text("utf-8"))["groups"][0]["rules"]
+    series = [{"series": name, "values": f"{value}x10"} for name, value in (HEALTHY | fault).items()]
+    ours = {"job": "tamv-bot"}
+    expected = []
+    for rule in rules:
+        alerts = []
+        if rule["alert"] == fires:
+            (name, value), *_ = fault.items()
+            labels = dict(rule["labels"]) | (ours if name == UP else {})
+            labels |= {"check": name.split('"')[1]} if name.startswith("tamv_bot_ready") else {}
+            said = {key: text.replace("{{ $value }}", str(value)) for key, text in rule["annotations"].items()}
+            alerts = [{"exp_labels": labels, "exp_annotations": said}]
+        expected.append({"eval_time": "8m", "alertname": rule["alert"], "exp_alerts": alerts})
+    test = {
+        "rule_files": [str(BOT_RULES)],
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": expected}],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump(test), "utf-8")
+    check(str(installed("promtool")), "test", "rules", str(file))
 
 
 @pytest.mark.real("alertmanager")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.domain.errors import BotError, NotFound, Refused, Unavailable
 from bot.integrations.effects import dry_run
 from bot.integrations.helm import Helm, rollback_candidates
 from bot.integrations.kubernetes.kubernetes import Kubernetes
@@ -72,7 +72,7 @@ async def test_an_upgrade_is_shown_then_done_and_taken_back(world: World) -> Non
     with dry_run() as recorder:
         await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1")
     (shown,) = recorder.effects
-    assert '-        image: "registry.tamv.world/tamv-core:v2.4.0"'.replace('"', "") in shown.diff.replace('"', "")
+    assert "image: registry.tamv.world/tamv-core:v2.4.0" in shown.diff
     assert "registry.tamv.world/tamv-core:v2.4.1" in shown.diff
     assert len(await world.helm.history(CORE, PROD)) == 4
     await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1")
@@ -143,3 +143,63 @@ async def test_a_cluster_that_does_not_answer_is_unavailable(world: World) -> No
     with pytest.raises(Unavailable) as problem:
         await slow.history(CORE, PROD)
     assert problem.value.key == "timed_out"
+
+
+def program(folder: Path, *script: str) -> str:
+    """A program that does what the lines say."""
+    path = folder / "helm"
+    path.write_text("\n".join([*script, ""]))
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "key", "is_outage"),
+    [
+        ("history", 'Error: kubernetes cluster unreachable: Get "https://k:6443/version": EOF', "unreachable", True),
+        ("history", 'Error: Get "https://k:6443/api": dial tcp 10.0.0.1:6443: i/o timeout', "unreachable", True),
+        ("upgrade", 'Error: kubernetes cluster unreachable: Get "https://k:6443/version": EOF', "unreachable", True),
+        ("upgrade", "Error: parse error at (web/templates/a.yaml:3): unexpected EOF", "helm_refused", False),
+        (
+            "upgrade",
+            'Error: UPGRADE FAILED: Internal error occurred: failed calling webhook "v.kyverno.svc": failed to call '
+            'webhook: Post "https://kyverno.svc:443/validate": dial tcp 10.96.0.7:443: connect: connection refused',
+            "helm_refused",
+            False,
+        ),
+        ("upgrade", 'Error: path "charts/web" not found', "helm_refused", False),
+        ("upgrade", "Error: UPGRADE FAILED: no such host is allowed by policy", "helm_refused", False),
+        ("history", "Error: release: not found", "release_not_found", False),
+        (
+            "upgrade",
+            "Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress",
+            "release_pending",
+            False,
+        ),
+    ],
+)
+async def test_an_outage_is_told_apart_by_where_the_error_comes_from(
+    tmp_path: Path, command: str, said: str, key: str, is_outage: bool
+) -> None:
+    script = [
+        "#!/bin/sh",
+        "case $1 in version) echo v4.3.1; exit;; esac",
+        "cat >&2 <<'END'",
+        "WARNING: x",
+        said,
+        "more",
+        "END",
+    ]
+    helm = Helm(None, program(tmp_path, *script, "exit 1"))
+    with pytest.raises(BotError) as problem:
+        await (helm.history("web", "prod") if command == "history" else helm.upgrade("web", "prod", "c", {}, "R-1"))
+    assert (problem.value.key, isinstance(problem.value, Unavailable)) == (key, is_outage)
+    assert problem.value.facts["why"] == f"{said.removeprefix('Error: ')}\nmore", "Helm's own words, whole"
+
+
+async def test_a_helm_that_is_too_old_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    old = program(tmp_path, "#!/bin/sh", f"echo $* >> {tmp_path}/called", "echo v3.11.2+g912ebc1")
+    with pytest.raises(Refused) as refused:
+        await Helm(None, old).upgrade("web", "prod", "c", {}, "R-1")
+    assert (refused.value.key, refused.value.facts["oldest"]) == ("helm_too_old", "3.14")
+    assert "upgrade" not in (tmp_path / "called").read_text()

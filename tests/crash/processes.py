@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -71,6 +73,21 @@ class BotProcess:
         self._process.kill()
         self._process.join()
         self._process = None
+
+    def suspend(self) -> None:
+        """SIGSTOP: it hangs, and its connections live."""
+        assert self._process and self._process.pid
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        assert self._process and self._process.pid
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.exitcode if self._process else None
 
     @property
     def log(self) -> str:

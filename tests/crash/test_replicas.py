@@ -178,3 +178,44 @@ async def test_the_other_goes_on_within_15_seconds(replicas: Replicas) -> None:
     taken = time.monotonic() - killed
     assert len([c for c in slack.channels.values() if c.name.startswith("inc-")]) == 1
     sys.stdout.write(f"taken over within {taken:.1f} s\n")
+
+
+async def test_a_leader_that_hangs_is_taken_over_and_does_nothing_when_it_wakes_up(replicas: Replicas) -> None:
+    """It is stopped while Slack keeps it waiting for the channel; its connections to the database live."""
+    leader, other = await replicas.leader()
+    slack = replicas.sandbox.slack
+    slack.bot_url = leader.url
+    held = replicas.sandbox.faults.add("slack", "slow", "conversations.create", seconds=0.5)
+    assert await replicas.outside.webhook(notification(), leader.url)
+    await asyncio.wait_for(held.met.wait(), 10)
+    leader.suspend()
+    stopped = time.monotonic()
+    slack.bot_url = other.url
+
+    async def furnished() -> bool:
+        keys = json.dumps([m.metadata for c in slack.channels.values() for m in c.messages.values()])
+        return f'"{INCIDENT}/headline"' in keys and f'"{INCIDENT}/card"' in keys
+
+    try:
+        await until(furnished, TAKEN_OVER, "the headline and the card, by the other replica")
+        taken = time.monotonic() - stopped
+
+        async def quiet() -> bool:
+            return not await replicas.store.outbox.pending() and await replicas.store.deliveries.count_pending() == 0
+
+        await until(quiet, 20, "everything to be done by the other replica")
+        before = len(slack.calls)
+    finally:
+        leader.wake()
+
+    async def ended() -> bool:
+        return leader.exit_code is not None
+
+    await until(ended, 10, "the one that woke up to end itself")
+    assert leader.exit_code == 70
+    theirs = [call for call in slack.calls[before:] if call.method != "auth.test"]
+    assert theirs == []
+    assert len([c for c in slack.channels.values() if c.name.startswith("inc-")]) == 1
+    for kind in (Kind.DECLARED, Kind.CHANNEL_OPENED):
+        assert await replicas.events(kind) == 1, kind
+    sys.stdout.write(f"taken over within {taken:.1f} s\n")

@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import NotAllowed
 from bot.domain.incident import Severity
-from bot.domain.policy import Policy, Risk, Rule, StepApproval, Window
+from bot.domain.policy import Emergency, Policy, Risk, Rule, StepApproval, Window
 from bot.domain.run import Effect, digest
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -34,20 +34,20 @@ POLICY = Policy(
     ],
 )
 def test_risk_says_how_many_must_agree(action: str, risk: Risk, environment: str, approvals: int) -> None:
-    assert POLICY.requires(action, risk, environment, NOW).approvals == approvals
+    assert POLICY.requires(action, risk, {environment}, NOW).approvals == approvals
 
 
 def test_a_runbook_may_ask_for_more_never_for_less() -> None:
-    more = POLICY.requires("kubernetes.restart", Risk.CHANGE, "staging", NOW, StepApproval(role="incident_commander"))
+    more = POLICY.requires("kubernetes.restart", Risk.CHANGE, {"staging"}, NOW, StepApproval(role="incident_commander"))
     assert (more.approvals, more.role) == (1, "incident_commander")
-    assert POLICY.requires("aws.s3_prune", Risk.DESTRUCTIVE, "staging", NOW, StepApproval(1)).approvals == 2
+    assert POLICY.requires("aws.s3_prune", Risk.DESTRUCTIVE, {"staging"}, NOW, StepApproval(1)).approvals == 2
 
 
 def test_a_freeze_window_asks_for_approval_of_changes_only() -> None:
     frozen = Policy(roles=POLICY.roles, windows=(Window("Buen Fin", NOW, NOW + timedelta(days=1)),))
-    assert frozen.requires("kubernetes.restart", Risk.CHANGE, "production", NOW).approvals == 1
-    assert frozen.requires("kubernetes.pods", Risk.READ, "production", NOW).approvals == 0
-    assert frozen.requires("kubernetes.restart", Risk.CHANGE, "production", NOW + timedelta(days=1)).approvals == 0
+    assert frozen.requires("kubernetes.restart", Risk.CHANGE, {"production"}, NOW).approvals == 1
+    assert frozen.requires("kubernetes.pods", Risk.READ, {"production"}, NOW).approvals == 0
+    assert frozen.requires("kubernetes.restart", Risk.CHANGE, {"production"}, NOW + timedelta(days=1)).approvals == 0
 
 
 def test_nobody_approves_their_own_request_or_without_the_role() -> None:
@@ -61,10 +61,33 @@ def test_nobody_approves_their_own_request_or_without_the_role() -> None:
 
 
 def test_breaking_the_glass_is_for_the_worst_incidents_and_responders() -> None:
-    POLICY.may_break_glass("U1", Severity.SEV1)
+    POLICY.may_break_glass("U1", Emergency(NOW, Severity.SEV1, "alertmanager"), requested_by="U1", at=NOW)
     for person, severity in (("U1", Severity.SEV2), ("U1", None), ("U9", Severity.SEV1)):
         with pytest.raises(NotAllowed):
-            POLICY.may_break_glass(person, severity)
+            POLICY.may_break_glass(person, Emergency(NOW, severity, "alertmanager"), requested_by="U1", at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("set_by", "person", "minutes", "allowed"),
+    [
+        ("U1", "U1", 4, False),  # the requester has raised her own incident
+        ("U1", "U2", 4, False),
+        ("U2", "U2", 4, False),  # who breaks it has raised it
+        ("U3", "U2", 0, True),
+        (None, "U1", 4, False),
+        ("U1", "U1", 5, True),  # the approvers were asked, and did not answer
+    ],
+)
+def test_nobody_breaks_the_glass_by_a_severity_of_their_own_before_the_approvers_had_time(
+    set_by: str | None, person: str, minutes: int, allowed: bool
+) -> None:
+    emergency, at = Emergency(NOW, Severity.SEV1, set_by), NOW + timedelta(minutes=minutes)
+    if allowed:
+        POLICY.may_break_glass(person, emergency, requested_by="U1", at=at)
+        return
+    with pytest.raises(NotAllowed) as early:
+        POLICY.may_break_glass(person, emergency, requested_by="U1", at=at)
+    assert early.value.key == "break_glass_early"
 
 
 def test_the_digest_names_exactly_what_was_shown() -> None:

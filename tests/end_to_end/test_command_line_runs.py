@@ -16,9 +16,12 @@ from demo.environment import demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
+from tests.architecture.tree import ROOT
 from tests.end_to_end.test_command_line import Ran, environment, tamv_bot
+from tests.real.helm import helm
 
 ANA, BRUNO, EMMA = ("--as", "ana-torres"), ("--as", "bruno-diaz"), ("--as", "emma-clark")
 
@@ -222,3 +225,36 @@ async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path)
             assert undone.code == 0, undone.err
             assert undone.out.rstrip().endswith(f"{run.id}: undone")
             assert stage.bot.engine.leads
+
+
+async def test_a_release_and_a_runbook_are_played_to_their_end_in_the_terminal(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    write_charts(tmp_path / "charts")
+    team = tmp_path / "team.yaml"
+    shipped = (ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8")
+    team.write_text(shipped.replace("chart: charts/", f"chart: {tmp_path}/charts/"), "utf-8")
+    for folder in ("runbooks", "manifests"):
+        (tmp_path / folder).symlink_to(ROOT / "teams" / "tamv" / folder)
+    env = {"BOT_CONFIG": str(team), "HELM": str(await asyncio.to_thread(helm))}
+    staging = ("--environment", "staging")
+    deployed = await terminal.types("ops", "deploy", "xr-engine", "tag=v4.2.0", *staging, *ANA, **env)
+    assert deployed.code == 0, deployed.out + deployed.err
+    assert "image.tag=v4.2.0" in deployed.out and "revision 4" in deployed.out
+    inputs = ("service=tamv-core", "tag=v2.5.0")
+    played = await terminal.types("runbook", "run", "deploy-staging", *inputs, *ANA, **env)
+    assert played.code == 0 and "Traceback" not in played.err, played.out + played.err
+    assert played.out.rstrip().endswith("succeeded")
+    silenced = await terminal.types(
+        "ops",
+        "alertmanager.silence",
+        "alert=HighLatency",
+        "service=xr-engine",
+        "duration=1h",
+        "reason=mending it",
+        *ANA,
+    )
+    assert silenced.code == 0 and "silence" in silenced.out, silenced.out + silenced.err
+    impossible = await terminal.types("ops", "scale", "xr-engine", "500", "--dry-run", *ANA)
+    assert impossible.code == 1 and impossible.out.rstrip().endswith("failed"), impossible.out
+    assert not (await terminal.store.runs.list_running())

@@ -120,13 +120,13 @@ async def working(stage: Play) -> AsyncIterator[None]:
 
 
 async def _own_silence(stage: Play, example: str) -> str:
-    return f"/ops alertmanager.unsilence {next(iter(stage.sandbox.alertmanager.state.silences))}"
+    return f"/ops alertmanager.unsilence {next(iter(stage.sandbox.alertmanager.silences)).id}"
 
 
 async def _taken_snapshot(stage: Play, example: str) -> str:
     aws = stage.bot.deps.aws
     assert aws
-    await aws.databases.take_snapshot("tamv-prod-postgres", "tamv-snapshot-20251231", "before")
+    await aws.make_snapshot("tamv-prod-postgres", "tamv-snapshot-20251231", "before")
     return example
 
 
@@ -186,7 +186,7 @@ async def _merged(stage: Play) -> bool:
 
 
 async def _silenced(stage: Play) -> bool:
-    return len(stage.sandbox.alertmanager.state.silences) == 1
+    return len(list(stage.sandbox.alertmanager.silences)) == 1
 
 
 async def _announced(stage: Play) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from bot.domain.incident import Milestone, Role, Status
 from bot.domain.timeline import Kind
 from handlers.slack.commands import COMMANDS
@@ -282,3 +284,23 @@ async def test_every_verb_of_every_command_has_help_with_an_example(stage: Scene
             assert f"/{name}" in answer
             if verb != name:
                 assert "Ejemplo" in answer and signature.example.replace("<", "&lt;") in answer
+
+
+@pytest.mark.parametrize("typed", ["severity SEV1", "resolve", "close", "reopen nobody"])
+async def test_who_may_end_reopen_or_regrade_is_a_rule_of_the_team(stage: Scene, typed: str) -> None:
+    channel = await stage.incident()
+    before = await stage.record(channel)
+    answer = await stage.answer(f"/incident {typed}", who="emma", channel=channel.name, holding="responder")
+    assert "<@U0ANA00001>" in answer
+    assert await stage.record(channel) == before
+    for anybody in ("note Lo veo", "ack"):
+        await stage.person("emma").run(f"/incident {anybody}", channel.name)
+    await stage.told(channel, "👀", "<@U0EMMA0005>")
+
+
+async def test_a_button_asks_for_the_same_role_as_the_command(stage: Scene) -> None:
+    channel = await stage.incident()
+    reply = await stage.person("emma").press(stage.card(channel), "resolve")
+    refused = await stage.see(lambda: next((one for one in reply.messages if "responder" in words(one)), None))
+    assert "<@U0ANA00001>" in words(refused)
+    assert (await stage.record(channel)).status.is_open

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -72,7 +76,7 @@ async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
 
 async def test_it_counts_what_fails(stage: DemoEnvironment) -> None:
     stage.sandbox.faults.add("slack", "status", "conversations.create", status=500, times=1)
-    stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=1)
+    stage.sandbox.faults.add("slack", "error", "conversations.setTopic", error="too_long", times=2)
     await Person(stage.sandbox.slack, "ana").run("/incident declare Render lento sev=SEV4")
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="slack_unreachable")
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")
@@ -115,3 +119,61 @@ async def test_readiness_is_told_in_time_when_slack_hangs(tmp_path: Path) -> Non
         assert time.monotonic() - began < 4
         assert status == 503 and '"slack":"timed_out"' in said and '"database":"ok"' in said
         assert (await get(stage, "/healthz"))[0] == 200
+
+
+async def ready(stage: DemoEnvironment) -> tuple[int, dict[str, str]]:
+    status, said, _ = await get(stage, "/readyz")
+    return status, json.loads(said)
+
+
+async def test_a_process_that_can_do_its_job_is_ready(stage: DemoEnvironment) -> None:
+    async def leads() -> bool:
+        return (await ready(stage))[1]["engine"] == "leads"
+
+    async with deadline(20):
+        while not await leads():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert await ready(stage) == (200, {"database": "ok", "slack": "ok", "engine": "leads"})
+    for check in ("database", "slack", "engine"):
+        assert await value(stage, "tamv_bot_ready", check=check) == 1
+
+
+async def test_a_token_that_slack_refuses_now_makes_it_not_ready(tmp_path: Path) -> None:
+    sandbox = Sandbox()
+    sandbox.faults.add("slack", "error", "auth.test", error="token_revoked", times=None)
+    async with demo_environment(sandbox, f"sqlite:///{tmp_path}/bot.db") as stage:
+        status, said = await ready(stage)
+        assert (status, said["slack"]) == (503, "slack_refused: token_revoked")
+        asked = len(sandbox.slack.calls_of("auth.test"))
+        for _ in range(5):
+            await ready(stage)
+        assert len(sandbox.slack.calls_of("auth.test")) == asked  # at most every 30 s
+        assert await value(stage, "tamv_bot_ready", check="slack") == 0
+
+
+async def test_a_database_that_answers_and_takes_nothing_makes_it_not_ready(
+    stage: DemoEnvironment, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with deadline(20):
+            while (await ready(stage))[1]["database"] == "ok":  # noqa: ASYNC110 - the last answer holds for a moment
+                await asyncio.sleep(0.2)
+        assert (await ready(stage))[0] == 503
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.real("postgresql")
+async def test_a_database_that_is_read_only_makes_it_not_ready(postgresql_url: str) -> None:
+    async with demo_environment(Sandbox(), postgresql_url) as stage:
+        name = postgresql_url.rpartition("/")[2]
+        with psycopg.connect(postgresql_url, autocommit=True) as connection:
+            connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+            connection.execute(
+                b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                b"WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'tamv-bot/%'"
+            )
+        async with deadline(20):
+            while "ReadOnly" not in str(await ready(stage)) and "Internal" not in str(await ready(stage)):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        assert (await ready(stage))[0] == 503

@@ -51,7 +51,15 @@ async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: S
     run = await ended(stage, "scale xr-engine 5")
     assert (run.state, run.step("it").result) == (
         RunState.SUCCEEDED,
-        {"deployment": XR, "namespace": "tamv-prod", "before": 3, "after": 5, "autoscaler": None},
+        {
+            "deployment": XR,
+            "namespace": "tamv-prod",
+            "before": 3,
+            "after": 5,
+            "autoscaler": None,
+            "asked": 5,
+            "put_back_by": None,
+        },
     )
     message = await stage.told(TEAM, run.id, "3 → 5", "✅")
     await stage.see(lambda: "undo_run" in [element["action_id"] for _, element in message.elements()])
@@ -145,3 +153,34 @@ async def test_freeze_and_thaw(stage: Scene) -> None:
     await stage.told(TEAM, run.id, "Buen Fin", "/ops thaw")
     assert "Descongelado" in await stage.answer("/ops thaw", who="bruno")
     assert (await ended(stage, "scale xr-engine 5")).state is RunState.SUCCEEDED
+
+
+async def test_no_undo_is_offered_where_nothing_can_be_undone(stage: Scene) -> None:
+    run = await ended(stage, "restart xr-engine")
+    assert run.state is RunState.SUCCEEDED
+    message = await stage.told(TEAM, run.id, "✅", "🔒")
+    await stage.quiet()
+    assert "undo_run" not in [element["action_id"] for _, element in message.elements()]
+
+
+async def test_a_dry_run_of_the_impossible_fails(stage: Scene) -> None:
+    run = await ended(stage, "scale xr-engine 500 --dry-run")
+    assert run.state is RunState.FAILED
+    await stage.told(TEAM, run.id, "❌", "500")
+    run = await ended(stage, "scale nothing 5 --dry-run")
+    assert run.state is RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("events quantum-processor", "ningún evento"),
+        ("pods xr-engine", "3 pods en tamv-prod"),
+        ("rollout xr-engine", "3 de 3 pods listos"),
+        ("logs xr-engine pattern=nothing-like-this", "ninguna línea con `nothing-like-this`"),
+    ],
+)
+async def test_an_answer_is_given_in_words_also_when_it_is_empty(stage: Scene, said: str, answer: str) -> None:
+    run = await ended(stage, said, who="emma")
+    assert run.state is RunState.SUCCEEDED
+    await stage.told(TEAM, run.id, answer)

@@ -41,7 +41,7 @@ async def test_a_call_under_way_is_told_as_it_ended(stage: Scene, cluster: tuple
     done = await _ended(stage, run)
     kubernetes = stage.bot.deps.kubernetes
     assert kubernetes
-    replicas = await kubernetes.deployments.replicas(XR, "tamv-prod")
+    replicas = await kubernetes.workloads.replicas(XR, "tamv-prod")
     step = done.step("it")
     assert step.facts[OUTCOME] == ChangeOutcome.DONE
     if step.state is StepState.UNDONE:

@@ -17,7 +17,7 @@ from bot.messages.followups import issue_body
 from bot.messages.markdown import Markdown, escape, link, plain
 from bot.messages.report import RenderedReport, ReportContext, summary, write
 from bot.messages.translations import load_translations
-from bot.settings import TEMPLATES
+from bot.shipped import TEMPLATES
 from bot.team import TeamFile, load_team
 from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, resolved, snapshot
 

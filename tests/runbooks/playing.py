@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.actions.catalogue import ACTIONS
-from bot.domain.run import Run, StepState, WaitsFor
+from bot.domain.run import Run, StepState, WaitsFor, base_step_id
 from demo.environment import demo_environment
 from sandbox.clock import LoadAwareClock
 from sandbox.kubernetes.backend import Kubernetes
@@ -55,6 +55,10 @@ class Play(Scene):
         run = await self._begin(f"/ops {line}", TEAM, "ana")
         async with self.approving(run, *approvers):
             return await self.ended(run)
+
+    async def start_ops(self, line: str, who: str = "ana") -> Run:
+        """`/ops LINE`, signed, by this person; the run as it begins."""
+        return await self._begin(f"/ops {line}", TEAM, who)
 
     async def _begin(self, command: str, channel: Channel | str, who: str) -> Run:
         where = channel.name if isinstance(channel, Channel) else channel
@@ -100,7 +104,7 @@ class Play(Scene):
         """Whether a step of the run waits for somebody who approves it."""
         waiting = [one.step_id for one in await self.bot.deps.store.runs.waiting() if one.run_id == run.id]
         uses = {one["id"]: one["uses"] for one in run.definition["steps"]}
-        return any(ACTIONS.get(uses[step]).waits_for is not WaitsFor.ANSWER for step in waiting)
+        return any(ACTIONS.get(uses[base_step_id(step)]).waits_for is not WaitsFor.ANSWER for step in waiting)
 
     def _waiting(self, run: Run) -> tuple[Message, str] | None:
         """The first card of the run that can be approved, and what its button carries."""

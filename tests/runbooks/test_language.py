@@ -211,5 +211,5 @@ def test_an_expression_sees_names_and_never_pythons_methods(name: str) -> None:
 def test_an_input_that_nobody_could_give_is_a_mistake(tmp_path: Path, registry: Registry, name: str, said: str) -> None:
     text = GOOD.replace("inputs:\n", f"inputs:\n  {name}: {{}}\n")
     path = written(tmp_path, text)
-    (mistake,) = check(path, load(path), registry, load_team(ROOT / "config/tamv.yaml"))
+    (mistake,) = check(path, load(path), registry, load_team(ROOT / "teams/tamv/team.yaml"))
     assert (mistake.line, mistake.column) == (7, 3) and said in mistake.what

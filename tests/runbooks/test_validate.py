@@ -163,3 +163,27 @@ def test_the_alerts_that_trigger_are_those_that_are_defined() -> None:
     library = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, TEAM)
     asked = {trigger.alert for book in library.runbooks.values() for trigger in book.triggers if trigger.alert}
     assert asked and asked <= defined
+
+
+@pytest.mark.parametrize(
+    ("input", "said"),
+    [
+        ("replicas: {type: string}", None),
+        ("replicas: {type: number, required: true}", None),
+        ("replicas: {type: boolean}", "expects the input `replicas` as boolean, but here it is integer"),
+        (
+            "replicas: {type: choice, options: ['1', '2']}",
+            "expects the input `replicas` as 1 | 2, but",
+        ),
+        ("service: {type: choice, options: [xr-engine]}", "expects the input `service` as xr-engine"),
+    ],
+)
+def test_the_inputs_of_a_runbook_for_a_failure_fit(tmp_path: Path, input: str, said: str | None) -> None:
+    other = OTHER.replace("  service: {type: service}", f"  {input}")
+    found = mistakes(tmp_path, slow=GOOD.replace("on-failure: stop", "on-failure: other"), other=other)
+    assert [said in line for line in found] == [True] if said else found == []
+
+
+def test_a_default_has_the_type_of_its_input(tmp_path: Path) -> None:
+    wrong = GOOD.replace("replicas: {type: integer, required: true}", "replicas: {type: integer, default: many}")
+    assert mistakes(tmp_path, slow=wrong) == ["slow.yaml:7:29: `many` is not valid: expected 1, 2, 3…"]

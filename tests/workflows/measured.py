@@ -48,7 +48,7 @@ async def follow(deps: Deps, incident_id: str, seq: int) -> None:
     """Nothing follows here from the events of the timeline."""
 
 
-WORKFLOWS: dict[str, Workflow] = {"follow": follow, "snapshot": snapshot, "complete_snapshot": complete_snapshot}
+WORKFLOWS: dict[str, Workflow] = {"event": follow, "snapshot": snapshot, "complete_snapshot": complete_snapshot}
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from bot.domain.errors import Unavailable
 from bot.messages.message import Message
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 from demo.environment import demo_environment
 from sandbox.server import Sandbox
 
@@ -17,11 +17,11 @@ from sandbox.server import Sandbox
 async def test_an_answer_that_got_lost_makes_no_second_message(threaded: bool, tmp_path: Path) -> None:
     async with demo_environment(Sandbox(), f"sqlite:///{tmp_path}/bot.db", prometheus_url=None) as stage:
         deps, faults = stage.bot.deps, stage.sandbox.faults
-        root = await upsert_message(deps, "root", "#tamv-incidents", Message.of("the run"))
-        thread = root["ts"] if threaded else None
+        root = await upsert_message(deps, "root", Place("#tamv-incidents"), Message.of("the run"))
+        place = Place(root["channel"], root["ts"] if threaded else None)
         faults.add("slack", "drop_after", "*chat.postMessage")
         with pytest.raises(Unavailable):
-            await upsert_message(deps, "found", root["channel"], Message.of("what it found"), thread=thread)
-        again = await upsert_message(deps, "found", root["channel"], Message.of("what it found"), thread=thread)
+            await upsert_message(deps, "found", place, Message.of("what it found"))
+        again = await upsert_message(deps, "found", place, Message.of("what it found"))
         messages = stage.sandbox.slack.channel("tamv-incidents").messages.values()
         assert [one.ts for one in messages if one.text == "what it found"] == [again["ts"]]

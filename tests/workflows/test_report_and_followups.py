@@ -54,7 +54,7 @@ async def follow(deps: Deps, incident_id: str, seq: int) -> None:
         await start("file_followup", f"{event.facts['followup']}/file", event.facts["followup"])
 
 
-WORKFLOWS: dict[str, Workflow] = {"follow": follow, "write_report": write_report, "file_followup": file_followup}
+WORKFLOWS: dict[str, Workflow] = {"event": follow, "write_report": write_report, "file_followup": file_followup}
 
 
 @dataclass(frozen=True)

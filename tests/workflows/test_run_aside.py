@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import NotAllowed
+from bot.domain.errors import NotAllowed, WrongState
 from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, StepState, on_failure_key, run_id
 from bot.domain.runbook import Runbook
@@ -16,7 +16,22 @@ from bot.runbooks import Library
 from bot.services.runs import Runs
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
-from tests.workflows.lamp import ANA, BRUNO, EMMA, Lamp, asked, begin, buttons, ended, message, over, runs, says, until
+from tests.workflows.lamp import (
+    ANA,
+    BRUNO,
+    CARLA,
+    EMMA,
+    Lamp,
+    asked,
+    begin,
+    buttons,
+    ended,
+    message,
+    over,
+    runs,
+    says,
+    until,
+)
 from tests.workflows.measured import JumpingClock
 
 DIM = {"id": "a", "uses": "lamp.dim", "with": {"to": 10}}
@@ -88,7 +103,7 @@ async def test_a_freeze_and_its_end_are_told_to_everybody_once(stage: DemoEnviro
 
 
 async def test_a_broken_glass_is_told_to_everybody_and_stands_in_the_report(stage: DemoEnvironment, lamp: Lamp) -> None:
-    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV1, by=ANA, idempotency_key="declared")
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV1, by=BRUNO, idempotency_key="declared")
     made = runs(stage, {"id": "a", "uses": "lamp.break", "with": {"to": 10}})
     run = await begin(made, incident=incident)
     digest, glass = await asked(stage, run), ApprovalState.BROKEN_GLASS
@@ -291,3 +306,173 @@ async def _told(stage: DemoEnvironment, *words: str) -> None:
 
 async def _true(value: bool) -> bool:
     return value
+
+
+BREAK = {"id": "a", "uses": "lamp.break", "with": {"to": 10}}
+
+
+async def _broken(stage: DemoEnvironment, **more: Any) -> tuple[Runs, Run]:
+    """A lamp that Ana has set with Bruno's approval."""
+    made = runs(stage, BREAK, **more)
+    run = await begin(made)
+    digest = await asked(stage, run)
+    await made.decide(StepRef(run.id, "a", digest), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes")
+    return made, await ended(stage, run)
+
+
+async def test_an_undo_is_shown_told_and_approved_like_the_change_that_it_is(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    made, run = await _broken(stage)
+    await made.undo(run.id, by=ANA, idempotency_key="u")
+    digest = await asked(stage, run, "_a")
+    await _told(stage, "pidió deshacer", f"<@{ANA.id}>", run.id)
+    await _told(stage, "Al deshacer se hará esto", f"{run.id}/_a", digest)
+    assert lamp.value == 10
+    step = StepRef(run.id, "_a", digest)
+    with pytest.raises(NotAllowed) as own:
+        await made.decide(step, ApprovalState.APPROVED, by=ANA, idempotency_key="own")
+    assert own.value.key == "own_request"
+    with pytest.raises(WrongState) as again:
+        await made.undo(run.id, by=BRUNO, idempotency_key="u2")
+    assert again.value.key == "undo_waits"
+    await made.decide(step, ApprovalState.APPROVED, by=CARLA, idempotency_key="agreed")
+    await over("u/undo")
+    assert (lamp.value, (await ended(stage, run)).step("a").state) == (3, StepState.UNDONE)
+    await says(stage, run, "↩️", f"lo deshizo <@{ANA.id}>")
+
+
+async def test_an_undo_that_is_refused_changes_nothing_and_can_be_asked_for_again(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    made, run = await _broken(stage)
+    await made.undo(run.id, by=ANA, idempotency_key="u1")
+    first = await asked(stage, run, "_a")
+    await made.decide(StepRef(run.id, "_a", first), ApprovalState.REJECTED, by=BRUNO, idempotency_key="no")
+    await over("u1/undo")
+    assert lamp.value == 10
+    await says(stage, run, "no se deshizo")
+    await made.undo(run.id, by=CARLA, idempotency_key="u2")
+    second = await until(lambda: _other(stage, run, first))
+    await made.decide(StepRef(run.id, "_a", second), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes2")
+    await over("u2/undo")
+    assert lamp.value == 3
+
+
+async def test_what_a_cancelled_run_undoes_is_approved_too(stage: DemoEnvironment, lamp: Lamp) -> None:
+    made = runs(stage, BREAK, {"id": "wait", "uses": "flow.wait", "with": {"duration": "1h"}})
+    run = await begin(made)
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes"
+    )
+    await until(lambda: _true(lamp.done == [10]))
+    await made.cancel(run.id, by=CARLA, idempotency_key="stop")
+    digest = await asked(stage, run, "_a")
+    await _told(stage, "canceló", f"<@{CARLA.id}>", run.id)
+    assert lamp.value == 10
+    await made.decide(StepRef(run.id, "_a", digest), ApprovalState.APPROVED, by=BRUNO, idempotency_key="back")
+    assert (await ended(stage, run)).state is RunState.CANCELLED
+    assert lamp.value == 3
+
+
+async def test_the_way_back_from_what_was_measured_as_worse_needs_nobody_else(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    made = runs(stage, BREAK, NO)
+    run = await begin(made)
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes"
+    )
+    assert (await ended(stage, run)).state is RunState.UNDONE
+    assert lamp.value == 3
+
+
+async def test_what_a_person_refused_measures_nothing(stage: DemoEnvironment, lamp: Lamp) -> None:
+    made = runs(stage, BREAK, {"id": "b", "uses": "lamp.break", "with": {"to": 20}})
+    run = await begin(made)
+    for step, verdict in (("a", ApprovalState.APPROVED), ("b", ApprovalState.REJECTED)):
+        digest = await asked(stage, run, step)
+        await made.decide(StepRef(run.id, step, digest), verdict, by=BRUNO, idempotency_key=step)
+    await asked(stage, run, "_a")
+    assert lamp.value == 10
+
+
+async def test_the_requester_of_an_undo_and_of_a_cancellation_are_named_in_the_report(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=EMMA, idempotency_key="declared")
+    made = runs(stage, BREAK)
+    run = await begin(made, incident=incident)
+    await made.decide(
+        StepRef(run.id, "a", await asked(stage, run)), ApprovalState.APPROVED, by=BRUNO, idempotency_key="yes"
+    )
+    await ended(stage, run)
+    await made.undo(run.id, by=CARLA, idempotency_key="u")
+    digest = await asked(stage, run, "_a")
+    await made.decide(StepRef(run.id, "_a", digest), ApprovalState.APPROVED, by=BRUNO, idempotency_key="back")
+    await over("u/undo")
+    waiting = runs(stage, {"id": "wait", "uses": "flow.wait", "with": {"duration": "1h"}})
+    other = await begin(waiting, idempotency_key="other", incident=incident)
+    await waiting.cancel(other.id, by=CARLA, idempotency_key="stop")
+    await ended(stage, other)
+    report = (await stage.bot.reports.render(incident.id)).markdown
+    assert "Aprobado por Bruno Díaz" in report and "Deshacer aprobado por Bruno Díaz" in report
+    assert "Deshecho por Carla Méndez" in report and "por Carla Méndez" in report.partition(other.id)[2]
+    did = [line for line in report.partition("Quién hizo qué")[2].splitlines() if line.startswith("- **")]
+    assert [line.partition("**")[2].partition("**")[0] for line in did if "aprobó" in line] == ["Bruno Díaz"]
+
+
+async def test_a_runbook_for_a_failure_that_does_not_begin_is_said_loudly(stage: DemoEnvironment, lamp: Lamp) -> None:
+    needy = Runbook.model_validate({**WAY_OUT.to_json(), "inputs": {"to": {"type": "integer", "required": True}}})
+    book = Runbook.model_validate(
+        {
+            **_book("dim", "way-out").to_json(),
+            "inputs": {"to": {"type": "string", "default": "five"}},
+            "steps": [DIM, NO],
+        }
+    )
+    made = Runs(stage.bot.deps, Library({"dim": book, "way-out": needy}))
+    run = await made.start("dim", {}, RunRequest(ANA, "c", channel="#tamv-incidents"))
+    assert (await ended(stage, run)).state is RunState.FAILED
+    await _told(stage, "🛑", run.id, "Salida", "no empezó", f"<@{ANA.id}>")
+    assert "Sigue con" not in await says(stage, run, "no empezó")
+    assert [one.id for one in await stage.bot.deps.store.runs.recent()] == [run.id]
+
+
+async def test_the_glass_is_offered_only_where_it_can_be_broken(stage: DemoEnvironment, lamp: Lamp) -> None:
+    incident = await stage.bot.incidents.declare("Oscuro", Severity.SEV2, by=BRUNO, idempotency_key="declared")
+    made = runs(stage, BREAK)
+    run = await begin(made, incident=incident)
+    digest = await asked(stage, run)
+    await stage.bot.incidents.set_severity(incident.id, Severity.SEV1, by=ANA, idempotency_key="raised")
+    await _told_anywhere(stage, f"{run.id}/a")
+    with pytest.raises(NotAllowed) as early:
+        await _break(made, run, digest, "early")
+    assert early.value.key == "break_glass_early" and "break_glass" not in _actions(stage, f"{run.id}/a")
+    clock = stage.sandbox.clock
+    assert isinstance(clock, JumpingClock)
+    clock.jump(5 * 60)
+    stage.bot.deps.notify(run.id)
+    await stage.sandbox.slack.wait_for(lambda: "break_glass" in _actions(stage, f"{run.id}/a"), 15)
+    await _break(made, run, digest, "late")
+    assert (await ended(stage, run)).state is RunState.SUCCEEDED
+
+
+async def _break(made: Runs, run: Run, digest: str, key: str) -> None:
+    glass = ApprovalState.BROKEN_GLASS
+    await made.decide(StepRef(run.id, "a", digest), glass, by=ANA, idempotency_key=key, reason="Nadie contesta")
+
+
+def _actions(stage: DemoEnvironment, sign: str) -> set[str]:
+    """What may be pressed on the message that holds this text."""
+    shown = [one for channel in stage.sandbox.slack.channels.values() for one in channel.messages.values()]
+    return {element["action_id"] for one in shown if sign in one.all_text() for _, element in one.elements()}
+
+
+async def _told_anywhere(stage: DemoEnvironment, sign: str) -> None:
+    await stage.sandbox.slack.wait_for(lambda: _actions(stage, sign), 15)
+
+
+async def _other(stage: DemoEnvironment, run: Run, digest: str) -> str | None:
+    known = await stage.bot.deps.store.runs.approval(run.id, "_a")
+    return known.digest if known and known.digest != digest else None

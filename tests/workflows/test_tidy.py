@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from dbos import DBOS
 
-from bot.cli.doctor import Doctor, State
+from bot.cli.doctor import Doctor
+from bot.cli.findings import State
 from bot.deps import Deps
 from bot.domain.errors import NotFound
 from bot.domain.incident import Severity

@@ -234,6 +234,13 @@ def _files(pull: PullRequest) -> tuple[str, ...]:
 def _checks(context: ThreadContext, sha: str) -> dict[str, str | None]:
     """Return conclusions of check runs and of commit statuses, the two kinds of checks."""
     commit = context.repository.get_commit(sha)
-    conclusions = {run.name: run.conclusion if run.status == "completed" else None for run in commit.get_check_runs()}
-    statuses = {status.context: status.state for status in commit.get_combined_status().statuses}
-    return conclusions | {name: None if state == "pending" else state for name, state in statuses.items()}
+    found = [(run.name, run.conclusion if run.status == "completed" else None) for run in commit.get_check_runs()]
+    found += [
+        (status.context, None if status.state == "pending" else status.state)
+        for status in commit.get_combined_status().statuses
+    ]
+    conclusions: dict[str, str | None] = {}
+    for name, conclusion in found:  # several apps and workflows may use one name: each of them counts
+        if name not in conclusions or conclusions[name] in GREEN:
+            conclusions[name] = conclusion
+    return conclusions

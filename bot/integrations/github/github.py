@@ -9,7 +9,8 @@ from datetime import time as time_of_day
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bot.domain.errors import Refused
+from bot.domain.errors import Refused, Unavailable
+from bot.integrations.effects import effect
 from bot.integrations.github.code import Code
 from bot.integrations.github.session import (
     SERVICE,
@@ -26,6 +27,7 @@ from bot.integrations.github.session import Issue as Issue
 from bot.integrations.github.session import marker as marker
 from bot.integrations.github.session import verify_signature as verify_signature
 from bot.integrations.github.workflows import Workflows
+from bot.integrations.in_flight import InFlight
 from bot.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ BODY_LIMIT = 65_536
 CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # in GitHub's order; the first one counts
 NOON = time_of_day(12, tzinfo=UTC)  # GitHub reads due dates in Pacific time: noon UTC is on the same day there
 CLOCK_SKEW = timedelta(hours=1)
+CREATION_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,12 @@ class GitHub:
         app: App | None = None,
         seconds_between_writes: float = 0.25,
     ) -> None:
-        self._session = Session(
-            token,
-            repository,
-            api_url,
-            timeout,
-            app=app,
-            seconds_between_writes=seconds_between_writes,
-        )
+        self._timeout = timeout
+        options: dict[str, Any] = {"app": app, "seconds_between_writes": seconds_between_writes}
+        self._session = Session(token, repository, api_url, timeout, **options)
+        # An issue whose creation takes long must not be created again meanwhile.
+        self._patient_session = Session(token, repository, api_url, CREATION_SECONDS, **options)
+        self._in_flight = InFlight()
         self.code = Code(self._session)
         self.workflows = Workflows(self._session)
 
@@ -111,7 +112,13 @@ class GitHub:
             )
             return _issue(issue, draft.assignees)
 
-        return await self._session.call("create the issue", create, writes=True)
+        async def send() -> Issue:
+            return await self._patient_session.call("create the issue", create, writes=True)
+
+        try:
+            return await self._in_flight.run(key, send, wait_seconds=self._timeout)
+        except TimeoutError as slow:
+            raise Unavailable("timed_out", service=SERVICE, seconds=self._timeout, uncertain=True) from slow
 
     async def issue(self, number: int) -> Issue:
         """Return an issue. Raises Refused if it does not exist."""
@@ -119,6 +126,7 @@ class GitHub:
             "read the issue", lambda context: _issue(context.repository.get_issue(number).complete())
         )
 
+    @effect("github.close_issue")
     async def close_issue(self, number: int) -> None:
         """Close an issue. Does nothing if it is closed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import re
@@ -38,22 +39,21 @@ _FORBIDDEN = re.compile(
 
 
 class Cluster:
-    """An API server, by a kubeconfig file or from inside the cluster. Calls time out after `timeout` seconds."""
+    """An API server, by a kubeconfig file or from inside the cluster. Calls time out after `timeout` seconds.
+
+    It is opened by the first call, so that what needs no cluster works without one. A token that has expired is read
+    again, from its file or by its plugin.
+    """
 
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self._kubeconfig = kubeconfig
         self.timeout = timeout
+        self.page_size = PAGE
         self._api: client.ApiClient | None = None
+        self._is_open = False
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        settings = client.Configuration()
-        if self._kubeconfig:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=self._kubeconfig, client_configuration=settings
-            )
-        else:
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        self._api = client.ApiClient(settings)
         return self
 
     async def __aexit__(
@@ -61,19 +61,51 @@ class Cluster:
     ) -> None:
         if self._api:
             await self._api.close()  # type: ignore[no-untyped-call]
-        self._api = None
+        self._api, self._is_open = None, False
 
     @property
     def api(self) -> client.ApiClient:
+        """The client; `open` gives it its address and credentials."""
         if self._api is None:
-            raise Unavailable("unreachable", service=SERVICE)
+            self._api = client.ApiClient(client.Configuration())
         return self._api
+
+    async def open(self, *, again: bool = False) -> None:
+        """Read address and credentials, unless that was done; `again`: read them anew.
+
+        Raises Refused (`kubeconfig_wrong`) with the reason in one line.
+        """
+        async with self._opening:
+            if self._is_open and not again:
+                return
+            settings = client.Configuration()
+            try:
+                if self._kubeconfig:
+                    await config.load_kube_config(  # type: ignore[no-untyped-call]
+                        config_file=self._kubeconfig, client_configuration=settings
+                    )
+                else:
+                    config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+                fresh = client.ApiClient(settings)
+            except Exception as problem:  # the client raises whatever a broken file makes it raise
+                why = " ".join(str(problem).split()) or type(problem).__name__
+                raise Refused("kubeconfig_wrong", path=self._kubeconfig or "in-cluster", why=why[:300]) from problem
+            api, self._is_open = self.api, True
+            await api.rest_client.close()
+            api.configuration, api.rest_client = fresh.configuration, fresh.rest_client
 
     async def ask(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """Return the response of one call as the client's model. Raises NotFound, Refused and Unavailable.
 
         `what` names the object, for error messages. The client's models make every field optional, hence the type Any.
         """
+        await self.open()
+        try:
+            return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
+        except Refused as problem:
+            if problem.facts.get("status") != 401:
+                raise
+        await self.open(again=True)
         return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
 
     async def content(self, what: str, response: Any) -> bytes:
@@ -111,7 +143,9 @@ class Cluster:
             token: str | None = None
             try:
                 while True:
-                    page = self.plain(await self.ask(what, call, *args, limit=PAGE, _continue=token, **kwargs))
+                    page = self.plain(
+                        await self.ask(what, call, *args, limit=self.page_size, _continue=token, **kwargs)
+                    )
                     items += page.get("items") or []
                     token = (page.get("metadata") or {}).get("continue")
                     if not token:
@@ -125,6 +159,11 @@ class Cluster:
         """Return the server's version; read-only."""
         version = await self.ask("version", client.VersionApi(self.api).get_code)
         return str(version.git_version)
+
+    async def namespaces(self) -> list[str]:
+        """Return the names of all namespaces. Raises Refused if the bot may not list them."""
+        items = await self.list_all("namespaces", client.CoreV1Api(self.api).list_namespace)
+        return [str(item["metadata"]["name"]) for item in items]
 
     def plain(self, thing: Any) -> dict[str, Any]:
         """Return an API object as plain JSON, as kubectl prints it."""

@@ -69,6 +69,7 @@ class Exec:
         """
         what = f"{command[0]} in {namespace}/{pod}"
         stderr, status = b"", None
+        await self._cluster.open()
         try:
             async with stream.WsApiClient(self._cluster.api.configuration) as sockets:  # type: ignore[no-untyped-call]
                 api: Any = client.CoreV1Api(sockets)

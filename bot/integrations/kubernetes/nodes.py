@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client
+from bot.tasks import cancel_and_wait
 
 POLL_SECONDS = 1.0
+EVICTIONS_AT_ONCE = 20
+
+Tell = Callable[[Mapping[str, str]], Awaitable[None]]
 MIRROR = "kubernetes.io/config.mirror"  # annotation of static pods, which the kubelet runs
 
 
 @dataclass(frozen=True, slots=True)
 class NodePod:
-    """A pod on a node. `skip_reason` says why a drain leaves it; `has_emptydir`: the drain deletes local data."""
+    """A pod on a node. `skip_reason` says why a drain leaves it; `has_emptydir`: the drain deletes local data.
+
+    A `bare` pod has no controller: nothing brings it back elsewhere.
+    """
 
     namespace: str
     name: str
     skip_reason: str | None
     has_emptydir: bool
+    bare: bool = False
+    uid: str = ""
 
     @property
     def qualified_name(self) -> str:
@@ -54,32 +63,64 @@ class Nodes:
 
     async def pods(self, node: str) -> Sequence[NodePod]:
         """Return the pods on the node."""
-        listing = await self._cluster.ask(
+        pods = await self._cluster.list_all(
             f"pods on {node}", self._v1.list_pod_for_all_namespaces, field_selector=f"spec.nodeName={node}"
         )
-        return [_node_pod(pod) for pod in listing.items]
+        return [_node_pod(pod) for pod in pods]
 
-    @effect("kubernetes.drain")
-    async def drain(self, node: str, pods: Sequence[str], wait: float = 300.0, *, dry_run: bool = False) -> str:
-        """Evict these pods (`namespace/name`) as their disruption budgets allow, and wait until they are gone.
+    @effect("kubernetes.drain", hidden=("uids", "tell"))
+    async def drain(
+        self,
+        node: str,
+        pods: Sequence[str],
+        wait: float = 300.0,
+        uids: Mapping[str, str] | None = None,
+        tell: Tell | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> str:
+        """Evict these pods (`namespace/name`) as their budgets allow, all at once, and wait until they are gone.
 
-        A dry run returns what a budget would make it wait for. Raises Unavailable, with the budget's reason, if it
-        takes more than `wait` seconds; pods evicted by then stay evicted.
+        `uids` tell a pod from another one that takes its name, as a StatefulSet's does. `tell` hears which pods it
+        waits for, and why. A dry run returns what a budget would make it wait for. Raises Unavailable, with the
+        reasons, if it takes more than `wait` seconds; pods evicted by then stay evicted.
         """
+        known = uids or {}
+        free = asyncio.Semaphore(EVICTIONS_AT_ONCE)
         if dry_run:
-            return "\n".join([await self._try_evict(pod) for pod in pods])
-        last: Unavailable | None = None
+            return "\n".join(await asyncio.gather(*(self._try_evict(pod, known.get(pod), free) for pod in pods)))
+        waiting: dict[str, str] = dict.fromkeys(pods, "")
+
+        async def evict(pod: str) -> None:
+            async with free:
+                reason = await self._evict_or_reason(pod, known.get(pod))
+            while reason is not None:
+                waiting[pod] = reason
+                await asyncio.sleep(POLL_SECONDS)
+                async with free:
+                    reason = await self._evict_or_reason(pod, known.get(pod))
+            waiting[pod] = ""
+            while await self._exists(pod, known.get(pod)):  # noqa: ASYNC110 - the API has no event for it
+                await asyncio.sleep(POLL_SECONDS)
+            del waiting[pod]
+
+        async def report() -> None:
+            told: dict[str, str] = {}
+            while tell:
+                if waiting != told:
+                    told = dict(waiting)
+                    await tell(told)
+                await asyncio.sleep(POLL_SECONDS)
+
+        reporting = asyncio.create_task(report())
         try:
             async with asyncio.timeout(wait):
-                for pod in pods:
-                    while (last := await self._evict_or_reason(pod)) is not None:  # noqa: ASYNC110 - the API has no event for it
-                        await asyncio.sleep(POLL_SECONDS)
-                for pod in pods:
-                    while await self._exists(pod):  # noqa: ASYNC110
-                        await asyncio.sleep(POLL_SECONDS)
-        except TimeoutError:
-            why = last.facts.get("why", "") if last else ""
-            raise Unavailable("kubernetes_busy", service="Kubernetes", what=f"drain {node}", why=why) from last
+                await asyncio.gather(*(evict(pod) for pod in pods))
+        except TimeoutError as slow:
+            why = "; ".join(f"{pod}: {reason or 'is terminating'}" for pod, reason in list(waiting.items())[:5])
+            raise Unavailable("kubernetes_busy", service="Kubernetes", what=f"drain {node}", why=why) from slow
+        finally:
+            await cancel_and_wait([reporting])
         return ""
 
     async def _set(self, node: str, unschedulable: bool | None, dry_run: bool) -> str:
@@ -94,51 +135,59 @@ class Nodes:
         )
         return f"-  unschedulable: {str(not before).lower()}\n+  unschedulable: {str(bool(unschedulable)).lower()}"
 
-    async def _try_evict(self, pod: str) -> str:
-        try:
-            await self._evict(pod, dry_run=ALL)
-        except NotFound:
-            return f"   {pod}"
-        except Unavailable as busy:
-            return f"!  {pod}: {busy.facts.get('why', '')}"
+    async def _try_evict(self, pod: str, uid: str | None, free: asyncio.Semaphore) -> str:
+        async with free:
+            try:
+                await self._evict(pod, uid, dry_run=ALL)
+            except NotFound:
+                return f"   {pod}"
+            except Unavailable as busy:
+                return f"!  {pod}: {busy.facts.get('why', '')}"
         return f"-  {pod}"
 
-    async def _evict_or_reason(self, pod: str) -> Unavailable | None:
+    async def _evict_or_reason(self, pod: str, uid: str | None) -> str | None:
         """Evict a pod. Returns None on success or if it is gone, else the budget's refusal, to be retried."""
         try:
-            await self._evict(pod)
+            await self._evict(pod, uid)
         except NotFound:
             return None
         except Unavailable as busy:
             if busy.key != "kubernetes_busy":
                 raise
-            return busy
+            if busy.facts.get("status") == 409 and not await self._exists(pod, uid):
+                return None  # another pod has its name by now
+            return str(busy.facts.get("why", ""))
         return None
 
-    async def _evict(self, pod: str, **options: Any) -> None:
+    async def _evict(self, pod: str, uid: str | None, **options: Any) -> None:
         namespace, _, name = pod.partition("/")
-        body = {"metadata": {"name": name, "namespace": namespace}}
+        body: dict[str, Any] = {"metadata": {"name": name, "namespace": namespace}}
+        if uid:
+            body["deleteOptions"] = {"preconditions": {"uid": uid}}
         await self._cluster.ask(
             f"eviction of {pod}", self._v1.create_namespaced_pod_eviction, name, namespace, body, **options
         )
 
-    async def _exists(self, pod: str) -> bool:
+    async def _exists(self, pod: str, uid: str | None) -> bool:
         namespace, _, name = pod.partition("/")
         try:
-            await self._cluster.ask(f"pod {pod}", self._v1.read_namespaced_pod, name, namespace)
+            found = await self._cluster.ask(f"pod {pod}", self._v1.read_namespaced_pod, name, namespace)
         except NotFound:
             return False
-        return True
+        return not uid or found.metadata.uid == uid
 
 
-def _node_pod(pod: Any) -> NodePod:
-    owners = {owner.kind for owner in pod.metadata.owner_references or [] if owner.controller}
-    skip_reason = None
+def _node_pod(pod: Mapping[str, Any]) -> NodePod:
+    metadata, spec = pod["metadata"], pod["spec"]
+    owners = {owner["kind"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")}
+    phase, skip_reason = (pod.get("status") or {}).get("phase"), None
     if "DaemonSet" in owners:
         skip_reason = "DaemonSet"
-    elif MIRROR in (pod.metadata.annotations or {}):
+    elif MIRROR in (metadata.get("annotations") or {}):
         skip_reason = "static"
-    elif pod.status.phase in ("Succeeded", "Failed"):
-        skip_reason = str(pod.status.phase)
-    has_emptydir = any(volume.empty_dir for volume in pod.spec.volumes or [])
-    return NodePod(pod.metadata.namespace, pod.metadata.name, skip_reason, has_emptydir)
+    elif phase in ("Succeeded", "Failed"):
+        skip_reason = str(phase)
+    has_emptydir = any("emptyDir" in volume for volume in spec.get("volumes") or ())
+    return NodePod(
+        metadata["namespace"], metadata["name"], skip_reason, has_emptydir, not owners, str(metadata.get("uid") or "")
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +31,7 @@ from bot.integrations.kubernetes.status import (
 
 POLL_SECONDS = 1.0
 EVENT_AGE = timedelta(minutes=3)
+RELEASE = "meta.helm.sh/release-name"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 MERGE, STRATEGIC, JSON_PATCH = (
     f"application/{kind}+json" for kind in ("merge-patch", "strategic-merge-patch", "json-patch")
@@ -129,16 +130,26 @@ class Workloads:
 
     async def names(self, namespace: str) -> list[str]:
         """Return the references of the namespace's workloads, of the kinds that the bot may list."""
+        return sorted([reference async for reference, _ in self._all(namespace)])
 
-        async def of(kind: Kind) -> list[str]:
+    async def of_release(self, release: str, namespace: str) -> list[str]:
+        """Return the workloads that a Helm release has installed."""
+        return sorted(
+            [
+                reference
+                async for reference, workload in self._all(namespace)
+                if (workload["metadata"].get("annotations") or {}).get(RELEASE) == release
+            ]
+        )
+
+    async def _all(self, namespace: str) -> AsyncIterator[tuple[str, Object]]:
+        for kind in KINDS.values():
             try:
                 items = await self._list(kind.group, kind.version, kind.plural, namespace)
             except (NotFound, Refused, Unavailable):
-                return []
-            return [reference_to(kind, item["metadata"]["name"]) for item in items]
-
-        found = await asyncio.gather(*(of(kind) for kind in KINDS.values()))
-        return sorted(reference for references in found for reference in references)
+                continue
+            for item in items:
+                yield reference_to(kind, item["metadata"]["name"]), item
 
     async def read(self, reference: str, namespace: str) -> Object:
         """Return the workload as plain JSON."""
@@ -482,7 +493,7 @@ def _owners(workload: Object) -> list[Owner]:
     for part in ("kustomize", "helm"):
         if flux := labels.get(f"{part}.toolkit.fluxcd.io/name"):
             found.append(Owner("flux", flux))
-    if (release := annotations.get("meta.helm.sh/release-name")) and not found:
+    if (release := annotations.get(RELEASE)) and not found:
         found.append(Owner("helm", release))
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):

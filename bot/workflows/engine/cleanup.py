@@ -40,6 +40,7 @@ async def cleanup(deps: Deps) -> None:
     await deps.store.deliveries.prune(now - DELIVERY_RETENTION)
     await deps.store.locks.prune(now)
     before = now - deps.keep_runs
+    await deps.store.alerts.prune(before)
     runs_being_undone = await _runs_being_undone(deps)
     while pruned := await prune_runs(deps.store.database, before, but=runs_being_undone, limit=BATCH_SIZE):
         log.info("removed the details of %s runs that ended before %s", pruned, before)

@@ -7,7 +7,6 @@ then replayed, as after a crash.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -34,11 +33,11 @@ registered: dict[str, Workflow] = {}  # wrapped by DBOS, by name; filled by the 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The workflow of the current task: its name, the metrics, and an event that is set while it may act."""
+    """The workflow of the current task: its name, the metrics, and a gate that opens while this process may act."""
 
     name: str
     metrics: Metrics
-    is_leader: asyncio.Event
+    gate: Callable[[], Awaitable[None]]
 
 
 current: ContextVar[Running] = ContextVar("workflow")
@@ -89,7 +88,7 @@ async def run_with_retries(
         workflow.metrics.step_waits(workflow.name, name)
 
     async def call_as_leader() -> Any:
-        await workflow.is_leader.wait()
+        await workflow.gate()
         return await call()
 
     try:
@@ -98,7 +97,7 @@ async def run_with_retries(
     except BotError as problem:
         workflow.metrics.step_failed(workflow.name, name, problem.key)
         log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
-        return Outcome(error=problem.key, facts=_to_json_facts(problem.facts))
+        return Outcome(error=problem.key, facts=to_json_facts(problem.facts))
     except Exception:
         workflow.metrics.step_failed(workflow.name, name, "unexpected")
         reference = uuid.uuid4().hex[:8]
@@ -119,6 +118,7 @@ async def start(name: str, workflow_id: str, *arguments: Any) -> None:
         await DBOS.start_workflow_async(registered[name], *arguments)
 
 
-def _to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+def to_json_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an error's facts as plain JSON."""
     plain = (str, int, float, bool, type(None), list, dict)
     return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

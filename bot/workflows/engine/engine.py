@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
 from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
@@ -16,7 +18,9 @@ from sqlalchemy import make_url
 
 from bot.deps import Deps
 from bot.domain.errors import Unavailable
-from bot.integrations.base import in_thread
+from bot.integrations.base import REASON_LIMIT, in_thread
+from bot.integrations.effects import effect_gate
+from bot.store.database import IDLE_IN_TRANSACTION_SECONDS, session_name
 from bot.store.outbox import NOTIFY
 from bot.tasks import cancel_and_wait
 from bot.workflows.engine.cleanup import cleanup_loop
@@ -29,7 +33,18 @@ log = logging.getLogger(__name__)
 WORKFLOW_VERSION = "workflows-1"
 OUTBOX_POLL_SECONDS = 0.2
 RECOVERY_INTERVAL_SECONDS = 5.0
+START_ATTEMPTS = 3  # with a database that answers; then something is wrong that waiting does not mend
 MIGRATION_TIMEOUT_SECONDS = 120.0
+
+
+class EngineState(StrEnum):
+    """What the engine of a process does: `lost` and `failed` do nothing, and do not recover by themselves soon."""
+
+    LEADS = "leads"
+    STANDS_BY = "stands by"
+    STARTING = "starting"
+    LOST = "lost the lead"
+    FAILED = "failed"
 
 
 class Engine:
@@ -46,6 +61,7 @@ class Engine:
         self._interrupted: set[str] = set()  # ids of workflows to replay
         self._recovery_requested = asyncio.Event()
         self._launched = False
+        self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._dbos: DBOS | None = None
         self._client: DBOSClient | None = None  # reads steps of workflows of other processes
 
@@ -54,10 +70,32 @@ class Engine:
         """True if this process runs the workflows now."""
         return self._launched and self._leadership.is_leader.is_set()
 
+    @property
+    def state(self) -> EngineState:
+        """What the engine of this process does now."""
+        if self._failure.done():
+            return EngineState.FAILED
+        if self._leadership.confirmed:
+            return EngineState.LEADS if self._launched else EngineState.STARTING
+        return EngineState.STANDS_BY if not self._launched else EngineState.LOST
+
+    async def failed(self) -> str:
+        """Wait until the engine cannot start, for a reason that waiting does not mend; returns the reason."""
+        return await asyncio.shield(self._failure)
+
     async def start(self) -> None:
         """Start to compete for leadership; returns immediately."""
         self._deps.store.database.on_enqueued = self.notify
-        self._tasks.append(asyncio.create_task(self._run(), name="engine"))
+        self._deps.store.database.before_writing = self._before_writing
+        task = asyncio.create_task(self._run(), name="engine")
+        task.add_done_callback(self._note_failure)
+        self._tasks.append(task)
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        problem = None if task.cancelled() else task.exception()
+        if problem and not self._failure.done():
+            log.error("the engine ended", exc_info=problem)
+            self._failure.set_result(_reason(problem))
 
     async def stop(self) -> None:
         await cancel_and_wait(self._tasks)
@@ -87,8 +125,14 @@ class Engine:
         """Wake the engine: the outbox has new entries."""
         self._outbox_notified.set()
 
+    async def _before_writing(self) -> None:
+        """Let a workflow save nothing once another process may have taken it over; requests are not held up."""
+        if current.get(None):
+            await self._leadership.gate()
+
     async def _run(self) -> None:
         await self._leadership.acquire()
+        attempts = 0
         while not self._launched:
             try:
                 # In a thread: on PostgreSQL it blocks until all open transactions have ended, including our own.
@@ -96,7 +140,12 @@ class Engine:
                 await in_thread(DBOS.migrate, url, deadline=MIGRATION_TIMEOUT_SECONDS, service="DBOS")
                 self._launch()
                 self._launched = True
-            except Exception:
+            except Exception as problem:
+                attempts = attempts + 1 if await self._database_answers() else 0
+                if attempts >= START_ATTEMPTS:
+                    log.exception("the engine cannot start")
+                    self._failure.set_result(_reason(problem))
+                    return
                 log.exception("the engine failed to start; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
                 _destroy(self._dbos)
                 await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
@@ -117,6 +166,13 @@ class Engine:
                     await self._outbox_notified.wait()
             self._outbox_notified.clear()
 
+    async def _database_answers(self) -> bool:
+        try:
+            await self._deps.store.database.ready()
+        except Unavailable:
+            return False
+        return True
+
     def _launch(self) -> None:
         config: DBOSConfig = {
             "name": "tamv-bot",
@@ -125,7 +181,8 @@ class Engine:
             "executor_id": uuid.uuid4().hex,
             "serializer": DBOSPortableJSONSerializer(),
             # DBOS retries lost connections itself; the last used connection has its statements prepared.
-            "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True},
+            "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True} | _session(self._url),
+            "sys_db_idle_transaction_timeout_sec": IDLE_IN_TRANSACTION_SECONDS,
             # We do not use DBOS's notifications, but stopping waits for its listener, which sleeps this long.
             "notification_listener_polling_interval_sec": 0.1,
             "log_level": "WARNING",
@@ -142,7 +199,8 @@ class Engine:
             if task := asyncio.current_task():
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
-            current.set(Running(name, deps.metrics, self._leadership.is_leader))
+            current.set(Running(name, deps.metrics, self._leadership.gate))
+            effect_gate.set(self._leadership.gate)
             try:
                 value = await workflow(deps, *arguments)
             except Unavailable as problem:
@@ -203,6 +261,27 @@ class Engine:
             if interrupted:
                 self._interrupted.add(workflow.workflow_id)
             raise
+
+
+def _reason(problem: BaseException) -> str:
+    """Return an error as one short line."""
+    return " ".join(str(problem).split())[:REASON_LIMIT] or type(problem).__name__
+
+
+def _session(url: str) -> dict[str, Any]:
+    """Return the options of DBOS's connections: in PostgreSQL they are named like the rest of this process's."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return {"connect_args": {"factory": _SqliteConnection}}
+    return {"connect_args": {"application_name": session_name()}}
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """A connection that knows `unixepoch('subsec')`, which DBOS uses on Python 3.12 and SQLite has since 3.42."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if sqlite3.sqlite_version_info < (3, 42):
+            self.create_function("unixepoch", 1, lambda _moment: round(time.time(), 3))
 
 
 def _destroy(dbos: DBOS | None) -> None:

@@ -14,10 +14,11 @@ from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.message import Message
 from bot.messages.run import proposal
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 from bot.store.pages import Page
+from bot.turns import Turn
 from bot.workflows.engine.durable import durable_step, start
-from bot.workflows.incidents.messages import destination, post_timeline_event, update_incident_messages
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, post_timeline_event, update_incident_messages
 from bot.workflows.incidents.page import sync_page_state
 from bot.workflows.reports.report import update_report_message
 
@@ -27,29 +28,60 @@ EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
 _RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
 _NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN, Kind.SNOOZED}
 _CHANGES_CARD = frozenset(
-    {Kind.ACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED, Kind.RESOLVED,
-     Kind.DISMISSED, Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
+    {Kind.ACKNOWLEDGED, Kind.UNACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED,
+     Kind.RESOLVED, Kind.DISMISSED, Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
 )  # fmt: skip
 
 _CHANGES_REPORT = frozenset(
     {Kind.FOLLOWUP_FILED, Kind.FOLLOWUP_DONE, Kind.FOLLOWUP_REOPENED, Kind.IMPACT_SET, Kind.CAUSE_SET}
 )
 
-ANNOUNCE_TIMEOUT = timedelta(hours=1)
-PROPOSE_TIMEOUT = timedelta(hours=1)
-
 
 async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
-    """Carry one event outside. Events never change, so a replay sees the same one."""
-    event = await deps.store.incidents.event(incident_id, seq)
+    """Carry one event outside. Events never change, so a replay sees the same one.
+
+    Pages and other workflows start first: nobody sleeps on because Slack does not take a message.
+    """
+    with deps.turns.take(incident_id, seq) as turn:
+        event = await deps.store.incidents.event(incident_id, seq)
+        if _changes_pages(event):
+            resolve = event.kind is Kind.PAGE_RESOLVED
+            await start("sync_pages", f"{incident_id}/{seq}/pages", incident_id, resolve)
+        if handler := _AFTER_EVENT.get(event.kind):
+            await handler(deps, incident_id, event)
+        await _tell(deps, incident_id, event, turn)
+    if event.kind in (Kind.NOTE, Kind.UPDATE):
+        await _noted(deps, incident_id, event)
+
+
+def _changes_pages(event: TimelineEvent) -> bool:
+    if event.kind is Kind.PAGE_RESOLVED:
+        return not _from_pagerduty(event)
+    return event.kind in (Kind.ACKNOWLEDGED, Kind.RESOLVED)
+
+
+async def sync_pages(deps: Deps, incident_id: str, resolve: bool) -> None:
+    """Bring the pages in PagerDuty to the incident's state."""
+    await _sync_pages(deps, incident_id, resolve=resolve)
+
+
+async def follow(deps: Deps, incident_id: str, seq: int) -> None:
+    """Do the same in the order of earlier versions, for events that they have begun with."""
+    with deps.turns.take(incident_id, seq) as turn:
+        event = await deps.store.incidents.event(incident_id, seq)
+        await _tell(deps, incident_id, event, turn)
+    if handler := _HANDLERS.get(event.kind):
+        await handler(deps, incident_id, event)
+
+
+async def _tell(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) -> None:
     if event.kind not in _NOT_POSTED:
-        await post_timeline_event(deps, incident_id, event)
+        await post_timeline_event(deps, incident_id, event, turn)
+    turn.release()
     if event.kind in _CHANGES_CARD:
         await update_incident_messages(deps, incident_id)
     if event.kind in _CHANGES_REPORT:
         await durable_step("report's message", lambda: update_report_message(deps, incident_id), timedelta(minutes=10))
-    if handler := _HANDLERS.get(event.kind):
-        await handler(deps, incident_id, event)
 
 
 async def _declared(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
@@ -61,6 +93,11 @@ async def _declared(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
 async def _page_requested(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     key, team, text = event.facts["key"], event.facts["team"], event.facts["text"]
     await start("page", f"{key}/paging", key, incident_id, team, text, "asked")
+
+
+async def _page_held(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    key, team, until = event.facts["key"], event.facts["team"], event.facts["until"]
+    await start("page_later", f"{key}/later", key, incident_id, team, until)
 
 
 async def _acknowledged(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
@@ -79,6 +116,10 @@ async def _reopened(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
 
 async def _resolved(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     await _sync_pages(deps, incident_id)
+    await _after_resolution(deps, incident_id, event)
+
+
+async def _after_resolution(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     if deps.prometheus:
         await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "resolved")
     await durable_step("usual follow-ups", lambda: _open_usual_followups(deps, incident_id))
@@ -168,6 +209,7 @@ def _from_pagerduty(event: TimelineEvent) -> bool:
 _HANDLERS: dict[Kind, EventHandler] = {
     Kind.DECLARED: _declared,
     Kind.PAGE_ASKED: _page_requested,
+    Kind.PAGE_HELD: _page_held,
     Kind.ACKNOWLEDGED: _acknowledged,
     Kind.SEVERITY_CHANGED: _severity_changed,
     Kind.REOPENED: _reopened,
@@ -183,29 +225,44 @@ _HANDLERS: dict[Kind, EventHandler] = {
 }
 
 
+# These start other workflows or work in the database only, so that nothing waits for them.
+_AFTER_EVENT: dict[Kind, EventHandler] = {
+    Kind.DECLARED: _declared,
+    Kind.PAGE_ASKED: _page_requested,
+    Kind.SEVERITY_CHANGED: _severity_changed,
+    Kind.REOPENED: _reopened,
+    Kind.MITIGATED: _mitigated,
+    Kind.RESOLVED: _after_resolution,
+    Kind.CLOSED: _closed,
+    Kind.FOLLOWUP_OPENED: _followup_opened,
+}
+
+
 async def announce(deps: Deps, key: str, part: str, facts: dict[str, Any]) -> None:
     """Post the block `part` of the announcements once; `by` in `facts` is a Person as JSON or a Slack user id."""
     by = facts.get("by")
-    facts_shown = facts | {"by": Person(**by) if isinstance(by, dict) else by}
+    facts_shown = facts | {"by": Person.from_json(by) if isinstance(by, dict) else by}
     message = Message.of(deps.words.render_block("everybody", part, **facts_shown))
     await durable_step(
         f"announce {part}",
-        partial(upsert_message, deps, f"{key}/{part}", deps.incident_channel, message),
-        ANNOUNCE_TIMEOUT,
+        partial(upsert_message, deps, f"{key}/{part}", Place(deps.incident_channel, person=_id(by)), message),
+        MESSAGE_TIMEOUT,
     )
+
+
+def _id(by: Any) -> str | None:
+    person = by.get("id") if isinstance(by, dict) else by
+    return person if isinstance(person, str) and Person(person).in_slack else None
 
 
 async def propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
     """Propose runbooks (`name`, and the title in each language) in the incident's channel, once it is open."""
-    await durable_step("propose", partial(_propose, deps, incident_id, runbooks), PROPOSE_TIMEOUT)
+    await durable_step("propose", partial(_propose, deps, incident_id, runbooks), MESSAGE_TIMEOUT)
 
 
 async def _propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
     incident = await deps.store.incidents.get(incident_id)
-    target = await destination(deps, incident)
-    if target is None:
+    place = await destination(deps, incident)
+    if place is None:
         raise Unavailable("channel_pending", incident=incident_id)
-    channel, thread = target
-    await upsert_message(
-        deps, f"{incident_id}/proposal", channel, proposal(incident, runbooks, deps.words), thread=thread
-    )
+    await upsert_message(deps, f"{incident_id}/proposal", place, proposal(incident, runbooks, deps.words))

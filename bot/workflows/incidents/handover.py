@@ -9,7 +9,7 @@ from bot.domain.errors import BotError, Refused
 from bot.domain.incident import Incident
 from bot.domain.on_call import OnCall
 from bot.messages.catchup import handover
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 from bot.workflows.incidents.catchup import catch_up_on
 
 NOTICE = timedelta(minutes=30)
@@ -21,7 +21,7 @@ async def announce_handovers(deps: Deps, incident: Incident) -> list[datetime]:
     look_at = []
     if deps.pagerduty is None or incident.channel is None:
         return []
-    for name in deps.team.severities[incident.severity].page:
+    for name in deps.team.severity_policy(incident.severity).page:
         service = deps.team.teams[name].pagerduty
         if service is None:
             continue
@@ -55,14 +55,18 @@ async def _post(deps: Deps, incident: Incident, team: str, first: OnCall, follow
     facts = {"incident": incident, "team": team, "until": until}
     facts |= {"from_": _slack(deps, first), "to": _slack(deps, following)}
     key = f"{incident.id}/handover/{team}/{int(until.timestamp())}"
-    await upsert_message(deps, key, incident.channel or "", handover(incident, None, deps.words, facts))
+    await upsert_message(
+        deps, key, Place(incident.channel or "", incident_id=incident.id), handover(incident, None, deps.words, facts)
+    )
     owner = deps.team.person(pagerduty=following.user_id) if following.user_id else None
     if owner is None:
         return
     person = await deps.slack.person(owner.slack, owner.name, deps.locale)
     words, so_far = deps.words_for(person.locale), await catch_up_on(deps, incident)
     try:
-        await upsert_message(deps, f"{key}/{owner.slack}", owner.slack, handover(incident, so_far, words, facts))
+        await upsert_message(
+            deps, f"{key}/{owner.slack}", Place(owner.slack, moves=False), handover(incident, so_far, words, facts)
+        )
     except Refused:  # the channel mentions them too
         return
 

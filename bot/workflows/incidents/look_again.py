@@ -58,7 +58,7 @@ def _call(deps: Deps, incident: Incident, resolved_by: str | None, *, everybody:
     """Return whom to mention: the commander and who resolved it; the second time also who is on call."""
     people = [incident.commander, resolved_by]
     if everybody:
-        for name in deps.team.severities[incident.severity].page:
+        for name in deps.team.severity_policy(incident.severity).page:
             service = deps.team.teams[name].pagerduty
             for person in deps.on_call.cached(service) if service else ():
                 owner = deps.team.person(pagerduty=person.user_id) if person.user_id else None

@@ -4,52 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import timedelta
+import html
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.actions.boards import board, query_board
 from bot.deps import Deps
-from bot.domain.errors import BotError, Unavailable
+from bot.domain.alert import ALERT_SOURCES
+from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
 from bot.domain.snapshot import MetricResult, Verdict
 from bot.domain.timeline import Kind, TimelineEvent
+from bot.integrations.slack import reaction_of
+from bot.integrations.slack_errors import Reaction
 from bot.messages.incident import card, timeline_message, topic
-from bot.slack_messages import upsert_message
+from bot.messages.message import fit
+from bot.slack_messages import Place, upsert_message
+from bot.turns import Turn
 from bot.workflows.engine.durable import Outcome, durable_step
 
-# A message that is a day late is useless.
-MESSAGE_TIMEOUT = timedelta(hours=24)
+# What people were promised to see is tried for ever: a late message is better than a lost one.
+MESSAGE_TIMEOUT = None
+SHORT_TOPIC = 120
 MEASURE_TIMEOUT_SECONDS = 2.0  # a card must not wait for Prometheus
 MEASURE_WINDOW = timedelta(minutes=5)
 
 
-async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
-    """Post one event to the incident's channel."""
-    await durable_step("tell", lambda: _post_timeline_event(deps, incident_id, event), MESSAGE_TIMEOUT)
+async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) -> None:
+    """Post one event to the incident's channel, after the events before it."""
+
+    async def tell() -> dict[str, Any]:
+        await turn.come()
+        return await _post_timeline_event(deps, incident_id, event)
+
+    outcome = await durable_step("tell", tell, MESSAGE_TIMEOUT)
+    turn.release()
+    if not outcome.ok:
+        await record_failure(deps, incident_id, "message", outcome)
 
 
 async def _post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent) -> dict[str, Any]:
     incident = await deps.store.incidents.get(incident_id)
-    target = await destination(deps, incident)
-    if target is None:
+    place = await destination(deps, incident)
+    if place is None:
         raise Unavailable("channel_pending", incident=incident_id)
-    channel, thread = target
-    return await upsert_message(
-        deps, f"{incident_id}/{event.seq}", channel, timeline_message(event, incident, deps.words), thread=thread
-    )
+    message = timeline_message(event, incident, deps.words)
+    return await upsert_message(deps, f"{incident_id}/{event.seq}", place, message)
 
 
-async def destination(deps: Deps, incident: Incident) -> tuple[str, str | None] | None:
-    """Return the incident's channel (and a thread in it, or None); None while the channel is being opened.
+async def destination(deps: Deps, incident: Incident) -> Place | None:
+    """Return where the incident's messages go: its channel; None while the channel is being opened.
 
     The headline is posted after the channel is opened. A headline without a channel means that Slack refused the
     channel: then the headline's thread is used.
     """
     if incident.channel:
-        return incident.channel, None
+        return Place(incident.channel, incident_id=incident.id)
     headline = await deps.store.slack_messages.get(f"{incident.id}/headline")
-    return (headline.channel, headline.ts) if headline and headline.ts else None
+    return Place(headline.channel, headline.ts, incident.id) if headline and headline.ts else None
 
 
 async def update_incident_messages(deps: Deps, incident_id: str) -> None:
@@ -61,19 +74,26 @@ async def update_incident_messages(deps: Deps, incident_id: str) -> None:
 
 async def update_headline(deps: Deps, incident_id: str) -> dict[str, Any]:
     async with deps.message_lock(f"{incident_id}/headline"):
-        incident, update, firing = await _current_state(deps, incident_id)
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=False)
-        return await upsert_message(deps, f"{incident_id}/headline", deps.incident_channel, message)
+        incident, shown = await _current_state(deps, incident_id)
+        message = card(incident, deps.words, in_own_channel=False, **shown)
+        place = Place(deps.incident_channel, incident_id=incident_id)
+        return await upsert_message(deps, f"{incident_id}/headline", place, message)
 
 
 async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
     async with deps.message_lock(f"{incident_id}/card"):
-        incident, update, firing = await _current_state(deps, incident_id)
+        incident, shown = await _current_state(deps, incident_id)
         if incident.channel is None:
             return None
         out = await out_of_bounds(deps, incident) if incident.status.is_open else None
-        message = card(incident, deps.words, update=update, firing=firing, in_own_channel=True, out=out)
-        return await upsert_message(deps, f"{incident_id}/card", incident.channel, message)
+        message = card(incident, deps.words, in_own_channel=True, out=out, **shown)
+        place = Place(incident.channel, incident_id=incident_id, moves=False)
+        try:
+            return await upsert_message(deps, f"{incident_id}/card", place, message)
+        except Refused as problem:
+            if reaction_of(problem) is not Reaction.ELSEWHERE:
+                raise
+            return None  # the channel is closed; the headline shows the same
 
 
 async def update_topic(deps: Deps, incident_id: str) -> None:
@@ -86,11 +106,39 @@ async def update_topic(deps: Deps, incident_id: str) -> None:
         owner = deps.team.person(slack=incident.commander) if incident.commander else None
         text = topic(incident, deps.words, commander=owner.name if owner else None)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        await deps.store.slack_messages.reserve(key, incident.channel)
-        message = await deps.store.slack_messages.get(key)
-        if message is None or message.digest != digest:
-            await deps.slack.call("conversations.setTopic", channel=incident.channel, topic=text)
-            await deps.store.slack_messages.mark_sent(key, incident.channel, None, digest)
+        posts = deps.store.slack_messages
+        interrupted = not await posts.reserve(key, incident.channel, datetime.now(UTC))
+        message = await posts.get(key)
+        if message is not None and message.digest == digest:
+            return
+        call_key = f"{key}/{digest}"
+        if interrupted and await _has_topic(deps, incident.channel, text):
+            deps.slack.in_flight.forget(call_key)
+        elif not await _set_topic(deps, incident.channel, text, call_key):
+            return
+        await posts.mark_sent(key, incident.channel, None, digest)
+
+
+async def _set_topic(deps: Deps, channel: str, text: str, key: str) -> bool:
+    """Set the topic, cut if Slack finds it too long. Returns False if the channel is closed, and its topic with it."""
+    shorter = fit(text, SHORT_TOPIC)
+    for form, is_last in ((text, False), (shorter, True)):
+        try:
+            await deps.slack.call_once(key, "conversations.setTopic", channel=channel, topic=form)
+            return True
+        except Refused as problem:
+            reaction = reaction_of(problem)
+            if reaction is Reaction.ELSEWHERE:
+                return False
+            if reaction is not Reaction.DIFFERENTLY or is_last:
+                raise
+    raise AssertionError("there is a last form")
+
+
+async def _has_topic(deps: Deps, channel: str, text: str) -> bool:
+    info = await deps.slack.read("conversations.info", channel=channel)
+    value = ((info.get("channel") or {}).get("topic") or {}).get("value") or ""
+    return html.unescape(str(value)) == html.unescape(text)
 
 
 async def record_failure(deps: Deps, incident_id: str, what: str, outcome: Outcome) -> None:
@@ -115,10 +163,15 @@ async def append_event(
     )
 
 
-async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, TimelineEvent | None, int]:
+async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, dict[str, Any]]:
+    """Return the incident, and what its card shows besides: `update`, `firing`, `alert`."""
     incident = await deps.store.incidents.get(incident_id)
     update = await deps.store.incidents.newest(incident_id, Kind.UPDATE)
-    return incident, update, await deps.store.alerts.count_firing(incident_id)
+    firing = await deps.store.alerts.count_firing(incident_id)
+    declared = None
+    if incident.source in ALERT_SOURCES:
+        declared = await deps.store.incidents.newest(incident_id, Kind.DECLARED)
+    return incident, {"update": update, "firing": firing, "alert": declared.facts if declared else None}
 
 
 async def out_of_bounds(deps: Deps, incident: Incident) -> list[MetricResult] | None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from bot.deps import Deps
+from bot.domain.alert import ALERT_SOURCES
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
-from bot.domain.incident import Status
+from bot.domain.incident import Incident, Status
 from bot.domain.timeline import Kind
 from bot.integrations.pagerduty import PageAlert
-from bot.workflows.engine.durable import Outcome, durable_step, start
+from bot.store.pages import Page
+from bot.workflows.engine.durable import Outcome, durable_step, sleep_until, start
 from bot.workflows.incidents.messages import append_event
 
 PAGE_ALARM_AFTER = timedelta(seconds=20)
 # Retrying does not help: a person must fix it first.
-NOT_RETRIABLE = frozenset({"pagerduty_off", "pagerduty_unknown", "pagerduty_no_integration", "refused", "unexpected"})
+NOT_RETRIABLE = frozenset({"pagerduty_off", "team_not_paged", "unexpected"})
+REFUSED_PAUSE_SECONDS = 10.0  # what PagerDuty refuses an administrator may mend: a token, a service, a name
 PAGE_TIMEOUT = timedelta(hours=24)
+HOLD = timedelta(minutes=5)  # a team that is paged for alerts is not paged for others meanwhile
 # PagerDuty's severities: critical, error, warning, info.
 URGENCY = {"SEV1": "critical", "SEV2": "error", "SEV3": "warning", "SEV4": "info"}
 
@@ -29,8 +35,9 @@ async def page_teams(deps: Deps, incident_id: str, trigger: str) -> None:
     """
     outcome = await durable_step("who", lambda: _teams(deps, incident_id, trigger))
     for position, team in enumerate(outcome.value or []):
-        key = incident_id if position == 0 else f"{incident_id}/{team}"
-        await start("page", f"{key}/paging/{trigger}", key, incident_id, team, "", trigger)
+        key = _key(incident_id, position, team)
+        if team:
+            await start("page", f"{key}/paging/{trigger}", key, incident_id, team, "", trigger)
 
 
 async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, trigger: str) -> None:
@@ -38,9 +45,10 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
     outcome = await durable_step("page", lambda: _send(deps, key, incident_id, team, text), PAGE_ALARM_AFTER)
     if not outcome.ok:
         await durable_step("say that it failed", lambda: _failed(deps, key, incident_id, team, outcome, trigger))
-        if outcome.error in NOT_RETRIABLE:
+        if _is_hopeless(outcome.error, outcome.facts):
             return
-        outcome = await durable_step("page again", lambda: _send(deps, key, incident_id, team, text), PAGE_TIMEOUT)
+        send_again = partial(_send_again, deps, key, incident_id, team, text)
+        outcome = await durable_step("page again", send_again, PAGE_TIMEOUT)
     if outcome.ok:
         await durable_step("say that it worked", lambda: _sent(deps, key, incident_id, team, outcome.value, trigger))
         # The incident may have been acknowledged meanwhile: then stop the page.
@@ -48,17 +56,57 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
 
 
 async def _teams(deps: Deps, incident_id: str, trigger: str) -> list[str]:
+    """Return the teams to page, in the order of their keys; empty in the place of one whose page is held back."""
     incident = await deps.store.incidents.get(incident_id)
     if trigger == "declared" and incident.source == "pagerduty":
         return []  # PagerDuty has paged already
     if incident.drill and not deps.team.drills.page:
         return []
-    return list(deps.team.severity_policy(incident.severity).page)
+    teams = list(deps.team.severity_policy(incident.severity).page)
+    if trigger != "declared" or incident.source not in ALERT_SOURCES or deps.pagerduty is None:
+        return teams
+    for position, team in enumerate(teams):
+        if await _is_held(deps, incident, _key(incident_id, position, team), team):
+            teams[position] = ""
+    return teams
+
+
+def _key(incident_id: str, position: int, team: str) -> str:
+    """Return the dedup key of a page: the first team is paged with the incident's own."""
+    return incident_id if position == 0 else f"{incident_id}/{team}"
+
+
+async def _is_held(deps: Deps, incident: Incident, key: str, team: str) -> bool:
+    """Hold a page back while its team is being paged for other alerts: it is sent later, if nobody answers."""
+    now = deps.clock.now()
+    other = await deps.store.pages.claim(Page(key, incident.id, team, "sending", None), incident, now - HOLD)
+    if other is None:
+        return False
+    facts = {"team": team, "key": key, "other": other, "until": (now + HOLD).isoformat()} | {
+        "minutes": round(HOLD.total_seconds() / 60)
+    }
+    await append_event(deps, incident.id, Kind.PAGE_HELD, facts, idempotency_key=f"{key}/page-held")
+    return True
+
+
+async def page_later(deps: Deps, key: str, incident_id: str, team: str, until: str) -> None:
+    """Send a page that was held back, unless somebody has answered the incident by then."""
+    await sleep_until(deps, datetime.fromisoformat(until))
+    outcome = await durable_step("is it answered?", lambda: _is_answered(deps, incident_id), PAGE_TIMEOUT)
+    if outcome.ok and not outcome.value:
+        await start("page", f"{key}/paging/later", key, incident_id, team, "", "later")
+
+
+async def _is_answered(deps: Deps, incident_id: str) -> bool:
+    incident = await deps.store.incidents.get(incident_id)
+    return incident.status is not Status.DECLARED
 
 
 async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:
     if deps.pagerduty is None:
         raise NotConfigured("pagerduty_off")
+    if not can_be_paged(deps, team):
+        raise Refused("team_not_paged", team=team)
     incident = await deps.store.incidents.get(incident_id)
     page = await deps.store.pages.by_key(key)
     if not text and (not incident.status.is_open or (page and page.state in ("sent", "acknowledged"))):
@@ -77,6 +125,21 @@ async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) ->
         service=_service(deps, team),
     )
     return {"who": ", ".join(contact["name"] for contact in await on_call_contacts(deps, team, cached_only=True))}
+
+
+async def _send_again(deps: Deps, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:
+    """Send a page, again after a while where PagerDuty refuses it."""
+    try:
+        return await _send(deps, key, incident_id, team, text)
+    except Refused as problem:
+        if _is_hopeless(problem.key, problem.facts):
+            raise
+        raise Unavailable(problem.key, **problem.facts | {"retry_after": REFUSED_PAUSE_SECONDS}) from problem
+
+
+def _is_hopeless(error: str | None, facts: Mapping[str, Any]) -> bool:
+    """Return True if trying again cannot help: a setting of the bot is wrong, such as its routing key (400)."""
+    return error in NOT_RETRIABLE or (error == "refused" and facts.get("status") == 400)
 
 
 async def _link(deps: Deps, incident_id: str) -> str | None:
@@ -100,7 +163,7 @@ async def _failed(deps: Deps, key: str, incident_id: str, team: str, outcome: Ou
         "key": key,
         "why": why,
         "reach": await on_call_contacts(deps, team),
-        "again": outcome.error not in NOT_RETRIABLE,
+        "again": not _is_hopeless(outcome.error, outcome.facts),
     }
     await append_event(deps, incident_id, Kind.PAGE_FAILED, facts, idempotency_key=f"{key}/page-failed/{trigger}")
 
@@ -127,6 +190,12 @@ async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False
         elif page.pagerduty_id:  # opened in PagerDuty, so our routing key does not match
             await (pagerduty.resolve_incident if resolve else pagerduty.acknowledge_incident)(page.pagerduty_id)
         await deps.store.pages.add(page.key, incident_id, page.team, state)
+
+
+def can_be_paged(deps: Deps, team: str) -> bool:
+    """Return False for a team without a PagerDuty service where others have one: a page would wake one of them."""
+    teams = deps.team.teams
+    return team not in teams or bool(teams[team].pagerduty) or not any(other.pagerduty for other in teams.values())
 
 
 def _service(deps: Deps, team: str) -> str | None:

@@ -12,6 +12,7 @@ from bot.slack_messages import upsert_message
 from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.incidents.handover import announce_handovers
 from bot.workflows.incidents.look_again import look_again
+from bot.workflows.incidents.messages import destination
 from bot.workflows.reports.followups import remind_followups
 
 REMIND_INTERVAL = timedelta(hours=24)
@@ -73,10 +74,10 @@ async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime
     if until and until > now:
         return until
     missed = int((now - incident.updated_at) / every)
-    if missed and incident.channel:
+    if missed and (place := await destination(deps, incident)):
         rendered = deps.words.render("reminder", incident=incident, silent=now - incident.updated_at)
         key = f"{incident.id}/remind/{int(incident.updated_at.timestamp())}/{missed}"
         if until and until > incident.updated_at:
             key += f"/{int(until.timestamp())}"
-        await upsert_message(deps, key, incident.channel, reminder(incident, rendered["update_due"], deps.words))
+        await upsert_message(deps, key, place, reminder(incident, rendered["update_due"], deps.words))
     return incident.updated_at + every * (missed + 1)

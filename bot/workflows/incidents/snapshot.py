@@ -16,7 +16,8 @@ from slugify import slugify
 
 from bot.actions.boards import WINDOW, board, query_board
 from bot.deps import Deps
-from bot.domain.errors import NotConfigured
+from bot.domain.alert import ALERT_SOURCES
+from bot.domain.errors import BadInput, NotConfigured, Unavailable
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Snapshot, assess, compare, metric_json
@@ -25,13 +26,12 @@ from bot.messages import snapshot as messages
 from bot.messages.charts import Mark, prestart, render
 from bot.messages.message import Message
 from bot.messages.translations import Translations
-from bot.slack_messages import upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step, sleep_until, start
-from bot.workflows.incidents.messages import record_failure
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure
 
-TABLE_TIMEOUT = timedelta(hours=24)
-CHART_UPLOAD_TIMEOUT = timedelta(hours=1)
+TABLE_TIMEOUT = CHART_UPLOAD_TIMEOUT = MESSAGE_TIMEOUT
 COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
 RATE_WINDOW = timedelta(minutes=5)  # of the board's rates: so long they still hold what was before
 NOT_MEASURABLE = ("prometheus_off", "no_board", "service_needed")
@@ -111,6 +111,9 @@ async def _show(
 async def _resolve_request(deps: Deps, incident_id: str, moment: str) -> tuple[SnapshotRequest, str]:
     """Return the request of a milestone and its unique name: the service's board, from an hour before the incident."""
     incident = await deps.store.incidents.get(incident_id)
+    if incident.service is None and incident.source in ALERT_SOURCES:
+        # Whose metrics would they be? Those of the team's default service would accuse a healthy one.
+        raise BadInput("service_needed", services=sorted(deps.team.services))
     at = incident.milestones.get(Milestone(moment), deps.clock.now())
     timeline = await deps.store.incidents.timeline(incident_id)
     occurrences = sum(event.kind.value == moment for event in timeline)
@@ -237,11 +240,11 @@ async def _post_table(
     key = f"{incident_id}/snapshot/{moment}"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
-        if incident.channel is None:
-            return None
-        return await upsert_message(
-            deps, key, incident.channel, message(deps, deps.words, request, *_read(taken), later=later)
-        )
+        place = await destination(deps, incident)
+        if place is None:
+            raise Unavailable("channel_pending", incident=incident_id)
+        table = message(deps, deps.words, request, *_read(taken), later=later)
+        return await upsert_message(deps, key, place, table) | {"thread": place.thread}
 
 
 async def _render_charts(
@@ -266,7 +269,7 @@ async def _upload_charts(
     request: SnapshotRequest,
     taken: Mapping[str, Any],
     queries: Sequence[str],
-    posted: Mapping[str, str],
+    posted: Mapping[str, str | None],
 ) -> None:
     """Upload the saved charts to the channel below the table, not to a thread: on a phone at 3 a.m. nobody opens it."""
     after, before = _read(taken)
@@ -278,7 +281,8 @@ async def _upload_charts(
             files.append((f"{incident_id}-{name.rpartition('/')[2]}", titles[query], document.content))
     comment = charts_comment(deps, deps.words, request, after)
     key = f"{incident_id}/snapshot/{moment}/charts/{_digest(*queries)}"
-    await upload_once(deps, key, posted["channel"], files, comment)
+    place = Place(str(posted["channel"]), posted.get("thread"), incident_id)
+    await upload_once(deps, key, place, files, comment)
 
 
 def chart_titles(

@@ -17,10 +17,10 @@ from bot.domain.incident import Incident
 from bot.integrations.github.github import IssueDraft
 from bot.messages.followups import filing_failed, issue_body, reminder
 from bot.messages.message import Message
-from bot.slack_messages import upsert_message
+from bot.slack_messages import Place, upsert_message
 from bot.team import FollowUpPolicy
 from bot.workflows.engine.durable import Outcome, durable_step
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination
 
 FILING_ALARM_AFTER = 60.0  # seconds
 
@@ -171,4 +171,5 @@ def _is_retriable(outcome: Outcome) -> bool:
 
 
 async def _post(deps: Deps, key: str, incident: Incident, message: Message) -> None:
-    await upsert_message(deps, key, incident.channel or deps.incident_channel, message)
+    place = await destination(deps, incident) or Place(deps.incident_channel, incident_id=incident.id)
+    await upsert_message(deps, key, place, message)

@@ -17,15 +17,15 @@ from bot.domain.report import Chart, Report, build_report
 from bot.domain.snapshot import Snapshot
 from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.messages.report import RenderedReport, ReportContext, summary, write
-from bot.slack_messages import upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, append_event, record_failure
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, append_event, destination, record_failure
 from bot.workflows.incidents.snapshot import AT_MILESTONES, chart_name
 
 MARKDOWN, HTML = "text/markdown", "text/html"
 SNAPSHOT_WAIT = timedelta(seconds=15)
-_SOURCES = {"alertmanager": "Prometheus", "pagerduty": "PagerDuty"}
+_SOURCES = {"alertmanager": "Prometheus", "storm": "Prometheus", "grafana": "Grafana", "pagerduty": "PagerDuty"}
 
 
 async def write_report(deps: Deps, incident_id: str) -> None:
@@ -125,12 +125,11 @@ async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
     """Send or update the report's message."""
     async with deps.message_lock(f"{incident_id}/report"):
         report, _ = await compose(deps, incident_id)
-        channel = report.incident.channel
-        return (
-            await upsert_message(deps, f"{incident_id}/report", channel, summary(report, deps.words))
-            if channel
-            else None
-        )
+        place = await destination(deps, report.incident)
+        if place is None:
+            raise Unavailable("channel_pending", incident=incident_id)
+        sent = await upsert_message(deps, f"{incident_id}/report", place, summary(report, deps.words))
+        return sent | {"thread": place.thread}
 
 
 async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:
@@ -143,7 +142,8 @@ async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: d
         if document is not None:
             files.append((name, f"{title} ({name.rpartition('.')[2]})", document.content))
     comment = deps.words.render_block("report", "files", incident_id=incident_id, up_to=written["up_to"])
-    await upload_once(deps, key, shown["channel"], files, comment, thread=shown["ts"])
+    place = Place(shown["channel"], shown.get("thread") or shown["ts"], incident_id)
+    await upload_once(deps, key, place, files, comment)
 
 
 async def _snapshots(deps: Deps, incident_id: str) -> dict[str, Snapshot]:

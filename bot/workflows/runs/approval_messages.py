@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +18,21 @@ from bot.deps import Deps
 from bot.domain.errors import NotFound, Refused
 from bot.domain.incident import Incident
 from bot.domain.people import Person
-from bot.domain.run import APPROVAL_ROUNDS, Approval, ApprovalState, Run, StepRun, WaitsFor, continued_key, run_id
+from bot.domain.run import (
+    APPROVAL_ROUNDS,
+    Approval,
+    ApprovalState,
+    Run,
+    StepRun,
+    WaitsFor,
+    continued_key,
+    is_undo,
+    run_id,
+)
 from bot.messages.approval import ApprovalView, approval_card, direct_message, refusal, whole_diff
-from bot.slack_messages import delete_message, upload_once, upsert_message
+from bot.slack_messages import Place, delete_message, upload_once, upsert_message
 from bot.team import policy_of
+from bot.workflows.runs.emergency import break_glass_offered
 from bot.workflows.runs.presentation import run_destination
 
 log = logging.getLogger(__name__)
@@ -38,6 +49,7 @@ class PendingApproval:
     approval: Approval
     incident: Incident | None
     people: Sequence[str]
+    break_glass: bool
 
     def view(self, *, again: bool = False) -> ApprovalView:
         """Return what its messages show."""
@@ -49,7 +61,8 @@ class PendingApproval:
             self.incident,
             self.people,
             risk=action.risk.value,
-            undoable=action.undo is not None,
+            undoable=action.undo is not None and not is_undo(self.step.id),
+            break_glass=self.break_glass and action.waits_for is not WaitsFor.ANSWER,
             is_question=action.waits_for is WaitsFor.ANSWER,
             again=again,
         )
@@ -62,7 +75,8 @@ def approvers(deps: Deps, run: Run, approval: Approval, *, may_ask_too: bool = F
     """
     decided = {decision.person for decision in approval.decisions}
     able = policy_of(deps.team).roles.get(approval.role, frozenset()) - decided
-    able = able | {run.by.id} if may_ask_too and run.by.in_slack else able - {run.by.id}
+    asked_by = run.asked_by(approval.step_id)
+    able = able | {asked_by.id} if may_ask_too and asked_by.in_slack else able - {asked_by.id}
     names = [owner.slack for owner in deps.team.people]
     order = {id: position for position, id in enumerate(names)}
     on_call = _on_call_now(deps)
@@ -101,28 +115,31 @@ async def load_pending(deps: Deps, run_id: str, step_id: str) -> PendingApproval
     incident = await deps.store.incidents.get(run.incident_id) if run.incident_id else None
     step = run.step(step_id)
     is_question = ACTIONS.get(step.uses).waits_for is WaitsFor.ANSWER
-    return PendingApproval(run, step, approval, incident, approvers(deps, run, approval, may_ask_too=is_question))
+    people = approvers(deps, run, approval, may_ask_too=is_question)
+    offered = await break_glass_offered(deps, run, approval, deps.clock.now())
+    return PendingApproval(run, step, approval, incident, people, offered)
 
 
-async def _update_card(deps: Deps, pending: PendingApproval, target: tuple[str, str | None]) -> dict[str, Any]:
-    (channel, thread), key = target, f"{pending.run.id}/{pending.step.id}/approval"
+async def _update_card(deps: Deps, pending: PendingApproval, place: Place) -> dict[str, Any]:
+    key = f"{pending.run.id}/{pending.step.id}/approval"
     number = await _call_number(deps, pending, key)
     view = pending.view(again=number > 1)
-    sent = await upsert_message(deps, _numbered(key, number), channel, approval_card(view, deps.words), thread=thread)
+    sent = await upsert_message(deps, _numbered(key, number), place, approval_card(view, deps.words))
     for earlier in range(1, number):
         await delete_message(deps, _numbered(key, earlier), approval_card(view, deps.words, buttons=False))
     diff = whole_diff(pending.step)
     if diff and not view.is_question:
         name, title = f"{pending.run.id}-{pending.step.id}.diff", f"{pending.run.id} · {pending.step.id}"
-        comment, result_thread = deps.words.render_block("approval", "whole_diff"), thread or sent["ts"]
+        comment = deps.words.render_block("approval", "whole_diff")
+        below = replace(place, channel=sent["channel"], thread=place.thread or sent["ts"])
         file_key = f"{pending.run.id}/{pending.step.id}/diff"
-        await upload_once(deps, file_key, sent["channel"], [(name, title, diff)], comment, thread=result_thread)
+        await upload_once(deps, file_key, below, [(name, title, diff)], comment)
     return sent
 
 
 async def _call_number(deps: Deps, pending: PendingApproval, key: str) -> int:
     """Return which call this is: two in each round. Once the second is sent it stays the card, whatever is decided."""
-    rounds = int(pending.step.facts.get(APPROVAL_ROUNDS, 1))
+    rounds = 1 if is_undo(pending.step.id) else int(pending.step.facts.get(APPROVAL_ROUNDS, 1))
     first = 2 * rounds - 1
     waiting = pending.approval.state is ApprovalState.WAITING
     if waiting and deps.clock.now() >= pending.approval.second_call_at:
@@ -149,11 +166,11 @@ async def _update_direct_messages(deps: Deps, pending: PendingApproval) -> None:
 
 async def _direct(deps: Deps, pending: PendingApproval, key: str, *, wanted: bool) -> None:
     user, number = key.split("/")[-2:]
-    person: Person = await deps.slack.person(user, locale=deps.locale)
+    person: Person = await deps.slack.person(user, user, deps.locale)
     view = pending.view(again=int(number) > 1)
     message = direct_message(view, deps.words_for(person.locale), user, waiting=wanted)
     try:
-        await upsert_message(deps, key, user, message)
+        await upsert_message(deps, key, Place(user, moves=False), message)
     except Refused as problem:  # the card mentions them too
         log.warning("no direct message to %s: %s", user, problem)
 
@@ -174,7 +191,7 @@ async def update_refusal_message(
         message = refusal(pending.view(), deps.words, goes_on_at=goes_on_at, continued=continued)
         number = int(pending.step.facts.get(APPROVAL_ROUNDS, 1))
         key = _numbered(f"{run_id}/{step_id}/refusal", number)
-        return await upsert_message(deps, key, target[0], message, thread=target[1])
+        return await upsert_message(deps, key, target, message)
 
 
 async def _continuation(deps: Deps, pending: PendingApproval) -> Run | None:

@@ -14,11 +14,14 @@ from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import lock_key
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import (
     APPROVAL_ROUNDS,
+    DECIDED_FROM,
+    FOLLOW_UP,
     OUTCOME,
     STOPPING,
     UNCHANGED,
@@ -40,7 +43,7 @@ from bot.message_refresher import REFRESH_TIMEOUT
 from bot.runbooks import Expressions
 from bot.store.incidents import TimelineEntry
 from bot.team import policy_of
-from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until
+from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until, to_json_facts
 from bot.workflows.runs.approval import show_approvers, show_refusal, wait_for_approval
 from bot.workflows.runs.approval_messages import update_refusal_message
 from bot.workflows.runs.interrupts import (
@@ -52,7 +55,7 @@ from bot.workflows.runs.interrupts import (
 )
 from bot.workflows.runs.measure import VERIFY_SAMPLES, Measuring
 from bot.workflows.runs.outcome import find_outcome, remaining_effects
-from bot.workflows.runs.presentation import changed, ended, post_result, schedule_run_message, update_run_message
+from bot.workflows.runs.presentation import TELL, changed, ended, post_result, schedule_run_message, update_run_message
 from bot.workflows.runs.second_call import end_second_call
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.step import (
@@ -61,9 +64,10 @@ from bot.workflows.runs.step import (
     expression_names,
     parse_parameters,
     step_environment,
+    step_rules,
     step_timeout,
 )
-from bot.workflows.runs.undo import undo_steps
+from bot.workflows.runs.undo import UndoRequest, undo_steps
 
 PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
@@ -93,29 +97,58 @@ async def _show_end(deps: Deps, run_id: str) -> None:
 
 
 async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
-    state = RunState.SUCCEEDED
+    state, ended_by = RunState.SUCCEEDED, None
     for step in runbook.steps:
         if run.step(step.id).copied_from:  # done by the run that this one continues
             continue
         step_state = await StepPlay(deps, run, step).play()
         if step_state in (StepState.DONE, StepState.SKIPPED):
             continue
-        if step_state is StepState.FAILED and (step.continue_on_error or run.dry_run):
+        if step_state is StepState.FAILED and step.continue_on_error:
+            continue
+        if step_state is StepState.FAILED and run.dry_run:
+            if not await _depends_on_changes(deps, run, step.id):
+                state = RunState.FAILED  # it would fail in earnest as well; the others are still shown
             continue
         state = RunState.CANCELLED if step_state is StepState.CANCELLED else RunState.FAILED
+        ended_by = step.id
         break
     if state is not RunState.SUCCEEDED and not run.dry_run:
         if runbook.on_failure == "undo":
-            undone = await undo_steps(deps, run, runbook, keep_helpful=await _nobody_decided(deps, run))
+            request = await _undo_request(deps, run, ended_by)
+            undone = await undo_steps(deps, run, runbook, request, keep_helpful=await _nobody_decided(deps, run))
             state = RunState.UNDONE if undone and state is RunState.FAILED else state
         elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
-            await durable_step("go on with another", partial(_start_on_failure, deps, run, runbook.on_failure))
+            go_on = partial(_go_on_with_another, deps, run, runbook.on_failure, ended_by)
+            await durable_step("go on with another", go_on)
     return state
 
 
 async def _nobody_decided(deps: Deps, run: Run) -> bool:
     """Return True if the run stopped because an approval expired: that is no reason to take back what has helped."""
     return any(step.error == ApprovalState.EXPIRED.value for step in (await deps.store.runs.refresh(run)).steps)
+
+
+async def _depends_on_changes(deps: Deps, run: Run, step_id: str) -> bool:
+    """Return True if steps before this one would change something: their changes may make it possible."""
+    steps = (await deps.store.runs.refresh(run)).steps
+    before = steps[: next(number for number, step in enumerate(steps) if step.id == step_id)]
+    return any(step.effects for step in before)
+
+
+async def _undo_request(deps: Deps, run: Run, ended_by: str | None) -> UndoRequest:
+    """Return the request to undo a run: of who cancelled it, else its own, since its step failed.
+
+    A step that people refused or did not answer has measured nothing.
+    """
+    current = await deps.store.runs.refresh(run)
+    step_run = current.step(ended_by) if ended_by else None
+    decided = step_run is not None and step_run.error in (
+        ApprovalState.REJECTED,
+        ApprovalState.EXPIRED,
+        "run_cancelled",
+    )
+    return UndoRequest(run.id, current.cancel_by, None if decided or current.cancel_by else ended_by)
 
 
 async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
@@ -136,10 +169,32 @@ async def _start_on_failure(deps: Deps, run: Run, runbook: Runbook) -> None:
     await deps.store.locks.transfer(run.id, follow_up_run.id)
 
 
+async def _go_on_with_another(deps: Deps, run: Run, runbook: Runbook, ended_by: str | None) -> None:
+    """Start the runbook for the failure. Keep with the failed step whether it began; if not, tell the channel."""
+    follow_up: dict[str, Any] = {}
+    try:
+        await _start_on_failure(deps, run, runbook)
+    except Unavailable:
+        raise  # it is tried again
+    except BotError as problem:
+        follow_up = {"error": problem.key, "facts": to_json_facts(problem.facts)}
+        told = {
+            "by": run.by.to_json(),
+            "title": deps.words.pick(runbook.title),
+            "why": deps.words.error(problem),
+        }
+        arguments = [run.id, FOLLOW_UP, "did_not_begin", told]
+        await deps.store.outbox.enqueue_once(f"{run.id}/{FOLLOW_UP}/told", TELL, arguments)
+    if ended_by:
+        facts = (await deps.store.runs.refresh(run)).step(ended_by).facts
+        await deps.store.runs.set_step(run.id, ended_by, facts={**facts, FOLLOW_UP: follow_up})
+
+
 async def _end(deps: Deps, run: Run, state: RunState) -> None:
     now = deps.clock.now()
     settles = now + policy_of(deps.team).cool_down
-    await deps.store.runs.end(run.id, state, now, settles=settles, entry=ended(deps, run, state))
+    current = await deps.store.runs.refresh(run)  # it knows who cancelled it
+    await deps.store.runs.end(run.id, state, now, settles=settles, entry=ended(deps, current, state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +291,7 @@ class StepPlay:
             plan = replace(plan, done=True)
         elif plan.approvals:
             taking = self._measuring.take_before(step_run) if plan.changes else _nothing()
-            shown, _ = await asyncio.gather(show_approvers(self._deps, self._run, self._step), taking)
+            shown, _ = await asyncio.gather(show_approvers(self._deps, self._run, self._step.id), taking)
             plan = replace(plan, shown=bool(shown.value))
         elif plan.is_read_only and self._step.verify is None:
             executed = await self._execute(plan, step_run)
@@ -276,12 +331,13 @@ class StepPlay:
             )
         effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
         environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
-        needed = self._approvals_needed(environment) if effects or waits else RequiredApprovals(Risk.READ, 0)
+        rules = await step_rules(deps, run, step.id, parameters)
+        needed = self._approvals_needed(rules) if effects or waits else RequiredApprovals(Risk.READ, 0)
         plan = StepPlan(
             approvals=needed.approvals,
             changes=bool(effects),
             waits=waits,
-            locks=action.lock_key(parameters, environment=environment) if effects else None,
+            locks=lock_key(deps.team, action, parameters, environment) if effects else None,
             seconds=timeout.total_seconds(),
         )
         planned = replace(
@@ -293,14 +349,14 @@ class StepPlay:
         )
         return plan, await self._save_plan(plan, needed, planned)
 
-    def _approvals_needed(self, environment: str) -> RequiredApprovals:
+    def _approvals_needed(self, environments: frozenset[str]) -> RequiredApprovals:
         approval, action = self._step.approval, self._action
         at_least = 1 if action.waits_for else 0
         demanded = StepApproval(at_least)
         if approval:
             demanded = StepApproval(approval.count or at_least, approval.role, approval.expires)
         policy, now = policy_of(self._deps.team), self._deps.clock.now()
-        return policy.requires(action.name, action.risk, environment, now, demanded)
+        return policy.requires(action.name, action.risk, environments, now, demanded)
 
     async def _save_plan(self, plan: StepPlan, needed: RequiredApprovals, planned: StepRun) -> StepRun:
         """Save the plan with the step's next state, and request its approvals, in one transaction.
@@ -345,16 +401,16 @@ class StepPlay:
         if not plan.approvals:
             return await self._execute(plan)
         deps, run, step = self._deps, self._run, self._step
-        decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step, shown=plan.shown))
+        decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step.id, shown=plan.shown))
         ending = self._retry("end the second call", partial(end_second_call, deps, run, step.id), REFRESH_TIMEOUT)
         if not decided.ok:
-            await asyncio.gather(show_approvers(deps, run, step), ending)
+            await asyncio.gather(show_approvers(deps, run, step.id), ending)
             return decided
         if decided.value == ApprovalState.SKIPPED.value:
             await self._set(state=StepState.SKIPPED, ended_at=deps.clock.now())
-            await asyncio.gather(show_approvers(deps, run, step), show_refusal(deps, run.id, step.id), ending)
+            await asyncio.gather(show_approvers(deps, run, step.id), show_refusal(deps, run.id, step.id), ending)
             return Outcome(decided.value)
-        executed, *_ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step), ending)
+        executed, *_ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step.id), ending)
         return executed
 
     async def _execute(self, plan: StepPlan, started: StepRun | None = None) -> Outcome:
@@ -532,8 +588,8 @@ class StepPlay:
 
 
 def _kept_facts(step_run: StepRun) -> dict[str, Any]:
-    """Return the fact that is kept while the step goes on: its approval's messages depend on it."""
-    return {APPROVAL_ROUNDS: step_run.facts[APPROVAL_ROUNDS]} if APPROVAL_ROUNDS in step_run.facts else {}
+    """Return the facts that stay while the step goes on: on them depend its approval's messages."""
+    return {name: fact for name, fact in step_run.facts.items() if name in (APPROVAL_ROUNDS, DECIDED_FROM)}
 
 
 async def _nothing() -> None:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from bot.deps import Deps
-from bot.domain.people import Person
-from bot.domain.run import LEFT, OUTCOME, Approval, ApprovalState, Effect, Run, RunState, StepRun
+from bot.domain.people import BOT, Person
+from bot.domain.run import (
+    DECIDED_FROM,
+    LEFT,
+    OUTCOME,
+    Approval,
+    ApprovalState,
+    Effect,
+    Run,
+    RunState,
+    StepRun,
+    is_undo,
+)
 from bot.domain.runbook import Step
-from bot.domain.timeline import Kind
+from bot.domain.timeline import TERMINAL, Kind
 from bot.messages import results
+from bot.messages.message import Message
 from bot.messages.run import line, progress
-from bot.slack_messages import upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
+from bot.workflows.engine.durable import durable_step
 from bot.workflows.incidents.messages import destination
 
 Facts = dict[str, Any]
+TELL = "tell_run"  # the workflow `tell_run`
+TELL_TIMEOUT = timedelta(hours=24)  # Slack may be away for long
 
 
 def schedule_run_message(deps: Deps, run_id: str) -> None:
@@ -32,9 +49,8 @@ async def update_run_message(deps: Deps, run_id: str) -> None:
 
 async def _update_run_message(deps: Deps, run_id: str) -> None:
     run = await deps.store.runs.get(run_id)
-    if target := await run_destination(deps, run):
-        channel, thread = target
-        await upsert_message(deps, _run_message_key(run_id), channel, progress(run, deps.words), thread=thread)
+    if place := await run_destination(deps, run):
+        await upsert_message(deps, _run_message_key(run_id), place, progress(run, deps.words))
 
 
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
@@ -51,32 +67,52 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
         run_message = await deps.store.slack_messages.get(_run_message_key(run_id))
     if run_message is None or run_message.ts is None:
         return
-    _, thread = await run_destination(deps, run) or (None, None)
-    key, channel, thread = f"{run_id}/{step_id}/result", run_message.channel, thread or run_message.ts
+    place = await run_destination(deps, run)
+    if place is None:
+        return
+    key, below = f"{run_id}/{step_id}/result", replace(place, channel=run_message.channel)
+    below = below if below.thread else replace(below, thread=run_message.ts)
     if file is None:
-        await upsert_message(deps, key, channel, message, thread=thread)
+        await upsert_message(deps, key, below, message)
     else:
         name = f"{run_id}-{step_id}.txt"
-        await upload_once(deps, key, channel, [(name, title, file)], message.text, thread=thread)
+        await upload_once(deps, key, below, [(name, title, file)], message.text)
+
+
+async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
+    """Post the block `part` of the announcements once where the run is shown; `by` in `facts` is a Person as JSON."""
+    await durable_step(f"tell {part}", partial(_tell, deps, run_id, key, part, facts), TELL_TIMEOUT)
+
+
+async def _tell(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
+    run = await deps.store.runs.get(run_id)
+    place = await run_destination(deps, run) or Place(deps.incident_channel, incident_id=run.incident_id)
+    shown = {**facts, "run": run, "by": Person.from_json(facts["by"])}
+    message = Message.of(deps.words.render_block("everybody", part, **shown))
+    await upsert_message(deps, f"{run_id}/{key}", place, message)
 
 
 def _run_message_key(run_id: str) -> str:
     return f"{run_id}/progress"
 
 
-async def run_destination(deps: Deps, run: Run) -> tuple[str, str | None] | None:
-    """Return the channel (and thread) of the run's message: where it was requested, or its incident's."""
+async def run_destination(deps: Deps, run: Run) -> Place | None:
+    """Return the place of the run's message: where it was requested, or its incident's."""
     if run.channel is None and run.incident_id:
         return await destination(deps, await deps.store.incidents.get(run.incident_id))
-    return (run.channel, None) if run.channel else None
+    requester = run.by.id if run.by.in_slack else None
+    return Place(run.channel, incident_id=run.incident_id, person=requester) if run.channel else None
 
 
 def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person | None = None) -> TimelineEntry | None:
     """Return an event by the requester or `by`; None for a run without an incident."""
     if run.incident_id is None:
         return None
+    by = by or run.by
     all_facts = {"run": run.id, "runbook": run.runbook} | facts
-    return TimelineEntry(run.incident_id, kind, all_facts, by or run.by, deps.clock.now(), f"{run.id}/{what}")
+    if by.terminal:
+        all_facts[TERMINAL] = by.terminal
+    return TimelineEntry(run.incident_id, kind, all_facts, by, deps.clock.now(), f"{run.id}/{what}")
 
 
 def started(deps: Deps, run: Run) -> TimelineEntry | None:
@@ -85,11 +121,14 @@ def started(deps: Deps, run: Run) -> TimelineEntry | None:
 
 
 def ended(deps: Deps, run: Run, state: RunState) -> TimelineEntry | None:
-    return _entry(deps, run, "end", Kind.RUN_ENDED, {"state": state.value})
+    facts = {"state": state.value, "cancelled": run.cancel_by is not None}
+    return _entry(deps, run, "end", Kind.RUN_ENDED, facts, run.cancel_by or BOT)
 
 
 def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
     decisions = approval.decisions
+    terminals = dict(run.step(approval.step_id).facts.get(DECIDED_FROM, {}).get(approval.step_id, {}))
+    terminals |= {decision.person: decision.terminal for decision in decisions if decision.terminal}
     glass = next((decision for decision in decisions if decision.verdict is ApprovalState.BROKEN_GLASS), None)
     facts = {
         "action": run.step(approval.step_id).uses,
@@ -98,8 +137,17 @@ def approved(deps: Deps, run: Run, approval: Approval) -> TimelineEntry | None:
         "glass": glass is not None,
         "reason": glass.reason if glass else None,
         "answer": decisions[-1].reason if decisions and not glass else None,
+        "undo": is_undo(approval.step_id),
     }
-    return _entry(deps, run, f"{approval.step_id}/approval", Kind.RUN_APPROVED, facts)
+    if terminals:
+        facts["terminals"] = terminals
+    last = decisions[-1].person
+    owner = deps.team.person(slack=last)
+    by = Person(last, owner.name if owner else "", terminal=terminals.get(last, ""))
+    what = f"{approval.step_id}/approval"
+    if is_undo(approval.step_id):  # a step may be undone again after an undo that nobody approved
+        what = f"{what}/{approval.digest}"
+    return _entry(deps, run, what, Kind.RUN_APPROVED, facts, by)
 
 
 def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> TimelineEntry | None:
@@ -115,7 +163,8 @@ def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> 
 
 
 def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:
-    return _entry(deps, run, f"{step_run.id}/undo", Kind.RUN_UNDONE, _change_facts(deps, step_run), by)
+    """Return the event of an undone step: what is back as it was, by who asked for it or by the bot itself."""
+    return _entry(deps, run, f"{step_run.id}/undo", Kind.RUN_UNDONE, _change_facts(deps, step_run), by or BOT)
 
 
 def _change_facts(deps: Deps, step_run: StepRun) -> Facts:

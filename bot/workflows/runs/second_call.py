@@ -9,7 +9,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.incident import Incident, Severity
 from bot.domain.on_call import OnCall
-from bot.domain.run import Run
+from bot.domain.run import Run, base_step_id
 from bot.domain.runbook import Runbook
 from bot.domain.timeline import Kind
 from bot.workflows.engine.durable import run_with_retries
@@ -56,13 +56,14 @@ async def end_second_call(deps: Deps, run: Run, step_id: str) -> None:
 
 
 async def _page(deps: Deps, run: Run, step_id: str, incident: Incident) -> None:
-    service, person = await _next_on_call(deps, incident, without=run.by.id)
+    service, person = await _next_on_call(deps, incident, without=run.asked_by(step_id).id)
     if deps.pagerduty is None or person is None or person.user_id is None:
         return
     key = second_call_key(run.id, step_id)
-    spec = next(step for step in Runbook.model_validate(run.definition).steps if step.id == step_id)
+    steps = Runbook.model_validate(run.definition).steps
+    spec = next(step for step in steps if step.id == base_step_id(step_id))
     title = deps.words.pick(spec.title) or spec.uses
-    summary = deps.words.render_block("approval", "page", incident=incident, step_title=title, by=run.by)
+    summary = deps.words.render_block("approval", "page", incident=incident, step_title=title, by=run.asked_by(step_id))
     await deps.store.pages.add(key, incident.id, person.name, "sending")  # its webhook may be quicker than the answer
     id = await deps.pagerduty.page_person(key, summary, person.user_id, service=service, details=f"{incident.id} {key}")
     await deps.store.pages.add(key, incident.id, person.name, "sent", id)
@@ -73,7 +74,7 @@ async def _page(deps: Deps, run: Run, step_id: str, incident: Incident) -> None:
 async def _next_on_call(deps: Deps, incident: Incident, *, without: str) -> tuple[str, OnCall | None]:
     """Return the PagerDuty service and the person after the first on call who did not ask, and can approve."""
     last: tuple[str, OnCall | None] = ("", None)
-    for name in deps.team.severities[incident.severity].page:
+    for name in deps.team.severity_policy(incident.severity).page:
         service = deps.team.teams[name].pagerduty
         if service is None:
             continue

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.targets import require_known
 from bot.deps import Deps
 from bot.domain.errors import BadInput, WrongState
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.run import COPIED_FROM, Run, RunRequest, StepRun, StepState, continued_key, run_id
-from bot.domain.runbook import Runbook
+from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Expressions
 from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.presentation import started
@@ -25,13 +26,14 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
 
     Raises NotAllowed for a person who may not run actions of its risk.
     """
+    require_known(deps.team, request.environment)
     if not request.dry_run:
         policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
     incident = request.incident
     run = Run(
         id=run_id(request.idempotency_key),
         runbook=runbook.name,
-        definition=runbook.to_json(),
+        definition=_keeping_what_cannot_be_undone(runbook).to_json(),
         inputs=inputs,
         environment=request.environment or runbook.environment or PRODUCTION,
         by=request.by,
@@ -82,6 +84,19 @@ def _copy(step: StepRun, stopped_id: str) -> StepRun:
     return replace(step, state=state, facts=facts, began_at=None, ended_at=None, error=None)
 
 
+def _keeping_what_cannot_be_undone(runbook: Runbook) -> Runbook:
+    """Return the run's copy: a step that nothing can undo is kept, so that no undo is offered for it."""
+    steps = [
+        step if step.keep or ACTIONS.get(step.uses).undo else step.model_copy(update={"keep": _changes(step)})
+        for step in runbook.steps
+    ]
+    return runbook.model_copy(update={"steps": steps})
+
+
+def _changes(step: Step) -> bool:
+    return ACTIONS.get(step.uses).risk is not Risk.READ
+
+
 def _risks(runbook: Runbook) -> Iterator[Risk]:
     for step in runbook.steps:
         yield ACTIONS.get(step.uses).risk
@@ -93,6 +108,8 @@ def read_inputs(
     deps: Deps, runbook: Runbook, given: Mapping[str, str], incident: Incident | None = None
 ) -> dict[str, Any]:
     """Return typed inputs, with defaults for those that are not given. Raises BadInput."""
+    own_names = {name.lower(): name for name in runbook.inputs}
+    given = {own_names.get(name.lower(), name): value for name, value in given.items()}
     for name in given:
         if name not in runbook.inputs:
             raise BadInput("unknown_input", runbook=runbook.name, input=name, nearest=nearest(name, runbook.inputs))
@@ -108,4 +125,6 @@ def read_inputs(
             values[name] = None
         else:
             values[name] = spec.read(name, str(value), deps.team.services)
+            if spec.type == "environment":
+                require_known(deps.team, str(value))
     return values

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from bot.actions.catalogue import ACTIONS
 from bot.actions.context import Context
 from bot.actions.registry import Action
+from bot.actions.targets import environments, governing_environments, working_environment
 from bot.deps import Deps
 from bot.domain.errors import Unavailable
 from bot.domain.incident import Incident
@@ -53,21 +55,19 @@ def incident_variables(incident: Incident | None) -> dict[str, Any]:
 
 
 def step_environment(deps: Deps, run: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
-    """Return the environment whose rules apply to a step: that of its namespace, else its runbook's, else the run's.
+    """Return the environment that a step works in: that of its namespace, else its own, else the run's."""
+    return working_environment(deps.team, parameters or {}, _requested_environment(run, step_id))
 
-    The namespace wins, so that a run in staging cannot bypass the rules of production.
-    """
-    given = (parameters or {}).get("namespace")
-    environments = [service.namespaces for service in deps.team.services.values()]
-    candidates = {
-        environment
-        for namespaces in environments
-        for environment, name in namespaces.items()
-        if given and name == given
-    }
+
+async def step_rules(deps: Deps, run: Run, step_id: str, parameters: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the environments whose rules hold for a step. Raises Unavailable if the cluster must be asked."""
+    action = ACTIONS.get(run.step(step_id).uses)
+    return await governing_environments(deps, action, parameters or {}, _requested_environment(run, step_id))
+
+
+def _requested_environment(run: Run, step_id: str) -> str:
     declared = next((s.get("environment") for s in run.definition["steps"] if s["id"] == step_id), None)
-    requested = str(declared or run.environment)
-    return requested if not candidates or requested in candidates else min(candidates)
+    return str(declared or run.environment)
 
 
 def action_context(deps: Deps, run: Run, step_run: StepRun, *, undoing: bool = False) -> Context:
@@ -76,6 +76,12 @@ def action_context(deps: Deps, run: Run, step_run: StepRun, *, undoing: bool = F
         deps,
         key=f"{run.id}/{step_run.id}/undo" if undoing else f"{run.id}/{step_run.id}",
         environment=step_environment(deps, run, step_run.id, step_run.parameters),
+        rules=environments(
+            deps.team,
+            ACTIONS.get(step_run.uses),
+            step_run.parameters or {},
+            _requested_environment(run, step_run.id),
+        ),
         incident_id=run.incident_id,
         by=run.by,
         planned={} if undoing else step_run.rehearsed or {},

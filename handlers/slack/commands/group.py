@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
@@ -62,12 +61,11 @@ class Command:
         """Remove `incident=INC-…`, which names the incident for any verb, from any channel."""
         if any(parameter.name == "incident" for parameter in signature.parameters):
             return tokens
-        options: dict[str, Any] = dict(tokens.options)
-        call.named_incident = options.pop("incident", None)
+        call.named_incident = tokens.option("incident")
         if call.named_incident is None:
             return tokens
-        raw = " ".join(word for word in tokens.raw.split() if not word.startswith("incident="))
-        return replace(tokens, options=options, raw=raw)
+        raw = " ".join(word for word in tokens.raw.split() if not word.lower().startswith("incident="))
+        return replace(tokens, options=tokens.without("incident"), raw=raw)
 
     def _command(self, signature: Signature) -> str:
         return f"/{self.name}"

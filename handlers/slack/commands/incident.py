@@ -6,15 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bot.domain.incident import Cause, Impact, Role, Severity
+from bot.domain.incident import Cause, Impact, Incident, Role, Severity
 from bot.messages import forms
+from bot.messages.alerts import splittable
 from bot.messages.catchup import catch_up
 from bot.messages.incident import card, listing, timeline
 from bot.messages.message import Message
 from bot.messages.statistics import statistics as statistics_message
 from bot.services.followups import FollowUpRequest
 from bot.services.statistics import WINDOW
-from bot.signature import Mention, Rest
+from bot.signature import Mention, Rest, unescape_slack
 from bot.team import Duration
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
@@ -35,13 +36,15 @@ async def declare(
     incident = await call.bot.incidents.declare(
         title, sev or DEFAULT_SEVERITY, by=await call.person(), idempotency_key=call.idempotency_key, service=service
     )
-    return Message.of((await call.translations()).render_block("replies", "declared", incident=incident))
+    shown = await call.bot.incidents.is_shown(incident.id, idempotency_key=call.idempotency_key)
+    words = await call.translations()
+    return Message.of(words.render_block("replies", "declared" if shown else "declared_saved", incident=incident))
 
 
 @INCIDENT.verb("/incident list")
-async def list_(call: Call) -> Message:
+async def list_(call: Call, page: Annotated[int, Field(ge=1)] = 1) -> Message:
     """List open incidents, the most severe first."""
-    return listing(await call.bot.deps.store.incidents.list_open(), await call.translations())
+    return listing(await call.bot.deps.store.incidents.list_open(), await call.translations(), page=page)
 
 
 @INCIDENT.verb("/incident status")
@@ -58,7 +61,7 @@ async def severity(call: Call, level: Severity) -> Message:
     await call.bot.incidents.set_severity(
         incident.id, level, by=await call.person(), idempotency_key=call.idempotency_key
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident role commander @ana")
@@ -68,7 +71,7 @@ async def role(call: Call, role: Role, person: Mention) -> Message:
     await call.bot.incidents.assign(
         incident.id, role, person, by=await call.person(), idempotency_key=call.idempotency_key
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident ack")
@@ -76,7 +79,7 @@ async def ack(call: Call) -> Message:
     """Acknowledge the incident."""
     incident = await call.incident()
     await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident update Escalando réplicas; los usuarios ven mejora")
@@ -87,7 +90,7 @@ async def update(call: Call, text: Rest | None = None) -> Message | None:
         return None
     incident = await call.incident()
     await call.bot.incidents.update(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident note El pico empezó tras el despliegue 2.1.0")
@@ -95,7 +98,7 @@ async def note(call: Call, text: Rest) -> Message:
     """Add a note to the timeline."""
     incident = await call.incident()
     await call.bot.incidents.note(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident mitigate")
@@ -103,7 +106,7 @@ async def mitigate(call: Call) -> Message:
     """Mark the incident as mitigated: users are no longer affected."""
     incident = await call.incident()
     await call.bot.incidents.mitigate(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident resolve")
@@ -111,7 +114,7 @@ async def resolve(call: Call) -> Message:
     """Resolve the incident: its page is resolved and the report written."""
     incident = await call.incident()
     await call.bot.incidents.resolve(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident dismiss El límite estaba mal puesto")
@@ -119,7 +122,7 @@ async def dismiss(call: Call, reason: Rest) -> Message:
     """End the incident as a false alarm: no statistics count it."""
     incident = await call.incident()
     await call.bot.incidents.dismiss(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident reopen La latencia volvió a subir")
@@ -127,7 +130,7 @@ async def reopen(call: Call, reason: Rest) -> Message:
     """Reopen the incident."""
     incident = await call.incident()
     await call.bot.incidents.reopen(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb("/incident close")
@@ -135,7 +138,20 @@ async def close(call: Call) -> Message:
     """Close the incident: its report is complete."""
     incident = await call.incident()
     await call.bot.incidents.close(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return await _done(call)
+    return await done(call, incident)
+
+
+@INCIDENT.verb("/incident split HighLatency")
+async def split(call: Call, alert: Rest | None = None) -> Message:
+    """Move alerts into an incident of their own; without a name it lists them."""
+    incident = await call.incident()
+    words = await call.translations()
+    if not alert:
+        return splittable(incident, await call.bot.alerts.of_incident(incident), words)
+    moved = await call.bot.alerts.split(
+        incident, unescape_slack(alert), by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    return Message.of(words.render_block("alerts", "split", moved=moved))
 
 
 @INCIDENT.verb("/incident catchup")
@@ -176,7 +192,7 @@ async def impact(
     await call.bot.incidents.set_impact(
         incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
 @INCIDENT.verb('/incident cause primary="Fuga de memoria en el render" detection="Alerta HighLatency"')
@@ -203,11 +219,13 @@ async def cause(
     await call.bot.incidents.set_cause(
         incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
     )
-    return await _done(call)
+    return await done(call, incident)
 
 
-async def _done(call: Call) -> Message:
-    return Message.of((await call.translations()).render_block("replies", "done"))
+async def done(call: Call, incident: Incident) -> Message:
+    """Say that it is done, or that it is saved while Slack does not show it."""
+    shown = await call.bot.incidents.is_shown(incident.id, idempotency_key=call.idempotency_key)
+    return Message.of((await call.translations()).render_block("replies", "done" if shown else "saved"))
 
 
 @INCIDENT.verb("/incident report")

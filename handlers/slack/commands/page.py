@@ -6,8 +6,9 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.messages.message import Message
 from bot.messages.on_call import on_call
-from bot.signature import Rest, unescape_slack
+from bot.signature import Rest
 from handlers.slack.commands.group import Command
+from handlers.slack.commands.incident import done
 from handlers.slack.context import Call
 
 PAGE = Command("page")
@@ -19,14 +20,17 @@ async def page(call: Call, team: str, text: Rest | None = None, *, sev: Severity
     """Page a team about this channel's incident; outside an incident it declares one."""
     person = await call.person()
     name = call.bot.paging.team(team)
+    await call.bot.paging.check(name)
     incident = await call.bot.incidents.in_channel(call.channel_id or "")
     if incident is None:
         if not text:
             raise BadInput("text_missing")
-        incident = await call.bot.incidents.declare(
-            unescape_slack(text), sev or Severity.SEV2, by=person, idempotency_key=f"{call.idempotency_key}/declare"
+        incident = await call.bot.paging.declare_and_page(
+            name, text, sev or Severity.SEV2, by=person, idempotency_key=call.idempotency_key
         )
-    await call.bot.paging.page(incident, name, text or incident.title, by=person, idempotency_key=call.idempotency_key)
+    else:
+        message = text or incident.title
+        await call.bot.paging.page(incident, name, message, by=person, idempotency_key=call.idempotency_key)
     return Message.of((await call.translations()).render_block("replies", "paging", team=name, incident=incident))
 
 
@@ -35,7 +39,7 @@ async def ack(call: Call) -> Message:
     """Acknowledge the incident and its page."""
     incident = await call.incident()
     await call.bot.incidents.acknowledge(incident.id, by=await call.person(), idempotency_key=call.idempotency_key)
-    return Message.of((await call.translations()).render_block("replies", "done"))
+    return await done(call, incident)
 
 
 @PAGE.verb("/page resolve")
@@ -43,7 +47,7 @@ async def resolve(call: Call) -> Message:
     """Resolve this incident's page; the incident itself stays open."""
     incident = await call.incident()
     await call.bot.paging.resolve(incident, by=await call.person(), idempotency_key=call.idempotency_key)
-    return Message.of((await call.translations()).render_block("replies", "done"))
+    return await done(call, incident)
 
 
 @ON_CALL.verb("/oncall", default=True)

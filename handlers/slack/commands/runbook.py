@@ -9,7 +9,7 @@ from bot.messages.message import Message
 from bot.messages.run import progress, runs
 from bot.messages.runbook import library, runbook
 from bot.services.ops import OPTIONS
-from bot.signature import Rest, tokenize, unescape_slack
+from bot.signature import Rest, read_reference, tokenize
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
 
@@ -42,10 +42,8 @@ async def run(call: Call, line: Rest) -> Message:
             usage="/runbook run name key=value …",
             example="/runbook run render-latency service=xr-engine",
         )
-    inputs = {
-        name.replace("-", "_"): unescape_slack(value) for name, value in tokens.options.items() if name not in OPTIONS
-    }
-    environment, dry_run = tokens.options.get("environment"), tokens.options.get("dry-run") == "true"
+    inputs = {name.replace("-", "_"): read_reference(value) for name, value in tokens.without(*OPTIONS).items()}
+    environment, dry_run = tokens.option("environment"), tokens.option("dry-run") == "true"
     request = await run_request(call, environment=environment, dry_run=dry_run)
     started = await call.bot.runs.start(tokens.words[0], inputs, request)
     return progress(started, await call.translations())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bot.domain.errors import Refused, Unavailable
 from bot.integrations.kubernetes.kubernetes import Kubernetes
@@ -150,3 +152,26 @@ async def test_a_missing_right_is_named(cluster: Cluster, bot: Kubernetes) -> No
     facts = forbidden.value.facts
     assert (facts["verb"], facts["resource"]) == ("patch", "deployments/scale")
     assert facts["namespace"] == cluster.namespace
+
+
+async def test_a_cluster_is_opened_by_the_first_call_and_a_wrong_file_is_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("clusters: {")
+    for path in (tmp_path / "nothing", broken):
+        async with Kubernetes(str(path)) as kubernetes:
+            with pytest.raises(Refused) as refused:
+                await kubernetes.cluster.check()
+        assert refused.value.key == "kubeconfig_wrong" and "\n" not in str(refused.value.facts["why"])
+
+
+async def test_an_expired_token_is_read_again(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    good = cluster.kubeconfig.read_text()
+    content = yaml.safe_load(good)
+    for user in content["users"]:
+        user["user"] = {"token": "expired"}
+    path.write_text(yaml.safe_dump(content))
+    async with Kubernetes(str(path)) as kubernetes:
+        await kubernetes.cluster.open()
+        path.write_text(good)
+        assert await kubernetes.pods.list(cluster.namespace) == []

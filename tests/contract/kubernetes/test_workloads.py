@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.domain.errors import BadInput, NotFound, Unavailable, WrongState
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.status import Obstacle, Rollout
+from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment
 
@@ -43,7 +43,7 @@ def daemon_set(name: str = "agent") -> dict[str, Any]:
 
 
 async def rolled_out(bot: Kubernetes, reference: str, namespace: str) -> Rollout:
-    async with asyncio.timeout(DEADLINE):
+    async with deadline(DEADLINE):
         return await bot.workloads.wait_until_rolled_out(reference, namespace)
 
 
@@ -110,7 +110,7 @@ async def test_what_stands_in_the_way_is_seen_at_once_and_what_is_permanent_ends
         seen.extend(str(obstacle) for obstacle in obstacles)
 
     with pytest.raises(WrongState) as blocked:
-        async with asyncio.timeout(DEADLINE):
+        async with deadline(DEADLINE):
             await bot.workloads.wait_until_rolled_out("web", where, tell)
     assert blocked.value.key in ("rollout_blocked", "rollout_stuck")  # the sandbox's deadline passes in six seconds
     assert "ImagePullBackOff" in str(blocked.value.facts["why"])
@@ -130,8 +130,8 @@ async def test_a_paused_deployment_says_so(cluster: Cluster, bot: Kubernetes) ->
     await cluster.until(paused, True)
 
 
-async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.integrations.kubernetes.cluster.PAGE", 2)
+async def test_lists_are_read_to_their_end(cluster: Cluster, bot: Kubernetes) -> None:
+    bot.cluster.page_size = 2
     await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment(replicas=5))
     await rolled_out(bot, "web", cluster.namespace)
     assert len(await bot.pods.list(cluster.namespace)) == 5
@@ -177,3 +177,87 @@ async def test_an_autoscaler_is_known_with_its_limits(cluster: Cluster, bot: Kub
     await cluster.custom.create_namespaced_custom_object("autoscaling", "v2", where, "horizontalpodautoscalers", body)
     owner = await bot.workloads.autoscaler("web", where)
     assert owner and (owner.kind, owner.name, owner.least, owner.most) == ("hpa", "web", 2, 5)
+
+
+async def test_a_drain_evicts_all_at_once_and_knows_a_pod_by_its_uid(cluster: Cluster, bot: Kubernetes) -> None:
+    where, nodes = cluster.namespace, bot.nodes
+    await cluster.apps.create_namespaced_stateful_set(where, stateful_set(replicas=1))
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=3))
+    await rolled_out(bot, "statefulset/ledger", where)
+    await rolled_out(bot, "web", where)
+    await cluster.main.create_namespaced_pod(
+        where, {"metadata": {"name": "bare"}, "spec": {"containers": [{"name": "a", "image": "registry.example/a:1"}]}}
+    )
+    budget = {"metadata": {"name": "web"}, "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}}}
+    await cluster.policy.create_namespaced_pod_disruption_budget(where, budget)
+    pods = {pod.name: pod for pod in await bot.pods.list(where)}
+    ledger = pods["ledger-0"]
+    on_node = [pod for pod in await nodes.pods(str(ledger.node)) if pod.namespace == where]
+    assert {pod.name: pod.bare for pod in on_node}["ledger-0"] is False
+    everywhere = [pod for pod in pods.values() if pod.name != "bare"]
+    order = sorted((f"{where}/{pod.name}" for pod in everywhere), reverse=True)  # those that wait come first
+    uids = {f"{where}/{pod.name}": pod.uid for pod in everywhere}
+
+    async def blocked() -> bool:
+        shown = await nodes.drain(str(ledger.node), order, 1.0, uids, dry_run=True)
+        return str(shown).count("!  ") == 3
+
+    await cluster.until(blocked, True)
+    with pytest.raises(Unavailable) as waiting:
+        await nodes.drain(str(ledger.node), order, 3.0, uids)
+    assert "ledger" not in str(waiting.value.facts["why"]) and "web" in str(waiting.value.facts["why"])
+
+    async def replaced() -> bool:
+        return any(pod.name == "ledger-0" and pod.uid != ledger.uid for pod in await bot.pods.list(where))
+
+    await cluster.until(replaced, True)
+
+
+ON_A_REAL_ONE = pytest.mark.parametrize(
+    "kubeconfig", [pytest.param("real", marks=pytest.mark.real("kubernetes"))], indirect=True
+)
+
+
+@ON_A_REAL_ONE
+async def test_a_quota_that_refuses_the_pods_is_said_at_once(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    await cluster.main.create_namespaced_resource_quota(
+        where, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}}
+    )
+    for reference, create, made in (
+        ("web", cluster.apps.create_namespaced_deployment, deployment(replicas=1)),
+        ("statefulset/ledger", cluster.apps.create_namespaced_stateful_set, stateful_set(replicas=1)),
+    ):
+        await create(where, made)
+        if reference == "web":
+            await rolled_out(bot, reference, where)
+            await bot.workloads.scale(reference, where, 3, 1)
+        with pytest.raises(WrongState) as blocked:
+            await rolled_out(bot, reference, where)
+        assert (blocked.value.key, "exceeded quota" in str(blocked.value.facts["why"])) == ("rollout_blocked", True)
+
+
+@ON_A_REAL_ONE
+async def test_pod_security_that_refuses_the_pods_is_said_at_once(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await cluster.main.patch_namespace(where, {"metadata": {"labels": labels}})
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=1))
+    with pytest.raises(WrongState) as blocked:
+        await rolled_out(bot, "web", where)
+    assert "PodSecurity" in str(blocked.value.facts["why"])
+
+
+@ON_A_REAL_ONE
+async def test_a_job_that_cleans_itself_up_has_succeeded(cluster: Cluster, bot: Kubernetes) -> None:
+    containers = [{"name": name, "image": f"registry.example/{name}:1"} for name in ("check", "proxy")]
+    pod = {"restartPolicy": "Never", "containers": containers}
+    spec = {"backoffLimit": 0, "ttlSecondsAfterFinished": 0, "template": {"spec": pod}}
+    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "check"}, "spec": spec}
+    await bot.jobs.start("check", cluster.namespace, body)
+    async with deadline(DEADLINE):
+        ended = await bot.jobs.wait_until_ended("check", cluster.namespace)
+    assert ended.ended and (await bot.jobs.state("check", cluster.namespace)).ended
+    pods = await bot.pods.list(cluster.namespace, "job-name=check")
+    logs = await bot.pods.logs(pods, cluster.namespace)
+    assert {*logs.texts, *logs.silent} == {f"{pods[0].name}/{name}" for name in ("check", "proxy")}

@@ -1,0 +1,130 @@
+"""The doctor's look at the cluster: reached, allowed, workloads, metrics; Helm, its releases and charts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from bot.cli.findings import Checks, Finding, State
+from bot.deps import Deps
+from bot.domain.errors import BotError, NotFound
+from bot.integrations.helm import Helm
+from bot.team import PRODUCTION
+
+HELM_AT_ONCE = 4  # each is a process of its own
+
+
+class ClusterChecks(Checks):
+    def __init__(self, deps: Deps) -> None:
+        super().__init__(deps.words)
+        self._deps = deps
+        services = deps.team.services.values()
+        self._namespaces = sorted({namespace for service in services for namespace in service.namespaces.values()})
+
+    async def findings(self) -> list[Finding]:
+        """Return all results in a fixed order; independent checks run concurrently."""
+        if self._deps.kubernetes is None:
+            return [self._off("Kubernetes", "KUBECONFIG")]
+        reached = await self._try("Kubernetes", "KUBECONFIG", self._reached())
+        if any(finding.state is State.WRONG for finding in reached):
+            return reached  # nothing else could be seen
+        checks = [
+            ("Kubernetes", "KUBECONFIG", self._rights()),
+            ("Kubernetes", "KUBECONFIG", self._workloads()),
+            ("metrics-server", "KUBECONFIG", self._metrics()),
+            ("Helm", "HELM", self._helm()),
+        ]
+        results = await asyncio.gather(*(self._try(*check) for check in checks))
+        return [*reached, *(finding for findings in results for finding in findings)]
+
+    async def _reached(self) -> AsyncIterator[Finding]:
+        if self._deps.kubernetes:
+            yield self._good("Kubernetes", "cluster", version=await self._deps.kubernetes.cluster.check())
+
+    async def _rights(self) -> AsyncIterator[Finding]:
+        from bot.integrations.kubernetes.rights import missing, needed  # its client is slow to import
+
+        if self._deps.kubernetes is None:
+            return
+        rights = needed(self._namespaces)
+        absent = await missing(self._deps.kubernetes.cluster, rights)
+        for right in absent:
+            subject = f"Kubernetes · {right.namespace or 'cluster'}"
+            yield self._finding(subject, State.WRONG, "right_missing", right=str(right))
+        if not absent:
+            yield self._good("Kubernetes · RBAC", "rights", count=len(rights))
+
+    async def _workloads(self) -> AsyncIterator[Finding]:
+        kubernetes = self._deps.kubernetes
+        if kubernetes is None:
+            return
+        places = [
+            (name, workload, namespace)
+            for name, service in self._deps.team.services.items()
+            for namespace in service.namespaces.values()
+            for workload in service.runs_as
+        ]
+        outcomes = await asyncio.gather(
+            *(kubernetes.workloads.find(workload, namespace) for _, workload, namespace in places),
+            return_exceptions=True,
+        )
+        is_good = True
+        for (service, _, namespace), outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, BotError):
+                is_good = False
+                yield self._wrong(f"{service} · {namespace}", outcome, "BOT_CONFIG")
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        if is_good:
+            yield self._good("Kubernetes · workloads", "workloads", count=len(places))
+
+    async def _metrics(self) -> AsyncIterator[Finding]:
+        if self._deps.kubernetes is None or not self._namespaces:
+            return
+        try:
+            await self._deps.kubernetes.pods.top(self._namespaces[0])
+        except NotFound:
+            yield self._note("metrics-server", "no_metrics_server")
+        else:
+            yield self._good("metrics-server", "metrics_server")
+
+    async def _helm(self) -> AsyncIterator[Finding]:
+        helm = self._deps.helm
+        if helm is None:
+            return
+        yield self._good("Helm", "helm", version=await helm.check())
+        free = asyncio.Semaphore(HELM_AT_ONCE)
+        charts = {name: service for name, service in self._deps.team.services.items() if service.chart}
+        results = await asyncio.gather(
+            *(self._release(helm, free, name, service.namespaces.get(PRODUCTION), str(service.chart))
+              for name, service in charts.items())
+        )  # fmt: skip
+        found = [finding for findings in results for finding in findings]
+        for finding in found:
+            yield finding
+        if not found and charts:
+            yield self._good("Helm · releases", "releases", count=len(charts))
+
+    async def _release(
+        self, helm: Helm, free: asyncio.Semaphore, release: str, namespace: str | None, chart: str
+    ) -> list[Finding]:
+        """Return what is wrong with a release or its chart; nothing if all is well."""
+        found: list[Finding] = []
+        subject = f"Helm · {release}"
+        async with free:
+            try:
+                await helm.show_chart(chart)
+            except BotError as problem:
+                found.append(self._wrong(subject, problem, "BOT_CONFIG"))
+            if namespace is None:
+                return found
+            try:
+                newest = (await helm.history(release, namespace))[-1]
+            except NotFound:
+                found.append(self._note(subject, "release_missing", namespace=namespace))
+            except BotError as problem:
+                found.append(self._wrong(subject, problem, "KUBECONFIG"))
+            else:
+                if newest.pending:
+                    found.append(self._finding(subject, State.WRONG, "release_pending", status=newest.status))
+        return found

@@ -1,0 +1,134 @@
+"""What else decides over a workload: said before the approval, and looked at after the change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.messages.results import result_sentence
+from bot.messages.run import line
+from sandbox.kubernetes.objects import Object, deep_copy
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.server import Sandbox
+from tests.actions.acting import Actor, in_cluster, parts
+
+PROD, AI, QUANTUM = "tamv-prod", "isabella-ai", "quantum-processor"
+
+
+@dataclass
+class Place:
+    sandbox: Sandbox
+    actor: Actor
+    kubernetes: Kubernetes
+
+    def change(self, name: str, spec: dict[str, Any] | None = None, **metadata: Any) -> None:
+        """Change a deployment as somebody else would."""
+        cluster = self.sandbox.kubernetes
+        found = cluster.store.get(DEPLOYMENT, PROD, name)
+        assert found
+
+        def apply(latest: Object) -> None:
+            latest["metadata"] = {**latest["metadata"], **metadata}
+            latest["spec"] = {**latest["spec"], **(spec or {})}
+
+        cluster.writer.update(DEPLOYMENT, deep_copy(found), apply)
+
+    @contextlib.asynccontextmanager
+    async def put_back(self, name: str, replicas: int) -> AsyncIterator[None]:
+        """A reconciler that heals itself, as Argo CD does."""
+
+        async def reconcile() -> None:
+            while True:
+                await asyncio.sleep(0.02)
+                found = self.sandbox.kubernetes.store.get(DEPLOYMENT, PROD, name)
+                if found and found["spec"]["replicas"] != replicas and found["status"].get("replicas") != replicas:
+                    self.change(name, {"replicas": replicas})
+
+        task = asyncio.create_task(reconcile())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with in_cluster(tmp_path) as (sandbox, _, kubernetes):
+        yield Place(sandbox, Actor(parts(tmp_path, sandbox.clock, kubernetes=kubernetes)), kubernetes)
+
+
+async def test_an_autoscaler_is_said_before_with_its_limits_and_what_came_is_said_after(place: Place) -> None:
+    (effect,), foreseen = await place.actor.rehearse("kubernetes.scale", deployment=AI, replicas=12)
+    assert foreseen.autoscaler == AI
+    told = {name: line(effect, words) for name, words in place.actor.deps.words_by_locale.items()}
+    assert "entre 3 y 8 réplicas y lo devolverá a 8" in told["es"]
+    assert "between 3 and 8 replicas and will put it back to 8" in told["en"]
+    done = await place.actor.perform("kubernetes.scale", deployment=AI, replicas=12)
+    assert (done.before, done.asked, done.after, done.put_back_by) == (3, 12, 8, AI)
+    facts = {"before": 3, "asked": 12, "after": 8, "put_back_by": AI}
+    for words in place.actor.deps.words_by_locale.values():
+        assert "8" in result_sentence("kubernetes.scale", facts, words)
+    await place.actor.undo("kubernetes.scale", done)
+    assert await place.kubernetes.workloads.replicas(AI, PROD) == 3
+
+
+async def test_a_gitops_tool_is_said_before_and_whether_it_put_it_back_after(place: Place) -> None:
+    place.change(QUANTUM, annotations={"argocd.argoproj.io/tracking-id": "platform:apps/Deployment:x/y"})
+    (effect,), _ = await place.actor.rehearse("kubernetes.scale", deployment=QUANTUM, replicas=4)
+    for words in place.actor.deps.words_by_locale.values():
+        assert "Argo CD (`platform`)" in line(effect, words) and "Git" in line(effect, words)
+    kept = await place.actor.perform("kubernetes.scale", deployment=QUANTUM, replicas=4)
+    assert (kept.after, kept.put_back_by) == (4, None)
+    async with place.put_back(QUANTUM, 4):
+        lost = await place.actor.perform("kubernetes.scale", "R-2/a", deployment=QUANTUM, replicas=3)
+    assert (lost.after, lost.put_back_by) == (4, "platform")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("kubernetes.restart", {}),
+        ("kubernetes.set_env", {"variables": {"A": "1"}}),
+        ("kubernetes.set_node_selector", {"selector": {"a": "1"}}),
+        ("kubernetes.rollout_undo", {}),
+    ],
+)
+async def test_a_change_of_a_paused_workload_is_refused_before_anybody_is_asked(
+    place: Place, name: str, given: dict[str, Any]
+) -> None:
+    place.change(QUANTUM, {"paused": True})
+    with pytest.raises(WrongState) as refused:
+        await place.actor.rehearse(name, deployment=QUANTUM, **given)
+    for words in place.actor.deps.words_by_locale.values():
+        assert "kubectl -n tamv-prod rollout resume deployment/quantum-processor" in words.error(refused.value)
+
+
+async def test_a_service_is_found_by_the_workloads_that_the_teams_file_names(place: Place) -> None:
+    team = place.actor.deps.team
+    shop = team.services[QUANTUM].model_copy(update={"deployment": QUANTUM, "chart": None})
+    both = shop.model_copy(update={"deployment": None, "workloads": [QUANTUM, f"deployment/{AI}"]})
+    services = {**team.services, "shop": shop, "both": both}
+    actor = Actor(replace(place.actor.deps, team=team.model_copy(update={"services": services})))
+    (effect,), _ = await actor.rehearse("kubernetes.scale", deployment="shop", replicas=3)
+    assert effect.facts["deployment"] == QUANTUM
+    pods = await actor.perform("kubernetes.pods", service="both")
+    assert {row["name"].rpartition("-")[0].rpartition("-")[0] for row in pods.rows} == {QUANTUM, AI}
+    with pytest.raises(BadInput) as several:
+        await actor.rehearse("kubernetes.restart", deployment="both")
+    assert several.value.facts["workloads"] == [QUANTUM, f"deployment/{AI}"]
+    with pytest.raises(NotFound) as missing:
+        await actor.rehearse("kubernetes.restart", deployment="statefulset/quantum-processor")
+    assert QUANTUM in str(missing.value.facts["known"])
+    for protected in ("postgres", "statefulset/postgres", "sts/vault"):
+        with pytest.raises(BadInput) as refused:
+            await actor.rehearse("kubernetes.scale", deployment=protected, replicas=1)
+        assert refused.value.key == "protected_name"

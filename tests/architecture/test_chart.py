@@ -1,0 +1,89 @@
+"""The Helm chart, rendered by the real Helm: its rights, its team's folder, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.settings import Settings
+from tests.architecture.tree import ROOT
+from tests.real import helm
+
+CHART = ROOT / "deploy/helm/tamv-bot"
+ACME = ROOT / "tests/teams/acme"
+FILES = ("team.yaml", "runbooks/slow-ledger.yaml")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm.helm(), *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def rendered(*flags: str) -> dict[tuple[str, str], Any]:
+    done = run("template", "acme", CHART, "--namespace", "incidents", *flags)
+    assert done.returncode == 0, done.stderr
+    objects = [document for document in yaml.safe_load_all(done.stdout) if document]
+    return {(each["kind"], each["metadata"]["name"]): each for each in objects}
+
+
+def test_it_passes_helm_lint() -> None:
+    done = run("lint", "--strict", CHART)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_its_pods_have_no_more_rights_than_they_need() -> None:
+    for way in ([], ["--set", "team.git.repository=https://git.example/acme.git"]):
+        deployment = rendered(*way)["Deployment", "acme"]
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_a_teams_folder_is_mounted_file_by_file() -> None:
+    flags = [f"--set-file=team.files.{name.replace('.', chr(92) + '.')}={ACME / name}" for name in FILES]
+    objects = rendered(*flags)
+    files, volumes = objects["ConfigMap", "acme-team"]["data"], objects["Deployment", "acme"]
+    (team,) = (v for v in volumes["spec"]["template"]["spec"]["volumes"] if v["name"] == "team")
+    paths = {item["path"]: files[item["key"]] for item in team["configMap"]["items"]}
+    assert paths == {name: (ACME / name).read_text("utf-8") for name in FILES}
+    assert objects["ConfigMap", "acme"]["data"]["TEAM_DIR"] == "/team"
+
+
+def test_the_bot_may_do_what_its_actions_ask_for_in_the_named_namespaces_only() -> None:
+    objects = rendered("--set", "access.namespaces={pay,shop}", "--set", "access.nodes=true")
+    for name in ("services", "nodes"):
+        shipped = next(yaml.safe_load_all((ROOT / f"deploy/kubernetes/access/{name}.yaml").read_text("utf-8")))
+        assert objects["ClusterRole", f"incidents-acme-{name}"]["rules"] == shipped["rules"]
+    bindings = [each for (kind, _), each in objects.items() if kind == "RoleBinding"]
+    assert bindings and all(each["metadata"]["namespace"] in ("pay", "shop") for each in bindings)
+    assert not [kind for kind, _ in rendered() if "Role" in kind]
+
+
+def test_its_settings_exist() -> None:
+    data = rendered("--set", "settings.LOCALE=en")["ConfigMap", "acme"]["data"]
+    assert {name.lower() for name in data} <= set(Settings.model_fields)
+    assert data["LOCALE"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("replicas=0", "replicas"),
+        ("settings.SLACK_BOT_TOKEN=xoxb-secret", "SLACK_BOT_TOKEN"),
+        ("teams.image=x", "teams"),
+        ("ingress.enabled=true", "host"),
+        ("team.image=x,team.existingConfigMap=y", "choose one"),
+    ],
+)
+def test_a_wrong_value_is_refused(flag: str, said: str) -> None:
+    done = run("template", "acme", CHART, "--set", flag)
+    assert done.returncode != 0 and said in done.stderr, done.stderr

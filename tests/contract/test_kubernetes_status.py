@@ -1,0 +1,151 @@
+"""A pod's status as `kubectl get pods` and `kubectl describe` read it, from what the API says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bot.integrations.kubernetes.pods import _pod
+from bot.integrations.kubernetes.status import pod_obstacles, rollout_of
+
+OOM = {"reason": "OOMKilled", "exitCode": 137}
+
+
+def pod(status: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    containers = [{"name": "app"}, {"name": "proxy"}]
+    return {"metadata": {"name": "web-0", "uid": "u", **metadata}, "spec": {"containers": containers}, "status": status}
+
+
+def container(name: str = "app", restarts: int = 0, last: dict[str, Any] | None = None, **state: Any) -> dict[str, Any]:
+    ended = {"terminated": last} if last else {}
+    return {"name": name, "ready": "running" in state, "restartCount": restarts, "state": state, "lastState": ended}
+
+
+RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "why", "permanent"),
+    [
+        ({"phase": "Running", "containerStatuses": [container(**RUNNING)]}, "Running", "", False),
+        (
+            {"phase": "Running", "containerStatuses": [container(restarts=3, last=OOM, **RUNNING)]},
+            "Running",
+            "OOMKilled, exit code 137",
+            False,
+        ),
+        (
+            {
+                "phase": "Running",
+                "containerStatuses": [
+                    container(last=OOM, waiting={"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}),
+                    container("proxy", **RUNNING),
+                ],
+            },
+            "CrashLoopBackOff",
+            "OOMKilled, exit code 137",
+            True,
+        ),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [
+                    container(
+                        "migrate", last={"exitCode": 1, "reason": "Error"}, waiting={"reason": "CrashLoopBackOff"}
+                    )
+                ],
+                "containerStatuses": [container(waiting={"reason": "PodInitializing"})],
+            },
+            "Init:CrashLoopBackOff",
+            "Error, exit code 1",
+            True,
+        ),
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."},
+            "Evicted",
+            "The node was low on resource: memory.",
+            False,
+        ),
+        (
+            {
+                "phase": "Pending",
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/3 nodes are available: 3 Insufficient cpu.",
+                    }
+                ],
+            },
+            "Unschedulable",
+            "0/3 nodes are available: 3 Insufficient cpu.",
+            False,
+        ),
+        (
+            {
+                "phase": "Pending",
+                "containerStatuses": [container(waiting={"reason": "ImagePullBackOff", "message": "pull: not found"})],
+            },
+            "ImagePullBackOff",
+            "pull: not found",
+            True,
+        ),
+        (
+            {"phase": "Pending", "containerStatuses": [container(waiting={"reason": "ContainerCreating"})]},
+            "ContainerCreating",
+            "",
+            False,
+        ),
+    ],
+)
+def test_a_pod_is_told_as_kubectl_tells_it(status: dict[str, Any], phase: str, why: str, permanent: bool) -> None:
+    read = _pod(pod(status))
+    assert (read.phase, read.why) == (phase, why)
+    assert any(obstacle.permanent for obstacle in pod_obstacles(pod(status))) is permanent
+
+
+def test_a_pod_that_is_being_deleted_is_terminating() -> None:
+    assert _pod(pod({"phase": "Running"}, deletionTimestamp="2026-01-01T00:00:00Z")).phase == "Terminating"
+
+
+def workload(spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"generation": 2}, "spec": spec, "status": {"observedGeneration": 2, **status}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "status", "done"),
+    [
+        ("deployment", {"replicas": 2}, {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}, True),
+        ("deployment", {"replicas": 2}, {"replicas": 3, "updatedReplicas": 2, "availableReplicas": 2}, False),
+        ("deployment", {"replicas": 0}, {}, True),
+        ("deployment", {"replicas": 2}, {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2}, False),
+        (
+            "statefulset",
+            {"replicas": 1},
+            {"replicas": 1, "readyReplicas": 1, "updateRevision": "b", "currentRevision": "a"},
+            False,
+        ),
+        (
+            "statefulset",
+            {"replicas": 2, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}},
+            {"replicas": 2, "readyReplicas": 2, "updatedReplicas": 1, "updateRevision": "b", "currentRevision": "a"},
+            True,
+        ),
+        (
+            "statefulset",
+            {"replicas": 1, "updateStrategy": {"type": "OnDelete"}},
+            {"replicas": 1, "readyReplicas": 1, "updateRevision": "b", "currentRevision": "a"},
+            True,
+        ),
+        ("daemonset", {}, {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2}, False),
+        ("daemonset", {}, {"desiredNumberScheduled": 0}, True),
+        ("rollout", {"replicas": 2}, {"phase": "Healthy", "observedGeneration": "2"}, True),
+        ("rollout", {"replicas": 2}, {"phase": "Paused", "observedGeneration": "2"}, False),
+    ],
+)
+def test_a_rollout_is_done_when_kubectl_says_so(
+    kind: str, spec: dict[str, Any], status: dict[str, Any], done: bool
+) -> None:
+    assert rollout_of(kind, workload(spec, status)).done is done
