@@ -115,11 +115,11 @@ def test_a_figure_that_went_away_with_the_fault_is_told_as_such(
 
 
 def test_a_figure_that_is_gone_proves_nothing_and_is_said_to_be_gone() -> None:
-    snapshots = [
+    before, after = (
         Snapshot("b", None, AT, timedelta(hours=1), AT, figures=(figure,)) for figure in (result(900), result(None))
-    ]
-    assert assess(compare(*snapshots)) is Assessment.UNKNOWN
-    assert "no data any more" in str(comparison(*snapshots, load_translations()["en"], title="b").to_dict())
+    )
+    assert assess(compare(before, after)) is Assessment.UNKNOWN
+    assert "no data any more" in str(comparison(before, after, load_translations()["en"], title="b").to_dict())
 
 
 def test_an_older_snapshot_is_read_without_what_it_does_not_have() -> None:

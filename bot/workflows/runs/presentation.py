@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -28,15 +26,15 @@ from bot.domain.timeline import TERMINAL, Kind
 from bot.messages import results
 from bot.messages.message import Message
 from bot.messages.run import approval_card, line, progress, question_card, whole_diff
-from bot.slack_messages import Place, upload_once, upsert_message
+from bot.slack_messages import Place, below, upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.engine.durable import durable_step
-from bot.workflows.incidents.messages import destination
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination
 from bot.workflows.runs.emergency import break_glass_offered
 
 Facts = dict[str, Any]
 TELL = "tell_run"  # the workflow `tell_run`
-TELL_TIMEOUT = timedelta(hours=24)  # Slack may be away for long
+TELL_TIMEOUT = MESSAGE_TIMEOUT
 
 
 def schedule_run_message(deps: Deps, run_id: str) -> None:
@@ -76,8 +74,8 @@ async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[st
     if diff and not is_question:
         name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
         comment = deps.words.render_block("approval", "whole_diff")
-        below = replace(place, channel=sent["channel"], thread=place.thread or sent["ts"])
-        await upload_once(deps, f"{run_id}/{step_id}/diff", below, [(name, title, diff)], comment)
+        thread = await below(deps, place, sent)
+        await upload_once(deps, f"{run_id}/{step_id}/diff", thread, [(name, title, diff)], comment)
     return sent
 
 
@@ -98,13 +96,13 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
     place = await _run_destination(deps, run)
     if place is None:
         return
-    key, below = f"{run_id}/{step_id}/result", replace(place, channel=run_message.channel)
-    below = below if below.thread else replace(below, thread=run_message.ts)
+    key = f"{run_id}/{step_id}/result"
+    thread = await below(deps, place, {"channel": run_message.channel, "ts": run_message.ts})
     if file is None:
-        await upsert_message(deps, key, below, message)
+        await upsert_message(deps, key, thread, message)
     else:
         name = f"{run_id}-{step_id}.txt"
-        await upload_once(deps, key, below, [(name, title, file)], message.text)
+        await upload_once(deps, key, thread, [(name, title, file)], message.text)
 
 
 async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
