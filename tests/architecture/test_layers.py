@@ -55,7 +55,6 @@ WITH_ONE_IMPORTER = {
     "bot.workflows.engine.leader": "one concept of the engine",
     "bot.workflows.incidents.handover": "one concept beside the reminders that call it",
     "bot.workflows.incidents.look_again": "one concept beside the reminders that call it",
-    "bot.workflows.runs.approval": "one phase of a run, with its own states",
     "bot.workflows.runs.measure": "one phase of a run: the metrics before and after",
     "demo.environment": "the bot and the sandbox on one port; a test may start it without a scenario",
     "handlers.slack": "gathers Slack's handlers",
