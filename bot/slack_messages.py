@@ -36,6 +36,7 @@ _NO_REPLIES = frozenset(
     {"cannot_reply_to_message", "restricted_action_non_threadable_channel", "restricted_action_thread_locked",
      "thread_not_found", "message_not_found"}
 )  # fmt: skip
+DELETED = "deleted"  # instead of a digest
 File = tuple[str, str, bytes]
 T = TypeVar("T")
 Send = Callable[["Place", Message], Awaitable[T]]
@@ -86,6 +87,23 @@ async def upsert_message(deps: Deps, key: str, place: Place, message: Message) -
             await _point_to(deps, key, sent, new)
             return new
         return {"channel": sent.channel, "ts": sent.ts}
+
+
+async def delete_message(deps: Deps, key: str, instead: Message) -> None:
+    """Delete a message of the bot, so that it asks for nothing any more; where Slack refuses, edit it to `instead`.
+
+    Idempotent; does nothing if it was never sent.
+    """
+    posts = deps.store.slack_messages
+    sent = await posts.get(key)
+    if sent is None or sent.ts is None or sent.digest == DELETED:
+        return
+    try:
+        await deps.slack.call("chat.delete", channel=sent.channel, ts=sent.ts)
+    except Refused as problem:
+        if problem.facts.get("error") != "message_not_found":
+            await deps.slack.update(sent.channel, sent.ts, instead.text, instead.blocks, key=key)
+    await posts.mark_sent(key, sent.channel, sent.ts, DELETED)
 
 
 async def upload_once(deps: Deps, key: str, place: Place, files: Sequence[File], comment: str) -> None:
@@ -303,6 +321,8 @@ def _cannot_be_read(problem: BotError) -> bool:
 
 async def _channel_id(deps: Deps, channel: str) -> str:
     """Return the id of a channel by its name, also of one that was renamed since; ids are returned as they are."""
+    if channel.startswith(("U", "W")) and is_id(channel):  # a person: the direct messages with them
+        return str((await deps.slack.call("conversations.open", users=channel))["channel"]["id"])
     if is_id(channel):
         return channel
     if kept := await deps.store.slack_messages.get(_kept(channel)):

@@ -52,7 +52,7 @@ async def demo_environment(
     async with serving(app, port) as url:
         sandbox.slack.base_url = f"{url}/slack"
         sandbox.slack.bot_url = url
-        sandbox.slack.subscriptions = {"app_home_opened", "reaction_added"}  # as app.yaml says
+        sandbox.slack.subscriptions = {"app_home_opened", "member_joined_channel", "reaction_added"}  # as app.yaml says
         if cluster:
             kubeconfig = cluster / "kubeconfig"
             kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"))

@@ -108,11 +108,12 @@ async def query_board(
     *,
     start: datetime | None = None,
     calm_until: datetime | None = None,
+    calm_from: datetime | None = None,
 ) -> Snapshot:
     """Return the metrics at `at` and their series from `start` (default: an hour before).
 
-    `calm_until` ends the normal period: when the incident began. Queries that fail are listed in `missing`; never
-    raises.
+    `calm_until` ends the normal period: when the incident began; `calm_from` begins it, if an outage went before.
+    Queries that fail are listed in `missing`; never raises.
     """
     at = at.replace(microsecond=0)
     span = min(max(at - (start or at - WINDOW), SHORTEST), LONGEST)
@@ -134,7 +135,7 @@ async def query_board(
             missing.append(result)
         else:
             lines, incomplete = result
-            metrics.append(build_result(definition, lines, at, calm_until, incomplete))
+            metrics.append(build_result(definition, lines, at, calm_until, incomplete, calm_from))
             series += lines[:MAX_SERIES]
     return Snapshot(
         board_spec.name, board_spec.service, at, window, calm_until, tuple(metrics), tuple(series), tuple(missing)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bot.domain.alert import Alert, Notification
-from bot.domain.incident import Incident, Milestone, Severity
+from bot.domain.incident import Incident, Milestone, Severity, Status
 
 SETTLE = timedelta(minutes=15)  # a rule's window of 5 min, and two group intervals of Alertmanager
 
@@ -160,7 +160,9 @@ def decide(notification: Notification, situation: Situation, severities: Severit
 
 
 def is_leftover(alert: Alert, incident: Incident, at: datetime) -> bool:
-    """Return True if a firing alert is left over from an incident that was resolved within SETTLE."""
+    """Return True if a firing alert is left over from an incident that was resolved within SETTLE, or dismissed."""
+    if incident.status is Status.DISMISSED:
+        return alert.started_at <= (incident.updated_at or at)
     resolved_at = incident.milestones.get(Milestone.RESOLVED)
     return resolved_at is not None and at - resolved_at < SETTLE and alert.started_at <= resolved_at
 

@@ -29,11 +29,12 @@ class Status(StrEnum):
     MITIGATED = "mitigated"
     RESOLVED = "resolved"
     CLOSED = "closed"
+    DISMISSED = "dismissed"  # a false alarm: no statistics count it
 
     @property
     def is_open(self) -> bool:
         """True while the outage itself is not resolved."""
-        return self not in (Status.RESOLVED, Status.CLOSED)
+        return self not in (Status.RESOLVED, Status.CLOSED, Status.DISMISSED)
 
 
 class Role(StrEnum):
@@ -207,6 +208,13 @@ class Incident:
             raise WrongState("already_resolved", incident=self.id, status=self.status.value)
         return self._reached(Milestone.RESOLVED, Status.RESOLVED, Kind.RESOLVED, by, at)
 
+    def dismiss(self, reason: str, *, by: Person, at: datetime) -> Changed:
+        """End the incident as a false alarm: no milestone is set, and no statistics count it. Raises WrongState."""
+        if not self.status.is_open:
+            raise WrongState("already_resolved", incident=self.id, status=self.status.value)
+        facts = {"reason": text(reason, "dismiss_reason_missing"), "from": self.status.value}
+        return replace(self, status=Status.DISMISSED, updated_at=at), TimelineEvent(Kind.DISMISSED, at, by, facts)
+
     def reopen(self, reason: str, *, by: Person, at: datetime) -> Changed:
         """Reopen a resolved incident: its later milestones are cleared; the timeline keeps when they were.
 
@@ -223,6 +231,8 @@ class Incident:
         """Mark the report as complete; afterwards only reopening changes the incident. Raises WrongState."""
         if self.status is Status.CLOSED:
             raise WrongState("incident_closed", incident=self.id)
+        if self.status is Status.DISMISSED:
+            raise WrongState("incident_dismissed", incident=self.id)
         if self.status.is_open:
             raise WrongState("not_resolved", incident=self.id, status=self.status.value)
         return replace(self, status=Status.CLOSED), TimelineEvent(Kind.CLOSED, at, by)

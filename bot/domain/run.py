@@ -15,6 +15,10 @@ from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.snapshot import Assessment as Verdict
 
+# Facts of a step.
+COPIED_FROM = "copied_from"  # the stopped run in which it was done
+APPROVAL_ROUNDS = "rounds"  # how often its approval was asked for; 1 when it is missing
+
 
 class RunState(StrEnum):
     RUNNING = "running"
@@ -121,6 +125,11 @@ class StepRun:
     ended_at: datetime | None = None
 
     @property
+    def copied_from(self) -> str | None:
+        """The run in which the step was done, if this run continues that one."""
+        return self.facts.get(COPIED_FROM)
+
+    @property
     def undoing(self) -> StepRun:
         """The undo of this step as a step of its own: what it would change, and its digest."""
         planned = self.facts.get(UNDO, {})
@@ -158,6 +167,24 @@ class Run:
     def forgotten(self) -> bool:
         """True if its steps and its copy of the runbook were pruned, long after its end."""
         return not self.steps
+
+    @property
+    def can_continue(self) -> bool:
+        """True if it stopped before its end: what was done is still there, and the rest can be done."""
+        return self.state in (RunState.FAILED, RunState.CANCELLED) and not self.dry_run and self.stopped_at is not None
+
+    @property
+    def stopped_at(self) -> StepRun | None:
+        """The step at which the run stopped: it failed or was cancelled, and `continue-on-error` did not go on."""
+        allowed = {step["id"] for step in self.definition.get("steps", ()) if step.get("continue-on-error")}
+        stops = (StepState.FAILED, StepState.CANCELLED)
+        return next((step for step in self.steps if step.state in stops and step.id not in allowed), None)
+
+    def after(self, step_id: str) -> str | None:
+        """Return the id of the step after this one; None after the last."""
+        ids = [step.id for step in self.steps]
+        position = ids.index(step_id) + 1
+        return ids[position] if position < len(ids) else None
 
     def step(self, id: str) -> StepRun:
         """Return a step, or the undo of one as a step of its own (see `undo_step_id`).
@@ -234,6 +261,11 @@ def normalize_run_id(typed: str) -> str:
     return "R-" + typed.strip().lower().removeprefix("r-").translate(_MISTYPED)
 
 
+def continued_key(stopped_run_id: str, step_id: str) -> str:
+    """Return the idempotency key of the run that continues a stopped run at a step: there is at most one."""
+    return f"{stopped_run_id}/continued/{step_id}"
+
+
 def on_failure_key(failed_run_id: str) -> str:
     """Return the idempotency key of the run that the failure of run `failed` starts."""
     return f"{failed_run_id}/on-failure"
@@ -254,11 +286,17 @@ class ApprovalState(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     BROKEN_GLASS = "broken_glass"
+    SKIPPED = "skipped"  # refused or expired, and the run went on without the step
 
     @property
     def agreed(self) -> bool:
         """True if the step may be executed."""
         return self in (ApprovalState.APPROVED, ApprovalState.BROKEN_GLASS)
+
+    @property
+    def refused(self) -> bool:
+        """True if it was rejected or nobody decided in time."""
+        return self in (ApprovalState.REJECTED, ApprovalState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +327,11 @@ class Approval:
     expires_at: datetime
     state: ApprovalState = ApprovalState.WAITING
     decisions: tuple[Decision, ...] = ()
+
+    @property
+    def second_call_at(self) -> datetime:
+        """When those who can approve are called again: at half time."""
+        return self.asked_at + (self.expires_at - self.asked_at) / 2
 
     def after(self, decision: Decision) -> ApprovalState:
         """Return the state after this decision."""

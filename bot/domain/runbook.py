@@ -76,12 +76,22 @@ class Input(_Part):
         return value.lower() == "true" if self.type == "boolean" else value
 
 
+Consequence = Literal["stop", "skip", "ask-again"]
+
+
 class Approval(_Part):
-    """Stricter than the policy: a role, a number of people, an expiry."""
+    """Stricter than the policy: a role, a number of people, an expiry. And what follows if it is not given."""
 
     role: str | None = None
     count: int | None = Field(None, ge=1, le=5)
     expires: Duration | None = None
+    on_expiry: Consequence = Field(
+        "stop",
+        alias="on-expiry",
+        description="if nobody decides in time: `stop` ends the run (a person may continue it), `skip` goes on without "
+        "the step, `ask-again` asks once more and then stops",
+    )
+    on_reject: Consequence = Field("stop", alias="on-reject", description="the same if somebody rejects it")
 
 
 class Verify(_Part):

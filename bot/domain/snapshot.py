@@ -92,9 +92,9 @@ class Series:
         latest = next((point for point in reversed(self.points) if point[0] <= moment), None)
         return latest[1] if latest and (moment - latest[0]).total_seconds() < self.step else None
 
-    def median(self, until: datetime) -> float | None:
-        """Return the median of the values before `until`; None if there are none."""
-        values = [value for at, value in self.points if at < until]
+    def median(self, until: datetime, since: datetime | None = None) -> float | None:
+        """Return the median of the values before `until` (and from `since` on); None if there are none."""
+        values = [value for at, value in self.points if at < until and (since is None or at >= since)]
         return median(values) if values else None
 
 
@@ -131,18 +131,26 @@ class MetricResult(MetricDefinition):
 
 
 def build_result(
-    definition: MetricDefinition, series: Sequence[Series], at: datetime, calm_until: datetime, incomplete: str = ""
+    definition: MetricDefinition,
+    series: Sequence[Series],
+    at: datetime,
+    calm_until: datetime,
+    incomplete: str = "",
+    calm_from: datetime | None = None,
 ) -> MetricResult:
-    """Return a metric's result from its series: the worst value at `at`, and its normal before `calm_until`."""
+    """Return a metric's result from its series: the worst value at `at`, and its normal before `calm_until`.
+
+    `calm_from` is when the outage before ended: what was measured earlier is not normal.
+    """
     facts = {f.name: getattr(definition, f.name) for f in fields(MetricDefinition)}
     facts |= {"count": len(series), "incomplete": incomplete}
     with_value = [(value, s) for s in series if (value := s.at(at)) is not None]
     if with_value:
         pick = min if definition.direction is Direction.BELOW else max
         value, worst = pick(with_value, key=lambda pair: pair[0])
-        return MetricResult(**facts, value=value, normal=worst.median(calm_until), label=worst.label)
+        return MetricResult(**facts, value=value, normal=worst.median(calm_until, calm_from), label=worst.label)
     if len(series) == 1:
-        return MetricResult(**facts, normal=series[0].median(calm_until), label=series[0].label)
+        return MetricResult(**facts, normal=series[0].median(calm_until, calm_from), label=series[0].label)
     return MetricResult(**facts)
 
 

@@ -94,6 +94,9 @@ class Helm:
 
     async def show_chart(self, chart: str) -> str:
         """Return a chart's own description, from a path, a repository or a registry. Raises Refused without it."""
+        local = (self._folder or Path()) / chart / "Chart.yaml"
+        if await asyncio.to_thread(local.is_file):
+            return await asyncio.to_thread(local.read_text, "utf-8")
         return await self._run("show", "chart", chart, timeout=self._timeout)
 
     async def history(self, release: str, namespace: str) -> list[Revision]:

@@ -212,6 +212,32 @@ class PagerDuty:
 
         await self._call("note", add, writes=True)
 
+    async def page_person(self, key: str, title: str, user_id: str, *, service: str, details: str) -> str:
+        """Open an incident that is assigned to one user, whoever is on call; returns its id.
+
+        If one with this key is open, returns that one. Raises Refused for an unknown service or user.
+        """
+
+        def open_incident(call: _Calls) -> str:
+            params = {"incident_key": key, "statuses[]": ["triggered", "acknowledged"], "limit": 1}
+            if existing := call.rest(0.5).rget("incidents", params=params):
+                return str(existing[0]["id"])
+            found = _find_by_name(call, "services", service)
+            if found is None:
+                raise Refused("pagerduty_unknown", name=service)
+            body = {
+                "type": "incident",
+                "title": title[:SUMMARY_LIMIT],
+                "service": {"id": found["id"], "type": "service_reference"},
+                "urgency": "high",
+                "incident_key": key,
+                "body": {"type": "incident_body", "details": details},
+                "assignments": [{"assignee": {"id": user_id, "type": "user_reference"}}],
+            }
+            return str(call.rest().rpost("incidents", json=body)["id"])
+
+        return await self._call("page a person", open_incident, writes=True)
+
     async def escalate(self, incident_id: str, level: int) -> None:
         """Notify who is on call at an escalation level (1 is the first). Raises Refused for an unknown level."""
         await self._change("escalate", incident_id, {"escalation_level": level})
@@ -228,14 +254,18 @@ class PagerDuty:
             if refusal.facts.get("code") != ALREADY_RESOLVED:
                 raise
 
-    async def on_call(self, of: str) -> list[OnCall]:
+    async def on_call(self, of: str, at: datetime | None = None) -> list[OnCall]:
         """Return who is on call for a service or an escalation policy (name or id), by level, with phone numbers.
+
+        `at`: who will be then; default: who is now.
 
         Raises Refused with `pagerduty_unknown` if there is neither.
         """
 
         def fetch(call: _Calls) -> list[OnCall]:
             params = {"escalation_policy_ids[]": [self._policy_id(call, of)], "include[]": ["users"], "limit": 100}
+            if at is not None:
+                params |= {"since": at.isoformat(), "until": at.isoformat()}
             people: dict[tuple[int, str], OnCall] = {}
             for entry in call.rest().rget("oncalls", params=params):
                 level_and_user = (int(entry["escalation_level"]), str(entry["user"]["id"]))
@@ -448,6 +478,10 @@ class OnCallCache:
         An outdated list is returned while PagerDuty is down; Unavailable if there is none.
         """
         return (await self.updated_at(service, cached_only=cached_only))[1]
+
+    def cached(self, service: str) -> list[OnCall]:
+        """Return who was on call when it was last asked; empty if it was never asked."""
+        return self._cached[service][1] if service in self._cached else []
 
     async def updated_at(self, service: str, *, cached_only: bool = False) -> tuple[datetime, list[OnCall]]:
         """Return the same with the time at which it was fetched."""

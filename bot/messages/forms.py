@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from slack_sdk.models.blocks import (
+    Block,
     DatePickerElement,
     InputBlock,
     NumberInputElement,
@@ -20,7 +21,7 @@ from slack_sdk.models.views import View
 
 from bot.domain.incident import TEXT_LIMIT, TITLE_LIMIT, Incident, Severity
 from bot.domain.runbook import Input
-from bot.messages.message import fit
+from bot.messages.message import fit, section
 from bot.messages.translations import Translations
 from bot.team import TeamFile
 
@@ -131,6 +132,19 @@ def break_glass(words: Translations, about: str) -> View:
     return _form(words, "break_glass", [field], submit="go_on", about=about)
 
 
+def dismiss(words: Translations, incident_id: str, firing: int) -> View:
+    """Return the form `dismiss`: why it is a false alarm, with what still fires."""
+    field = _input(words, "dismiss.reason", "reason", _text("", 500), hint="dismiss.reason_hint")
+    warning = [section(words.label("forms.dismiss.firing", firing=firing))] if firing else []
+    return _form(words, "dismiss", [*warning, field], submit="dismiss", about=incident_id)
+
+
+def resolve(words: Translations, incident_id: str, firing: int) -> View:
+    """Return the form `resolve`: more fires than was said when it was asked."""
+    text = section(words.label("forms.resolve.text", incident=incident_id, firing=firing))
+    return _form(words, "resolve", [text], submit="resolve", about=incident_id)
+
+
 def answer(
     words: Translations, about: str, question: str, spec: Input, services: Sequence[str], default: str | None
 ) -> View:
@@ -143,7 +157,7 @@ def answer(
     return _form(words, "answer", [field], submit="send", about=about)
 
 
-def _form(words: Translations, name: str, blocks: list[InputBlock], *, submit: str, about: str = "") -> View:
+def _form(words: Translations, name: str, blocks: Sequence[Block], *, submit: str, about: str = "") -> View:
     return View(
         type="modal",
         callback_id=name,

@@ -13,19 +13,25 @@ from bot.domain.drill import NextDrill
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
-from bot.domain.run import Approval, Run
+from bot.messages.approval import ApprovalView, home_blocks
 from bot.messages.incident import listing
-from bot.messages.message import header, section
+from bot.messages.message import context, header, section
 from bot.messages.translations import Translations
 
 
+class ShowsApproval(Protocol):
+    """An approval that can be shown."""
+
+    def view(self) -> ApprovalView: ...
+
+
 class AppHomeData(Protocol):
-    """What the App Home shows: open incidents, approvals with their runs, follow-ups, the next drill, rotations."""
+    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations."""
 
     @property
     def incidents(self) -> Sequence[Incident]: ...
     @property
-    def approvals(self) -> Sequence[tuple[Run, Approval]]: ...
+    def approvals(self) -> Sequence[ShowsApproval]: ...
     @property
     def mine(self) -> Sequence[FollowUp]: ...
     @property
@@ -39,9 +45,15 @@ class AppHomeData(Protocol):
 def home(data: AppHomeData, words: Translations) -> View:
     """Show open incidents, the approvals that wait for the person, follow-ups, the next drill and rotations."""
     rendered = words.render("home")
-    blocks: list[Block] = [header(rendered["title"]), *listing(data.incidents, words).blocks, DividerBlock()]
-    lines = [words.render_block("home", "approval", run=run, asked=approval) for run, approval in data.approvals[:20]]
-    blocks.append(section("\n".join([rendered["approvals"], *(lines or [rendered["none"]])])))
+    blocks: list[Block] = []
+    if data.approvals:  # first: somebody waits for them
+        blocks = [header(rendered["approvals"])]
+        blocks += [block for pending in data.approvals[:10] for block in home_blocks(pending.view(), words)]
+        if len(data.approvals) > 10:
+            blocks.append(context(words.render_block("home", "more", count=len(data.approvals) - 10)))
+    blocks += [header(rendered["title"]), *listing(data.incidents, words).blocks, DividerBlock()]
+    if not data.approvals:
+        blocks.append(section(rendered["no_approvals"]))
     for title, followups in ((rendered["mine"], data.mine), (rendered["others"], data.others)):
         lines = [words.render_block("home", "line", followup=followup) for followup in followups[:20]]
         blocks.append(section("\n".join([title, *(lines or [rendered["none"]])])))

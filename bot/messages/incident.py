@@ -9,12 +9,16 @@ from typing import Any
 from slack_sdk.models.blocks import Block, ButtonElement
 
 from bot.domain.incident import Incident, Milestone, Role, Status
-from bot.domain.timeline import TimelineEvent
+from bot.domain.snapshot import MetricResult
+from bot.domain.timeline import Kind, TimelineEvent
+from bot.messages.amounts import amount
+from bot.messages.confirm import confirm
 from bot.messages.message import SECTION_LIMIT, TEXT_LIMIT, Message, actions, button, context, fit, header, section
 from bot.messages.translations import Translations
 from bot.team import TeamFile
 
 TOPIC_LIMIT = 250
+LOOK_AGAIN_MINUTES = 10  # after an incident is resolved
 SECTIONS_A_PAGE = 3  # Slack takes about 12,000 characters in all blocks of a message
 
 
@@ -26,10 +30,12 @@ def card(
     in_own_channel: bool,
     firing: int = 0,
     alert: Mapping[str, Any] | None = None,
+    out: Sequence[MetricResult] | None = None,
 ) -> Message:
     """Render the incident's current state: the headline, or the card `in_own_channel`.
 
-    `update` is the newest update, `alert` the facts of the declaration, if alerts caused it.
+    `update` is the newest update, `alert` the facts of the declaration, if alerts caused it, and `out` the metrics
+    that are out of bounds (None: not measured).
     """
     rendered = words.render(
         "card",
@@ -41,7 +47,7 @@ def card(
         roles=[(role, incident.roles[role]) for role in Role if role in incident.roles],
         milestones=[(m, incident.milestones[m]) for m in Milestone if m in incident.milestones],
     )
-    blocks: list[Block] = [header(f"{words.label('icons.' + _icon(incident))} {incident.severity} · {incident.title}")]
+    blocks: list[Block] = [header(_title(incident, words, firing))]
     blocks.append(section(rendered["state"]))
     if rendered["alert"]:
         blocks.append(section(rendered["alert"]))
@@ -50,7 +56,14 @@ def card(
     if rendered["update"]:
         blocks.append(section(rendered["update"]))
     blocks.append(context(rendered["milestones"]))
-    blocks += actions(_buttons(incident, words, in_own_channel))
+    ending = {
+        "incident": incident.id,
+        "firing": firing,
+        "out": ", ".join(out_of_bounds_text(metric, words) for metric in out or ()),
+        "measured": out is not None,
+        "minutes": LOOK_AGAIN_MINUTES,
+    }
+    blocks += actions(_buttons(incident, words, in_own_channel, ending))
     return Message(fit(rendered["text"], TEXT_LIMIT), blocks)
 
 
@@ -71,7 +84,19 @@ def links(incident: Incident, team: TeamFile, grafana: str | None) -> list[tuple
 def timeline_message(event: TimelineEvent, incident: Incident, words: Translations) -> Message:
     """Return an event of the timeline as a message in the channel."""
     text = fit(timeline_line(event, incident, words), 3000)
-    return Message(text, [section(text)])
+    blocks: list[Block] = [section(text)]
+    if event.kind is Kind.STILL_FIRING:
+        reopen = button(words.label("buttons.reopen"), "reopen", incident.id, style="primary")
+        blocks += actions([reopen, button(words.label("buttons.declare_new"), "declare_new", incident.id)])
+    return Message(text, blocks)
+
+
+def reminder(incident: Incident, text: str, words: Translations) -> Message:
+    """Remind of an update that is due, with the button that posts it and the one that asks later."""
+    post = button(words.label("buttons.post_update"), "post_update", incident.id, style="primary")
+    return Message(
+        text, [section(text), *actions([post, button(words.label("buttons.snooze"), "snooze", incident.id)])]
+    )
 
 
 def timeline_line(event: TimelineEvent, incident: Incident, words: Translations) -> str:
@@ -143,23 +168,45 @@ def _link_buttons(incident: Incident, words: Translations, alert: Mapping[str, A
     ]
 
 
+def out_of_bounds_text(metric: MetricResult, words: Translations) -> str:
+    """Return `Latencia p95 712 ms (máx. 500 ms)`."""
+    limit = f"{words.label(f'snapshot.limits.{metric.direction}')} {amount(metric.threshold, metric.unit, words)}"
+    name = metric.in_language(words.locale)
+    return f"{name} {amount(metric.value, metric.unit, words)} ({limit})"
+
+
+def _title(incident: Incident, words: Translations, firing: int) -> str:
+    if firing and incident.status in (Status.RESOLVED, Status.CLOSED):
+        return f"⚠️ {words.label('resolved_while_firing')} · {incident.severity} · {incident.title}"
+    return f"{words.label('icons.' + _icon(incident))} {incident.severity} · {incident.title}"
+
+
 def _icon(incident: Incident) -> str:
-    ended = {Status.RESOLVED: "resolved", Status.CLOSED: "closed"}
+    ended = {Status.RESOLVED: "resolved", Status.CLOSED: "closed", Status.DISMISSED: "dismissed"}
     return ended.get(incident.status, incident.severity.value)
 
 
-def _buttons(incident: Incident, words: Translations, in_own_channel: bool) -> list[ButtonElement]:
+def _buttons(
+    incident: Incident, words: Translations, in_own_channel: bool, ending: Mapping[str, Any]
+) -> list[ButtonElement]:
     def make(name: str, style: str | None = None) -> ButtonElement:
         return button(words.label(f"buttons.{name}"), name, incident.id, style=style)
 
+    def make_end(name: str, *, danger: bool = False) -> ButtonElement:
+        """Make a button that ends something: it is asked back, with what still fires when it was drawn."""
+        value = f"{incident.id}|{ending['firing']}" if name == "resolve" else incident.id
+        dialog = confirm(words, name, danger=danger, **ending)
+        return button(words.label(f"buttons.{name}"), name, value, confirm=dialog)
+
     if incident.status is Status.CLOSED:
         return []
+    if incident.status is Status.DISMISSED:
+        return [make("reopen")] if in_own_channel else []
     if incident.status is Status.RESOLVED:
-        return (
-            [make("complete_report", "primary"), make("open_followup"), make("close_incident")]
-            if in_own_channel
-            else []
-        )
+        reopen = [make("reopen")] if ending["firing"] else []
+        if not in_own_channel:
+            return reopen
+        return [make("complete_report", "primary"), make("open_followup"), make_end("close_incident"), *reopen]
     buttons: list[ButtonElement] = []
     if incident.status is Status.DECLARED:
         buttons.append(make("acknowledge", "primary"))
@@ -168,7 +215,11 @@ def _buttons(incident: Incident, words: Translations, in_own_channel: bool) -> l
     if in_own_channel:
         buttons.append(make("post_update"))
         if incident.status is not Status.MITIGATED:
-            buttons.append(make("mitigate"))
-        buttons.append(make("resolve"))
+            buttons.append(make_end("mitigate"))
+        buttons.append(make_end("resolve", danger=bool(ending["firing"] or ending["out"])))
         buttons.append(make("open_followup"))
+        if incident.status is Status.DECLARED:
+            buttons.append(make("dismiss"))
+        else:
+            buttons.append(make("catch_up"))
     return buttons

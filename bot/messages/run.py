@@ -19,25 +19,21 @@ from bot.domain.run import (
     STOPPING,
     UNCHANGED,
     UNDO,
-    Approval,
-    ApprovalState,
     ChangeOutcome,
     Effect,
     Run,
     RunState,
     StepRun,
     StepState,
-    base_step_id,
-    is_undo,
     on_failure_key,
     run_id,
 )
 from bot.domain.runbook import Runbook
-from bot.messages.message import Message, actions, button, context, fit, header, section
+from bot.messages.confirm import confirm
+from bot.messages.message import Message, actions, button, context, fit, section
 from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
-DIFF_LIMIT = 1500
 WHY_LIMIT = 1500
 _SIGNS = {
     StepState.PENDING: "▫️",
@@ -79,17 +75,23 @@ def progress(run: Run, words: Translations) -> Message:
     blocks.append(context(rendered["about"]))
     buttons = []
     if run.state is RunState.RUNNING:
-        buttons.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger"))
-    elif (
-        run.state in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
-        and any(
-            step.may_have_changed and not step_spec.keep
-            for step_spec, step in zip(runbook.steps, run.steps, strict=True)
-        )
-        and not run.dry_run
-    ):
-        buttons.append(button(words.label("buttons.undo_run"), "undo_run", run.id))
+        stop = confirm(words, "cancel_run", danger=True)
+        buttons.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger", confirm=stop))
+    if run.can_continue:
+        buttons.append(button(words.label("buttons.continue_run"), "continue_run", run.id))
+    if changes := _undoable(run, runbook):
+        effects = "; ".join(line(effect, words) for step in reversed(changes) for effect in step.effects)
+        undo = confirm(words, "undo_run", count=len(changes), effects=effects)
+        buttons.append(button(words.label("buttons.undo_run"), "undo_run", run.id, confirm=undo))
     return Message(fit(rendered["text"], 3000), [*blocks, *actions(buttons)])
+
+
+def _undoable(run: Run, runbook: Runbook) -> list[StepRun]:
+    """Return the steps that undoing the ended run would take back."""
+    if run.dry_run or run.state not in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED):
+        return []
+    pairs = zip(runbook.steps, run.steps, strict=True)
+    return [step for step_spec, step in pairs if step.may_have_changed and not step_spec.keep]
 
 
 def lines(run: Run, words: Translations) -> list[str]:
@@ -112,74 +114,6 @@ def lines(run: Run, words: Translations) -> list[str]:
         )
         depends |= run.dry_run and bool(step.effects)
     return texts
-
-
-def approval_card(
-    run: Run, step: StepRun, approval: Approval, words: Translations, *, break_glass: bool = False
-) -> Message:
-    """Show what would be changed, with which parameters, who asked, and until when it can be approved.
-
-    The button to run it without approval is there only where `break_glass` is possible.
-    """
-    runbook = Runbook.model_validate(run.definition)
-    effects = [line(effect, words) for effect in step.effects]
-    step_spec = next(s for s in runbook.steps if s.id == base_step_id(step.id))
-    rendered = words.render(
-        "approval",
-        run=run,
-        step=step,
-        asked=approval,
-        title=words.pick(runbook.title),
-        step_title=words.pick(step_spec.title) if step_spec.title else None,
-        effects=effects,
-        by=run.asked_by(step.id),
-        undo=is_undo(step.id),
-    )
-    blocks: list[Block] = [header(rendered["header"]), section(rendered["effects" if effects else "question"])]
-    if diff := _diff(step):
-        blocks.append(section(f"```{escape(fit(diff, DIFF_LIMIT)).replace('```', '’’’')}```"))
-    blocks.append(section(rendered["state"]))
-    blocks.append(context(rendered["about"]))
-    if approval.state is ApprovalState.WAITING:
-        value = f"{run.id}|{step.id}|{approval.digest}"
-        emergency = [button(words.label("buttons.break_glass"), "break_glass", value)] if break_glass else []
-        blocks += actions(
-            [
-                button(words.label("buttons.approve"), "approve", value, style="primary"),
-                button(words.label("buttons.reject"), "reject", value, style="danger"),
-                *emergency,
-            ],
-            block_id=f"{run.id}|{step.id}"[:255],
-        )
-    return Message(fit(rendered["text"], 3000), blocks)
-
-
-def whole_diff(step: StepRun) -> bytes | None:
-    """Return the diff of all effects as a file if the card shows only part of it."""
-    diff = _diff(step)
-    return diff.encode() if len(diff) > DIFF_LIMIT else None
-
-
-def _diff(step: StepRun) -> str:
-    return "\n".join(effect.diff for effect in step.effects if effect.diff)
-
-
-def question_card(run: Run, step: StepRun, approval: Approval, words: Translations) -> Message:
-    """Show a question, with a button that opens its form."""
-    runbook = Runbook.model_validate(run.definition)
-    rendered = words.render("question", run=run, step=step, asked=approval, title=words.pick(runbook.title))
-    blocks: list[Block] = [header(rendered["header"]), section(rendered["question"]), section(rendered["state"])]
-    blocks.append(context(rendered["about"]))
-    if approval.state is ApprovalState.WAITING:
-        value = f"{run.id}|{step.id}|{approval.digest}"
-        blocks += actions(
-            [
-                button(words.label("buttons.answer"), "answer", value, style="primary"),
-                button(words.label("buttons.reject"), "reject", value, style="danger"),
-            ],
-            block_id=f"{run.id}|{step.id}"[:255],
-        )
-    return Message(fit(rendered["text"], 3000), blocks)
 
 
 def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: Translations) -> Message:

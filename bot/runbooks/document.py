@@ -97,6 +97,8 @@ def _step(step: Step, actions: Registry) -> str:
         notes.append(f"if `{cell(step.if_.strip().removeprefix('{{').removesuffix('}}').strip())}`")
     if step.approval:
         notes.append(f"✋ {step.approval.count or 1} × {step.approval.role or 'responder'}")
+        meanings = (("expires", step.approval.on_expiry), ("is rejected", step.approval.on_reject))
+        notes += [f"if it {how}: {what}" for how, what in meanings if what != "stop"]
     if step.verify:
         notes.append(f"📈 {step.verify.board}")
     if step.keep:

@@ -10,8 +10,8 @@ from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation, Rotations
-from bot.domain.run import Approval, Run, is_undo
-from bot.team import policy_of
+from bot.domain.run import is_undo
+from bot.workflows.runs.approval_messages import PendingApproval, load_pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Pending:
     """
 
     incidents: Sequence[Incident]
-    approvals: Sequence[tuple[Run, Approval]]
+    approvals: Sequence[PendingApproval]
     mine: Sequence[FollowUp]
     others: Sequence[FollowUp]
     drill: NextDrill | None = None
@@ -68,15 +68,14 @@ class Home:
             upcoming.append(NextDrill(planned.title, month, planned.scenarios))
         return min(upcoming, key=lambda drill: drill.month, default=None)
 
-    async def _approvals(self, user: str) -> list[tuple[Run, Approval]]:
-        policy, waiting = policy_of(self._deps.team), []
+    async def _approvals(self, user: str) -> list[PendingApproval]:
+        """Return the approvals and questions that wait for this person, oldest first."""
+        waiting = []
         for approval in await self._deps.store.runs.waiting():
-            run = await self._deps.store.runs.get(approval.run_id)
-            decided_by = {decision.person for decision in approval.decisions}
-            goes_on = not run.state.ended or is_undo(approval.step_id)
-            mine = user == run.asked_by(approval.step_id).id or user in decided_by
-            if policy.has(user, approval.role) and not mine and goes_on:
-                waiting.append((run, approval))
+            pending = await load_pending(self._deps, approval.run_id, approval.step_id)
+            goes_on = pending is not None and (not pending.run.state.ended or is_undo(approval.step_id))
+            if pending and user in pending.people and goes_on:
+                waiting.append(pending)
         return waiting
 
     def _names(self, user: str) -> set[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.deps import Deps
+from bot.domain.catchup import CatchUp
 from bot.domain.errors import BadInput
 from bot.domain.incident import (
     Cause,
@@ -23,7 +24,9 @@ from bot.domain.incident import (
 )
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
+from bot.domain.timeline import Kind
 from bot.team import policy_of
+from bot.workflows.incidents.catchup import catch_up_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,11 @@ class Incidents:
         self._check_may(by, "resolve")
         return await self._change(id, lambda now, at: now.resolve(by=by, at=at), idempotency_key)
 
+    async def dismiss(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
+        """End an incident as a false alarm."""
+        self._check_may(by, "dismiss")
+        return await self._change(id, lambda now, at: now.dismiss(reason, by=by, at=at), idempotency_key)
+
     async def reopen(self, id: str, reason: str, *, by: Person, idempotency_key: str) -> Incident:
         self._check_may(by, "reopen")
         return await self._change(id, lambda now, at: now.reopen(reason, by=by, at=at), idempotency_key)
@@ -188,6 +196,17 @@ class Incidents:
     async def find(self, id: str) -> Incident:
         """Return an incident by id, in any case (`inc-2026-0001`). Raises NotFound."""
         return await self._deps.store.incidents.get(id.strip().upper())
+
+    async def catch_up(self, incident: Incident) -> CatchUp:
+        """Return what somebody who comes late needs to know."""
+        return await catch_up_on(self._deps, incident)
+
+    async def snooze(self, id: str, for_: timedelta, *, by: Person, idempotency_key: str) -> datetime:
+        """Do not remind of updates for a while, even over a restart. Returns until when."""
+        until = self._now() + for_
+        facts = {"until": until.isoformat()}
+        await self._change(id, lambda now, at: now.with_event(Kind.SNOOZED, facts, by=by, at=at), idempotency_key)
+        return until
 
     async def is_shown(self, id: str, *, idempotency_key: str) -> bool:
         """Wait for the messages of a request in Slack, for at most 3 s. False: it is saved, and not shown yet."""

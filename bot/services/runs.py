@@ -32,9 +32,10 @@ from bot.runbooks import Library
 from bot.store.locks import ANNOUNCE
 from bot.store.runs import QueuedWorkflow
 from bot.team import PRODUCTION, policy_of
+from bot.workflows.runs.approval_messages import PendingApproval, load_pending, update_refusal_message
 from bot.workflows.runs.emergency import emergency
-from bot.workflows.runs.presentation import TELL, approved
-from bot.workflows.runs.start import read_inputs, start_run
+from bot.workflows.runs.presentation import TELL, approved, schedule_run_message
+from bot.workflows.runs.start import continue_run, read_inputs, start_run
 from bot.workflows.runs.undo import undo_workflow_id
 
 
@@ -110,6 +111,13 @@ class Runs:
             raise BadInput("answer_missing")
         decision = Decision(by.id, verdict, step.digest, self._now(), reason, by.terminal)
         return await self._save_decision(run, step.step_id, decision, idempotency_key)
+
+    async def pending(self, step: StepRef) -> PendingApproval:
+        """Return an approval with what it would change. Raises NotFound."""
+        pending = await load_pending(self._deps, step.run_id, step.step_id)
+        if pending is None:
+            raise NotFound("no_such_approval", run=step.run_id, step=step.step_id)
+        return pending
 
     async def question(self, step: StepRef) -> Question:
         """Return a step's question. Raises NotFound."""
@@ -203,6 +211,51 @@ class Runs:
         await self._deps.store.outbox.enqueue_once(f"{idempotency_key}/told", TELL, told)
         self._deps.notify(run_id)
         return run
+
+    async def go_on_without(self, run_id: str, step_id: str, *, by: Person, idempotency_key: str) -> Run:
+        """Go on without a step that nobody approved: in the run if it waits, else in one that continues it.
+
+        Raises NotAllowed, and WrongState if it was decided or nothing is left.
+        """
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        run = await self._deps.store.runs.get(run_id)
+        if run.state.ended:
+            next_step = run.after(step_id)
+            if next_step is None:
+                raise WrongState("cannot_continue", run=run_id, state=run.state.value)
+            return await self._continue(run, next_step, by)
+        await self._deps.store.runs.skip_refused(run_id, step_id, self._now(), idempotency_key, by.id)
+        self._deps.notify(run_id)
+        return run
+
+    async def ask_again(self, run_id: str, step_id: str, *, by: Person, idempotency_key: str) -> Run:
+        """Ask for an approval that nobody gave once more: in the run if it waits, else in one that continues it.
+
+        Raises NotAllowed, and WrongState if it was decided.
+        """
+        policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        run = await self._deps.store.runs.get(run_id)
+        if run.state.ended:
+            return await self._continue(run, step_id, by)
+        await self._deps.store.runs.ask_again(run_id, step_id, self._now(), idempotency_key)
+        self._deps.notify(run_id)
+        await update_refusal_message(self._deps, run_id, step_id)
+        return run
+
+    async def continue_stopped(self, run_id: str, *, by: Person) -> Run:
+        """Continue a run at the step at which it stopped. Raises NotAllowed, WrongState."""
+        run = await self._deps.store.runs.get(run_id)
+        stopped_at = run.stopped_at
+        if stopped_at is None:
+            raise WrongState("cannot_continue", run=run_id, state=run.state.value)
+        return await self._continue(run, stopped_at.id, by)
+
+    async def _continue(self, run: Run, step_id: str, by: Person) -> Run:
+        continued = await continue_run(self._deps, run, step_id, RunRequest(by, ""))
+        if run.stopped_at and await self._deps.store.runs.approval(run.id, run.stopped_at.id):
+            await update_refusal_message(self._deps, run.id, run.stopped_at.id)
+        schedule_run_message(self._deps, run.id)
+        return continued
 
     async def undo(self, run_id: str, *, by: Person, idempotency_key: str) -> Run:
         """Undo a run that has ended.

@@ -25,6 +25,7 @@ from bot.workflows.incidents.snapshot import (
     message,
     snapshot_request,
     take_now,
+    with_baseline,
 )
 
 
@@ -71,6 +72,7 @@ class Snapshots:
         request = snapshot_request(
             self._deps, incident, at=at, what=what, service=service, window=window, before=before, by=by
         )
+        request = await with_baseline(self._deps, incident, request)
         await validate_board(prometheus, self._deps.team, board(self._deps.team, what, request["service"]), at)
         return request
 

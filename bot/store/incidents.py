@@ -23,6 +23,7 @@ from bot.store.tables import counters, incidents, timeline
 FOLLOW = "event"
 _SEVERITIES = {severity.value: severity for severity in Severity}
 OPEN = [status.value for status in Status if status.is_open]
+_COUNTED = incidents.c.drill.is_(False) & (incidents.c.status != Status.DISMISSED.value)  # by the statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class Incidents:
         """Return the statistics records of incidents declared since then (None: ever), without drills."""
         milestones = (incidents.c.detected_at, incidents.c.acknowledged_at, incidents.c.resolved_at)
         epochs = (cast(extract("epoch", column), Float) for column in milestones)
-        query = select(incidents.c.severity, *epochs).where(incidents.c.drill.is_(False))
+        query = select(incidents.c.severity, *epochs).where(_COUNTED)
         if since is not None:
             query = query.where(incidents.c.declared_at >= since)
         async with self._database.read() as connection:
@@ -151,10 +152,22 @@ class Incidents:
     async def last_start_before(self, moment: datetime) -> float | None:
         """Return the start of the last incident declared before then, in seconds since 1970; without drills."""
         start = cast(extract("epoch", incidents.c.detected_at), Float)
-        query = select(start).where(incidents.c.drill.is_(False), incidents.c.declared_at < moment)
+        query = select(start).where(_COUNTED, incidents.c.declared_at < moment)
         async with self._database.read() as connection:
             result = await connection.execute(query.order_by(incidents.c.declared_at.desc()).limit(1))
             return result.scalar_one_or_none()
+
+    async def outages_before(self, incident: Incident) -> list[tuple[datetime, datetime | None]]:
+        """Return when earlier incidents of the same service were detected and resolved, the newest first."""
+        query = select(incidents.c.detected_at, incidents.c.resolved_at).where(
+            incidents.c.id != incident.id,
+            incidents.c.service == incident.service,
+            incidents.c.detected_at <= incident.milestones[Milestone.DETECTED],
+            incidents.c.status != Status.DISMISSED.value,
+        )
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(incidents.c.detected_at.desc()).limit(20))
+            return [(row.detected_at, row.resolved_at) for row in rows]
 
     async def timeline(self, incident_id: str) -> list[TimelineEvent]:
         """Return all events, in order."""

@@ -8,12 +8,13 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Update, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.domain.errors import NotFound, WrongState
 from bot.domain.people import Person
 from bot.domain.run import (
+    APPROVAL_ROUNDS,
     DECIDED_FROM,
     Approval,
     ApprovalState,
@@ -231,7 +232,7 @@ class Runs:
             if approval is None:
                 raise NotFound("no_such_approval", run=run_id, step=step_id)
             if approval.state is not ApprovalState.WAITING:
-                raise WrongState("already_decided", state=approval.state.value)
+                raise _already_decided(approval)
             if approval.digest != decision.digest:
                 raise WrongState("other_parameters")
             if decision.at >= approval.expires_at:
@@ -270,6 +271,56 @@ class Runs:
             approval = await _lock_approval(connection, run_id, step_id)
             if approval and approval.state is ApprovalState.WAITING:
                 await self._set_approval_state(connection, approval, ApprovalState.EXPIRED)
+
+    async def ask_again(self, run_id: str, step_id: str, at: datetime, idempotency_key: str) -> Approval:
+        """Ask for a refused or expired approval again, for as long as the first time, and wake the run.
+
+        Approvals that were given stay valid; rejections are forgotten. Raises WrongState if it is not refused.
+        """
+        async with self._database.write() as connection:
+            approval = await _lock_refused(connection, run_id, step_id)
+            expires_at = at + (approval.expires_at - approval.asked_at)
+            await connection.execute(
+                delete(decisions).where(
+                    decisions.c.run_id == run_id,
+                    decisions.c.step_id == step_id,
+                    decisions.c.verdict != ApprovalState.APPROVED.value,
+                )
+            )
+            await connection.execute(
+                update(approvals)
+                .where(_is_step(run_id, step_id))
+                .values(state=ApprovalState.WAITING.value, asked_at=at, expires_at=expires_at)
+            )
+            of_step = and_(run_steps.c.run_id == run_id, run_steps.c.id == step_id)
+            facts = (await connection.execute(select(run_steps.c.facts).where(of_step))).scalar_one()
+            rounds = int(facts.get(APPROVAL_ROUNDS, 1)) + 1
+            await connection.execute(update(run_steps).where(of_step).values(facts={**facts, APPROVAL_ROUNDS: rounds}))
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
+        return replace(approval, state=ApprovalState.WAITING, asked_at=at, expires_at=expires_at)
+
+    async def skip_refused(
+        self, run_id: str, step_id: str, at: datetime, idempotency_key: str, by: str | None = None
+    ) -> Approval:
+        """Go on without a step whose approval was refused or expired, and wake the run; `by` is who said so.
+
+        Raises WrongState if it is not refused.
+        """
+        async with self._database.write() as connection:
+            approval = await _lock_refused(connection, run_id, step_id)
+            await self._set_approval_state(connection, approval, ApprovalState.SKIPPED)
+            if by:
+                row = {"digest": approval.digest, "verdict": ApprovalState.SKIPPED.value, "reason": None, "at": at}
+                statement = dialect_insert(connection, decisions).values(
+                    run_id=run_id, step_id=step_id, person=by, **row
+                )
+                await connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=[decisions.c.run_id, decisions.c.step_id, decisions.c.person], set_=row
+                    )
+                )
+            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [run_id])
+        return replace(approval, state=ApprovalState.SKIPPED)
 
     async def waiting(self) -> list[Approval]:
         """Return the waiting approvals, oldest first."""
@@ -343,6 +394,21 @@ async def _lock_approval(connection: AsyncConnection, run_id: str, step_id: str)
     return next(iter(parse_approvals(await connection.execute(_select_approvals(_is_step(run_id, step_id))))), None)
 
 
+async def _lock_refused(connection: AsyncConnection, run_id: str, step_id: str) -> Approval:
+    approval = await _lock_approval(connection, run_id, step_id)
+    if approval is None:
+        raise NotFound("no_such_approval", run=run_id, step=step_id)
+    if not approval.state.refused:
+        raise _already_decided(approval)
+    return approval
+
+
+def _already_decided(approval: Approval) -> WrongState:
+    last = approval.decisions[-1] if approval.decisions else None
+    by, at = (last.person, last.at) if last else (None, None)
+    return WrongState("already_decided", state=approval.state.value, by=by, at=at)
+
+
 def _step_update(run_id: str, step_id: str, values: dict[str, Any]) -> Update:
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     if "effects" in plain:
@@ -401,7 +467,11 @@ def step_columns(step: StepRun) -> dict[str, Any]:
         "uses": step.uses,
         "state": step.state.value,
         "digest": step.digest,
-        "effects": [],
+        "parameters": step.parameters,
+        "effects": [effect.to_json() for effect in step.effects],
+        "result": step.result,
+        "verified": step.verified,
+        "verdict": step.verdict.value if step.verdict else None,
         "facts": dict(step.facts),
     }
 

@@ -6,9 +6,14 @@ from datetime import timedelta
 
 from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.messages import forms
+from bot.messages.approval import change_sheet
+from bot.messages.catchup import catch_up as catch_up_message
 from bot.messages.message import Message
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
+from handlers.slack.home import publish_home
+
+SNOOZE = timedelta(minutes=15)
 
 
 async def acknowledge(call: Call) -> None:
@@ -30,9 +35,53 @@ async def mitigate(call: Call) -> None:
 
 
 async def resolve(call: Call) -> None:
+    """Resolve an incident; if more fires now than the confirmation said, ask again in a form."""
     await call.ack()
-    await call.bot.incidents.resolve(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
+    id, _, said = call.value.partition("|")
+    firing = await call.bot.deps.store.alerts.count_firing(id)
+    if said and firing > int(said):
+        await call.open(forms.resolve(await call.cached_translations(), id, firing))
+        return
+    await call.bot.incidents.resolve(id, by=await call.person(), idempotency_key=call.idempotency_key)
     await _say_if_not_shown(call)
+
+
+async def dismiss(call: Call) -> None:
+    """End an incident as a false alarm: a form asks for the reason."""
+    await call.ack()
+    firing = await call.bot.deps.store.alerts.count_firing(call.value)
+    await call.open(forms.dismiss(await call.cached_translations(), call.value, firing))
+
+
+async def reopen(call: Call) -> None:
+    await call.ack()
+    reason = call.bot.deps.words.label("reopened_by_button")
+    await call.bot.incidents.reopen(call.value, reason, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def catch_up(call: Call) -> None:
+    """Tell the person alone what has happened so far."""
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    so_far = await call.bot.incidents.catch_up(incident)
+    await call.reply(catch_up_message(so_far, await call.translations()))
+
+
+async def snooze(call: Call) -> None:
+    """Remind of the update later."""
+    await call.ack()
+    until = await call.bot.incidents.snooze(
+        call.value, SNOOZE, by=await call.person(), idempotency_key=call.idempotency_key
+    )
+    await call.reply(Message.of((await call.translations()).render_block("replies", "snoozed", until=until)))
+
+
+async def declare_new(call: Call) -> None:
+    """Declare another incident of the same service."""
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    words, team = await call.cached_translations(), call.bot.deps.team
+    await call.open(forms.declare(words, team, severity=incident.severity, service=incident.service))
 
 
 async def close_incident(call: Call) -> None:
@@ -43,7 +92,7 @@ async def close_incident(call: Call) -> None:
 
 async def _say_if_not_shown(call: Call) -> None:
     """Tell the person that it is saved, if Slack does not show it: otherwise the channel shows it."""
-    if not await call.bot.incidents.is_shown(call.value, idempotency_key=call.idempotency_key):
+    if not await call.bot.incidents.is_shown(call.value.partition("|")[0], idempotency_key=call.idempotency_key):
         await call.reply(Message.of((await call.translations()).render_block("replies", "saved")))
 
 
@@ -85,6 +134,33 @@ async def break_glass(call: Call) -> None:
     await call.open(forms.break_glass(await call.cached_translations(), call.value))
 
 
+async def show_change(call: Call) -> None:
+    """Open a sheet with the change that an approval is about."""
+    await call.ack()
+    pending = await call.bot.runs.pending(StepRef.parse(call.value))
+    await call.open(change_sheet(pending.view(), await call.cached_translations()))
+
+
+async def go_on_without(call: Call) -> None:
+    """Go on without a step that nobody approved."""
+    await call.ack()
+    run_id, step_id = call.value.split("|")
+    await call.bot.runs.go_on_without(run_id, step_id, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def ask_again(call: Call) -> None:
+    """Ask once more for an approval that nobody gave."""
+    await call.ack()
+    run_id, step_id = call.value.split("|")
+    await call.bot.runs.ask_again(run_id, step_id, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def continue_run(call: Call) -> None:
+    """Continue a run where it stopped."""
+    await call.ack()
+    await call.bot.runs.continue_stopped(call.value, by=await call.person())
+
+
 async def answer(call: Call) -> None:
     """Open the form for a run's question."""
     await call.ack()
@@ -122,7 +198,11 @@ async def _run(call: Call, *, dry_run: bool) -> None:
 
 async def _decide(call: Call, verdict: ApprovalState) -> None:
     step = StepRef.parse(call.value)
-    await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
+    try:
+        await call.bot.runs.decide(step, verdict, by=await call.person(), idempotency_key=call.idempotency_key)
+    finally:
+        if (call.body.get("view") or {}).get("type") == "home":
+            await publish_home(call)
 
 
 async def opened(call: Call) -> None:
@@ -138,6 +218,10 @@ BUTTONS: dict[str, Handler] = {
     "reject": reject,
     "break_glass": break_glass,
     "answer": answer,
+    "show_change": show_change,
+    "go_on_without": go_on_without,
+    "ask_again": ask_again,
+    "continue_run": continue_run,
     "cancel_run": cancel_run,
     "run_proposed": run_proposed,
     "rehearse_proposed": rehearse_proposed,
@@ -146,6 +230,11 @@ BUTTONS: dict[str, Handler] = {
     "take_command": take_command,
     "mitigate": mitigate,
     "resolve": resolve,
+    "dismiss": dismiss,
+    "reopen": reopen,
+    "declare_new": declare_new,
+    "catch_up": catch_up,
+    "snooze": snooze,
     "close_incident": close_incident,
     "post_update": post_update,
     "complete_report": complete_report,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+from datetime import timedelta
 
-from bot.domain.errors import BadInput, Refused, Unavailable
-from bot.domain.incident import TITLE_LIMIT, Severity
+from bot.domain.errors import BadInput
+from bot.domain.incident import TITLE_LIMIT, Milestone, Severity
 from bot.messages import forms
-from bot.messages.home import home
+from bot.messages.catchup import catch_up
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
+from handlers.slack.home import publish_home
 from handlers.slack.readable import author, readable_text
 
 PIN = "pushpin"
-
-log = logging.getLogger(__name__)
+JOINED_LATE_AFTER = timedelta(minutes=2)  # of the declaration
 
 
 async def reaction_added(call: Call) -> None:
@@ -47,14 +47,28 @@ async def app_home_opened(call: Call) -> None:
     await call.ack()
     if call.body["event"].get("tab") not in (None, "home"):
         return
-    view = home(await call.bot.home.for_user(call.user_id), await call.translations())
-    try:
-        await call.bot.deps.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
-    except (Unavailable, Refused) as problem:  # it is shown when the person opens it again
-        log.warning("the App Home is not shown: %s", problem)
+    await publish_home(call)
 
 
-EVENTS: dict[str, Handler] = {"reaction_added": reaction_added, "app_home_opened": app_home_opened}
+async def member_joined_channel(call: Call) -> None:
+    """Tell who joins an incident's channel late, and only them, what has happened so far."""
+    await call.ack()
+    incident = await call.bot.incidents.in_channel(call.channel_id or "")
+    if incident is None or not incident.status.is_open:
+        return
+    deps = call.bot.deps
+    if deps.clock.now() - incident.milestones[Milestone.DECLARED] < JOINED_LATE_AFTER:
+        return  # invited at the opening: nothing has happened yet
+    if call.user_id == (await deps.slack.identity()).user_id:
+        return
+    await call.reply(catch_up(await call.bot.incidents.catch_up(incident), await call.translations()))
+
+
+EVENTS: dict[str, Handler] = {
+    "reaction_added": reaction_added,
+    "app_home_opened": app_home_opened,
+    "member_joined_channel": member_joined_channel,
+}
 
 
 async def declare_incident(call: Call) -> None:

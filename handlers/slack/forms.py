@@ -88,6 +88,22 @@ async def followup(call: Call) -> None:
     )
 
 
+async def dismiss(call: Call) -> None:
+    reason = (_values(call)["reason"] or "").strip()
+    if not reason:
+        await _field_errors(call, "reason", BadInput("dismiss_reason_missing"))
+        return
+    await call.ack()
+    await call.bot.incidents.dismiss(
+        _about(call), reason, by=await call.person(), idempotency_key=_idempotency_key(call)
+    )
+
+
+async def resolve(call: Call) -> None:
+    await call.ack()
+    await call.bot.incidents.resolve(_about(call), by=await call.person(), idempotency_key=_idempotency_key(call))
+
+
 async def break_glass(call: Call) -> None:
     reason = (_values(call)["reason"] or "").strip()
     if not reason:
@@ -169,6 +185,8 @@ FORMS: dict[str, Handler] = {
     "update": update,
     "report": report,
     "followup": followup,
+    "dismiss": dismiss,
+    "resolve": resolve,
     "break_glass": break_glass,
     "answer": answer,
 }

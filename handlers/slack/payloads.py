@@ -94,6 +94,11 @@ class _Opened(_Payload):
     user: Name
 
 
+class _Joined(_Payload):
+    user: Name
+    channel: Name
+
+
 class Event(_Payload):
     event_id: Name
     event: dict[str, Any]
@@ -106,7 +111,11 @@ _BY_TYPE: dict[str, type[_Payload]] = {
     "message_action": MessageShortcut,
     "event_callback": Event,
 }
-_EVENTS: dict[str, type[_Payload]] = {"reaction_added": _Reaction, "app_home_opened": _Opened}
+_EVENTS: dict[str, type[_Payload]] = {
+    "reaction_added": _Reaction,
+    "app_home_opened": _Opened,
+    "member_joined_channel": _Joined,
+}
 
 
 def validate_payload(body: Any) -> None:

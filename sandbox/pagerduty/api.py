@@ -474,6 +474,11 @@ def create_incident(call: Call) -> dict[str, Any]:
     policy = _id_of(attributes["escalation_policy"]) if "escalation_policy" in attributes else None
     if policy is not None:
         _get_or_404(pagerduty.policies, policy, 1014)
+    assignees = [_id_of(assignment.get("assignee")) for assignment in attributes.get("assignments") or []]
+    if assignees and policy is not None:
+        raise invalid_input("Assignments cannot be specified with an escalation policy")
+    for assignee in assignees:
+        _get_or_404(pagerduty.users, assignee, 2001)
     details = (attributes.get("body") or {}).get("details")
     incident = pagerduty.open(
         service,
@@ -484,6 +489,7 @@ def create_incident(call: Call) -> dict[str, Any]:
         urgency=attributes.get("urgency", "high"),
         priority=_id_of(attributes["priority"]) if attributes.get("priority") else None,
         details=details,
+        assignees=assignees,
     )
     return {"incident": shapes.incident_json(pagerduty, incident)}
 

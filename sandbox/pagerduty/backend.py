@@ -66,8 +66,9 @@ class PagerDuty(Account):
         details: str | None = None,
         client: dict[str, str] | None = None,
         alert: dict[str, Any] | None = None,
+        assignees: Sequence[str] = (),
     ) -> Incident:
-        """Open an incident, notify who is on call, and send incident.triggered."""
+        """Open an incident, notify its `assignees` or else who is on call, and send incident.triggered."""
         now = self.clock.now()
         incident = Incident(
             id=self.new_id("Q"),
@@ -87,7 +88,10 @@ class PagerDuty(Account):
         )
         self.incidents[incident.id] = incident
         self._log(incident, "trigger_log_entry", agent)
-        self._assign_to_level(incident, 1, agent)
+        if assignees:
+            self._assign_to_users(incident, assignees, agent)
+        else:
+            self._assign_to_level(incident, 1, agent)
         self._send_webhooks("incident.triggered", incident, agent)
         return incident
 
@@ -201,6 +205,12 @@ class PagerDuty(Account):
         incident.assignees = (user.id,)
         self._log(incident, "assign_log_entry", agent)
         self._log(incident, "notify_log_entry", shapes.user_reference(self, user), {"type": "auto"})
+
+    def _assign_to_users(self, incident: Incident, users: Sequence[str], agent: Reference) -> None:
+        incident.assignees = tuple(users)
+        self._log(incident, "assign_log_entry", agent)
+        for user in users:
+            self._log(incident, "notify_log_entry", shapes.user_reference(self, self.users[user]), {"type": "auto"})
 
     def _log(self, incident: Incident, kind: str, agent: Reference, channel: dict[str, Any] | None = None) -> None:
         entry = LogEntry(self.new_id("R"), kind, self.clock.now(), agent, channel or {"type": "api"})

@@ -55,7 +55,6 @@ ELSEWHERE = {
     ("create", "", "services"),  # to apply what is not there yet
     ("create", "apps", "deployments"),
     ("list", "", "services"),  # where a watch cannot begin with what is there
-    ("list", "apps", "deployments"),
     ("delete", "", "secrets"),  # of the eleventh revision back
     *((verb, "argoproj.io", "rollouts") for verb in ("get", "list", "patch")),  # where Argo Rollouts is used
     ("patch", "argoproj.io", "rollouts/scale"),

@@ -10,17 +10,21 @@ from typing import Any
 from bot.actions.catalogue import ACTIONS
 from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
-from bot.domain.run import Approval, Effect, Run, RunState, StepRun, StepState
+from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState
 from bot.domain.runbook import Input
+from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages import forms
-from bot.messages.incident import card
-from bot.messages.run import approval_card, progress, proposal, question_card
+from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
+from bot.messages.incident import card, reminder, timeline_message
+from bot.messages.run import progress, proposal
 from bot.messages.translations import Translations, load_translations
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
 from handlers.slack.commands import COMMANDS
 from handlers.slack.forms import FORMS
 from tests.architecture.tree import ROOT
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _incident() -> Incident:
@@ -38,7 +42,14 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         element["action_id"]
         for status in Status
         for in_own_channel in (True, False)
-        for block in _card(status, words, alert, in_own_channel=in_own_channel)["blocks"]
+        for shown_message in (
+            _card(status, words, alert, in_own_channel=in_own_channel),
+            reminder(_incident(), "?", words).to_dict(),
+            timeline_message(
+                TimelineEvent(Kind.STILL_FIRING, AT, Person("U1"), {"firing": 1}), _incident(), words
+            ).to_dict(),
+        )
+        for block in shown_message["blocks"]
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
@@ -52,15 +63,23 @@ def _card(status: Status, words: Translations, alert: dict[str, str], *, in_own_
 def _shown_by_runs() -> set[str]:
     """The buttons of a run's message, of an approval's card and of a question's."""
     words, moment = load_translations()["en"], datetime(2026, 1, 1, tzinfo=UTC)
-    book = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
+    book: dict[str, Any] = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
     done = StepRun("a", "lamp.dim", StepState.DONE, effects=(Effect("lamp.set"),), began_at=moment)
     step = replace(done, parameters={"question": "?"})
     run = Run("R-1", "dim", book, {}, "production", Person("U1"), moment, steps=(step,))
     asked = Approval("R-1", "a", "d", 1, "responder", moment, moment)
+    view = ApprovalView(run, step, asked, _incident(), ["U2"], risk="disruptive", undoable=True)
+    expired = replace(view, approval=replace(asked, state=ApprovalState.EXPIRED))
+    stopped = replace(run, state=RunState.FAILED, steps=(replace(done, state=StepState.FAILED),))
+    more = replace(stopped, definition={**book, "steps": [*book["steps"], {"id": "b", "uses": "lamp.dim"}]})
     offered = proposal(_incident(), [{"name": "dim", "en": "Dim"}], words)
     messages = [progress(replace(run, state=state), words) for state in RunState]
-    messages += [approval_card(run, step, asked, words, break_glass=True), question_card(run, step, asked, words)]
+    messages.append(progress(stopped, words))
+    messages += [approval_card(replace(view, is_question=is_question), words) for is_question in (True, False)]
+    messages.append(approval_card(replace(view, break_glass=True), words))
+    messages += [refusal(replace(expired, run=more), words, goes_on_at=None, continued=None)]
     blocks = [block for one in [*messages, offered] for block in one.to_dict()["blocks"]]
+    blocks += [block.to_dict() for block in home_blocks(view, words)]
     return {each["action_id"] for block in blocks for each in block.get("elements", []) if each["type"] == "button"}
 
 
@@ -71,6 +90,8 @@ def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
         forms.update(words, incident.id),
         forms.report(words, team, incident, about="INC-2026-0001|3"),
         forms.followup(words, team, incident.id, due=date(2026, 1, 15)),
+        forms.dismiss(words, incident.id, 1),
+        forms.resolve(words, incident.id, 1),
         forms.break_glass(words, "R-1|a|d"),
         forms.answer(words, "R-1|a|d", "How many?", Input(type="integer"), [], None),
     ]

@@ -30,6 +30,7 @@ SCOPES_OF_METHODS: dict[str, set[str]] = {
     "bookmarks.edit": {"bookmarks:write"},
     "bookmarks.list": {"bookmarks:read"},
     "bots.info": {"users:read"},
+    "chat.delete": {"chat:write"},
     "chat.getPermalink": set(),
     "chat.postEphemeral": {"chat:write"},
     # to a public channel that the bot is no member of, as the team's is until somebody invites it
@@ -37,7 +38,7 @@ SCOPES_OF_METHODS: dict[str, set[str]] = {
     "chat.update": {"chat:write"},
     "conversations.archive": {"channels:manage"},
     "conversations.create": {"channels:manage"},
-    "conversations.history": {"channels:history"},
+    "conversations.history": {"channels:history", "im:history"},
     "conversations.info": {"channels:read"},
     "conversations.invite": {"channels:manage"},
     "conversations.join": {"channels:join"},

@@ -26,10 +26,10 @@ EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
 
 # A run's own message shows these.
 _RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
-_NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN}
+_NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN, Kind.SNOOZED}
 _CHANGES_CARD = frozenset(
     {Kind.ACKNOWLEDGED, Kind.UNACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED,
-     Kind.RESOLVED, Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
+     Kind.RESOLVED, Kind.DISMISSED, Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
 )  # fmt: skip
 
 _CHANGES_REPORT = frozenset(
@@ -124,6 +124,15 @@ async def _after_resolution(deps: Deps, incident_id: str, event: TimelineEvent) 
         await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "resolved")
     await durable_step("usual follow-ups", lambda: _open_usual_followups(deps, incident_id))
     await start("write_report", f"{incident_id}/{event.seq}/report", incident_id)
+    await start("remind", f"{incident_id}/{event.seq}/look-again", incident_id, event.seq)
+
+
+async def _snoozed(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await start("remind", f"{incident_id}/{event.seq}/snooze", incident_id, None, event.facts["until"])
+
+
+async def _dismissed(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await _sync_pages(deps, incident_id)
 
 
 async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
@@ -208,6 +217,8 @@ _HANDLERS: dict[Kind, EventHandler] = {
     Kind.MITIGATED: _mitigated,
     Kind.RESOLVED: _resolved,
     Kind.CLOSED: _closed,
+    Kind.DISMISSED: _dismissed,
+    Kind.SNOOZED: _snoozed,
     Kind.FOLLOWUP_OPENED: _followup_opened,
     Kind.NOTE: _noted,
     Kind.UPDATE: _noted,

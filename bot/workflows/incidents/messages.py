@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import html
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bot.actions.boards import board, query_board
 from bot.deps import Deps
 from bot.domain.alert import ALERT_SOURCES
 from bot.domain.errors import BotError, Refused, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
+from bot.domain.snapshot import MetricResult, Verdict
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.integrations.slack import reaction_of
 from bot.integrations.slack_errors import Reaction
@@ -24,6 +27,8 @@ from bot.workflows.engine.durable import Outcome, durable_step
 # What people were promised to see is tried for ever: a late message is better than a lost one.
 MESSAGE_TIMEOUT = None
 SHORT_TOPIC = 120
+MEASURE_TIMEOUT_SECONDS = 2.0  # a card must not wait for Prometheus
+MEASURE_WINDOW = timedelta(minutes=5)
 
 
 async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) -> None:
@@ -80,7 +85,8 @@ async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
         incident, shown = await _current_state(deps, incident_id)
         if incident.channel is None:
             return None
-        message = card(incident, deps.words, in_own_channel=True, **shown)
+        out = await out_of_bounds(deps, incident) if incident.status.is_open else None
+        message = card(incident, deps.words, in_own_channel=True, out=out, **shown)
         place = Place(incident.channel, incident_id=incident_id, moves=False)
         try:
             return await upsert_message(deps, f"{incident_id}/card", place, message)
@@ -161,8 +167,24 @@ async def _current_state(deps: Deps, incident_id: str) -> tuple[Incident, dict[s
     """Return the incident, and what its card shows besides: `update`, `firing`, `alert`."""
     incident = await deps.store.incidents.get(incident_id)
     update = await deps.store.incidents.newest(incident_id, Kind.UPDATE)
-    firing = await deps.store.alerts.count_firing(incident_id) if incident.status.is_open else 0
+    firing = await deps.store.alerts.count_firing(incident_id)
     declared = None
     if incident.source in ALERT_SOURCES:
         declared = await deps.store.incidents.newest(incident_id, Kind.DECLARED)
     return incident, {"update": update, "firing": firing, "alert": declared.facts if declared else None}
+
+
+async def out_of_bounds(deps: Deps, incident: Incident) -> list[MetricResult] | None:
+    """Return the metrics of the service's board that are out of bounds now; None if they cannot be measured quickly."""
+    if deps.prometheus is None or incident.service is None:
+        return None
+    now = deps.clock.now()
+    try:
+        spec = board(deps.team, None, incident.service)
+        async with asyncio.timeout(MEASURE_TIMEOUT_SECONDS):
+            snapshot = await query_board(deps.prometheus, spec, now, start=now - MEASURE_WINDOW)
+    except (BotError, TimeoutError):
+        return None
+    if snapshot.missing:
+        return None
+    return [metric for metric in snapshot.figures if metric.verdict is Verdict.BREACH]

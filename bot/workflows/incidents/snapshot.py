@@ -33,6 +33,7 @@ from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, recor
 
 TABLE_TIMEOUT = CHART_UPLOAD_TIMEOUT = MESSAGE_TIMEOUT
 COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
+RATE_WINDOW = timedelta(minutes=5)  # of the board's rates: so long they still hold what was before
 NOT_MEASURABLE = ("prometheus_off", "no_board", "service_needed")
 ON_REQUEST = "asked"
 AT_MILESTONES = ("declared", "mitigated", "resolved")
@@ -116,9 +117,20 @@ async def _resolve_request(deps: Deps, incident_id: str, moment: str) -> tuple[S
     at = incident.milestones.get(Milestone(moment), deps.clock.now())
     timeline = await deps.store.incidents.timeline(incident_id)
     occurrences = sum(event.kind.value == moment for event in timeline)
-    return snapshot_request(
-        deps, incident, at=at, trigger=moment
-    ), moment if occurrences < 2 else f"{moment}-{occurrences}"
+    request = snapshot_request(deps, incident, at=at, trigger=moment)
+    return await with_baseline(deps, incident, request), moment if occurrences < 2 else f"{moment}-{occurrences}"
+
+
+async def with_baseline(deps: Deps, incident: Incident | None, request: SnapshotRequest) -> SnapshotRequest:
+    """Return the request with the newest period in which no outage of the service went on: only that is normal."""
+    if incident is None or incident.service is None:
+        return request
+    until = datetime.fromisoformat(request["calm_until"])
+    for detected, resolved in await deps.store.incidents.outages_before(incident):
+        if resolved is not None and resolved + RATE_WINDOW < until:
+            return request | {"calm_until": until.isoformat(), "calm_from": (resolved + RATE_WINDOW).isoformat()}
+        until = min(until, detected)
+    return request | {"calm_until": until.isoformat()}
 
 
 def snapshot_request(
@@ -168,7 +180,8 @@ async def take_now(deps: Deps, request: SnapshotRequest) -> tuple[Snapshot, Snap
     prestart()
     board_spec = board(deps.team, request["what"], request["service"])
     at, start, calm = (datetime.fromisoformat(request[name]) for name in ("at", "start", "calm_until"))
-    after = await query_board(deps.prometheus, board_spec, at, start=start, calm_until=calm)
+    calm_from = datetime.fromisoformat(request["calm_from"]) if request.get("calm_from") else None
+    after = await query_board(deps.prometheus, board_spec, at, start=start, calm_until=calm, calm_from=calm_from)
     if request["before"] is None:
         return after, None
     earlier = datetime.fromisoformat(request["before"])

@@ -19,6 +19,7 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
 from bot.domain.policy import RequiredApprovals, Risk, StepApproval
 from bot.domain.run import (
+    APPROVAL_ROUNDS,
     DECIDED_FROM,
     FOLLOW_UP,
     OUTCOME,
@@ -44,7 +45,8 @@ from bot.store.incidents import TimelineEntry
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until, to_json_facts
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
-from bot.workflows.runs.approval import show_approvers, wait_for_approval
+from bot.workflows.runs.approval import show_approvers, show_refusal, wait_for_approval
+from bot.workflows.runs.approval_messages import update_refusal_message
 from bot.workflows.runs.interrupts import (
     Deadline,
     raise_if_cancelled,
@@ -55,6 +57,7 @@ from bot.workflows.runs.interrupts import (
 from bot.workflows.runs.measure import VERIFY_SAMPLES, Measuring
 from bot.workflows.runs.outcome import find_outcome, remaining_effects
 from bot.workflows.runs.presentation import TELL, changed, ended, post_result, schedule_run_message, update_run_message
+from bot.workflows.runs.second_call import end_second_call
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.step import (
     acquire_target,
@@ -81,13 +84,24 @@ async def play_runbook(deps: Deps, run_id: str) -> str:
     with deps.subscribed(run_id):
         state = await _play_steps(deps, run, runbook)
     await durable_step("end", partial(_end, deps, run, state))
-    await durable_step("show the end", partial(update_run_message, deps, run_id), FINAL_MESSAGE_TIMEOUT)
+    await durable_step("show the end", partial(_show_end, deps, run_id), FINAL_MESSAGE_TIMEOUT)
     return state.value
+
+
+async def _show_end(deps: Deps, run_id: str) -> None:
+    """Update the run's message, and ask how to go on if it stopped because nobody approved a step."""
+    await update_run_message(deps, run_id)
+    run = await deps.store.runs.get(run_id)
+    stopped = run.stopped_at if run.can_continue else None
+    if stopped and stopped.error in (ApprovalState.EXPIRED.value, ApprovalState.REJECTED.value):
+        await update_refusal_message(deps, run_id, stopped.id)
 
 
 async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
     state, ended_by = RunState.SUCCEEDED, None
     for step in runbook.steps:
+        if run.step(step.id).copied_from:  # done by the run that this one continues
+            continue
         step_state = await StepPlay(deps, run, step).play()
         if step_state in (StepState.DONE, StepState.SKIPPED):
             continue
@@ -102,12 +116,18 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
         break
     if state is not RunState.SUCCEEDED and not run.dry_run:
         if runbook.on_failure == "undo":
-            undone = await undo_steps(deps, run, runbook, await _undo_request(deps, run, ended_by))
+            request = await _undo_request(deps, run, ended_by)
+            undone = await undo_steps(deps, run, runbook, request, keep_helpful=await _nobody_decided(deps, run))
             state = RunState.UNDONE if undone and state is RunState.FAILED else state
         elif isinstance(runbook.on_failure, Runbook) and state is RunState.FAILED:
             go_on = partial(_go_on_with_another, deps, run, runbook.on_failure, ended_by)
             await durable_step("go on with another", go_on)
     return state
+
+
+async def _nobody_decided(deps: Deps, run: Run) -> bool:
+    """Return True if the run stopped because an approval expired: that is no reason to take back what has helped."""
+    return any(step.error == ApprovalState.EXPIRED.value for step in (await deps.store.runs.refresh(run)).steps)
 
 
 async def _depends_on_changes(deps: Deps, run: Run, step_id: str) -> bool:
@@ -231,6 +251,9 @@ class StepPlay:
         executed = await self._durable("perform", partial(self._execute_approved, plan))
         if not executed.ok:
             return await self._fail(executed)
+        if executed.value == ApprovalState.SKIPPED.value:
+            schedule_run_message(self._deps, self._run.id)
+            return StepState.SKIPPED
         if self._step.verify or plan.changes:
             await self._verify(plan)
             await self._durable("done", partial(self._record_done, plan))
@@ -380,10 +403,15 @@ class StepPlay:
             return await self._execute(plan)
         deps, run, step = self._deps, self._run, self._step
         decided = await self._retry("decided?", partial(wait_for_approval, deps, run, step.id, shown=plan.shown))
+        ending = self._retry("end the second call", partial(end_second_call, deps, run, step.id), REFRESH_TIMEOUT)
         if not decided.ok:
-            await show_approvers(deps, run, step.id)
+            await asyncio.gather(show_approvers(deps, run, step.id), ending)
             return decided
-        executed, _ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step.id))
+        if decided.value == ApprovalState.SKIPPED.value:
+            await self._set(state=StepState.SKIPPED, ended_at=deps.clock.now())
+            await asyncio.gather(show_approvers(deps, run, step.id), show_refusal(deps, run.id, step.id), ending)
+            return Outcome(decided.value)
+        executed, *_ = await asyncio.gather(self._execute(plan), show_approvers(deps, run, step.id), ending)
         return executed
 
     async def _execute(self, plan: StepPlan, started: StepRun | None = None) -> Outcome:
@@ -448,7 +476,7 @@ class StepPlay:
         values: dict[str, Any] = {
             "state": StepState.PERFORMING,
             "began_at": step_run.began_at or deps.clock.now(),
-            "facts": {name: fact for name, fact in step_run.facts.items() if name == DECIDED_FROM},
+            "facts": _kept_facts(step_run),
         }
         await self._set(**values)
         return replace(step_run, **values)
@@ -475,8 +503,7 @@ class StepPlay:
         remaining: list[dict[str, Any]] | None = None  # unknown
         with contextlib.suppress(BotError):
             remaining = [effect.to_json() for effect in await self._look(run, step_run)]
-        kept = {name: fact for name, fact in step_run.facts.items() if name == DECIDED_FROM}
-        await self._set(facts={**kept, "interrupted": True, "left": remaining})
+        await self._set(facts={**_kept_facts(step_run), "interrupted": True, "left": remaining})
         schedule_run_message(self._deps, run.id)
 
     async def _look(self, run: Run, step_run: StepRun) -> tuple[Effect, ...]:
@@ -548,7 +575,7 @@ class StepPlay:
     async def _record_failed(self, state: StepState, failure: Outcome) -> None:
         """Record the failure and, of a change that had begun, what came of it: the call may have gone through."""
         run, step_run = await self._current()
-        facts, entry = dict(failure.facts), None
+        facts, entry = {**_kept_facts(step_run), **failure.facts}, None
         if step_run.effects and step_run.state is StepState.PERFORMING:
             await self._set(facts={**step_run.facts, STOPPING: True})
             schedule_run_message(self._deps, run.id)
@@ -559,6 +586,11 @@ class StepPlay:
 
     async def _end(self, state: StepState, entry: TimelineEntry | None = None, **values: Any) -> None:
         await self._set(entry, state=state, ended_at=self._deps.clock.now(), **values)
+
+
+def _kept_facts(step_run: StepRun) -> dict[str, Any]:
+    """Return the facts that stay while the step goes on: on them depend its approval's messages."""
+    return {name: fact for name, fact in step_run.facts.items() if name in (APPROVAL_ROUNDS, DECIDED_FROM)}
 
 
 async def _nothing() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from bot.actions.catalogue import ACTIONS
 from bot.deps import Deps
 from bot.domain.people import BOT, Person
 from bot.domain.run import (
@@ -18,19 +17,17 @@ from bot.domain.run import (
     Run,
     RunState,
     StepRun,
-    WaitsFor,
     is_undo,
 )
 from bot.domain.runbook import Step
 from bot.domain.timeline import TERMINAL, Kind
 from bot.messages import results
 from bot.messages.message import Message
-from bot.messages.run import approval_card, line, progress, question_card, whole_diff
+from bot.messages.run import line, progress
 from bot.slack_messages import Place, below, upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.engine.durable import durable_step
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination
-from bot.workflows.runs.emergency import break_glass_offered
 
 Facts = dict[str, Any]
 TELL = "tell_run"  # the workflow `tell_run`
@@ -50,33 +47,8 @@ async def update_run_message(deps: Deps, run_id: str) -> None:
 
 async def _update_run_message(deps: Deps, run_id: str) -> None:
     run = await deps.store.runs.get(run_id)
-    if place := await _run_destination(deps, run):
+    if place := await run_destination(deps, run):
         await upsert_message(deps, _run_message_key(run_id), place, progress(run, deps.words))
-
-
-async def update_approval_card(deps: Deps, run_id: str, step_id: str) -> dict[str, Any] | None:
-    """Send or update the card of an approval or a question; None if there is no channel for it yet."""
-    async with deps.message_lock(f"{run_id}/{step_id}/approval"):
-        run = await deps.store.runs.get(run_id)
-        approval = await deps.store.runs.approval(run_id, step_id)
-        place = await _run_destination(deps, run)
-        if place is None or approval is None:
-            return None
-        step_run = run.step(step_id)
-        is_question = ACTIONS.get(step_run.uses).waits_for is WaitsFor.ANSWER
-        if is_question:
-            card = question_card(run, step_run, approval, deps.words)
-        else:
-            offered = await break_glass_offered(deps, run, approval, deps.clock.now())
-            card = approval_card(run, step_run, approval, deps.words, break_glass=offered)
-        sent = await upsert_message(deps, f"{run_id}/{step_id}/approval", place, card)
-    diff = whole_diff(step_run)
-    if diff and not is_question:
-        name, title = f"{run_id}-{step_id}.diff", f"{run_id} · {step_id}"
-        comment = deps.words.render_block("approval", "whole_diff")
-        thread = await below(deps, place, sent)
-        await upload_once(deps, f"{run_id}/{step_id}/diff", thread, [(name, title, diff)], comment)
-    return sent
 
 
 async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> None:
@@ -93,7 +65,7 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
         run_message = await deps.store.slack_messages.get(_run_message_key(run_id))
     if run_message is None or run_message.ts is None:
         return
-    place = await _run_destination(deps, run)
+    place = await run_destination(deps, run)
     if place is None:
         return
     key = f"{run_id}/{step_id}/result"
@@ -112,7 +84,7 @@ async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -
 
 async def _tell(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:
     run = await deps.store.runs.get(run_id)
-    place = await _run_destination(deps, run) or Place(deps.incident_channel, incident_id=run.incident_id)
+    place = await run_destination(deps, run) or Place(deps.incident_channel, incident_id=run.incident_id)
     shown = {**facts, "run": run, "by": Person.from_json(facts["by"])}
     message = Message.of(deps.words.render_block("everybody", part, **shown))
     await upsert_message(deps, f"{run_id}/{key}", place, message)
@@ -122,7 +94,7 @@ def _run_message_key(run_id: str) -> str:
     return f"{run_id}/progress"
 
 
-async def _run_destination(deps: Deps, run: Run) -> Place | None:
+async def run_destination(deps: Deps, run: Run) -> Place | None:
     """Return the place of the run's message: where it was requested, or its incident's."""
     if run.channel is None and run.incident_id:
         return await destination(deps, await deps.store.incidents.get(run.incident_id))

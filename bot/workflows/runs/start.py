@@ -10,11 +10,11 @@ from typing import Any
 from bot.actions.catalogue import ACTIONS
 from bot.actions.targets import require_known
 from bot.deps import Deps
-from bot.domain.errors import BadInput
+from bot.domain.errors import BadInput, WrongState
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
-from bot.domain.run import Run, RunRequest, StepRun, run_id
+from bot.domain.run import COPIED_FROM, Run, RunRequest, StepRun, StepState, continued_key, run_id
 from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Expressions
 from bot.store.runs import RunIdTaken
@@ -55,6 +55,44 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
         except RunIdTaken:
             run = replace(run, id=run_id(request.idempotency_key, attempt))
     raise AssertionError("unreachable")
+
+
+async def continue_run(deps: Deps, stopped: Run, step_id: str, request: RunRequest) -> Run:
+    """Start a run that goes on where another stopped, at this step: what was done before is copied, not done again.
+
+    There is at most one continuation at each step, whoever asks. It takes over the stopped run's target locks. Raises
+    NotAllowed, and WrongState for a run that has not stopped in the middle.
+    """
+    if not stopped.can_continue:
+        raise WrongState("cannot_continue", run=stopped.id, state=stopped.state.value)
+    runbook = Runbook.model_validate(stopped.definition)
+    policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
+    ids = [step.id for step in stopped.steps]
+    copied, key = set(ids[: ids.index(step_id)]), continued_key(stopped.id, step_id)
+    run = Run(
+        id=run_id(key),
+        runbook=stopped.runbook,
+        definition=stopped.definition,
+        inputs=stopped.inputs,
+        environment=stopped.environment,
+        by=request.by,
+        started_at=deps.clock.now(),
+        incident_id=stopped.incident_id,
+        channel=stopped.channel,
+        steps=tuple(
+            _copy(step, stopped.id) if step.id in copied else StepRun(step.id, step.uses) for step in stopped.steps
+        ),
+    )
+    continued = (await deps.store.runs.start(run, key, started(deps, run)))[0]
+    await deps.store.locks.transfer(stopped.id, continued.id)
+    return continued
+
+
+def _copy(step: StepRun, stopped_id: str) -> StepRun:
+    """Return a step as it was done by the stopped run: that run undoes it, this one only knows of it."""
+    state = step.state if step.state in (StepState.DONE, StepState.UNDONE) else StepState.SKIPPED
+    facts = {COPIED_FROM: step.copied_from or stopped_id}
+    return replace(step, state=state, facts=facts, began_at=None, ended_at=None, error=None)
 
 
 def _keeping_what_cannot_be_undone(runbook: Runbook) -> Runbook:

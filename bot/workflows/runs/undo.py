@@ -23,6 +23,7 @@ from bot.domain.run import OUTCOME, UNDO, Approval, ChangeOutcome, Run, StepRun,
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Assessment
 from bot.integrations.effects import Execution, dry_run
+from bot.message_refresher import REFRESH_TIMEOUT
 from bot.redaction.shapes import HIDDEN
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries
@@ -31,6 +32,7 @@ from bot.workflows.runs.approval import show_approvers, wait_for_approval
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
 from bot.workflows.runs.outcome import find_outcome, remaining_effects
 from bot.workflows.runs.presentation import schedule_run_message, undone, update_run_message
+from bot.workflows.runs.second_call import end_second_call
 from bot.workflows.runs.step import (
     DEFAULT_STEP_TIMEOUT,
     WAITS_FOR,
@@ -78,15 +80,18 @@ async def undo_run(deps: Deps, run_id: str, by: dict[str, Any] | None = None, ke
     await durable_step("show", partial(update_run_message, deps, run_id), FINAL_MESSAGE_TIMEOUT)
 
 
-async def undo_steps(deps: Deps, run: Run, runbook: Runbook, request: UndoRequest) -> bool:
+async def undo_steps(
+    deps: Deps, run: Run, runbook: Runbook, request: UndoRequest, *, keep_helpful: bool = False
+) -> bool:
     """Undo the run's changes, the last first; a half-done step by the result of its dry run.
 
     Returns True if something was undone and nothing is left that should be. Failures are shown in the run's message
-    with the reason. Steps with `keep` are not undone.
+    with the reason. Steps with `keep` are not undone, nor, with `keep_helpful`, those whose measurement says that they
+    helped.
     """
     all_undone, any_undone = True, False
     for step in reversed(runbook.steps):
-        if step.keep:
+        if step.keep or (keep_helpful and (await _verdict(deps, run, step)) is Assessment.HELPED):
             continue
         undo = StepUndo(deps, run, step, request)
         outcome = await durable_step(f"{step.id}: undo", undo.play)
@@ -96,6 +101,10 @@ async def undo_steps(deps: Deps, run: Run, runbook: Runbook, request: UndoReques
         if not outcome.ok or outcome.value:
             schedule_run_message(deps, run.id)
     return all_undone and any_undone
+
+
+async def _verdict(deps: Deps, run: Run, step: Step) -> Assessment | None:
+    return (await deps.store.runs.refresh(run)).step(step.id).verdict  # it does not change any more
 
 
 class StepUndo:
@@ -118,6 +127,8 @@ class StepUndo:
             decide = partial(wait_for_approval, self._deps, self._run, self._id, shown=False)
             decided = await self._part("decided?", decide, None)
             await show_approvers(self._deps, self._run, self._id)
+            end_page = partial(end_second_call, self._deps, self._run, self._id)
+            await self._part("end the second call", end_page, REFRESH_TIMEOUT)
             if not decided.ok:
                 return decided
         return await self._part("undo", self._undo, self._step.timeout or DEFAULT_STEP_TIMEOUT)

@@ -10,6 +10,7 @@ from pydantic import Field
 from bot.domain.incident import Cause, Incident, Role, Severity, merged
 from bot.messages import forms
 from bot.messages.alerts import splittable
+from bot.messages.catchup import catch_up
 from bot.messages.incident import card, listing, timeline
 from bot.messages.message import Message
 from bot.messages.statistics import statistics as statistics_message
@@ -117,6 +118,14 @@ async def resolve(call: Call) -> Message:
     return await done(call, incident)
 
 
+@INCIDENT.verb("/incident dismiss El límite estaba mal puesto")
+async def dismiss(call: Call, reason: Rest) -> Message:
+    """End the incident as a false alarm: no statistics count it."""
+    incident = await call.incident()
+    await call.bot.incidents.dismiss(incident.id, reason, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await done(call, incident)
+
+
 @INCIDENT.verb("/incident reopen La latencia volvió a subir")
 async def reopen(call: Call, reason: Rest) -> Message:
     """Reopen the incident."""
@@ -144,6 +153,12 @@ async def split(call: Call, alert: Rest | None = None) -> Message:
         incident, unescape_slack(alert), by=await call.person(), idempotency_key=call.idempotency_key
     )
     return Message.of(words.render_block("alerts", "split", moved=moved))
+
+
+@INCIDENT.verb("/incident catchup")
+async def catchup(call: Call) -> Message:
+    """Tell you alone what has happened, what was tried, what waits and what is next."""
+    return catch_up(await call.bot.incidents.catch_up(await call.incident()), await call.translations())
 
 
 @INCIDENT.verb("/incident timeline")

@@ -1,0 +1,91 @@
+"""Who comes late catches up privately, who goes home hands over, and a reminder can wait."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from bot.domain.incident import Severity
+from bot.domain.timeline import Kind
+from sandbox.slack.state import Channel, Message
+from tests.end_to_end.scene import Scene, words
+
+
+def private(channel: Channel, user: str, sign: str) -> Message | None:
+    """The message that only this person sees."""
+    messages = (one for one in channel.messages.values() if one.ephemeral_to == user)
+    return next((one for one in messages if sign in words(one)), None)
+
+
+async def wait_minutes(stage: Scene, minutes: float) -> None:
+    stage.sandbox.clock.speed = 300.0
+    await stage.sandbox.clock.sleep(minutes * 60)
+    stage.sandbox.clock.speed = 1.0
+
+
+async def test_who_joins_late_is_told_alone_in_their_language(stage: Scene) -> None:
+    channel = await stage.incident("Render lento", sev="SEV3")
+    await stage.person("ana").run("/incident update Escalando réplicas", channel.name)
+    await wait_minutes(stage, 3)
+    emma = stage.person("emma")
+    await emma.join(channel.name)
+    told = await stage.see(lambda: private(channel, emma.user.id, "Catch-up"))
+    assert all(sign in words(told) for sign in ("Render lento", "since", "nobody is in command", "Escalando réplicas"))
+    assert private(channel, stage.person("bruno").user.id, "Ponte al día") is None
+
+
+async def test_who_is_invited_at_the_opening_is_told_nothing(stage: Scene) -> None:
+    channel = await stage.incident(sev="SEV2")
+    await stage.quiet()
+    assert not [one for one in channel.messages.values() if one.ephemeral_to and "Ponte al día" in words(one)]
+
+
+async def test_a_catch_up_is_given_on_demand_by_word_and_by_button(stage: Scene) -> None:
+    channel = await stage.incident("Render lento")
+    assert "Ponte al día" in await stage.answer("/incident catchup", channel=channel.name)
+    await stage.person("ana").run("/incident ack", channel.name)
+    card = stage.card(channel)
+    await stage.see(lambda: "catch_up" in [element["action_id"] for _, element in card.elements()])
+    reply = await stage.person("bruno").press(card, "catch_up")
+    await stage.see(lambda: [one for one in reply.messages if "Ponte al día" in words(one)])
+
+
+async def test_a_reminder_has_its_buttons_and_can_wait_a_quarter_of_an_hour(stage: Scene) -> None:
+    channel = await stage.incident(sev="SEV1")
+    assert (await stage.record(channel)).severity is Severity.SEV1
+    await wait_minutes(stage, 16)
+    reminder = await stage.told(channel, "nadie informa")
+    offered = {element["action_id"] for _, element in reminder.elements()}
+    assert {"post_update", "snooze"} <= offered
+    reply = await stage.person("ana").press(reminder, "snooze")
+    await stage.see(lambda: [one for one in reply.messages if "Te lo recuerdo" in words(one)])
+    incident = await stage.record(channel)
+    await stage.until(lambda: stage.bot.deps.store.incidents.newest(incident.id, Kind.SNOOZED))
+    before = len([text for text in stage.own(channel) if "nadie informa" in text])
+    await wait_minutes(stage, 10)
+    assert len([text for text in stage.own(channel) if "nadie informa" in text]) == before
+    await wait_minutes(stage, 6)
+    await stage.see(lambda: len([text for text in stage.own(channel) if "nadie informa" in text]) > before)
+
+
+async def test_who_comes_on_call_is_told_before_and_can_take_over(stage: Scene) -> None:
+    service = "equipo-SRE-TAMV"
+    first = next(one for one in await stage.bot.deps.on_call.get(service) if one.level == 1)
+    assert first.until is not None
+    left = first.until - stage.bot.deps.clock.now() - timedelta(minutes=40)
+    stage.sandbox.clock.speed = 1e6
+    await stage.sandbox.clock.sleep(max(0.0, left.total_seconds()))
+    stage.sandbox.clock.speed = 1.0
+    channel = await stage.incident(sev="SEV2")
+    await wait_minutes(stage, 12)
+    told = await stage.told(channel, "la guardia de *SRETeam* pasa de")
+    assert "take_command" in [element["action_id"] for _, element in told.elements()]
+    following = words(told).split(" a <@")[1].split(">")[0]
+    person = next(one for one in ("ana", "bruno", "carla", "diego") if stage.person(one).user.id == following)
+    direct = [m for c in stage.slack.channels.values() if c.im_user == following for m in c.messages.values()]
+    assert [one for one in direct if "la guardia" in words(one) and "*Qué:*" in words(one)]
+    await stage.person(person).press(told, "take_command")
+    await stage.until(lambda: _commander(stage, channel, following))
+
+
+async def _commander(stage: Scene, channel: Channel, user: str) -> bool:
+    return (await stage.record(channel)).commander == user
