@@ -104,7 +104,7 @@ async def test_a_team_of_its_own_plays_an_incident_from_the_alert_to_the_report(
             await scene.told(channel, sign)
 
         await type_("/acme-incident ack", "Acknowledged")
-        await scene.answer("/acme-runbook run slow-ledger", "priya", channel.name)
+        await scene.person("priya").run("/acme-runbook run slow-ledger", channel.name)
 
         async def ended() -> Any:
             runs = await made.bot.deps.store.runs.list_by_incident(incident.id)
@@ -113,13 +113,17 @@ async def test_a_team_of_its_own_plays_an_incident_from_the_alert_to_the_report(
         run = await scene.until(ended, 60)
         assert [step.error for step in run.steps] == [None, None], run.steps
         assert run.state.value == "succeeded"
-        await scene.answer("/acme-incident followup Alert earlier owner=Payments", "priya", channel.name)
-        await scene.answer("/acme-incident note The queue is drained", "priya", channel.name)
-        await scene.answer("/acme-snapshot", "priya", channel.name)
+        await scene.person("priya").run("/acme-incident followup Alert earlier owner=Payments", channel.name)
+        await scene.person("priya").run("/acme-incident note The queue is drained", channel.name)
+        await scene.person("priya").run("/acme-snapshot", channel.name)
         assert (await scene.post(alerts.PATH, ledger("resolved"), alerts.BEARER))[0] < 300
-        await type_("/acme-incident mitigate", "Mitigated")
-        await type_("/acme-incident resolve", "Resolved")
-        await scene.until(lambda: made.bot.deps.store.documents.read(incident.id, "report.md"), 30)
+        await scene.person("priya").run("/acme-incident mitigate", channel.name)
+        await scene.person("priya").run("/acme-incident resolve", channel.name)
+
+        async def resolved() -> bool:
+            return not (await made.bot.deps.store.incidents.get(incident.id)).status.is_open
+
+        await scene.until(resolved, 30)
         for command in ("/acme-incident help", "/acme-incident help ack", "/acme-incident bogus",
                         "/acme-incident stats",
                         "/acme-runbook help", "/acme-ops help", "/acme-oncall", "/acme-drill list",
