@@ -85,8 +85,8 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     if settings.ca_bundle:
         trust(settings.ca_bundle)
     team = load_team(settings.team_file)
-    database = Database(settings.database_url)
     redaction, metrics = Redaction(settings.secrets), Metrics()
+    database = Database(settings.database_url, redaction.of)
     slack = Slack(
         settings.slack_bot_token.get_secret_value(),
         str(settings.slack_api_url),
@@ -148,6 +148,8 @@ async def _fetch_identity(deps: Deps) -> None:
     """
     with contextlib.suppress(BotError):
         await deps.slack.identity()
+    if deps.kubernetes:
+        await asyncio.to_thread(deps.kubernetes.cluster.preload)
     with contextlib.suppress(BotError):
         await keep_channel_id(deps, deps.incident_channel)
     for team in deps.team.teams.values():

@@ -95,6 +95,8 @@ def demo(
         exit_with([words.render_block("demo", "no_scenario", scenario=scenario, known=play.scenarios())])
     if play.lacks_helm(scenario):
         exit_with([words.render_block("demo", "no_helm", scenario=scenario)])
+    if play.lacks_moto(scenario):
+        exit_with([words.render_block("demo", "no_moto", scenario=scenario)])
     speed = speed or (play.SPEED if auto else play.INTERACTIVE_SPEED)
     code = 0
     try:

@@ -8,7 +8,7 @@ is sent in a simpler form; the rest is raised as Refused, and the caller must sa
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +30,8 @@ _OF_A_CHANNEL = frozenset(
      "channel_is_limited_access", "posting_to_channel_denied", "slack_connect_team_blocked", "forbidden",
      "external_channel_migrating", "messages_tab_disabled"}
 )  # fmt: skip
-_GONE = frozenset({"is_archived", "channel_is_archived", "channel_not_found", "invalid_channel"})
+_NOT_FOUND = frozenset({"channel_not_found", "invalid_channel"})  # or closed to the bot, or for a moment
+_GONE = _NOT_FOUND | {"is_archived", "channel_is_archived"}
 _NO_REPLIES = frozenset(
     {"cannot_reply_to_message", "restricted_action_non_threadable_channel", "restricted_action_thread_locked",
      "thread_not_found", "message_not_found"}
@@ -133,12 +134,28 @@ async def upload_once(deps: Deps, key: str, place: Place, files: Sequence[File],
         await posts.mark_sent(key, used.channel, ts, None)
 
 
+async def where_it_went(deps: Deps, place: Place, sent: Mapping[str, Any]) -> Place:
+    """Return the place of a message, which may have moved: then the headline's thread."""
+    if not is_id(place.channel) or sent["channel"] == place.channel or place.incident_id is None:
+        return replace(place, channel=sent["channel"])
+    headline = await deps.store.slack_messages.get(f"{place.incident_id}/headline")
+    in_thread = headline is not None and headline.channel == sent["channel"]
+    return replace(place, channel=sent["channel"], thread=headline.ts if headline and in_thread else None)
+
+
+async def below(deps: Deps, place: Place, sent: Mapping[str, Any]) -> Place:
+    """Return the thread that a message is in, or else begins: threads do not nest."""
+    used = await where_it_went(deps, place, sent)
+    return used if used.thread else replace(used, thread=sent["ts"])
+
+
 # Sending.
 
 
 async def _send(deps: Deps, key: str, place: Place, message: Message) -> dict[str, Any]:
     posts = deps.store.slack_messages
-    if not await posts.reserve(key, place.channel, datetime.now(UTC)) and (existing := await _find(deps, key, place)):
+    reserved = await posts.reserve(key, place.channel, datetime.now(UTC))
+    if not (reserved or deps.slack.in_flight.was_refused(key)) and (existing := await _find(deps, key, place)):
         deps.slack.in_flight.forget(key)
         await posts.mark_sent(key, existing.channel, existing.ts, None)
         return await upsert_message(deps, key, place, message)
@@ -189,7 +206,7 @@ async def _is_closed(deps: Deps, place: Place, problem: Refused | Blocked) -> bo
     """Return True if another place must be used. Raises Unavailable if this one may be open again soon."""
     error = str(problem.facts.get("error"))
     if reaction_of(problem) is Reaction.ELSEWHERE:
-        if error not in _GONE or not await _is_open(deps, place.channel):
+        if error not in _NOT_FOUND or not await _exists(deps, place.channel):
             return True
     elif error not in _OF_A_CHANNEL:
         return False
@@ -198,12 +215,12 @@ async def _is_closed(deps: Deps, place: Place, problem: Refused | Blocked) -> bo
     raise Blocked("slack_blocked", **dict(problem.facts)) from problem
 
 
-async def _is_open(deps: Deps, channel: str) -> bool:
-    """Return False if Slack says that the channel is archived or does not exist."""
+async def _exists(deps: Deps, channel: str) -> bool:
+    """Return False if Slack says that the channel does not exist, or is archived."""
     try:
         info = await deps.slack.read("conversations.info", channel=await _channel_id(deps, channel))
-    except Refused:
-        return False
+    except Refused as problem:
+        return reaction_of(problem) is Reaction.NEVER  # the question was wrong, so there is no answer
     except Blocked:
         return True
     return not (info.get("channel") or {}).get("is_archived")

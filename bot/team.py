@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,7 +28,7 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.nearest import nearest
 from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
-from bot.domain.times import parse_duration
+from bot.domain.times import parse_duration, parse_zone
 from bot.domain.translated import Translated
 from bot.shipped import languages
 from bot.yaml_text import compose, line_and_column, load
@@ -366,6 +366,10 @@ class TeamFile(_Part):
     app: App = App()
     commands: Commands = Commands()
     emergency_contact: str | None = None
+    timezone: str = Field(
+        "UTC",
+        description="IANA time zone of the times that people type, where Slack does not know their own",
+    )
     manifests: str = Field("manifests", description="folder of the manifests that runbooks may apply or run")
     stakeholders_channel: str | None = Field(
         None, description="channel of announcements; default: the incident channel"
@@ -439,6 +443,10 @@ class TeamFile(_Part):
             return raw
         return raw | {"followups": {"owner": next(iter(raw["teams"]), "")} | followups}
 
+    @property
+    def zone(self) -> tzinfo:
+        return parse_zone(self.timezone) or UTC
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if mistakes := [MISTAKE.join((".".join(map(str, path)), what)) for path, what in self._unknown_names()]:
@@ -479,6 +487,8 @@ class TeamFile(_Part):
             named.append(("service", ("alerts", "services", at, "service"), rule.service, self.services))
         for at, language in enumerate(self.languages):
             named.append(("language", ("languages", at), language, languages()))
+        if parse_zone(self.timezone) is None:
+            yield ("timezone",), f"no time zone {self.timezone}"
         for kind, where, word, allowed in named:
             if word and word not in allowed:
                 near = nearest(word, allowed)

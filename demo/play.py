@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from bot.domain.incident import Milestone
 from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
+from bot.shipped import EXAMPLE_TEAM
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import LoadAwareClock
@@ -62,6 +65,16 @@ def lacks_helm(scenario: str) -> bool:
     """Return True if the scenario needs helm, which is neither on PATH nor where HELM points."""
     exercise = load_exercises().get(scenario)
     return bool(exercise and exercise.helm) and not shutil.which(os.environ.get("HELM") or "helm")
+
+
+def lacks_moto(scenario: str) -> bool:
+    """Return True if the scenario needs AWS, which the sandbox plays by moto, and moto is not installed."""
+    exercise = load_exercises().get(scenario)
+    words = " ".join(filter(None, (exercise.begin, exercise.run))) if exercise else ""
+    runbook = re.search(r"/runbook run ([a-z0-9-]+)|/drill start ([a-z0-9-]+)", words)
+    path = EXAMPLE_TEAM / "runbooks" / f"{(runbook[1] or f'drill-{runbook[2]}') if runbook else ''}.yaml"
+    uses_aws = path.is_file() and "uses: aws." in path.read_text("utf-8")
+    return uses_aws and importlib.util.find_spec("moto") is None
 
 
 def _team_with_charts(team: Path, folder: Path) -> Path:

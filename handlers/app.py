@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -16,7 +17,12 @@ from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.response import BoltResponse
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -39,6 +45,7 @@ log = logging.getLogger(__name__)
 
 # What Bolt's and our own parsing of a body raise.
 _MALFORMED = (BadInput, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
+_TIMESTAMP = re.compile(r"\d{1,11}", re.ASCII)  # seconds since 1970
 IDENTITY_TIMEOUT_SECONDS = 1.0
 RECOVERY_INTERVAL_SECONDS = 2.0
 CLAIM_TIMEOUT = timedelta(seconds=8)  # four heartbeats
@@ -53,6 +60,7 @@ class Server:
         self.slack_app = _slack_app(bot, settings)
         self._dispatcher: SlackDispatcher = register(self.slack_app, bot)
         self._webhooks = Webhooks(bot, settings)
+        self._signatures = SignatureVerifier(settings.slack_signing_secret.get_secret_value())
         self._uses_socket_mode = settings.slack_app_token is not None
         self._socket: AsyncSocketModeHandler | None = None
 
@@ -86,7 +94,7 @@ class Server:
         if settings.slack_app_token is None:
             yield
             return
-        socket = AsyncSocketModeHandler(self.slack_app, settings.slack_app_token.get_secret_value())
+        socket = _SocketMode(self.slack_app, settings.slack_app_token.get_secret_value())
         self._socket = socket
         connection = asyncio.create_task(_connect(socket), name="socket mode")
         try:
@@ -99,18 +107,24 @@ class Server:
         return self._socket is not None and bool(await self._socket.client.is_connected())
 
     async def _slack(self, request: Request) -> Response:
-        body = await read_body(request)
+        try:
+            body = await read_body(request)
+        except HTTPException as problem:
+            return refused("Slack", problem.status_code, problem.detail, problem.headers)
         timestamp, signature = (
             request.headers.get(f"x-slack-{name}", "") for name in ("request-timestamp", "signature")
         )
-        if not (timestamp.isdecimal() and signature.isascii()):  # Bolt's own check would raise on these
+        if not (_TIMESTAMP.fullmatch(timestamp) and signature.isascii()):
             return refused("Slack", 401, "no signature")
+        # Here and not by Bolt, which logs the body of what it refuses.
+        if not self._signatures.is_valid(body, timestamp, signature):
+            return refused("Slack", 401, "wrong or old signature")
         try:
             bolt = AsyncBoltRequest(body=body.decode("utf-8"), headers=dict(request.headers))
             reject_nul(bolt.body)
             validate_payload(bolt.body)
         except _MALFORMED as problem:
-            return refused("Slack", 400, str(problem)[:200])
+            return refused("Slack", 400, _reason(problem))
         response = await self.slack_app.async_dispatch(bolt)
         return Response(response.body, response.status, response.first_headers_without_set_cookie())
 
@@ -140,6 +154,24 @@ class Server:
         await self.slack_app.async_dispatch(request)
 
 
+class _SocketMode(AsyncSocketModeHandler):
+    """Socket Mode with the checks of the HTTP endpoint."""
+
+    async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
+        try:
+            reject_nul(req.payload)
+            validate_payload(req.payload)
+            await super().handle(client, req)  # type: ignore[arg-type]  # Bolt names the narrower class
+        except _MALFORMED as problem:
+            refused("Slack's Socket Mode", 400, _reason(problem))
+            await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))  # else Slack sends it again
+
+
+def _reason(problem: Exception) -> str:
+    """Return what is wrong with a payload, without anything of the payload."""
+    return str(problem) if isinstance(problem, BadInput) else type(problem).__name__
+
+
 async def _connect(socket: AsyncSocketModeHandler) -> None:
     """Open the websocket, retrying while Slack is down; afterwards the client keeps it open."""
     for attempt in itertools.count():
@@ -167,7 +199,17 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
             signing_secret=settings.slack_signing_secret.get_secret_value(),
             authorize=authorize,
             process_before_response=True,
+            request_verification_enabled=False,  # done before Bolt sees a request
         )
+
+    @app.error
+    async def on_error(error: Exception) -> BoltResponse:
+        """Refuse what Bolt itself cannot read, and never log its body."""
+        if isinstance(error, _MALFORMED):
+            refused("Slack", 400, _reason(error))
+            return BoltResponse(status=400, body="not understood")
+        log.error("a request of Slack failed unexpectedly", exc_info=error)
+        return BoltResponse(status=500, body="failed")
 
     @app.middleware
     async def check_workspace(context: AsyncBoltContext, body: dict[str, Any], next) -> BoltResponse | None:  # type: ignore[no-untyped-def]

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 log = logging.getLogger(__name__)
 
+CLOSE = {"Connection": "close"}
 LIMIT = 2 * 1024 * 1024
 WEBHOOK_LIMIT = 10 * 1024 * 1024  # a group of some thousand alerts
+DEADLINE_SECONDS = 10.0  # all senders give up earlier; a body that is still on its way then is not coming
+REASON_LIMIT = 200
+_UNPRINTABLE = re.compile(r"[^ -~\u00a1-\ud7ff\ue000-\ufffd]+")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # Control characters and lone surrogates: databases, Slack or JSON refuse them, and nobody sees them.
 _UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 async def read_body(request: Request, limit: int = LIMIT) -> bytes:
-    """Return the body: UTF-8, at most `limit` bytes. Raises HTTPException 413 and 400."""
+    """Return the body: UTF-8, at most `limit` bytes, within DEADLINE_SECONDS. Raises HTTPException 413, 408 and 400.
+
+    The caller logs the refusal. The connection is closed, as the rest of the body may still come.
+    """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise HTTPException(413, f"more than {limit} bytes")
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise HTTPException(413, f"more than {limit} bytes", CLOSE)
+    except TimeoutError:
+        raise HTTPException(408, f"no whole body within {DEADLINE_SECONDS:g} s", CLOSE) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "gone in the middle of the body", CLOSE) from None
     try:
         body.decode("utf-8")
     except UnicodeDecodeError:
@@ -57,8 +72,13 @@ def reject_nul(value: Any) -> None:
         raise ValueError("a NUL character")
 
 
-def refused(source: str, status: int, why: str) -> Response:
+def printable(text: str) -> str:
+    """Return a text as one line of bounded length: what a sender wrote cannot look like a line of the log."""
+    return _UNPRINTABLE.sub(" ", text)[:REASON_LIMIT]
+
+
+def refused(source: str, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response without details; the reason is logged."""
-    log.warning("refused a request of %s (%s): %s", source, status, why)
-    error = {401: "refused", 403: "refused", 413: "too large"}.get(status, "not understood")
-    return JSONResponse({"error": error}, status_code=status)
+    log.warning("refused a request of %s (%s): %s", source, status, printable(why))
+    error = {401: "refused", 403: "refused", 408: "too slow", 413: "too large"}.get(status, "not understood")
+    return JSONResponse({"error": error}, status_code=status, headers=headers)

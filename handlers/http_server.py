@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from bot.domain.errors import BotError
+
 BACKLOG = 512
 SHUTDOWN_SECONDS = 5  # how long open requests may take at shutdown
 
 
 @contextlib.asynccontextmanager
 async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. Raises OSError if it is taken."""
+    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. BotError if it is taken."""
     listener = _bind(host, port)
     server = _Server(
         uvicorn.Config(
@@ -41,15 +43,21 @@ def _bind(host: str, port: int) -> socket.socket:
     """Return a listening socket with an explicit protocol: asyncio sets TCP_NODELAY only then; otherwise responses take
     40 ms.
     """
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise BotError("cannot_listen", host=host, port=port, why=why) from problem
     return listener
 
 

@@ -18,7 +18,7 @@ from bot.integrations.base import retry
 from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.store.deliveries import Delivery
-from handlers.body import WEBHOOK_LIMIT, read_body, read_json, refused
+from handlers.body import WEBHOOK_LIMIT, printable, read_body, read_json, refused
 from handlers.sources import SOURCES
 from handlers.sources.source import Source
 
@@ -56,7 +56,7 @@ class Webhooks:
             try:
                 response = await self._accept(source, request)
             except HTTPException as problem:
-                response = refused(source.name, problem.status_code, problem.detail)
+                response = refused(source.name, problem.status_code, problem.detail, problem.headers)
             self._bot.deps.metrics.webhook(source.name, response.status_code)
             return response
 
@@ -75,7 +75,7 @@ class Webhooks:
             content = read_json(body)
             parts = source.refused_parts(source.read(event, content))
         except (BadInput, ValueError, RecursionError) as problem:
-            return refused(source.name, 400, str(problem)[:200])
+            return refused(source.name, 400, str(problem) if isinstance(problem, BadInput) else type(problem).__name__)
         key = f"{source.name}:{source.delivery_id(request.headers, body)}"[:128]
         delivery = Delivery(
             key, f"{source.name}/{event}"[:32] if event else source.name, json.dumps(content, ensure_ascii=False)
@@ -86,7 +86,7 @@ class Webhooks:
         except Unavailable:
             return JSONResponse({"error": "the database is down; send it again"}, status_code=503)
         for part in parts[:REFUSED_LINES]:
-            log.warning("refused a part of a request of %s: %s", source.name, part)
+            log.warning("refused a part of a request of %s: %s", source.name, printable(str(part)))
         deps.metrics.webhook_parts_refused(source.name, len(parts))
         if new:
             self.start(delivery)

@@ -32,7 +32,7 @@ WINDOW_LEAD = timedelta(minutes=20)
 PIPELINE = 180.0  # world seconds of a build or a canary
 TEAM = "tamv-incidents"
 MAINTENANCE = re.compile(r"🛠.*?<!date\^(\d+)\^", re.DOTALL)
-RUN = re.compile(r"R-[0-9a-f]{6}")
+RUN = re.compile(r"R-[0-9a-hjkmnp-tv-z]{6,}")
 
 STATES = {  # in the run's message
     "succeeded": Text(es="terminó bien", en="succeeded"),

@@ -35,6 +35,7 @@ from sandbox.pagerduty.backend import PagerDuty
 from sandbox.prometheus.api import routes as prometheus_routes
 from sandbox.prometheus.backend import Prometheus, send_alerts
 from sandbox.prometheus.rules import Rules
+from sandbox.same_origin import SameOrigin
 from sandbox.shipped import SHIPPED
 from sandbox.slack.api import routes as slack_routes
 from sandbox.slack.backend import Slack
@@ -207,7 +208,7 @@ async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     listener = listen(port)
     server = _Server(
         uvicorn.Config(
-            app,
+            SameOrigin(app),
             http=_Protocol,
             log_level="warning",
             access_log=False,

@@ -344,11 +344,10 @@ async def logs(
     )
     wanted = (pattern or "").lower()
     lines = {
-        pod: [line for line in ctx.deps.redaction.text(text).splitlines() if wanted in line.lower()][-tail:]
+        pod: [line for line in ctx.deps.redaction.lines(text.splitlines()) if wanted in line.lower()][-tail:]
         for pod, text in found.texts.items()
     }
-    silent = {pod: ctx.deps.redaction.text(why) for pod, why in found.silent.items()}
-    return Lines(ns, lines, sum(map(len, lines.values())), silent)
+    return Lines(ns, lines, sum(map(len, lines.values())), found.silent)
 
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
@@ -477,7 +476,6 @@ async def describe(
         target = await find(ctx, name if is_bare else f"{kind}/{name}", ns)
         reference, ns = target.reference, target.namespace
     rows = [asdict(line) for line in await ctx.kubernetes.descriptions.describe(reference, str(ns))]
-    rows = [{part: ctx.deps.redaction.text(text) for part, text in row.items()} for row in rows]
     return Described(kind, name, "" if kind == "node" else str(ns), rows)
 
 

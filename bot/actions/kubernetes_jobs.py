@@ -154,7 +154,8 @@ async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
     with suppress(BotError):
         pods = sorted(await ctx.kubernetes.pods.list(namespace, f"job-name={job}"), key=lambda pod: -pod.age)[-1:]
         logs = (await ctx.kubernetes.pods.logs(pods, namespace, tail=most)).texts
-    return [ctx.deps.redaction.text(line.partition(" ")[2]) for text in logs.values() for line in text.splitlines()]
+    lines = [line.partition(" ")[2] for text in logs.values() for line in text.splitlines()]
+    return ctx.deps.redaction.lines(lines)
 
 
 @dataclass(frozen=True, slots=True)

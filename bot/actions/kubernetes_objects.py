@@ -121,7 +121,7 @@ async def _restore_object(objects: Objects, changed: Changed, namespace: str) ->
 
 def _require_as_planned(ctx: Context, manifest: Manifest, when: Literal["before", "after"], content: Content) -> None:
     """Raise WrongState if the content differs from the plan: only the plan was approved."""
-    if (planned := _planned_object(ctx, manifest)) and planned[when] != content:
+    if (planned := _planned_object(ctx, manifest)) and planned[when] != ctx.deps.redaction.of(content):
         raise WrongState("changed_since", name=manifest.name)
 
 

@@ -26,11 +26,12 @@ from bot.domain.errors import BotError, Unavailable
 from bot.domain.timeline import first_broken_link
 from bot.integrations.http import Http, HttpResponse
 from bot.integrations.prometheus import Prometheus, fill
+from bot.integrations.tempo import slower_than
 from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.shipped import MANIFEST
-from bot.store.migrate import pending
+from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
 
 _PLACEHOLDER = re.compile(
@@ -84,6 +85,8 @@ class Doctor(Checks):
         if waiting:
             yield self._note("database", "migrations", revisions=waiting)
             return
+        if revision := await asyncio.to_thread(newer, url):
+            yield self._note("database", "newer_database", revision=revision)
         store = self._deps.store
         await store.database.ready()
         yield self._good("database", "database", kind=url.partition(":")[0])
@@ -113,7 +116,7 @@ class Doctor(Checks):
         if channel is None:
             yield self._finding(name, State.WRONG, "channel_missing", channel=name)
         elif not channel.get("is_member"):
-            yield self._finding(name, State.WRONG, "channel_not_joined", channel=name)
+            yield self._finding(name, State.WRONG, "channel_not_joined", channel=name, bot=self._deps.team.app.bot)
         else:
             yield self._good(name, "channel")
         groups = await slack.read("usergroups.list")
@@ -222,7 +225,7 @@ class Doctor(Checks):
             yield self._off("Tempo", "TEMPO_URL")
             return
         now = self._deps.clock.now()
-        await self._deps.tempo.search("{}", now - timedelta(minutes=5), now, 1)
+        await self._deps.tempo.search(slower_than("doctor", 3_600_000), now - timedelta(minutes=5), now, 1)
         yield self._good("Tempo", "answers", said=str(self._settings.tempo_url))
 
     async def _grafana(self) -> AsyncIterator[Finding]:

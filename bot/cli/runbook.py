@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bot.actions.catalogue import ACTIONS
+from bot.cli.new_runbook import new
 from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
@@ -35,6 +36,7 @@ from bot.team import TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
+commands.command()(new)
 
 Folder = Annotated[
     Path | None,
@@ -123,7 +125,7 @@ def run(
 
 
 @commands.command()
-def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c; default: all running ones.")] = None) -> None:
+def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c7k2m; default: all running ones.")] = None) -> None:
     """Show a run, or all running ones; reads only the database."""
 
     async def query(deps: Deps) -> tuple[Deps, Message, list[str]]:

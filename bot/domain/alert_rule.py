@@ -59,9 +59,10 @@ class SeverityRule:
     label: str = "severity"
 
     def of(self, alert: Alert) -> Severity:
-        if alert.severity:
-            return alert.severity
-        wanted = alert.labels.get(self.label, "").strip().casefold()
+        return alert.severity or self.of_labels(alert.labels)
+
+    def of_labels(self, labels: Mapping[str, str]) -> Severity:
+        wanted = labels.get(self.label, "").strip().casefold()
         return next((level for name, level in self.by_label.items() if name.casefold() == wanted), self.default)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from bot.domain.errors import BadInput, WrongState
 from bot.domain.people import Person
@@ -72,6 +73,29 @@ class Cause:
     contributing: tuple[str, ...] = ()
     detection: str | None = None
     lessons: tuple[str, ...] = ()
+
+
+T = TypeVar("T", Impact, Cause)
+
+
+def merged(now: T, shown: T, given: T) -> T:
+    """Return `now` with what a person changed from what was shown to them to what they gave.
+
+    Fields that they left as they were keep what others set meanwhile. Of a list, their additions and removals count.
+    """
+    changes: dict[str, Any] = {}
+    for name in names_of_differences(shown, given):
+        before, after, current = getattr(shown, name), getattr(given, name), getattr(now, name)
+        if isinstance(after, tuple):
+            kept = tuple(item for item in current if item in after or item not in before)
+            after = kept + tuple(item for item in after if item not in before and item not in kept)
+        changes[name] = after
+    return replace(now, **changes)
+
+
+def names_of_differences(one: T, other: T) -> list[str]:
+    """Return the names of the fields in which two differ."""
+    return [entry.name for entry in fields(one) if getattr(one, entry.name) != getattr(other, entry.name)]
 
 
 Changed = tuple["Incident", TimelineEvent]

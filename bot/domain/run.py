@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from bot.domain.errors import NotFound
+from bot.domain.errors import BadInput, NotFound
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.snapshot import Assessment as Verdict
@@ -146,7 +146,7 @@ class StepRun:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run. `id` is `R-3fa91c`; `definition` is the runbook as JSON, as it was when the run started."""
+    """A run. `id` is `R-3fa91c7k2m`; `definition` is the runbook as JSON, as it was when the run started."""
 
     id: str
     runbook: str
@@ -214,9 +214,11 @@ class StepRef:
 
     @classmethod
     def parse(cls, value: str) -> StepRef:
-        """Parse a button's value. Raises ValueError."""
-        run_id, step_id, digest = value.split("|")
-        return cls(run_id, step_id, digest)
+        """Parse a button's value. Raises BadInput."""
+        parts = value.split("|")
+        if len(parts) != len(fields(cls)) or not all(parts):
+            raise BadInput("malformed_request")
+        return cls(*parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +241,24 @@ FOLLOW_UP = "follow_up"  # fact of the step that failed: why the runbook for the
 DECIDED_FROM = "decided_from"  # fact of a step: by approval, the terminals that its decisions came from
 
 
-def run_id(idempotency_key: str) -> str:
-    """Return the id of the run of this idempotency key: the same key gives the same run."""
-    return f"R-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:6]}"
+RUN_ID_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's Base32: nothing that looks like something else
+RUN_ID_LENGTH = 10  # 50 bits; should two runs of millions meet all the same, `attempt` tells them apart
+_MISTYPED = str.maketrans({"o": "0", "i": "1", "l": "1", "-": None, " ": None})
+
+
+def run_id(idempotency_key: str, attempt: int = 0) -> str:
+    """Return the id of the run that this key starts: always the same; another one for each further attempt."""
+    named = f"{idempotency_key}#{attempt}" if attempt else idempotency_key
+    number = int.from_bytes(hashlib.sha256(named.encode()).digest())
+    return "R-" + "".join(RUN_ID_LETTERS[number >> 5 * place & 31] for place in range(RUN_ID_LENGTH))
 
 
 def normalize_run_id(typed: str) -> str:
-    """Return the id of a run that a person typed, like `3fa91c` or `r-3FA91C`."""
-    return f"R-{typed.strip().lower().removeprefix('r-')}"
+    """Return a run's id as people type it: in any case, without `R-`, with O for 0 and I or L for 1.
+
+    Older ids have six hexadecimal digits and are kept as they are.
+    """
+    return "R-" + typed.strip().lower().removeprefix("r-").translate(_MISTYPED)
 
 
 def continued_key(stopped_run_id: str, step_id: str) -> str:

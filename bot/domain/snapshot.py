@@ -9,6 +9,8 @@ from enum import StrEnum
 from statistics import median
 from typing import Any, Self
 
+from bot.domain.translated import in_language
+
 Point = tuple[datetime, float]
 
 # A difference counts as a change beyond this share of the metric's value, or of its threshold if that is larger.
@@ -64,7 +66,7 @@ class MetricDefinition:
     direction: Direction = Direction.ABOVE
 
     def in_language(self, locale: str) -> str:
-        return self.title.get(locale) or self.query
+        return in_language(self.title, locale) or self.query
 
     def is_breached_by(self, value: float) -> bool:
         """Return True if `value` is on the bad side of the threshold; the threshold itself is not."""

@@ -6,12 +6,12 @@ Everything is computed from milestones, which people and alerts set, never from 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import fmean, median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bot.domain.incident import Severity
 from bot.domain.run import RunState, StepState
@@ -169,12 +169,14 @@ def _next_month(first: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A step that changed (or tried to change) the running version, and the state of its run."""
+    """A step of an ended run that changed (or tried to change) the running version, and the state of its run."""
 
     run: str
     run_state: RunState
     uses: str
     state: StepState
+    parameters: Mapping[str, Any]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,42 +193,3 @@ class Share:
         if self.percent is None or self.target is None:
             return None
         return self.percent > self.target if self.higher_is_better else self.percent < self.target
-
-
-@dataclass(frozen=True, slots=True)
-class Deployments:
-    """`count` runs deployed; `success` and `rolled_back` are shares of them."""
-
-    count: int
-    success: Share
-    rolled_back: Share
-
-
-def compute_deployments(
-    attempts: Iterable[Attempt],
-    deploying: Collection[str],
-    rolling_back: Collection[str],
-    *,
-    success: float | None,
-    rollback: float | None,
-) -> Deployments:
-    """Compute the shares of ended runs; a run counts once, however many of its steps deployed.
-
-    A run succeeded if it came to its end. A deployment counts as rolled back by the undo of its own run, or by a later
-    run of an action of `rolling_back`; this is what DORA calls the change fail rate, seen from the response (N.
-    Forsgren and others, *Accelerate*). `success` and `rollback` are the limits in percent.
-    """
-    ended = list(attempts)
-    deployed = {attempt.run: attempt.run_state for attempt in ended if attempt.uses in deploying}
-    undone = {attempt.run for attempt in ended if attempt.uses in deploying and attempt.state is StepState.UNDONE}
-    rolled_back = {attempt.run for attempt in ended if attempt.uses in rolling_back and attempt.state is StepState.DONE}
-    succeeded = sum(state is RunState.SUCCEEDED for state in deployed.values())
-    return Deployments(
-        len(deployed),
-        Share(_percent(succeeded, len(deployed)), success, higher_is_better=True),
-        Share(_percent(len(undone | rolled_back), len(deployed)), rollback),
-    )
-
-
-def _percent(part: int, whole: int) -> float | None:
-    return 100 * part / whole if whole else None

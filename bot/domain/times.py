@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bot.domain.errors import BadInput
 
@@ -15,15 +16,15 @@ _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = None) -> datetime:
+def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = None, zone: tzinfo = UTC) -> datetime:
     """Return the time (UTC) that `text` means at `now`; `named` maps names of events to their times.
 
-    A time of day is its last occurrence. A date without an offset is UTC. Raises BadInput for anything else, and for a
-    time in the future.
+    A time of day, or a date without an offset, is of `zone`, where the person is who typed it. A time of day is its
+    last occurrence. Raises BadInput for anything else, and for a time in the future.
     """
     normalized = text.strip().lower()
     try:
-        result = (named or {}).get(normalized) or _parse(normalized, now)
+        result = (named or {}).get(normalized) or _parse(normalized, now, zone)
     except (ValueError, OverflowError):  # no valid date, or out of datetime's range
         result = None
     if result is None:
@@ -33,7 +34,7 @@ def parse_time(text: str, now: datetime, named: Mapping[str, datetime] | None = 
     return result
 
 
-def _parse(text: str, now: datetime) -> datetime | None:
+def _parse(text: str, now: datetime, zone: tzinfo) -> datetime | None:
     if text in ("now", "ahora"):
         return now
     if (ago := _AGO.fullmatch(text)) and any(ago.groups()):
@@ -41,10 +42,37 @@ def _parse(text: str, now: datetime) -> datetime | None:
         return now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if clock := _CLOCK.fullmatch(text):
         hour, minute, second = (int(part or 0) for part in clock.groups())
-        today = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
-        return today if today <= now else today - timedelta(days=1)
+        return _last_occurrence(time(hour, minute, second), now, zone)
     date = datetime.fromisoformat(text.upper())
-    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    return (date if date.tzinfo else date.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _last_occurrence(clock: time, now: datetime, zone: tzinfo) -> datetime:
+    """Return when a clock in `zone` last showed this time; the later of two when the clock was turned back."""
+    today = now.astimezone(zone).date()
+    for day in (today, today - timedelta(days=1)):
+        for fold in (1, 0):
+            at = datetime.combine(day, clock.replace(fold=fold), zone).astimezone(UTC)
+            if at <= now:
+                return at
+    raise ValueError("a clock shows every time within two days")
+
+
+def parse_zone(name: str | None) -> tzinfo | None:
+    """Return a time zone by its IANA name (`Europe/Madrid`); None if there is none of this name."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def format_span(start: datetime, end: datetime, zone: tzinfo) -> str:
+    """Return `2026-01-07 20:40 → 20:50 CET (19:40 → 19:50 UTC)`; the second only if the zone is not UTC."""
+    local, utc = ((start.astimezone(where), end.astimezone(where)) for where in (zone, UTC))
+    day = f"{local[0]:%Y-%m-%d} "
+    last = f"{local[1]:%H:%M}" if local[0].date() == local[1].date() else f"{local[1]:%Y-%m-%d %H:%M}"
+    shown = f"{day}{local[0]:%H:%M} → {last} {local[1]:%Z}"
+    return shown if local[1].utcoffset() == timedelta(0) else f"{shown} ({utc[0]:%H:%M} → {utc[1]:%H:%M} UTC)"
 
 
 def parse_duration(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -23,3 +24,8 @@ Translated = Annotated[
         }
     ),
 ]
+
+
+def in_language(texts: Mapping[Any, str], locale: str) -> str:
+    """Return the text in this language; else in the only one, or in any; empty if there is none."""
+    return texts.get(locale) or texts.get(ONLY) or next(iter(texts.values()), "")

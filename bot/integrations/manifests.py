@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from bot.domain.errors import Unavailable
+from bot.integrations.kubernetes.secret_values import hide_in_documents
 from bot.integrations.kubernetes.workloads import KINDS, reference_to
 from bot.yaml_text import LOADER
 
 Object = dict[str, Any]
 _TITLES = {kind.title: kind for kind in KINDS.values()}
-SECRET_FIELDS = ("data", "stringData")
 
 
 def workloads_in(manifest: str) -> dict[str, Object]:
@@ -69,34 +69,9 @@ def as_running(manifest: str, live: Mapping[str, Mapping[str, Any]]) -> str:
 def manifest_diff(before: str, after: str) -> str:
     """Return a unified diff of two manifests. Of a Secret it says which keys change, never their values."""
     old, new = list(_documents(before)), list(_documents(after))
-    _hide_secrets(old, new)
+    old, new = hide_in_documents(old, new)
     lines = difflib.unified_diff(_dump(old).splitlines(), _dump(new).splitlines(), lineterm="", n=2)
     return "\n".join(list(lines)[2:])
-
-
-def _hide_secrets(old: list[Object], new: list[Object]) -> None:
-    """Replace the values of Secrets: those that are equal on both sides by the same text."""
-    by_key = [
-        {(name, entry): value for name, secret in _secrets(side) for entry, value in _entries(secret)}
-        for side in (old, new)
-    ]
-    for side, other, shown in ((old, by_key[1], "(hidden, before)"), (new, by_key[0], "(hidden, after)")):
-        for name, secret in _secrets(side):
-            for part in SECRET_FIELDS:
-                for entry, value in list((secret.get(part) or {}).items()):
-                    is_same = other.get((name, entry)) == value
-                    secret[part][entry] = "(hidden)" if is_same else shown
-
-
-def _secrets(documents: list[Object]) -> Iterator[tuple[str, Object]]:
-    for document in documents:
-        if document.get("kind") == "Secret":
-            yield str((document.get("metadata") or {}).get("name")), document
-
-
-def _entries(secret: Object) -> Iterator[tuple[str, Any]]:
-    for part in SECRET_FIELDS:
-        yield from (secret.get(part) or {}).items()
 
 
 def _documents(manifest: str) -> Iterator[Object]:

@@ -67,7 +67,7 @@ class Slack:
         self._token_lock = asyncio.Lock()
         self._token_checked_at = float("-inf")
         self._token_problem: BotError | None = None
-        self._people: dict[str, tuple[float, Person]] = {}
+        self._users: dict[str, tuple[float, dict[str, Any]]] = {}
         self._groups: dict[str, tuple[float, list[str]]] = {}
         self.in_flight = InFlight()
         # slack_sdk's retries would repeat a message whose response was lost; upsert_message searches for it first.
@@ -286,25 +286,33 @@ class Slack:
         return self._identity
 
     async def person(self, id: str, name: str, locale: str) -> Person:
-        """Return a person by user id, with the language of their Slack; cached for an hour.
+        """Return a person by user id, with the language of their Slack.
 
         Uses `name` and `locale` for what Slack does not say: no request may fail for this.
         """
-        cached = self._people.get(id)
-        if cached and cached[0] > time.monotonic():
-            return cached[1]
-        try:
-            user = (await self.read("users.info", user=id, include_locale="true")).get("user") or {}
-        except (Unavailable, Refused):
-            return Person(id, name, locale)
+        user = await self._user(id)
         profile = user.get("profile") or {}
-        person = Person(
+        return Person(
             id,
             profile.get("real_name") or user.get("real_name") or user.get("name") or name,
             str(user.get("locale") or locale)[:2],
         )
-        self._people[id] = (time.monotonic() + PEOPLE_CACHE_TTL, person)
-        return person
+
+    async def time_zone(self, id: str) -> str | None:
+        """Return a person's time zone (`Europe/Madrid`) as Slack knows it; None if it does not."""
+        return str((await self._user(id)).get("tz") or "") or None
+
+    async def _user(self, id: str) -> dict[str, Any]:
+        """Return what `users.info` says, cached for an hour; nothing while Slack does not answer."""
+        cached = self._users.get(id)
+        if cached and cached[0] > time.monotonic():
+            return cached[1]
+        try:
+            user: dict[str, Any] = (await self.read("users.info", user=id, include_locale="true")).get("user") or {}
+        except (Unavailable, Refused):
+            return {}
+        self._users[id] = (time.monotonic() + PEOPLE_CACHE_TTL, user)
+        return user
 
     async def usergroup_members(self, usergroup: str) -> list[str]:
         """Return the user ids of a user group; cached for ten minutes, and longer while Slack does not answer."""
@@ -340,7 +348,7 @@ class Slack:
             with self._calling("files.completeUploadExternal", writes=True):
                 response = await self.client.files_upload_v2(
                     channel=channel,
-                    initial_comment=comment,
+                    initial_comment=self._redact({"text": comment})["text"],
                     thread_ts=thread,
                     file_uploads=[
                         {"filename": name, "title": title, "content": content} for name, title, content in files

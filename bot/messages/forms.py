@@ -57,8 +57,11 @@ def update(words: Translations, incident_id: str) -> View:
     return _form(words, "update", [field], submit="send", about=incident_id)
 
 
-def report(words: Translations, team: TeamFile, incident: Incident) -> View:
-    """Return the form `report` for what only people know, all optional: impact, cause, lessons."""
+def report(words: Translations, team: TeamFile, incident: Incident, *, about: str) -> View:
+    """Return the form `report` for what only people know, all optional: impact, cause, lessons.
+
+    `about` says of which incident, and of which state of it, the values are that it shows.
+    """
     impact, cause = incident.impact, incident.cause
     services = [_option(name, name) for name in team.services]
     number = NumberInputElement(
@@ -99,7 +102,7 @@ def report(words: Translations, team: TeamFile, incident: Incident) -> View:
             ),
         ],
         submit="save",
-        about=incident.id,
+        about=about,
     )
 
 

@@ -24,7 +24,7 @@ def command_help(command: str, verbs: Sequence[Signature], words: Translations) 
 
 def verb_help(command: str, verb: Signature, words: Translations) -> Message:
     """Show one verb with an example."""
-    usage, example = (words.names.rename(text) for text in (verb.usage(f"/{command}"), verb.example))
+    usage, example = words.names.rename(verb.usage(f"/{command}")), words.example(verb.example)
     about = _about(command, verb, words)
     return Message.of(words.render_block("help", "verb", usage=usage, about=about, example=example))
 

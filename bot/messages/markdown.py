@@ -13,7 +13,7 @@ from babel.dates import format_date, format_datetime
 from jinja2 import Environment, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
-from bot.domain.people import Person
+from bot.domain.people import BOT, Person
 from bot.domain.report import Evidence
 from bot.messages.amounts import UNKNOWN, amount, number
 from bot.messages.translations import Translations, format_duration
@@ -91,15 +91,18 @@ class MarkdownTemplates:
             "labelled": lambda key: _has_label(words, key),
         }
 
+    def _with_names(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        return {**facts, "names": {BOT.id: self._words.names.bot} | facts.get("names", {})}
+
     def write(self, name: str, **facts: Any) -> str:
         """Render `reports/<name>.md.j2`, with at most one empty line in a row."""
-        text = self._environment.get_template(f"reports/{name}.md.j2").render({"names": {}} | facts)
+        text = self._environment.get_template(f"reports/{name}.md.j2").render(self._with_names(facts))
         return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
     def part(self, name: str, part: str, **facts: Any) -> Markdown:
         """Render one block of a template as one line."""
         template = self._environment.get_template(f"reports/{name}.md.j2")
-        context = template.new_context({"names": {}} | facts)
+        context = template.new_context(self._with_names(facts))
         return Markdown(" ".join("".join(template.blocks[part](context)).split()))
 
 

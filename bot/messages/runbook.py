@@ -49,6 +49,7 @@ def actions(lines: Sequence[tuple[str, str, str]], short: Sequence[str], words: 
 def action(about: str, signature: Signature, risk: str, words: Translations) -> Message:
     """Show one action with its parameters."""
     usage = words.names.rename(signature.usage("/ops"))
+    example = words.example(signature.example)
     return Message.of(
-        words.render_block("runbook", "action_help", usage=usage, risk=risk, about=about, example=signature.example)
+        words.render_block("runbook", "action_help", usage=usage, risk=risk, about=about, example=example)
     )

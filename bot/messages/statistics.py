@@ -8,7 +8,8 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 from slack_sdk.models.blocks import Block
 
-from bot.domain.statistics import Deployments, Month, Share, Statistics
+from bot.domain.deployments import Deployments
+from bot.domain.statistics import Month, Share, Statistics
 from bot.messages.message import Message, context, section
 from bot.messages.translations import Translations, format_duration
 
@@ -24,6 +25,9 @@ def statistics(stats: Statistics, deployed: Deployments, words: Translations) ->
     rendered = {part: words.render_block("statistics", part, seen=stats, days=days) for part in parts}
     shares = [_share("deploy_success", deployed.success, words), _share("rollback_rate", deployed.rolled_back, words)]
     deployments = "\n".join([words.render_block("statistics", "deployments", count=deployed.count), *shares])
+    if deployed.unread:
+        unread = [words.label(f"statistics.roads.{road}") for road in deployed.unread]
+        deployments += "\n" + words.render_block("statistics", "unread", roads=unread)
     if not stats.count:
         return Message(rendered["title"], [section(f"{rendered['title']}\n{rendered['none']}"), section(deployments)])
     lines = [

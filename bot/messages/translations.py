@@ -13,8 +13,8 @@ from babel.dates import format_date, format_datetime
 from jinja2 import BaseLoader, ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, Template
 
 from bot.domain.errors import BotError
-from bot.domain.people import Person
-from bot.domain.translated import ONLY
+from bot.domain.people import BOT, Person
+from bot.domain.translated import in_language
 from bot.shipped import TEMPLATES, languages
 from bot.team import TeamFile
 from bot.yaml_text import load
@@ -50,10 +50,19 @@ class RenderedMessage(Mapping[str, str]):
         return len(self._template.blocks)
 
 
-class CommandNames:
-    """The team's names of the slash commands, by the product's: `incident` → `acme-incident`."""
+EXAMPLE_SERVICES = {"xr-engine", "tamv-core"}
+_SERVICE_OF_EXAMPLES = re.compile(r"\b(?:xr-engine|tamv-core)\b")
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+
+class CommandNames:
+    """The team's names of the slash commands, by the product's: `incident` → `acme-incident`.
+
+    `service` is the team's own, for examples; None for the team that the examples are of. `bot` is the bot's name.
+    """
+
+    def __init__(self, names: Mapping[str, str], service: str | None = None, bot: str = BOT.name) -> None:
+        self._service = service
+        self.bot = bot
         self._names = {name: own for name, own in names.items() if name != own}
         self._pattern = re.compile(rf"(?<![\w/.-])/({'|'.join(self._names)})(?![\w/-])") if self._names else None
 
@@ -62,6 +71,10 @@ class CommandNames:
         if self._pattern is None:
             return text
         return self._pattern.sub(lambda match: f"/{self._names[match[1]]}", text)
+
+    def example(self, text: str) -> str:
+        """Return an example with a service of the team."""
+        return _SERVICE_OF_EXAMPLES.sub(self._service, text) if self._service else text
 
 
 SHIPPED_NAMES = CommandNames({})
@@ -104,7 +117,7 @@ class Translations:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "mention": mention,
+            "mention": self.mention,
             "channel": lambda id: Mrkdwn(f"<#{id}>"),
             "usergroup": lambda id: Mrkdwn(f"<!subteam^{id}>"),
             "link": link,
@@ -144,9 +157,14 @@ class Translations:
         template = self._environment.get_template(f"messages/{name}.j2")
         return "".join(template.blocks[part](template.new_context(facts))).strip()
 
+    def mention(self, person: Person | str | None) -> str:
+        """Return a mention, and the bot by the name that the team has given it."""
+        is_bot = isinstance(person, Person) and person.id == BOT.id
+        return self.names.bot if is_bot else mention(person)
+
     def pick(self, translated: Mapping[Any, str]) -> str:
         """Return a text of the team in this language, or in any."""
-        return translated.get(self.locale) or translated.get(ONLY) or next(iter(translated.values()), "")
+        return in_language(translated, self.locale)
 
     def label(self, key: str, **facts: Any) -> str:
         """Return a label by its dotted key (`buttons.acknowledge`), filled with `facts`. Raises KeyError."""
@@ -161,13 +179,21 @@ class Translations:
         """Return an action's description; its English `summary` if this language has none."""
         return self._actions.get(name, summary)
 
+    def example(self, text: str) -> str:
+        """Return an example of the code in this language, with the team's names."""
+        renamed = self.names.rename(text)  # as the labels are when they are read
+        return self.names.example(self._labels["examples"].get(renamed, renamed))
+
     def error(self, problem: BotError) -> str:
         """Describe an error for people: what happened, what it means, what to do next."""
         errors = self._labels["errors"]
         pattern = self._lenient_pattern(errors.get(problem.key) or errors["unknown"])
         facts: dict[str, Any] = {**problem.facts}
-        if "command" in facts:
-            facts["command"] = self.names.rename(str(facts["command"]))
+        if isinstance(facts.get("example"), str):
+            facts["example"] = self.example(facts["example"])
+        for name in ("command", "usage"):
+            if name in facts:
+                facts[name] = self.names.rename(str(facts[name]))
         return pattern.render(key=problem.key, **{"facts": facts} | facts).strip()
 
     def format_time(self, moment: datetime | None, style: str = "time") -> str:
@@ -244,5 +270,7 @@ def load_translations(
 
 def translations_of(team: TeamFile, locale: str) -> dict[str, Translations]:
     """Return the texts of a team: its own templates and command names, in its languages and in that of its channels."""
-    names = CommandNames(team.commands.names())
+    own = team.default_service or next(iter(team.services), None)
+    service = None if EXAMPLE_SERVICES & team.services.keys() else own
+    names = CommandNames(team.commands.names(), service, team.app.bot)
     return load_translations(team.path("templates"), names, tuple({locale, *team.languages}) if team.languages else ())

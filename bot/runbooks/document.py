@@ -10,6 +10,7 @@ from typing import Any
 from bot.actions.document import cell
 from bot.actions.registry import Registry
 from bot.domain.runbook import STANDARD, Runbook, Step
+from bot.domain.translated import in_language
 from bot.runbooks.library import read
 
 HEAD = """# The runbooks
@@ -71,7 +72,7 @@ def _runbook_section(runbook: Runbook, actions: Registry) -> str:
     lines = [
         f"## {runbook.name}\n",
         f"{_english(runbook.description) or _english(runbook.title)}\n",
-        f"*{runbook.description.get('es') or runbook.title.get('es', '')}*\n",
+        f"*{in_language(runbook.description, 'es') or in_language(runbook.title, 'es')}*\n",
         f"- When a step fails: {after[failure] if failure in STANDARD else f'[`{failure}`](#{failure}) is run'}.",
         f"- `/runbook run {' '.join([runbook.name, *required])}`\n",
     ]

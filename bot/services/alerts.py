@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bot.deps import Deps
 from bot.domain.alert import Alert, IncidentAlert, Notification
+from bot.domain.alert_rule import SeverityRule
 from bot.domain.errors import BadInput
 from bot.domain.incident import TITLE_LIMIT, Declaration, Incident
 from bot.domain.people import Person
@@ -43,9 +44,10 @@ class Alerts:
         service = service_of(labels, self._deps.team)
         title = f"{chosen[0].name} {service or labels.get('service', '')}".strip()[:TITLE_LIMIT]
         facts = {"alert": chosen[0].name, "labels": dict(labels), "alerts": len(chosen), "split_from": incident.id}
-        declaration = Declaration(
-            title, incident.severity, by=by, at=at, service=service, source="alertmanager", facts=facts
-        )
+        rules = self._deps.team.alerts
+        severities = SeverityRule(rules.severity, rules.default)
+        severity = min(severities.of_labels(alert.labels) for alert in chosen)
+        declaration = Declaration(title, severity, by=by, at=at, service=service, source="alertmanager", facts=facts)
         made, _ = await self._deps.store.alerts.split(
             incident.id,
             [alert.id for alert in chosen],

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.deps import Deps
 from bot.domain.catchup import CatchUp
 from bot.domain.errors import BadInput
-from bot.domain.incident import Cause, Changed, Declaration, Impact, Incident, Role, Severity, Status
+from bot.domain.incident import (
+    Cause,
+    Changed,
+    Declaration,
+    Impact,
+    Incident,
+    Role,
+    Severity,
+    Status,
+    merged,
+    names_of_differences,
+)
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.team import policy_of
 from bot.workflows.incidents.catchup import catch_up_on
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Impact and cause of an incident as they were after the event `number` of its timeline.
+
+    A form carries it as `INC-…|number`.
+    """
+
+    incident_id: str
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.incident_id}|{self.number}"
+
+    @classmethod
+    def parse(cls, value: str) -> Findings:
+        id, _, number = value.partition("|")
+        return cls(id, int(number) if number.isdecimal() else None)
 
 
 class Incidents:
@@ -49,11 +80,19 @@ class Incidents:
         return await self._change(id, lambda now, at: now.acknowledge(by=by, at=at), idempotency_key)
 
     async def take_command(self, id: str, *, by: Person, idempotency_key: str) -> Incident:
-        """Become the commander, and acknowledge the incident if nobody has."""
-        incident = await self.assign(id, Role.COMMANDER, by.id, by=by, idempotency_key=f"{idempotency_key}/command")
-        if incident.status is Status.DECLARED:
-            incident = await self.acknowledge(id, by=by, idempotency_key=f"{idempotency_key}/acknowledge")
-        return incident
+        """Become the commander, and acknowledge the incident if nobody has: both, or neither."""
+        at = self._now()
+
+        def command(now: Incident) -> Changed | None:
+            if now.roles.get(Role.COMMANDER) == by.id and now.status is Status.DECLARED:
+                return None  # given before, without an acknowledgement
+            return now.assign(Role.COMMANDER, by.id, by=by, at=at)
+
+        def acknowledge(now: Incident) -> Changed | None:
+            return now.acknowledge(by=by, at=at) if now.status is Status.DECLARED else None
+
+        changes = {f"{idempotency_key}/command": command, f"{idempotency_key}/acknowledge": acknowledge}
+        return await self._deps.store.incidents.change_together(id, changes)
 
     async def assign(self, id: str, role: Role, to: str, *, by: Person, idempotency_key: str) -> Incident:
         return await self._change(id, lambda now, at: now.assign(role, to, by=by, at=at), idempotency_key)
@@ -96,11 +135,63 @@ class Incidents:
         self._check_may(by, "close")
         return await self._change(id, lambda now, at: now.close(by=by, at=at), idempotency_key)
 
-    async def set_impact(self, id: str, impact: Impact, *, by: Person, idempotency_key: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_impact(impact, by=by, at=at), idempotency_key)
+    async def set_impact(
+        self, id: str, change: Callable[[Impact], Impact], *, by: Person, idempotency_key: str
+    ) -> Incident:
+        """Change the impact. `change` gets the current one, inside the transaction, so that nobody's words are lost."""
+        return await self._change(
+            id, lambda now, at: now.with_impact(change(now.impact), by=by, at=at), idempotency_key
+        )
 
-    async def set_cause(self, id: str, root_cause: Cause, *, by: Person, idempotency_key: str) -> Incident:
-        return await self._change(id, lambda now, at: now.with_cause(root_cause, by=by, at=at), idempotency_key)
+    async def set_cause(
+        self, id: str, change: Callable[[Cause], Cause], *, by: Person, idempotency_key: str
+    ) -> Incident:
+        """Change the root cause, as `set_impact` does the impact."""
+        return await self._change(id, lambda now, at: now.with_cause(change(now.cause), by=by, at=at), idempotency_key)
+
+    async def set_findings(
+        self, form: Findings, impact: Impact, cause: Cause, *, by: Person, idempotency_key: str
+    ) -> list[str]:
+        """Save a form's impact and cause, merged with what others set while it was open.
+
+        Returns the names of the fields that others changed meanwhile.
+        """
+        shown_impact, shown_cause = await self._shown(form)
+        before = await self._deps.store.incidents.get(form.incident_id)
+        if impact != shown_impact:
+            await self.set_impact(
+                form.incident_id,
+                lambda now: merged(now, shown_impact, impact),
+                by=by,
+                idempotency_key=f"{idempotency_key}/impact",
+            )
+        if cause != shown_cause:
+            await self.set_cause(
+                form.incident_id,
+                lambda now: merged(now, shown_cause, cause),
+                by=by,
+                idempotency_key=f"{idempotency_key}/cause",
+            )
+        return names_of_differences(shown_impact, self._selectable(before.impact)) + names_of_differences(
+            shown_cause, before.cause
+        )
+
+    async def findings(self, incident: Incident) -> Findings:
+        """Return what identifies the incident's impact and cause as a form shows them now."""
+        return Findings(incident.id, await self._deps.store.incidents.last_number(incident.id))
+
+    async def _shown(self, form: Findings) -> tuple[Impact, Cause]:
+        """Return the impact and the cause as the form showed them."""
+        incidents = self._deps.store.incidents
+        incident = await incidents.get(form.incident_id)
+        if form.number is None:  # a form that an earlier version opened
+            return self._selectable(incident.impact), incident.cause
+        impact, cause = await incidents.findings_at(incident, form.number)
+        return self._selectable(impact), cause
+
+    def _selectable(self, impact: Impact) -> Impact:
+        """Return the impact with those services that the form offers."""
+        return replace(impact, services=tuple(name for name in impact.services if name in self._deps.team.services))
 
     async def find(self, id: str) -> Incident:
         """Return an incident by id, in any case (`inc-2026-0001`). Raises NotFound."""
@@ -148,9 +239,8 @@ class Incidents:
 
     async def _change(self, id: str, change: Callable[[Incident, datetime], Changed], idempotency_key: str) -> Incident:
         at = self._now()
-        redacted = self._deps.redaction.of
         incident, _ = await self._deps.store.incidents.change(
-            id, lambda now: redacted(change(now, at)), idempotency_key=idempotency_key
+            id, lambda now: change(now, at), idempotency_key=idempotency_key
         )
         return incident
 

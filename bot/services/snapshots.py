@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from bot.actions.boards import LONGEST, SHORTEST, board, validate_board
 from bot.deps import Deps
@@ -12,7 +12,7 @@ from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.snapshot import Snapshot
-from bot.domain.times import parse_time
+from bot.domain.times import format_span, parse_time, parse_zone
 from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.slack_messages import Place, upload_once, upsert_message
@@ -68,13 +68,26 @@ class Snapshots:
         if window is not None and not SHORTEST <= window <= LONGEST:
             raise BadInput("bad_window", window=f"{window.total_seconds():g}s")
         now = self._deps.clock.now()
-        before, at = self._parse_between(between, incident, by, now) if between else (None, now)
+        before, at = await self._parse_between(between, incident, by, now) if between else (None, now)
         request = snapshot_request(
             self._deps, incident, at=at, what=what, service=service, window=window, before=before, by=by
         )
         request = await with_baseline(self._deps, incident, request)
         await validate_board(prometheus, self._deps.team, board(self._deps.team, what, request["service"]), at)
         return request
+
+    async def zone_of(self, person: Person) -> tzinfo:
+        """Return the time zone in which a person types times: their own, or the team's."""
+        own = parse_zone(await self._deps.slack.time_zone(person.id)) if person.in_slack else None
+        return own or self._deps.team.zone
+
+    async def understood(self, request: SnapshotRequest, by: Person) -> str:
+        """Return which times were understood: `20:40 → 20:50 CET (19:40 → 19:50 UTC)`; empty without any."""
+        if not request.get("before"):
+            return ""
+        zone = await self.zone_of(by)
+        times = [datetime.fromisoformat(str(request[name])) for name in ("before", "at")]
+        return format_span(times[0], times[1], zone)
 
     async def into_channel(self, incident: Incident, request: SnapshotRequest, *, idempotency_key: str) -> None:
         """Take it durably and post it to the incident's channel; once per idempotency key."""
@@ -114,12 +127,13 @@ class Snapshots:
             return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))
         return words.render_block("snapshot", "charts_sent")
 
-    def _parse_between(
+    async def _parse_between(
         self, between: tuple[str, str], incident: Incident | None, by: Person, now: datetime
     ) -> tuple[datetime, datetime]:
         words = self._deps.words_for(by.locale)
         named: dict[str, datetime] = {}
         for milestone, at in incident.milestones.items() if incident else ():
             named |= {milestone.value: at, words.label(f"milestones.{milestone}").lower(): at}
-        earlier, later = sorted(parse_time(text, now, named) for text in between)
+        zone = await self.zone_of(by)
+        earlier, later = sorted(parse_time(text, now, named, zone) for text in between)
         return earlier, later

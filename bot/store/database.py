@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 from sqlalchemy import URL, CursorResult, Executable, Table, event, make_url, text
@@ -21,11 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from bot.domain.errors import Unavailable
 
+T = TypeVar("T")
+
 BUSY_SECONDS = 2  # of the 3 s that Slack waits for an acknowledgement
 IDLE_SECONDS = 1.0  # a connection that was idle for longer is tested before use
 IDLE_IN_TRANSACTION_SECONDS = 5  # a process that stops in the middle of a transaction holds its locks no longer
 WRITE_CHECK_SECONDS = 2.0
 USED_AT = "used_at"
+REDACT = "redact"
 ENQUEUED = "enqueued"
 
 BUSY_TIMEOUT_MS = 20
@@ -51,6 +54,12 @@ def mark_enqueued(connection: AsyncConnection) -> None:
     connection.info[ENQUEUED] = True
 
 
+def redacted(connection: AsyncConnection, value: T) -> T:
+    """Return a value as it may be kept: without secrets (see `Database.redact`)."""
+    redact: Callable[[T], T] | None = connection.info.get(REDACT)
+    return redact(value) if redact else value
+
+
 def dialect_insert(connection: AsyncConnection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return an INSERT that supports ON CONFLICT, in the connection's dialect."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
@@ -59,11 +68,13 @@ def dialect_insert(connection: AsyncConnection, table: Table) -> sqlite.Insert |
 class Database:
     """Transactions on one database.
 
-    `url` is `sqlite:///path` or `postgresql://…`. Raises Unavailable if the database is locked, full or down.
+    `url` is `sqlite:///path` or `postgresql://…`. `redact` takes secrets out of what remotes and people said, before it
+    is stored. Raises Unavailable if the database is locked, full or down.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, redact: Callable[[Any], Any] = lambda value: value) -> None:
         parsed = make_url(url)
+        self.redact = redact
         self.url = url
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:
@@ -90,6 +101,7 @@ class Database:
                     connection = await connection.execution_options(**{SQLITE_WRITES: True})
                 async with asyncio.timeout(BUSY_SECONDS):
                     await retry_while_locked(connection.begin)
+                connection.info[REDACT] = self.redact
                 connection.info.pop(ENQUEUED, None)  # left by a transaction that was rolled back
                 yield connection
                 await connection.commit()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from bot.store.database import Database, dialect_insert
+from bot.store.database import Database, dialect_insert, redacted
 from bot.store.tables import documents, snapshots
 
 
@@ -68,7 +68,7 @@ class Snapshots:
     async def add(self, id: str, incident_id: str | None, taken_at: datetime, content: dict[str, Any]) -> None:
         async with self._database.write() as connection:
             statement = dialect_insert(connection, snapshots).values(
-                id=id, incident_id=incident_id, taken_at=taken_at, content=content
+                id=id, incident_id=incident_id, taken_at=taken_at, content=redacted(connection, content)
             )
             await connection.execute(statement.on_conflict_do_nothing())
 

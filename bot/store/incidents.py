@@ -16,7 +16,7 @@ from bot.domain.incident import Cause, Changed, Impact, Incident, Milestone, Rol
 from bot.domain.people import Person
 from bot.domain.statistics import Record
 from bot.domain.timeline import GENESIS, TERMINAL, Kind, TimelineEvent
-from bot.store.database import Database, dialect_insert
+from bot.store.database import Database, dialect_insert, redacted
 from bot.store.outbox import enqueue
 from bot.store.tables import counters, incidents, timeline
 
@@ -77,6 +77,19 @@ class Incidents:
         """
         async with self._database.write() as connection:
             return await change_within(connection, incident_id, change, idempotency_key=idempotency_key)
+
+    async def change_together(
+        self, incident_id: str, changes: Mapping[str, Callable[[Incident], Changed | None]]
+    ) -> Incident:
+        """Apply several changes in one transaction, each by its idempotency key: all of them, or none.
+
+        Each sees what those before it left. One that returns None has nothing to change. Raises what they raise, and
+        then nothing is changed.
+        """
+        async with self._database.write() as connection:
+            for idempotency_key, change in changes.items():
+                incident, _ = await change_within(connection, incident_id, change, idempotency_key=idempotency_key)
+            return incident
 
     async def get(self, incident_id: str) -> Incident:
         async with self._database.read() as connection:
@@ -173,6 +186,27 @@ class Incidents:
             ).one()
         return _event(row)
 
+    async def last_number(self, incident_id: str) -> int:
+        """Return the number of the newest event."""
+        async with self._database.read() as connection:
+            query = select(incidents.c.last_seq).where(incidents.c.id == incident_id)
+            return int((await connection.execute(query)).scalar_one())
+
+    async def findings_at(self, incident: Incident, number: int) -> tuple[Impact, Cause]:
+        """Return the impact and the cause as they were after the event of this number."""
+        kinds = (Kind.IMPACT_SET, Kind.CAUSE_SET)
+        query = select(timeline.c.kind, timeline.c.facts).where(
+            timeline.c.incident_id == incident.id,
+            timeline.c.seq <= number,
+            timeline.c.kind.in_([kind.value for kind in kinds]),
+        )
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(timeline.c.seq))
+            facts = {row.kind: row.facts for row in rows}
+        impact, cause = (facts.get(kind.value) for kind in kinds)
+        services = (incident.service,) if incident.service else ()
+        return _impact(impact) if impact else Impact(services=services), _cause(cause) if cause else Cause()
+
     async def seqs_of(self, incident_id: str, idempotency_key: str) -> Sequence[int]:
         """Return the numbers of the events of one request: its key, and keys that begin with it and a slash."""
         is_of_request = (timeline.c.cause == idempotency_key) | timeline.c.cause.startswith(
@@ -209,7 +243,7 @@ async def declare_within(
 ) -> Incident:
     """Declare inside the caller's transaction: number, incident, first event and outbox entry."""
     number = await _next_number(connection, at.year)
-    incident, event = make(f"INC-{at.year}-{number:04d}")
+    incident, event = redacted(connection, make(f"INC-{at.year}-{number:04d}"))
     first = event.chained(incident.id, GENESIS, 1)
     values = _columns(incident) | {"origin": idempotency_key, "last_seq": 1, "last_hash": first.hash}
     await connection.execute(insert(incidents).values(values))
@@ -218,9 +252,13 @@ async def declare_within(
 
 
 async def change_within(
-    connection: AsyncConnection, incident_id: str, change: Callable[[Incident], Changed], *, idempotency_key: str | None
+    connection: AsyncConnection,
+    incident_id: str,
+    change: Callable[[Incident], Changed | None],
+    *,
+    idempotency_key: str | None,
 ) -> tuple[Incident, TimelineEvent | None]:
-    """Do `Incidents.change` inside the caller's transaction."""
+    """Do `Incidents.change` inside the caller's transaction. A `change` that returns None changes nothing."""
     row = (
         await connection.execute(_select_incidents().where(incidents.c.id == incident_id).with_for_update())
     ).one_or_none()
@@ -233,7 +271,10 @@ async def change_within(
         )
         if (await connection.execute(existing)).first():
             return before, None
-    after, event = change(before)
+    changed = change(before)
+    if changed is None:
+        return before, None
+    after, event = redacted(connection, changed)
     event = event.chained(incident_id, row.last_hash, row.last_seq + 1)
     values = _columns(after) | {"last_seq": event.seq, "last_hash": event.hash}
     await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(values))
@@ -311,7 +352,6 @@ def _columns(incident: Incident) -> dict[str, Any]:
 
 
 def _incident(row: Row[Any]) -> Incident:
-    impact, cause = row.impact, row.cause
     return Incident(
         id=row.id,
         title=row.title,
@@ -324,10 +364,18 @@ def _incident(row: Row[Any]) -> Incident:
         channel=row.channel,
         roles={Role(role): person for role, person in row.roles.items()},
         milestones=_milestones(row),
-        impact=Impact(**impact | {"services": tuple(impact["services"])}),
-        cause=Cause(**cause | {name: tuple(cause[name]) for name in ("contributing", "lessons")}),
+        impact=_impact(row.impact),
+        cause=_cause(row.cause),
         updated_at=row.updated_at,
     )
+
+
+def _impact(raw: Mapping[str, Any]) -> Impact:
+    return Impact(**{**raw, "services": tuple(raw["services"])})
+
+
+def _cause(raw: Mapping[str, Any]) -> Cause:
+    return Cause(**{**raw, "contributing": tuple(raw["contributing"]), "lessons": tuple(raw["lessons"])})
 
 
 def _milestones(row: Row[Any]) -> dict[Milestone, datetime]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.errors import WrongState
 from bot.domain.people import Person
-from bot.store.database import Database
+from bot.store.database import Database, redacted
 from bot.store.outbox import NOTIFY, enqueue
 from bot.store.tables import freezes, targets
 
@@ -93,7 +93,9 @@ class KillSwitch:
         if await self.frozen():
             raise WrongState("already_frozen")
         async with self._database.write() as connection:
-            await connection.execute(insert(freezes).values(reason=reason, by=by.to_json(), since=at))
+            await connection.execute(
+                insert(freezes).values(reason=redacted(connection, reason), by=by.to_json(), since=at)
+            )
             facts = {"reason": reason, "by": by.to_json()}
             await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "frozen", facts])
             await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # running steps stop

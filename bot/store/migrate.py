@@ -68,6 +68,21 @@ def pending(url: str) -> list[str]:
     return [revision for revision in revisions() if revision > (current or "")]
 
 
+def newer(url: str) -> str | None:
+    """Return the revision of a database that a newer version of the bot has migrated; None if this one knows it.
+
+    It is served all the same: migrations only add. Raises Unavailable without the database.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
+        return None
+    engine = engine_of(url)
+    with translate_errors(), engine.connect() as connection:
+        current = _current(connection)
+    engine.dispose()
+    return current if current is not None and current not in revisions() else None
+
+
 def _create(connection: Connection) -> None:
     metadata.create_all(connection)
     connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.store.database import Database, dialect_insert, mark_enqueued
+from bot.store.database import Database, dialect_insert, mark_enqueued, redacted
 from bot.store.tables import outbox
 
 NOTIFY = "wake"  # no workflow: wakes the waiters on the key that is its only argument, or all waiters without one
@@ -27,14 +27,15 @@ class OutboxEntry:
 
 async def enqueue(connection: AsyncConnection, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
     """Enqueue a workflow in the caller's transaction; the engine is notified after the commit."""
-    await connection.execute(insert(outbox).values(workflow_id=workflow_id, workflow=workflow, arguments=arguments))
+    values = {"workflow_id": workflow_id, "workflow": workflow, "arguments": redacted(connection, arguments)}
+    await connection.execute(insert(outbox).values(values))
     mark_enqueued(connection)
 
 
 async def enqueue_once(connection: AsyncConnection, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
     """Enqueue a workflow in the caller's transaction; does nothing if the id is in the outbox."""
     statement = dialect_insert(connection, outbox).values(
-        workflow_id=workflow_id, workflow=workflow, arguments=arguments
+        workflow_id=workflow_id, workflow=workflow, arguments=redacted(connection, arguments)
     )
     await connection.execute(statement.on_conflict_do_nothing())
     mark_enqueued(connection)

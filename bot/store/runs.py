@@ -29,13 +29,18 @@ from bot.domain.run import (
 )
 from bot.domain.snapshot import Assessment as Verdict
 from bot.domain.statistics import Attempt
-from bot.store.database import Database, dialect_insert
+from bot.store.database import Database, dialect_insert, redacted
 from bot.store.incidents import TimelineEntry, append_entry
 from bot.store.outbox import NOTIFY, enqueue
 from bot.store.tables import approvals, decisions, incidents, run_steps, runs, targets
 
 RUN = "run"
+_AS_GIVEN = frozenset({"parameters", "digest"})
 QueuedWorkflow = tuple[str, str, list[Any]]  # its id, its name, its arguments
+
+
+class RunIdTaken(Exception):
+    """Another run, started by another key, has this id."""
 
 
 class Runs:
@@ -45,7 +50,8 @@ class Runs:
     async def start(self, run: Run, idempotency_key: str, entry: TimelineEntry | None = None) -> tuple[Run, bool]:
         """Save a new run with its steps and timeline entry, and enqueue its workflow. Returns it and whether it is new.
 
-        A second call with the same idempotency key returns the first run.
+        A second call with the same idempotency key returns the first run. Raises RunIdTaken, and saves nothing, if
+        another run has the id.
         """
         async with self._database.write() as connection:
             if entry:  # first, as it locks the incident: inserting the run before would let two runs deadlock
@@ -59,7 +65,9 @@ class Runs:
             if inserted.first() is None:
                 existing_id = (
                     await connection.execute(select(runs.c.id).where(runs.c.origin == idempotency_key))
-                ).scalar_one()
+                ).scalar_one_or_none()
+                if existing_id is None:
+                    raise RunIdTaken(run.id)
                 return await _load(connection, existing_id), False
             steps = [{"run_id": run.id, "position": at, **step_columns(step)} for at, step in enumerate(run.steps)]
             await connection.execute(insert(run_steps), steps)
@@ -118,7 +126,7 @@ class Runs:
 
     async def set_step(self, run_id: str, step_id: str, entry: TimelineEntry | None = None, /, **values: Any) -> None:
         """Change columns of a step (`state`, `parameters`, `effects`, `result`, …), and append the timeline entry."""
-        statement = _step_update(run_id, step_id, values)
+        statement = _step_update(run_id, step_id, self._redacted(values))
         if entry is None:
             await self._database.execute(statement)
             return
@@ -182,6 +190,7 @@ class Runs:
                     where=approvals.c.digest != approval.digest,
                 )
             )
+            values = self._redacted(values)
             waits = values if is_undo(approval.step_id) else {"state": StepState.WAITING, **values}
             await connection.execute(_step_update(approval.run_id, base_step_id(approval.step_id), waits))
 
@@ -233,7 +242,7 @@ class Runs:
             values = {
                 "digest": decision.digest,
                 "verdict": decision.verdict.value,
-                "reason": decision.reason,
+                "reason": redacted(connection, decision.reason),
                 "at": decision.at,
             }
             statement = dialect_insert(connection, decisions).values(
@@ -318,6 +327,10 @@ class Runs:
         async with self._database.read() as connection:
             query = _select_approvals(approvals.c.state == ApprovalState.WAITING.value)
             return parse_approvals(await connection.execute(query))
+
+    def _redacted(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return a step's columns without secrets. Its parameters are refused if they hold one, never changed."""
+        return {name: value if name in _AS_GIVEN else self._database.redact(value) for name, value in values.items()}
 
     @staticmethod
     async def _set_approval_state(connection: AsyncConnection, approval: Approval, state: ApprovalState) -> None:
@@ -513,7 +526,9 @@ async def attempts(
 ) -> list[Attempt]:
     """Return the executed steps of these actions in ended runs, without dry runs and drills. Raises Unavailable."""
     query = (
-        select(runs.c.id, runs.c.state, run_steps.c.uses, run_steps.c.state)
+        select(
+            runs.c.id, runs.c.state, run_steps.c.uses, run_steps.c.state, run_steps.c.parameters, run_steps.c.began_at
+        )
         .join(run_steps, run_steps.c.run_id == runs.c.id)
         .outerjoin(incidents, incidents.c.id == runs.c.incident_id)
         .where(
@@ -529,6 +544,6 @@ async def attempts(
         query = query.where(runs.c.started_at >= since)
     async with database.read() as connection:
         return [
-            Attempt(run_id, RunState(run_state), uses, StepState(state))
-            for run_id, run_state, uses, state in await connection.execute(query)
+            Attempt(run_id, RunState(run_state), uses, StepState(state), parameters or {}, began_at)
+            for run_id, run_state, uses, state, parameters, began_at in await connection.execute(query)
         ]

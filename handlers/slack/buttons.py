@@ -103,8 +103,7 @@ async def post_update(call: Call) -> None:
 
 async def complete_report(call: Call) -> None:
     await call.ack()
-    incident = await call.bot.incidents.find(call.value)
-    await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+    await call.open_findings(await call.bot.incidents.find(call.value))
 
 
 async def open_followup(call: Call) -> None:
@@ -131,6 +130,7 @@ async def reject(call: Call) -> None:
 async def break_glass(call: Call) -> None:
     """Run without approval, in an emergency: a form asks for the reason."""
     await call.ack()
+    StepRef.parse(call.value)
     await call.open(forms.break_glass(await call.cached_translations(), call.value))
 
 
@@ -190,7 +190,7 @@ async def rehearse_proposed(call: Call) -> None:
 
 
 async def _run(call: Call, *, dry_run: bool) -> None:
-    id, name = call.value.split("|")
+    id, _, name = call.value.partition("|")
     incident = await call.bot.incidents.find(id)
     request = RunRequest(await call.person(), call.idempotency_key, incident=incident, dry_run=dry_run)
     await call.bot.runs.start(name, {}, request)

@@ -18,6 +18,7 @@ from bot.domain.people import Person
 from bot.integrations.base import retry
 from bot.integrations.slack import reaction_of
 from bot.integrations.slack_errors import Reaction
+from bot.messages import forms
 from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.services.bot import Bot
@@ -126,6 +127,12 @@ class Call:
             yield lambda message: slack.call("chat.postEphemeral", channel=channel, user=user, **message.to_dict())
         if user:
             yield lambda message: slack.call("chat.postMessage", channel=user, **message.to_dict())
+
+    async def open_findings(self, incident: Incident) -> None:
+        """Open the form for impact, cause and lessons."""
+        about = str(await self.bot.incidents.findings(incident))
+        words = await self.cached_translations()
+        await self.open(forms.report(words, self.bot.deps.team, incident, about=about))
 
     async def open(self, view: View) -> None:
         """Open a form. Call it before anything slow: the trigger expires after 3 s."""

@@ -8,9 +8,13 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Impact, Severity
 from bot.domain.run import ApprovalState, StepRef
 from bot.messages.forms import NO_SERVICE
+from bot.messages.message import Message
 from bot.services.followups import FollowUpRequest
+from bot.services.incidents import Findings
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
+
+MOST_DIGITS = 12
 
 
 async def declare(call: Call) -> None:
@@ -22,7 +26,7 @@ async def declare(call: Call) -> None:
     service = values["service"] if values["service"] != NO_SERVICE else None
     await call.bot.incidents.declare(
         values["title"],
-        Severity(values["severity"]),
+        _severity(values["severity"]),
         by=await call.person(),
         idempotency_key=_idempotency_key(call),
         service=service,
@@ -41,9 +45,9 @@ async def update(call: Call) -> None:
 async def report(call: Call) -> None:
     values = _values(call)
     await call.ack()
-    person, id = await call.person(), _about(call)
+    person, form = await call.person(), Findings.parse(_about(call))
     impact = Impact(
-        users=int(values["users"]) if values["users"] else None,
+        users=_number(values["users"]),
         services=tuple(values["services"] or ()),
         revenue=values["revenue"] or None,
         summary=values["summary"] or None,
@@ -54,12 +58,15 @@ async def report(call: Call) -> None:
         values["detection"] or None,
         _lines(values["lessons"]),
     )
-    incident = await call.bot.incidents.find(id)
-    if impact != incident.impact:
-        await call.bot.incidents.set_impact(id, impact, by=person, idempotency_key=f"{_idempotency_key(call)}/impact")
-    if root_cause != incident.cause:
-        await call.bot.incidents.set_cause(id, root_cause, by=person, idempotency_key=f"{_idempotency_key(call)}/cause")
-    await call.bot.reports.enqueue(id, idempotency_key=call.idempotency_key)
+    meanwhile = await call.bot.incidents.set_findings(
+        form, impact, root_cause, by=person, idempotency_key=_idempotency_key(call)
+    )
+    await call.bot.reports.enqueue(form.incident_id, idempotency_key=call.idempotency_key)
+    if meanwhile:
+        words = await call.translations()
+        labels = [words.label(f"forms.report.{name}") for name in meanwhile]
+        text = words.render_block("replies", "meanwhile", incident=form.incident_id, fields=labels)
+        await call.reply(Message.of(text))
 
 
 async def followup(call: Call) -> None:
@@ -120,10 +127,32 @@ async def answer(call: Call) -> None:
     await call.ack()
 
 
-def _values(call: Call) -> dict[str, Any]:
-    """Return the values by block id; None where nothing was entered."""
+class _Values(dict[str, Any]):
+    """The values of a form by block id; None where nothing was entered. Raises BadInput for a block it has not."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BadInput("malformed_request")
+
+
+def _values(call: Call) -> _Values:
     state = call.body["view"].get("state", {}).get("values", {})
-    return {block: _value(next(iter(fields.values()), {})) for block, fields in state.items()}
+    return _Values({block: _value(next(iter(fields.values()), {})) for block, fields in state.items()})
+
+
+def _number(text: str | None) -> int | None:
+    """Return a number that a form's own check let through. Raises BadInput."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise BadInput("malformed_request")
+    return int(text)
+
+
+def _severity(text: str | None) -> Severity:
+    try:
+        return Severity(text or "")
+    except ValueError:
+        raise BadInput("malformed_request") from None
 
 
 def _value(field: dict[str, Any]) -> Any:

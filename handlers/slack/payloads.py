@@ -36,11 +36,23 @@ class Actions(_Payload):
     actions: Annotated[list[_Action], Field(min_length=1)]
 
 
+class _Option(_Payload):
+    value: str
+
+
+class _Field(_Payload):
+    value: str | None = None
+    selected_date: str | None = None
+    selected_option: _Option | None = None
+    selected_options: list[_Option] | None = None
+
+
 class _State(_Payload):
-    values: dict[str, dict[str, dict[str, Any]]]
+    values: dict[str, dict[str, _Field]]
 
 
 class _View(_Id):
+    type: Name
     callback_id: Name
     private_metadata: str = ""
     state: _State

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from sandbox.slack.state import JSON, Channel, File, Message, User, UserGroup, View, Workspace
 
@@ -17,9 +19,9 @@ def user_json(workspace: Workspace, user: User, *, locale: bool = False) -> JSON
         "deleted": user.kind == "deactivated",
         "color": "9f69e7",
         "real_name": user.real_name,
-        "tz": "America/Mexico_City",
-        "tz_label": "Central Standard Time",
-        "tz_offset": -21600,
+        "tz": user.tz,
+        "tz_label": user.tz.rpartition("/")[2].replace("_", " "),
+        "tz_offset": round((datetime.now(ZoneInfo(user.tz)).utcoffset() or timedelta()).total_seconds()),
         "profile": {
             "title": user.title,
             "phone": "",

@@ -71,6 +71,7 @@ class User:
     locale: str = "en-US"
     title: str = ""
     bot_id: str = ""
+    tz: str = "America/Mexico_City"
     kind: str = "member"  # or `guest`, `deactivated`, `stranger` (of another workspace, by Slack Connect)
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from bot.actions.catalogue import ACTIONS
 from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState
@@ -18,6 +20,7 @@ from bot.messages.run import progress, proposal
 from bot.messages.translations import Translations, load_translations
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
+from handlers.slack.commands import COMMANDS
 from handlers.slack.forms import FORMS
 from tests.architecture.tree import ROOT
 
@@ -85,7 +88,7 @@ def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),
-        forms.report(words, team, incident),
+        forms.report(words, team, incident, about="INC-2026-0001|3"),
         forms.followup(words, team, incident.id, due=date(2026, 1, 15)),
         forms.dismiss(words, incident.id, 1),
         forms.resolve(words, incident.id, 1),
@@ -93,3 +96,12 @@ def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
         forms.answer(words, "R-1|a|d", "How many?", Input(type="integer"), [], None),
     ]
     assert {view.callback_id for view in views} == set(FORMS)
+
+
+def test_every_example_reads_in_english() -> None:
+    """The examples of the code are in Spanish; each that has words has a translation."""
+    spanish = re.compile(r"[áéíóúñ¿]|\b(?:el|la|los|no|lento|antes|que|por)\b", re.IGNORECASE)
+    words = load_translations()["en"]
+    examples = [verb.example for command in COMMANDS.values() for verb in command.verbs.values()]
+    examples += [action.signature.example for action in ACTIONS.all()]
+    assert not [example for example in examples if spanish.search(words.example(example))]

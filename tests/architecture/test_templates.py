@@ -29,8 +29,16 @@ def test_both_languages_have_the_same_parts_with_the_same_facts(template: str) -
     assert es == en
 
 
-def test_both_languages_have_the_samelabels_with_the_same_facts() -> None:
-    es, en = ({key: _facts(Environment().parse(text)) for key, text in labels(one).items()} for one in LANGUAGES)  # noqa: S701
+def test_both_languages_have_the_same_labels_with_the_same_facts() -> None:
+    """The examples of help are in the code's language, and translated into the others."""
+    es, en = (
+        {
+            key: _facts(Environment().parse(text))  # noqa: S701 - not HTML
+            for key, text in labels(language).items()
+            if not key.startswith("examples")
+        }
+        for language in LANGUAGES
+    )
     assert es == en
 
 

@@ -222,7 +222,7 @@ async def test_an_api_that_does_not_answer_is_unavailable(
     world: World, kind: str, how: dict[str, object], key: str
 ) -> None:
     world.sandbox.faults.add("kubernetes", kind, "*/cordoned", times=None, **how)  # type: ignore[arg-type]
-    async with world.client_of(ADMIN, timeout=0.5) as client:
+    async with world.client_of(ADMIN, timeout=2.0) as client:
         with pytest.raises(BotError) as problem:
             await client.nodes.is_schedulable("cordoned")
     assert (type(problem.value), problem.value.key) == (Unavailable, key)

@@ -130,13 +130,16 @@ async def _on_the_timeline(here: Place, run: Run, approvals: list[Approval]) -> 
 
 
 @pytest.mark.real("postgresql")
-async def test_one_of_two_replicas_dies_and_the_other_goes_on(postgresql_url: str, tmp_path: Path) -> None:
-    """The leader dies once a change is done and before it knows; the other one finishes the run."""
+@pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs and wakes up"])
+async def test_the_leader_stops_in_the_middle_of_a_change_and_the_other_goes_on(
+    postgresql_url: str, tmp_path: Path, hangs: bool
+) -> None:
+    """It stops once a change is done and before it knows; the other one finishes the run, and nothing is done twice."""
     async with place(postgresql_url, tmp_path, replicas=2) as here:
         leader, other = await _leader(here)
         here.sandbox.slack.bot_url = other.url  # who does not lead still answers Slack
         run = await here.begin("two-hands")
-        here.tap.arm(1, leader.kill, changes_only=True, done_first=True)
+        here.tap.arm(1, leader.suspend if hangs else leader.kill, changes_only=True, done_first=True)
         approving = asyncio.create_task(here.approvers.approve())
         await asyncio.wait_for(here.tap.met.wait(), 40)
         killed = time.monotonic()
@@ -151,8 +154,16 @@ async def test_one_of_two_replicas_dies_and_the_other_goes_on(postgresql_url: st
         await here.told(run)
         approving.cancel()
         await asyncio.gather(approving, return_exceptions=True)
+        if hangs:
+            leader.wake()
+
+            async def ended() -> bool:
+                return leader.exit_code is not None
+
+            await until(ended, 20, "the one that woke up to end itself")
+            assert leader.exit_code == 70
         await everything_once(here, over, inside=1)
-        assert (leader.killed, other.killed) == (1, 0)
+        assert (leader.killed, other.killed) == (int(not hangs), 0)
         say(f"taken over within {taken:.1f} s, inside {at_it}")
 
 

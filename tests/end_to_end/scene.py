@@ -27,6 +27,7 @@ from tests.contract import github_contract, webapi
 T = TypeVar("T")
 
 TEAM = "tamv-incidents"
+WAITING = {"remind", "page_later", "watch_heartbeat"}  # workflows that wait for a moment to come
 SOON = 15.0  # seconds
 
 
@@ -69,7 +70,7 @@ class Scene:
             if await store.deliveries.count_pending() or await store.outbox.pending():
                 return False
             running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
-            return all(one.name == "remind" for one in running)
+            return all(one.name in WAITING for one in running)
 
         await self.until(done, seconds)
 

@@ -32,7 +32,8 @@ SLACK, ALERTMANAGER, PAGERDUTY, GITHUB = (
 )
 Headers = dict[str, str]
 SIGNING_SECRET = Credentials().signing_secret
-READS = {"auth.test", "bots.info", "usergroups.users.list", "users.info"}
+READS = {"auth.test", "bots.info", "conversations.list", "usergroups.users.list", "users.info"}
+PRIVATE = {"chat.postMessage", "chat.postEphemeral"}  # the answer to a person whose button makes no sense
 DEEP = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
 
 
@@ -49,7 +50,7 @@ async def nothing_is_done(stage: Scene) -> AsyncIterator[None]:
     yield
     await stage.quiet()
     assert await stage.bot.deps.store.incidents.count() == 0
-    said = [call.method for call in stage.slack.calls[calls:] if call.method not in READS]
+    said = [call.method for call in stage.slack.calls[calls:] if call.method not in (*READS, *PRIVATE)]
     assert said == []
     async with aiohttp.ClientSession() as http, http.get(f"{stage.url}/healthz") as answer:
         assert answer.status == 200
@@ -135,6 +136,91 @@ async def test_forged_commands_buttons_forms_and_events_by_every_way(stage: Scen
         assert (await forger.global_shortcut("declare_incident")).status == 403
 
 
+@pytest.mark.parametrize(
+    "stamp", ["9" * 400, "9" * 5000, "-1", "1e9", "1.5", "\u0661\u0662", "0x10", "", " ", "0" * 30, "99999999999"]
+)
+async def test_a_timestamp_of_any_form_is_refused(stage: Scene, stamp: str, caplog: pytest.LogCaptureFixture) -> None:
+    body = urlencode(declaration(stage)).encode()
+    headers = {
+        **slack_headers(body),
+        "X-Slack-Request-Timestamp": stamp,
+        "X-Slack-Signature": sign(SIGNING_SECRET, stamp, body),
+    }
+    status, _ = await stage.post(SLACK, body, headers)
+    assert 400 <= status < 500
+    assert len(refusals(caplog)) <= 1
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines of the bot's log about what it refused, and whatever else went wrong."""
+    told = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR", "CRITICAL")]
+    assert not [record for record in told if record.exc_info]
+    return [record.getMessage() for record in told]
+
+
+@pytest.mark.parametrize("path", SIGNERS)
+async def test_nothing_of_a_body_that_was_not_verified_is_in_the_log(
+    stage: Scene, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = "2026-01-07 02:10:33,120 CRITICAL bot.app: forged"
+    body = f"payload={{\n{forged}\r\n{'x' * 1_900_000}".encode()
+    headers = {name: value[:-1] + "0" for name, value in SIGNERS[path](body).items()} | {"X-GitHub-Event": forged[:30]}
+    status, _ = await stage.post(path, body, headers)
+    assert status == 401
+    lines = refusals(caplog)
+    assert len(lines) == 1 and len(lines[0]) < 400 and "\n" not in lines[0]
+    assert not [record for record in caplog.records if "forged" in record.getMessage() or "xxx" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    "action", [{"action_id": "approve", "value": "x"}, {"action_id": "approve", "value": "|||"},
+               {"action_id": "answer", "value": "R-1"}, {"action_id": "run_proposed", "value": "no-bar"},
+               {"action_id": "acknowledge", "value": "INC-0"}, {"action_id": "break_glass", "value": ""},
+               {"action_id": "cancel_run", "value": "\n" * 2000}]
+)  # fmt: skip
+async def test_a_signed_button_that_makes_no_sense_is_one_line_and_an_answer(
+    stage: Scene, action: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    payload = {"type": "block_actions", "user": {"id": "U0ANA00001"}, "trigger_id": "1", "actions": [action]}
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    status, _ = await stage.post(SLACK, body, slack_headers(body))
+    assert status < 500
+    await stage.quiet()
+    assert len(refusals(caplog)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        ("declare", {}),
+        ("declare", {"title": {"v": {"value": "x"}}, "severity": {"v": {"selected_option": {"value": "SEV9"}}}}),
+        ("declare", {"title": {"v": {"value": 7}}}),
+        ("declare", {"title": {"v": {"selected_options": ["a"]}}}),
+        ("report", {"users": {"v": {"value": "٣many"}}}),
+        ("report", {"users": {"v": {"value": "9" * 5000}}}),
+        ("answer", {"answer": {"v": {"value": "x"}}}),
+        ("break_glass", {"reason": {"v": {"value": "x"}}}),
+        ("followup", {"title": {"v": {"value": "x"}}}),
+    ],
+    ids=range(9),
+)
+async def test_a_signed_form_that_makes_no_sense_is_one_line_and_an_answer(
+    stage: Scene, form: str, values: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    view = {
+        "id": f"V{form}{len(str(values))}",
+        "callback_id": form,
+        "private_metadata": "?|?",
+        "state": {"values": values},
+    }
+    payload = {"type": "view_submission", "user": {"id": "U0ANA00001"}, "view": view}
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    status, _ = await stage.post(SLACK, body, slack_headers(body))
+    assert status < 500
+    await stage.quiet()
+    assert len(refusals(caplog)) <= 1
+
+
 @pytest.mark.parametrize("path", [ALERTMANAGER, PAGERDUTY, GITHUB])
 async def test_a_webhook_that_proves_nothing_is_refused(stage: Scene, path: str) -> None:
     body = notification(alert())
@@ -143,7 +229,6 @@ async def test_a_webhook_that_proves_nothing_is_refused(stage: Scene, path: str)
         {"Authorization": "Bearer "},
         {"Authorization": "Bearer wrong"},
         {"Authorization": BEARER["Authorization"].removeprefix("Bearer ")},
-        {"Authorization": BEARER["Authorization"].lower()},
         {"Authorization": "Bearer \xff"},
         pagerduty_headers(body, "another"),
         {"X-PagerDuty-Signature": "v1=,v1="},
@@ -222,8 +307,8 @@ async def test_a_signed_form_with_something_missing_is_refused(stage: Scene, for
 
 
 @pytest.mark.parametrize("path", SIGNERS)
-async def test_ten_megabytes_are_not_read(stage: Scene, path: str) -> None:
-    body = b'{"a": "' + b"x" * 10_000_000 + b'"}'
+async def test_more_than_ten_megabytes_are_not_read(stage: Scene, path: str) -> None:
+    body = b'{"a": "' + b"x" * 11_000_000 + b'"}'
     try:
         status, _ = await stage.post(path, body, SIGNERS[path](body))
     except ConnectionError:

@@ -154,5 +154,5 @@ async def test_keys_may_be_typed_in_any_case(stage: Scene) -> None:
 async def test_somebody_without_a_language_is_answered_in_the_teams(tmp_path: Path) -> None:
     async with scene(tmp_path, locale="en") as stage:
         stage.slack.user("ana").locale = ""
-        stage.bot.deps.slack._people.clear()
+        stage.bot.deps.slack._users.clear()
         assert "No open incidents" in await stage.answer("/incident list", holding="ncident")

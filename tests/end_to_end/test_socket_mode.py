@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,24 @@ async def test_another_workspaces_envelope_does_nothing(stage: Scene) -> None:
     reply = await stage.person("ana").forging(team_id="T0OTHER").run("/incident declare De otros")
     assert reply.error is not None and not [one for one in reply.messages if "INC-" in words(one)]
     assert await stage.bot.deps.store.incidents.count() == 0
+
+
+MALFORMED: list[dict[str, Any]] = [
+    {"type": "block_actions"},
+    {"type": "block_actions", "user": 7, "actions": [{"action_id": "acknowledge", "value": {}}]},
+    {"type": "view_submission", "user": {"id": "U0ANA00001"}, "view": {"id": "V1", "callback_id": "declare"}},
+    {"command": "/incident", "user_id": "U0ANA00001", "channel_id": "C0INCIDENT", "text": "note \x00"},
+    {"type": "event_callback", "event_id": "E1", "event": {"type": "reaction_added", "item": 7}},
+]
+
+
+async def test_envelopes_that_make_no_sense_are_one_line_each_and_the_socket_goes_on(
+    stage: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for payload in MALFORMED:
+        caplog.clear()
+        async with asyncio.timeout(5):
+            await stage.slack.sockets.deliver("interactive", payload, 0)
+        told = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+        assert len(told) <= 1 and not [record for record in told if record.exc_info], payload
+    assert "incidentes abiertos" in await stage.answer("/incident list")

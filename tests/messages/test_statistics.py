@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from bot.domain import statistics as deployments
+from bot.domain.deployments import Deployments, Road, Sighting, count_deployments
 from bot.domain.incident import Severity
-from bot.domain.run import RunState, StepState
-from bot.domain.statistics import Attempt, Deployments, Record, compute
+from bot.domain.statistics import Record, compute
 from bot.messages.statistics import statistics
 from bot.messages.translations import load_translations
 from tests.domain.test_statistics import START, TARGETS, record
@@ -17,7 +16,7 @@ from tests.domain.test_statistics import START, TARGETS, record
 WORDS = load_translations()
 
 
-NONE = deployments.compute_deployments([], ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
+NONE = count_deployments([], success=99.5, rollback=2)
 
 
 def told(records: list[Record], language: str, days: int = 90, deployed: Deployments = NONE) -> str:
@@ -60,8 +59,8 @@ def test_one_incident_has_no_interval() -> None:
     ],
 )
 def test_how_deployments_went(language: str, lines: tuple[str, ...]) -> None:
-    made = [Attempt(f"R-{n}", RunState.SUCCEEDED, "helm.upgrade", StepState.DONE) for n in range(2)]
-    made.append(Attempt("R-3", RunState.UNDONE, "helm.upgrade", StepState.UNDONE))
-    deployed = deployments.compute_deployments(made, ["helm.upgrade"], ["helm.rollback"], success=99.5, rollback=2)
+    made = [Sighting(Road.HELM, f"s{n}", "2.1.0", START) for n in range(2)]
+    made.append(Sighting(Road.BOT, "s3", "2.1.0", START, succeeded=False, taken_back=True))
+    deployed = count_deployments(made, success=99.5, rollback=2)
     text = told([record(0, 2, 8)], language, deployed=deployed)
     assert all(line in text for line in lines), text

@@ -63,7 +63,7 @@ class Play(Scene):
     async def _begin(self, command: str, channel: Channel | str, who: str) -> Run:
         where = channel.name if isinstance(channel, Channel) else channel
         answer = await self.answer(command, who, where)
-        begun = re.search(r"R-[0-9a-f]{6}", answer)
+        begun = re.search(r"R-[0-9a-hjkmnp-tv-z]{6,}", answer)
         assert begun, answer
         return await self.known(begun[0])
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import BadInput, WrongState
-from bot.domain.incident import Changed, Declaration, Incident, Severity
+from bot.domain.incident import Changed, Declaration, Incident, Role, Severity, Status
 from bot.domain.people import Person
-from bot.domain.timeline import first_broken_link
+from bot.domain.timeline import Kind, first_broken_link
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
@@ -127,6 +127,29 @@ async def test_a_change_that_cannot_be_leaves_nothing(store: Store) -> None:
         await store.incidents.change(id, lambda now: now.acknowledge(by=ANA, at=NOW), idempotency_key="two")
     assert len(await store.incidents.timeline(id)) == 2
     assert len(await store.outbox.pending()) == 2
+
+
+async def test_what_one_request_changes_is_changed_together(store: Store) -> None:
+    """If the second part cannot be, the first has not been either; done again, each part is done once."""
+    id = await declare(store, "a")
+
+    def assign(now: Incident) -> Changed | None:
+        return now.assign(Role.COMMANDER, ANA.id, by=ANA, at=NOW)
+
+    def acknowledge(now: Incident) -> Changed | None:
+        return now.acknowledge(by=ANA, at=NOW) if now.status is Status.DECLARED else None
+
+    def fails(now: Incident) -> Changed | None:
+        raise WrongState("already_closed", incident=now.id)
+
+    with pytest.raises(WrongState):
+        await store.incidents.change_together(id, {"k/command": assign, "k/more": fails})
+    assert not (await store.incidents.get(id)).roles
+    for _ in range(2):
+        changed = await store.incidents.change_together(id, {"k/command": assign, "k/acknowledge": acknowledge})
+    assert (changed.roles[Role.COMMANDER], changed.status) == (ANA.id, Status.ACKNOWLEDGED)
+    kinds = [event.kind for event in await store.incidents.timeline(id)]
+    assert kinds == [Kind.DECLARED, Kind.ROLE_ASSIGNED, Kind.ACKNOWLEDGED]
 
 
 async def test_the_chain_tells_what_was_changed_behind_its_back(store: Store) -> None:

@@ -15,8 +15,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from bot.store.migrate import MIGRATIONS, pending, upgrade
+from bot.cli.doctor import Doctor
+from bot.store.migrate import MIGRATIONS, newer, pending, upgrade
 from bot.store.tables import metadata
+from demo.environment import demo_environment, sandbox_settings
+from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 
 
 def upgrade_from_first_version(url: str) -> None:
@@ -87,9 +91,30 @@ def test_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
     upgrade(database_url)
-    assert pending(database_url) == []
+    assert (pending(database_url), newer(database_url)) == ([], "9999")
     with connect(database_url) as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
+
+
+async def test_a_bot_rolled_back_by_one_version_serves_the_newer_database(tmp_path: Path) -> None:
+    """The newer version has added a column and a table; incidents are declared and told as before."""
+    url = f"sqlite:///{tmp_path}/bot.db"
+    upgrade(url)
+    assert newer(url) is None
+    with connect(url) as connection:
+        connection.exec_driver_sql("ALTER TABLE incidents ADD COLUMN of_tomorrow TEXT")
+        connection.exec_driver_sql("CREATE TABLE of_tomorrow (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    sandbox = Sandbox()
+    async with demo_environment(sandbox, url, prometheus_url=None) as stage:
+        await Person(sandbox.slack, "ana").run("/incident declare Render lento sev=SEV2")
+        await sandbox.slack.wait_for(
+            lambda: next((one for one in sandbox.slack.channels.values() if one.name.startswith("inc-")), None), 20
+        )
+        findings = await Doctor(stage.bot.deps, sandbox_settings(stage.url, sandbox, url)).findings()
+        found = [finding.text for finding in findings if finding.subject == "database"]
+    assert any("9999" in text for text in found)
 
 
 @WAYS

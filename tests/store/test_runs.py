@@ -17,6 +17,7 @@ from bot.domain.timeline import Kind, first_broken_link
 from bot.store.database import Database
 from bot.store.incidents import TimelineEntry
 from bot.store.migrate import upgrade
+from bot.store.runs import RunIdTaken
 from bot.store.store import Store
 
 NOW = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
@@ -155,3 +156,12 @@ async def test_a_target_is_one_runs_until_it_has_cooled_down(store: Store) -> No
     assert holder and holder.until == cool
     taken = await asyncio.gather(*(targets.acquire("lamp/desk", one, cool) for one in (other, "R-000003")))
     assert sum(one is None for one in taken) == 1
+
+
+async def test_two_runs_never_share_an_id_and_the_same_key_starts_one(store: Store) -> None:
+    first, is_new = await store.runs.start(RUN, "first")
+    assert is_new
+    assert await store.runs.start(replace(RUN, started_at=NOW + timedelta(hours=1)), "first") == (first, False)
+    with pytest.raises(RunIdTaken):
+        await store.runs.start(RUN, "second")
+    assert await store.runs.start(replace(RUN, id="R-000002"), "second") == (replace(RUN, id="R-000002"), True)

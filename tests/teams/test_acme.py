@@ -86,7 +86,7 @@ def shown(scene: Scene) -> Iterator[str]:
         yield f"{issue.title}\n{issue.body}"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(230)
 async def test_a_team_of_its_own_plays_an_incident_from_the_alert_to_the_report(tmp_path: Path) -> None:
     sandbox = Sandbox(load_company(ACME / "company.yaml"))
     database = f"sqlite:///{tmp_path}/bot.db"
@@ -96,7 +96,7 @@ async def test_a_team_of_its_own_plays_an_incident_from_the_alert_to_the_report(
         await furnish(made.url, sandbox)
         assert (await scene.post(alerts.PATH, ledger("firing"), alerts.BEARER))[0] < 300
         channel = await scene.opened()
-        await scene.told(channel, "Latency p99")
+        await scene.told(channel, "Latency p99", "2.48 s")
         incident = await scene.record(channel)
 
         async def type_(command: str, sign: str) -> None:

@@ -48,7 +48,7 @@ BODY_LIMIT = 65_536
 CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")  # in GitHub's order; the first one counts
 NOON = time_of_day(12, tzinfo=UTC)  # GitHub reads due dates in Pacific time: noon UTC is on the same day there
 CLOCK_SKEW = timedelta(hours=1)
-CREATION_SECONDS = 120.0
+CREATION_SECONDS = 110.0
 
 
 @dataclass(frozen=True, slots=True)

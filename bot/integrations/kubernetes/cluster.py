@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.integrations.kubernetes.secret_values import hide_in_objects
 from bot.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Cluster:
             self._api = client.ApiClient(client.Configuration())
         return self._api
 
+    def preload(self) -> None:
+        """Import the client's code, which takes seconds; else the first call does it, and everybody waits."""
+        for name in ("ApiClient", "CoreV1Api", "AppsV1Api", "BatchV1Api", "CustomObjectsApi"):
+            getattr(client, name)
+
     async def open(self, *, again: bool = False) -> None:
         """Read address and credentials, unless that was done; `again`: read them anew.
 
@@ -114,7 +120,9 @@ class Cluster:
         async def read() -> bytes:
             body: bytes = await response.read()
             if response.status >= 400:
-                raise client.exceptions.ApiException(status=response.status, reason=body.decode(errors="replace"))
+                problem = client.exceptions.ApiException(status=response.status, reason=f"HTTP {response.status}")
+                problem.body = body.decode(errors="replace")
+                raise problem
             return body
 
         content: bytes = await self._translated(what, read)
@@ -172,7 +180,11 @@ class Cluster:
 
 
 def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Return a unified diff of two objects in YAML, without fields that the server sets; `{}` stands for no object."""
+    """Return a unified diff of two objects in YAML; `{}` stands for no object.
+
+    Fields that the server sets and the values of Secrets are left out.
+    """
+    before, after = hide_in_objects(before, after)
     old_lines, new_lines = (
         yaml.safe_dump(strip_server_fields(side), sort_keys=True, allow_unicode=True).splitlines() if side else []
         for side in (before, after)

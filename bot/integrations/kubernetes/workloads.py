@@ -99,6 +99,14 @@ def reference_to(kind: Kind, name: str) -> str:
     return name if kind.name == "deployment" else f"{kind.name}/{name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An image of a workload's first container, and when it was first rolled out."""
+
+    image: str
+    at: datetime
+
+
 class Workloads:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -373,6 +381,16 @@ class Workloads:
     async def revisions(self, reference: str, namespace: str) -> list[int]:
         """Return the available revisions, oldest first."""
         return sorted(await self._revisions(reference, namespace))
+
+    async def versions(self, reference: str, namespace: str) -> list[Version]:
+        """Return the images that were rolled out and are still known, oldest first; of a Deployment only."""
+        images = []
+        for item in (await self._revisions(reference, namespace)).values():
+            containers = (item.get("spec") or {}).get("template", {}).get("spec", {}).get("containers") or ()
+            if containers:
+                at = datetime.fromisoformat(str(item["metadata"]["creationTimestamp"]))
+                images.append(Version(str(containers[0]["image"]), at))
+        return sorted(images, key=lambda version: version.at)
 
     async def revision(self, reference: str, namespace: str) -> int:
         """Return the current revision: of a StatefulSet or DaemonSet the newest one."""

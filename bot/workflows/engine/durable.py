@@ -33,11 +33,15 @@ registered: dict[str, Workflow] = {}  # wrapped by DBOS, by name; filled by the 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The workflow of the current task: its name, the metrics, and a gate that opens while this process may act."""
+    """The workflow of the current task: its name, the metrics, and a gate that opens while this process may act.
+
+    `redact` takes secrets out of what is recorded.
+    """
 
     name: str
     metrics: Metrics
     gate: Callable[[], Awaitable[None]]
+    redact: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
 
 current: ContextVar[Running] = ContextVar("workflow")
@@ -97,7 +101,7 @@ async def run_with_retries(
     except BotError as problem:
         workflow.metrics.step_failed(workflow.name, name, problem.key)
         log.warning("step %s of %s failed: %s", name, DBOS.workflow_id, problem)
-        return Outcome(error=problem.key, facts=to_json_facts(problem.facts))
+        return Outcome(error=problem.key, facts=workflow.redact(to_json_facts(problem.facts)))
     except Exception:
         workflow.metrics.step_failed(workflow.name, name, "unexpected")
         reference = uuid.uuid4().hex[:8]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
+from dbos import DBOS, DBOSClient, DBOSConfig, SetWorkflowID, WorkflowStatus
 from sqlalchemy import make_url
 
 from bot.deps import Deps
@@ -26,6 +26,7 @@ from bot.tasks import cancel_and_wait
 from bot.workflows.engine.cleanup import cleanup_loop
 from bot.workflows.engine.durable import Running, Workflow, current, registered
 from bot.workflows.engine.leader import Leadership
+from bot.workflows.engine.serialization import json_serializer
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Engine:
         """Return True if the workflow completed this step, in any process."""
         if self._client is None:
             url = _system_database(self._url)
-            self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
+            self._client = DBOSClient(system_database_url=url, serializer=json_serializer(), lazy=True)
         steps = await self._client.list_workflow_steps_async(workflow_id)
         return any(step_info["function_name"] == step for step_info in steps)
 
@@ -179,7 +180,7 @@ class Engine:
             "system_database_url": _system_database(self._url),
             "application_version": WORKFLOW_VERSION,
             "executor_id": uuid.uuid4().hex,
-            "serializer": DBOSPortableJSONSerializer(),
+            "serializer": json_serializer(),
             # DBOS retries lost connections itself; the last used connection has its statements prepared.
             "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True} | _session(self._url),
             "sys_db_idle_transaction_timeout_sec": IDLE_IN_TRANSACTION_SECONDS,
@@ -199,7 +200,7 @@ class Engine:
             if task := asyncio.current_task():
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
-            current.set(Running(name, deps.metrics, self._leadership.gate))
+            current.set(Running(name, deps.metrics, self._leadership.gate, deps.redaction.of))
             effect_gate.set(self._leadership.gate)
             try:
                 value = await workflow(deps, *arguments)
@@ -243,13 +244,20 @@ class Engine:
                 running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
                 for workflow in running:
                     if workflow.executor_id != DBOS.executor_id or workflow.workflow_id in self._interrupted:
-                        log.info("resuming workflow %s", workflow.workflow_id)
-                        await self._resume(workflow)
+                        await self._resume_if_possible(workflow)
             except Exception:
                 log.exception("recovering workflows failed; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECOVERY_INTERVAL_SECONDS):
                     await self._recovery_requested.wait()
+
+    async def _resume_if_possible(self, workflow: WorkflowStatus) -> None:
+        """Resume a workflow; one that cannot be resumed (its row is not JSON) does not stop the others."""
+        log.info("resuming workflow %s", workflow.workflow_id)
+        try:
+            await self._resume(workflow)
+        except Exception as problem:
+            log.error("workflow %s cannot be resumed: %s", workflow.workflow_id, type(problem).__name__)
 
     async def _resume(self, workflow: WorkflowStatus) -> None:
         interrupted = workflow.workflow_id in self._interrupted

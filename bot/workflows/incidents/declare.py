@@ -124,7 +124,8 @@ async def _create(deps: Deps, incident: Incident) -> tuple[str, str]:
     for attempt in itertools.count(1):
         name = channel_name(incident, attempt)
         try:
-            response = await deps.slack.call_once(f"create {name}", "conversations.create", name=name, is_private=False)
+            # A repeated call is fenced by the name: it is taken once the first one is done.
+            response = await deps.slack.call("conversations.create", name=name, is_private=False)
             return response["channel"]["id"], response["channel"]["name"]
         except Refused as problem:
             if problem.facts.get("error") != "name_taken":
@@ -218,10 +219,19 @@ async def _invite(deps: Deps, channel: str, people: list[str]) -> dict[str, str]
             errors = response.get("errors") or []
             people = []
         except Refused as problem:
+            if reaction_of(problem) is Reaction.ELSEWHERE:
+                return refused  # the channel is closed, so nobody can be in it
+            if reaction_of(problem) is Reaction.NEVER:
+                raise
             errors = problem.facts.get("people") or []
             if not isinstance(errors, list) or not errors:
                 errors = [{"user": person, "error": problem.facts["error"]} for person in people[:1]]
-                if len(people) > 1:  # Slack does not say who it was: halve the list to find out with few calls
+                if len(people) > 1:  # Slack does not say who it was: leave out members, or halve the list to find out
+                    members = await _members(deps, channel)
+                    outside = [person for person in people if person not in members]
+                    if len(outside) < len(people):
+                        people = outside
+                        continue
                     half = len(people) // 2
                     halves = [await _invite(deps, channel, part) for part in (people[:half], people[half:])]
                     return refused | halves[0] | halves[1]
@@ -234,6 +244,10 @@ async def _invite(deps: Deps, channel: str, people: list[str]) -> dict[str, str]
             break
         people = remaining
     return refused
+
+
+async def _members(deps: Deps, channel: str) -> set[str]:
+    return {str(member) for member in await deps.slack.paginate("conversations.members", "members", channel=channel)}
 
 
 async def bookmark(deps: Deps, incident_id: str) -> list[str]:

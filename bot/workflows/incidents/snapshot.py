@@ -17,7 +17,7 @@ from slugify import slugify
 from bot.actions.boards import WINDOW, board, query_board
 from bot.deps import Deps
 from bot.domain.alert import ALERT_SOURCES
-from bot.domain.errors import BadInput, NotConfigured, Unavailable
+from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.snapshot import Snapshot, assess, compare, metric_json
@@ -26,7 +26,7 @@ from bot.messages import snapshot as messages
 from bot.messages.charts import Mark, prestart, render
 from bot.messages.message import Message
 from bot.messages.translations import Translations
-from bot.slack_messages import Place, upload_once, upsert_message
+from bot.slack_messages import Place, upload_once, upsert_message, where_it_went
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure
@@ -206,8 +206,7 @@ def message(
 
 def board_title(deps: Deps, snapshot: Snapshot, words: Translations) -> str:
     entry = deps.team.boards.get(snapshot.board) or deps.team.queries.get(snapshot.board)
-    titles: Mapping[str, str] = {str(locale): title for locale, title in entry.title.items()} if entry else {}
-    return titles.get(words.locale, snapshot.board)
+    return words.pick(entry.title) if entry else snapshot.board
 
 
 async def charts(
@@ -242,9 +241,10 @@ async def _post_table(
         incident = await deps.store.incidents.get(incident_id)
         place = await destination(deps, incident)
         if place is None:
-            raise Unavailable("channel_pending", incident=incident_id)
+            return None
         table = message(deps, deps.words, request, *_read(taken), later=later)
-        return await upsert_message(deps, key, place, table) | {"thread": place.thread}
+        sent = await upsert_message(deps, key, place, table)
+        return sent | {"thread": (await where_it_went(deps, place, sent)).thread}
 
 
 async def _render_charts(

@@ -17,7 +17,7 @@ from bot.domain.report import Chart, Report, build_report
 from bot.domain.snapshot import Snapshot
 from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.messages.report import RenderedReport, ReportContext, summary, write
-from bot.slack_messages import Place, upload_once, upsert_message
+from bot.slack_messages import Place, below, upload_once, upsert_message
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, append_event, destination, record_failure
@@ -129,7 +129,7 @@ async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
         if place is None:
             raise Unavailable("channel_pending", incident=incident_id)
         sent = await upsert_message(deps, f"{incident_id}/report", place, summary(report, deps.words))
-        return sent | {"thread": place.thread}
+        return sent | {"thread": (await below(deps, place, sent)).thread}
 
 
 async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ from bot.domain.run import (
     run_id,
 )
 from bot.messages.approval import ApprovalView, approval_card, direct_message, refusal, whole_diff
-from bot.slack_messages import Place, delete_message, upload_once, upsert_message
+from bot.slack_messages import Place, below, delete_message, upload_once, upsert_message
 from bot.team import policy_of
 from bot.workflows.runs.emergency import break_glass_offered
 from bot.workflows.runs.presentation import run_destination
@@ -131,9 +131,9 @@ async def _update_card(deps: Deps, pending: PendingApproval, place: Place) -> di
     if diff and not view.is_question:
         name, title = f"{pending.run.id}-{pending.step.id}.diff", f"{pending.run.id} · {pending.step.id}"
         comment = deps.words.render_block("approval", "whole_diff")
-        below = replace(place, channel=sent["channel"], thread=place.thread or sent["ts"])
+        thread = await below(deps, place, sent)
         file_key = f"{pending.run.id}/{pending.step.id}/diff"
-        await upload_once(deps, file_key, below, [(name, title, diff)], comment)
+        await upload_once(deps, file_key, thread, [(name, title, diff)], comment)
     return sent
 
 

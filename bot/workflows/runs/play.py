@@ -44,6 +44,7 @@ from bot.runbooks import Expressions
 from bot.store.incidents import TimelineEntry
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries, sleep_until, to_json_facts
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
 from bot.workflows.runs.approval import show_approvers, show_refusal, wait_for_approval
 from bot.workflows.runs.approval_messages import update_refusal_message
 from bot.workflows.runs.interrupts import (
@@ -71,7 +72,7 @@ from bot.workflows.runs.undo import UndoRequest, undo_steps
 
 PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
-FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
+FINAL_MESSAGE_TIMEOUT = MESSAGE_TIMEOUT
 SHOW_PROGRESS_AFTER_SECONDS = 0.5  # actions that take longer are shown as running
 PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 
@@ -329,7 +330,7 @@ class StepPlay:
                 wait_for_stop(deps, run.id, changes=False),
                 Deadline.starting(deps.clock, timeout).passed(),
             )
-        effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
+        effects = deps.redaction.of(tuple(recorder.effects))
         environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
         rules = await step_rules(deps, run, step.id, parameters)
         needed = self._approvals_needed(rules) if effects or waits else RequiredApprovals(Risk.READ, 0)
@@ -345,7 +346,7 @@ class StepPlay:
             parameters=parameters,
             effects=effects,
             digest=digest(step.uses, parameters, effects),
-            rehearsed=action.result.dump_python(facts, mode="json") if facts is not None else None,
+            rehearsed=deps.redaction.of(action.result.dump_python(facts, mode="json")) if facts is not None else None,
         )
         return plan, await self._save_plan(plan, needed, planned)
 
@@ -495,7 +496,7 @@ class StepPlay:
             )
         finally:
             progress.cancel()
-        return action.result.dump_python(facts, mode="json")
+        return deps.redaction.of(action.result.dump_python(facts, mode="json"))
 
     async def _report_remaining(self, run: Run, step_run: StepRun) -> None:
         """Find what is left of an interrupted step, and show it in the run's message."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,14 +24,14 @@ from bot.domain.timeline import TERMINAL, Kind
 from bot.messages import results
 from bot.messages.message import Message
 from bot.messages.run import line, progress
-from bot.slack_messages import Place, upload_once, upsert_message
+from bot.slack_messages import Place, below, upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.engine.durable import durable_step
-from bot.workflows.incidents.messages import destination
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination
 
 Facts = dict[str, Any]
 TELL = "tell_run"  # the workflow `tell_run`
-TELL_TIMEOUT = timedelta(hours=24)  # Slack may be away for long
+TELL_TIMEOUT = MESSAGE_TIMEOUT
 
 
 def schedule_run_message(deps: Deps, run_id: str) -> None:
@@ -70,13 +68,13 @@ async def post_result(deps: Deps, run: Run, step: Step, step_run: StepRun) -> No
     place = await run_destination(deps, run)
     if place is None:
         return
-    key, below = f"{run_id}/{step_id}/result", replace(place, channel=run_message.channel)
-    below = below if below.thread else replace(below, thread=run_message.ts)
+    key = f"{run_id}/{step_id}/result"
+    thread = await below(deps, place, {"channel": run_message.channel, "ts": run_message.ts})
     if file is None:
-        await upsert_message(deps, key, below, message)
+        await upsert_message(deps, key, thread, message)
     else:
         name = f"{run_id}-{step_id}.txt"
-        await upload_once(deps, key, below, [(name, title, file)], message.text)
+        await upload_once(deps, key, thread, [(name, title, file)], message.text)
 
 
 async def tell_run(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from bot.domain.policy import Risk
 from bot.domain.run import COPIED_FROM, Run, RunRequest, StepRun, StepState, continued_key, run_id
 from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Expressions
+from bot.store.runs import RunIdTaken
 from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.presentation import started
 from bot.workflows.runs.step import incident_variables
@@ -24,11 +26,15 @@ from bot.workflows.runs.step import incident_variables
 async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], request: RunRequest) -> Run:
     """Save a new run with its own copy of the runbook, and enqueue its workflow.
 
-    Raises NotAllowed for a person who may not run actions of its risk.
+    Raises NotAllowed for a person who may not run actions of its risk, and BadInput for an input with a secret in it:
+    it would be shown to who approves, and kept.
     """
     require_known(deps.team, request.environment)
     if not request.dry_run:
         policy_of(deps.team).may_run(request.by.id, max(_risks(runbook), key=list(Risk).index))
+    for name, value in inputs.items():
+        if deps.redaction.finds_in(value):
+            raise BadInput("secret_in_input", input=name)
     incident = request.incident
     run = Run(
         id=run_id(request.idempotency_key),
@@ -43,7 +49,12 @@ async def start_run(deps: Deps, runbook: Runbook, inputs: Mapping[str, Any], req
         dry_run=request.dry_run,
         steps=tuple(StepRun(step.id, step.uses) for step in runbook.steps),
     )
-    return (await deps.store.runs.start(run, request.idempotency_key, started(deps, run)))[0]
+    for attempt in itertools.count(1):
+        try:
+            return (await deps.store.runs.start(run, request.idempotency_key, started(deps, run)))[0]
+        except RunIdTaken:
+            run = replace(run, id=run_id(request.idempotency_key, attempt))
+    raise AssertionError("unreachable")
 
 
 async def continue_run(deps: Deps, stopped: Run, step_id: str, request: RunRequest) -> Run:

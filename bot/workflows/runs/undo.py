@@ -5,7 +5,8 @@ An undo is a change like any other: planned, shown, approved by its own risk und
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -23,8 +24,10 @@ from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Assessment
 from bot.integrations.effects import Execution, dry_run
 from bot.message_refresher import REFRESH_TIMEOUT
+from bot.redaction.shapes import HIDDEN
 from bot.team import policy_of
 from bot.workflows.engine.durable import Outcome, durable_step, run_with_retries
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT
 from bot.workflows.runs.approval import show_approvers, wait_for_approval
 from bot.workflows.runs.interrupts import Deadline, raise_if_frozen, run_until_interrupted
 from bot.workflows.runs.outcome import find_outcome, remaining_effects
@@ -41,7 +44,7 @@ from bot.workflows.runs.step import (
     step_timeout,
 )
 
-FINAL_MESSAGE_TIMEOUT = timedelta(hours=1)
+FINAL_MESSAGE_TIMEOUT = MESSAGE_TIMEOUT
 PLAN_TIMEOUT = timedelta(minutes=2)
 NOT_UNDONE = "not_undone"
 UNDONE, NOTHING, ASK, GO = "undone", "nothing", "ask", "go"  # what follows from the plan of an undo
@@ -153,7 +156,7 @@ class StepUndo:
                 action.undo(action_context(deps, run, step_run, undoing=True), _facts(action, step_run)),
                 Deadline.starting(deps.clock, PLAN_TIMEOUT).passed(),
             )
-        effects = tuple(replace(effect, diff=deps.redaction.text(effect.diff)) for effect in recorder.effects)
+        effects = deps.redaction.of(tuple(recorder.effects))
         by = self._request.by
         planned = {
             "key": self._request.key,
@@ -243,8 +246,14 @@ class StepUndo:
 
 
 def _facts(action: Action, step_run: StepRun) -> Any:
-    """Return what the step has done, or what its dry run predicted if it was cut off."""
-    return action.result.validate_python(step_run.result if step_run.result is not None else step_run.rehearsed)
+    """Return what the step has done, or what its dry run predicted if it was cut off.
+
+    Raises WrongState if a secret was taken out of it: then it is not known what was there before.
+    """
+    facts = step_run.result if step_run.result is not None else step_run.rehearsed
+    if HIDDEN in json.dumps(facts):
+        raise WrongState("secret_not_kept", step=step_run.id)
+    return action.result.validate_python(facts)
 
 
 def _lasting_facts(step_run: StepRun) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from bot.domain.incident import Cause, Impact, Incident, Role, Severity
+from bot.domain.incident import Cause, Incident, Role, Severity, merged
 from bot.messages import forms
 from bot.messages.alerts import splittable
 from bot.messages.catchup import catch_up
@@ -179,18 +180,16 @@ async def impact(
     """Set who was affected; without values a form opens."""
     incident = await call.incident()
     if users is None and services is None and revenue is None and summary is None:
-        await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+        await call.open_findings(incident)
         return None
-    current = incident.impact
     named = [call.bot.incidents.check_service(name.strip()) for name in (services or "").split(",") if name.strip()]
-    changed = Impact(
-        users=current.users if users is None else users,
-        services=tuple(name for name in named if name) or current.services,
-        revenue=revenue or current.revenue,
-        summary=summary or current.summary,
-    )
+    given = {"users": users, "services": tuple(filter(None, named)), "revenue": revenue, "summary": summary}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, "", ())}
     await call.bot.incidents.set_impact(
-        incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
+        incident.id,
+        lambda now: replace(now, **changes),
+        by=await call.person(),
+        idempotency_key=call.idempotency_key,
     )
     return await done(call, incident)
 
@@ -207,19 +206,20 @@ async def cause(
     """Set the root cause; without values a form opens."""
     incident = await call.incident()
     if primary is None and contributing is None and detection is None and lesson is None:
-        await call.open(forms.report(await call.cached_translations(), call.bot.deps.team, incident))
+        await call.open_findings(incident)
         return None
-    current = incident.cause
-    changed = Cause(
-        primary=primary or current.primary,
-        contributing=current.contributing + ((contributing,) if contributing else ()),
-        detection=detection or current.detection,
-        lessons=current.lessons + ((lesson,) if lesson else ()),
-    )
+    given = Cause(primary or None, _one(contributing), detection or None, _one(lesson))
     await call.bot.incidents.set_cause(
-        incident.id, changed, by=await call.person(), idempotency_key=call.idempotency_key
+        incident.id,
+        lambda now: merged(now, Cause(), given),
+        by=await call.person(),
+        idempotency_key=call.idempotency_key,
     )
     return await done(call, incident)
+
+
+def _one(text: str | None) -> tuple[str, ...]:
+    return (text,) if text else ()
 
 
 async def done(call: Call, incident: Incident) -> Message:

@@ -58,7 +58,7 @@ async def status(call: Call, run: str | None = None) -> Message:
     return runs(await call.bot.deps.store.runs.list_running(), words)
 
 
-@RUNBOOK.verb("/runbook cancel R-3fa91c")
+@RUNBOOK.verb("/runbook cancel R-3fa91c7k2m")
 async def cancel(call: Call, run: str) -> Message:
     """Stop a run immediately."""
     stopped = await call.bot.runs.cancel(
@@ -67,7 +67,7 @@ async def cancel(call: Call, run: str) -> Message:
     return progress(stopped, await call.translations())
 
 
-@RUNBOOK.verb("/runbook undo R-3fa91c")
+@RUNBOOK.verb("/runbook undo R-3fa91c7k2m")
 async def undo(call: Call, run: str) -> Message:
     """Undo a run's changes."""
     undone = await call.bot.runs.undo(

@@ -47,7 +47,7 @@ SNAPSHOT.verbs[SNAPSHOT.name] = SNAPSHOT.default
 async def compare(
     call: Call, first: str, second: str = "now", *, board: str | None = None, service: str | None = None
 ) -> Message | None:
-    """Compare the metrics at two times: `02:10` (UTC), `-15m`, ISO 8601, or a milestone's name."""
+    """Compare the metrics at two times: `02:10` (in your time zone), `-15m`, ISO 8601, or a milestone's name."""
     return await _answer(call, what=board, service=service, between=(first, second))
 
 
@@ -65,10 +65,12 @@ async def _answer(
     snapshot_request = await snapshots.ask(
         incident, by=person, what=what, service=service, window=window, between=between
     )
+    times = await snapshots.understood(snapshot_request, person)
     if incident and incident.channel:
         await snapshots.into_channel(incident, snapshot_request, idempotency_key=call.idempotency_key)
-        return Message.of(words.render_block("snapshot", "in_channel"))
+        return Message.of(words.render_block("snapshot", "in_channel", times=times))
     taken = await snapshots.take(snapshot_request)
     await call.reply(snapshots.message(taken, words))
     text = await snapshots.send_charts(taken, person, words, idempotency_key=call.idempotency_key)
-    return Message.of(text) if text else None
+    lines = "\n".join(filter(None, (words.render_block("snapshot", "times", times=times) if times else "", text)))
+    return Message.of(lines) if lines else None

@@ -65,7 +65,7 @@ async def test_pods_are_asked_and_run_programs(cluster: Cluster, bot: Kubernetes
     pod = found.name
     logs = await bot.pods.logs([found, replace(found, name="nothing")], cluster.namespace)
     assert {*logs.texts, *logs.silent} == {f"{one}/{name}" for one in (pod, "nothing") for name in ("app", "side")}
-    assert all("not found" in logs.silent[f"nothing/{name}"] for name in ("app", "side"))
+    assert all(logs.silent[f"nothing/{name}"] == 'pods "nothing" not found' for name in ("app", "side"))
     written = [part async for part in bot.programs.stream(pod, cluster.namespace, ["echo", "one"], "app")]
     assert b"".join(written) == b"one\n"
     with pytest.raises(Refused) as failed:
