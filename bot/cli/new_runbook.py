@@ -18,7 +18,10 @@ from bot.team import load_team
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
+commands = typer.Typer()
 
+
+@commands.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the runbook, and of its file: restart-checkout.")],
     action: Annotated[str, typer.Argument(help="Action of its first step: kubernetes.restart.")] = "kubernetes.restart",

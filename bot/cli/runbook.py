@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli.new_runbook import new
+from bot.cli import new_runbook
 from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
@@ -36,7 +36,7 @@ from bot.team import TeamFile, load_team
 
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
-commands.command()(new)
+commands.add_typer(new_runbook.commands)
 
 Folder = Annotated[
     Path | None,

@@ -103,7 +103,8 @@ async def _show(
         durable_step("draw", partial(_render_charts, deps, incident_id, moment, request, taken, new)),
     )
     if new and outcome.ok and outcome.value:
-        upload = partial(_upload_charts, deps, incident_id, moment, request, taken, new, outcome.value)
+        place = Place(str(outcome.value["channel"]), outcome.value.get("thread"), incident_id)
+        upload = partial(_upload_charts, deps, place, moment, request, taken, new)
         await durable_step("charts", upload, CHART_UPLOAD_TIMEOUT)
     return queries
 
@@ -264,14 +265,14 @@ async def _render_charts(
 
 async def _upload_charts(
     deps: Deps,
-    incident_id: str,
+    place: Place,
     moment: str,
     request: SnapshotRequest,
     taken: Mapping[str, Any],
     queries: Sequence[str],
-    posted: Mapping[str, str | None],
 ) -> None:
     """Upload the saved charts to the channel below the table, not to a thread: on a phone at 3 a.m. nobody opens it."""
+    incident_id = str(place.incident_id)
     after, before = _read(taken)
     titles = chart_titles(deps.words, request, after, before)
     files = []
@@ -281,7 +282,6 @@ async def _upload_charts(
             files.append((f"{incident_id}-{name.rpartition('/')[2]}", titles[query], document.content))
     comment = charts_comment(deps, deps.words, request, after)
     key = f"{incident_id}/snapshot/{moment}/charts/{_digest(*queries)}"
-    place = Place(str(posted["channel"]), posted.get("thread"), incident_id)
     await upload_once(deps, key, place, files, comment)
 
 

@@ -131,8 +131,9 @@ async def _update_card(deps: Deps, pending: PendingApproval, place: Place) -> di
     if diff and not view.is_question:
         name, title = f"{pending.run.id}-{pending.step.id}.diff", f"{pending.run.id} · {pending.step.id}"
         comment = deps.words.render_block("approval", "whole_diff")
+        thread = await below(deps, place, sent)
         file_key = f"{pending.run.id}/{pending.step.id}/diff"
-        await upload_once(deps, file_key, await below(deps, place, sent), [(name, title, diff)], comment)
+        await upload_once(deps, file_key, thread, [(name, title, diff)], comment)
     return sent
 
 
