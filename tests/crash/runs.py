@@ -168,7 +168,7 @@ class Place:
         reply = await ana.run(COMMANDS[book], channel.name)
         assert reply.error is None
 
-        async def started() -> Run | None:
+        async def begun() -> Run | None:
             return next(iter(await self.store.runs.list_by_incident(INCIDENT)), None)
 
         return await until(begun, 60, "the run")

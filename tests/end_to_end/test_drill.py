@@ -24,7 +24,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
         yield made
 
 
-async def started(play: Play) -> tuple[Channel, Run]:
+async def begun(play: Play) -> tuple[Channel, Run]:
     """The drill's channel, and its run once the fault waits there."""
     before = set(play.slack.channels)
     answer = await play.answer("/drill start gpu-node-loss")

@@ -82,7 +82,7 @@ async def played(stage: Play, line: str, *, in_incident: bool) -> Run:
         channel = opened[0].name if opened else (await stage.incident()).name
     await stage.person("ana").run(line, channel)
 
-    async def started() -> Run | None:
+    async def begun() -> Run | None:
         return next((run for run in await stage.bot.deps.store.runs.recent() if run.id not in known), None)
 
     run: Run = await stage.until(begun, LONG)

@@ -245,7 +245,7 @@ async def test_another_runbook_follows_a_failure_with_the_inputs_of_the_same_nam
     assert (failed.state, failed.step("a").state) == (RunState.FAILED, StepState.DONE)
     other = run_id(on_failure_key(run.id))
 
-    async def started() -> Run | None:
+    async def begun() -> Run | None:
         return next(
             (one for one in await stage.bot.deps.store.runs.list_by_incident(incident.id) if one.id == other), None
         )
