@@ -55,7 +55,7 @@ class StepState(StrEnum):
 class ChangeOutcome(StrEnum):
     """What came of a change that was stopped. `unknown`: it may have been made; a person has to look."""
 
-    NOT_BEGUN = "not_begun"
+    NOT_STARTED = "not_begun"
     DONE = "done"
     PARTLY = "partly"
     UNKNOWN = "unknown"
@@ -139,7 +139,7 @@ class StepRun:
     @property
     def may_have_changed(self) -> bool:
         """True if the step may have changed something outside that is not undone."""
-        nothing = self.facts.get(UNCHANGED) or self.facts.get(OUTCOME) == ChangeOutcome.NOT_BEGUN
+        nothing = self.facts.get(UNCHANGED) or self.facts.get(OUTCOME) == ChangeOutcome.NOT_STARTED
         began = bool(self.effects) and self.began_at is not None
         return began and not nothing and self.state is not StepState.UNDONE
 

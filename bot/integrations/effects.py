@@ -42,7 +42,7 @@ class Execution:
         self._closed = False
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return bool(self.done or self.failed or self.uncertain or self._running)
 
     async def close(self, seconds: float) -> None:

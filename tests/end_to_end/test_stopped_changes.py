@@ -68,7 +68,7 @@ async def test_what_was_stopped_before_its_first_call_has_changed_nothing(
     done = await _ended(stage, run)
     cluster[0].faults.clear()
     assert slow.used and done.state is RunState.CANCELLED
-    assert done.step("it").facts[OUTCOME] == ChangeOutcome.NOT_BEGUN
+    assert done.step("it").facts[OUTCOME] == ChangeOutcome.NOT_STARTED
     await stage.told(TEAM, run.id, "No se cambió nada")
 
 

@@ -35,12 +35,12 @@ async def _never_sent() -> str:
 @pytest.mark.parametrize(
     ("calls", "looks", "expected"),
     [
-        ([], [PLANNED], ChangeOutcome.NOT_BEGUN),
+        ([], [PLANNED], ChangeOutcome.NOT_STARTED),
         ([_returns, _returns], [PLANNED], ChangeOutcome.DONE),
         ([_returns, _is_refused], [PLANNED[1:]], ChangeOutcome.PARTLY),
         ([_returns, _is_refused], [()], ChangeOutcome.DONE),
-        ([_is_refused], [PLANNED], ChangeOutcome.NOT_BEGUN),
-        ([_never_sent], [PLANNED], ChangeOutcome.NOT_BEGUN),
+        ([_is_refused], [PLANNED], ChangeOutcome.NOT_STARTED),
+        ([_never_sent], [PLANNED], ChangeOutcome.NOT_STARTED),
         ([_is_lost], [PLANNED, PLANNED, ()], ChangeOutcome.DONE),
         ([_is_lost], [PLANNED, STATED_AGAIN], ChangeOutcome.DONE),
         ([_is_lost], [PLANNED], ChangeOutcome.UNKNOWN),
@@ -75,4 +75,4 @@ async def test_once_stopped_no_other_effect_begins() -> None:
     await execution.close(0)
     with pytest.raises(asyncio.CancelledError):
         await execution.call(_returns)
-    assert not execution.begun
+    assert not execution.started

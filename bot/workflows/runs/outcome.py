@@ -25,8 +25,8 @@ async def find_outcome(
     `execution` is None if another process began it and nobody here has its answers. `look` returns the effects that the
     action would still have. A call without an answer is looked for until its effect is there, or time is up.
     """
-    if execution and not execution.begun:
-        return {OUTCOME: ChangeOutcome.NOT_BEGUN.value}
+    if execution and not execution.started:
+        return {OUTCOME: ChangeOutcome.NOT_STARTED.value}
     uncertain = execution is None or execution.uncertain
     if execution and not uncertain and not execution.failed and execution.done >= len(step_run.effects):
         return {OUTCOME: ChangeOutcome.DONE.value}
@@ -41,7 +41,7 @@ async def find_outcome(
     if uncertain or left is None:
         return {OUTCOME: ChangeOutcome.UNKNOWN.value} | facts
     made_something = bool(execution and execution.done) or len(left) < len(step_run.effects)
-    return {OUTCOME: (ChangeOutcome.PARTLY if made_something else ChangeOutcome.NOT_BEGUN).value} | facts
+    return {OUTCOME: (ChangeOutcome.PARTLY if made_something else ChangeOutcome.NOT_STARTED).value} | facts
 
 
 async def remaining_effects(action: Callable[[], Awaitable[Any]]) -> tuple[Effect, ...]:

@@ -445,7 +445,7 @@ class StepPlay:
         self._deadline = self._deadline or Deadline.starting(self._deps.clock, plan.timeout)
         facts = await self._run_action(plan, step_run, self._deadline)
         values: dict[str, Any] = {"result": facts if facts is not None else {}}
-        if plan.changes and self._execution and not self._execution.begun:
+        if plan.changes and self._execution and not self._execution.started:
             values["facts"] = {**step_run.facts, UNCHANGED: True}
         if not plan.changes and self._step.verify is None:
             values |= {"state": StepState.DONE, "ended_at": self._deps.clock.now()}
@@ -580,7 +580,7 @@ class StepPlay:
             await self._set(facts={**step_run.facts, STOPPING: True})
             schedule_run_message(self._deps, run.id)
             facts |= await find_outcome(step_run, self._execution, partial(self._look, run, step_run))
-            if facts[OUTCOME] != ChangeOutcome.NOT_BEGUN:
+            if facts[OUTCOME] != ChangeOutcome.NOT_STARTED:
                 entry = changed(self._deps, run, replace(step_run, facts=facts), None)
         await self._end(state, entry, error=failure.error, facts=facts)
 
