@@ -54,9 +54,9 @@ async def test_a_confirmation_that_has_aged_is_asked_again_with_the_truth(stage:
 
 async def test_resolved_while_alerts_fire_the_headline_says_so_and_it_is_said_again_loudly(stage: Scene) -> None:
     channel = await firing(stage, "f1", "f2")
+    stage.sandbox.clock.speed = 300.0  # before: a sleep that has begun is as long as it was
     await stage.person("ana").run("/incident resolve", channel.name)
     headline = await stage.told(TEAM, "Resuelto con alertas", "🔔 2")
-    stage.sandbox.clock.speed = 300.0
     told = await stage.told(channel, "está resuelto, pero siguen *2 alertas* activas", "<@U0ANA00001>")
     stage.sandbox.clock.speed = 1.0
     await stage.person("bruno").press(told, "reopen")
