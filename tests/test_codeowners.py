@@ -110,7 +110,7 @@ def test_a_login_that_belongs_to_a_team_and_to_no_person(team: TeamFile) -> None
     assert assignee("github:ana-torres", alone) == Assignee(login="ana-torres")
 
 
-@pytest.mark.parametrize(("typed", "nearest"), [("SREtem", "SRETeam"), ("Bruno Dias", "bruno-diaz"), ("zzzz", None)])
+@pytest.mark.parametrize(("typed", "nearest"), [("SREtem", "SRETeam"), ("Bruno Dias", "Bruno Díaz"), ("zzzz", None)])
 def test_a_wrong_owner_is_answered_with_the_nearest(team: TeamFile, typed: str, nearest: str | None) -> None:
     with pytest.raises(BadInput) as mistake:
         find_team(typed, team)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from unicodedata import combining, normalize
 
 CUTOFF = 0.5  # of difflib's ratio
 MAX_COST = 5
@@ -15,8 +16,8 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
     Fewest typing mistakes first; a transposition (`stauts`) is one mistake.
     """
-    typed = word.lower()
-    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    typed = _plain(word)
+    by_lower = {_plain(candidate): candidate for candidate in candidates}
     ranked = sorted((_rank(typed, candidate), candidate) for candidate in by_lower)
     if not ranked:
         return None
@@ -24,6 +25,11 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     if (len(ranked) > 1 and ranked[1][0] == ranked[0][0]) or 1 - difference < CUTOFF:
         return None
     return by_lower[best]
+
+
+def _plain(text: str) -> str:
+    """Return the text in lower case, without accents."""
+    return "".join(char for char in normalize("NFD", text.lower()) if not combining(char))
 
 
 def _rank(typed: str, candidate: str) -> tuple[int, float]:

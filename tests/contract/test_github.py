@@ -293,13 +293,6 @@ async def test_the_deadline_holds_when_nobody_answers(world: World, act: Act) ->
     assert isinstance(problem, Unavailable) and problem.key == "timed_out"
 
 
-async def test_an_issue_is_not_begun_when_its_answer_would_come_too_late(world: World) -> None:
-    world.faults.latency("github", 0.5)
-    problem = await failure(FILE, world, world.another(timeout=2.0))
-    assert isinstance(problem, Unavailable) and not problem.uncertain
-    assert world.host.issues == {}
-
-
 @pytest.mark.parametrize("kind", ["drop_after", "hang"])
 async def test_a_lost_answer_makes_no_second_issue(world: World, kind: str) -> None:
     await world.file("another")  # labels and milestone are there

@@ -327,7 +327,7 @@ async def test_an_undo_is_shown_told_and_approved_like_the_change_that_it_is(
     await made.undo(run.id, by=ANA, idempotency_key="u")
     digest = await asked(stage, run, "_a")
     await _told(stage, "pidió deshacer", f"<@{ANA.id}>", run.id)
-    await _told(stage, "Al deshacer se hará esto", f"{run.id}/_a", digest)
+    await _told(stage, "Deshacer", f"{run.id}/_a", digest)
     assert lamp.value == 10
     step = StepRef(run.id, "_a", digest)
     with pytest.raises(NotAllowed) as own:

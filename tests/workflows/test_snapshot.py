@@ -265,7 +265,7 @@ async def test_what_slack_is_sent_is_what_slack_publishes(tmp_path: Path) -> Non
 
 async def test_what_a_restart_cut_off_is_finished_once(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
-        hanging = here.sandbox.faults.add("slack", "hang", "files.completeUploadExternal", seconds=30)
+        hanging = here.sandbox.faults.add("slack", "hang", "files.completeUploadExternal", seconds=3)
         await here.owe("declared")
         async with deadline(20):
             await hanging.met.wait()
