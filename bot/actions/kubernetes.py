@@ -290,6 +290,17 @@ async def rollout_undo(
     return Restored(*at, current, to)
 
 
+@undo(rollout_undo)
+async def roll_forward(ctx: Context, done: Restored) -> Restored:
+    """Put the revision back that was there before. Kubernetes numbers it anew: where it is gone, this is done."""
+    workloads = ctx.kubernetes.workloads
+    if done.before in await workloads.revisions(done.deployment, done.namespace):
+        await workloads.rollout_undo(done.deployment, done.namespace, done.before)
+        if not ctx.dry_run:
+            await workloads.wait_until_rolled_out(done.deployment, done.namespace)
+    return Restored(done.deployment, done.namespace, done.after, done.before)
+
+
 @action("kubernetes.pods", risk=Risk.READ, example="/ops pods xr-engine")
 async def pods(ctx: Context, service: WorkloadName, namespace: Name | None = None) -> Table:
     """List the pods of a service."""

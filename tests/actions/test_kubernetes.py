@@ -71,6 +71,18 @@ async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:
     assert await ctx.kubernetes.workloads.replicas(XR, "tamv-prod") == before
 
 
+async def test_a_rollback_is_undone_by_rolling_forward_once(ctx: Context) -> None:
+    workloads = ctx.kubernetes.workloads
+    newest = await workloads.revision(XR, "tamv-prod")
+    done = await k.rollout_undo(ctx, XR)
+    assert done.before == newest
+    forward = await k.roll_forward(ctx, done)
+    assert (forward.before, forward.after) == (done.after, done.before)
+    at = await workloads.revision(XR, "tamv-prod")
+    await k.roll_forward(ctx, done)
+    assert await workloads.revision(XR, "tamv-prod") == at
+
+
 async def test_undo_does_not_go_over_somebody_elses_change(ctx: Context) -> None:
     done = await k.scale(ctx, XR, 5)
     await ctx.kubernetes.workloads.scale(XR, "tamv-prod", 6, 5)

@@ -290,6 +290,7 @@ async def test_every_verb_of_every_command_has_help_with_an_example(stage: Scene
 async def test_who_may_end_reopen_or_regrade_is_a_rule_of_the_team(stage: Scene, typed: str) -> None:
     channel = await stage.incident()
     before = await stage.record(channel)
+    await stage.person("emma").join(channel.name)
     answer = await stage.answer(f"/incident {typed}", who="emma", channel=channel.name, holding="responder")
     assert "<@U0ANA00001>" in answer
     assert await stage.record(channel) == before
