@@ -48,7 +48,7 @@ async def demo_environment(
     """Run a bot with `database` and this sandbox on one port of the loopback interface; `settings` override the
     sandbox's.
     """
-    app = Starlette(lifespan=sandbox.lifespan)
+    app = Starlette(routes=[Mount("/", app=sandbox.app)], lifespan=sandbox.lifespan)
     async with serving(app, port) as url:
         sandbox.slack.base_url = f"{url}/slack"
         sandbox.slack.bot_url = url
@@ -60,7 +60,7 @@ async def demo_environment(
         bot_settings = sandbox_settings(url, sandbox, database, locale, **settings)
         async with running_bot(bot_settings, sandbox.clock) as bot:
             server = Server(bot, bot_settings)
-            app.routes.extend([*server.routes(), Route("/", _to_console), Mount("/", app=sandbox.app)])
+            app.routes[:0] = [*server.routes(), Route("/", _to_console)]
             async with server.recovering_deliveries():
                 sandbox.send_webhooks_to(url)
                 yield DemoEnvironment(url, sandbox, bot)
