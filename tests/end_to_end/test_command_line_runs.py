@@ -250,7 +250,7 @@ async def test_a_release_and_a_runbook_are_played_to_their_end_in_the_terminal(
         "alertmanager.silence",
         "alert=HighLatency",
         "service=xr-engine",
-        "duration=1h",
+        "duration=24h",
         "reason=mending it",
         *ANA,
     )
