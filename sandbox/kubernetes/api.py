@@ -44,6 +44,7 @@ def routes(kubernetes: Kubernetes) -> list[BaseRoute]:
     api = Api(kubernetes)
     return [
         Route("/version", api.version),
+        Route("/version/", api.version),  # as the Python client asks
         *(Route(path, api.health) for path in ("/healthz", "/readyz", "/livez")),
         Route("/api", _with_errors(api.versions)),
         Route("/apis", _with_errors(api.groups)),

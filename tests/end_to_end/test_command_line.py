@@ -162,7 +162,7 @@ async def test_the_doctor_does_without_what_is_off(world: World) -> None:
     )
     examined = await world.run("doctor", **dict.fromkeys(off, ""))
     assert examined.code == 0, examined.out
-    assert examined.out.count("is not set") == 6, examined.out
+    assert examined.out.count("is not set") == 7, examined.out
 
 
 async def test_the_doctor_proves_the_chain_of_every_timeline(tmp_path: Path) -> None:
@@ -184,7 +184,8 @@ async def test_a_team_file_that_cannot_be_is_said_line_by_line(world: World, tmp
     (tmp_path / "team.yaml").write_text(yaml.safe_dump(team), encoding="utf-8")
     examined = await world.run("doctor", BOT_CONFIG=str(tmp_path / "team.yaml"))
     assert examined.code == 1
-    assert "services.xr-engine.board: no board rendering" in examined.out
+    said = " ".join(examined.out.split())
+    assert "no board `rendering`; did you mean `render`?" in said, said
 
 
 async def test_wrong_settings_are_a_line_each(world: World) -> None:

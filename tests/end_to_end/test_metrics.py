@@ -65,7 +65,8 @@ async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
     await until(stage, 1, "tamv_bot_incidents", status="declared", severity="SEV2")
     await until(stage, 0, "tamv_bot_outbox")
     await until(stage, 0, "tamv_bot_deliveries_waiting")
-    assert await value(stage, "tamv_bot_deliveries_total", source="slack", outcome="accepted") == 1
+    # The command, and the people who join the incident's channel.
+    assert await value(stage, "tamv_bot_deliveries_total", source="slack", outcome="accepted") >= 1
     assert await value(stage, "tamv_bot_ack_seconds_count") == 1
     assert await value(stage, "tamv_bot_ack_seconds_bucket", le="3.0") == 1
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")
