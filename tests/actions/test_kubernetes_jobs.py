@@ -74,7 +74,9 @@ async def test_what_is_run_is_what_was_shown(cluster: Cluster) -> None:
     await cluster.actor.rehearse("kubernetes.run_job", manifest=MIGRATE, tag="v2.5.0")
     with pytest.raises(WrongState) as other:
         await cluster.actor.perform("kubernetes.run_job", manifest=MIGRATE, tag="v2.5.1")
-    assert other.value.key == "changed_since" and cluster.backend.store.all(JOB, STAGING) == []
+    assert other.value.key == "changed_since"
+    names = [job["metadata"]["name"] for job in cluster.backend.store.all(JOB, STAGING)]
+    assert [name for name in names if not name.startswith("db-maintenance-")] == []  # those come by the time of day
 
 
 async def test_a_job_is_said_in_one_way_and_holds_no_secret(cluster: Cluster) -> None:

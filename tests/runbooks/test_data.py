@@ -234,7 +234,7 @@ async def test_tests_that_fail_in_staging_keep_it_out_of_production(stage: Play)
     done = await stage.play("database-migration migration=email step=add tag=v2.5.0", approvers=("bruno",))
     assert done.step("staging-tests").error == "job_failed", story(done)
     assert done.step("migrate").state is StepState.PENDING
-    assert stage.cluster.store.all(JOB, "tamv-prod") == []
+    assert started_jobs(stage, "tamv-prod") == []
 
 
 async def test_a_run_that_is_cancelled_takes_its_job_with_it(stage: Play) -> None:
@@ -247,4 +247,10 @@ async def test_a_run_that_is_cancelled_takes_its_job_with_it(stage: Play) -> Non
     await stage.answer(f"/runbook cancel {run.id}")
     done = await stage.ended(run)
     assert done.state is RunState.CANCELLED, story(done)
-    assert stage.cluster.store.all(JOB, "tamv-staging") == []
+    assert started_jobs(stage, "tamv-staging") == []
+
+
+def started_jobs(stage: Play, namespace: str) -> list[str]:
+    """The jobs that a run has started; those of the cluster's CronJobs come by the time of day."""
+    names = [job["metadata"]["name"] for job in stage.cluster.store.all(JOB, namespace)]
+    return [name for name in names if not name.startswith("db-maintenance-")]
