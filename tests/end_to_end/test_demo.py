@@ -154,7 +154,7 @@ def test_what_cannot_be_is_said_in_one_line_with_a_way_on(tmp_path: Path) -> Non
         taken = run("--port", str(port), "--lang", "en")
     assert (taken.returncode, taken.stdout) == (2, "")
     assert taken.stderr.splitlines() == [
-        f"Port {port} is in use. Choose another: tamv-bot demo --port {port + 1},  or 0 for a free one."
+        f"Port {port} is in use. Choose another: tamv-bot demo --port {port + 1}, or 0 for a free one."
     ]
     unknown = run("--scenario", "render")
     assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
