@@ -123,6 +123,8 @@ def in_environment(settings: Settings) -> dict[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, Mapping):
+        return ",".join(f"{header}={_text(content)}" for header, content in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ",".join(_text(each) for each in value)
     return "" if value is None else str(value)

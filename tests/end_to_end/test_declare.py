@@ -45,7 +45,15 @@ async def test_by_command_everything_is_there(tmp_path: Path) -> None:
         card = stage.card(channel)
         assert len(channel.pins) == 1 and incident.id in words(card)
         buttons = {element["action_id"] for _, element in card.elements()}
-        assert {"acknowledge", "take_command", "post_update", "mitigate", "resolve", "open_followup"} == buttons
+        assert {
+            "acknowledge",
+            "take_command",
+            "post_update",
+            "mitigate",
+            "resolve",
+            "dismiss",
+            "open_followup",
+        } == buttons
 
         (headline,) = headlines(stage)
         assert f"<#{channel.id}>" in words(headline) and incident.id in words(headline)

@@ -44,7 +44,7 @@ async def test_a_dry_run_waits_for_nothing_and_says_what_it_cannot_foresee(stage
     assert (run.state, run.step("watch-10").state) == (RunState.SUCCEEDED, StepState.DONE), story(run)
     shown = await stage.shown(run, "✅ *Las cifras aguantan con todo*")
     assert "🔎 *El 10 % para la versión nueva*" in shown
-    assert "❔ *El 50 %* — se verá entonces" in shown
+    assert "❔ *El 50 %* — no se puede prever" in shown
     assert stage.versions(CORE) == {OLD}
 
 

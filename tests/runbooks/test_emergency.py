@@ -44,7 +44,7 @@ async def test_one_person_is_not_enough(stage: Play) -> None:
     with stage.slowly():
         card = await stage.button(run)
         await stage.person("bruno").press(card, "approve")
-        await stage.see(lambda: "*1*" in words(card))
+        await stage.see(lambda: "Falta 1 de 2" in words(card))
         await stage.person("diego").press(card, "reject")
         done = await stage.ended(run)
     assert (done.state, done.step("shut-down").error) == (RunState.FAILED, "rejected"), story(done)
