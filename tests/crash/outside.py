@@ -64,7 +64,7 @@ class Outside:
     async def channel(self, prefix: str) -> JSON | None:
         """The channel whose name begins so, with its messages and members."""
         slack = await self.state("slack")
-        return next((one for one in slack["channels"] if one["name"].startswith(prefix)), None)
+        return next((one for one in slack["channels"] if one.get("name", "").startswith(prefix)), None)
 
 
 async def until(true: Callable[[], Awaitable[T | None]], seconds: float, what: str = "") -> T:

@@ -64,7 +64,7 @@ class Place:
 
     async def _missing(self, incidents: int) -> list[str]:
         slack = await self.outside.state("slack")
-        channels = [one for one in slack["channels"] if one["name"].startswith("inc-")]
+        channels = [one for one in slack["channels"] if one.get("name", "").startswith("inc-")]
         pages = {page.key or "" for page in self.sandbox.pagerduty.incidents.values()}
         ids = await self.store.incidents.ids()
         return [
@@ -124,7 +124,7 @@ async def test_each_answer_lost_once(place: Place) -> None:
 
 async def everything_once(place: Place, incidents: int) -> None:
     slack = await place.outside.state("slack")
-    channels = [one for one in slack["channels"] if one["name"].startswith("inc-")]
+    channels = [one for one in slack["channels"] if one.get("name", "").startswith("inc-")]
     (team,) = (one for one in slack["channels"] if one["name"] == "tamv-incidents")
     ids = list(await place.store.incidents.ids())
     assert len(channels) == len(ids) == incidents

@@ -207,7 +207,7 @@ async def everything_once(place: Place, story: Story) -> None:
     assert list(await place.store.incidents.ids()) == [INCIDENT]
     _timeline_holds(timeline, story)
     slack = await place.outside.state("slack")
-    (channel,) = (one for one in slack["channels"] if one["name"].startswith("inc-"))
+    (channel,) = (one for one in slack["channels"] if one.get("name", "").startswith("inc-"))
     (team,) = (one for one in slack["channels"] if one["name"] == "tamv-incidents")
     assert Counter(keys(team))[f"{INCIDENT}/headline"] == 1
     assert _twice(keys(channel) + keys(team)) == []
