@@ -18,7 +18,7 @@ from bot.app import running_bot
 from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
-from bot.cli.terminal import Language, exit_with, settings_or_exit
+from bot.cli.terminal import Language, exit_with, settings_or_exit, team_words
 from bot.domain.errors import BotError
 from bot.logs import configure_logging
 from bot.messages.translations import load_translations
@@ -74,7 +74,7 @@ def serve() -> None:
     try:
         asyncio.run(_serve(settings))
     except BotError as problem:
-        exit_with([load_translations()[settings.locale].error(problem)])
+        exit_with([team_words(settings.locale).error(problem)])
 
 
 @cli.command()
@@ -123,7 +123,7 @@ def database_upgrade() -> None:
     try:
         upgrade(settings.database_url)
     except BotError as problem:
-        exit_with([load_translations()[settings.locale].error(problem)], code=1)
+        exit_with([team_words(settings.locale).error(problem)], code=1)
 
 
 @database.command("backup")
@@ -136,7 +136,7 @@ def database_backup(
         for path in backup(settings.database_url, folder):
             typer.echo(path)
     except BotError as problem:
-        exit_with([load_translations()[settings.locale].error(problem)], code=1)
+        exit_with([team_words(settings.locale).error(problem)], code=1)
 
 
 @database.command("restore")
@@ -149,7 +149,7 @@ def database_restore(
     try:
         restore(settings.database_url, folder, force=force)
     except BotError as problem:
-        exit_with([load_translations()[settings.locale].error(problem)], code=1)
+        exit_with([team_words(settings.locale).error(problem)], code=1)
 
 
 async def _serve(settings: Settings) -> None:

@@ -92,9 +92,16 @@ class ClusterChecks(Checks):
         helm = self._deps.helm
         if helm is None:
             return
-        yield self._good("Helm", "helm", version=await helm.check())
-        free = asyncio.Semaphore(HELM_AT_ONCE)
         charts = {name: service for name, service in self._deps.team.services.items() if service.chart}
+        try:
+            version = await helm.check()
+        except BotError as problem:
+            if charts:
+                raise
+            yield self._note("Helm", "helm_unused", why=self._words.error(problem))
+            return
+        yield self._good("Helm", "helm", version=version)
+        free = asyncio.Semaphore(HELM_AT_ONCE)
         results = await asyncio.gather(
             *(self._release(helm, free, name, service.namespaces.get(PRODUCTION), str(service.chart))
               for name, service in charts.items())

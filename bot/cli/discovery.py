@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 
 import yaml
@@ -161,26 +161,30 @@ async def _queries(prometheus: Prometheus, discovery: Discovery) -> None:
         for sample in await prometheus.query(f'count by (__name__) ({{__name__=~"{families}"}})')
         if "__name__" in sample.labels
     }
+    best: dict[str, tuple[int, Metric, str | None]] = {}
     for metric in USUAL:
-        if metric.family not in there or metric.name in discovery.queries:
+        if metric.family not in there:
             continue
-        label = await _service_label(prometheus, metric, list(discovery.services))
+        label, matching = await _service_label(prometheus, metric, set(discovery.services))
+        if metric.name not in best or matching > best[metric.name][0]:
+            best[metric.name] = (matching, metric, label)
+    for _, metric, label in best.values():
         selector = f'{label}="$service"' if label else ""
         promql = metric.promql.replace("$all,", f"{selector}," if selector else "").replace("$selector", selector)
         discovery.queries[metric.name] = QueryGuess(promql, metric.unit, metric.threshold)
 
 
-async def _service_label(prometheus: Prometheus, metric: Metric, services: Sequence[str]) -> str | None:
-    """Return the label whose values are names of services; else the first that the series have."""
+async def _service_label(prometheus: Prometheus, metric: Metric, services: Set[str]) -> tuple[str | None, int]:
+    """Return the label whose values are names of services, and of how many; else the first that the series have."""
     present: list[str] = []
     for label in metric.service_labels:
         samples = await prometheus.query(f'count by ({label}) ({metric.family}{{{label}!=""}})')
         values = {sample.labels.get(label) for sample in samples}
-        if values & set(services):
-            return label
+        if matching := len(values & services):
+            return label, matching
         if values:
             present.append(label)
-    return present[0] if present else None
+    return (present[0] if present else None), 0
 
 
 async def _severities(deps: Deps, discovery: Discovery) -> None:

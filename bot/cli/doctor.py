@@ -21,13 +21,13 @@ from bot.actions.catalogue import ACTIONS
 from bot.app import build_deps
 from bot.cli.cluster_checks import ClusterChecks
 from bot.cli.findings import CHECK_SECONDS, Checks, Finding, State
+from bot.cli.terminal import team_words
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.timeline import first_broken_link
 from bot.integrations.http import Http, HttpResponse
 from bot.integrations.prometheus import Prometheus, fill
 from bot.integrations.tempo import slower_than
-from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.shipped import MANIFEST
@@ -280,7 +280,7 @@ def placeholders(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 def run_checks(settings: Settings, *, as_json: bool = False) -> int:
     """Check these settings and print the results. Returns 1 if something required is missing."""
     logging.disable(logging.WARNING)
-    words = load_translations()[settings.locale]
+    words = team_words(settings.locale)
     try:
         findings = asyncio.run(_run_checks(settings))
     except BotError as problem:  # the team file is invalid: nothing can be checked

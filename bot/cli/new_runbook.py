@@ -10,9 +10,9 @@ import typer
 
 from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
-from bot.cli.terminal import Language, exit_with, exit_with_error, team_settings_or_exit
+from bot.cli.terminal import Language, exit_with, exit_with_error, team_settings_or_exit, team_words
 from bot.domain.errors import BotError
-from bot.messages.translations import Translations, load_translations
+from bot.messages.translations import Translations
 from bot.runbooks.check import check, load
 from bot.team import load_team
 
@@ -28,7 +28,7 @@ def new(
     lang: Language = "",
 ) -> None:
     """Write a runbook with one step into the team's folder, ready to be changed; its inputs are the action's."""
-    words = load_translations()[lang]
+    words = team_words(lang)
     if not NAME.fullmatch(name):
         exit_with([words.render_block("new_runbook", "wrong_name", name=name)])
     try:

@@ -13,7 +13,7 @@ from bot.cli import new_runbook
 from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
-from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit
+from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit, team_words
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, is_undo, normalize_run_id, undo_step_id
@@ -23,7 +23,6 @@ from bot.messages.run import runs as runs_message
 from bot.messages.runbook import library as library_message
 from bot.messages.runbook import runbook as runbook_message
 from bot.messages.text import as_text
-from bot.messages.translations import load_translations
 from bot.runbooks import Library
 from bot.runbooks.check import check, queries
 from bot.runbooks.document import mermaid
@@ -53,13 +52,13 @@ About = Annotated[str | None, typer.Option("--incident", help="Incident of the r
 @commands.command("list")
 def list_(folder: Folder = None, lang: Language = "") -> None:
     """List all runbooks."""
-    _print(_blocks(library_message(_library(folder, lang).runbooks.values(), load_translations()[lang]).to_dict()))
+    _print(_blocks(library_message(_library(folder, lang).runbooks.values(), team_words(lang)).to_dict()))
 
 
 @commands.command()
 def show(name: str, folder: Folder = None, lang: Language = "") -> None:
     """Show a runbook's steps, and a flowchart in Mermaid."""
-    words, library = load_translations()[lang], _library(folder, lang)
+    words, library = team_words(lang), _library(folder, lang)
     try:
         runbook = library.get(name)
     except BotError as problem:
@@ -79,7 +78,7 @@ def validate(
     ] = False,
 ) -> None:
     """Check runbooks without running them: one line per mistake, with its position; exit 1 if there is any."""
-    team, words = _team(lang), load_translations()[lang]
+    team, words = _team(lang), team_words(lang)
     path = team_settings_or_exit().team_file
     by_path, mistakes = read([*sorted((folder or team.runbooks).glob("*.yaml")), *(files or [])])
     all_runbooks = {runbook.name: runbook for runbook in by_path.values()}

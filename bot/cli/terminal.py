@@ -17,11 +17,11 @@ from bot.deps import Deps
 from bot.domain.errors import BotError, NotAllowed
 from bot.domain.people import Person
 from bot.messages.text import as_text
-from bot.messages.translations import load_translations
+from bot.messages.translations import Translations, load_translations, translations_of
 from bot.settings import Settings, TeamSettings, WrongSettings, load_settings, load_team_settings
 from bot.shipped import languages
 from bot.store.migrate import pending
-from bot.team import Owner, TeamFile
+from bot.team import Owner, TeamFile, load_team
 
 T = TypeVar("T")
 
@@ -52,6 +52,14 @@ def settings_or_exit() -> Settings:
         exit_with(error.lines)
 
 
+def team_words(locale: str) -> Translations:
+    """Return the texts with the team's names of the commands; the product's if its file cannot be read."""
+    try:
+        return translations_of(load_team(load_team_settings().team_file), locale)[locale]
+    except (BotError, WrongSettings):
+        return load_translations()[locale]
+
+
 def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
     for line in lines:
         typer.echo(line, err=True)
@@ -61,9 +69,7 @@ def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
 def exit_with_error(problem: BotError, locale: str) -> NoReturn:
     """Print the error, one line per mistake of a runbook, and exit with 1."""
     mistakes = problem.facts.get("mistakes")
-    exit_with(
-        mistakes if isinstance(mistakes, list) else [as_text(load_translations()[locale].error(problem), {})], code=1
-    )
+    exit_with(mistakes if isinstance(mistakes, list) else [as_text(team_words(locale).error(problem), {})], code=1)
 
 
 def ask(question: Callable[[Deps], Awaitable[T]]) -> T:

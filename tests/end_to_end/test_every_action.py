@@ -127,6 +127,12 @@ async def _taken_snapshot(stage: Play, example: str) -> str:
     aws = stage.bot.deps.aws
     assert aws
     await aws.make_snapshot("tamv-prod-postgres", "tamv-snapshot-20251231", "before")
+
+    async def is_available() -> bool:
+        snapshot = await aws.snapshot("tamv-snapshot-20251231")
+        return snapshot is not None and snapshot.status == "available"
+
+    await stage.until(is_available)
     return example
 
 

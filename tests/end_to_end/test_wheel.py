@@ -84,7 +84,12 @@ async def test_the_readmes_way_in_is_true_to_the_letter(installed: Path, tmp_pat
         kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"), "utf-8")
         await furnish(url, sandbox)
         settings = sandbox_settings(url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en", kubeconfig=str(kubeconfig))
-        env = environment(settings) | {"TEAM_DIR": "", "PYTHONPATH": str(installed), "PORT": str(free_port())}
+        env = environment(settings) | {
+            "TEAM_DIR": "",
+            "INCIDENT_CHANNEL": "",
+            "PYTHONPATH": str(installed),
+            "PORT": str(free_port()),
+        }
         env["PATH"] = f"{program.parent}:{env['PATH']}"
         team_dir = next(line for line in lines if line.startswith("export")).split()[1]
         script = "\n".join(["set -e", *(team_dir.join(("export ", "")) if line.startswith("export") else line

@@ -251,12 +251,13 @@ async def _members(deps: Deps, channel: str) -> set[str]:
 
 
 async def bookmark(deps: Deps, incident_id: str) -> list[str]:
-    """Add the service's dashboards as bookmarks of the channel, each once."""
+    """Add the service's dashboards as bookmarks of the channel, each once, in the order of the team's file."""
     incident = await deps.store.incidents.get(incident_id)
     if incident.channel is None:
         return []
     dashboards = links(incident, deps.team, deps.grafana_url)
-    await asyncio.gather(*(_add_bookmark(deps, incident, title, url) for title, url in dashboards))
+    for title, url in dashboards:
+        await _add_bookmark(deps, incident, title, url)
     return [url for _, url in dashboards]
 
 
