@@ -22,7 +22,8 @@ WORD = 64  # characters
 WORDS_REMEMBERED = 4096
 LONGEST_LINE = 4000  # of the log
 SHORTEST = 6  # a shorter setting would match parts of ordinary words
-# Names of Kubernetes objects are no secrets, though their field may be called `secret`.
+# A field called `secret` often holds the name of a Kubernetes object, which is none; one called `token` never does.
+_OBJECT_FIELD = re.compile(r"(?:(?:external|sealed|tls|image[_-]?pull)[_-]?)?secrets?|credentials?", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)+")
 _FIELDS = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"), ("field", "value"))
 
@@ -72,8 +73,9 @@ class Redaction:
             return self.of(content)
         if isinstance(content, list | tuple):
             return type(content)(self._entry(name, item) for item in content)
-        if type(content) is str and content and not _OBJECT_NAME.fullmatch(content):
-            return HIDDEN
+        if type(content) is str and content:
+            is_object = _OBJECT_FIELD.fullmatch(name) and _OBJECT_NAME.fullmatch(content)
+            return content if is_object else HIDDEN
         return self.of(content)
 
     def _clean(self, text: str, hide: Callable[[re.Match[str]], str]) -> str:

@@ -77,7 +77,7 @@ class User:
     phone: str
 
 
-BOT = User("PTAMVBT", "TAMV Bot", "tamv-bot@tamv.world", "Service account", "2025550199")
+BOT = User("PTAMVBT", "Incident bot", "tamv-bot@tamv.world", "Service account", "2025550199")
 
 
 @dataclass(frozen=True)

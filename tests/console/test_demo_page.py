@@ -81,7 +81,8 @@ async def test_from_the_command_to_the_report(chromium: Browser, demo: str) -> N
 
     await type_command(page, "/incident impact users=1240")
     await expect(message(page, "anotó el impacto: 1240 personas")).to_be_visible()
-    await pressed(page, "Resuelto")
+    await pressed(page, "Resolver")
+    await page.get_by_role("dialog", name="¿Resolver INC-").get_by_role("button", name="Resolver").click()
     await expect(card).to_contain_text("Resuelto")
     report = message(page, "Informe de INC-")
     await report.get_by_role("link", name=re.compile("respuesta")).click()

@@ -217,7 +217,7 @@ async def test_who_is_on_call_always_and_nowhere(world: World) -> None:
 
 
 async def test_check_says_whom_pages_reach(world: World) -> None:
-    assert await world.client.check() == "tamv.pagerduty.com, as TAMV Bot, pages equipo-SRE-TAMV"
+    assert await world.client.check() == "tamv.pagerduty.com, as Incident bot, pages equipo-SRE-TAMV"
     problem = await failure(lambda c: c.check(), world.another(from_email="nobody@tamv.world"))
     assert problem.key == "pagerduty_from_unknown"
     assert "global" in await world.another(routing_key="x" * 32).check()

@@ -95,12 +95,13 @@ def test_values_are_cleaned_however_deep_and_keep_their_types() -> None:
     assert clean.title == "login ***" and clean.severity is Severity.SEV2
     assert clean.milestones == incident.milestones and clean.impact == Impact()
     assert told.facts["labels"] == {"a": ["***"]} and told.at == at
-    assert Redaction().of({"password": "hunter2", "db_token": "x1", "empty": {"secret": ""}, "n": 3}) == {
+    assert Redaction().of({"password": "hunter2", "db_token": "x1-in-words", "empty": {"secret": ""}, "n": 3}) == {
         "password": "***",
         "db_token": "***",
         "empty": {"secret": ""},
         "n": 3,
     }
+    assert Redaction().of({"secret": "tamv-db-password"}) == {"secret": "tamv-db-password"}  # a Kubernetes object
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ async def test_writes_want_a_known_from(pagerduty: Client) -> None:
     assert (status, answer["error"]["message"]) == (400, "Requester User Not Found")
     own_token = {"Authorization": f"Token token={USER_TOKEN}"}
     status, answer = await pagerduty.call("POST", path, note, headers=own_token)
-    assert (status, answer["note"]["user"]["summary"]) == (200, "TAMV Bot")
+    assert (status, answer["note"]["user"]["summary"]) == (200, "Incident bot")
 
 
 async def test_notes_status_priority_and_log(pagerduty: Client) -> None:
