@@ -75,7 +75,7 @@ class Redaction:
             return type(content)(self._entry(name, item) for item in content)
         if type(content) is str and content:
             is_object = _OBJECT_FIELD.fullmatch(name) and _OBJECT_NAME.fullmatch(content)
-            return content if is_object else HIDDEN
+            return self.of(content) if is_object else HIDDEN
         return self.of(content)
 
     def _clean(self, text: str, hide: Callable[[re.Match[str]], str]) -> str:
