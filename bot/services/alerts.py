@@ -73,6 +73,7 @@ class Alerts:
 def _is_wanted(alert: IncidentAlert, wanted: str) -> bool:
     """Return True if each word is the alert's name, its fingerprint, a label's value or `label=value`."""
     labels = alert.labels.items()
-    texts = {alert.fingerprint, *(value for _, value in labels), *(f"{name}={value}" for name, value in labels)}
+    sent = alert.fingerprint.partition("/")[0]
+    texts = {sent, *(value for _, value in labels), *(f"{name}={value}" for name, value in labels)}
     folded = {text.casefold() for text in texts}
     return wanted.casefold() in folded or all(word.casefold() in folded for word in wanted.split())

@@ -5,10 +5,10 @@ Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field
@@ -51,6 +51,10 @@ class Alert(Payload):
     dashboardURL: OptionalText = ""
     panelURL: OptionalText = ""
     silenceURL: OptionalText = ""
+
+
+TELL_APART = ("alertname", "service")
+LABELS_REMEMBERED = 8192  # the alerts of a group share most of theirs
 
 
 class Group(Payload):
@@ -127,7 +131,7 @@ def notification_of(group: Group, source: str, sender: str) -> domain.Notificati
 def _alert(alert: Alert) -> domain.Alert:
     links = {"dashboardURL": alert.dashboardURL, "panelURL": alert.panelURL, "silenceURL": alert.silenceURL}
     return domain.Alert(
-        fingerprint=alert.fingerprint or _fingerprint(alert.labels),
+        fingerprint=_fingerprint(alert),
         firing=alert.status == "firing",
         labels=alert.labels,
         annotations=alert.annotations,
@@ -138,8 +142,31 @@ def _alert(alert: Alert) -> domain.Alert:
     )
 
 
-def _fingerprint(labels: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()
+def _fingerprint(alert: Alert) -> str:
+    """Return the alert's fingerprint, and what it is called and about if its labels have another fingerprint.
+
+    Scripts and relays make fingerprints up: one for alerts of different names, or of different services.
+    """
+    of_labels = fingerprint_of(alert.labels)
+    if alert.fingerprint in ("", of_labels):
+        return of_labels
+    told_apart = {name: alert.labels[name] for name in TELL_APART if name in alert.labels}
+    return f"{alert.fingerprint}/{fingerprint_of(told_apart)}"
+
+
+def fingerprint_of(labels: Mapping[str, str]) -> str:
+    """Return the fingerprint of a label set: FNV-1a, 64 bits, as in prometheus/common, model/signature.go."""
+    value = 0xCBF29CE484222325
+    for name in sorted(labels):
+        value = _mixed(value, name, labels[name])
+    return f"{value:016x}"
+
+
+@lru_cache(LABELS_REMEMBERED)
+def _mixed(value: int, name: str, content: str) -> int:
+    for byte in b"%s\xff%s\xff" % (name.encode(), content.encode()):
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value
 
 
 def _ended_at(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
+from sandbox.alertmanager.state import fingerprint
 from sandbox.deadline import deadline
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ def notification(status: str = "firing", **labels: str) -> JSON:
         "startsAt": "2026-01-07T10:00:00Z",
         "endsAt": "2026-01-07T10:20:00Z" if status == "resolved" else "0001-01-01T00:00:00Z",
         "generatorURL": "http://prometheus.example/graph",
-        "fingerprint": "a1b2c3d4e5f60718",
+        "fingerprint": fingerprint(labels),
     }
     return {
         "version": "4",

@@ -125,7 +125,7 @@ async def test_each_answer_lost_once(place: Place) -> None:
 async def everything_once(place: Place, incidents: int) -> None:
     slack = await place.outside.state("slack")
     channels = [one for one in slack["channels"] if one.get("name", "").startswith("inc-")]
-    (team,) = (one for one in slack["channels"] if one["name"] == "tamv-incidents")
+    (team,) = (one for one in slack["channels"] if one.get("name") == "tamv-incidents")
     ids = list(await place.store.incidents.ids())
     assert len(channels) == len(ids) == incidents
     assert _twice([key for channel in [*channels, team] for key in keys(channel)]) == []

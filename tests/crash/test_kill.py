@@ -208,7 +208,7 @@ async def everything_once(place: Place, story: Story) -> None:
     _timeline_holds(timeline, story)
     slack = await place.outside.state("slack")
     (channel,) = (one for one in slack["channels"] if one.get("name", "").startswith("inc-"))
-    (team,) = (one for one in slack["channels"] if one["name"] == "tamv-incidents")
+    (team,) = (one for one in slack["channels"] if one.get("name") == "tamv-incidents")
     assert Counter(keys(team))[f"{INCIDENT}/headline"] == 1
     assert _twice(keys(channel) + keys(team)) == []
     assert {f"{INCIDENT}/{event.seq}" for event in timeline if event.kind not in SILENT} <= set(keys(channel))
