@@ -114,6 +114,11 @@ class Alerts:
         async with self._database.read() as connection:
             return (await _count_firing(connection, [incident_id])).get(incident_id, 0)
 
+    async def storm(self) -> Incident | None:
+        """Return the open storm incident."""
+        async with self._database.read() as connection:
+            return await _storm(connection)
+
     async def of_incident(self, incident_id: str) -> list[IncidentAlert]:
         """Return the alerts of an incident, oldest first."""
         async with self._database.read() as connection:

@@ -22,7 +22,6 @@ PAGE_ALARM_AFTER = timedelta(seconds=20)
 NOT_RETRIABLE = frozenset({"pagerduty_off", "team_not_paged", "unexpected"})
 REFUSED_PAUSE_SECONDS = 10.0  # what PagerDuty refuses an administrator may mend: a token, a service, a name
 PAGE_TIMEOUT = timedelta(hours=24)
-HOLD = timedelta(minutes=5)  # a team that is paged for alerts is not paged for others meanwhile
 # PagerDuty's severities: critical, error, warning, info.
 URGENCY = {"SEV1": "critical", "SEV2": "error", "SEV3": "warning", "SEV4": "info"}
 
@@ -77,29 +76,38 @@ def _key(incident_id: str, position: int, team: str) -> str:
 
 
 async def _is_held(deps: Deps, incident: Incident, key: str, team: str) -> bool:
-    """Hold a page back while its team is being paged for other alerts: it is sent later, if nobody answers."""
-    now = deps.clock.now()
-    other = await deps.store.pages.claim(Page(key, incident.id, team, "sending", None), incident, now - HOLD)
+    """Hold a page back for as long as a storm takes to show, if its team was just paged for other alerts."""
+    now, hold = deps.clock.now(), deps.team.alerts.storm.within
+    other = await deps.store.pages.claim(Page(key, incident.id, team, "sending", None), incident, now - hold)
     if other is None:
         return False
-    facts = {"team": team, "key": key, "other": other, "until": (now + HOLD).isoformat()} | {
-        "minutes": round(HOLD.total_seconds() / 60)
+    facts = {"team": team, "key": key, "other": other, "until": (now + hold).isoformat()} | {
+        "minutes": max(1, round(hold.total_seconds() / 60))
     }
     await append_event(deps, incident.id, Kind.PAGE_HELD, facts, idempotency_key=f"{key}/page-held")
     return True
 
 
 async def page_later(deps: Deps, key: str, incident_id: str, team: str, until: str) -> None:
-    """Send a page that was held back, unless somebody has answered the incident by then."""
-    await sleep_until(deps, datetime.fromisoformat(until))
-    outcome = await durable_step("is it answered?", lambda: _is_answered(deps, incident_id), PAGE_TIMEOUT)
-    if outcome.ok and not outcome.value:
+    """Send a page that was held back, unless somebody has answered the incident, or a storm pages for all of them."""
+    while True:
+        await sleep_until(deps, datetime.fromisoformat(until))
+        outcome = await durable_step("is it answered?", lambda: _look_again_at(deps, incident_id), PAGE_TIMEOUT)
+        if not outcome.value:
+            break
+        until = outcome.value
+    if outcome.ok and outcome.value is None:
         await start("page", f"{key}/paging/later", key, incident_id, team, "", "later")
 
 
-async def _is_answered(deps: Deps, incident_id: str) -> bool:
+async def _look_again_at(deps: Deps, incident_id: str) -> str | None:
+    """Return when to look again (ISO 8601), an empty text if somebody has answered, None if the page is to be sent."""
     incident = await deps.store.incidents.get(incident_id)
-    return incident.status is not Status.DECLARED
+    if incident.status is not Status.DECLARED:
+        return ""
+    if await deps.store.alerts.storm():
+        return (deps.clock.now() + deps.team.alerts.storm.within).isoformat()
+    return None
 
 
 async def _send(deps: Deps, key: str, incident_id: str, team: str, text: str) -> dict[str, Any]:
