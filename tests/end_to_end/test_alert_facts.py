@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bot.domain.alert import STORM, IncidentAlert
-from bot.domain.incident import Severity
+from bot.domain.incident import Incident, Severity
+from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from sandbox.pagerduty.backend import WEBHOOK_SECRET
 from tests.end_to_end.alerts import BEARER, PATH, alert, notification
@@ -278,3 +279,28 @@ async def test_grafana_needs_its_own_token_and_is_off_without_one(grafana: Scene
 
 async def test_grafana_is_off_without_its_token(stage: Scene) -> None:
     assert (await stage.post("/webhooks/grafana", grafana_body(), GRAFANA))[0] == 404
+
+
+async def test_a_held_page_is_sent_after_a_minute_unless_somebody_has_answered(stage: Scene) -> None:
+    """One team, three groups of alerts within a minute, and no storm."""
+    stage.sandbox.clock.speed = 10.0
+    for name in ("First", "Second", "Third"):
+        body = notification(alert(name, alertname=name), groupKey=name, commonLabels={}, groupLabels={})
+        assert (await stage.post(PATH, body, BEARER))[0] == 202
+    store = stage.bot.deps.store
+
+    async def held() -> list[Incident]:
+        incidents = [
+            one for one in await store.incidents.recent() if await store.incidents.newest(one.id, Kind.PAGE_HELD)
+        ]
+        return incidents if len(incidents) == 2 else []
+
+    answered, waiting = await stage.until(held)
+    await stage.bot.incidents.acknowledge(answered.id, by=Person("U0ANA00001", "Ana"), idempotency_key="ack")
+    await stage.until(lambda: _paged(stage, waiting.id), 30)
+    assert {page.key for page in stage.sandbox.pagerduty.incidents.values()} >= {waiting.id}
+    assert answered.id not in {page.key for page in stage.sandbox.pagerduty.incidents.values()}
+
+
+async def _paged(stage: Scene, incident_id: str) -> bool:
+    return any(page.state == "sent" for page in await stage.bot.deps.store.pages.list_by_incident(incident_id))

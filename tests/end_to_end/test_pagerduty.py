@@ -249,3 +249,15 @@ async def test_paging_by_hand_elsewhere_declares_and_pages_that_team(stage: Scen
     assert status(page) == "resolved" and (await stage.record(channel)).status.is_open
     assert not [text for text in stage.own(channel) if "NO ha salido" in text]
     assert all("Traceback" not in words(one) for one in channel.messages.values())
+
+
+async def test_a_false_alarm_ends_its_page(stage: Scene) -> None:
+    channel = await stage.incident(sev="SEV2")
+    key = (await stage.record(channel)).id
+    await stage.until(lambda: _page_state(stage, key, "triggered"))
+    await stage.person("ana").run("/incident dismiss Prueba de carga", channel.name)
+    await stage.until(lambda: _page_state(stage, key, "resolved"))
+
+
+async def _page_state(stage: Scene, key: str, state: str) -> bool:
+    return any(page.key == key and page.status == state for page in stage.sandbox.pagerduty.incidents.values())

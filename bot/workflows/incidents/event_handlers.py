@@ -57,7 +57,7 @@ async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
 def _changes_pages(event: TimelineEvent) -> bool:
     if event.kind is Kind.PAGE_RESOLVED:
         return not _from_pagerduty(event)
-    return event.kind in (Kind.ACKNOWLEDGED, Kind.RESOLVED)
+    return event.kind in (Kind.ACKNOWLEDGED, Kind.RESOLVED, Kind.DISMISSED)
 
 
 async def sync_pages(deps: Deps, incident_id: str, resolve: bool) -> None:
@@ -131,10 +131,6 @@ async def _snoozed(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     await start("remind", f"{incident_id}/{event.seq}/snooze", incident_id, None, event.facts["until"])
 
 
-async def _dismissed(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
-    await _sync_pages(deps, incident_id)
-
-
 async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
     """Open the follow-ups that the team file lists for the incident's severity; none for a drill."""
     incident = await deps.store.incidents.get(incident_id)
@@ -206,35 +202,25 @@ def _from_pagerduty(event: TimelineEvent) -> bool:
     return event.facts.get("source") == "PagerDuty"
 
 
-_HANDLERS: dict[Kind, EventHandler] = {
-    Kind.DECLARED: _declared,
-    Kind.PAGE_ASKED: _page_requested,
-    Kind.PAGE_HELD: _page_held,
-    Kind.ACKNOWLEDGED: _acknowledged,
-    Kind.SEVERITY_CHANGED: _severity_changed,
-    Kind.REOPENED: _reopened,
-    Kind.PAGE_RESOLVED: _page_resolved,
-    Kind.MITIGATED: _mitigated,
-    Kind.RESOLVED: _resolved,
-    Kind.CLOSED: _closed,
-    Kind.DISMISSED: _dismissed,
-    Kind.SNOOZED: _snoozed,
-    Kind.FOLLOWUP_OPENED: _followup_opened,
-    Kind.NOTE: _noted,
-    Kind.UPDATE: _noted,
-}
-
-
 # These start other workflows or work in the database only, so that nothing waits for them.
 _AFTER_EVENT: dict[Kind, EventHandler] = {
     Kind.DECLARED: _declared,
     Kind.PAGE_ASKED: _page_requested,
+    Kind.PAGE_HELD: _page_held,
     Kind.SEVERITY_CHANGED: _severity_changed,
     Kind.REOPENED: _reopened,
     Kind.MITIGATED: _mitigated,
     Kind.RESOLVED: _after_resolution,
     Kind.CLOSED: _closed,
+    Kind.SNOOZED: _snoozed,
     Kind.FOLLOWUP_OPENED: _followup_opened,
+}
+_HANDLERS = _AFTER_EVENT | {
+    Kind.ACKNOWLEDGED: _acknowledged,
+    Kind.PAGE_RESOLVED: _page_resolved,
+    Kind.RESOLVED: _resolved,
+    Kind.NOTE: _noted,
+    Kind.UPDATE: _noted,
 }
 
 
