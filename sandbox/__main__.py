@@ -20,11 +20,17 @@ def main(
     event: Annotated[
         list[str] | None, typer.Option(help="An event of Slack's that the app subscribes to; without any, all.")
     ] = None,
+    retry_after: Annotated[
+        list[float] | None,
+        typer.Option(help="Seconds after which Slack sends an event again; given once for each try."),
+    ] = None,
 ) -> None:
     """Serve the sandbox until SIGINT or SIGTERM. The first line of output is its base URL."""
     sandbox = Sandbox(bot_url=bot_url, clock=Clock(speed=speed))
     if event:
         sandbox.slack.subscriptions = set(event)
+    if retry_after:
+        sandbox.slack.deliveries.retry_delays = tuple(retry_after)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(sandbox, port))
 
