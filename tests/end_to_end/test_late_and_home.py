@@ -81,15 +81,19 @@ async def test_who_comes_on_call_is_told_before_and_can_take_over(stage: Scene) 
     service = "equipo-SRE-TAMV"
     first = next(one for one in await stage.bot.deps.on_call.get(service) if one.level == 1)
     assert first.until is not None
-    await wait_until(stage, first.until - timedelta(minutes=40))
+    await wait_until(stage, first.until - timedelta(minutes=35))
+    stage.sandbox.clock.speed = 60.0  # before the bot begins to sleep: a sleep is as long as it was when it began
     channel = await stage.incident(sev="SEV2")
-    await wait_minutes(stage, 12)
-    told = await stage.told(channel, "la guardia de *SRETeam* pasa de")
+    told = await stage.told(channel, "la guardia de *SRETeam* pasa de", seconds=40)
     assert "take_command" in [element["action_id"] for _, element in told.elements()]
     following = words(told).split(" a <@")[1].split(">")[0]
     person = next(one for one in ("ana", "bruno", "carla", "diego") if stage.person(one).user.id == following)
-    direct = [m for c in stage.slack.channels.values() if c.im_user == following for m in c.messages.values()]
-    assert [one for one in direct if "la guardia" in words(one) and "*Qué:*" in words(one)]
+
+    def told_directly() -> bool:
+        direct = [m for c in stage.slack.channels.values() if c.im_user == following for m in c.messages.values()]
+        return any("la guardia" in words(one) and "*Qué:*" in words(one) for one in direct)
+
+    await stage.see(told_directly)
     await stage.person(person).press(told, "take_command")
     await stage.until(lambda: _commander(stage, channel, following))
 
