@@ -162,7 +162,9 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     if refused := facts.get("not_undone"):
         why = _why(refused["error"], refused["facts"], words)
         unsure = refused["facts"].get(OUTCOME) == ChangeOutcome.UNKNOWN
-        return words.render_block("run", "not_undone", why=why, check=effects if unsure else None)
+        stays = came_of_it(step, effects, words) or (effects if step.state is StepState.DONE else "")
+        not_undone = words.render_block("run", "not_undone", why=why, check=effects if unsure else None)
+        return " · ".join(filter(None, (stays, not_undone)))
     undoing = facts.get(UNDO)
     if undoing and step.state is not StepState.UNDONE and not undoing.get("began_at"):
         by = Person.from_json(undoing["by"]) if undoing["by"] else None

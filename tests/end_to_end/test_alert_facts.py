@@ -239,6 +239,7 @@ async def test_a_storm_opens_few_channels_pages_once_and_loses_nothing(stage: Sc
     await stage.until(paged, 40)
     assert len(stage.sandbox.pagerduty.incidents) == 1
     inside = (await store.alerts.of_incident(storm.id))[0]
+    await stage.see(lambda: stage.slack.user("ana").id in channel.members)
     answer = await stage.answer(f"/incident split {inside.name}", channel=channel.name, holding="✂️")
     moved = next(incident for incident in await store.incidents.recent(1))
     assert moved.id in answer and moved.id != storm.id
