@@ -14,6 +14,11 @@ def load(text: str) -> Any:
     return yaml.load(text, LOADER)  # noqa: S506 - it is a safe loader
 
 
+def load_all(text: str) -> list[Any]:
+    """Return the documents as plain values, without the empty ones. Raises yaml.YAMLError."""
+    return [document for document in yaml.load_all(text, LOADER) if document is not None]
+
+
 def compose(text: str) -> yaml.Node | None:
     """Return the document as nodes with line and column. Raises yaml.YAMLError."""
     return yaml.compose(text, LOADER)

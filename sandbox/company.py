@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+from sandbox import yaml_file
 
 SEED = Path(__file__).with_name("company.yaml")
 
@@ -111,7 +111,7 @@ class Company:
 
 def load_company(path: Path = SEED) -> Company:
     """Read the seed. Raises KeyError or TypeError for a missing or unknown key."""
-    raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw: dict[str, Any] = yaml_file.read(path)
     people = tuple(Person(**person) for person in raw["people"])
     handles = tuple(person.handle for person in people)
     return Company(

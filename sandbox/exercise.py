@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox import yaml_file
 from sandbox.deadline import deadline
 from sandbox.github.state import CANARY
 from sandbox.kubernetes.containers import Behaviour, Dump
@@ -165,7 +165,7 @@ class Exercise(BaseModel):
 
 def load_exercises() -> Mapping[str, Exercise]:
     """Return all exercises by name."""
-    entries = yaml.safe_load(FILE.read_text("utf-8"))
+    entries = yaml_file.read(FILE)
     return {name: Exercise.model_validate(entry) for name, entry in entries.items()}
 
 

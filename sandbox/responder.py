@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from sandbox import yaml_file
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
 from sandbox.github.state import Issue
@@ -62,7 +61,7 @@ class Story:
 
     @cached_property
     def _words(self) -> Mapping[str, Any]:
-        words: Mapping[str, Any] = yaml.safe_load(STORY.read_text("utf-8"))
+        words: Mapping[str, Any] = yaml_file.read(STORY)
         return words
 
 

@@ -16,11 +16,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from sandbox import yaml_file
 from sandbox.clock import Clock
 
 SEED = Path(__file__).with_name("vault.yaml")
@@ -81,7 +81,7 @@ class Vault:
         self.clock = clock
         self.sealed = False
         self.secrets: dict[str, Secret] = {}
-        raw = yaml.safe_load(SEED.read_text("utf-8"))
+        raw = yaml_file.read(SEED)
         self._policies: dict[str, dict[str, list[str]]] = raw["policies"]
         self.tokens = {
             ROOT_TOKEN: Token("root", ("root",)),

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +32,7 @@ from bot.settings import Settings
 from bot.shipped import MANIFEST
 from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
+from bot.yaml_text import load
 
 _PLACEHOLDER = re.compile(
     r"X{3,}|\bTODO\b|\bCHANGE_?ME\b|\bREPLACE_?ME\b|example\.(com|org|net)\b|<(your|tu)\b[^>]*>", re.IGNORECASE
@@ -101,7 +101,7 @@ class Doctor(Checks):
         slack, name = self._deps.slack, self._deps.incident_channel
         identity = await slack.identity()
         yield self._good("Slack", "slack", url=identity.url, user=identity.user_id)
-        required = set(yaml.safe_load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
+        required = set(load(self._manifest.read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
         granted = await slack.scopes()
         if granted is None:
             yield self._note("scopes", "scopes_unknown")

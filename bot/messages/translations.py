@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class CommandNames:
     """The team's names of the slash commands, by the product's: `incident` → `acme-incident`.
 
     `service` is the team's own, for examples; None for the team that the examples are of. `bot` is the bot's name.
+    Compared by value: equal names share their compiled templates.
     """
 
     def __init__(self, names: Mapping[str, str], service: str | None = None, bot: str = BOT.name) -> None:
@@ -65,6 +66,15 @@ class CommandNames:
         self.bot = bot
         self._names = {name: own for name, own in names.items() if name != own}
         self._pattern = re.compile(rf"(?<![\w/.-])/({'|'.join(self._names)})(?![\w/-])") if self._names else None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CommandNames) and self._value() == other._value()
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
+    def _value(self) -> tuple[object, ...]:
+        return (tuple(sorted(self._names.items())), self._service, self.bot)
 
     def rename(self, text: str) -> str:
         """Replace `/incident` by the team's name wherever it is a command, and not a part of a path."""
@@ -257,7 +267,7 @@ def quote(text: object) -> str:
     return Mrkdwn("\n".join(f"> {escape(line)}" for line in str(text).splitlines() or [""]))
 
 
-@cache
+@lru_cache(maxsize=16)
 def load_translations(
     root: Path = TEMPLATES, names: CommandNames = SHIPPED_NAMES, only: tuple[str, ...] = ()
 ) -> dict[str, Translations]:

@@ -11,8 +11,8 @@ from typing import Literal
 from uuid import uuid4
 
 import promql_parser as promql
-import yaml
 
+from sandbox import yaml_file
 from sandbox.shipped import SHIPPED
 
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -211,7 +211,7 @@ def load_route(path: Path = CONFIG) -> Route:
 
     A route of its own is only known for Watchdog, which the sandbox's Prometheus does not have.
     """
-    config = yaml.safe_load(path.read_text("utf-8"))
+    config = yaml_file.read(path)
     route, receivers = config["route"], config["receivers"]
     others = [one for one in route.get("routes", ()) if one.get("matchers") != ['alertname = "Watchdog"']]
     if others or len(receivers) != 1 or len(receivers[0]["webhook_configs"]) != 1:

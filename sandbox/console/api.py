@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from sandbox import yaml_file
 from sandbox.console.screen import changes, screen, stream
 from sandbox.console.strip import Strip
 from sandbox.console.text import parse_markdown
@@ -148,7 +148,7 @@ def offered() -> JSON:
     """Return the manifest's `commands` (command, hint, description) and `shortcuts`, both empty without a manifest."""
     if not MANIFEST.is_file():
         return {"commands": [], "shortcuts": []}
-    features = yaml.safe_load(MANIFEST.read_text(encoding="utf-8")).get("features", {})
+    features = yaml_file.read(MANIFEST).get("features", {})
     return {
         "commands": [
             {

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from starlette.datastructures import Headers, QueryParams
 
+from sandbox import yaml_file
 from sandbox.kubernetes import protobuf
 from sandbox.kubernetes.errors import PathNotFound, StatusError, bad_request, resource_not_found
 from sandbox.kubernetes.kinds import Kind, Kinds
@@ -142,7 +143,7 @@ class Call:
         if self.content_type == protobuf.CONTENT_TYPE:
             return protobuf.decode(self.raw)
         try:
-            return yaml.safe_load(self.raw) if "yaml" in self.content_type else json.loads(self.raw or b"{}")
+            return yaml_file.parse(self.raw) if "yaml" in self.content_type else json.loads(self.raw or b"{}")
         except (ValueError, yaml.YAMLError) as error:
             kind = self.target.kind.name
             raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from sandbox import yaml_file
 from sandbox.kubernetes.objects import Object
 from sandbox.world.services import NODE_TYPE, STANDARD_GPU, Service
 
@@ -167,7 +168,7 @@ def _chart(name: str, chart_values: Object, tag: str) -> Mapping[str, Any]:
 
 @cache
 def _file(name: str) -> Object:
-    content: Object = yaml.safe_load((CHART / name).read_text("utf-8"))
+    content: Object = yaml_file.read(CHART / name)
     return content
 
 

@@ -15,8 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml
-
+from sandbox import yaml_file
 from sandbox.kubernetes.errors import StatusError, bad_request
 from sandbox.kubernetes.objects import Object, timestamp
 
@@ -40,7 +39,7 @@ class Field:
 @cache
 def messages() -> Mapping[str, Mapping[int, Field]]:
     """Return the messages of protobuf.yaml by name, their fields by number."""
-    loaded = yaml.safe_load(MESSAGES.read_text("utf-8"))
+    loaded = yaml_file.read(MESSAGES)
     return {name: {number: _parse_field(text) for number, text in fields.items()} for name, fields in loaded.items()}
 
 

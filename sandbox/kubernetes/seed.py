@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sandbox import yaml_file
 from sandbox.kubernetes import charts, managed_fields
 from sandbox.kubernetes.kinds import Kind
 from sandbox.kubernetes.objects import (
@@ -52,7 +51,7 @@ def write_charts(folder: Path) -> None:
 
 
 def _company() -> Any:
-    return yaml.safe_load(COMPANY.read_text("utf-8"))
+    return yaml_file.read(COMPANY)
 
 
 class Seed:

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import numpy as np
 import promql_parser as promql
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sandbox import yaml_file
 from sandbox.prometheus.engine import parse, query_range
 from sandbox.prometheus.literals import go_exponent
 from sandbox.prometheus.tsdb import Labels, Tsdb
@@ -113,7 +113,7 @@ class Rules:
     @classmethod
     def load(cls, path: Path) -> Rules:
         """Read a rule file. Raises pydantic's ValidationError or QueryError when it is invalid."""
-        file = RuleFile.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        file = RuleFile.model_validate(yaml_file.read(path))
         return cls(file.groups, path.name)
 
     def evaluate(self, tsdb: Tsdb, now: int) -> list[Alert]:

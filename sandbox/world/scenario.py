@@ -18,9 +18,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox import yaml_file
 from sandbox.world.deployments import Version
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
@@ -142,7 +142,7 @@ class Scenario(Strict):
 
 def load_scenario(name: str, folder: Path = FOLDER) -> Scenario:
     """Read the scenario of this name. Raises FileNotFoundError, or pydantic's ValidationError."""
-    return Scenario.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8")))
+    return Scenario.model_validate(yaml_file.read(folder / f"{name}.yaml"))
 
 
 def scenario_names(folder: Path = FOLDER) -> list[str]:

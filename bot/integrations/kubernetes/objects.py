@@ -13,6 +13,7 @@ import yaml
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff, strip_server_fields
+from bot.yaml_text import load_all
 
 # Kinds that may be applied and deleted, with their plural: useful in drills and runbooks, none that holds a secret or
 # grants permissions. The Role in deploy/kubernetes lists the same kinds.
@@ -74,7 +75,7 @@ def _text(folder: Path, path: str) -> str:
 
 def _parse(path: str, text: str) -> list[Any]:
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
+        return load_all(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         position = f"line {mark.line + 1}: " if mark else ""
