@@ -116,7 +116,7 @@ class Kubernetes:
 
     def advance(self) -> None:
         """Catch up with the clock."""
-        self.world.advance()
+        self.world.run_due()
         self.cluster.settle()
 
     async def run(self) -> None:

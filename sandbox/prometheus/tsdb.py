@@ -49,15 +49,30 @@ class Series:
 
     def append(self, at: int, value: float) -> None:
         """Add a sample at `at` ms, which must be later than the last one (ValueError)."""
-        if at <= self._newest:
-            raise ValueError(f"out of order sample at {at} for {dict(self.labels)}")
-        if self._count == len(self._times):
-            self._times = np.concatenate([self._times, np.empty_like(self._times)])
-            self._values = np.concatenate([self._values, np.empty_like(self._values)])
+        self._make_room(at, 1)
         self._times[self._count] = at
         self._values[self._count] = value
         self._count += 1
         self._newest = at
+
+    def extend(self, times: Times, values: Floats) -> None:
+        """Add samples in rising order of time, all later than the last one (ValueError)."""
+        if not len(times):
+            return
+        self._make_room(int(times[0]), len(times))
+        added = slice(self._count, self._count + len(times))
+        self._times[added], self._values[added] = times, values
+        self._count += len(times)
+        self._newest = int(times[-1])
+
+    def _make_room(self, at: int, samples: int) -> None:
+        if at <= self._newest:
+            raise ValueError(f"out of order sample at {at} for {dict(self.labels)}")
+        needed = self._count + samples
+        if needed > len(self._times):
+            more = max(len(self._times), needed - len(self._times))
+            self._times = np.concatenate([self._times, np.empty(more, np.int64)])
+            self._values = np.concatenate([self._values, np.empty(more, np.float64)])
 
     def end(self, at: int) -> None:
         """End the series at `at` ms with a stale marker."""

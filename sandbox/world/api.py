@@ -113,7 +113,7 @@ def exposition(world: World) -> str:
     world.advance()
     families: dict[str, list[str]] = {name: [] for name in METADATA}
     for source in world.sources():
-        for series, value in zip(source.series, source.values(), strict=True):
+        for series, value in zip(source.series, source.rows[-1].tolist(), strict=True):
             families[_family(series.labels[NAME])].append(f"{_series_name(series.labels)} {go_float(value)}")
     lines: list[str] = []
     for name, samples in families.items():

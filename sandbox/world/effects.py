@@ -83,15 +83,15 @@ def _refused(utilisation: float) -> float:
 
 def late(p95: float, deadline: float) -> float:
     """The share of requests that take longer than the deadline, and fail."""
-    return 1 - float(within(p95, np.array([deadline]))[0])
+    return 1 - 1 / (1 + math.pow(p95 / P95_OVER_MEDIAN / deadline, SHAPE))
 
 
-def within(p95: float, bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+def within(p95: float | NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The share of requests that take at most each of the bounds (seconds)."""
     median = p95 / P95_OVER_MEDIAN
     return 1 / (1 + (median / bounds) ** SHAPE)
 
 
-def mean(p95: float) -> float:
+def mean(p95: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of the answer times in seconds."""
     return p95 / P95_OVER_MEDIAN * MEAN_OVER_MEDIAN

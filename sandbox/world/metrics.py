@@ -1,18 +1,24 @@
 """The metrics that the world exports, under the names of the operations manual."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sandbox.prometheus.backend import Metadata
-from sandbox.prometheus.tsdb import Series, Tsdb
-from sandbox.world.effects import Figures, mean, within
+from sandbox.prometheus.tsdb import Floats, Series, Times, Tsdb
+from sandbox.world.effects import mean, within
 from sandbox.world.services import NAMESPACE, GpuNode, Service
 
 BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 BOUNDS = np.array(BUCKETS)
 LABELS = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 STATUSES = ("200", "404", "500", "503")
+# The columns of a pod's counters: requests within each bound, all of them, their seconds, their number, those of each
+# status, seconds of the processor.
+ALL, SECONDS, COUNT, STATUS = range(len(BUCKETS), len(BUCKETS) + 4)
+CPU = STATUS + len(STATUSES)
+COUNTERS = CPU + 1
 NOT_FOUND = 0.01  # ratio of 404 answers, which are no errors of the service
 
 METADATA: Mapping[str, Metadata] = {
@@ -30,23 +36,46 @@ METADATA: Mapping[str, Metadata] = {
 
 
 class Source:
-    """Something that exports series: `values` has a number for each of `series`, in their order."""
+    """Something that exports series. It works in intervals of time: `rows` has what it exports at the end of each of
+    the last ones, a row an interval, with a number for each of `series` in their order.
+    """
 
-    series: Sequence[Series] = ()
-
-    def values(self) -> list[float]:
-        raise NotImplementedError
+    def __init__(self, series: Sequence[Series]) -> None:
+        self.series = series
+        self.rows: Floats = np.zeros((1, len(series)))
 
     def record(self, at: int) -> None:
-        """Append the present values as samples at `at` ms."""
-        for series, value in zip(self.series, self.values(), strict=True):
+        """Append what is exported now as samples at `at` ms."""
+        for series, value in zip(self.series, self.rows[-1].tolist(), strict=True):
             series.append(at, value)
+
+    def record_all(self, times: Times) -> None:
+        """Append what was exported at the end of each interval but the last, at these times in ms."""
+        for series, values in zip(self.series, self.rows[:-1].T, strict=True):
+            series.extend(times, values)
 
     def end(self, at: int) -> None:
         """End the series at `at` ms."""
         for series in self.series:
             if len(series.times):
                 series.end(at)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the pods of a service do in each of some intervals of time, which are `seconds` long.
+
+    `rate` (requests a second of each pod) and `errors` (a ratio) are the same for all; the others have a row a pod:
+    `p95` in seconds, `frames` a second, `cpu` in cores, `memory` in bytes.
+    """
+
+    seconds: Floats
+    rate: Floats
+    errors: Floats
+    p95: Floats
+    frames: Floats
+    cpu: Floats
+    memory: Floats
 
 
 class PodSource(Source):
@@ -63,45 +92,47 @@ class PodSource(Source):
         series += [tsdb.series("container_memory_working_set_bytes", container)]
         if service.frames:
             series += [tsdb.series("xr_frame_rate", {"service": service.name, "pod": pod})]
-        self.series = series
-        self._renders = bool(service.frames)
+        super().__init__(series)
+        self.memory = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Begin at zero, as a restarted container does."""
-        self._buckets = np.zeros(len(LABELS))
-        self._requests = np.zeros(len(STATUSES))
-        self._seconds = self._cpu = self.memory = self._frames = 0.0
+        self.counted: Floats = np.zeros(COUNTERS)
 
-    def add(self, seconds: float, rate: float, figures: Figures, memory: float) -> None:
-        """Let the pod work for `seconds` at `rate` requests a second."""
-        requests = rate * seconds
-        self._buckets[:-1] += requests * within(figures.p95, BOUNDS)
-        self._buckets[-1] += requests
-        self._seconds += requests * mean(figures.p95)
-        errors = figures.errors
-        missing = NOT_FOUND * (1 - errors)
-        self._requests += requests * np.array([1 - errors - missing, missing, 0.4 * errors, 0.6 * errors])
-        self._cpu += figures.cpu * seconds
-        self.memory = memory
-        self._frames = figures.frames
 
-    def values(self) -> list[float]:
-        buckets = np.floor(self._buckets).tolist()
-        values = [*buckets, round(self._seconds, 3), buckets[-1], *np.floor(self._requests).tolist()]
-        values += [round(self._cpu, 3), float(round(self.memory))]
-        return [*values, round(self._frames, 2)] if self._renders else values
+def do_work(pods: Sequence[PodSource], work: Work) -> None:
+    """Let the pods of a service work: their counters go on, and their rows are those of these intervals."""
+    requests = work.rate * work.seconds
+    counted = np.empty((len(pods), len(requests), COUNTERS))
+    counted[..., : len(BUCKETS)] = requests[:, None] * within(work.p95[..., None], BOUNDS)
+    counted[..., ALL] = counted[..., COUNT] = requests
+    counted[..., SECONDS] = requests * mean(work.p95)
+    missing = NOT_FOUND * (1 - work.errors)
+    for column, share in enumerate((1 - work.errors - missing, missing, 0.4 * work.errors, 0.6 * work.errors), STATUS):
+        counted[..., column] = requests * share
+    counted[..., CPU] = work.cpu * work.seconds
+    counted[:, 0] += [pod.counted for pod in pods]
+    np.cumsum(counted, axis=1, out=counted)
+    rows = np.empty((*counted.shape[:2], len(pods[0].series)))
+    rows[..., :COUNTERS] = np.floor(counted)
+    rows[..., [SECONDS, CPU]] = np.round(counted[..., [SECONDS, CPU]], 3)
+    rows[..., COUNTERS] = np.round(work.memory)
+    if len(pods[0].series) > COUNTERS + 1:
+        rows[..., -1] = np.round(work.frames, 2)
+    for number, pod in enumerate(pods):
+        pod.counted, pod.rows, pod.memory = counted[number, -1], rows[number], float(work.memory[number, -1])
 
 
 class GpuSource(Source):
     """The utilisation of one node's GPU, in percent."""
 
     def __init__(self, tsdb: Tsdb, node: GpuNode) -> None:
-        self.series = [tsdb.series("nvidia_gpu_utilization_gpu", {"instance": node.name, "gpu": "0"})]
-        self.utilisation = 0.0
+        super().__init__([tsdb.series("nvidia_gpu_utilization_gpu", {"instance": node.name, "gpu": "0"})])
 
-    def values(self) -> list[float]:
-        return [round(self.utilisation, 2)]
+    def work(self, utilisation: Floats) -> None:
+        """Be busy to so many percent in each of some intervals."""
+        self.rows = np.round(utilisation, 2)[:, None]
 
 
 class DeploymentSource(Source):
@@ -110,13 +141,18 @@ class DeploymentSource(Source):
     def __init__(self, tsdb: Tsdb, service: Service) -> None:
         labels = {"deployment": service.name, "namespace": NAMESPACE}
         names = ("spec_replicas", "status_replicas", "status_replicas_available")
-        self.series = [tsdb.series(f"kube_deployment_{name}", labels) for name in names]
+        series = [tsdb.series(f"kube_deployment_{name}", labels) for name in names]
         if service.users:
-            self.series.append(tsdb.series("xr_active_users", {"service": service.name}))
+            series.append(tsdb.series("xr_active_users", {"service": service.name}))
+        super().__init__(series)
         self._has_users = bool(service.users)
-        self.wanted = self.pods = self.ready = 0
-        self.users = 0.0
 
-    def values(self) -> list[float]:
-        counts = [float(self.wanted), float(self.pods), float(self.ready)]
-        return [*counts, float(round(self.users))] if self._has_users else counts
+    def work(self, users: Floats) -> None:
+        """Serve so many users in each of some intervals."""
+        self.rows = np.zeros((len(users), len(self.series)))
+        if self._has_users:
+            self.rows[:, -1] = np.round(users)
+
+    def count(self, wanted: int, pods: int, ready: int) -> None:
+        """Set the replicas of the last intervals."""
+        self.rows[:, :3] = (wanted, pods, ready)

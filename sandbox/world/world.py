@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
+import numpy as np
+
 from sandbox.clock import Clock
-from sandbox.prometheus.tsdb import Tsdb
+from sandbox.prometheus.tsdb import Floats, Tsdb
 from sandbox.world.deployments import LEAK_LIMIT, SETTLE, Cluster, Deployment, Fault, Placed, Pod, Template, Version
 from sandbox.world.effects import Causes, Figures, figures
-from sandbox.world.metrics import GpuSource, PodSource, Source
+from sandbox.world.metrics import GpuSource, PodSource, Source, Work, do_work
 from sandbox.world.scenario import (
     Action,
     Deploy,
@@ -28,15 +30,18 @@ from sandbox.world.scenario import (
     Scenario,
     StartFault,
 )
-from sandbox.world.services import GPU_NODES, GPU_POWER, SERVICES, GpuNode
+from sandbox.world.services import GPU_NODES, GPU_POWER, SERVICES, GpuNode, Service
 
 TICK = 15_000  # ms between two samples
-HISTORY = 2 * 3_600_000  # ms of healthy samples that exist from the start
+HOUR = 3_600_000  # ms
+HISTORY = 2 * HOUR  # ms of healthy samples that exist from the start
 PAST = 3 * 86_400.0  # s of traffic that the counters have seen before that
-RETENTION = 12 * 3_600_000  # ms
+RETENTION = 12 * HOUR  # ms
 NEVER = 1 << 62  # ms
 RESCHEDULE = 40_000  # ms until the pods of a lost node are started elsewhere
 PERIODS = (41.0, 97.0, 263.0)  # seconds; prime, so that the sum does not repeat within hours
+FREQUENCIES = np.array([[math.tau / period] for period in PERIODS])  # radians a second
+HARMLESS = Version()
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,10 @@ class World:
         self._ended: list[Source] = []
         self._exporting: set[str] = set()
         self._moving = False
-        self._at = (self._clock_ms() - HISTORY) // TICK * TICK
+        self._at = self._worked = (self._clock_ms() - HISTORY) // TICK * TICK
         for deployment in self.deployments.values():
             deployment.fill(self.nodes.values(), self._at - int(PAST * 1000), start=0)
-        self._work(PAST)
+        self._work(np.array([PAST]))
         self.advance()
 
     # Observing.
@@ -93,6 +98,14 @@ class World:
 
     def advance(self) -> None:
         """Advance to the clock's time. A call from an event on the way does nothing."""
+        self.run_due()
+        self._work_until_now()
+
+    def run_due(self) -> None:
+        """Advance to the clock's time, but work only up to the last sample or event: the rest is for who looks at it.
+
+        A call from an event on the way does nothing.
+        """
         if not self._moving:
             self._moving = True
             try:
@@ -182,6 +195,7 @@ class World:
 
     def place(self, service: str, pods: Sequence[Placed]) -> None:
         """Set the pods that a cluster runs for the service."""
+        self._work_until_now()
         deployment = self.deployments[service]
         existing = {pod.name: pod for pod in deployment.pods}
         names = {pod.name for pod in pods}
@@ -260,68 +274,117 @@ class World:
 
     def _advance_to(self, target: int) -> None:
         while self._at < target:
-            tick = (self._at // TICK + 1) * TICK
-            stop = min(tick, target, self._events[0][0] if self._events else target)
-            self._work((stop - self._at) / 1000)
+            event = self._events[0][0] if self._events else NEVER
+            stop = min(target, event)
+            if self._leaks():  # a container may be killed on the way
+                stop = min(stop, (self._at // TICK + 1) * TICK)
+            due = stop if stop == event else stop // TICK * TICK
+            worked = due > self._worked
+            if worked:
+                self._pass(due)
             self._at = stop
             while self._events and self._events[0][0] <= self._at:
                 heapq.heappop(self._events)[2]()
-            if self._at == tick:
-                self._record()
+            if worked and due % TICK == 0:
+                self._record(due)
 
-    def _work(self, seconds: float) -> None:
-        """Let `seconds` pass with the present causes."""
+    def _leaks(self) -> bool:
+        pods = ((deployment, pod) for deployment in self.deployments.values() for pod in deployment.pods)
+        return any(self.images.get(deployment.image(pod), HARMLESS).leak for deployment, pod in pods)
+
+    def _work_until_now(self) -> None:
+        """Work up to now, before a cause changes or a figure is read."""
+        if not self._moving and self._worked < self._at:
+            self._pass(self._at)
+
+    def _pass(self, stop: int) -> None:
+        """Work until `stop` with the present causes; record the ticks on the way, but not one at `stop`."""
+        begin = self._worked
+        ticks = np.arange((begin // TICK + 1) * TICK, stop, TICK, dtype=np.int64)
+        self._work(np.diff(np.append(ticks, stop), prepend=begin) / 1000)
+        if len(ticks):
+            self._stop_exporting(int(ticks[0]))
+            for source in self.sources():
+                source.record_all(ticks)
+        if stop // HOUR > begin // HOUR:
+            self.tsdb.drop_before(stop - RETENTION)
+        self._worked = stop
+
+    def _work(self, seconds: Floats) -> None:
+        """Work through intervals of so many seconds, the first of which begins where the last work ended."""
         for deployment in self.deployments.values():
-            gpu_power = deployment.power(self.nodes, self._at) / GPU_POWER
-            target = deployment.causes(self.images, self.load, gpu_power, self._at)
-            deployment.felt = _approach(deployment.felt, target, seconds)
-            self._serve(deployment, seconds)
+            gpu_power = deployment.power(self.nodes, self._worked) / GPU_POWER
+            target = deployment.causes(self.images, self.load, gpu_power, self._worked)
+            felt = []
+            for span in seconds.tolist():
+                deployment.felt = _approach(deployment.felt, target, span)
+                felt.append(deployment.felt)
+            self._serve(deployment, felt, seconds)
 
-    def _serve(self, deployment: Deployment, seconds: float) -> None:
-        service, noise, now = deployment.service, self._noise, self._at // TICK * TICK / 1000
-        expected = figures(service, deployment.felt)
-        rate = expected.rate * (1 + 0.03 * noise(f"{service.name}/rate", now))
-        ready = deployment.ready(self._at)
-        for pod in ready:
-            seen = replace(
-                expected,
-                p95=expected.p95 * (1 + 0.04 * noise(f"{pod.name}/p95", now)),
-                frames=expected.frames * (1 + 0.02 * noise(f"{pod.name}/frames", now)),
-                cpu=expected.cpu * (1 + 0.05 * noise(f"{pod.name}/cpu", now)),
+    def _serve(self, deployment: Deployment, felt: Sequence[Causes], seconds: Floats) -> None:
+        service, noise = deployment.service, self._noise
+        now = (self._worked + np.concatenate([[0.0], np.cumsum(seconds[:-1] * 1000)])) // TICK * TICK / 1000
+        rate, p95, errors, gpu, frames, cpu = self._expected(service, felt)
+        rate = rate * (1 + 0.03 * noise(now, f"{service.name}/rate")[0])
+        ready = deployment.ready(self._worked)
+        if ready:
+            swings = [
+                noise(now, *(f"{pod.name}/{figure}" for pod in ready)) for figure in ("p95", "frames", "cpu", "memory")
+            ]
+            leaked = np.array([[self._leaked(deployment, pod)] for pod in ready])
+            work = Work(
+                seconds,
+                rate=rate / len(ready),
+                errors=errors,
+                p95=p95 * (1 + 0.04 * swings[0]),
+                frames=frames * (1 + 0.02 * swings[1]),
+                cpu=cpu * (1 + 0.05 * swings[2]),
+                memory=service.memory * (1 + 0.02 * swings[3]) + leaked,
             )
-            memory = service.memory * (1 + 0.02 * noise(f"{pod.name}/memory", now))
-            memory += self._leaked(deployment, pod)
-            if memory > LEAK_LIMIT * service.memory:
-                pod.restarts, pod.started = pod.restarts + 1, self._at
+            for pod in itertools.compress(ready, work.memory.max(axis=1) > LEAK_LIMIT * service.memory):
+                pod.restarts, pod.started = pod.restarts + 1, self._worked
                 pod.source.reset()
                 if self.cluster is not None:
                     self.cluster.container_killed(service.name, pod.name)
-            pod.source.add(seconds, rate / len(ready), seen, memory)
+            do_work([pod.source for pod in ready], work)
         for node in {pod.node for pod in ready} & self.nodes.keys():
-            swing = 2 * noise(f"{node}/gpu", now) * min(1.0, (100 - expected.gpu) / 20)
-            self._gpus[node].utilisation = expected.gpu + swing
-        deployment.source.users = service.users * deployment.felt.load * (1 + 0.02 * noise("users", now))
+            self._gpus[node].work(gpu + 2 * noise(now, f"{node}/gpu")[0] * np.minimum(1.0, (100 - gpu) / 20))
+        loads = np.array([causes.load for causes in felt])
+        deployment.source.work(service.users * loads * (1 + 0.02 * noise(now, "users")[0]))
+        deployment.source.count(deployment.replicas, len(deployment.pods), len(ready))
+
+    @staticmethod
+    def _expected(service: Service, felt: Sequence[Causes]) -> Floats:
+        """Return the figures without noise: rate, p95, errors, GPU, frames and processor, a row each."""
+        rows: list[tuple[float, ...]] = []
+        for number, causes in enumerate(felt):
+            if number and causes is felt[number - 1]:
+                rows.append(rows[-1])
+            else:
+                one = figures(service, causes)
+                rows.append((one.rate, one.p95, one.errors, one.gpu, one.frames, one.cpu))
+        return np.array(rows).T
 
     def _leaked(self, deployment: Deployment, pod: Pod) -> float:
-        leak = self.images.get(deployment.image(pod), Version()).leak
-        return leak * (self._at - pod.started) / 1000
+        leak = self.images.get(deployment.image(pod), HARMLESS).leak
+        return leak * (self._worked - pod.started) / 1000
 
-    def _record(self) -> None:
+    def _stop_exporting(self, at: int) -> None:
+        """End the series of what has gone, at `at` ms."""
         for source in self._ended:
-            source.end(self._at)
+            source.end(at)
         self._ended.clear()
-        serving = {pod.node for d in self.deployments.values() for pod in d.ready(self._at)} & self._gpus.keys()
+        serving = {pod.node for d in self.deployments.values() for pod in d.ready(at)} & self._gpus.keys()
         for node in self._exporting - serving:
-            self._gpus[node].end(self._at)
+            self._gpus[node].end(at)
         self._exporting = serving
+
+    def _record(self, at: int) -> None:
+        self._stop_exporting(at)
         for deployment in self.deployments.values():
-            source = deployment.source
-            source.wanted, source.pods = deployment.replicas, len(deployment.pods)
-            source.ready = len(deployment.ready(self._at))
+            deployment.source.count(deployment.replicas, len(deployment.pods), len(deployment.ready(at)))
         for source in self.sources():
-            source.record(self._at)
-        if self._at % 3_600_000 == 0:
-            self.tsdb.drop_before(self._at - RETENTION)
+            source.record(at)
 
     # Deployments.
 
@@ -376,12 +439,16 @@ class _Noise:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._phases: dict[str, tuple[float, ...]] = {}
+        self._phases: dict[tuple[str, ...], Floats] = {}
 
-    def __call__(self, key: str, seconds: float) -> float:
-        phases = self._phases.get(key)
+    def __call__(self, seconds: Floats, *keys: str) -> Floats:
+        """Return the noise of each key, a row each, at these times."""
+        phases = self._phases.get(keys)
         if phases is None:
-            chance = random.Random(f"{self._seed}/{key}")
-            phases = self._phases[key] = tuple(chance.uniform(0, math.tau) for _ in PERIODS)
-        waves = (math.sin(math.tau * seconds / p + phase) for p, phase in zip(PERIODS, phases, strict=True))
-        return sum(waves) / len(PERIODS)
+            phases = self._phases[keys] = np.array([self._phases_of(key) for key in keys])[:, :, None]
+        noise: Floats = np.sin(seconds * FREQUENCIES + phases).sum(axis=1) / len(PERIODS)
+        return noise
+
+    def _phases_of(self, key: str) -> list[float]:
+        chance = random.Random(f"{self._seed}/{key}")
+        return [chance.uniform(0, math.tau) for _ in PERIODS]
