@@ -209,7 +209,8 @@ def ranges(selector: promql.MatrixSelector, context: Context) -> RangeVector:
     closes = evaluation_times(context, selector.vector_selector.at, selector.vector_selector.offset)
     opens = closes - milliseconds(selector.range)
     earliest, latest = opens.min(), closes.max()
-    windows = []
+    windows: list[Window] = []
+    cut: dict[bytes, Window] = {}  # by the samples' times: series of one scrape share them
     for series in context.tsdb.select(*matching(selector.vector_selector)):
         times, values = series.between(earliest, latest)
         if not len(times):
@@ -217,7 +218,10 @@ def ranges(selector: promql.MatrixSelector, context: Context) -> RangeVector:
         ended = stale(values)
         if ended.any():
             times, values = times[~ended], values[~ended]
-        windows.append(cut_windows(series.labels, times, values, opens, closes))
+        key = times.tobytes()
+        if key not in cut:
+            cut[key] = cut_windows(series.labels, times, values, opens, closes)
+        windows.append(replace(cut[key], labels=series.labels, values=values))
     return RangeVector([window for window in windows if window.counts.any()])
 
 

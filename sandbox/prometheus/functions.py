@@ -9,6 +9,7 @@ import calendar
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -40,6 +41,8 @@ REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 def call(name: str, arguments: Sequence[Value], context: Context) -> Value:
     """Return `name(arguments)`. Raises QueryError for an unsupported function or an argument of a wrong type."""
     with np.errstate(all="ignore"):
+        if name in RATES:
+            return _rates(arguments[0], RATES[name], context)
         if name in OVER_RANGES:
             return _over_range(arguments[0], OVER_RANGES[name], context, keep_name=name in KEEP_NAME)
         if name in ELEMENTWISE:
@@ -81,11 +84,28 @@ def _over_range(
     )
 
 
+def _rates(value: Value, rate_of: Callable[[Window], Column], context: Context) -> Vector:
+    """Compute a rate of many series at a time, all that have their samples at the same moments."""
+    if not isinstance(value, RangeVector):
+        raise execution("a range vector was expected")
+    alike: dict[int, list[int]] = {}
+    for number, window in enumerate(value.windows):
+        alike.setdefault(id(window.times), []).append(number)
+    made: dict[int, tuple[Labels, Floats, Flags]] = {}
+    for numbers in alike.values():
+        windows = [value.windows[number] for number in numbers]
+        values, present = rate_of(replace(windows[0], values=np.array([window.values for window in windows])))
+        for number, window, row in zip(numbers, windows, values, strict=True):
+            made[number] = (unnamed(window.labels), row, present)
+    return rows((made[number] for number in range(len(made))), len(context.steps))
+
+
 def _map_values(operand: Vector, change: Callable[[Floats], Floats]) -> Vector:
     return Vector(operand.labels, change(operand.values), operand.present).without_name()
 
 
-# Of ranges: how a series moves. The extrapolation is that of Prometheus 3 (promql/functions.go, extrapolatedRate).
+# Of ranges: how a series moves. The extrapolation is that of Prometheus 3 (promql/functions.go, extrapolatedRate); the
+# window of a rate has a row of values for each of several series.
 
 
 def rate(window: Window) -> Column:
@@ -145,11 +165,14 @@ def _extrapolated(window: Window, *, counter: bool) -> Column:
     present = window.counts >= 2
     first, last = _ends(window, present)
     times, values = window.times, window.values
-    growth = values[last] - values[first]
+    begin = values[:, first]
+    growth = values[:, last] - begin
     if counter:
-        lost = np.zeros(len(values))
-        lost[1:] = np.where(values[1:] < values[:-1], values[:-1], 0.0)
-        growth = growth + reduced(np.add, lost, first + 1, last + 1)
+        fell = values[:, 1:] < values[:, :-1]
+        if fell.any():
+            lost = np.zeros(values.shape)
+            lost[:, 1:] = np.where(fell, values[:, :-1], 0.0)
+            growth = growth + [reduced(np.add, row, first + 1, last + 1) for row in lost]
     sampled = (times[last] - times[first]) / 1000
     with np.errstate(divide="ignore", invalid="ignore"):
         between = sampled / np.maximum(window.counts - 1, 1)
@@ -158,7 +181,7 @@ def _extrapolated(window: Window, *, counter: bool) -> Column:
         to_start = np.where(to_start >= between * 1.1, between / 2, to_start)
         to_end = np.where(to_end >= between * 1.1, between / 2, to_end)
         if counter:  # a counter cannot have been below zero: do not extrapolate beyond where it was zero
-            to_zero = np.where((growth > 0) & (values[first] >= 0), sampled * (values[first] / growth), to_start)
+            to_zero = np.where((growth > 0) & (begin >= 0), sampled * (begin / growth), to_start)
             to_start = np.fmin(to_start, to_zero)
         return growth * ((sampled + to_start + to_end) / sampled), present
 
@@ -451,10 +474,8 @@ def _calendar(part: Callable[[datetime], int], arguments: Sequence[Value], conte
 
 # The functions by their names.
 
+RATES: dict[str, Callable[[Window], Column]] = {"rate": rate, "increase": increase, "delta": delta}
 OVER_RANGES: dict[str, Callable[[Window], Column]] = {
-    "rate": rate,
-    "increase": increase,
-    "delta": delta,
     "irate": irate,
     "idelta": idelta,
     "deriv": deriv,
