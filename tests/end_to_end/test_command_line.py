@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,50 +13,17 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.settings import Settings
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.deadline import deadline
 from sandbox.kubernetes.access import Rule
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
+from tests.harness.command_line import Ran, environment, tamv_bot
 from tests.real.helm import helm
 
 ROOT = Path(__file__).parents[2]
 SCOPES = set(yaml.safe_load((ROOT / "app.yaml").read_text("utf-8"))["oauth_config"]["scopes"]["bot"])
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-def environment(settings: Settings, **others: str) -> dict[str, str]:
-    """What a person would have exported, and nothing of this machine's own settings."""
-    ours: dict[str, str] = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, dict):
-            value = ",".join(f"{header}={text.get_secret_value()}" for header, text in value.items())
-        elif isinstance(value, list):
-            value = ",".join(item.get_secret_value() for item in value)
-        elif hasattr(value, "get_secret_value"):
-            value = value.get_secret_value()
-        ours[name.upper()] = "" if value is None else str(value)
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, **{name: value for name, value in ours.items() if value}, "COLUMNS": "200", **others}
-
-
-async def tamv_bot(*arguments: str, env: dict[str, str]) -> Ran:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", *arguments, cwd=ROOT, env=env,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
 
 
 @dataclass

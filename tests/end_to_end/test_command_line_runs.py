@@ -20,7 +20,7 @@ from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
 from tests.architecture.tree import ROOT
-from tests.end_to_end.test_command_line import Ran, environment, tamv_bot
+from tests.harness.command_line import Ran, environment, tamv_bot
 from tests.real.helm import helm
 
 ANA, BRUNO, EMMA = ("--as", "ana-torres"), ("--as", "bruno-diaz"), ("--as", "emma-clark")

@@ -12,7 +12,8 @@ from demo.environment import demo_environment, sandbox_settings
 from sandbox.company import load_company
 from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT
-from tests.end_to_end.test_command_line import SCOPES, environment, tamv_bot
+from tests.end_to_end.test_command_line import SCOPES
+from tests.harness.command_line import environment, tamv_bot
 from tests.teams.test_acme import ACME, furnish
 
 

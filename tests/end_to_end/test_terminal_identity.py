@@ -13,7 +13,7 @@ from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
 from tests.architecture.tree import ROOT
 from tests.end_to_end.scene import Scene, scene
-from tests.end_to_end.test_command_line import environment, tamv_bot
+from tests.harness.command_line import environment, tamv_bot
 from tests.workflows.lamp import until
 
 

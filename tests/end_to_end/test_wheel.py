@@ -18,7 +18,8 @@ from sandbox.company import load_company
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT, files
-from tests.end_to_end.test_command_line import SCOPES, environment
+from tests.end_to_end.test_command_line import SCOPES
+from tests.harness.command_line import environment
 from tests.real.processes import free_port
 from tests.teams.test_acme import ACME, furnish
 

@@ -20,7 +20,7 @@ from sandbox.kubernetes.access import ADMIN
 from sandbox.server import Sandbox
 from tests.end_to_end import alerts
 from tests.end_to_end.scene import Scene
-from tests.end_to_end.test_command_line import environment, tamv_bot
+from tests.harness.command_line import environment, tamv_bot
 
 ACME = Path(__file__).parent / "acme"
 HOME = "acme-incidents"
