@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bot.settings import WrongSettings, load_settings
+from tests.harness.command_line import Ran, run_tamv_bot
 
 RIGHT = {"SLACK_BOT_TOKEN": "xoxb-of-a-test", "SLACK_SIGNING_SECRET": "signing-secret-of-a-test"}
 ROOT = Path(__file__).parents[1]
@@ -28,17 +27,9 @@ WRONG: list[tuple[dict[str, str], list[str]]] = [
 ]
 
 
-def serve(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def serve(folder: Path, **environment: str) -> Ran:
     """`tamv-bot serve` as it is started, in an environment that holds nothing else."""
-    return subprocess.run(
-        [sys.executable, "-m", "bot", "serve"],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_tamv_bot("serve", env={"PATH": os.environ["PATH"], **environment}, cwd=folder)
 
 
 def lines_of(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
@@ -65,11 +56,11 @@ def test_each_mistake_has_one_line_that_begins_with_the_variable(
 
 def test_serve_says_every_mistake_and_exits_with_2(tmp_path: Path) -> None:
     done = serve(tmp_path, SLACK_BOT_TOKEN="xoxb-of-a-test", PORT="x", DATABASE_URL="mysql://a:hunter2xx@db/tamv")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    said = done.stderr.splitlines()
+    assert done.code == 2
+    assert done.out == ""
+    said = done.err.splitlines()
     assert sorted(line.partition(":")[0] for line in said) == ["DATABASE_URL", "PORT", "SLACK_SIGNING_SECRET"]
-    assert "hunter2xx" not in done.stderr and "of-a-test" not in done.stderr
+    assert "hunter2xx" not in done.err and "of-a-test" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -86,8 +77,8 @@ def test_serve_says_what_is_wrong_with_the_teams_file_and_exits_with_2(
     if team_file is not None:
         (tmp_path / "team.yaml").write_text(team_file, encoding="utf-8")
     done = serve(tmp_path, **RIGHT, BOT_CONFIG="team.yaml", PORT="0")
-    assert done.returncode == 2
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert done.code == 2
+    assert said in done.err and "Traceback" not in done.err
 
 
 def test_serve_says_that_the_database_cannot_be_reached_and_exits_with_2(tmp_path: Path) -> None:
@@ -98,8 +89,8 @@ def test_serve_says_that_the_database_cannot_be_reached_and_exits_with_2(tmp_pat
         DATABASE_URL="postgresql://tamv:hunter2xx@127.0.0.1:1/tamv",
         PORT="0",
     )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr and "hunter2xx" not in done.stderr
+    assert done.code == 2
+    assert "Traceback" not in done.err and "hunter2xx" not in done.err
 
 
 def test_what_is_blank_is_unset_and_lists_are_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ import yaml
 
 from sandbox.responder import STORY
 from sandbox.world.scenario import scenario_names
+from tests.harness.command_line import Ran, run_tamv_bot
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "bot", "demo"]
 LONG = 110.0  # seconds; it is no benchmark
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DEMO, *options], cwd=ROOT, capture_output=True, text=True, timeout=LONG)
+def run(*options: str, **environment: str) -> Ran:
+    return run_tamv_bot("demo", *options, env=os.environ | environment, seconds=LONG)
 
 
 @contextmanager
@@ -71,9 +72,9 @@ def up(*options: str) -> Iterator[subprocess.Popen[str]]:
 )
 def test_it_is_played_from_the_alert_to_the_report(language: str, told: Sequence[str], tmp_path: Path) -> None:
     played = run("--auto", "--lang", language, "--out", str(tmp_path))
-    assert played.returncode == 0, played.stdout + played.stderr
-    assert played.stderr == ""
-    places = [played.stdout.find(sentence) for sentence in told]
+    assert played.code == 0, played.out + played.err
+    assert played.err == ""
+    places = [played.out.find(sentence) for sentence in told]
     assert places == sorted(places) and -1 not in places
 
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
@@ -109,8 +110,8 @@ def test_an_emergency_is_played_that_nobody_pages_for(tmp_path: Path) -> None:
     played = run(
         "--auto", "--scenario", "emergency-shutdown-rejected", "--speed", "120", "--lang", "en", "--out", str(tmp_path)
     )
-    assert played.returncode == 0, played.stdout + played.stderr
-    assert "Bruno Díaz presses “Reject” (shut-down)" in played.stdout
+    assert played.code == 0, played.out + played.err
+    assert "Bruno Díaz presses “Reject” (shut-down)" in played.out
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert [(one["runbook"], one["state"]) for one in summary["runs"]] == [("emergency-shutdown", "failed")]
     assert [one["state"] for one in summary["approvals"]] == ["rejected"]
@@ -124,12 +125,9 @@ def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "teams" / "tamv", tmp_path / "team")
     file = tmp_path / "team" / "team.yaml"
     file.write_text(yaml.safe_dump(team, allow_unicode=True), encoding="utf-8")
-    played = subprocess.run(
-        [*DEMO, "--auto", "--lang", "en", "--out", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=LONG, env=os.environ | {"BOT_CONFIG": str(file)},
-    )  # fmt: skip
-    assert played.returncode == 1
-    assert "should have come about by now: 📟 PagerDuty pages" in played.stdout
+    played = run("--auto", "--lang", "en", "--out", str(tmp_path), BOT_CONFIG=str(file))
+    assert played.code == 1
+    assert "should have come about by now: 📟 PagerDuty pages" in played.out
 
 
 def test_a_person_is_left_to_respond_and_may_stop_it_at_any_moment() -> None:
@@ -152,17 +150,17 @@ def test_what_cannot_be_is_said_in_one_line_with_a_way_on(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         taken = run("--port", str(port), "--lang", "en")
-    assert (taken.returncode, taken.stdout) == (2, "")
-    assert taken.stderr.splitlines() == [
+    assert (taken.code, taken.out) == (2, "")
+    assert taken.err.splitlines() == [
         f"Port {port} is in use. Choose another: tamv-bot demo --port {port + 1}, or 0 for a free one."
     ]
     unknown = run("--scenario", "render")
-    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
-    assert "render-latency" in unknown.stderr
+    assert (unknown.code, len(unknown.err.splitlines())) == (2, 1)
+    assert "render-latency" in unknown.err
     (tmp_path / "file").touch()
     nowhere = run("--auto", "--out", str(tmp_path / "file"))
-    assert (nowhere.returncode, len(nowhere.stderr.splitlines())) == (2, 1)
-    assert run("--lang", "fr").returncode == 2
+    assert (nowhere.code, len(nowhere.err.splitlines())) == (2, 1)
+    assert run("--lang", "fr").code == 2
 
 
 @pytest.mark.parametrize("scenario", scenario_names())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from demo.play import scenarios
 from sandbox.exercise import Exercise, load_exercises, play_exercise
 from sandbox.responder import SignMissing, respond
 from tests.architecture.tree import ROOT
+from tests.harness.command_line import run_tamv_bot
 from tests.runbooks.playing import Play, playing, story
 
 BRISK = 300.0  # seconds of the world in one of ours: quick, and no card expires on a busy machine
@@ -91,8 +90,7 @@ def test_every_runbook_is_played_well_and_badly() -> None:
     ("scenario", "told"), [("rollback-fast", "HELM=/path/to/helm"), ("no-such-thing", ", ".join(load_exercises()))]
 )
 def test_what_cannot_be_played_is_said_in_a_line(scenario: str, told: str) -> None:
-    demo = [sys.executable, "-m", "bot", "demo", "--auto", "--lang", "en", "--scenario", scenario]
     nowhere = {**os.environ, "HELM": "/nowhere/helm"}
-    done = subprocess.run(demo, cwd=ROOT, env=nowhere, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert told in done.stderr
+    done = run_tamv_bot("demo", "--auto", "--lang", "en", "--scenario", scenario, env=nowhere)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert told in done.err
