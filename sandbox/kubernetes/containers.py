@@ -131,7 +131,7 @@ class Logs:
         service = labels_of(pod).get("app", "")
         if namespace_of(pod) != NAMESPACE or service not in self._world.deployments:
             return None
-        pods = self._world.deployments[service].pods
+        pods = self._world.pods(service)
         return next((world_pod.source for world_pod in pods if world_pod.name == name_of(pod)), None)
 
     def _lines_of_service(self, pod: Object, source: PodSource, begin: datetime, until: datetime) -> Iterator[LogLine]:

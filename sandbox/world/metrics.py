@@ -44,14 +44,9 @@ class Source:
         self.series = series
         self.rows: Floats = np.zeros((1, len(series)))
 
-    def record(self, at: int) -> None:
-        """Append what is exported now as samples at `at` ms."""
-        for series, value in zip(self.series, self.rows[-1].tolist(), strict=True):
-            series.append(at, value)
-
-    def record_all(self, times: Times) -> None:
-        """Append what was exported at the end of each interval but the last, at these times in ms."""
-        for series, values in zip(self.series, self.rows[:-1].T, strict=True):
+    def record(self, times: Times) -> None:
+        """Append what was exported at the end of each of the first intervals, which are these times in ms."""
+        for series, values in zip(self.series, self.rows[: len(times)].T, strict=True):
             series.extend(times, values)
 
     def end(self, at: int) -> None:

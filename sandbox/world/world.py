@@ -77,7 +77,7 @@ class World:
         self._order = itertools.count()
         self._ended: list[Source] = []
         self._exporting: set[str] = set()
-        self._moving = False
+        self._moving = self._working = False
         self._at = self._worked = (self._clock_ms() - HISTORY) // TICK * TICK
         for deployment in self.deployments.values():
             deployment.fill(self.nodes.values(), self._at - int(PAST * 1000), start=0)
@@ -97,21 +97,27 @@ class World:
         return self._events[0][0] if self._events else None
 
     def advance(self) -> None:
-        """Advance to the clock's time. A call from an event on the way does nothing."""
+        """Advance to the clock's time. A call from an event on the way, or while work is done, does nothing more."""
         self.run_due()
         self._work_until_now()
 
     def run_due(self) -> None:
-        """Advance to the clock's time, but work only up to the last sample or event: the rest is for who looks at it.
-
-        A call from an event on the way does nothing.
+        """Advance to the clock's time and do what is due, but none of the work that only shows in the metrics: that is
+        done when somebody looks at them or a cause changes. Does nothing when called from an event on the way.
         """
-        if not self._moving:
-            self._moving = True
-            try:
-                self._advance_to(self._clock_ms())
-            finally:
-                self._moving = False
+        if self._moving:
+            return
+        self._moving = True
+        try:
+            target = self._clock_ms()
+            while self._at < target:
+                self._at = min(target, self._events[0][0] if self._events else target)
+                if self._leaks():  # a container may be killed by now
+                    self._work_until_now()
+                while self._events and self._events[0][0] <= self._at:
+                    heapq.heappop(self._events)[2]()
+        finally:
+            self._moving = False
 
     def figures(self, service: str) -> Figures:
         """Return the figures of a service now, without noise."""
@@ -125,8 +131,8 @@ class World:
         return list(self.deployments[service].pods)
 
     def sources(self) -> list[Source]:
-        """Return what exports metrics now."""
-        ready = [pod.source for d in self.deployments.values() for pod in d.ready(self._at)]
+        """Return what has exported metrics since the last change."""
+        ready = [pod.source for d in self.deployments.values() for pod in d.ready(self._worked)]
         gpus = [self._gpus[name] for name in sorted(self._exporting)]
         return [*ready, *gpus, *(deployment.source for deployment in self.deployments.values())]
 
@@ -272,40 +278,31 @@ class World:
     def _clock_ms(self) -> int:
         return int(self.clock.now().timestamp() * 1000)
 
-    def _advance_to(self, target: int) -> None:
-        while self._at < target:
-            event = self._events[0][0] if self._events else NEVER
-            stop = min(target, event)
-            if self._leaks():  # a container may be killed on the way
-                stop = min(stop, (self._at // TICK + 1) * TICK)
-            due = stop if stop == event else stop // TICK * TICK
-            worked = due > self._worked
-            if worked:
-                self._pass(due)
-            self._at = stop
-            while self._events and self._events[0][0] <= self._at:
-                heapq.heappop(self._events)[2]()
-            if worked and due % TICK == 0:
-                self._record(due)
-
     def _leaks(self) -> bool:
         pods = ((deployment, pod) for deployment in self.deployments.values() for pod in deployment.pods)
         return any(self.images.get(deployment.image(pod), HARMLESS).leak for deployment, pod in pods)
 
     def _work_until_now(self) -> None:
-        """Work up to now, before a cause changes or a figure is read."""
-        if not self._moving and self._worked < self._at:
-            self._pass(self._at)
+        """Work with the causes that have been there since the last work: before one changes, or a figure is read."""
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._worked < self._at:
+                next_tick = (self._worked // TICK + 1) * TICK
+                self._work_until(min(self._at, next_tick) if self._leaks() else self._at)
+        finally:
+            self._working = False
 
-    def _pass(self, stop: int) -> None:
-        """Work until `stop` with the present causes; record the ticks on the way, but not one at `stop`."""
+    def _work_until(self, stop: int) -> None:
         begin = self._worked
-        ticks = np.arange((begin // TICK + 1) * TICK, stop, TICK, dtype=np.int64)
-        self._work(np.diff(np.append(ticks, stop), prepend=begin) / 1000)
+        ticks = np.arange((begin // TICK + 1) * TICK, stop + 1, TICK, dtype=np.int64)
+        ends = ticks if stop % TICK == 0 else np.append(ticks, stop)
+        self._work(np.diff(ends, prepend=begin) / 1000)
         if len(ticks):
             self._stop_exporting(int(ticks[0]))
             for source in self.sources():
-                source.record_all(ticks)
+                source.record(ticks)
         if stop // HOUR > begin // HOUR:
             self.tsdb.drop_before(stop - RETENTION)
         self._worked = stop
@@ -374,17 +371,11 @@ class World:
         for source in self._ended:
             source.end(at)
         self._ended.clear()
-        serving = {pod.node for d in self.deployments.values() for pod in d.ready(at)} & self._gpus.keys()
+        ready = (pod for deployment in self.deployments.values() for pod in deployment.ready(self._worked))
+        serving = {pod.node for pod in ready} & self._gpus.keys()
         for node in self._exporting - serving:
             self._gpus[node].end(at)
         self._exporting = serving
-
-    def _record(self, at: int) -> None:
-        self._stop_exporting(at)
-        for deployment in self.deployments.values():
-            deployment.source.count(deployment.replicas, len(deployment.pods), len(deployment.ready(at)))
-        for source in self.sources():
-            source.record(at)
 
     # Deployments.
 
@@ -404,12 +395,14 @@ class World:
         """Start missing pods, remove surplus ones, now and again when the new pods are ready."""
         if self.cluster is not None:
             return
+        self._work_until_now()
         deployment.fill(self.nodes.values(), self._at)
         self._remove(deployment, deployment.surplus(self._at))
         for ready_at in {pod.ready_at for pod in deployment.pods if not pod.is_ready(self._at)}:
             self.after(ready_at - self._at, partial(self._finish, deployment))
 
     def _finish(self, deployment: Deployment) -> None:
+        self._work_until_now()
         if self.cluster is None:
             self._remove(deployment, deployment.surplus(self._at))
 
