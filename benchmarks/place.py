@@ -22,7 +22,7 @@ from benchmarks.requests import Request, Workspace
 from bot.settings import Settings
 from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 START = 60.0  # seconds within which a process must be ready

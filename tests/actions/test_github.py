@@ -25,8 +25,8 @@ from sandbox.github.api import routes
 from sandbox.github.backend import GitHub as Host
 from sandbox.github.state import TOKEN
 from sandbox.server import serving
-from tests.actions.acting import Actor, parts
 from tests.contract.github_contract import OPENAPI, check_request
+from tests.harness.actor import Actor, parts
 
 HOTFIX = "hotfix/slow-render"
 CHART = "charts/xr-engine.yaml"

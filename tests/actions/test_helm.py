@@ -22,7 +22,7 @@ from sandbox.kubernetes.resources.basic import SECRET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 from sandbox.world.services import NAMESPACE, SERVICES
-from tests.actions.acting import Actor, parts
+from tests.harness.actor import Actor, parts
 from tests.real import helm
 
 XR = "xr-engine"

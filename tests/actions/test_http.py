@@ -20,7 +20,7 @@ from bot.team import TeamFile
 from sandbox.clock import Clock
 from sandbox.server import Sandbox, serving
 from sandbox.world.deployments import Fault
-from tests.actions.acting import Actor, parts
+from tests.harness.actor import Actor, parts
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.server import Sandbox
-from tests.actions.acting import Actor, in_cluster, parts
+from tests.harness.actor import Actor, in_cluster, parts
 from tests.real.parts import program
 
 T = TypeVar("T")

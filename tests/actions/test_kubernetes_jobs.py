@@ -17,7 +17,7 @@ from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import Object
 from sandbox.kubernetes.resources.batch import JOB
-from tests.actions.acting import ROOT, Actor, in_cluster, parts
+from tests.harness.actor import ROOT, Actor, in_cluster, parts
 
 STAGING = "tamv-staging"
 MIGRATE = "jobs/migrate.yaml"

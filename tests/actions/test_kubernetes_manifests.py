@@ -15,7 +15,7 @@ from sandbox.kubernetes.objects import Object, deep_copy
 from sandbox.kubernetes.resources.autoscaling import AUTOSCALER
 from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.state import WriteOptions
-from tests.actions.acting import ROOT, Actor, in_cluster, parts
+from tests.harness.actor import ROOT, Actor, in_cluster, parts
 
 PROD = "tamv-prod"
 SHIPPED = "drills/block-s3.yaml"

@@ -18,7 +18,7 @@ from bot.messages.run import line
 from sandbox.kubernetes.objects import Object, deep_copy
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
-from tests.actions.acting import Actor, in_cluster, parts
+from tests.harness.actor import Actor, in_cluster, parts
 
 PROD, AI, QUANTUM = "tamv-prod", "isabella-ai", "quantum-processor"
 

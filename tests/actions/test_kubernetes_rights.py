@@ -26,7 +26,7 @@ from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
 from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.server import Sandbox
 from sandbox.world.services import NAMESPACE, SERVICES
-from tests.actions.acting import ROOT, Actor, parts
+from tests.harness.actor import ROOT, Actor, parts
 from tests.real import helm
 
 ACCESS = ROOT / "deploy" / "kubernetes" / "access"

@@ -19,7 +19,7 @@ from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.server import Sandbox
-from tests.actions.acting import Actor, in_cluster, parts
+from tests.harness.actor import Actor, in_cluster, parts
 
 PROD = "tamv-prod"
 GPU = "gpu-node-2"

@@ -27,7 +27,7 @@ from bot.domain.snapshot import (
 from bot.integrations.prometheus import Prometheus
 from bot.messages.snapshot import comparison, snapshot
 from bot.messages.translations import load_translations
-from tests.sandbox.serving import served
+from tests.harness.serving import served
 
 AT = datetime(2026, 1, 7, 3, 0, tzinfo=UTC)
 LATENCY = MetricDefinition("latency", {"es": "Latencia", "en": "Latency"}, "ms", 500)

@@ -23,7 +23,7 @@ from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus as SandboxPrometheus
 from tests.contract.samples import BEGIN, lines, tsdb
-from tests.sandbox.serving import served
+from tests.harness.serving import served
 
 AT = datetime.fromtimestamp(BEGIN / 1000, UTC) + timedelta(hours=2)
 TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")

@@ -17,7 +17,7 @@ from demo.environment import DemoEnvironment, demo_environment
 from sandbox.deadline import deadline
 from sandbox.pagerduty.state import Incident as Page
 from sandbox.server import Sandbox
-from tests.actions.acting import Actor
+from tests.harness.actor import Actor
 
 ANA = Person("U0ANA00001", "Ana Torres")
 

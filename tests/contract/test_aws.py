@@ -22,7 +22,7 @@ from sandbox.aws.backend import Aws as Account
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
-from tests.actions.acting import Actor, parts
+from tests.harness.actor import Actor, parts
 
 TEMPORARY = "tamv-restore-temp"
 

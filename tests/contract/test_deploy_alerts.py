@@ -17,9 +17,9 @@ from sandbox.clock import Clock
 from sandbox.prometheus.rules import Rules
 from sandbox.world.api import exposition, routes
 from sandbox.world.world import World
+from tests.harness.serving import served
 from tests.real.parts import installed, require
 from tests.real.prometheus import prometheus
-from tests.sandbox.serving import served
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "tamv.rules.yaml"

@@ -23,9 +23,9 @@ from sandbox.clock import Clock
 from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus as SandboxPrometheus
 from tests.contract.samples import BEGIN, lines, openmetrics, tsdb
+from tests.harness.serving import served
 from tests.real.parts import require
 from tests.real.prometheus import prometheus
-from tests.sandbox.serving import served
 
 AT = datetime.fromtimestamp(BEGIN / 1000, UTC) + timedelta(hours=2)
 TEAM = load_team(Path(__file__).parents[2] / "teams" / "tamv" / "team.yaml")

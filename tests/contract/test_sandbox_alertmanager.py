@@ -17,9 +17,9 @@ from sandbox.clock import Clock
 from sandbox.deadline import deadline
 from sandbox.server import serving
 from tests.contract.alertmanager_contract import Contract
+from tests.harness.receiver import Receiver
 from tests.real.alertmanager import alertmanager
 from tests.real.parts import require
-from tests.sandbox.receiver import Receiver
 
 pytestmark = pytest.mark.real("alertmanager")
 TOKEN = "am-secret"

@@ -25,9 +25,9 @@ from tests.contract.github_contract import (
     needs_openapi,
     needs_webhooks,
 )
+from tests.harness.receiver import Receiver
 from tests.sandbox.github_client import REPO, Client, serving_github
 from tests.sandbox.github_story import everything
-from tests.sandbox.receiver import Receiver
 
 EXAMPLES = CONTRACTS / "github" / "webhook-examples"
 

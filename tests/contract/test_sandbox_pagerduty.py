@@ -22,7 +22,7 @@ from sandbox.pagerduty.backend import PagerDuty, signature
 from sandbox.pagerduty.state import API_TOKEN, BOT, USER_TOKEN
 from sandbox.server import serving
 from tests.contract.webapi import CONTRACTS
-from tests.sandbox.receiver import Receiver
+from tests.harness.receiver import Receiver
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

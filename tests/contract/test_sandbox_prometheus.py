@@ -19,9 +19,9 @@ from sandbox.prometheus.api import routes
 from sandbox.prometheus.backend import Prometheus
 from tests.contract import queries
 from tests.contract.samples import BEGIN, lines, openmetrics, tsdb
+from tests.harness.serving import served
 from tests.real.parts import require
 from tests.real.prometheus import prometheus
-from tests.sandbox.serving import served
 
 # No moment lies on a subquery's grid either: Prometheus 2 counts the point at the left end, Prometheus 3 not.
 AT = BEGIN / 1000 + 2 * 3600 + 7.5

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract import block_samples as samples
 from tests.contract.webapi import load, needs_contracts, problems
-from tests.sandbox.slack_workspace import Workspace, workspace
+from tests.harness.slack_workspace import Workspace, workspace
 
 JSON = dict[str, Any]
 HOME = "C0INCIDENT"

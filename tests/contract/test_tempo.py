@@ -18,7 +18,7 @@ from bot.messages.results import result_sentence
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.world.deployments import Fault
-from tests.actions.acting import Actor, parts
+from tests.harness.actor import Actor, parts
 
 HOUR = timedelta(hours=1)
 

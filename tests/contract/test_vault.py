@@ -28,7 +28,7 @@ from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
 from sandbox.server import Sandbox, serving
 from sandbox.vault import BOT_ROLE, BOT_TOKEN, GUEST_TOKEN, LEASE, ROOT_TOKEN, SERVICE_ACCOUNT_TOKEN, routes
 from sandbox.vault import Vault as Store
-from tests.actions.acting import Actor, parts
+from tests.harness.actor import Actor, parts
 
 PATH = "tamv-prod/auth"
 

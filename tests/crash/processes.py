@@ -20,7 +20,7 @@ from bot.settings import Settings
 from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
 from tests.crash import serving
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ("app_home_opened", "reaction_added")  # as app.yaml says

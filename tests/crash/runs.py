@@ -29,7 +29,7 @@ from tests.architecture.tree import ROOT
 from tests.crash.outside import Outside, until
 from tests.crash.processes import EVENTS, BotProcess, environment
 from tests.crash.serving import Inside
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 
 SPEED = 90.0  # six minutes of watching figures are four seconds
 INCIDENT = f"INC-{time.gmtime().tm_year}-0001"

@@ -22,9 +22,9 @@ from sandbox.slack.person import Person
 from sandbox.slack.state import Channel
 from tests.crash.outside import Outside, keys, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
+from tests.harness.processes import free_port
 from tests.real.parts import require
 from tests.real.postgresql import postgresql
-from tests.real.processes import free_port
 
 INCIDENT = f"INC-{time.gmtime().tm_year}-0001"
 AWAY = 8.0  # seconds

@@ -18,7 +18,7 @@ from bot.store.store import Store
 from sandbox.server import Sandbox
 from tests.crash.outside import Outside, files, keys, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 
 CALLS = (
     ("pagerduty", "POST /events/v2/enqueue"),  # first: the team's next pages are held back for a minute

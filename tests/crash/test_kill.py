@@ -21,7 +21,7 @@ from bot.store.database import Database
 from bot.store.store import Store
 from tests.crash.outside import Outside, files, keys, notification, until
 from tests.crash.processes import BotProcess, environment, sandbox_process
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 _chance = random.Random(SEED)  # noqa: S311 - the same points each time

@@ -22,7 +22,7 @@ from sandbox.slack.deliveries import Delivery
 from sandbox.slack.person import Person
 from tests.crash.outside import Outside, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 
 INCIDENT = f"INC-{time.gmtime().tm_year}-0001"
 NOBODY = "http://127.0.0.1:9"  # no bot listens there

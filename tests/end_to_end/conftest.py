@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.scene import Scene, scene
+from tests.harness.scene import Scene, scene
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from bot.domain.incident import Incident, Severity
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from sandbox.pagerduty.backend import WEBHOOK_SECRET
-from tests.end_to_end.alerts import BEARER, PATH, alert, notification
-from tests.end_to_end.scene import Scene, scene, words
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import Scene, scene, words
 
 EU, US = "http://alertmanager-eu:9093", "http://alertmanager-us:9093"
 GRAFANA = {"Authorization": "bearer  grafana-token", "Content-Type": "application/json"}

@@ -10,8 +10,8 @@ import pytest
 
 from bot.domain.incident import Milestone, Severity
 from bot.domain.timeline import Kind
-from tests.end_to_end.alerts import BEARER, PATH, alert, notification
-from tests.end_to_end.scene import Scene
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import Scene
 
 
 async def send(stage: Scene, body: bytes) -> None:

@@ -11,7 +11,7 @@ from bot.domain.runbook import Runbook
 from bot.runbooks import Library
 from bot.services.runs import Runs
 from sandbox.slack.state import Message
-from tests.end_to_end.scene import TEAM, Scene, words
+from tests.harness.scene import TEAM, Scene, words
 
 ANA = Person("U0ANA00001", "Ana Torres")
 ASK = {"id": "q", "title": {"es": "Nodos más grandes"}, "uses": "flow.approve", "with": {"question": "¿Los cambio?"}}

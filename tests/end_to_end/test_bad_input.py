@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.slack.state import Channel
-from tests.end_to_end.scene import TEAM, Scene, scene, words
+from tests.harness.scene import TEAM, Scene, scene, words
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from bot.domain.incident import Milestone
 from sandbox.slack.state import Message
 from tests.contract.webapi import needs_contracts
-from tests.end_to_end.alerts import BEARER, PATH, alert, notification
-from tests.end_to_end.scene import TEAM, Scene, scene, words
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import TEAM, Scene, scene, words
 
 ANA, BRUNO, EMMA = "U0ANA00001", "U0BRUNO002", "U0EMMA0005"
 

@@ -12,8 +12,8 @@ from bot.domain.incident import Status
 from bot.domain.run import Run, RunState, StepState
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.slack.state import Channel
-from tests.end_to_end.scene import TEAM
-from tests.runbooks.playing import LONG, Play, playing, story
+from tests.harness.play import LONG, Play, playing, story
+from tests.harness.scene import TEAM
 
 NAME = "drill-gpu-node-loss"
 

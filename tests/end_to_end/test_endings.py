@@ -11,8 +11,8 @@ import pytest
 from bot.domain.incident import Status
 from bot.domain.timeline import Kind
 from sandbox.slack.state import Channel, Message
-from tests.end_to_end.alerts import BEARER, PATH, alert, notification
-from tests.end_to_end.scene import TEAM, Scene, words
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import TEAM, Scene, words
 
 
 async def send(stage: Scene, *alerts: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from bot.domain.run import Run, RunState, WaitsFor
 from bot.messages import results
 from bot.messages.run import lines
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
-from tests.end_to_end.scene import TEAM
-from tests.runbooks.playing import LONG, Play, playing, story
+from tests.harness.play import LONG, Play, playing, story
+from tests.harness.scene import TEAM
 
 XR, BRANCH = "xr-engine", "hotfix/lento"
 ORDER = [

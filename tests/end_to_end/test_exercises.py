@@ -18,7 +18,7 @@ from sandbox.exercise import Exercise, load_exercises, play_exercise
 from sandbox.responder import SignMissing, respond
 from tests.architecture.tree import ROOT
 from tests.harness.command_line import run_tamv_bot
-from tests.runbooks.playing import Play, playing, story
+from tests.harness.play import Play, playing, story
 
 BRISK = 300.0  # seconds of the world in one of ours: quick, and no card expires on a busy machine
 

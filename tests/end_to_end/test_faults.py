@@ -10,8 +10,8 @@ import pytest
 from bot.domain.timeline import Kind
 from bot.store.deliveries import Delivery
 from sandbox.slack.state import Channel, Message
-from tests.end_to_end.alerts import BEARER, PATH, alert, notification
-from tests.end_to_end.scene import TEAM, Scene, scene, words
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import TEAM, Scene, scene, words
 
 LATER = 45.0  # seconds
 

@@ -9,8 +9,8 @@ import pytest
 
 from sandbox.pagerduty.shapes import integration_reference
 from sandbox.slack.state import Message
-from tests.end_to_end.alerts import BEARER, PATH, alert, notification
-from tests.end_to_end.scene import Scene, scene, words
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import Scene, scene, words
 
 TITLES = [
     "x" * 200,

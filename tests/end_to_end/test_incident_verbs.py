@@ -11,7 +11,7 @@ from bot.domain.incident import Milestone, Role, Status
 from bot.domain.timeline import Kind
 from handlers.slack.commands import COMMANDS
 from sandbox.slack.state import Channel
-from tests.end_to_end.scene import TEAM, Scene, words
+from tests.harness.scene import TEAM, Scene, words
 
 ANA, BRUNO, EMMA = "U0ANA00001", "U0BRUNO002", "U0EMMA0005"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.scene import TEAM, Scene, scene, words
+from tests.harness.scene import TEAM, Scene, scene, words
 
 SPANISH = ("Declarado", "declaró", "Comandante", "Reconocer", "Falta", "canal", "incidente", "Ejemplo", "Hecho")
 ENGLISH = ("Declared", "declared", "Commander", "Acknowledge", "missing", "incident", "Example", "Done")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from bot.domain.incident import Severity
 from bot.domain.timeline import Kind
 from sandbox.slack.state import Channel, Message
-from tests.end_to_end.scene import Scene, words
+from tests.harness.scene import Scene, words
 
 
 def private(channel: Channel, user: str, sign: str) -> Message | None:

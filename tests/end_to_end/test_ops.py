@@ -12,7 +12,7 @@ from sandbox.clock import Clock
 from sandbox.kubernetes.access import Rule
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
-from tests.end_to_end.scene import TEAM, Scene, scene, words
+from tests.harness.scene import TEAM, Scene, scene, words
 
 XR = "xr-engine"
 

@@ -16,7 +16,7 @@ from sandbox.pagerduty.backend import WEBHOOK_SECRET
 from sandbox.pagerduty.shapes import integration_reference
 from sandbox.pagerduty.state import Incident as PagerDutyIncident
 from sandbox.slack.state import Channel
-from tests.end_to_end.scene import Scene, words
+from tests.harness.scene import Scene, words
 
 PATH = "/webhooks/pagerduty"
 

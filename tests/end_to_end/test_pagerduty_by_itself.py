@@ -11,8 +11,8 @@ import pytest
 from bot.domain.incident import Milestone, Status
 from bot.domain.timeline import Kind
 from sandbox.pagerduty.backend import WEBHOOK_SECRET
-from tests.end_to_end.scene import Scene
 from tests.end_to_end.test_pagerduty import PATH, paged, settled, signed, status
+from tests.harness.scene import Scene
 
 MONITOR = {"id": "PINTEG1", "type": "events_api_v2_inbound_integration_reference", "summary": "Nagios"}
 

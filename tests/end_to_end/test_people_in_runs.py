@@ -13,7 +13,7 @@ from bot.domain.runbook import Runbook
 from bot.runbooks import Library
 from bot.services.runs import Runs
 from sandbox.slack.state import Message
-from tests.end_to_end.scene import TEAM, Scene
+from tests.harness.scene import TEAM, Scene
 
 ANA = Person("U0ANA00001", "Ana Torres")
 BRUNO = Person("U0BRUNO002", "Bruno Díaz")

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
-from tests.end_to_end.scene import Scene
+from tests.harness.scene import Scene
 from tests.real.alertmanager import alertmanager
 from tests.real.parts import require
 

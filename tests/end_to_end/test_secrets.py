@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.end_to_end.alerts import BEARER, alert, notification
-from tests.end_to_end.scene import Scene, scene, words
+from tests.harness.alerts import BEARER, alert, notification
+from tests.harness.scene import Scene, scene, words
 from tests.redaction.shapes import SHAPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -19,8 +19,8 @@ from sandbox.pagerduty.backend import WEBHOOK_SECRET as PAGERDUTY_SECRET
 from sandbox.slack import payloads
 from sandbox.slack.deliveries import sign
 from sandbox.slack.state import Credentials
-from tests.end_to_end.alerts import BEARER, alert, notification
-from tests.end_to_end.scene import TEAM, Scene, scene
+from tests.harness.alerts import BEARER, alert, notification
+from tests.harness.scene import TEAM, Scene, scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

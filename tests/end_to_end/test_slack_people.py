@@ -10,7 +10,7 @@ import pytest
 from bot.domain.incident import Severity
 from bot.domain.people import Person as Declarer
 from sandbox.slack.state import Message
-from tests.end_to_end.scene import TEAM, Scene, scene
+from tests.harness.scene import TEAM, Scene, scene
 
 LATER = 45.0
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.slack.state import Channel, Message, User
-from tests.end_to_end.scene import TEAM, Scene, words
+from tests.harness.scene import TEAM, Scene, words
 
 LATER = 45.0
 REFUSED_ONCE = [

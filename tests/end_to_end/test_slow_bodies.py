@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from handlers.body import DEADLINE_SECONDS
-from tests.end_to_end.scene import scene
+from tests.harness.scene import scene
 
 SENDERS = 300
 

@@ -20,7 +20,7 @@ from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Message
 from sandbox.world.scenario import load_scenario
-from tests.workflows.measured import JumpingClock
+from tests.harness.measured import JumpingClock
 
 
 @dataclass

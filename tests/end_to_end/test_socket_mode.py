@@ -14,7 +14,7 @@ from bot.app import running_bot
 from demo.environment import sandbox_settings
 from handlers.app import Server
 from sandbox.server import Sandbox
-from tests.end_to_end.scene import Scene, outgoing_problems, words
+from tests.harness.scene import Scene, outgoing_problems, words
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from bot.domain.run import OUTCOME, ChangeOutcome, Run, RunState, StepState
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
-from tests.end_to_end.scene import TEAM, Scene, scene
+from tests.harness.scene import TEAM, Scene, scene
 
 XR = "xr-engine"
 

@@ -12,9 +12,9 @@ from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from tests.actions.test_kubernetes import kubeconfig
 from tests.architecture.tree import ROOT
-from tests.end_to_end.scene import Scene, scene
 from tests.harness.command_line import environment, tamv_bot
-from tests.workflows.lamp import until
+from tests.harness.lamp import until
+from tests.harness.scene import Scene, scene
 
 
 async def test_a_name_in_the_environment_is_nobodys_identity(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT, files
 from tests.end_to_end.test_command_line import SCOPES
 from tests.harness.command_line import environment
-from tests.real.processes import free_port
+from tests.harness.processes import free_port
 from tests.teams.test_acme import ACME, furnish
 
 LONG = 200

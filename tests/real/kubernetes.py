@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.harness.processes import free_port, running
 from tests.real.parts import installed
-from tests.real.processes import free_port, running
 
 ADDRESS = "127.0.0.1"
 SERVICES = "10.96.0.0/16"

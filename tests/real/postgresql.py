@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests.harness.processes import DEADLINE, free_port
 from tests.real.parts import installed
-from tests.real.processes import DEADLINE, free_port
 
 OWNER = "tamv"
 UNPRIVILEGED = ("postgres", "nobody")  # PostgreSQL refuses to run as root

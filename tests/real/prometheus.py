@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from tests.harness.processes import free_port, running
 from tests.real.parts import installed
-from tests.real.processes import free_port, running
 
 
 @contextlib.contextmanager

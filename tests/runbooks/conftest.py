@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runbooks.playing import Play, playing
+from tests.harness.play import Play, playing
 
 
 @pytest.fixture

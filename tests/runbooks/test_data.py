@@ -19,8 +19,8 @@ from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
-from tests.end_to_end.scene import TEAM, words
-from tests.runbooks.playing import Play, playing, story
+from tests.harness.play import Play, playing, story
+from tests.harness.scene import TEAM, words
 
 RESTORED = "tamv-restore-temp"
 ADD = ("ALTER TABLE users ADD COLUMN email_verified_v2 boolean DEFAULT NULL;",)

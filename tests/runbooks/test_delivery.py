@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.domain.run import RunState, StepState
 from sandbox.world.deployments import Version
-from tests.runbooks.playing import Play, story
+from tests.harness.play import Play, story
 
 CORE, OLD, NEW = "tamv-core", "v2.4.0", "v2.5.0"
 DEPLOY = f"deploy-production service={CORE} tag={NEW}"

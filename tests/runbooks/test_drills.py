@@ -8,7 +8,7 @@ from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.batch import JOB
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.world.services import NAMESPACE
-from tests.runbooks.playing import Play, story
+from tests.harness.play import Play, story
 
 
 async def inject(stage: Play, run: Run) -> None:

@@ -7,8 +7,8 @@ from sandbox.aws.backend import PRODUCTION
 from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.world.services import NAMESPACE
-from tests.end_to_end.scene import TEAM, words
-from tests.runbooks.playing import Play, story
+from tests.harness.play import Play, story
+from tests.harness.scene import TEAM, words
 
 AUTOSCALED = "isabella-ai"
 SHUTDOWN = "emergency-shutdown reason='Fuga de datos'"

@@ -14,8 +14,8 @@ from bot.domain.run import Run, RunState, StepState
 from sandbox.github.backend import GitHub
 from sandbox.github.state import Conclusion, Pull
 from sandbox.world.deployments import Version
-from tests.end_to_end.scene import TEAM
-from tests.runbooks.playing import Play, story
+from tests.harness.play import Play, story
+from tests.harness.scene import TEAM
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from bot.domain.run import RunState, StepState
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.world.deployments import Fault, Version
-from tests.runbooks.playing import Play, story
+from tests.harness.play import Play, story
 
 CORE, OLD, BEFORE, NEW = "tamv-core", "v2.4.0", "v2.3.1", "v2.5.0"
 STAGING = f"/{CORE}.staging.tamv.world/*"

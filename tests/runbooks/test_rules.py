@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.domain.run import ApprovalState
-from tests.runbooks.playing import Play
+from tests.harness.play import Play
 
 
 @pytest.mark.parametrize(

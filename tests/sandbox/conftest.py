@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.kubernetes.backend import Kubernetes
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import HandClock
+from tests.harness.hand_clock import HandClock
 
 
 @pytest.fixture

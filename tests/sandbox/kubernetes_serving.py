@@ -11,7 +11,7 @@ from starlette.routing import Mount
 
 from sandbox.kubernetes.api import routes
 from sandbox.kubernetes.backend import Kubernetes
-from tests.sandbox.serving import served
+from tests.harness.serving import served
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from sandbox.alertmanager.api import routes
 from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.state import Matcher, Route, parse_matcher, rfc3339
 from tests.contract.alertmanager_contract import Contract
-from tests.sandbox.hand_clock import NOON, HandClock
-from tests.sandbox.serving import served
+from tests.harness.hand_clock import NOON, HandClock
+from tests.harness.serving import served
 
 UNKNOWN = "0f3c4a52-9f6e-4b0e-9b57-1d6a4d0e4c11"
 

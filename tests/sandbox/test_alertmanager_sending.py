@@ -14,8 +14,8 @@ from sandbox.alertmanager.backend import Alertmanager
 from sandbox.alertmanager.shapes import encode, notification
 from sandbox.alertmanager.state import Alert, Matcher, Route, fingerprint, load_route, parse_time
 from sandbox.deadline import deadline
-from tests.sandbox.hand_clock import NOON, HandClock
-from tests.sandbox.receiver import Receiver
+from tests.harness.hand_clock import NOON, HandClock
+from tests.harness.receiver import Receiver
 
 CONTRACTS = Path(os.environ.get("CONTRACTS_DIR", Path(__file__).parents[3] / "shared" / "contracts"))
 ROUTE = Route("bot", ("alertname", "service"), timedelta(seconds=10), timedelta(minutes=1), timedelta(hours=4))

@@ -12,8 +12,8 @@ from sandbox.clock import Clock
 from sandbox.company import load_company
 from sandbox.deadline import deadline
 from sandbox.github.backend import Deliverer, GitHub
+from tests.harness.receiver import Received, Receiver
 from tests.sandbox.github_story import everything
-from tests.sandbox.receiver import Received, Receiver
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sandbox.kubernetes.objects import Object
 from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
-from tests.sandbox.hand_clock import HandClock
+from tests.harness.hand_clock import HandClock
 
 PROD = "tamv-prod"
 MANIFESTS = ROOT / "teams/tamv/manifests"

@@ -20,7 +20,7 @@ from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.world.deployments import Version
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import HandClock
+from tests.harness.hand_clock import HandClock
 from tests.sandbox.world_figures import labels, seen, value
 
 PROD = "tamv-prod"

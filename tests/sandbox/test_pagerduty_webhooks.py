@@ -21,7 +21,7 @@ from sandbox.pagerduty.api import routes
 from sandbox.pagerduty.backend import Deliverer, PagerDuty
 from sandbox.pagerduty.state import API_TOKEN, BOT, Incident
 from sandbox.server import serving
-from tests.sandbox.receiver import Receiver
+from tests.harness.receiver import Receiver
 
 
 @pytest.fixture

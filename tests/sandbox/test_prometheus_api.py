@@ -19,8 +19,8 @@ from sandbox.prometheus.values import QueryError
 from sandbox.server import RULES
 from sandbox.world.metrics import METADATA
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import NOON, HandClock
-from tests.sandbox.serving import served
+from tests.harness.hand_clock import NOON, HandClock
+from tests.harness.serving import served
 
 
 @pytest.fixture(scope="module")

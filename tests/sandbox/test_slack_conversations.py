@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.sandbox.slack_workspace import Workspace, workspace
+from tests.harness.slack_workspace import Workspace, workspace
 
 
 @pytest.fixture

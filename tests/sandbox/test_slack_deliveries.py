@@ -15,7 +15,7 @@ from sandbox.slack import deliveries
 from sandbox.slack.backend import URL_SECONDS, URL_USES
 from sandbox.slack.deliveries import sign
 from tests.contract.webapi import load, needs_contracts
-from tests.sandbox.slack_workspace import Workspace, bot, workspace
+from tests.harness.slack_workspace import Workspace, bot, workspace
 
 
 @pytest.fixture

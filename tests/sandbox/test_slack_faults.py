@@ -16,7 +16,7 @@ from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetry
 from slack_sdk.web.async_client import AsyncWebClient
 
 from sandbox.deadline import deadline
-from tests.sandbox.slack_workspace import Workspace, workspace
+from tests.harness.slack_workspace import Workspace, workspace
 
 HOME = "C0INCIDENT"
 

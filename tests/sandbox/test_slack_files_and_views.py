@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from sandbox.slack import backend
-from tests.sandbox.slack_workspace import Workspace, workspace
+from tests.harness.slack_workspace import Workspace, workspace
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 

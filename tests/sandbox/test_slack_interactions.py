@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from sandbox.slack.inputs import NotOffered
 from sandbox.slack.person import SubmitResult
-from tests.sandbox.slack_workspace import Workspace, bot, workspace
+from tests.harness.slack_workspace import Workspace, bot, workspace
 
 JSON = dict[str, Any]
 

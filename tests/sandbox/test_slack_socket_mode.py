@@ -11,7 +11,7 @@ from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncAck, AsyncApp
 
 from tests.contract.webapi import load, needs_contracts
-from tests.sandbox.slack_workspace import Workspace, bolt_app, workspace
+from tests.harness.slack_workspace import Workspace, bolt_app, workspace
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sandbox.slack.api import APP_LEVEL, METHODS, WebAPI
 from sandbox.slack.backend import Slack
 from sandbox.slack.endpoint import Arguments
 from sandbox.slack.state import SlackError
-from tests.sandbox.slack_workspace import Workspace, workspace
+from tests.harness.slack_workspace import Workspace, workspace
 
 HOME = "C0INCIDENT"
 

@@ -9,7 +9,7 @@ from sandbox.prometheus.tsdb import STALE_BITS
 from sandbox.world.deployments import Fault, Version
 from sandbox.world.services import SERVICES
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import HandClock
+from tests.harness.hand_clock import HandClock
 from tests.sandbox.world_figures import Seen, labels, minutes, seen, value
 
 

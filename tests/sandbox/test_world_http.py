@@ -11,8 +11,8 @@ from sandbox.prometheus.tsdb import NAME
 from sandbox.world.api import exposition, routes
 from sandbox.world.metrics import METADATA
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import HandClock
-from tests.sandbox.serving import served
+from tests.harness.hand_clock import HandClock
+from tests.harness.serving import served
 
 
 @pytest.fixture

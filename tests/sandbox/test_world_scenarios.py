@@ -11,7 +11,7 @@ from sandbox.prometheus.rules import Rules
 from sandbox.server import RULES
 from sandbox.world.scenario import FOLDER, Scenario, load_scenario, scenario_names
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import HandClock
+from tests.harness.hand_clock import HandClock
 from tests.sandbox.world_figures import minutes, seen
 
 WANTED = {"render-latency", "bad-deploy", "gpu-node-loss", "traffic-surge"}

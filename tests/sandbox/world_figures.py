@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sandbox.prometheus.engine import query
 from sandbox.prometheus.values import Vector
 from sandbox.world.world import World
-from tests.sandbox.hand_clock import HandClock
+from tests.harness.hand_clock import HandClock
 
 
 @dataclass(frozen=True)

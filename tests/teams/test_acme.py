@@ -18,9 +18,9 @@ from sandbox.clock import LoadAwareClock
 from sandbox.company import load_company
 from sandbox.kubernetes.access import ADMIN
 from sandbox.server import Sandbox
-from tests.end_to_end import alerts
-from tests.end_to_end.scene import Scene
+from tests.harness import alerts
 from tests.harness.command_line import environment, tamv_bot
+from tests.harness.scene import Scene
 
 ACME = Path(__file__).parent / "acme"
 HOME = "acme-incidents"

@@ -9,8 +9,8 @@ import pytest
 
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
-from tests.workflows.lamp import Lamp, registered
-from tests.workflows.measured import JumpingClock
+from tests.harness.lamp import Lamp, registered
+from tests.harness.measured import JumpingClock
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from bot.workflows.engine.durable import Workflow, durable_step, sleep_until, st
 from bot.workflows.engine.engine import Engine
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
+from tests.harness.measured import TEAM
 from tests.real.parts import require
 from tests.real.postgresql import postgresql
-from tests.workflows.measured import TEAM
 
 START = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 

@@ -19,8 +19,8 @@ from bot.integrations.effects import effect
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
 from sandbox.world.scenario import load_scenario
-from tests.workflows.lamp import ANA, BRUNO, Lamp, asked, begin, ended, runs, until
-from tests.workflows.measured import JumpingClock
+from tests.harness.lamp import ANA, BRUNO, Lamp, asked, begin, ended, runs, until
+from tests.harness.measured import JumpingClock
 
 START = datetime(2026, 1, 7, 2, 0, tzinfo=UTC)
 XR = "xr-engine"

@@ -12,7 +12,7 @@ from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, RunState, StepRef, StepState
 from bot.domain.timeline import Kind
 from demo.environment import DemoEnvironment
-from tests.workflows.lamp import ANA, BRUNO, CARLA, EMMA, Lamp, asked, begin, ended, runs, until
+from tests.harness.lamp import ANA, BRUNO, CARLA, EMMA, Lamp, asked, begin, ended, runs, until
 
 
 async def test_a_change_is_shown_performed_once_and_told(stage: DemoEnvironment, lamp: Lamp) -> None:

@@ -16,7 +16,7 @@ from bot.runbooks import Library
 from bot.services.runs import Runs
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.server import Sandbox
-from tests.workflows.lamp import (
+from tests.harness.lamp import (
     ANA,
     BRUNO,
     CARLA,
@@ -32,7 +32,7 @@ from tests.workflows.lamp import (
     says,
     until,
 )
-from tests.workflows.measured import JumpingClock
+from tests.harness.measured import JumpingClock
 
 DIM = {"id": "a", "uses": "lamp.dim", "with": {"to": 10}}
 NO = {"id": "no", "uses": "flow.check", "with": {"that": False}}

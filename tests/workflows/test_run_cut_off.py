@@ -21,7 +21,7 @@ from bot.workflows.runs.step import WAIT_PARAMETERS, step_timeout
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
-from tests.workflows.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
+from tests.harness.lamp import ANA, BRUNO, Lamp, begin, ended, runs, says, until
 
 DIM = {"id": "a", "uses": "lamp.dim", "with": {"to": 10}}
 RENDER = {"board": "render", "service": "xr-engine"}

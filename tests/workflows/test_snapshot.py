@@ -17,7 +17,7 @@ from bot.workflows.engine.engine import Engine
 from bot.workflows.incidents.snapshot import chart_name
 from sandbox.deadline import deadline
 from tests.contract.webapi import needs_contracts, problems
-from tests.workflows.measured import ANA, TEAM, WORKFLOWS, Here, place
+from tests.harness.measured import ANA, TEAM, WORKFLOWS, Here, place
 
 EMMA = Person("U0EMMA0005", "Emma Clark", "en")
 FIGURES = ("latency_p95", "error_rate", "gpu_utilization", "frame_rate")

@@ -21,8 +21,8 @@ from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
-from tests.workflows.lamp import ANA, BRUNO, Lamp, asked, begin, ended, over, runs, says, until
-from tests.workflows.measured import JumpingClock
+from tests.harness.lamp import ANA, BRUNO, Lamp, asked, begin, ended, over, runs, says, until
+from tests.harness.measured import JumpingClock
 from tests.workflows.test_engine import START, engine
 
 DIM = {"id": "a", "uses": "lamp.dim", "with": {"to": 10}}

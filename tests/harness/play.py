@@ -20,7 +20,7 @@ from sandbox.server import Sandbox
 from sandbox.slack.state import Channel, Message
 from sandbox.world.world import World
 from tests.architecture.tree import ROOT
-from tests.end_to_end.scene import TEAM, Scene, outgoing_problems
+from tests.harness.scene import TEAM, Scene, outgoing_problems
 from tests.real import helm
 
 FAST = 900.0  # seconds of the world in one of ours: a watch of 15 minutes is one second
