@@ -121,9 +121,10 @@ class World:
 
     def figures(self, service: str) -> Figures:
         """Return the figures of a service now, without noise."""
-        self.advance()
+        self.run_due()
         deployment = self.deployments[service]
-        return figures(deployment.service, deployment.felt)
+        felt = _approach(deployment.felt, self._causes(deployment), (self._at - self._worked) / 1000)
+        return figures(deployment.service, felt)
 
     def pods(self, service: str) -> list[Pod]:
         """Return the pods of a service, starting ones included."""
@@ -310,13 +311,17 @@ class World:
     def _work(self, seconds: Floats) -> None:
         """Work through intervals of so many seconds, the first of which begins where the last work ended."""
         for deployment in self.deployments.values():
-            gpu_power = deployment.power(self.nodes, self._worked) / GPU_POWER
-            target = deployment.causes(self.images, self.load, gpu_power, self._worked)
+            target = self._causes(deployment)
             felt = []
             for span in seconds.tolist():
                 deployment.felt = _approach(deployment.felt, target, span)
                 felt.append(deployment.felt)
             self._serve(deployment, felt, seconds)
+
+    def _causes(self, deployment: Deployment) -> Causes:
+        """Return what has acted on a deployment since the last work, once all of it has taken effect."""
+        gpu_power = deployment.power(self.nodes, self._worked) / GPU_POWER
+        return deployment.causes(self.images, self.load, gpu_power, self._worked)
 
     def _serve(self, deployment: Deployment, felt: Sequence[Causes], seconds: Floats) -> None:
         service, noise = deployment.service, self._noise

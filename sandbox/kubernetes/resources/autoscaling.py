@@ -87,9 +87,11 @@ class ResourceUsage:
         return self._usage(pod)[0]
 
     def pod_metrics(self) -> list[Object]:
+        self._world.advance()
         return [self._pod_metrics(pod) for pod in self._running_pods()]
 
     def node_metrics(self) -> list[Object]:
+        self._world.advance()
         pods: dict[str, list[Object]] = {}
         for pod in self._running_pods():
             pods.setdefault(pod["spec"]["nodeName"], []).append(pod)
