@@ -355,6 +355,19 @@ class Commands(_Part):
         return {command: name or f"{self.prefix}{command}" for command, name in own.items()}
 
 
+class StatusPage(_Part):
+    """The public page `GET /status`. It names nothing but these components, and no incident's title."""
+
+    title: Translated = Field(default_factory=dict, description="default: the organisation")
+    components: dict[str, Translated] = Field(
+        default_factory=dict, description="service → its public name; other services are not named"
+    )
+    severities: list[Severity] = Field(
+        default_factory=lambda: [Severity.SEV1, Severity.SEV2], description="incidents that the public is told of"
+    )
+    days: int = Field(14, ge=1, le=90, description="for so long it shows what is over")
+
+
 class TeamFile(_Part):
     """The whole team file."""
 
@@ -395,6 +408,7 @@ class TeamFile(_Part):
     policy: PolicyFile = PolicyFile()
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
+    status_page: StatusPage = StatusPage()
     _folder: Path = PrivateAttr(default=Path())
     _members: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
@@ -485,6 +499,8 @@ class TeamFile(_Part):
             ]
         for at, rule in enumerate(self.alerts.services):
             named.append(("service", ("alerts", "services", at, "service"), rule.service, self.services))
+        for component in self.status_page.components:
+            named.append(("service", ("status_page", "components", component), component, self.services))
         for at, language in enumerate(self.languages):
             named.append(("language", ("languages", at), language, languages()))
         if parse_zone(self.timezone) is None:

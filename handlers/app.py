@@ -39,6 +39,7 @@ from handlers.slack import register
 from handlers.slack.dispatcher import SOURCE as SLACK
 from handlers.slack.dispatcher import SlackDispatcher
 from handlers.slack.payloads import validate_payload
+from handlers.status_page import StatusPageHandler
 from handlers.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Server:
         return [
             Route("/slack/events", self._slack, methods=["POST"]),
             *self._webhooks.routes(),
+            Route("/status", StatusPageHandler(self._bot).show),
             Route("/healthz", health.livez),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
