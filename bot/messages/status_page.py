@@ -21,7 +21,7 @@ def status_page_html(
 
     def when(moment: datetime) -> str:
         local = moment.astimezone(team.zone)
-        return format_datetime(local, "d MMM y, HH:mm zzz", tzinfo=team.zone, locale=words.locale)
+        return format_datetime(local, "d MMM y, HH:mm ZZZZ", tzinfo=team.zone, locale=words.locale)
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("status.html.j2").render(
