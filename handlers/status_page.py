@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 from bot.domain.errors import BotError
 from bot.messages.status_page import status_page_html
 from bot.services.bot import Bot
-from bot.services.status_page import FRESH, StatusPages
+from bot.services.status_page import FRESH
 
 HEADERS = {
     "Cache-Control": f"public, max-age={FRESH.seconds}",
@@ -23,7 +23,7 @@ HEADER_LIMIT = 500  # characters of Accept-Language that are read
 class StatusPageHandler:
     def __init__(self, bot: Bot) -> None:
         self._deps = bot.deps
-        self._pages = StatusPages(bot.deps)
+        self._pages = bot.status_pages
 
     async def show(self, request: Request) -> Response:
         """200 with the page in the reader's language; 503 with a page that says so when it is not known."""

@@ -15,6 +15,7 @@ from bot.services.reports import Reports
 from bot.services.runs import Runs
 from bot.services.snapshots import Snapshots
 from bot.services.statistics import Statistics
+from bot.services.status_page import StatusPages
 from bot.team import TeamFile
 from bot.workflows.engine.engine import Engine
 
@@ -36,6 +37,7 @@ class Bot:
         self.runs = Runs(deps, library)
         self.drills = Drills(deps, self.incidents, self.runs)
         self.home = Home(deps)
+        self.status_pages = StatusPages(deps)
 
     def use_team(self, team: TeamFile, library: Library) -> None:
         """Replace the team and its runbooks; runs in flight have their own copies of theirs."""

@@ -9,7 +9,7 @@ from bot.deps import Deps
 from bot.domain.errors import Unavailable
 from bot.domain.status_page import StatusPage, status_page
 
-FRESH = timedelta(seconds=10)
+FRESH = timedelta(seconds=10)  # the age of a page that is shown again
 TIMEOUT_SECONDS = 2.0
 RECENT = 200  # incidents looked at besides the open ones
 
@@ -36,7 +36,7 @@ class StatusPages:
                 incidents = {one.id: one for one in await deps.store.incidents.recent(RECENT)}
                 incidents |= {one.id: one for one in await deps.store.incidents.list_open()}
         except TimeoutError:
-            raise Unavailable("database_down") from None
+            raise Unavailable("database_unavailable", why="TimeoutError") from None
         return status_page(
             incidents.values(),
             deps.clock.now(),

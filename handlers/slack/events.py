@@ -11,7 +11,7 @@ from bot.messages.catchup import catch_up
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 from handlers.slack.home import publish_home
-from handlers.slack.readable import author, readable_text
+from handlers.slack.payloads import author, readable_text
 
 PIN = "pushpin"
 JOINED_LATE_AFTER = timedelta(minutes=2)  # of the declaration

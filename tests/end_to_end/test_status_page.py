@@ -14,7 +14,6 @@ import pytest
 from bot.domain.incident import Declaration, Incident, Milestone, Severity
 from bot.domain.people import Person
 from bot.domain.status_page import Level, Phase, status_page
-from bot.services.status_page import StatusPages
 from bot.shipped import EXAMPLE_TEAM
 from bot.team import load_team
 from tests.harness.scene import Scene, scene
@@ -101,7 +100,7 @@ async def test_without_the_database_it_says_that_the_status_is_not_known(tmp_pat
 
 
 async def test_many_readers_cost_one_look_at_the_database(stage: Scene) -> None:
-    pages = StatusPages(stage.bot.deps)
+    pages = stage.bot.status_pages
     first = await pages.current()
     assert all([await pages.current() is first for _ in range(100)])
 
