@@ -60,12 +60,12 @@ def environment(settings: Settings, **others: str) -> dict[str, str]:
     return {**kept, **{name: value for name, value in ours.items() if value}, "COLUMNS": "200", **others}
 
 
-async def tamv_bot(*arguments: str, env: Mapping[str, str], seconds: float = 60) -> Ran:
+async def tamv_bot(*arguments: str, env: Mapping[str, str], seconds: float = 120) -> Ran:
     """Run it to its end. Raises TimeoutError after so many seconds, and kills it."""
     return await asyncio.to_thread(run_tamv_bot, *arguments, env=env, seconds=seconds)
 
 
-def run_tamv_bot(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, seconds: float = 60) -> Ran:
+def run_tamv_bot(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, seconds: float = 120) -> Ran:
     """Run it to its end, by default with this process' environment. Raises TimeoutError after so many seconds."""
     request = {"arguments": arguments, "env": dict(os.environ if env is None else env), "cwd": str(cwd)}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as connection:
