@@ -36,6 +36,8 @@ OUTBOX_POLL_SECONDS = 0.2
 RECOVERY_INTERVAL_SECONDS = 5.0
 START_ATTEMPTS = 3  # with a database that answers; then something is wrong that waiting does not mend
 MIGRATION_TIMEOUT_SECONDS = 120.0
+INTERRUPT_ATTEMPTS = 100
+INTERRUPT_PAUSE_SECONDS = 0.02
 
 
 class EngineState(StrEnum):
@@ -106,13 +108,22 @@ class Engine:
             dbos_log = logging.getLogger("dbos")
             level = dbos_log.level
             dbos_log.setLevel(logging.CRITICAL)
-            await cancel_and_wait(self._running)
+            await self._interrupt_workflows()
             await self._deps.message_refresher.stop()
             _destroy(self._dbos)
             dbos_log.setLevel(level)
         if self._client:
             self._client.destroy()
         await self._leadership.release()
+
+    async def _interrupt_workflows(self) -> None:
+        """Cancel what runs, including a workflow that was started a moment ago: it is known once its task has begun."""
+        for _ in range(INTERRUPT_ATTEMPTS):
+            await cancel_and_wait(self._running)
+            await asyncio.sleep(INTERRUPT_PAUSE_SECONDS)
+            if not self._running and not (self._dbos and self._dbos._active_workflows_set.activeList()):
+                return
+        log.warning("stopping with workflows that could not be interrupted; they continue at the next start")
 
     async def has_completed(self, workflow_id: str, step: str) -> bool:
         """Return True if the workflow completed this step, in any process."""
