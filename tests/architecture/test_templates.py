@@ -23,6 +23,29 @@ def test_both_languages_have_the_same_files() -> None:
     assert es == en
 
 
+def test_no_key_is_given_twice() -> None:
+    """YAML takes the last one, and nobody sees that the first is gone."""
+    yamls = [name for name in files() if name.endswith(".yaml") and not re.search("(chart|tamv-bot)/templates/", name)]
+    twice = []
+    for name in yamls:
+        for document in yaml.compose_all((ROOT / name).read_text("utf-8"), yaml.CSafeLoader):
+            twice += [f"{name}:{mark}" for mark in _repeated_keys(document)]
+    assert twice == []
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[str]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield f"{key.start_mark.line + 1} {key.value}"
+            seen.add(str(key.value))
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_both_languages_have_the_same_parts_with_the_same_facts(template: str) -> None:
     es, en = (parts((ROOT / "templates" / language / template).read_text("utf-8")) for language in LANGUAGES)
