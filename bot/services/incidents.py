@@ -152,29 +152,28 @@ class Incidents:
     async def set_findings(
         self, form: Findings, impact: Impact, cause: Cause, *, by: Person, idempotency_key: str
     ) -> list[str]:
-        """Save a form's impact and cause, merged with what others set while it was open.
+        """Save a form's impact and cause in one transaction, merged with what others set while it was open.
 
         Returns the names of the fields that others changed meanwhile.
         """
         shown_impact, shown_cause = await self._shown(form)
-        before = await self._deps.store.incidents.get(form.incident_id)
-        if impact != shown_impact:
-            await self.set_impact(
-                form.incident_id,
-                lambda now: merged(now, shown_impact, impact),
-                by=by,
-                idempotency_key=f"{idempotency_key}/impact",
-            )
-        if cause != shown_cause:
-            await self.set_cause(
-                form.incident_id,
-                lambda now: merged(now, shown_cause, cause),
-                by=by,
-                idempotency_key=f"{idempotency_key}/cause",
-            )
-        return names_of_differences(shown_impact, self._selectable(before.impact)) + names_of_differences(
-            shown_cause, before.cause
-        )
+        at, meanwhile = self._now(), dict[str, list[str]]()
+
+        def save_impact(now: Incident) -> Changed | None:
+            meanwhile["impact"] = names_of_differences(shown_impact, self._selectable(now.impact))
+            if impact == shown_impact:
+                return None
+            return now.with_impact(merged(now.impact, shown_impact, impact), by=by, at=at)
+
+        def save_cause(now: Incident) -> Changed | None:
+            meanwhile["cause"] = names_of_differences(shown_cause, now.cause)
+            if cause == shown_cause:
+                return None
+            return now.with_cause(merged(now.cause, shown_cause, cause), by=by, at=at)
+
+        changes = {f"{idempotency_key}/impact": save_impact, f"{idempotency_key}/cause": save_cause}
+        await self._deps.store.incidents.change_together(form.incident_id, changes)
+        return [name for names in meanwhile.values() for name in names]
 
     async def findings(self, incident: Incident) -> Findings:
         """Return what identifies the incident's impact and cause as a form shows them now."""
