@@ -34,6 +34,8 @@ from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
 from bot.yaml_text import load
 
+QUERIES_AT_ONCE = 4  # a query's time limit also counts while it waits for a thread
+
 _PLACEHOLDER = re.compile(
     r"X{3,}|\bTODO\b|\bCHANGE_?ME\b|\bREPLACE_?ME\b|example\.(com|org|net)\b|<(your|tu)\b[^>]*>", re.IGNORECASE
 )
@@ -48,6 +50,7 @@ class Doctor(Checks):
         self._deps = deps
         self._settings = settings
         self._manifest = manifest
+        self._at_once = asyncio.Semaphore(QUERIES_AT_ONCE)
 
     def files(self) -> list[Finding]:
         """Check the runbooks; the team file was read successfully."""
@@ -147,7 +150,9 @@ class Doctor(Checks):
         try:
             for service, its in self._deps.team.services.items():
                 namespace = its.namespaces.get(PRODUCTION, "")
-                if await prometheus.query(fill(promql, service=service, namespace=namespace)):
+                async with self._at_once:
+                    series = await prometheus.query(fill(promql, service=service, namespace=namespace))
+                if series:
                     return None
         except BotError as problem:
             return self._wrong(subject, problem, "BOT_CONFIG")
