@@ -46,9 +46,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(sandbox, environment(settings))
 
 
+async def doctor_in_time(world: World) -> Ran:
+    """The doctor's findings; asked again while the machine is too busy for an answer within its time limits."""
+    for _ in range(4):
+        examined = await world.run("doctor")
+        if "no answer" not in examined.out and "no responde" not in examined.out:
+            break
+    return examined
+
+
 async def test_the_doctor_finds_nothing_missing_in_a_whole_world(world: World) -> None:
     assert (await world.run("db", "upgrade")).code == 0
-    examined = await world.run("doctor")
+    examined = await doctor_in_time(world)
     assert examined.code == 0, examined.out + examined.err
     noted = [line for line in examined.out.splitlines() if line.startswith("!")]
     assert "✗" not in examined.out
@@ -57,7 +66,8 @@ async def test_the_doctor_finds_nothing_missing_in_a_whole_world(world: World) -
                  "Prometheus", "PagerDuty", "GitHub", "Vault", "AWS", "Tempo", "Alertmanager (API)",
                  "6 answer as they should", "KUBECONFIG is not set", "Everything required is in place"):  # fmt: skip
         assert said in examined.out, examined.out
-    assert "Está todo lo necesario" in (await world.run("doctor", LOCALE="es")).out
+    world.env["LOCALE"] = "es"
+    assert "Está todo lo necesario" in (await doctor_in_time(world)).out
 
 
 async def test_the_doctor_says_what_is_missing_and_how_to_mend_it(world: World) -> None:
