@@ -81,6 +81,7 @@ class Service(_Part):
     dashboards: list[Dashboard] = Field(default_factory=list)
     board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
+    depends_on: list[str] = Field(default_factory=list, description="services that it calls, for `/why`")
 
     @property
     def runs_as(self) -> list[str]:
@@ -145,6 +146,9 @@ class SeverityPolicy(_Part):
     followups: list[UsualFollowUp] = Field(default_factory=list, description="opened automatically on resolve")
 
 
+Signal = Literal["latency", "errors", "traffic", "accelerator", "connections"]
+
+
 class Query(_Part):
     """One metric of the catalogue. `$service` and `$namespace` in `promql` are replaced, quoted for PromQL."""
 
@@ -153,6 +157,11 @@ class Query(_Part):
     unit: Literal["ms", "s", "%", "fps", "req/s", "count", "bytes", "cores", ""] = ""
     threshold: float | None = None
     direction: Literal["above", "below"] = Field("above", description="the side of the threshold that is a breach")
+    signal: Signal | None = Field(
+        None,
+        description="what it measures of a service, for `/why`: latency, errors, traffic, accelerator (of GPUs), …",
+    )
+    by_pod: str | None = Field(None, description="the same PromQL for each pod, with the label `pod`; for `/why`")
 
 
 class Board(_Part):
@@ -368,6 +377,12 @@ class StatusPage(_Part):
     days: int = Field(14, ge=1, le=90, description="for so long it shows what is over")
 
 
+class CausesPolicy(_Part):
+    """How the bot looks for the causes of an incident."""
+
+    automatic: bool = Field(True, description="look by itself when an incident of a service is declared")
+
+
 class TeamFile(_Part):
     """The whole team file."""
 
@@ -409,6 +424,7 @@ class TeamFile(_Part):
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
     status_page: StatusPage = StatusPage()
+    causes: CausesPolicy = CausesPolicy()
     _folder: Path = PrivateAttr(default=Path())
     _members: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
@@ -484,6 +500,10 @@ class TeamFile(_Part):
         for name, service in self.services.items():
             path = ("services", name)
             named += [("team", (*path, "owners", at), owner, self.teams) for at, owner in enumerate(service.owners)]
+            named += [
+                ("service", (*path, "depends_on", at), other, self.services)
+                for at, other in enumerate(service.depends_on)
+            ]
             named.append(("board", (*path, "board"), service.board, self.boards))
         for level, policy in self.severities.items():
             for field, teams in (("page", policy.page), ("invite", policy.invite)):

@@ -15,6 +15,7 @@ from bot.integrations.github.code import Code
 from bot.integrations.github.session import (
     SERVICE,
     App,
+    Merge,
     Session,
     ThreadContext,
     exists_already,
@@ -183,6 +184,19 @@ class GitHub:
             return result
 
         return await self._session.call("read the deployments", fetch)
+
+    async def merged_since(self, since: datetime, limit: int = 30) -> list[Merge]:
+        """Return the newest pull requests that were merged since then, the newest first."""
+
+        def fetch(context: ThreadContext) -> list[Merge]:
+            pulls = context.repository.get_pulls(state="closed", sort="updated", direction="desc")
+            return [
+                Merge(pull.number, pull.title, pull.html_url, pull.user.login, pull.merged_at)
+                for pull in islice(pulls, limit)
+                if pull.merged_at and pull.merged_at >= since
+            ]
+
+        return await self._session.call("read the merged pull requests", fetch)
 
     async def check(self) -> str:
         """Check access, issues and write permission, read-only. Returns the login and the remaining rate limit."""

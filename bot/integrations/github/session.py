@@ -210,6 +210,17 @@ class Deployment:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A pull request that was merged: by its author's login."""
+
+    number: int
+    title: str
+    url: str
+    author: str
+    at: datetime
+
+
 def verify_signature(header: str, body: bytes, secret: str) -> bool:
     """Return True if a webhook is from GitHub: X-Hub-Signature-256 is `sha256=` and the HMAC-SHA256 of the raw body.
 

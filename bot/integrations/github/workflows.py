@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,10 @@ DISPATCHED = "workflow_dispatch"
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRun:
-    """A run of a workflow: `status` is queued, in_progress, completed, …; `conclusion` is its result."""
+    """A run of a workflow: `status` is queued, in_progress, completed, …; `conclusion` is its result.
+
+    `name` is the workflow's, `by` the login of who started it.
+    """
 
     id: int
     url: str
@@ -31,6 +35,9 @@ class WorkflowRun:
     sha: str
     status: str
     conclusion: str | None
+    name: str = ""
+    by: str = ""
+    at: datetime | None = None
 
 
 class Workflows:
@@ -53,6 +60,15 @@ class Workflows:
             return None
 
         return await self._session.call("read the workflow's runs", fetch)
+
+    async def runs_since(self, since: datetime, limit: int = 30) -> list[WorkflowRun]:
+        """Return the newest runs of all workflows that were started since then, the newest first."""
+
+        def fetch(context: ThreadContext) -> list[WorkflowRun]:
+            runs = islice(context.repository.get_workflow_runs(), limit)
+            return [_run(run) for run in runs if run.created_at >= since]
+
+        return await self._session.call("read the workflow runs", fetch)
 
     async def run_for(self, workflow: str, sha: str) -> WorkflowRun | None:
         """Return the newest run of a workflow for a commit."""
@@ -102,5 +118,14 @@ def _run(raw: github_run.WorkflowRun) -> WorkflowRun:
     if not isinstance(raw.id, int) or not raw.status:
         raise ValueError("no run")
     return WorkflowRun(
-        raw.id, raw.html_url, raw.display_title, raw.head_branch, raw.head_sha, raw.status, raw.conclusion
+        raw.id,
+        raw.html_url,
+        raw.display_title,
+        raw.head_branch,
+        raw.head_sha,
+        raw.status,
+        raw.conclusion,
+        raw.name or "",
+        raw.actor.login if raw.actor else "",
+        raw.created_at,
     )

@@ -7,6 +7,7 @@ from typing import Self
 
 from bot.integrations.kubernetes.cluster import Cluster
 from bot.integrations.kubernetes.exec import Dumps, Exec
+from bot.integrations.kubernetes.history import History
 from bot.integrations.kubernetes.jobs import Jobs
 from bot.integrations.kubernetes.nodes import Nodes
 from bot.integrations.kubernetes.objects import ExternalSecrets, Objects
@@ -23,6 +24,7 @@ class Kubernetes:
         self.pods = Pods(self.cluster)
         self.descriptions = Describer(self.cluster, self.pods, self.workloads)
         self.nodes = Nodes(self.cluster)
+        self.history = History(self.cluster, self.workloads)
         self.jobs = Jobs(self.cluster)
         self.objects = Objects(self.cluster)
         self.programs = Exec(self.cluster)

@@ -32,12 +32,12 @@ NAMESPACED: Rights = {
     ("batch", "jobs"): ("get", "create", "delete"),
     ("external-secrets.io", "externalsecrets"): ("get", "patch"),
     ("metrics.k8s.io", "pods"): ("list",),
-    ("networking.k8s.io", "networkpolicies"): ("get", "create", "update", "patch", "delete"),
+    ("networking.k8s.io", "networkpolicies"): ("get", "list", "create", "update", "patch", "delete"),
     ("policy", "poddisruptionbudgets"): ("get", "create", "update", "patch", "delete"),
 }
 # In the whole cluster, for what the bot does to nodes.
 CLUSTER_WIDE: Rights = {
-    ("", "nodes"): ("get", "patch"),
+    ("", "nodes"): ("get", "list", "patch"),
     ("", "pods"): ("get", "list"),
     ("", "pods/eviction"): ("create",),
     ("", "events"): ("list",),

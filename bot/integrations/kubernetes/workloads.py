@@ -382,6 +382,10 @@ class Workloads:
         """Return the available revisions, oldest first."""
         return sorted(await self._revisions(reference, namespace))
 
+    async def templates(self, reference: str, namespace: str) -> list[Object]:
+        """Return the ReplicaSets or ControllerRevisions that hold the workload's pod templates, oldest first."""
+        return [item for _, item in sorted((await self._revisions(reference, namespace)).items())]
+
     async def versions(self, reference: str, namespace: str) -> list[Version]:
         """Return the images that were rolled out and are still known, oldest first; of a Deployment only."""
         images = []

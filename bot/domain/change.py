@@ -1,0 +1,159 @@
+"""What changed before an incident: one list from all the sources that know of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+SAME_CHANGE = timedelta(minutes=3)  # two sources rarely agree to the second
+
+
+class ChangeKind(StrEnum):
+    """What kind of change. The sentence for each kind is in `messages/why.j2`, in the block `change_<kind>`."""
+
+    VERSION = "version"
+    CONFIGURATION = "configuration"
+    LIMITS = "limits"
+    REPLICAS = "replicas"
+    NODE = "node"
+    KILLED = "killed"
+    QUOTA = "quota"
+    POLICY = "policy"
+    JOB = "job"
+    MERGE = "merge"
+    WORKFLOW = "workflow"
+    RUN = "run"
+    ALERT = "alert"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change: when (UTC), of what kind, of which service, node or repository, and by whom if that is known.
+
+    `facts` are plain JSON and depend on the kind; values of settings are among them only where they cannot be a secret.
+    `sources` are those that know of it: kubernetes, helm, github, bot, alertmanager.
+    """
+
+    kind: ChangeKind
+    at: datetime
+    about: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
+    link: str = ""
+    sources: tuple[str, ...] = ()
+
+
+def merged_changes(changes: Iterable[Change], *, since: datetime, until: datetime) -> list[Change]:
+    """Return the changes within a time, each once, oldest first.
+
+    A change that several sources report is one if they agree on kind, subject and version within three minutes.
+    """
+    result: list[Change] = []
+    for change in sorted(changes, key=lambda one: one.at):
+        if not since <= change.at <= until:
+            continue
+        same = next((number for number, known in enumerate(result) if _is_same(known, change)), None)
+        if same is None:
+            result.append(change)
+        else:
+            result[same] = _joined(result[same], change)
+    return result
+
+
+def _is_same(known: Change, change: Change) -> bool:
+    if (known.kind, known.about) != (change.kind, change.about) or change.at - known.at > SAME_CHANGE:
+        return False
+    if change.kind is ChangeKind.VERSION:
+        one, other = (_plain(item.facts.get("to")) for item in (known, change))
+        return not one or not other or one == other
+    if set(known.sources) & set(change.sources):
+        return known.facts == change.facts
+    return change.kind in (ChangeKind.CONFIGURATION, ChangeKind.LIMITS, ChangeKind.REPLICAS)
+
+
+def _joined(known: Change, other: Change) -> Change:
+    return replace(
+        known,
+        facts={**other.facts, **known.facts},
+        by=known.by or other.by,
+        link=known.link or other.link,
+        sources=tuple(dict.fromkeys([*known.sources, *other.sources])),
+    )
+
+
+def _plain(version: object) -> str:
+    return str(version or "").removeprefix("v")
+
+
+def template_changes(service: str, templates: Sequence[Template]) -> list[Change]:
+    """Return what changed from each pod template of a service to the next one; `templates` are oldest first."""
+    changes = []
+    for before, after in pairwise(templates):
+        kind, facts = _difference(before, after)
+        changes.append(Change(kind, after.at, service, facts, sources=("kubernetes",)))
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What matters of a pod template: when it was rolled out, the image's tag, environment, limits and placement.
+
+    `env` has None for values that come from elsewhere (a Secret, a ConfigMap). `id` tells its pods from others, and
+    `pods_since` is when the oldest of these that are there was made.
+    """
+
+    id: str
+    at: datetime
+    image: str
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    pods_since: datetime | None = None
+
+    @property
+    def tag(self) -> str:
+        return self.image.rpartition("/")[2].rpartition(":")[2]
+
+
+def in_order_of_rollout(templates: Sequence[Template]) -> list[Template]:
+    """Return templates, oldest revision first, each with the time of its rollout.
+
+    One that is used again keeps the age of its first use in the cluster: then its pods say since when it runs.
+    """
+    result: list[Template] = []
+    for template in templates:
+        used_again = bool(result) and template.at < result[-1].at
+        result.append(replace(template, at=template.pods_since or template.at) if used_again else template)
+    return result
+
+
+def _difference(before: Template, after: Template) -> tuple[ChangeKind, dict[str, Any]]:
+    if before.image != after.image:
+        return ChangeKind.VERSION, {"from": before.tag, "to": after.tag}
+    if before.limits != after.limits:
+        names = sorted(
+            name for name in {**before.limits, **after.limits} if before.limits.get(name) != after.limits.get(name)
+        )
+        return ChangeKind.LIMITS, {
+            "limits": [{"name": name, "from": before.limits.get(name), "to": after.limits.get(name)} for name in names]
+        }
+    names = sorted(name for name in {**before.env, **after.env} if before.env.get(name) != after.env.get(name))
+    facts: dict[str, Any] = {"settings": [_setting(name, before.env.get(name), after.env.get(name)) for name in names]}
+    if before.node_selector != after.node_selector:
+        facts["nodes"] = ", ".join(f"{name}={value}" for name, value in sorted(after.node_selector.items()))
+    return ChangeKind.CONFIGURATION, facts
+
+
+def _setting(name: str, before: str | None, after: str | None) -> dict[str, Any]:
+    """Return a setting's name, and its values where they are switches or numbers: others may be secrets."""
+    return {"name": name, "from": _harmless(before), "to": _harmless(after)}
+
+
+def _harmless(value: str | None) -> str | None:
+    is_switch = value is not None and value.strip().lower() in ("true", "false", "on", "off", "yes", "no")
+    is_number = value is not None and len(value) <= 6 and value.replace(".", "", 1).isdigit()
+    return value.strip() if value is not None and (is_switch or is_number) else None

@@ -1,0 +1,463 @@
+"""From what the sources say of a service to findings: each a number from 0 (it is not so) to 1 (it is), or not known.
+
+A finding compares the service with itself in the minutes before its onset, and its pods with each other. Ramps between
+"surely not" and "surely" are the two numbers of each `ramp`, chosen on the tuning seeds of `benchmarks/why.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from bot.domain.change import Change, ChangeKind
+from bot.domain.diagnosis import Finding
+from bot.domain.onset import NO_ONSET, Floats, Onset, onset
+from bot.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyModule("numpy")
+
+LONG_BEFORE = timedelta(minutes=20)  # a change that is older than this at the onset is not counted as before it
+AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
+ILL = 0.5  # value of a finding from which a service counts as ill
+
+# How often each finding is there at a service while something else is to blame.
+BASE: Mapping[str, float] = {
+    "ill": 0.45,
+    "slow": 0.4,
+    "failing": 0.25,
+    "sudden": 0.5,
+    "more_requests": 0.12,
+    "more_requests_per_pod": 0.15,
+    "new_version": 0.15,
+    "new_configuration": 0.07,
+    "new_limits": 0.02,
+    "scaled": 0.03,
+    "new_pods_worse": 0.06,
+    "all_pods_ill": 0.35,
+    "some_pods_ill": 0.15,
+    "one_node_ill": 0.06,
+    "one_zone_ill": 0.04,
+    "one_version_ill": 0.04,
+    "fewer_pods": 0.07,
+    "pods_gone_with_node": 0.04,
+    "node_not_ready": 0.05,
+    "node_busy": 0.07,
+    "more_cpu": 0.2,
+    "more_work_per_request": 0.06,
+    "throttled": 0.08,
+    "memory_climbs": 0.04,
+    "killed_for_memory": 0.03,
+    "accelerator_full": 0.1,
+    "others_ill": 0.15,
+    "autoscaler_at_most": 0.06,
+    "quota_refuses": 0.01,
+    "dependency_ill": 0.08,
+    "database_full": 0.05,
+    "policy_changed": 0.03,
+    "certificate_ended": 0.01,
+}
+
+# Which source each finding comes from, for what is said when it is missing.
+SOURCE: Mapping[str, str] = {
+    **dict.fromkeys(("ill", "slow", "failing", "sudden", "more_requests", "others_ill", "accelerator_full"), "metrics"),
+    **dict.fromkeys(
+        ("all_pods_ill", "some_pods_ill", "one_node_ill", "one_zone_ill", "one_version_ill", "new_pods_worse",
+         "more_requests_per_pod"),
+        "pod_metrics",
+    ),
+    **dict.fromkeys(("more_cpu", "more_work_per_request", "throttled", "memory_climbs"), "usage"),
+    **dict.fromkeys(
+        ("new_version", "new_configuration", "new_limits", "scaled", "fewer_pods", "pods_gone_with_node",
+         "killed_for_memory", "autoscaler_at_most", "quota_refuses", "policy_changed"),
+        "cluster",
+    ),
+    **dict.fromkeys(("node_not_ready", "node_busy"), "nodes"),
+    "dependency_ill": "dependencies",
+    "database_full": "database",
+    "certificate_ended": "certificates",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PodTraits:
+    """What the cluster says of a pod; `template` is the pod template that it was made of."""
+
+    name: str
+    node: str | None = None
+    zone: str | None = None
+    template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeries:
+    """Series of pods: a row a pod, a column a sample, NaN where a pod was not there. None: not measured.
+
+    `latency` in any unit, `errors` a ratio, `traffic` in requests a second, `cpu` in cores, `memory` in bytes,
+    `throttled` a ratio of periods.
+    """
+
+    pods: Sequence[PodTraits]
+    latency: Floats | None = None
+    errors: Floats | None = None
+    traffic: Floats | None = None
+    cpu: Floats | None = None
+    memory: Floats | None = None
+    throttled: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEvidence:
+    """What is known of one service. Series have a value a sample, NaN for gaps; None: not measured.
+
+    `connections` is the share of the database's connections in use, `accelerator` the use of GPUs, a ratio.
+    `ready` is the number of pods that serve. The others are what the cluster says now; None: it could not be asked.
+    """
+
+    name: str
+    latency: Floats | None = None
+    errors: Floats | None = None
+    traffic: Floats | None = None
+    accelerator: Floats | None = None
+    connections: Floats | None = None
+    ready: Floats | None = None
+    pods: PodSeries | None = None
+    changes: Sequence[Change] | None = None
+    autoscaler_at_most: bool | None = None
+    quota_refuses: bool | None = None
+    killed_for_memory: bool | None = None
+    certificate_ended: bool | None = None
+    depends_on: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that was asked for: `samples` values, `step` seconds apart, the last one at `until`.
+
+    `lost_nodes` are those that are not ready, `busy_nodes` those that became busy, each with how much. None: not known.
+    """
+
+    service: str
+    until: datetime
+    step: float
+    services: Mapping[str, ServiceEvidence]
+    lost_nodes: Sequence[str] | None = None
+    busy_nodes: Mapping[str, float] | None = None
+    policies: Sequence[Change] | None = None
+
+    def at(self, ago: int) -> datetime:
+        """Return the time of a sample, counted from the last one."""
+        return self.until - timedelta(seconds=ago * self.step)
+
+
+@dataclass(slots=True)
+class Found:
+    """Findings of a service, and the places that they point at: `node`, `zone`, `dependency`."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, value: float | None, /, **facts: Any) -> None:
+        """Add a finding; None is left out, as it is not known."""
+        if value is not None and np.isfinite(value):
+            self.findings[name] = Finding(round(float(value), 3), facts if value >= ILL else {})
+
+    def value(self, name: str) -> float:
+        return self.findings[name].value if name in self.findings else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How ill a service is, 0 to 1: by latency, by errors; and the onset of the worse one."""
+
+    slow: float | None
+    failing: float | None
+    latency: Onset
+    errors: Onset
+
+    @property
+    def ill(self) -> float | None:
+        known = [value for value in (self.slow, self.failing) if value is not None]
+        return max(known) if known else None
+
+    @property
+    def onset(self) -> Onset:
+        return self.errors if (self.failing or 0) > (self.slow or 0) else self.latency
+
+
+def find(evidence: Evidence) -> Found:
+    """Return the findings about the service of the evidence."""
+    service = evidence.services[evidence.service]
+    health = health_of(service)
+    found = Found()
+    began = evidence.at(health.onset.ago) if (health.ill or 0) >= ILL else evidence.until
+    _of_service(found, evidence, service, health, began)
+    if service.changes is not None:
+        _of_changes(found, service, service.changes, evidence, began)
+    _of_cluster(found, evidence, service)
+    _of_pods(found, evidence, service, health)
+    _of_others(found, evidence, service, health)
+    return found
+
+
+def health_of(service: ServiceEvidence) -> Health:
+    slow = failing = None
+    latency = errors = NO_ONSET
+    if service.latency is not None:
+        latency = onset(_log(service.latency), 0.05)
+        slow = min(ramp(latency.size, 0.2, 0.55), ramp(latency.strength, 4, 9))
+    if service.errors is not None:
+        errors = onset(np.sqrt(service.errors), 0.01)
+        failing = min(ramp(errors.size, 0.05, 0.12), ramp(errors.strength, 4, 9))
+    return Health(slow, failing, latency, errors)
+
+
+def ramp(value: float, low: float, high: float) -> float:
+    """Return 0 up to `low`, 1 from `high` on, and a straight line between; 0 for NaN."""
+    return float(min(max((value - low) / (high - low), 0.0), 1.0)) if np.isfinite(value) else 0.0
+
+
+def _log(values: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.where(values > 0, np.log(np.maximum(values, 1e-9)), np.nan)
+
+
+def _of_service(found: Found, evidence: Evidence, service: ServiceEvidence, health: Health, began: datetime) -> None:
+    since = began.isoformat()
+    found.add("ill", health.ill, since=since)
+    if service.latency is not None:
+        found.add("slow", health.slow, since=since, **_levels(service.latency, health.latency))
+    if service.errors is not None:
+        found.add("failing", health.failing, since=since, **_levels(service.errors, health.errors))
+    if (health.ill or 0) > 0.3:
+        found.add("sudden", ramp(health.onset.sudden, 0.3, 0.8), since=since)
+    if service.traffic is not None:
+        more = onset(_log(service.traffic), 0.05)
+        value = min(ramp(more.size, 0.12, 0.3), ramp(more.strength, 3, 6))
+        found.add("more_requests", value, since=evidence.at(more.ago).isoformat(), **_levels(service.traffic, more))
+    if service.accelerator is not None:
+        found.add("accelerator_full", ramp(_last(service.accelerator), 0.8, 0.95), now=_last(service.accelerator))
+    if service.connections is not None:
+        found.add("database_full", ramp(_last(service.connections), 0.8, 0.93), now=_last(service.connections))
+    if service.certificate_ended is not None:
+        found.add("certificate_ended", float(service.certificate_ended))
+
+
+def _of_changes(
+    found: Found, service: ServiceEvidence, changes: Sequence[Change], evidence: Evidence, began: datetime
+) -> None:
+    """Findings about what was changed shortly before the onset."""
+    near = [change for change in changes if began - LONG_BEFORE <= change.at <= began + AFTER]
+
+    def add(finding: str, *kinds: ChangeKind) -> None:
+        fitting = [change for change in near if change.kind in kinds and change.about == service.name]
+        facts = {"change": fitting[-1].facts, "at": fitting[-1].at.isoformat()} if fitting else {}
+        found.add(finding, float(bool(fitting)), **facts)
+
+    add("new_version", ChangeKind.VERSION)
+    add("new_configuration", ChangeKind.CONFIGURATION)
+    add("new_limits", ChangeKind.LIMITS)
+    add("scaled", ChangeKind.REPLICAS)
+    if evidence.policies is not None:
+        policies = [change for change in evidence.policies if began - LONG_BEFORE <= change.at <= began + AFTER]
+        facts = {"at": policies[-1].at.isoformat(), "name": policies[-1].about} if policies else {}
+        found.add("policy_changed", float(bool(policies)), **facts)
+
+
+def _of_cluster(found: Found, evidence: Evidence, service: ServiceEvidence) -> None:
+    for name in ("autoscaler_at_most", "quota_refuses", "killed_for_memory"):
+        value = getattr(service, name)
+        found.add(name, None if value is None else float(value))
+    if evidence.lost_nodes is not None:
+        found.add("node_not_ready", float(bool(evidence.lost_nodes)), nodes=", ".join(evidence.lost_nodes))
+        if evidence.lost_nodes:
+            found.places["node"] = evidence.lost_nodes[0]
+    if evidence.busy_nodes is not None:
+        node, busy = max(evidence.busy_nodes.items(), key=lambda item: item[1], default=("", 0.0))
+        found.add("node_busy", ramp(busy, 0.1, 0.3), node=node)
+        found.places.setdefault("busy_node", node)
+
+
+def _of_pods(found: Found, evidence: Evidence, service: ServiceEvidence, health: Health) -> None:
+    pods = service.pods
+    if pods is None or not pods.pods:
+        return
+    alive = _alive(pods)
+    if alive is not None:
+        _of_numbers(found, evidence, service, pods, alive, health)
+        use_errors = (health.failing or 0) > ILL and pods.errors is not None
+        rows = np.sqrt(pods.errors) if use_errors and pods.errors is not None else None
+        if rows is None and pods.latency is not None:
+            rows = _log(pods.latency)
+        if rows is not None:
+            _of_health_by_pod(found, service, pods, alive, rows, health, use_errors)
+    _of_usage(found, service, pods, health)
+
+
+def _alive(pods: PodSeries) -> Any:
+    """Return which pods served at which sample; None if that was not measured."""
+    rows = pods.traffic if pods.traffic is not None else pods.latency if pods.latency is not None else pods.cpu
+    if rows is None:
+        return None
+    return np.isfinite(rows) & (rows > 0) if pods.traffic is not None else np.isfinite(rows)
+
+
+def _of_numbers(
+    found: Found, evidence: Evidence, service: ServiceEvidence, pods: PodSeries, alive: Any, health: Health
+) -> None:
+    """Findings about how many pods there are, and how many requests each of them gets."""
+    count = alive.sum(0)
+    now = int(np.median(count[-3:]))
+    start = max(len(count) - health.onset.ago - 4, 1)
+    before = float(np.median(count[max(0, start - 120) : start]))
+    found.add("fewer_pods", ramp(1 - now / max(before, 1.0), 0.05, 0.2), **{"from": int(before), "to": now})
+    lost = alive[:, max(0, start - 3)] & ~alive[:, -1]
+    nodes = {pods.pods[i].node for i in np.flatnonzero(lost)}
+    stays = {pods.pods[i].node for i in np.flatnonzero(alive[:, -1])}
+    gone = len(nodes) == 1 and None not in nodes and not nodes & stays
+    rescheduled = found.value("node_not_ready") and not nodes & stays
+    found.add("pods_gone_with_node", float(bool(lost.any() and (gone or rescheduled))))
+    if gone and nodes:
+        found.places.setdefault("node", str(next(iter(nodes))))
+    if service.traffic is not None:
+        each = onset(_log(service.traffic / np.maximum(count, 1)), 0.05)
+        found.add("more_requests_per_pod", ramp(each.size, 0.12, 0.3))
+
+
+def _of_health_by_pod(
+    found: Found, service: ServiceEvidence, pods: PodSeries, alive: Any, rows: Floats, health: Health, use_errors: bool
+) -> None:
+    """Findings about which pods are ill: all, some, those of one node, zone or version."""
+    series = np.sqrt(service.errors) if use_errors and service.errors is not None else None
+    if series is None and service.latency is not None:
+        series = _log(service.latency)
+    if series is None:
+        return
+    start = max(len(series) - health.onset.ago, 1)
+    level = _median(series[max(0, start - 100) : start])
+    enough = 0.04 if use_errors else 0.25
+    serving = alive[:, -1]
+    now = np.array([_median(row[-4:]) for row in rows])
+    ill = serving & (now - level > enough)
+    number, of = int(ill.sum()), int(serving.sum())
+    if of < 2:
+        return
+    share = number / of
+    found.add("all_pods_ill", ramp(share, 0.6, 0.95) if number else 0.0)
+    found.add("some_pods_ill", ramp(1 - share, 0.1, 0.3) if number else 0.0, ill=number, of=of)
+    for finding, trait, place in (
+        ("one_node_ill", "node", "busy_node"),
+        ("one_zone_ill", "zone", "zone"),
+        ("one_version_ill", "template", "version"),
+    ):
+        value, name = _only_in(ill, serving, [getattr(pod, trait) for pod in pods.pods])
+        if value is not None:
+            found.add(finding, ramp(value, 0.4, 0.8), name=name)
+            if value > 0.4 and name:
+                found.places[place] = name
+    _of_new_pods(found, pods, alive, rows, use_errors)
+
+
+def _only_in(ill: Any, serving: Any, traits: Sequence[str | None]) -> tuple[float | None, str | None]:
+    """Return how well a trait tells the ill pods from the others, 0 to 1, and which; None if all have the same one."""
+    here = {traits[i] for i in np.flatnonzero(serving)} - {None}
+    if len(here) < 2:
+        return None, None
+    best, name = 0.0, None
+    for trait in here:
+        inside = serving & np.array([other == trait for other in traits])
+        outside = serving & ~inside
+        if not ill.any() or not outside.any():
+            continue
+        value = ill[inside].mean() * (1 - ill[outside].mean()) * (ill & inside).sum() / ill.sum()
+        if value > best:
+            best, name = float(value), trait
+    return best, name
+
+
+def _of_new_pods(found: Found, pods: PodSeries, alive: Any, rows: Floats, use_errors: bool) -> None:
+    """Compare the pods of the newest template with older ones: at the same time, or with the last of them."""
+    first_seen: dict[str, int] = {}
+    for pod, served in zip(pods.pods, alive, strict=True):
+        if pod.template and served.any():
+            first_seen[pod.template] = min(first_seen.get(pod.template, len(served)), int(np.argmax(served)))
+    newest = max(first_seen, key=lambda template: first_seen[template], default=None)
+    if newest is None or first_seen[newest] == 0 or len(first_seen) < 2:
+        if first_seen:
+            found.add("new_pods_worse", 0.0)
+        return
+    is_new = np.array([pod.template == newest for pod in pods.pods])
+    new, old = np.where(alive & is_new[:, None], rows, np.nan), np.where(alive & ~is_new[:, None], rows, np.nan)
+    together = np.isfinite(new).any(0) & np.isfinite(old).any(0)
+    start = first_seen[newest]
+    scores = [_median(new[:, start : start + 12]) - _median(old[:, max(0, start - 20) : start])]
+    if together.sum() >= 2:
+        scores.append(_median(new[:, together]) - _median(old[:, together]))
+    low, high = (0.04, 0.12) if use_errors else (0.15, 0.45)
+    found.add("new_pods_worse", ramp(min(scores), low, high))
+
+
+def _of_usage(found: Found, service: ServiceEvidence, pods: PodSeries, health: Health) -> None:
+    if pods.cpu is not None:
+        with np.errstate(all="ignore"):
+            total = np.nansum(pods.cpu, 0)
+            more = onset(_log(total), 0.03)
+            found.add("more_cpu", min(ramp(more.size, 0.12, 0.35), ramp(more.strength, 3, 6)))
+            if service.traffic is not None:
+                work = onset(_log(total / np.where(service.traffic > 0, service.traffic, np.nan)), 0.03)
+                found.add("more_work_per_request", min(ramp(work.size, 0.12, 0.3), ramp(work.strength, 3, 6)))
+    if pods.throttled is not None:
+        found.add("throttled", ramp(_median(pods.throttled[:, -4:]), 0.03, 0.15))
+    if pods.memory is not None:
+        found.add("memory_climbs", max((_climbs(row) for row in pods.memory), default=0.0))
+
+
+def _climbs(memory: Floats) -> float:
+    """Return whether a pod's memory rises steadily and far: 0 to 1."""
+    known = memory[np.isfinite(memory)][-120:]
+    if len(known) < MINIMUM:
+        return 0.0
+    rise = float(np.log(known[-1] / max(known[0], 1.0))) if known[0] > 0 else 0.0
+    up = float((np.diff(known) > 0).mean())
+    return min(ramp(rise, 0.1, 0.25), ramp(up, 0.5, 0.8))
+
+
+MINIMUM = 10  # samples from which a climb can be told
+
+
+def _of_others(found: Found, evidence: Evidence, service: ServiceEvidence, health: Health) -> None:
+    """Findings about the other services: whether they suffer too, and whether one that this one calls did first."""
+    others = {name: health_of(other) for name, other in evidence.services.items() if name != service.name}
+    known = {name: other for name, other in others.items() if other.ill is not None}
+    if known:
+        ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
+        found.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
+    called = {name: known[name] for name in service.depends_on if name in known}
+    if called:
+        name, worst = max(called.items(), key=lambda item: item[1].ill or 0.0)
+        first = worst.onset.ago >= health.onset.ago - 2
+        found.add("dependency_ill", (worst.ill or 0.0) if first else 0.0, service=name)
+        found.places["dependency"] = name
+
+
+def _levels(series: Floats, shift: Onset) -> dict[str, float]:
+    """Return the level before and the level now."""
+    start = max(len(series) - shift.ago, 1)
+    return {"from": _rounded(_median(series[max(0, start - 100) : start])), "to": _rounded(_last(series))}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _last(series: Floats) -> float:
+    return _median(series[-4:])
+
+
+def _median(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
