@@ -103,7 +103,7 @@ class Signature:
         hints = get_type_hints(function, include_extras=True)
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         return cls(
-            function.__name__.removesuffix("_"),
+            function.__name__.removesuffix("_").replace("_", "-"),
             function,
             tuple(_parameter(parameter, hints[parameter.name]) for parameter in parameters),
             example,

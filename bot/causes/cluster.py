@@ -6,7 +6,12 @@ from bot.causes.registry import CAUSES, Ways
 from bot.domain.diagnosis import Place
 
 
-@CAUSES.cause(Place.NODE, must=["node_not_ready"], treatments=["kubernetes.set_node_selector", "kubernetes.drain"])
+@CAUSES.cause(
+    Place.NODE,
+    must=["node_not_ready"],
+    treatments=["kubernetes.set_node_selector", "kubernetes.drain"],
+    remains="node_not_ready",
+)
 def node_loss() -> Ways:
     """A node is not ready, and its pods are gone. Refuted by nodes that are all ready."""
     shared = {"ill": 0.93, "node_not_ready": 0.95, "more_work_per_request": 0.05, "scaled": 0.02, "new_pods_worse": 0.1}
@@ -16,7 +21,7 @@ def node_loss() -> Ways:
     ]
 
 
-@CAUSES.cause(Place.NODE, must=["one_node_ill", "some_pods_ill"], treatments=["kubernetes.drain"])
+@CAUSES.cause(Place.NODE, must=["one_node_ill", "some_pods_ill"], treatments=["kubernetes.drain"], remains="node_busy")
 def noisy_neighbour() -> Ways:
     """Only pods of one node suffer, and it is busier than they explain. Refuted by pods that suffer elsewhere."""
     return {
@@ -43,14 +48,16 @@ def zone_trouble() -> Ways:
     }
 
 
-@CAUSES.cause(must=["quota_refuses"])
+@CAUSES.cause(must=["quota_refuses"], remains="quota_refuses")
 def quota_reached() -> Ways:
     """The cluster refuses new pods because a quota is used up. Refuted by a controller that is refused nothing."""
     return {"ill": 0.85, "quota_refuses": 0.97, "fewer_pods": 0.5, "more_requests_per_pod": 0.7, "others_ill": 0.2}
 
 
 @CAUSES.cause(
-    must=["autoscaler_at_most", "more_requests_per_pod", "more_work_per_request"], treatments=["kubernetes.scale"]
+    must=["autoscaler_at_most", "more_requests_per_pod", "more_work_per_request"],
+    treatments=["kubernetes.scale"],
+    remains="autoscaler_at_most",
 )
 def autoscaler_limit() -> Ways:
     """The autoscaler is at its most, while requests rise and pods run hot. Refuted by room above."""

@@ -22,7 +22,7 @@ def more_load() -> Ways:
     return [{**shared, "more_work_per_request": 0.04}, {**shared, "accelerator_full": 0.85}]
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["dependency_ill", "more_work_per_request"])
+@CAUSES.cause(Place.OUTSIDE, must=["dependency_ill", "more_work_per_request"], remains="dependency_ill")
 def slow_dependency() -> Ways:
     """A service that this one calls suffered first; its own work is unchanged. Refuted by healthy dependencies."""
     return {
@@ -38,7 +38,7 @@ def slow_dependency() -> Ways:
     }
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["database_full"], treatments=["aws.failover_db"])
+@CAUSES.cause(Place.OUTSIDE, must=["database_full"], treatments=["aws.failover_db"], remains="database_full")
 def database() -> Ways:
     """The database's connections are used up, and all that use it suffer. Refuted by free connections."""
     return {
@@ -53,7 +53,7 @@ def database() -> Ways:
     }
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["policy_changed", "failing"])
+@CAUSES.cause(Place.OUTSIDE, must=["policy_changed", "failing"], remains="policy_changed")
 def network_policy() -> Ways:
     """Calls fail from the moment of a change of a network policy on. Refuted by policies that nobody changed."""
     return {
@@ -68,7 +68,7 @@ def network_policy() -> Ways:
     }
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["certificate_ended", "failing"])
+@CAUSES.cause(Place.OUTSIDE, must=["certificate_ended", "failing"], remains="certificate_ended")
 def certificate() -> Ways:
     """A certificate has ended, and calls fail from then on. Refuted by certificates that are valid."""
     return {

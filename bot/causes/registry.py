@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from bot.domain.diagnosis import Cause, Place
-from bot.domain.evidence import BASE
+from bot.domain.findings import BASE
 
 Ways = Mapping[str, float] | Sequence[Mapping[str, float]]
 Function = Callable[[], Ways]
@@ -41,7 +41,12 @@ class Registry:
         self._docs: dict[str, str] = {}
 
     def cause(
-        self, place: Place = Place.SERVICE, *, must: Sequence[str], treatments: Sequence[str] = ()
+        self,
+        place: Place = Place.SERVICE,
+        *,
+        must: Sequence[str],
+        treatments: Sequence[str] = (),
+        remains: str | None = None,
     ) -> Callable[[Function], Function]:
         """Register a function that returns what the cause predicts: finding → probability, or one such for each way.
 
@@ -53,9 +58,14 @@ class Registry:
             ways = function()
             predictions = [ways] if isinstance(ways, Mapping) else list(ways)
             cause = Cause(
-                function.__name__, place, [{**UNTOUCHED, **way} for way in predictions], tuple(must), tuple(treatments)
+                function.__name__,
+                place,
+                [{**UNTOUCHED, **way} for way in predictions],
+                tuple(must),
+                tuple(treatments),
+                remains,
             )
-            unknown = {name for way in cause.ways for name in way} | set(must)
+            unknown = {name for way in cause.ways for name in way} | set(must) | ({remains} if remains else set())
             if unknown := unknown - set(BASE):
                 raise ValueError(f"{cause.name} predicts what nobody looks for: {', '.join(sorted(unknown))}")
             self._causes[cause.name] = cause

@@ -7,7 +7,11 @@ from bot.causes.registry import CAUSES, Ways
 SUSPECT_ITSELF = {"ill": 0.97, "others_ill": 0.15}
 
 
-@CAUSES.cause(must=["new_version", "new_pods_worse", "ill"], treatments=["kubernetes.rollout_undo", "helm.rollback"])
+@CAUSES.cause(
+    must=["new_version", "new_pods_worse", "ill"],
+    treatments=["kubernetes.rollout_undo", "helm.rollback"],
+    remains="new_version",
+)
 def bad_version() -> Ways:
     """New pods of another version are worse than the old ones. Refuted by equal pods, or by no new version."""
     shared = {**SUSPECT_ITSELF, "new_version": 0.95, "new_pods_worse": 0.93, "new_configuration": 0.07}
@@ -19,7 +23,11 @@ def bad_version() -> Ways:
     ]
 
 
-@CAUSES.cause(must=["new_version", "one_version_ill", "ill"], treatments=["helm.rollback", "kubernetes.rollout_undo"])
+@CAUSES.cause(
+    must=["new_version", "one_version_ill", "ill"],
+    treatments=["helm.rollback", "kubernetes.rollout_undo"],
+    remains="new_version",
+)
 def bad_canary() -> Ways:
     """Only the pods of a new version that serves a part of the traffic suffer. Refuted by old pods that suffer too."""
     return {
@@ -32,7 +40,11 @@ def bad_canary() -> Ways:
     }
 
 
-@CAUSES.cause(must=["new_configuration", "ill"], treatments=["kubernetes.set_env", "kubernetes.rollout_undo"])
+@CAUSES.cause(
+    must=["new_configuration", "ill"],
+    treatments=["kubernetes.set_env", "kubernetes.rollout_undo"],
+    remains="new_configuration",
+)
 def bad_configuration() -> Ways:
     """A setting or a flag was changed just before, and all pods that have it suffer. Refuted by no such change."""
     shared = {
@@ -51,7 +63,9 @@ def bad_configuration() -> Ways:
     ]
 
 
-@CAUSES.cause(must=["fewer_pods", "pods_gone_with_node", "node_not_ready"], treatments=["kubernetes.scale"])
+@CAUSES.cause(
+    must=["fewer_pods", "pods_gone_with_node", "node_not_ready"], treatments=["kubernetes.scale"], remains="fewer_pods"
+)
 def too_few_replicas() -> Ways:
     """Fewer pods than before serve the same requests. Refuted by as many pods as before, or by a node that was lost."""
     return {
@@ -68,7 +82,7 @@ def too_few_replicas() -> Ways:
     }
 
 
-@CAUSES.cause(must=["memory_climbs"], treatments=["kubernetes.restart"])
+@CAUSES.cause(must=["memory_climbs"], treatments=["kubernetes.restart"], remains="memory_climbs")
 def memory_leak() -> Ways:
     """Memory climbs for long, until containers are killed. Refuted by memory that does not climb."""
     shared = {"ill": 0.9, "others_ill": 0.15, "memory_climbs": 0.96, "sudden": 0.3, "more_work_per_request": 0.06}
@@ -78,7 +92,7 @@ def memory_leak() -> Ways:
     ]
 
 
-@CAUSES.cause(must=["throttled", "more_requests_per_pod", "ill"], treatments=["helm.upgrade"])
+@CAUSES.cause(must=["throttled", "more_requests_per_pod", "ill"], treatments=["helm.upgrade"], remains="throttled")
 def cpu_throttling() -> Ways:
     """The pods are at their CPU limit without more requests each. Refuted by no throttling, or by more requests."""
     shared = {**SUSPECT_ITSELF, "slow": 0.93, "throttled": 0.93, "more_cpu": 0.6, "more_requests_per_pod": 0.06}

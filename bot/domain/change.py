@@ -46,6 +46,29 @@ class Change:
     link: str = ""
     sources: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind.value,
+            "at": self.at.isoformat(),
+            "about": self.about,
+            "facts": dict(self.facts),
+            "by": self.by,
+            "link": self.link,
+            "sources": list(self.sources),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Change:
+        return cls(
+            ChangeKind(raw["kind"]),
+            datetime.fromisoformat(raw["at"]),
+            raw["about"],
+            raw["facts"],
+            raw["by"],
+            raw["link"],
+            tuple(raw["sources"]),
+        )
+
 
 def merged_changes(changes: Iterable[Change], *, since: datetime, until: datetime) -> list[Change]:
     """Return the changes within a time, each once, oldest first.
@@ -96,6 +119,32 @@ def template_changes(service: str, templates: Sequence[Template]) -> list[Change
         kind, facts = _difference(before, after)
         changes.append(Change(kind, after.at, service, facts, sources=("kubernetes",)))
     return changes
+
+
+def still_applies(facts: Mapping[str, Any], about: str, changes: Sequence[Change]) -> bool:
+    """Return True if a change of a version, of settings or of limits, given by its facts, was not taken back since."""
+    for kind, name in ((ChangeKind.CONFIGURATION, "settings"), (ChangeKind.LIMITS, "limits")):
+        if changed := facts.get(name):
+            now = {
+                one["name"]: one.get("to")
+                for change in changes
+                if change.kind is kind and change.about == about
+                for one in change.facts.get(name) or ()
+            }
+            return any(now.get(one["name"], one.get("to")) == one.get("to") for one in changed)
+    versions = [change for change in changes if change.kind is ChangeKind.VERSION and change.about == about]
+    running = next((change.facts["to"] for change in reversed(versions) if change.facts.get("to")), facts.get("to"))
+    return bool(running) and _plain(running) == _plain(facts.get("to"))
+
+
+@dataclass(frozen=True, slots=True)
+class PodTraits:
+    """What the cluster says of a pod; `template` is the pod template that it was made of."""
+
+    name: str
+    node: str | None = None
+    zone: str | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class Cause:
     """A kind of cause. `ways` are the ways in which it shows: finding → probability that it is there.
 
     A finding that a way does not name is as likely as when something else is to blame. `must` are the findings that
-    could refute it: nothing is claimed before they are known. `treatments` are actions that treat it.
+    could refute it: nothing is claimed before they are known. `treatments` are actions that treat it. `remains` is the
+    finding that shows, after the symptoms are cured, that the cause is still in place; None if nothing shows it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Cause:
     ways: Sequence[Mapping[str, float]]
     must: Sequence[str]
     treatments: Sequence[str] = ()
+    remains: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

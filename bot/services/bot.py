@@ -16,6 +16,7 @@ from bot.services.runs import Runs
 from bot.services.snapshots import Snapshots
 from bot.services.statistics import Statistics
 from bot.services.status_page import StatusPages
+from bot.services.why import Causes
 from bot.team import TeamFile
 from bot.workflows.engine.engine import Engine
 
@@ -38,6 +39,7 @@ class Bot:
         self.drills = Drills(deps, self.incidents, self.runs)
         self.home = Home(deps)
         self.status_pages = StatusPages(deps)
+        self.causes = Causes(deps)
 
     def use_team(self, team: TeamFile, library: Library) -> None:
         """Replace the team and its runbooks; runs in flight have their own copies of theirs."""

@@ -223,6 +223,17 @@ class Incidents:
             row = (await connection.execute(query.order_by(timeline.c.seq.desc()).limit(1))).one_or_none()
         return _event(row) if row else None
 
+    async def confirmed_causes(self, service: str) -> dict[str, int]:
+        """Return how often each cause was confirmed in incidents of a service, without drills."""
+        query = (
+            select(timeline.c.facts)
+            .join(incidents, incidents.c.id == timeline.c.incident_id)
+            .where(timeline.c.kind == Kind.CAUSE_CONFIRMED.value, incidents.c.service == service, _COUNTED)
+        )
+        async with self._database.read() as connection:
+            causes = [facts["suspect"]["cause"] for (facts,) in await connection.execute(query)]
+        return {cause: causes.count(cause) for cause in causes}
+
     async def ids(self) -> Sequence[str]:
         async with self._database.read() as connection:
             return (await connection.execute(select(incidents.c.id).order_by(incidents.c.id))).scalars().all()

@@ -521,6 +521,26 @@ def parse_approvals(rows: Iterable[Row[Any]]) -> list[Approval]:
     return list(approvals_by_step.values())
 
 
+async def times_helped(database: Database, actions: Collection[str], environment: str) -> tuple[int, int]:
+    """Return how often steps of these actions helped, and how often that was measured; without dry runs and drills."""
+    query = (
+        select(run_steps.c.verdict, func.count())
+        .join(runs, run_steps.c.run_id == runs.c.id)
+        .outerjoin(incidents, incidents.c.id == runs.c.incident_id)
+        .where(
+            runs.c.environment == environment,
+            runs.c.dry_run.is_(False),
+            run_steps.c.uses.in_(actions),
+            run_steps.c.verdict.is_not(None),
+            or_(incidents.c.id.is_(None), incidents.c.drill.is_(False)),
+        )
+        .group_by(run_steps.c.verdict)
+    )
+    async with database.read() as connection:
+        counts = {str(verdict): int(count) for verdict, count in await connection.execute(query)}
+    return counts.get(Verdict.HELPED.value, 0), sum(counts.values())
+
+
 async def attempts(
     database: Database, actions: Collection[str], environment: str, since: datetime | None
 ) -> list[Attempt]:

@@ -9,6 +9,8 @@ from bot.messages import forms
 from bot.messages.approval import change_sheet
 from bot.messages.catchup import catch_up as catch_up_message
 from bot.messages.message import Message
+from bot.messages.why import evidence_sheet
+from bot.services.why import Opinion
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 from handlers.slack.home import publish_home
@@ -205,6 +207,37 @@ async def _decide(call: Call, verdict: ApprovalState) -> None:
             await publish_home(call)
 
 
+async def show_evidence(call: Call) -> None:
+    """Open a sheet with the evidence for each cause."""
+    await call.ack()
+    incident = await call.bot.incidents.find(call.value)
+    found = await call.bot.causes.evidence(incident)
+    words = await call.cached_translations()
+    if found is None:
+        await call.reply(Message.of(words.render_block("why", "no_evidence")))
+        return
+    await call.open(evidence_sheet(found, words, incident.id))
+
+
+async def rule_out(call: Call) -> None:
+    await call.ack()
+    opinion = await _opinion(call)
+    await call.bot.causes.rule_out(opinion, None, by=await call.person(), idempotency_key=call.idempotency_key)
+    await call.reply(Message.of((await call.translations()).render_block("why", "done_ruled_out")))
+
+
+async def confirm_cause(call: Call) -> None:
+    await call.ack()
+    opinion = await _opinion(call)
+    await call.bot.causes.confirm(opinion, by=await call.person(), idempotency_key=call.idempotency_key)
+    await call.reply(Message.of((await call.translations()).render_block("why", "done_confirmed")))
+
+
+async def _opinion(call: Call) -> Opinion:
+    id, _, cause = call.value.partition("|")
+    return Opinion(await call.bot.incidents.find(id), cause)
+
+
 async def opened(call: Call) -> None:
     """Acknowledge a button that opened a page: Slack reports these clicks, too."""
     await call.ack()
@@ -239,4 +272,7 @@ BUTTONS: dict[str, Handler] = {
     "post_update": post_update,
     "complete_report": complete_report,
     "open_followup": open_followup,
+    "show_evidence": show_evidence,
+    "rule_out": rule_out,
+    "confirm_cause": confirm_cause,
 }

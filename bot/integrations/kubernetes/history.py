@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bot.domain.change import Change, ChangeKind, Template, in_order_of_rollout, template_changes
-from bot.domain.evidence import PodTraits
+from bot.domain.change import Change, ChangeKind, PodTraits, Template, in_order_of_rollout, template_changes
 from bot.integrations.kubernetes.cluster import Cluster, client
 from bot.integrations.kubernetes.status import condition, container_statuses
 from bot.integrations.kubernetes.workloads import Workloads, split_reference

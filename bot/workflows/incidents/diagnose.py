@@ -1,20 +1,40 @@
-"""Diagnose an incident: ask all sources, weigh the causes."""
+"""Look for the causes of an incident by itself: soon after it began, again as evidence comes, and after its end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
+from bot.actions.catalogue import ACTIONS
 from bot.causes.catalogue import CAUSES
+from bot.causes.evidence import Found, find
 from bot.deps import Deps
-from bot.domain.change import Change
-from bot.domain.diagnosis import Diagnosis, Place, outcome_of, weigh
-from bot.domain.evidence import BASE, Found, find
-from bot.workflows.incidents.evidence import Gathered, gather
+from bot.domain.change import Change, still_applies
+from bot.domain.diagnosis import PRESENT, Diagnosis, Outcome, Place, Suspect, outcome_of, weigh
+from bot.domain.errors import Unavailable
+from bot.domain.findings import BASE
+from bot.domain.followup import FollowUpDraft
+from bot.domain.incident import Incident, Milestone
+from bot.domain.people import BOT, Person
+from bot.domain.timeline import Kind, TimelineEvent
+from bot.messages.why import CHANGES_SHOWN, Treatment, Why, causes_message
+from bot.slack_messages import upsert_message
+from bot.store.runs import times_helped
+from bot.team import PRODUCTION
+from bot.workflows.engine.durable import durable_step, sleep_until
+from bot.workflows.incidents.evidence import CHANGES_SINCE, Gathered, gather
+from bot.workflows.incidents.messages import destination
 
 POINTS_AT = {"slow_dependency": "dependency", "zone_trouble": "zone", "noisy_neighbour": "busy_node"}
+# After the declaration: some causes show late. It ends when the same cause leads in two looks, or at the last one.
+LOOKS = tuple(timedelta(seconds=seconds) for seconds in (0, 15, 30, 45, 60, 120, 180, 240, 300))
+LOOK_TIMEOUT = timedelta(seconds=30)
+NEXT_DAY = timedelta(hours=24)
+KEPT = 3  # causes in the timeline
+CHANGED = ("new_version", "new_configuration", "new_limits")  # findings that stay true when it was changed back
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +45,45 @@ class Looked:
     changes: Sequence[Change]
 
 
-async def diagnose(
-    deps: Deps,
-    service: str,
-    *,
-    since: datetime | None = None,
-    excluded: Sequence[str] = (),
-    confirmed_before: Mapping[str, int] | None = None,
-) -> Looked:
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """What the timeline says of an incident's causes: what was last weighed, and what people say of it."""
+
+    weighed: TimelineEvent | None
+    ruled_out: Mapping[str, Suspect]
+    confirmed: tuple[Suspect, Person] | None
+
+    @classmethod
+    def of(cls, events: Sequence[TimelineEvent]) -> Opinions:
+        """Read the events of a timeline; what was said last counts."""
+        weighed: TimelineEvent | None = None
+        ruled_out: dict[str, Suspect] = {}
+        confirmed: tuple[Suspect, Person] | None = None
+        for event in events:
+            if event.kind is Kind.CAUSES_WEIGHED:
+                weighed = event
+            elif event.kind is Kind.CAUSE_RULED_OUT:
+                suspect = Suspect.from_json(event.facts["suspect"])
+                ruled_out[suspect.cause] = suspect
+                if confirmed and confirmed[0].cause == suspect.cause:
+                    confirmed = None
+            elif event.kind is Kind.CAUSE_CONFIRMED:
+                confirmed = (Suspect.from_json(event.facts["suspect"]), event.by)
+                ruled_out.pop(confirmed[0].cause, None)
+        return cls(weighed, ruled_out, confirmed)
+
+    def suspect(self, cause: str, service: str) -> Suspect:
+        """Return a cause as it was last weighed, with its evidence; without any if it never was."""
+        suspects = self.weighed.facts["suspects"] if self.weighed else ()
+        known = [Suspect.from_json(raw) for raw in suspects]
+        return next((one for one in known if one.cause == cause), Suspect(cause, service, 0.0))
+
+
+async def diagnose(deps: Deps, service: str, *, since: datetime | None = None, excluded: Sequence[str] = ()) -> Looked:
     """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out."""
     gathered = await gather(deps, service, since)
-    diagnosis = await asyncio.to_thread(weighed, gathered, excluded, confirmed_before or {})
-    return Looked(diagnosis, gathered.changes)
+    confirmed_before = await deps.store.incidents.confirmed_causes(service)
+    return Looked(await asyncio.to_thread(weighed, gathered, excluded, confirmed_before), gathered.changes)
 
 
 def weighed(gathered: Gathered, excluded: Sequence[str], confirmed_before: Mapping[str, int]) -> Diagnosis:
@@ -58,3 +105,197 @@ def _place(cause: str, place: Place, service: str, found: Found) -> str:
     if cause in POINTS_AT:
         return found.places.get(POINTS_AT[cause], service)
     return found.places.get("node", service) if place is Place.NODE else service
+
+
+async def check_causes(deps: Deps, incident_id: str, seq: int) -> None:
+    """Say whether a likely cause is still in place, after the event `seq` that ended its symptoms.
+
+    When the incident is resolved, a follow-up is opened for it, and it is looked at again the next day.
+    """
+    event = await deps.store.incidents.event(incident_id, seq)
+    later = (timedelta(0), NEXT_DAY) if event.kind is Kind.RESOLVED else (timedelta(0),)
+    for number, after in enumerate(later):
+        await sleep_until(deps, event.at + after)
+        check = partial(_check, deps, incident_id, f"{incident_id}/{seq}/remains/{number}", event.kind, number)
+        outcome = await durable_step(f"check {number}", check, LOOK_TIMEOUT)
+        if outcome.ok and not outcome.value:
+            return
+
+
+async def _check(deps: Deps, incident_id: str, key: str, kind: Kind, number: int) -> bool:
+    """Record the causes that are still in place. Returns whether there are any."""
+    incident = await deps.store.incidents.get(incident_id)
+    opinions = Opinions.of(await deps.store.incidents.timeline(incident_id))
+    if incident.service not in deps.team.services or (number and incident.status.is_open):
+        return False
+    gathered = await gather(deps, incident.service, incident.milestones.get(Milestone.DETECTED))
+    found = await asyncio.to_thread(find, gathered.evidence)
+    present = [suspect for suspect in likely(opinions) if _is_in_place(suspect, found, gathered.changes)]
+    if not present:
+        return False
+    at = deps.clock.now()
+    facts = {
+        "suspects": [suspect.to_json() for suspect in present],
+        "followup": kind is Kind.RESOLVED and not number and not incident.drill,
+        "again": bool(number),
+    }
+    await deps.store.incidents.change(
+        incident_id,
+        lambda now: now.with_event(Kind.CAUSE_REMAINS, deps.redaction.of(facts), by=BOT, at=at),
+        idempotency_key=key,
+    )
+    if facts["followup"]:
+        for suspect in present:
+            await _open_followup(deps, incident_id, suspect, f"{key}/{suspect.cause}")
+    return True
+
+
+async def _open_followup(deps: Deps, incident_id: str, suspect: Suspect, key: str) -> None:
+    now, policy = deps.clock.now(), deps.team.followups
+    draft = FollowUpDraft(
+        deps.words.label("why.followup", cause=deps.words.label(f"causes.{suspect.cause}"), place=suspect.place),
+        owner=policy.owner,
+        due=now.date() + policy.due_in,
+        labels=tuple(policy.labels),
+    )
+    await deps.store.followups.open(incident_id, draft, by=BOT, at=now, idempotency_key=key)
+
+
+def likely(opinions: Opinions) -> list[Suspect]:
+    """Return the cause that was confirmed, or else those that fitted last and were not ruled out."""
+    if opinions.confirmed:
+        return [opinions.confirmed[0]]
+    if opinions.weighed is None:
+        return []
+    shown = diagnosis_of(opinions.weighed).shown
+    return [suspect for suspect in shown if suspect.cause not in opinions.ruled_out]
+
+
+def _is_in_place(suspect: Suspect, found: Found, changes: Sequence[Change]) -> bool:
+    """Return whether a cause is proved to be there still: what was changed was not changed back, or it still shows."""
+    cause = CAUSES.get(suspect.cause)
+    if cause is None or cause.remains is None:
+        return False
+    for piece in suspect.evidence:
+        if piece.finding == cause.remains and piece.facts.get("change"):
+            return still_applies(piece.facts["change"], suspect.place, changes)
+    return cause.remains not in CHANGED and found.value(cause.remains) >= PRESENT
+
+
+async def look_at(deps: Deps, incident: Incident, opinions: Opinions) -> Looked:
+    """Look at an incident's service, of those that the team's file has."""
+    since = incident.milestones.get(Milestone.DETECTED)
+    return await diagnose(deps, incident.service or "", since=since, excluded=list(opinions.ruled_out))
+
+
+async def diagnose_incident(deps: Deps, incident_id: str, seq: int) -> None:
+    """Look for causes from the event `seq` on: several times after the declaration, once after any other event."""
+    event = await deps.store.incidents.event(incident_id, seq)
+    looks = LOOKS if event.kind is Kind.DECLARED else LOOKS[:1]
+    leading: str | None = None
+    for number, after in enumerate(looks):
+        await sleep_until(deps, event.at + after)
+        look = partial(_look, deps, incident_id, f"{incident_id}/{seq}/why/{number}")
+        outcome = await durable_step(f"look {number}", look, LOOK_TIMEOUT)
+        if outcome.ok and outcome.value is None:
+            return
+        if outcome.value and outcome.value == leading:
+            return
+        leading = outcome.value
+
+
+async def _look(deps: Deps, incident_id: str, key: str) -> str | None:
+    """Look, and record what has changed. Returns the cause that leads clearly (empty: none); None to look no more."""
+    incident = await deps.store.incidents.get(incident_id)
+    opinions = Opinions.of(await deps.store.incidents.timeline(incident_id))
+    if not incident.status.is_open or incident.service not in deps.team.services or opinions.confirmed:
+        return None
+    looked = await look_at(deps, incident, opinions)
+    await record(deps, incident, opinions, looked, idempotency_key=key)
+    diagnosis = looked.diagnosis
+    return diagnosis.shown[0].cause if diagnosis.outcome is Outcome.CLAIM else ""
+
+
+async def record(deps: Deps, incident: Incident, opinions: Opinions, looked: Looked, *, idempotency_key: str) -> None:
+    """Keep what was found in the timeline, if it says something else than before."""
+    diagnosis = looked.diagnosis
+    if _summary(diagnosis) == _summary(last_look(opinions, incident).diagnosis):
+        return
+    facts = {
+        "service": diagnosis.service,
+        "outcome": diagnosis.outcome.value,
+        "suspects": [suspect.to_json() for suspect in diagnosis.suspects[:KEPT]],
+        "changes": [change.to_json() for change in looked.changes[-CHANGES_SHOWN:]],
+        "missing": list(diagnosis.missing),
+    }
+    at = deps.clock.now()
+    await deps.store.incidents.change(
+        incident.id,
+        lambda now: now.with_event(Kind.CAUSES_WEIGHED, deps.redaction.of(facts), by=BOT, at=at),
+        idempotency_key=idempotency_key,
+    )
+
+
+def diagnosis_of(event: TimelineEvent) -> Diagnosis:
+    """Return the diagnosis that an event of the timeline holds."""
+    facts = event.facts
+    suspects = [Suspect.from_json(raw) for raw in facts["suspects"]]
+    return Diagnosis(event.at, facts["service"], Outcome(facts["outcome"]), suspects, facts["missing"])
+
+
+def _summary(diagnosis: Diagnosis) -> object:
+    """Return what a person would see change: the outcome, and the causes that fit with their odds."""
+    return diagnosis.outcome, [(suspect.cause, suspect.place, suspect.out_of_ten) for suspect in diagnosis.shown]
+
+
+async def why_of(deps: Deps, incident: Incident, opinions: Opinions, looked: Looked | None = None) -> Why:
+    """Return what is to be said of an incident's causes, after this look or else after the last one of the timeline."""
+    looked = looked or last_look(opinions, incident)
+    began = incident.milestones.get(Milestone.DETECTED) or looked.diagnosis.at
+    suspects = [*looked.diagnosis.shown, *([opinions.confirmed[0]] if opinions.confirmed else ())]
+    return Why(
+        looked.diagnosis,
+        looked.changes,
+        began - CHANGES_SINCE,
+        list(opinions.ruled_out.values()),
+        opinions.confirmed,
+        await treatments(deps, suspects, looked.diagnosis.service),
+    )
+
+
+def last_look(opinions: Opinions, incident: Incident) -> Looked:
+    """Return what the timeline has of the last look; without one, one that found nothing."""
+    event = opinions.weighed
+    if event is None:
+        at = incident.milestones[Milestone.DECLARED]
+        return Looked(Diagnosis(at, incident.service or "", Outcome.NOTHING, ()), ())
+    return Looked(diagnosis_of(event), [Change.from_json(raw) for raw in event.facts["changes"]])
+
+
+async def treatments(deps: Deps, suspects: Sequence[Suspect], service: str) -> Mapping[str, Treatment]:
+    """Return what treats each cause, and how often it helped before, measured in production."""
+    result = {}
+    for suspect in suspects:
+        cause = CAUSES.get(suspect.cause)
+        has_chart = service in deps.team.services and deps.team.services[service].chart is not None
+        names = [name for name in cause.treatments if has_chart or not name.startswith("helm.")] if cause else []
+        if not names:
+            continue
+        action = ACTIONS.get(names[0])
+        helped, measured = await times_helped(deps.store.database, names, PRODUCTION)
+        what = deps.words.action(action.name, action.summary)
+        result[suspect.cause] = Treatment(what, f"/ops {action.name} {service}", helped, measured)
+    return result
+
+
+async def update_causes(deps: Deps, incident_id: str) -> None:
+    """Bring the message about the causes up to date. There is none while there is nothing to say."""
+    key = f"{incident_id}/why"
+    async with deps.message_lock(key):
+        incident = await deps.store.incidents.get(incident_id)
+        opinions = Opinions.of(await deps.store.incidents.timeline(incident_id))
+        why = await why_of(deps, incident, opinions)
+        place = await destination(deps, incident)
+        if place is None:
+            raise Unavailable("channel_pending", incident=incident_id)
+        await upsert_message(deps, key, place, causes_message(why, deps.words, incident_id))

@@ -18,6 +18,7 @@ from bot.slack_messages import Place, upsert_message
 from bot.store.pages import Page
 from bot.turns import Turn
 from bot.workflows.engine.durable import durable_step, start
+from bot.workflows.incidents.diagnose import update_causes
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, post_timeline_event, update_incident_messages
 from bot.workflows.incidents.page import sync_page_state
 from bot.workflows.reports.report import update_report_message
@@ -26,7 +27,14 @@ EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
 
 # A run's own message shows these.
 _RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
-_NOT_POSTED = _RUN_EVENTS | {Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.SNAPSHOT_TAKEN, Kind.REPORT_WRITTEN, Kind.SNOOZED}
+_NOT_POSTED = _RUN_EVENTS | {
+    Kind.DECLARED,
+    Kind.CHANNEL_OPENED,
+    Kind.SNAPSHOT_TAKEN,
+    Kind.REPORT_WRITTEN,
+    Kind.SNOOZED,
+    Kind.CAUSES_WEIGHED,
+}
 _CHANGES_CARD = frozenset(
     {Kind.ACKNOWLEDGED, Kind.UNACKNOWLEDGED, Kind.SEVERITY_CHANGED, Kind.ROLE_ASSIGNED, Kind.UPDATE, Kind.MITIGATED,
      Kind.RESOLVED, Kind.DISMISSED, Kind.REOPENED, Kind.CLOSED, Kind.ALERT_FIRING, Kind.ALERT_RESOLVED}
@@ -80,6 +88,8 @@ async def _tell(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) 
     turn.release()
     if event.kind in _CHANGES_CARD:
         await update_incident_messages(deps, incident_id)
+    if event.kind in (Kind.CAUSES_WEIGHED, Kind.CAUSE_CONFIRMED):
+        await durable_step("causes", lambda: update_causes(deps, incident_id), MESSAGE_TIMEOUT)
     if event.kind in _CHANGES_REPORT:
         await durable_step("report's message", lambda: update_report_message(deps, incident_id), timedelta(minutes=10))
 
@@ -88,6 +98,8 @@ async def _declared(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
     await start("declare", f"{incident_id}/declare", incident_id)
     if runbooks := event.facts.get("runbooks"):
         await start("propose", f"{incident_id}/propose", incident_id, runbooks)
+    if deps.team.causes.automatic and event.facts.get("service") and (deps.prometheus or deps.kubernetes):
+        await start("diagnose", f"{incident_id}/{event.seq}/why", incident_id, event.seq)
 
 
 async def _page_requested(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
@@ -120,6 +132,7 @@ async def _resolved(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
 
 
 async def _after_resolution(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await _check_causes(deps, incident_id, event)
     if deps.prometheus:
         await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "resolved")
     await durable_step("usual follow-ups", lambda: _open_usual_followups(deps, incident_id))
@@ -152,7 +165,19 @@ async def _open_usual_followups(deps: Deps, incident_id: str) -> None:
         )
 
 
+async def _ruled_out(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await start("diagnose", f"{incident_id}/{event.seq}/why", incident_id, event.seq)
+
+
+async def _check_causes(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    for kind in (Kind.CAUSES_WEIGHED, Kind.CAUSE_CONFIRMED):
+        if await deps.store.incidents.newest(incident_id, kind):
+            await start("check_causes", f"{incident_id}/{event.seq}/causes", incident_id, event.seq)
+            return
+
+
 async def _mitigated(deps: Deps, incident_id: str, event: TimelineEvent) -> None:
+    await _check_causes(deps, incident_id, event)
     if deps.prometheus:
         await start("snapshot", f"{incident_id}/{event.seq}/snapshot", incident_id, "mitigated")
 
@@ -214,6 +239,7 @@ _AFTER_EVENT: dict[Kind, EventHandler] = {
     Kind.CLOSED: _closed,
     Kind.SNOOZED: _snoozed,
     Kind.FOLLOWUP_OPENED: _followup_opened,
+    Kind.CAUSE_RULED_OUT: _ruled_out,
 }
 _HANDLERS = _AFTER_EVENT | {
     Kind.ACKNOWLEDGED: _acknowledged,

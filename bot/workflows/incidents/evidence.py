@@ -8,14 +8,15 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from bot.causes.evidence import Evidence, PodSeries, ServiceEvidence
+from bot.causes.onset import Floats
 from bot.deps import Deps
-from bot.domain.change import Change, ChangeKind, merged_changes
+from bot.domain.change import Change, ChangeKind, PodTraits, merged_changes
 from bot.domain.errors import BotError, NotFound
-from bot.domain.evidence import Evidence, PodSeries, PodTraits, ServiceEvidence
 from bot.domain.incident import Milestone
-from bot.domain.onset import Floats
 from bot.integrations.prometheus import Line, Prometheus, fill
 from bot.lazy import LazyModule
 from bot.team import PRODUCTION, Query, Service, Signal, TeamFile
@@ -252,9 +253,7 @@ class _Asked:
         parts = [
             await self._ask(
                 "cluster" if own else "",
-                lambda reference=reference: kubernetes.history.of_workload(
-                    name, reference, namespace, self._start, nodes
-                ),
+                partial(kubernetes.history.of_workload, name, reference, namespace, self._start, nodes),
             )
             for reference in references
         ]
@@ -293,13 +292,9 @@ class _Asked:
         if kubernetes is None or history is None or not namespace:
             return None
         for reference in service.runs_as:
-            owner = await self._ask(
-                "cluster", lambda reference=reference: kubernetes.workloads.autoscaler(reference, namespace)
-            )
+            owner = await self._ask("cluster", partial(kubernetes.workloads.autoscaler, reference, namespace))
             if owner and owner.most is not None:
-                replicas = await self._ask(
-                    "cluster", lambda reference=reference: kubernetes.workloads.replicas(reference, namespace)
-                )
+                replicas = await self._ask("cluster", partial(kubernetes.workloads.replicas, reference, namespace))
                 return replicas is not None and replicas >= owner.most
         return False
 

@@ -9,10 +9,11 @@ from handlers.slack.commands.ops import OPS
 from handlers.slack.commands.page import ON_CALL, PAGE
 from handlers.slack.commands.runbook import RUNBOOK
 from handlers.slack.commands.snapshot import SNAPSHOT
+from handlers.slack.commands.why import WHY
 from handlers.slack.context import Call
 
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (INCIDENT, RUNBOOK, OPS, SNAPSHOT, PAGE, ON_CALL, DRILL)
+    command.name: command for command in (INCIDENT, RUNBOOK, OPS, WHY, SNAPSHOT, PAGE, ON_CALL, DRILL)
 }
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from bot.domain.change import Change, ChangeKind
+from bot.causes.onset import NO_ONSET, Floats, Onset, onset
+from bot.domain.change import Change, ChangeKind, PodTraits
 from bot.domain.diagnosis import Finding
-from bot.domain.onset import NO_ONSET, Floats, Onset, onset
+from bot.domain.findings import ILL
 from bot.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -23,74 +24,6 @@ else:
 
 LONG_BEFORE = timedelta(minutes=20)  # a change that is older than this at the onset is not counted as before it
 AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
-ILL = 0.5  # value of a finding from which a service counts as ill
-
-# How often each finding is there at a service while something else is to blame.
-BASE: Mapping[str, float] = {
-    "ill": 0.45,
-    "slow": 0.4,
-    "failing": 0.25,
-    "sudden": 0.5,
-    "more_requests": 0.12,
-    "more_requests_per_pod": 0.15,
-    "new_version": 0.15,
-    "new_configuration": 0.07,
-    "new_limits": 0.02,
-    "scaled": 0.03,
-    "new_pods_worse": 0.06,
-    "all_pods_ill": 0.35,
-    "some_pods_ill": 0.15,
-    "one_node_ill": 0.06,
-    "one_zone_ill": 0.04,
-    "one_version_ill": 0.04,
-    "fewer_pods": 0.07,
-    "pods_gone_with_node": 0.04,
-    "node_not_ready": 0.05,
-    "node_busy": 0.07,
-    "more_cpu": 0.2,
-    "more_work_per_request": 0.06,
-    "throttled": 0.08,
-    "memory_climbs": 0.04,
-    "killed_for_memory": 0.03,
-    "accelerator_full": 0.1,
-    "others_ill": 0.15,
-    "autoscaler_at_most": 0.06,
-    "quota_refuses": 0.01,
-    "dependency_ill": 0.08,
-    "database_full": 0.05,
-    "policy_changed": 0.03,
-    "certificate_ended": 0.01,
-}
-
-# Which source each finding comes from, for what is said when it is missing.
-SOURCE: Mapping[str, str] = {
-    **dict.fromkeys(("ill", "slow", "failing", "sudden", "more_requests", "others_ill", "accelerator_full"), "metrics"),
-    **dict.fromkeys(
-        ("all_pods_ill", "some_pods_ill", "one_node_ill", "one_zone_ill", "one_version_ill", "new_pods_worse",
-         "more_requests_per_pod"),
-        "pod_metrics",
-    ),
-    **dict.fromkeys(("more_cpu", "more_work_per_request", "throttled", "memory_climbs"), "usage"),
-    **dict.fromkeys(
-        ("new_version", "new_configuration", "new_limits", "scaled", "fewer_pods", "pods_gone_with_node",
-         "killed_for_memory", "autoscaler_at_most", "quota_refuses", "policy_changed"),
-        "cluster",
-    ),
-    **dict.fromkeys(("node_not_ready", "node_busy"), "nodes"),
-    "dependency_ill": "dependencies",
-    "database_full": "database",
-    "certificate_ended": "certificates",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class PodTraits:
-    """What the cluster says of a pod; `template` is the pod template that it was made of."""
-
-    name: str
-    node: str | None = None
-    zone: str | None = None
-    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +249,8 @@ def _of_numbers(
     before = float(np.median(count[max(0, start - 120) : start]))
     found.add("fewer_pods", ramp(1 - now / max(before, 1.0), 0.05, 0.2), **{"from": int(before), "to": now})
     lost = alive[:, max(0, start - 3)] & ~alive[:, -1]
-    nodes = {pods.pods[i].node for i in np.flatnonzero(lost)}
-    stays = {pods.pods[i].node for i in np.flatnonzero(alive[:, -1])}
+    nodes = {pod.node for pod, went in zip(pods.pods, lost, strict=True) if went}
+    stays = {pod.node for pod, is_here in zip(pods.pods, alive[:, -1], strict=True) if is_here}
     gone = len(nodes) == 1 and None not in nodes and not nodes & stays
     rescheduled = found.value("node_not_ready") and not nodes & stays
     found.add("pods_gone_with_node", float(bool(lost.any() and (gone or rescheduled))))
@@ -364,7 +297,7 @@ def _of_health_by_pod(
 
 def _only_in(ill: Any, serving: Any, traits: Sequence[str | None]) -> tuple[float | None, str | None]:
     """Return how well a trait tells the ill pods from the others, 0 to 1, and which; None if all have the same one."""
-    here = {traits[i] for i in np.flatnonzero(serving)} - {None}
+    here = {trait for trait, serves in zip(traits, serving, strict=True) if serves} - {None}
     if len(here) < 2:
         return None, None
     best, name = 0.0, None
@@ -445,9 +378,10 @@ def _of_others(found: Found, evidence: Evidence, service: ServiceEvidence, healt
 
 
 def _levels(series: Floats, shift: Onset) -> dict[str, float]:
-    """Return the level before and the level now."""
+    """Return the level before, the level now, and how many times as high that is."""
     start = max(len(series) - shift.ago, 1)
-    return {"from": _rounded(_median(series[max(0, start - 100) : start])), "to": _rounded(_last(series))}
+    before, now = _rounded(_median(series[max(0, start - 100) : start])), _rounded(_last(series))
+    return {"from": before, "to": now, **({"times": _rounded(now / before)} if before else {})}
 
 
 def _rounded(value: float) -> float:
