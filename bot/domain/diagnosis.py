@@ -24,6 +24,7 @@ REFUTED = math.log(0.1)  # for each refuting finding
 SURE, UNLIKELY = 0.9, 0.07  # predictions from which a finding is one that a cause cannot do without, or cannot have
 PRESENT, ABSENT = 0.75, 0.25  # findings from which they are known to be so
 SHOWN = 3
+WORTH_SAYING = 0.5  # log-likelihood ratio from which a finding against a cause is said
 EQUAL_PRIOR_INCIDENTS = 4.0  # so many past incidents weigh as much as knowing nothing does
 
 
@@ -216,8 +217,8 @@ def _suspect(
         cause.name,
         place,
         probability,
-        [piece for piece in pieces if piece.weight > 0.1],
-        [piece for piece in pieces if piece.weight < -0.1],
+        [piece for piece in pieces if piece.weight > 0],
+        [piece for piece in pieces if piece.weight < -WORTH_SAYING],
         refuted,
         [name for name in cause.must if name not in findings],
     )

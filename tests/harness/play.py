@@ -178,11 +178,11 @@ class Play(Scene):
 
 @contextlib.asynccontextmanager
 async def playing(
-    folder: Path, *, speed: float = FAST, alerts: bool = False, **settings: object
+    folder: Path, *, speed: float = FAST, alerts: bool = False, why: bool = False, **settings: object
 ) -> AsyncIterator[Play]:
     """A bot in a sandbox where all is well; helm's charts of all services lie in the folder.
 
-    Without `alerts` none becomes an incident. What the bot sent is held against the contracts at the end.
+    Without `alerts` none becomes an incident, without `why` no causes are looked for unasked. What the bot sent is held against the contracts at the end.
     """
     sandbox = Sandbox(clock=LoadAwareClock())
     program = await asyncio.to_thread(helm.helm)
@@ -190,6 +190,9 @@ async def playing(
     if not team.exists():
         shutil.copytree(ROOT / "teams" / "tamv", team)
     write_charts(team / "charts")
+    if not why:
+        with (team / "team.yaml").open("a") as file:
+            file.write("causes: {automatic: false}\n")
     given: dict[str, object] = {"helm": str(program), "team_dir": str(team)}
     if not alerts:
         given["alertmanager_webhook_token"] = None
