@@ -24,6 +24,7 @@ else:
 
 LONG_BEFORE = timedelta(minutes=20)  # a change that is older than this at the onset is not counted as before it
 AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
+FEWEST_SAMPLES = 10  # from which a climb can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +125,7 @@ class Health:
 
 def find(evidence: Evidence) -> Found:
     """Return the findings about the service of the evidence."""
-    service = evidence.services[evidence.service]
-    health = health_of(service)
-    found = Found()
-    began = evidence.at(health.onset.ago) if (health.ill or 0) >= ILL else evidence.until
-    _of_service(found, evidence, service, health, began)
-    if service.changes is not None:
-        _of_changes(found, service, service.changes, evidence, began)
-    _of_cluster(found, evidence, service)
-    _of_pods(found, evidence, service, health)
-    _of_others(found, evidence, service, health)
-    return found
+    return _Finder(evidence).find()
 
 
 def health_of(service: ServiceEvidence) -> Health:
@@ -154,145 +145,209 @@ def ramp(value: float, low: float, high: float) -> float:
     return float(min(max((value - low) / (high - low), 0.0), 1.0)) if np.isfinite(value) else 0.0
 
 
-def _log(values: Floats) -> Floats:
-    with np.errstate(invalid="ignore"):
-        return np.where(values > 0, np.log(np.maximum(values, 1e-9)), np.nan)
+class _Finder:
+    """Looks for each finding about one service."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.service = evidence.services[evidence.service]
+        self.health = health_of(self.service)
+        is_ill = (self.health.ill or 0) >= ILL
+        self.began = evidence.at(self.health.onset.ago) if is_ill else evidence.until
+        self.by_errors = (self.health.failing or 0) > ILL
+        self.found = Found()
+        self.add = self.found.add
+
+    def find(self) -> Found:
+        self._health()
+        self._load()
+        self._changes()
+        self._cluster()
+        self._pods()
+        self._others()
+        return self.found
+
+    def _health(self) -> None:
+        service, health, since = self.service, self.health, self.began.isoformat()
+        self.add("ill", health.ill, since=since)
+        if service.latency is not None:
+            self.add("slow", health.slow, since=since, **_levels(service.latency, health.latency))
+        if service.errors is not None:
+            self.add("failing", health.failing, since=since, **_levels(service.errors, health.errors))
+        if (health.ill or 0) > 0.3:
+            self.add("sudden", ramp(health.onset.sudden, 0.3, 0.8), since=since)
+
+    def _load(self) -> None:
+        service = self.service
+        if service.traffic is not None:
+            more = onset(_log(service.traffic), 0.05)
+            value = min(ramp(more.size, 0.12, 0.3), ramp(more.strength, 3, 6))
+            since = self.evidence.at(more.ago).isoformat()
+            self.add("more_requests", value, since=since, **_levels(service.traffic, more))
+        if service.accelerator is not None:
+            now = _last(service.accelerator)
+            self.add("accelerator_full", ramp(now, 0.8, 0.95), now=now)
+        if service.connections is not None:
+            now = _last(service.connections)
+            self.add("database_full", ramp(now, 0.8, 0.93), now=now)
+        if service.certificate_ended is not None:
+            self.add("certificate_ended", float(service.certificate_ended))
+
+    def _changes(self) -> None:
+        """Findings about what was changed shortly before the onset."""
+        if self.service.changes is not None:
+            for finding, kind in (
+                ("new_version", ChangeKind.VERSION),
+                ("new_configuration", ChangeKind.CONFIGURATION),
+                ("new_limits", ChangeKind.LIMITS),
+                ("scaled", ChangeKind.REPLICAS),
+            ):
+                fitting = [
+                    change
+                    for change in self.service.changes
+                    if change.kind is kind and change.about == self.service.name and self._is_just_before(change)
+                ]
+                facts = {"change": fitting[-1].facts, "at": fitting[-1].at.isoformat()} if fitting else {}
+                self.add(finding, float(bool(fitting)), **facts)
+        if self.evidence.policies is not None:
+            policies = [change for change in self.evidence.policies if self._is_just_before(change)]
+            facts = {"at": policies[-1].at.isoformat(), "name": policies[-1].about} if policies else {}
+            self.add("policy_changed", float(bool(policies)), **facts)
+
+    def _is_just_before(self, change: Change) -> bool:
+        return self.began - LONG_BEFORE <= change.at <= self.began + AFTER
+
+    def _cluster(self) -> None:
+        for name in ("autoscaler_at_most", "quota_refuses", "killed_for_memory"):
+            value = getattr(self.service, name)
+            self.add(name, None if value is None else float(value))
+        lost, busy = self.evidence.lost_nodes, self.evidence.busy_nodes
+        if lost is not None:
+            self.add("node_not_ready", float(bool(lost)), nodes=", ".join(lost))
+            if lost:
+                self.found.places["node"] = lost[0]
+        if busy is not None:
+            node, more = max(busy.items(), key=lambda item: item[1], default=("", 0.0))
+            self.add("node_busy", ramp(more, 0.1, 0.3), node=node)
+            self.found.places.setdefault("busy_node", node)
+
+    def _pods(self) -> None:
+        pods = self.service.pods
+        if pods is None or not pods.pods:
+            return
+        serving = _serving(pods)
+        if serving is not None:
+            self._numbers(pods, serving)
+            if self.by_errors and pods.errors is not None and self.service.errors is not None:
+                self._health_by_pod(pods, serving, np.sqrt(pods.errors), np.sqrt(self.service.errors))
+            elif pods.latency is not None and self.service.latency is not None:
+                self._health_by_pod(pods, serving, _log(pods.latency), _log(self.service.latency))
+        self._usage(pods)
+
+    def _numbers(self, pods: PodSeries, serving: Any) -> None:
+        """Findings about how many pods there are, and how many requests each of them gets."""
+        count = serving.sum(0)
+        now = int(np.median(count[-3:]))
+        start = max(len(count) - self.health.onset.ago - 4, 1)
+        before = float(np.median(count[max(0, start - 120) : start]))
+        self.add("fewer_pods", ramp(1 - now / max(before, 1.0), 0.05, 0.2), **{"from": int(before), "to": now})
+        lost = serving[:, max(0, start - 3)] & ~serving[:, -1]
+        nodes = {pod.node for pod, went in zip(pods.pods, lost, strict=True) if went}
+        stays = {pod.node for pod, is_here in zip(pods.pods, serving[:, -1], strict=True) if is_here}
+        gone = len(nodes) == 1 and None not in nodes and not nodes & stays
+        rescheduled = self.found.value("node_not_ready") and not nodes & stays
+        self.add("pods_gone_with_node", float(bool(lost.any() and (gone or rescheduled))))
+        if gone and nodes:
+            self.found.places.setdefault("node", str(next(iter(nodes))))
+        if self.service.traffic is not None:
+            per_pod = onset(_log(self.service.traffic / np.maximum(count, 1)), 0.05)
+            self.add("more_requests_per_pod", ramp(per_pod.size, 0.12, 0.3))
+
+    def _health_by_pod(self, pods: PodSeries, serving: Any, rows: Floats, service: Floats) -> None:
+        """Findings about which pods are ill: all, some, those of one node, zone or version."""
+        start = max(len(service) - self.health.onset.ago, 1)
+        level = _median(service[max(0, start - 100) : start])
+        enough = 0.04 if self.by_errors else 0.25
+        here = serving[:, -1]
+        now = np.array([_median(row[-4:]) for row in rows])
+        ill = here & (now - level > enough)
+        number, of = int(ill.sum()), int(here.sum())
+        if of < 2:
+            return
+        share = number / of
+        self.add("all_pods_ill", ramp(share, 0.6, 0.95) if number else 0.0)
+        self.add("some_pods_ill", ramp(1 - share, 0.1, 0.3) if number else 0.0, ill=number, of=of)
+        for finding, trait, place in (
+            ("one_node_ill", "node", "busy_node"),
+            ("one_zone_ill", "zone", "zone"),
+            ("one_version_ill", "template", "version"),
+        ):
+            value, name = _only_in(ill, here, [getattr(pod, trait) for pod in pods.pods])
+            if value is not None:
+                self.add(finding, ramp(value, 0.4, 0.8), name=name)
+                if value > 0.4 and name:
+                    self.found.places[place] = name
+        self._new_pods(pods, serving, rows)
+
+    def _new_pods(self, pods: PodSeries, serving: Any, rows: Floats) -> None:
+        """Compare the pods of the newest template with older ones: at the same time, or with the last of them."""
+        first_seen: dict[str, int] = {}
+        for pod, served in zip(pods.pods, serving, strict=True):
+            if pod.template and served.any():
+                first_seen[pod.template] = min(first_seen.get(pod.template, len(served)), int(np.argmax(served)))
+        newest = max(first_seen, key=lambda template: first_seen[template], default=None)
+        if newest is None:
+            return
+        if first_seen[newest] == 0 or len(first_seen) < 2:
+            self.add("new_pods_worse", 0.0)
+            return
+        is_new = np.array([pod.template == newest for pod in pods.pods])
+        new = np.where(serving & is_new[:, None], rows, np.nan)
+        old = np.where(serving & ~is_new[:, None], rows, np.nan)
+        together = np.isfinite(new).any(0) & np.isfinite(old).any(0)
+        start = first_seen[newest]
+        scores = [_median(new[:, start : start + 12]) - _median(old[:, max(0, start - 20) : start])]
+        if together.sum() >= 2:
+            scores.append(_median(new[:, together]) - _median(old[:, together]))
+        low, high = (0.04, 0.12) if self.by_errors else (0.15, 0.45)
+        self.add("new_pods_worse", ramp(min(scores), low, high))
+
+    def _usage(self, pods: PodSeries) -> None:
+        if pods.cpu is not None:
+            with np.errstate(all="ignore"):
+                total = np.nansum(pods.cpu, 0)
+                more = onset(_log(total), 0.03)
+                self.add("more_cpu", min(ramp(more.size, 0.12, 0.35), ramp(more.strength, 3, 6)))
+                if self.service.traffic is not None:
+                    traffic = np.where(self.service.traffic > 0, self.service.traffic, np.nan)
+                    work = onset(_log(total / traffic), 0.03)
+                    self.add("more_work_per_request", min(ramp(work.size, 0.12, 0.3), ramp(work.strength, 3, 6)))
+        if pods.throttled is not None:
+            self.add("throttled", ramp(_median(pods.throttled[:, -4:]), 0.03, 0.15))
+        if pods.memory is not None:
+            self.add("memory_climbs", max((_climbs(row) for row in pods.memory), default=0.0))
+
+    def _others(self) -> None:
+        """Findings about the other services: whether they suffer too, and whether one that this one calls did first."""
+        others = {name: health_of(one) for name, one in self.evidence.services.items() if name != self.service.name}
+        known = {name: other for name, other in others.items() if other.ill is not None}
+        if known:
+            ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
+            self.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
+        called = {name: known[name] for name in self.service.depends_on if name in known}
+        if called:
+            name, worst = max(called.items(), key=lambda item: item[1].ill or 0.0)
+            first = worst.onset.ago >= self.health.onset.ago - 2
+            self.add("dependency_ill", (worst.ill or 0.0) if first else 0.0, service=name)
+            self.found.places["dependency"] = name
 
 
-def _of_service(found: Found, evidence: Evidence, service: ServiceEvidence, health: Health, began: datetime) -> None:
-    since = began.isoformat()
-    found.add("ill", health.ill, since=since)
-    if service.latency is not None:
-        found.add("slow", health.slow, since=since, **_levels(service.latency, health.latency))
-    if service.errors is not None:
-        found.add("failing", health.failing, since=since, **_levels(service.errors, health.errors))
-    if (health.ill or 0) > 0.3:
-        found.add("sudden", ramp(health.onset.sudden, 0.3, 0.8), since=since)
-    if service.traffic is not None:
-        more = onset(_log(service.traffic), 0.05)
-        value = min(ramp(more.size, 0.12, 0.3), ramp(more.strength, 3, 6))
-        found.add("more_requests", value, since=evidence.at(more.ago).isoformat(), **_levels(service.traffic, more))
-    if service.accelerator is not None:
-        found.add("accelerator_full", ramp(_last(service.accelerator), 0.8, 0.95), now=_last(service.accelerator))
-    if service.connections is not None:
-        found.add("database_full", ramp(_last(service.connections), 0.8, 0.93), now=_last(service.connections))
-    if service.certificate_ended is not None:
-        found.add("certificate_ended", float(service.certificate_ended))
-
-
-def _of_changes(
-    found: Found, service: ServiceEvidence, changes: Sequence[Change], evidence: Evidence, began: datetime
-) -> None:
-    """Findings about what was changed shortly before the onset."""
-    near = [change for change in changes if began - LONG_BEFORE <= change.at <= began + AFTER]
-
-    def add(finding: str, *kinds: ChangeKind) -> None:
-        fitting = [change for change in near if change.kind in kinds and change.about == service.name]
-        facts = {"change": fitting[-1].facts, "at": fitting[-1].at.isoformat()} if fitting else {}
-        found.add(finding, float(bool(fitting)), **facts)
-
-    add("new_version", ChangeKind.VERSION)
-    add("new_configuration", ChangeKind.CONFIGURATION)
-    add("new_limits", ChangeKind.LIMITS)
-    add("scaled", ChangeKind.REPLICAS)
-    if evidence.policies is not None:
-        policies = [change for change in evidence.policies if began - LONG_BEFORE <= change.at <= began + AFTER]
-        facts = {"at": policies[-1].at.isoformat(), "name": policies[-1].about} if policies else {}
-        found.add("policy_changed", float(bool(policies)), **facts)
-
-
-def _of_cluster(found: Found, evidence: Evidence, service: ServiceEvidence) -> None:
-    for name in ("autoscaler_at_most", "quota_refuses", "killed_for_memory"):
-        value = getattr(service, name)
-        found.add(name, None if value is None else float(value))
-    if evidence.lost_nodes is not None:
-        found.add("node_not_ready", float(bool(evidence.lost_nodes)), nodes=", ".join(evidence.lost_nodes))
-        if evidence.lost_nodes:
-            found.places["node"] = evidence.lost_nodes[0]
-    if evidence.busy_nodes is not None:
-        node, busy = max(evidence.busy_nodes.items(), key=lambda item: item[1], default=("", 0.0))
-        found.add("node_busy", ramp(busy, 0.1, 0.3), node=node)
-        found.places.setdefault("busy_node", node)
-
-
-def _of_pods(found: Found, evidence: Evidence, service: ServiceEvidence, health: Health) -> None:
-    pods = service.pods
-    if pods is None or not pods.pods:
-        return
-    alive = _alive(pods)
-    if alive is not None:
-        _of_numbers(found, evidence, service, pods, alive, health)
-        use_errors = (health.failing or 0) > ILL and pods.errors is not None
-        rows = np.sqrt(pods.errors) if use_errors and pods.errors is not None else None
-        if rows is None and pods.latency is not None:
-            rows = _log(pods.latency)
-        if rows is not None:
-            _of_health_by_pod(found, service, pods, alive, rows, health, use_errors)
-    _of_usage(found, service, pods, health)
-
-
-def _alive(pods: PodSeries) -> Any:
+def _serving(pods: PodSeries) -> Any:
     """Return which pods served at which sample; None if that was not measured."""
-    rows = pods.traffic if pods.traffic is not None else pods.latency if pods.latency is not None else pods.cpu
-    if rows is None:
-        return None
-    return np.isfinite(rows) & (rows > 0) if pods.traffic is not None else np.isfinite(rows)
-
-
-def _of_numbers(
-    found: Found, evidence: Evidence, service: ServiceEvidence, pods: PodSeries, alive: Any, health: Health
-) -> None:
-    """Findings about how many pods there are, and how many requests each of them gets."""
-    count = alive.sum(0)
-    now = int(np.median(count[-3:]))
-    start = max(len(count) - health.onset.ago - 4, 1)
-    before = float(np.median(count[max(0, start - 120) : start]))
-    found.add("fewer_pods", ramp(1 - now / max(before, 1.0), 0.05, 0.2), **{"from": int(before), "to": now})
-    lost = alive[:, max(0, start - 3)] & ~alive[:, -1]
-    nodes = {pod.node for pod, went in zip(pods.pods, lost, strict=True) if went}
-    stays = {pod.node for pod, is_here in zip(pods.pods, alive[:, -1], strict=True) if is_here}
-    gone = len(nodes) == 1 and None not in nodes and not nodes & stays
-    rescheduled = found.value("node_not_ready") and not nodes & stays
-    found.add("pods_gone_with_node", float(bool(lost.any() and (gone or rescheduled))))
-    if gone and nodes:
-        found.places.setdefault("node", str(next(iter(nodes))))
-    if service.traffic is not None:
-        each = onset(_log(service.traffic / np.maximum(count, 1)), 0.05)
-        found.add("more_requests_per_pod", ramp(each.size, 0.12, 0.3))
-
-
-def _of_health_by_pod(
-    found: Found, service: ServiceEvidence, pods: PodSeries, alive: Any, rows: Floats, health: Health, use_errors: bool
-) -> None:
-    """Findings about which pods are ill: all, some, those of one node, zone or version."""
-    series = np.sqrt(service.errors) if use_errors and service.errors is not None else None
-    if series is None and service.latency is not None:
-        series = _log(service.latency)
-    if series is None:
-        return
-    start = max(len(series) - health.onset.ago, 1)
-    level = _median(series[max(0, start - 100) : start])
-    enough = 0.04 if use_errors else 0.25
-    serving = alive[:, -1]
-    now = np.array([_median(row[-4:]) for row in rows])
-    ill = serving & (now - level > enough)
-    number, of = int(ill.sum()), int(serving.sum())
-    if of < 2:
-        return
-    share = number / of
-    found.add("all_pods_ill", ramp(share, 0.6, 0.95) if number else 0.0)
-    found.add("some_pods_ill", ramp(1 - share, 0.1, 0.3) if number else 0.0, ill=number, of=of)
-    for finding, trait, place in (
-        ("one_node_ill", "node", "busy_node"),
-        ("one_zone_ill", "zone", "zone"),
-        ("one_version_ill", "template", "version"),
-    ):
-        value, name = _only_in(ill, serving, [getattr(pod, trait) for pod in pods.pods])
-        if value is not None:
-            found.add(finding, ramp(value, 0.4, 0.8), name=name)
-            if value > 0.4 and name:
-                found.places[place] = name
-    _of_new_pods(found, pods, alive, rows, use_errors)
+    if pods.traffic is not None:
+        return np.isfinite(pods.traffic) & (pods.traffic > 0)
+    rows = pods.latency if pods.latency is not None else pods.cpu
+    return None if rows is None else np.isfinite(rows)
 
 
 def _only_in(ill: Any, serving: Any, traits: Sequence[str | None]) -> tuple[float | None, str | None]:
@@ -312,69 +367,14 @@ def _only_in(ill: Any, serving: Any, traits: Sequence[str | None]) -> tuple[floa
     return best, name
 
 
-def _of_new_pods(found: Found, pods: PodSeries, alive: Any, rows: Floats, use_errors: bool) -> None:
-    """Compare the pods of the newest template with older ones: at the same time, or with the last of them."""
-    first_seen: dict[str, int] = {}
-    for pod, served in zip(pods.pods, alive, strict=True):
-        if pod.template and served.any():
-            first_seen[pod.template] = min(first_seen.get(pod.template, len(served)), int(np.argmax(served)))
-    newest = max(first_seen, key=lambda template: first_seen[template], default=None)
-    if newest is None or first_seen[newest] == 0 or len(first_seen) < 2:
-        if first_seen:
-            found.add("new_pods_worse", 0.0)
-        return
-    is_new = np.array([pod.template == newest for pod in pods.pods])
-    new, old = np.where(alive & is_new[:, None], rows, np.nan), np.where(alive & ~is_new[:, None], rows, np.nan)
-    together = np.isfinite(new).any(0) & np.isfinite(old).any(0)
-    start = first_seen[newest]
-    scores = [_median(new[:, start : start + 12]) - _median(old[:, max(0, start - 20) : start])]
-    if together.sum() >= 2:
-        scores.append(_median(new[:, together]) - _median(old[:, together]))
-    low, high = (0.04, 0.12) if use_errors else (0.15, 0.45)
-    found.add("new_pods_worse", ramp(min(scores), low, high))
-
-
-def _of_usage(found: Found, service: ServiceEvidence, pods: PodSeries, health: Health) -> None:
-    if pods.cpu is not None:
-        with np.errstate(all="ignore"):
-            total = np.nansum(pods.cpu, 0)
-            more = onset(_log(total), 0.03)
-            found.add("more_cpu", min(ramp(more.size, 0.12, 0.35), ramp(more.strength, 3, 6)))
-            if service.traffic is not None:
-                work = onset(_log(total / np.where(service.traffic > 0, service.traffic, np.nan)), 0.03)
-                found.add("more_work_per_request", min(ramp(work.size, 0.12, 0.3), ramp(work.strength, 3, 6)))
-    if pods.throttled is not None:
-        found.add("throttled", ramp(_median(pods.throttled[:, -4:]), 0.03, 0.15))
-    if pods.memory is not None:
-        found.add("memory_climbs", max((_climbs(row) for row in pods.memory), default=0.0))
-
-
 def _climbs(memory: Floats) -> float:
     """Return whether a pod's memory rises steadily and far: 0 to 1."""
     known = memory[np.isfinite(memory)][-120:]
-    if len(known) < MINIMUM:
+    if len(known) < FEWEST_SAMPLES:
         return 0.0
     rise = float(np.log(known[-1] / max(known[0], 1.0))) if known[0] > 0 else 0.0
     up = float((np.diff(known) > 0).mean())
     return min(ramp(rise, 0.1, 0.25), ramp(up, 0.5, 0.8))
-
-
-MINIMUM = 10  # samples from which a climb can be told
-
-
-def _of_others(found: Found, evidence: Evidence, service: ServiceEvidence, health: Health) -> None:
-    """Findings about the other services: whether they suffer too, and whether one that this one calls did first."""
-    others = {name: health_of(other) for name, other in evidence.services.items() if name != service.name}
-    known = {name: other for name, other in others.items() if other.ill is not None}
-    if known:
-        ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
-        found.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
-    called = {name: known[name] for name in service.depends_on if name in known}
-    if called:
-        name, worst = max(called.items(), key=lambda item: item[1].ill or 0.0)
-        first = worst.onset.ago >= health.onset.ago - 2
-        found.add("dependency_ill", (worst.ill or 0.0) if first else 0.0, service=name)
-        found.places["dependency"] = name
 
 
 def _levels(series: Floats, shift: Onset) -> dict[str, float]:
@@ -382,6 +382,11 @@ def _levels(series: Floats, shift: Onset) -> dict[str, float]:
     start = max(len(series) - shift.ago, 1)
     before, now = _rounded(_median(series[max(0, start - 100) : start])), _rounded(_last(series))
     return {"from": before, "to": now, **({"times": _rounded(now / before)} if before else {})}
+
+
+def _log(values: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.where(values > 0, np.log(np.maximum(values, 1e-9)), np.nan)
 
 
 def _rounded(value: float) -> float:

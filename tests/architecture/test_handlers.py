@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.domain.diagnosis import Diagnosis, Outcome, Suspect
 from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState
@@ -18,6 +19,7 @@ from bot.messages.approval import ApprovalView, approval_card, home_blocks, refu
 from bot.messages.incident import card, reminder, timeline_message
 from bot.messages.run import progress, proposal
 from bot.messages.translations import Translations, load_translations
+from bot.messages.why import Why, causes_message, evidence_sheet
 from bot.team import load_team
 from handlers.slack.buttons import BUTTONS
 from handlers.slack.commands import COMMANDS
@@ -53,11 +55,25 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
-    assert shown | _shown_by_runs() == set(BUTTONS)
+    assert shown | _shown_by_runs() | _shown_with_causes() == set(BUTTONS)
 
 
 def _card(status: Status, words: Translations, alert: dict[str, str], *, in_own_channel: bool) -> dict[str, Any]:
     return card(replace(_incident(), status=status), words, in_own_channel=in_own_channel, alert=alert).to_dict()
+
+
+def _shown_with_causes() -> set[str]:
+    """The buttons of the message about causes, and of the sheet with their evidence."""
+    words = load_translations()["en"]
+    suspects = [Suspect("bad_version", "web", 0.9)]
+    why = Why(Diagnosis(datetime(2026, 1, 1, tzinfo=UTC), "web", Outcome.CLAIM, suspects))
+    blocks = [*causes_message(why, words, "INC-2026-0001").blocks, *(evidence_sheet(why, words, "I").blocks or ())]
+    return {
+        element["action_id"]
+        for block in blocks
+        for element in block.to_dict().get("elements", [])
+        if element["type"] == "button"
+    }
 
 
 def _shown_by_runs() -> set[str]:

@@ -27,7 +27,13 @@ from tests.contract import github_contract, webapi
 T = TypeVar("T")
 
 TEAM = "tamv-incidents"
-WAITING = {"remind", "page_later", "watch_heartbeat", "diagnose", "check_causes"}  # workflows that wait for a moment to come
+WAITING = {
+    "remind",
+    "page_later",
+    "watch_heartbeat",
+    "diagnose",
+    "check_causes",
+}  # workflows that wait for a moment to come
 SOON = 15.0  # seconds
 
 
