@@ -51,7 +51,16 @@ def zone_trouble() -> Ways:
 @CAUSES.cause(must=["quota_refuses"], remains="quota_refuses")
 def quota_reached() -> Ways:
     """The cluster refuses new pods because a quota is used up. Refuted by a controller that is refused nothing."""
-    return {"ill": 0.85, "quota_refuses": 0.97, "fewer_pods": 0.5, "more_requests_per_pod": 0.7, "others_ill": 0.2}
+    return {
+        "ill": 0.93,
+        "slow": 0.85,
+        "quota_refuses": 0.97,
+        "more_requests": 0.7,
+        "more_requests_per_pod": 0.8,
+        "more_cpu": 0.7,
+        "all_pods_ill": 0.8,
+        "more_work_per_request": 0.04,
+    }
 
 
 @CAUSES.cause(

@@ -22,9 +22,18 @@ if TYPE_CHECKING:
 else:
     np = LazyModule("numpy")
 
-LONG_BEFORE = timedelta(minutes=20)  # a change that is older than this at the onset is not counted as before it
+# How long before the onset a change may have been made: versions may hurt late, the others act at once.
+BEFORE: Mapping[ChangeKind, timedelta] = {
+    ChangeKind.VERSION: timedelta(minutes=20),
+    ChangeKind.CONFIGURATION: timedelta(minutes=6),
+    ChangeKind.LIMITS: timedelta(minutes=6),
+    ChangeKind.REPLICAS: timedelta(minutes=6),
+    ChangeKind.POLICY: timedelta(minutes=3),
+}
 AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
-FEWEST_SAMPLES = 10  # from which a climb can be told
+PARTS = 8  # of a series, whose means tell a climb from noise
+SETTLED_SAMPLES = 12  # after which a rollout that went on would have gone further
+ROLLED_OUT = 0.6  # share of the pods from which a new version is no canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +193,7 @@ class _Finder:
             value = min(ramp(more.size, 0.12, 0.3), ramp(more.strength, 3, 6))
             since = self.evidence.at(more.ago).isoformat()
             self.add("more_requests", value, since=since, **_levels(service.traffic, more))
+            self.add("more_requests_only_here", min(value, 1 - self._more_at_callers()))
         if service.accelerator is not None:
             now = _last(service.accelerator)
             self.add("accelerator_full", ramp(now, 0.8, 0.95), now=now)
@@ -192,6 +202,14 @@ class _Finder:
             self.add("database_full", ramp(now, 0.8, 0.93), now=now)
         if service.certificate_ended is not None:
             self.add("certificate_ended", float(service.certificate_ended))
+
+    def _more_at_callers(self) -> float:
+        """Return whether those that call the service get more requests too; 1 if nobody is known to call it."""
+        calls = {name: set(service.depends_on) for name, service in self.evidence.services.items()}
+        callers = _callers(self.service.name, calls) - {self.service.name}
+        traffic = [self.evidence.services[name].traffic for name in callers]
+        rises = [onset(_log(series), 0.05) for series in traffic if series is not None]
+        return max((min(ramp(one.size, 0.12, 0.3), ramp(one.strength, 3, 6)) for one in rises), default=1.0)
 
     def _changes(self) -> None:
         """Findings about what was changed shortly before the onset."""
@@ -215,7 +233,7 @@ class _Finder:
             self.add("policy_changed", float(bool(policies)), **facts)
 
     def _is_just_before(self, change: Change) -> bool:
-        return self.began - LONG_BEFORE <= change.at <= self.began + AFTER
+        return self.began - BEFORE[change.kind] <= change.at <= self.began + AFTER
 
     def _cluster(self) -> None:
         for name in ("autoscaler_at_most", "quota_refuses", "killed_for_memory"):
@@ -256,7 +274,7 @@ class _Finder:
         stays = {pod.node for pod, is_here in zip(pods.pods, serving[:, -1], strict=True) if is_here}
         gone = len(nodes) == 1 and None not in nodes and not nodes & stays
         rescheduled = self.found.value("node_not_ready") and not nodes & stays
-        self.add("pods_gone_with_node", float(bool(lost.any() and (gone or rescheduled))))
+        self.add("pods_gone_with_node", float(bool(lost.sum() > 1 and (gone or rescheduled))))
         if gone and nodes:
             self.found.places.setdefault("node", str(next(iter(nodes))))
         if self.service.traffic is not None:
@@ -300,6 +318,7 @@ class _Finder:
             return
         if first_seen[newest] == 0 or len(first_seen) < 2:
             self.add("new_pods_worse", 0.0)
+            self.add("versions_side_by_side", 0.0)
             return
         is_new = np.array([pod.template == newest for pod in pods.pods])
         new = np.where(serving & is_new[:, None], rows, np.nan)
@@ -309,8 +328,17 @@ class _Finder:
         scores = [_median(new[:, start : start + 12]) - _median(old[:, max(0, start - 20) : start])]
         if together.sum() >= 2:
             scores.append(_median(new[:, together]) - _median(old[:, together]))
+        self._versions(serving[:, -1], is_new, serving.shape[1] - start)
         low, high = (0.04, 0.12) if self.by_errors else (0.15, 0.45)
         self.add("new_pods_worse", ramp(min(scores), low, high))
+
+    def _versions(self, here: Any, is_new: Any, age: int) -> None:
+        """Whether two versions serve beside each other to stay so: not known while a rollout may be under way."""
+        share = float((here & is_new).sum() / max(here.sum(), 1))
+        if share >= ROLLED_OUT:
+            self.add("versions_side_by_side", 0.0)
+        elif age >= SETTLED_SAMPLES and share > 0:
+            self.add("versions_side_by_side", 1.0)
 
     def _usage(self, pods: PodSeries) -> None:
         if pods.cpu is not None:
@@ -334,12 +362,35 @@ class _Finder:
         if known:
             ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
             self.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
-        called = {name: known[name] for name in self.service.depends_on if name in known}
-        if called:
-            name, worst = max(called.items(), key=lambda item: item[1].ill or 0.0)
-            first = worst.onset.ago >= self.health.onset.ago - 2
-            self.add("dependency_ill", (worst.ill or 0.0) if first else 0.0, service=name)
-            self.found.places["dependency"] = name
+        calls = {name: set(service.depends_on) for name, service in self.evidence.services.items()}
+        if not any(name in known for name in self.service.depends_on):
+            return
+        root = self._root(calls, known)
+        self.add("dependency_ill", (known[root].ill if root else 0.0) or 0.0, service=root)
+        if root:
+            self.found.places["dependency"] = root
+            explained = _callers(root, calls) | {root}
+            unrelated = [other.ill or 0.0 for name, other in known.items() if name not in explained]
+            self.add("unrelated_ill", max(unrelated, default=0.0))
+
+    def _root(self, calls: Mapping[str, set[str]], known: Mapping[str, Health]) -> str | None:
+        """Return where the trouble comes from: an ill service, called over ill ones, that calls none that is ill."""
+        latest = self.health.onset.ago - 2
+        ill = {name for name, one in known.items() if (one.ill or 0.0) >= ILL and one.onset.ago >= latest}
+        reached, edge = set[str](), {self.service.name}
+        while edge:
+            edge = {name for one in edge for name in calls.get(one, ())} & ill - reached
+            reached |= edge
+        roots = [name for name in reached if not calls.get(name, set()) & reached - {name}]
+        return max(roots, key=lambda name: known[name].ill or 0.0, default=None)
+
+
+def _callers(service: str, calls: Mapping[str, set[str]]) -> set[str]:
+    """Return all services that call one, by others too."""
+    found = {service}
+    for _ in calls:
+        found |= {name for name, called in calls.items() if called & found}
+    return found
 
 
 def _serving(pods: PodSeries) -> Any:
@@ -370,11 +421,12 @@ def _only_in(ill: Any, serving: Any, traits: Sequence[str | None]) -> tuple[floa
 def _climbs(memory: Floats) -> float:
     """Return whether a pod's memory rises steadily and far: 0 to 1."""
     known = memory[np.isfinite(memory)][-120:]
-    if len(known) < FEWEST_SAMPLES:
+    if len(known) < 2 * PARTS:
         return 0.0
-    rise = float(np.log(known[-1] / max(known[0], 1.0))) if known[0] > 0 else 0.0
-    up = float((np.diff(known) > 0).mean())
-    return min(ramp(rise, 0.1, 0.25), ramp(up, 0.5, 0.8))
+    levels = np.array([part.mean() for part in np.array_split(known, PARTS)])
+    rise = float(np.log(levels[-1] / levels[0])) if levels[0] > 0 else 0.0
+    up = float((np.diff(levels) > 0).mean())
+    return min(ramp(rise, 0.1, 0.25), ramp(up, 0.6, 0.9))
 
 
 def _levels(series: Floats, shift: Onset) -> dict[str, float]:

@@ -6,13 +6,14 @@ from bot.causes.registry import CAUSES, Ways
 from bot.domain.diagnosis import Place
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["more_requests", "autoscaler_at_most"], treatments=["kubernetes.scale"])
+@CAUSES.cause(Place.OUTSIDE, must=["more_requests", "more_requests_only_here", "autoscaler_at_most", "quota_refuses"], treatments=["kubernetes.scale"])
 def more_load() -> Ways:
     """Requests rose, and work for each did not. Refuted by requests that stayed as they were."""
     shared = {
         "ill": 0.93,
         "slow": 0.93,
         "more_requests": 0.97,
+        "more_requests_only_here": 0.05,
         "more_requests_per_pod": 0.93,
         "more_cpu": 0.93,
         "all_pods_ill": 0.9,
@@ -22,13 +23,14 @@ def more_load() -> Ways:
     return [{**shared, "more_work_per_request": 0.04}, {**shared, "accelerator_full": 0.85}]
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["dependency_ill", "more_work_per_request"], remains="dependency_ill")
+@CAUSES.cause(Place.OUTSIDE, must=["dependency_ill", "unrelated_ill", "some_pods_ill", "database_full", "more_work_per_request"], remains="dependency_ill")
 def slow_dependency() -> Ways:
     """A service that this one calls suffered first; its own work is unchanged. Refuted by healthy dependencies."""
     return {
         "ill": 0.93,
         "dependency_ill": 0.96,
         "others_ill": 0.7,
+        "unrelated_ill": 0.05,
         "more_work_per_request": 0.05,
         "more_cpu": 0.08,
         "all_pods_ill": 0.9,
@@ -53,7 +55,7 @@ def database() -> Ways:
     }
 
 
-@CAUSES.cause(Place.OUTSIDE, must=["policy_changed", "failing"], remains="policy_changed")
+@CAUSES.cause(Place.OUTSIDE, must=["policy_changed", "failing", "certificate_ended"], remains="policy_changed")
 def network_policy() -> Ways:
     """Calls fail from the moment of a change of a network policy on. Refuted by policies that nobody changed."""
     return {

@@ -8,13 +8,19 @@ SUSPECT_ITSELF = {"ill": 0.97, "others_ill": 0.15}
 
 
 @CAUSES.cause(
-    must=["new_version", "new_pods_worse", "ill"],
+    must=["new_version", "new_pods_worse", "versions_side_by_side", "ill"],
     treatments=["kubernetes.rollout_undo", "helm.rollback"],
     remains="new_version",
 )
 def bad_version() -> Ways:
     """New pods of another version are worse than the old ones. Refuted by equal pods, or by no new version."""
-    shared = {**SUSPECT_ITSELF, "new_version": 0.95, "new_pods_worse": 0.93, "new_configuration": 0.07}
+    shared = {
+        **SUSPECT_ITSELF,
+        "new_version": 0.95,
+        "new_pods_worse": 0.93,
+        "new_configuration": 0.07,
+        "versions_side_by_side": 0.05,
+    }
     return [
         {**shared, "some_pods_ill": 0.85, "all_pods_ill": 0.1, "one_version_ill": 0.7},
         {**shared, "all_pods_ill": 0.9, "some_pods_ill": 0.1},
@@ -24,7 +30,7 @@ def bad_version() -> Ways:
 
 
 @CAUSES.cause(
-    must=["new_version", "one_version_ill", "ill"],
+    must=["new_version", "one_version_ill", "versions_side_by_side", "ill"],
     treatments=["helm.rollback", "kubernetes.rollout_undo"],
     remains="new_version",
 )
@@ -35,6 +41,7 @@ def bad_canary() -> Ways:
         "new_version": 0.95,
         "new_pods_worse": 0.93,
         "one_version_ill": 0.95,
+        "versions_side_by_side": 0.95,
         "some_pods_ill": 0.97,
         "all_pods_ill": 0.03,
     }
@@ -64,7 +71,7 @@ def bad_configuration() -> Ways:
 
 
 @CAUSES.cause(
-    must=["fewer_pods", "pods_gone_with_node", "node_not_ready"], treatments=["kubernetes.scale"], remains="fewer_pods"
+    must=["fewer_pods", "node_not_ready"], treatments=["kubernetes.scale"], remains="fewer_pods"
 )
 def too_few_replicas() -> Ways:
     """Fewer pods than before serve the same requests. Refuted by as many pods as before, or by a node that was lost."""

@@ -21,6 +21,7 @@ CLAIM = 0.8  # probability from which the first cause is said to be the likely o
 MENTION = 0.15  # and from which one is mentioned
 QUIET_PRIOR, UNKNOWN_PRIOR = 0.15, 0.08
 REFUTED = math.log(0.1)  # for each refuting finding
+UNSEEN = math.log(0.5)  # for each finding that could refute it and that could not be looked at
 SURE, UNLIKELY = 0.9, 0.07  # predictions from which a finding is one that a cause cannot do without, or cannot have
 PRESENT, ABSENT = 0.75, 0.25  # findings from which they are known to be so
 SHOWN = 3
@@ -138,13 +139,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What is known of the causes at a moment. `suspects` has all causes, the likeliest first."""
+    """What is known of the causes at a moment. `suspects` has all causes, the likeliest first.
+
+    `root` is the service from which the trouble seems to come, if not from the diagnosed one.
+    """
 
     at: datetime
     service: str
     outcome: Outcome
     suspects: Sequence[Suspect]
     missing: Sequence[str] = ()
+    root: str | None = None
 
     @property
     def shown(self) -> Sequence[Suspect]:
@@ -173,7 +178,11 @@ def weigh(
     weights = {cause.name: _likelihood(cause, findings, base) for cause in considered}
     refuted = {cause.name: _refuting(cause, findings) for cause in considered}
     priors = _priors(considered, confirmed_before or {})
-    scores = {name: weights[name] + REFUTED * len(refuted[name]) + math.log(priors[name]) for name in weights}
+    unseen = {cause.name: sum(name not in findings for name in cause.must) for cause in considered}
+    scores = {
+        name: weights[name] + REFUTED * len(refuted[name]) + UNSEEN * unseen[name] + math.log(priors[name])
+        for name in weights
+    }
     ill = findings["ill"].value if "ill" in findings else 0.5
     unknown = TEMPER * _log_ratio({"ill": 0.95}, findings, base) + math.log(UNKNOWN_PRIOR)
     quiet = TEMPER * 2 * (_log(0.05, ill) - _log(0.9, ill)) + math.log(QUIET_PRIOR)

@@ -14,6 +14,7 @@ BASE: Mapping[str, float] = {
     "sudden": 0.5,
     "more_requests": 0.12,
     "more_requests_per_pod": 0.15,
+    "more_requests_only_here": 0.06,
     "new_version": 0.15,
     "new_configuration": 0.07,
     "new_limits": 0.02,
@@ -24,6 +25,7 @@ BASE: Mapping[str, float] = {
     "one_node_ill": 0.06,
     "one_zone_ill": 0.04,
     "one_version_ill": 0.04,
+    "versions_side_by_side": 0.06,
     "fewer_pods": 0.07,
     "pods_gone_with_node": 0.04,
     "node_not_ready": 0.05,
@@ -35,6 +37,7 @@ BASE: Mapping[str, float] = {
     "killed_for_memory": 0.03,
     "accelerator_full": 0.1,
     "others_ill": 0.15,
+    "unrelated_ill": 0.1,
     "autoscaler_at_most": 0.06,
     "quota_refuses": 0.01,
     "dependency_ill": 0.08,
@@ -45,9 +48,10 @@ BASE: Mapping[str, float] = {
 
 # Which source each finding comes from, for what is said when it is missing.
 SOURCE: Mapping[str, str] = {
-    **dict.fromkeys(("ill", "slow", "failing", "sudden", "more_requests", "others_ill", "accelerator_full"), "metrics"),
+    **dict.fromkeys(("ill", "slow", "failing", "sudden", "more_requests", "more_requests_only_here", "others_ill",
+                     "accelerator_full"), "metrics"),
     **dict.fromkeys(
-        ("all_pods_ill", "some_pods_ill", "one_node_ill", "one_zone_ill", "one_version_ill", "new_pods_worse",
+        ("all_pods_ill", "some_pods_ill", "one_node_ill", "one_zone_ill", "one_version_ill", "new_pods_worse", "versions_side_by_side",
          "more_requests_per_pod"),
         "pod_metrics",
     ),
@@ -59,6 +63,7 @@ SOURCE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("node_not_ready", "node_busy"), "nodes"),
     "dependency_ill": "dependencies",
+    "unrelated_ill": "dependencies",
     "database_full": "database",
     "certificate_ended": "certificates",
 }  # fmt: skip

@@ -19,7 +19,8 @@ PACKAGES = ("bot", "demo", "handlers", "sandbox")
 # Modules that gather others in a list or a facade: a member has one importer by design.
 GATHERING = frozenset(
     {
-        "bot.actions.catalogue", "bot.causes.catalogue", "bot.command_line", "bot.integrations.kubernetes.kubernetes", "bot.services.bot",
+        "bot.actions.catalogue", "bot.causes.catalogue", "bot.command_line",
+        "bot.integrations.kubernetes.kubernetes", "bot.services.bot",
         "bot.store.store", "bot.workflows.catalogue", "handlers.slack", "handlers.slack.commands", "handlers.sources",
         "sandbox.server",
     }

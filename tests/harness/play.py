@@ -182,7 +182,8 @@ async def playing(
 ) -> AsyncIterator[Play]:
     """A bot in a sandbox where all is well; helm's charts of all services lie in the folder.
 
-    Without `alerts` none becomes an incident, without `why` no causes are looked for unasked. What the bot sent is held against the contracts at the end.
+    Without `alerts` none becomes an incident, without `why` no causes are looked for unasked. What the bot sent is held
+    against the contracts at the end.
     """
     sandbox = Sandbox(clock=LoadAwareClock())
     program = await asyncio.to_thread(helm.helm)

@@ -11,11 +11,12 @@ from functools import partial
 from bot.actions.catalogue import ACTIONS
 from bot.causes.catalogue import CAUSES
 from bot.causes.evidence import Found, find
+from bot.causes.weighing import diagnose as weigh
+from bot.causes.weighing import joined
 from bot.deps import Deps
 from bot.domain.change import Change, still_applies
-from bot.domain.diagnosis import PRESENT, Diagnosis, Outcome, Place, Suspect, outcome_of, weigh
+from bot.domain.diagnosis import PRESENT, Diagnosis, Outcome, Suspect
 from bot.domain.errors import Unavailable
-from bot.domain.findings import BASE
 from bot.domain.followup import FollowUpDraft
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
@@ -25,10 +26,9 @@ from bot.slack_messages import upsert_message
 from bot.store.runs import times_helped
 from bot.team import PRODUCTION
 from bot.workflows.engine.durable import durable_step, sleep_until
-from bot.workflows.incidents.evidence import CHANGES_SINCE, Gathered, gather
+from bot.workflows.incidents.evidence import CHANGES_SINCE, gather
 from bot.workflows.incidents.messages import destination
 
-POINTS_AT = {"slow_dependency": "dependency", "zone_trouble": "zone", "noisy_neighbour": "busy_node"}
 # After the declaration: some causes show late. It ends when the same cause leads in two looks, or at the last one.
 LOOKS = tuple(timedelta(seconds=seconds) for seconds in (0, 15, 30, 45, 60, 120, 180, 240, 300))
 LOOK_TIMEOUT = timedelta(seconds=30)
@@ -80,31 +80,22 @@ class Opinions:
 
 
 async def diagnose(deps: Deps, service: str, *, since: datetime | None = None, excluded: Sequence[str] = ()) -> Looked:
-    """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out."""
+    """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out.
+
+    Where the trouble comes from a service that this one calls, its cause is looked for there.
+    """
+    looked = await _look_into(deps, service, since, excluded)
+    if (root := looked.diagnosis.root) is None:
+        return looked
+    at_root = await _look_into(deps, root, since, excluded)
+    return Looked(joined(looked.diagnosis, at_root.diagnosis), looked.changes)
+
+
+async def _look_into(deps: Deps, service: str, since: datetime | None, excluded: Sequence[str]) -> Looked:
     gathered = await gather(deps, service, since)
-    confirmed_before = await deps.store.incidents.confirmed_causes(service)
-    return Looked(await asyncio.to_thread(weighed, gathered, excluded, confirmed_before), gathered.changes)
-
-
-def weighed(gathered: Gathered, excluded: Sequence[str], confirmed_before: Mapping[str, int]) -> Diagnosis:
-    """Return the diagnosis of what was gathered."""
-    evidence = gathered.evidence
-    found = find(evidence)
-    suspects = weigh(
-        CAUSES.all(),
-        found.findings,
-        BASE,
-        places={cause.name: _place(cause.name, cause.place, evidence.service, found) for cause in CAUSES.all()},
-        excluded=excluded,
-        confirmed_before=confirmed_before,
-    )
-    return Diagnosis(evidence.until, evidence.service, outcome_of(suspects), suspects, gathered.missing)
-
-
-def _place(cause: str, place: Place, service: str, found: Found) -> str:
-    if cause in POINTS_AT:
-        return found.places.get(POINTS_AT[cause], service)
-    return found.places.get("node", service) if place is Place.NODE else service
+    confirmed = await deps.store.incidents.confirmed_causes(service)
+    ask = partial(weigh, excluded=excluded, confirmed_before=confirmed, missing=gathered.missing)
+    return Looked(await asyncio.to_thread(ask, gathered.evidence), gathered.changes)
 
 
 async def check_causes(deps: Deps, incident_id: str, seq: int) -> None:
@@ -277,14 +268,15 @@ async def treatments(deps: Deps, suspects: Sequence[Suspect], service: str) -> M
     result = {}
     for suspect in suspects:
         cause = CAUSES.get(suspect.cause)
-        has_chart = service in deps.team.services and deps.team.services[service].chart is not None
+        place = suspect.place if suspect.place in deps.team.services else service
+        has_chart = place in deps.team.services and deps.team.services[place].chart is not None
         names = [name for name in cause.treatments if has_chart or not name.startswith("helm.")] if cause else []
         if not names:
             continue
         action = ACTIONS.get(names[0])
         helped, measured = await times_helped(deps.store.database, names, PRODUCTION)
         what = deps.words.action(action.name, action.summary)
-        result[suspect.cause] = Treatment(what, f"/ops {action.name} {service}", helped, measured)
+        result[suspect.cause] = Treatment(what, f"/ops {action.name} {place}", helped, measured)
     return result
 
 

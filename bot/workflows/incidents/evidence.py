@@ -111,7 +111,7 @@ class _Asked:
     async def _of(self, name: str, histories: Mapping[str, WorkloadHistory | None]) -> ServiceEvidence:
         service, history = self._team.services[name], histories.get(name)
         own = name == self._service
-        signals: tuple[Signal, ...] = ("latency", "errors", *(("traffic", "accelerator", "connections") if own else ()))
+        signals: tuple[Signal, ...] = ("latency", "errors", "traffic", *(("accelerator", "connections") if own else ()))
         series = dict(
             zip(signals, await asyncio.gather(*(self._signal(name, signal) for signal in signals)), strict=True)
         )
