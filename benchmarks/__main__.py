@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import acknowledgement, declaring, history, process, runs, snapshots, storm
+from benchmarks import acknowledgement, declaring, history, process, runs, snapshots, storm, why
 from benchmarks.figures import Figure
 
 # In the order of the table.
@@ -35,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "runs-postgresql": runs.of_postgresql,
     "demo": process.demo,
     "history": history.history,
+    "why": why.causes,
 }
 COLOUR = {"reached": "green", "missed": "red", "not measured": "yellow", "no bar": "dim"}
 

@@ -10,6 +10,7 @@ from bot.causes.evidence import Evidence, Found, find
 from bot.domain.diagnosis import Diagnosis, Outcome, Place, outcome_of, weigh
 from bot.domain.findings import BASE, ILL
 
+HALF_KNOWN = 0.6  # of the probability is left to a dependency that suffers for no reason that can be found there
 POINTS_AT = {"slow_dependency": "dependency", "zone_trouble": "zone", "noisy_neighbour": "busy_node"}
 
 
@@ -49,8 +50,9 @@ def joined(diagnosis: Diagnosis, at_root: Diagnosis) -> Diagnosis:
     leads = at_root.outcome is Outcome.CLAIM or (blames_root and _leads(at_root))
     if leads or (at_root.outcome is Outcome.UNCLEAR and diagnosis.outcome is Outcome.NOTHING):
         return replace(at_root, service=diagnosis.service, missing=diagnosis.missing)
-    if blames_root and diagnosis.outcome is Outcome.CLAIM:
-        return replace(diagnosis, outcome=Outcome.UNCLEAR)
+    if first is not None and blames_root and diagnosis.outcome is Outcome.CLAIM:
+        doubted = replace(first, probability=first.probability * HALF_KNOWN)
+        return replace(diagnosis, outcome=Outcome.UNCLEAR, suspects=[doubted, *diagnosis.suspects[1:]])
     return diagnosis
 
 

@@ -51,8 +51,8 @@ SOURCE: Mapping[str, str] = {
     **dict.fromkeys(("ill", "slow", "failing", "sudden", "more_requests", "more_requests_only_here", "others_ill",
                      "accelerator_full"), "metrics"),
     **dict.fromkeys(
-        ("all_pods_ill", "some_pods_ill", "one_node_ill", "one_zone_ill", "one_version_ill", "new_pods_worse", "versions_side_by_side",
-         "more_requests_per_pod"),
+        ("all_pods_ill", "some_pods_ill", "one_node_ill", "one_zone_ill", "one_version_ill", "new_pods_worse",
+         "versions_side_by_side", "more_requests_per_pod"),
         "pod_metrics",
     ),
     **dict.fromkeys(("more_cpu", "more_work_per_request", "throttled", "memory_climbs"), "usage"),

@@ -1,0 +1,107 @@
+"""Each cause is found in a world that has it; none is claimed where nothing is wrong, or where a finding refutes it."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.why import TUNING, is_right, play
+from benchmarks.worlds import CAUSES as PLANTED
+from benchmarks.worlds import World
+from bot.actions.catalogue import ACTIONS
+from bot.causes.catalogue import CAUSES
+from bot.domain.diagnosis import Finding, Outcome, Piece, Suspect, outcome_of
+from bot.domain.findings import BASE, SOURCE
+from bot.messages.translations import load_translations
+from bot.messages.why import cause_text, piece_text
+from tests.harness.causes import ranked
+
+ILL = {"ill": 1, "slow": 1, "all_pods_ill": 1}
+BAD_VERSION = {**ILL, "new_version": 1, "new_pods_worse": 1}
+LOAD = {**ILL, "more_requests": 1, "more_requests_per_pod": 1, "more_cpu": 1}
+
+
+@pytest.mark.parametrize("cause", PLANTED)
+def test_cause_is_first_in_worlds_that_have_it(cause: str) -> None:
+    results = [play(World(TUNING + 5000 + seed, "one", [cause])) for seed in range(2)]
+    assert sum(result.right[0] for result in results) >= 1
+    assert all(is_right(result.claim, result.world) for result in results if result.claim)
+
+
+def test_nothing_is_claimed_in_quiet_worlds() -> None:
+    assert [play(World(TUNING + 6000 + seed, "quiet")).claim for seed in range(4)] == [None] * 4
+
+
+def test_benchmark_plants_every_cause() -> None:
+    assert set(PLANTED) == {cause.name for cause in CAUSES.all()}
+
+
+@pytest.mark.parametrize(
+    ("found", "first", "outcome"),
+    [
+        (BAD_VERSION, "bad_version", Outcome.CLAIM),
+        ({**BAD_VERSION, "new_pods_worse": 0}, "bad_version", Outcome.NOTHING),  # nearness in time alone
+        (LOAD, "more_load", Outcome.CLAIM),
+        ({**LOAD, "autoscaler_at_most": 1}, "autoscaler_limit", Outcome.CLAIM),
+        ({**LOAD, "quota_refuses": 1}, "quota_reached", Outcome.CLAIM),
+        ({**LOAD, "more_requests_only_here": 1}, "more_load", Outcome.NOTHING),  # retries, or a new caller
+        ({**ILL, "new_configuration": 1, "new_pods_worse": 1}, "bad_configuration", Outcome.CLAIM),
+        ({}, None, Outcome.NOTHING),
+        (ILL, None, Outcome.NOTHING),  # it suffers, and nobody knows why
+    ],
+)
+def test_findings_decide_what_is_claimed(found: dict[str, float], first: str | None, outcome: Outcome) -> None:
+    suspects = ranked(**found)
+    assert outcome_of(suspects) is outcome
+    if outcome is Outcome.CLAIM:
+        assert suspects[0].cause == first
+
+
+@pytest.mark.parametrize("cause", CAUSES.all(), ids=lambda cause: cause.name)
+def test_refuting_finding_forbids_the_claim(cause) -> None:  # type: ignore[no-untyped-def]
+    """Whatever else fits: all that the cause predicts is there, but for one finding that it cannot do without."""
+    for way in cause.ways:
+        fits = {name: round(likely) for name, likely in way.items()}
+        for name in cause.must:
+            if way.get(name, 0.5) >= 0.9 or way.get(name, 0.5) <= 0.07:
+                suspects = ranked(**{**fits, name: 1 - fits[name]})
+                refuted = next(one for one in suspects if one.cause == cause.name)
+                others = [other for other in cause.ways if round(other.get(name, 0)) != fits[name]]
+                assert name in refuted.refuted_by or others
+                assert outcome_of([refuted]) is Outcome.NOTHING or others
+
+
+def test_unknown_finding_that_could_refute_forbids_the_claim_and_is_named() -> None:
+    suspects = ranked(unknown=("new_pods_worse",), **BAD_VERSION)
+    first = next(one for one in suspects if one.cause == "bad_version")
+    assert "new_pods_worse" in first.unknown
+    assert outcome_of(suspects) is not Outcome.CLAIM
+
+
+def test_ruled_out_cause_is_left_out() -> None:
+    assert "bad_version" not in {one.cause for one in ranked(excluded=("bad_version",), **BAD_VERSION)}
+
+
+@pytest.mark.parametrize("locale", ["es", "en"])
+def test_every_cause_and_finding_has_its_words(locale: str) -> None:
+    words = load_translations()[locale]
+    for cause in CAUSES.all():
+        assert words.label(f"causes.{cause.name}")
+        pieces = [Piece(name, 1.0, 1.0, _facts()) for name in BASE]
+        assert cause_text(Suspect(cause.name, "xr-engine", 0.9, pieces), words)
+        assert cause_text(Suspect(cause.name, "xr-engine", 0.9), words)  # without any facts
+        for action in cause.treatments:
+            assert words.action(action, ACTIONS.get(action).summary)
+    for name in BASE:
+        assert piece_text(Piece(name, 1.0, 1.0, _facts()), words) != piece_text(Piece(name, 0.0, -1.0), words)
+        assert words.label(f"why.sources.{SOURCE[name]}")
+
+
+def _facts() -> dict[str, object]:
+    at = "2026-01-01T03:04:00+00:00"
+    numbers = {"from": 1.0, "to": 2.0, "times": 2.0, "now": 0.9, "ill": 1, "of": 3}
+    names = {"name": "x", "node": "n", "nodes": "n", "services": "a, b", "service": "a"}
+    return {"since": at, "at": at, **numbers, **names, "change": {"from": "1", "to": "2"}}
+
+
+def test_finding_is_data() -> None:
+    assert Finding(1.0).facts == {}
