@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.registry import Action
 from bot.causes.catalogue import CAUSES
 from bot.causes.evidence import Found, find
 from bot.causes.weighing import diagnose as weigh
@@ -276,8 +277,21 @@ async def treatments(deps: Deps, suspects: Sequence[Suspect], service: str) -> M
         action = ACTIONS.get(names[0])
         helped, measured = await times_helped(deps.store.database, names, PRODUCTION)
         what = deps.words.action(action.name, action.summary)
-        result[suspect.cause] = Treatment(what, f"/ops {action.name} {place}", helped, measured)
+        result[suspect.cause] = Treatment(what, _command(action, place, suspect), helped, measured)
     return result
+
+
+def _command(action: Action, place: str, suspect: Suspect) -> str:
+    """Return what to type: the action on the place, with the settings of before, or `…` for what is to be chosen."""
+    required = [parameter.name for parameter in action.signature.parameters if parameter.required]
+    values = {
+        one["name"]: one["from"]
+        for piece in suspect.evidence
+        for one in (piece.facts.get("change") or {}).get("settings") or ()
+        if action.name == "kubernetes.set_env" and one.get("from") is not None
+    }
+    chosen = [f"{name}={value}" for name, value in values.items()] or [f"{name}=…" for name in required[1:]]
+    return " ".join(["/ops", action.name, *([place] if required else []), *chosen])
 
 
 async def update_causes(deps: Deps, incident_id: str) -> None:
