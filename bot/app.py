@@ -46,6 +46,7 @@ from bot.workflows.engine.engine import Engine
 if TYPE_CHECKING:
     from bot.integrations.aws import Aws
     from bot.integrations.kubernetes.kubernetes import Kubernetes
+    from bot.integrations.traces import Traces
     from bot.integrations.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
         vault=vault,
         secret_ages=ages,
         aws=_aws(settings),
+        traces=_traces(settings, redaction),
         grafana_url=str(settings.grafana_url) if settings.grafana_url else None,
         keep_runs=timedelta(days=settings.keep_runs),
         redaction=redaction,
@@ -133,6 +135,9 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
             kubernetes,
             ages,
         ]
+        if deps.traces:
+            deps.traces.instrument()
+            open_clients.push_async_callback(deps.traces.aclose)
         for client in filter(None, clients):
             await open_clients.enter_async_context(client)
         try:
@@ -235,3 +240,16 @@ def _aws(settings: Settings) -> Aws | None:
     credentials = (id, secret.get_secret_value()) if id and secret else None
     url = str(settings.aws_endpoint_url) if settings.aws_endpoint_url else None
     return Aws(clients(settings.aws_region, url, credentials))
+
+
+def _traces(settings: Settings, redaction: Redaction) -> Traces | None:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from bot.integrations.traces import Traces
+
+    return Traces(
+        str(settings.otel_exporter_otlp_endpoint),
+        headers=plain(settings.otel_exporter_otlp_headers),
+        ca_bundle=str(settings.ca_bundle) if settings.ca_bundle else None,
+        redact=redaction.text,
+    )

@@ -18,7 +18,7 @@ from bot.app import running_bot
 from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
-from bot.cli.terminal import Language, exit_with, settings_or_exit, team_words
+from bot.cli.terminal import Language, exit_with, settings_or_exit, team_settings_or_exit, team_words
 from bot.domain.errors import BotError
 from bot.logs import configure_logging
 from bot.messages.translations import load_translations
@@ -108,6 +108,33 @@ def demo(
             exit_with([words.render_block("demo", "port_taken", port=port)])
         exit_with([words.render_block("demo", "not_written", out=out, why=problem.strerror or problem)])
     raise typer.Exit(code)
+
+
+@runbook.commands.command("test")
+def runbook_test(
+    names: Annotated[list[str] | None, typer.Argument(help="Test only these runbooks.", metavar="[NAME]...")] = None,
+    lang: Language = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Play runbooks of the team in a sandbox: succeeding, rejected, failing at each step, with the bot killed."""
+    settings, words = team_settings_or_exit(), team_words(lang)
+    try:
+        from demo import runbook_test  # imports the sandbox, which `serve` does not need
+    except ModuleNotFoundError:
+        exit_with([words.render_block("runbook_test", "no_sandbox")])
+    logging.disable(logging.CRITICAL)
+    try:
+        test = runbook_test.read(settings, words, names or ())
+    except BotError as problem:
+        lines = problem.facts.get("lines") or problem.facts.get("mistakes")
+        exit_with(lines if isinstance(lines, list) else [words.error(problem)])
+    except LookupError as problem:
+        exit_with([str(problem.args[0])])
+    try:
+        succeeded = asyncio.run(test.run(as_json=as_json))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if succeeded else 1)
 
 
 @cli.command()

@@ -32,6 +32,7 @@ from bot.waiting import WaitingMessages
 if TYPE_CHECKING:  # their clients are slow to import: only where they are configured
     from bot.integrations.aws import Aws
     from bot.integrations.kubernetes.kubernetes import Kubernetes
+    from bot.integrations.traces import Traces
     from bot.integrations.vault import Vault
 
 
@@ -61,6 +62,7 @@ class Deps:
     vault: Vault | None = None
     secret_ages: SecretAges | None = None
     aws: Aws | None = None
+    traces: Traces | None = None
     grafana_url: str | None = None
     keep_runs: timedelta = timedelta(days=400)
     redaction: Redaction = field(default_factory=Redaction)

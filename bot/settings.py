@@ -155,6 +155,8 @@ class Settings(TeamSettings):
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     heartbeat_url: Url = None
+    otel_exporter_otlp_endpoint: Url = None
+    otel_exporter_otlp_headers: Headers = Field(default_factory=dict)
     keep_runs: int = Field(400, ge=1, description="days")
 
     prometheus_url: Url = None

@@ -13,7 +13,16 @@ from bot.cli import new_runbook
 from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.targets import missing_targets
-from bot.cli.terminal import Language, ask, exit_with, exit_with_error, person, team_settings_or_exit, team_words
+from bot.cli.terminal import (
+    Language,
+    ask,
+    exit_with,
+    exit_with_error,
+    person,
+    reader,
+    team_settings_or_exit,
+    team_words,
+)
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, is_undo, normalize_run_id, undo_step_id
@@ -107,12 +116,15 @@ def run(
     incident: About = None,
     by: As = None,
 ) -> None:
-    """Run a runbook and show its progress, even while Slack is down; exit 0 only if it succeeds."""
+    """Run a runbook and show its progress, even while Slack is down; exit 0 only if it succeeds.
+
+    A dry run needs no settings of Slack: without them it is nobody's, is posted nowhere, and is not kept.
+    """
     given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
     async def start_run(bot: Bot, idempotency_key: str) -> Run:
         request = RunRequest(
-            by=person(bot.deps.team, by),
+            by=(reader if dry_run else person)(bot.deps.team, by),
             idempotency_key=idempotency_key,
             incident=await bot.incidents.find(incident) if incident else None,
             environment=environment,
@@ -120,7 +132,7 @@ def run(
         )
         return await bot.runs.start(name, given, request)
 
-    start_and_watch(start_run)
+    start_and_watch(start_run, dry_run=dry_run)
 
 
 @commands.command()

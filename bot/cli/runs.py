@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from typing import NoReturn
@@ -14,7 +15,14 @@ from typing import NoReturn
 import typer
 
 from bot.app import running_bot
-from bot.cli.terminal import exit_with_error, login, person, settings_or_exit
+from bot.cli.terminal import (
+    exit_with_error,
+    has_slack_settings,
+    login,
+    person,
+    settings_or_exit,
+    settings_without_slack,
+)
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.people import Person
@@ -24,6 +32,7 @@ from bot.messages import results
 from bot.messages.run import lines
 from bot.messages.text import as_text
 from bot.services.bot import Bot
+from bot.settings import Settings
 from bot.workflows.runs.undo import NOT_UNDONE, TARGETS_RELEASED, undo_workflow_id
 
 POLL_SECONDS = 0.2
@@ -33,14 +42,20 @@ IsOver = Callable[[Run], Awaitable[bool]]
 SUCCEEDED = (RunState.SUCCEEDED,)
 
 
-def start_and_watch(start: StartRun, success: Collection[RunState] = SUCCEEDED) -> NoReturn:
-    """Start a run and print its progress; exit 0 only if it ends in a state of `success`."""
+def start_and_watch(start: StartRun, success: Collection[RunState] = SUCCEEDED, *, dry_run: bool = False) -> NoReturn:
+    """Start a run and print its progress; exit 0 only if it ends in a state of `success`.
+
+    A `dry_run` does without Slack's settings: nothing is posted then, and nothing is kept.
+    """
 
     async def play(bot: Bot, idempotency_key: str) -> bool:
         run = await _watch(bot, await start(bot, idempotency_key), _has_ended)
         typer.echo(as_text(bot.deps.words.render_block("terminal", "ended", run=run), names(bot.deps)))
         return run.state in success
 
+    if dry_run and not has_slack_settings():
+        with tempfile.TemporaryDirectory() as folder:
+            _exit(play, settings_without_slack(f"sqlite:///{folder}/dry-run.db"))
     _exit(play)
 
 
@@ -78,9 +93,9 @@ def names(deps: Deps) -> dict[str, str]:
     return {owner.slack: owner.name for owner in deps.team.people}
 
 
-def _exit(work: Callable[[Bot, str], Awaitable[bool]]) -> NoReturn:
+def _exit(work: Callable[[Bot, str], Awaitable[bool]], settings: Settings | None = None) -> NoReturn:
     """Run a bot until `work(bot, idempotency_key)` is done; exit 0 if it returned True, else 1."""
-    settings = settings_or_exit()
+    settings = settings or settings_or_exit()
     logging.disable(logging.ERROR)
 
     async def run_bot() -> bool:

@@ -41,13 +41,14 @@ class Trigger(_Part):
 
 
 class Input(_Part):
-    """An input of a run. `options` belong to the type `choice`."""
+    """An input of a run. `options` belong to the type `choice`; `example` is what `tamv-bot runbook test` gives."""
 
     type: InputType = "string"
     description: Translated = Field(default_factory=dict)
     default: Any = None
     required: bool = False
     options: list[str] = Field(default_factory=list)
+    example: Any = Field(None, description="a value with which `tamv-bot runbook test` plays the runbook")
 
     @model_validator(mode="after")
     def _choice_has_options(self) -> Input:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -87,7 +88,8 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 async def in_thread(call: Callable[..., T], *args: object, deadline: float, service: str, **kwargs: object) -> T:
     """Run a blocking call in a thread and return its result. Raises Unavailable after `deadline` seconds."""
-    running = asyncio.get_running_loop().run_in_executor(_threads, lambda: call(*args, **kwargs))
+    context = contextvars.copy_context()
+    running = asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call, *args, **kwargs))
     try:
         async with asyncio.timeout(deadline):  # wait_for of Python 3.11 may swallow a cancellation
             return await running

@@ -60,9 +60,9 @@ def environment(settings: Settings, **others: str) -> dict[str, str]:
     return {**kept, **{name: value for name, value in ours.items() if value}, "COLUMNS": "200", **others}
 
 
-async def tamv_bot(*arguments: str, env: Mapping[str, str], seconds: float = 120) -> Ran:
+async def tamv_bot(*arguments: str, env: Mapping[str, str], cwd: Path = ROOT, seconds: float = 120) -> Ran:
     """Run it to its end. Raises TimeoutError after so many seconds, and kills it."""
-    return await asyncio.to_thread(run_tamv_bot, *arguments, env=env, seconds=seconds)
+    return await asyncio.to_thread(run_tamv_bot, *arguments, env=env, cwd=cwd, seconds=seconds)
 
 
 def run_tamv_bot(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, seconds: float = 120) -> Ran:

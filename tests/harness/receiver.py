@@ -36,7 +36,7 @@ class Receiver:
         self.answers: list[int | float] = []
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[Receiver]:
+    async def serving(self, path: str = "/hook") -> AsyncIterator[Receiver]:
         async def hook(request: Request) -> Response:
             self.received.append(Received(dict(request.headers), await request.body()))
             answer = self.answers.pop(0) if self.answers else 202
@@ -45,6 +45,6 @@ class Receiver:
                 answer = 202
             return Response(status_code=answer)
 
-        async with serving(Starlette(routes=[Route("/hook", hook, methods=["POST"])])) as base:
-            self.url = f"{base}/hook"
+        async with serving(Starlette(routes=[Route(path, hook, methods=["POST"])])) as base:
+            self.url = f"{base}{path}"
             yield self

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.context import Context
 from bot.actions.targets import lock_key
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable, WrongState
@@ -74,6 +75,7 @@ PLAN_TIMEOUT = timedelta(minutes=2)
 QUERY_TIMEOUT = timedelta(minutes=2)
 FINAL_MESSAGE_TIMEOUT = MESSAGE_TIMEOUT
 SHOW_PROGRESS_AFTER_SECONDS = 0.5  # actions that take longer are shown as running
+ENDED = (StepState.DONE, StepState.SKIPPED, StepState.FAILED, StepState.CANCELLED)
 PLANNED_COLUMNS = ("state", "parameters", "effects", "digest", "rehearsed", "result", "began_at", "ended_at")
 
 
@@ -196,6 +198,8 @@ async def _end(deps: Deps, run: Run, state: RunState) -> None:
     settles = now + policy_of(deps.team).cool_down
     current = await deps.store.runs.refresh(run)  # it knows who cancelled it
     await deps.store.runs.end(run.id, state, now, settles=settles, entry=ended(deps, current, state))
+    if deps.traces:
+        deps.traces.run(await deps.store.runs.get(run.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +276,14 @@ class StepPlay:
 
     async def _set(self, entry: TimelineEntry | None = None, **values: Any) -> None:
         await self._deps.store.runs.set_step(self._run.id, self._step.id, entry, **values)
+        if self._deps.traces and values.get("state") in ENDED:
+            self._deps.traces.step(*await self._current())
+
+    async def _act(self, context: Context, arguments: dict[str, Any]) -> Any:
+        """Execute the action; in a trace, its remote calls are below the step."""
+        traces = self._deps.traces
+        with traces.within(self._run.id, self._step.id) if traces else contextlib.nullcontext():
+            return await self._action.execute(context, **arguments)
 
     async def _post_result(self, step_run: StepRun) -> None:
         posting = partial(post_result, self._deps, self._run, self._step, step_run)
@@ -326,7 +338,7 @@ class StepPlay:
         unplanned = replace(step_run, parameters=parameters, rehearsed=None, began_at=None)
         with dry_run() as recorder:
             facts = await run_until_interrupted(
-                action.execute(action_context(deps, run, unplanned), **arguments),
+                self._act(action_context(deps, run, unplanned), arguments),
                 wait_for_stop(deps, run.id, changes=False),
                 Deadline.starting(deps.clock, timeout).passed(),
             )
@@ -489,7 +501,7 @@ class StepPlay:
         progress = loop.call_later(SHOW_PROGRESS_AFTER_SECONDS, schedule_run_message, deps, run.id)
         try:
             facts: Any = await run_until_interrupted(
-                action.execute(context, **parse_parameters(action, step_run.parameters or {})),
+                self._act(context, parse_parameters(action, step_run.parameters or {})),
                 wait_for_stop(deps, run.id, changes=plan.changes),
                 deadline.passed(),
                 execution=self._execution,

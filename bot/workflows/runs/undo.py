@@ -5,14 +5,16 @@ An undo is a change like any other: planned, shown, approved by its own risk und
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
-from bot.actions.registry import Action
+from bot.actions.context import Context
+from bot.actions.registry import Action, ActionFunction
 from bot.actions.targets import lock_key
 from bot.deps import Deps
 from bot.domain.drill import PREFIX
@@ -221,7 +223,7 @@ class StepUndo:
             facts = {**_lasting_facts(step_run), UNDO: {**planned, "began_at": now.isoformat()}}
             await deps.store.runs.set_step(run.id, step.id, facts=facts)
         timeout = step_timeout(step, parse_parameters(action, step_run.parameters or {}), now)
-        undo = partial(action.undo, action_context(deps, run, step_run, undoing=True), _facts(action, step_run))
+        undo = partial(self._act, action.undo, action_context(deps, run, step_run, undoing=True), step_run)
         execution, deadline = Execution(), Deadline.starting(deps.clock, timeout)
         try:
             await run_until_interrupted(undo(), deadline.passed(), execution=execution)
@@ -233,7 +235,18 @@ class StepUndo:
         entry, now = undone(deps, run, step_run, self._request.by), deps.clock.now()
         facts = _lasting_facts(step_run)
         await deps.store.runs.set_step(run.id, step.id, entry, state=StepState.UNDONE, facts=facts, ended_at=now)
+        if deps.traces:
+            began = self._known_plan(step_run).get("began_at")
+            began_at = datetime.fromisoformat(began) if began else None
+            undone_step = replace(step_run, id=self._id, state=StepState.UNDONE, error=None)
+            deps.traces.step(run, replace(undone_step, began_at=began_at, ended_at=now))
         return True
+
+    async def _act(self, undo: ActionFunction, context: Context, step_run: StepRun) -> Any:
+        """Undo what the step has done; in a trace, its remote calls are below the undo."""
+        traces, facts = self._deps.traces, _facts(ACTIONS.get(step_run.uses), step_run)
+        with traces.within(self._run.id, self._id) if traces else contextlib.nullcontext():
+            return await undo(context, facts)
 
     def _known_plan(self, step_run: StepRun) -> dict[str, Any]:
         """Return the plan of this request, empty before it is made; the plan of another request approves nothing."""
