@@ -247,6 +247,7 @@ BUTTONS: dict[str, Handler] = {
     "open_alert_runbook": opened,
     "open_alert_query": opened,
     "open_alert_dashboard": opened,
+    "open_report": opened,
     "approve": approve,
     "reject": reject,
     "break_glass": break_glass,
