@@ -402,9 +402,7 @@ class World:
             held = np.convolve(bad, np.ones(4), "full")[:LENGTH] >= 4
             since = np.flatnonzero(held & (np.arange(LENGTH) >= self.onset - 15))
             if len(since) and since[0] < self.onset + 60:
-                worse = float(
-                    service.latency[since[0]] / np.median(service.latency[:300]) + service.errors[since[0]] * 20
-                )
+                worse = float(service.latency[since[0]] / np.median(service.latency[:300]) + service.errors[since[0]] * 20)
                 if best is None or (since[0], -worse) < (best[0], -best[1]):
                     best = int(since[0]), worse, service.name
         if best:

@@ -6,11 +6,7 @@ from bot.causes.registry import CAUSES, Ways
 from bot.domain.diagnosis import Place
 
 
-@CAUSES.cause(
-    Place.OUTSIDE,
-    must=["more_requests", "more_requests_only_here", "autoscaler_at_most", "quota_refuses"],
-    treatments=["kubernetes.scale"],
-)
+@CAUSES.cause(Place.OUTSIDE, must=["more_requests", "more_requests_only_here", "autoscaler_at_most", "quota_refuses"], treatments=["kubernetes.scale"])
 def more_load() -> Ways:
     """Requests rose, and work for each did not. Refuted by requests that stayed as they were."""
     shared = {
@@ -27,11 +23,7 @@ def more_load() -> Ways:
     return [{**shared, "more_work_per_request": 0.04}, {**shared, "accelerator_full": 0.85}]
 
 
-@CAUSES.cause(
-    Place.OUTSIDE,
-    must=["dependency_ill", "unrelated_ill", "some_pods_ill", "database_full", "more_work_per_request"],
-    remains="dependency_ill",
-)
+@CAUSES.cause(Place.OUTSIDE, must=["dependency_ill", "unrelated_ill", "some_pods_ill", "database_full", "more_work_per_request"], remains="dependency_ill")
 def slow_dependency() -> Ways:
     """A service that this one calls suffered first; its own work is unchanged. Refuted by healthy dependencies."""
     return {

@@ -70,7 +70,9 @@ def bad_configuration() -> Ways:
     ]
 
 
-@CAUSES.cause(must=["fewer_pods", "node_not_ready"], treatments=["kubernetes.scale"], remains="fewer_pods")
+@CAUSES.cause(
+    must=["fewer_pods", "node_not_ready"], treatments=["kubernetes.scale"], remains="fewer_pods"
+)
 def too_few_replicas() -> Ways:
     """Fewer pods than before serve the same requests. Refuted by as many pods as before, or by a node that was lost."""
     return {

@@ -22,7 +22,7 @@ _POOR = {Effectiveness.WORSE: "change_worse", Effectiveness.NO_EFFECT: "change_n
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One observation: its words are the block `key` of `reports/observations.md.j2`. `seq` is its event, if it has one."""
+    """One observation: its words are the block `key` of `reports/observations.md.j2`. `seq` is its event, if any."""
 
     key: str
     seq: int | None = None

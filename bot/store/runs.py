@@ -207,6 +207,11 @@ class Runs:
             query = _select_approvals(approvals.c.run_id.in_(of_incident))
             return parse_approvals(await connection.execute(query))
 
+    async def approvals_since(self, since: datetime) -> list[Approval]:
+        """Return the approvals that were asked for since then, oldest first."""
+        async with self._database.read() as connection:
+            return parse_approvals(await connection.execute(_select_approvals(approvals.c.asked_at >= since)))
+
     async def approval_status(self, run_id: str, step_id: str) -> tuple[Approval | None, bool]:
         """Return an approval, and whether its run was cancelled, in one query: many runs poll it."""
         query = (
