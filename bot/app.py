@@ -40,6 +40,7 @@ from bot.store.migrate import upgrade
 from bot.store.store import Store
 from bot.tasks import cancel_and_wait, yield_to_requests
 from bot.team import load_team
+from bot.workflows.calendar import calendar_loop
 from bot.workflows.catalogue import WORKFLOWS
 from bot.workflows.engine.engine import Engine
 
@@ -63,7 +64,7 @@ async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIt
     async with build_deps(settings, clock) as deps:
         library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
-        engine = Engine(deps, WORKFLOWS, settings.database_url)
+        engine = Engine(deps, WORKFLOWS, settings.database_url, [calendar_loop])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ROLES_TIMEOUT_SECONDS):  # the folder's watcher asks again
                 await refresh_roles(deps)

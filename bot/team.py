@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, timedelta, tzinfo
+from datetime import UTC, date, time, timedelta, tzinfo
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -97,8 +97,9 @@ class VaultSecret(_Part):
     form: Literal["base64", "hex"] = Field(description="encoding of its 32 random bytes")
     mount: str = "secret"
     rotate_every: Duration = Field(
-        timedelta(days=90), description="rotation interval; the App Home shows secrets that are due"
+        timedelta(days=90), description="rotation interval; the App Home and the calendar tell secrets that are due"
     )
+    runbook: str | None = Field(None, description="runbook that rotates it; the calendar has a button for it")
 
 
 class Backups(_Part):
@@ -109,6 +110,7 @@ class Backups(_Part):
     environment: str = Field(PRODUCTION, description="the only environment whose backups are stored here")
     keep: int = Field(7, ge=1, description="number of newest backups that are never deleted, whatever their age")
     fresh: Duration = Field(timedelta(hours=26), description="if the newest backup is older, the last backup failed")
+    runbook: str | None = Field(None, description="runbook that makes one; the calendar has a button for it")
 
 
 class Contact(_Part):
@@ -321,10 +323,39 @@ class PlannedDrill(_Part):
     )
 
 
-class Schedules(_Part):
-    """Recurring events."""
+class PlannedTask(_Part):
+    """Something that is due again and again."""
 
+    title: Translated
+    first: date = Field(description="the day on which it is due for the first time")
+    every: Duration = Field(ge=timedelta(days=1))
+    runbook: str | None = Field(None, description="runbook that does it; its button is below the message")
+
+
+class MaintenanceWindow(_Part):
+    """A window of maintenance; it is told in the incident channel before it begins."""
+
+    title: Translated
+    begins: AwareDatetime = Field(description="when the first one begins, with its offset from UTC")
+    lasts: Duration
+    every: Duration | None = Field(None, description="how often it comes back, at the same time of day; default: once")
+    notice: Duration = Field(timedelta(hours=24), description="it is told at least this long before")
+    runbook: str | None = None
+
+
+class Schedules(_Part):
+    """The team's calendar: each thing that is due is told once in the incident channel.
+
+    What becomes due at night is told at `at`. Rotations of secrets and stale backups are told too.
+    """
+
+    at: time = Field(time(9), description="time of day, in the team's time zone, at which a day's things are told")
+    digest: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] | None = Field(
+        None, description="day of the weekly digest; default: none"
+    )
     drills: list[PlannedDrill] = Field(default_factory=list)
+    tasks: dict[str, PlannedTask] = Field(default_factory=dict)
+    maintenance: dict[str, MaintenanceWindow] = Field(default_factory=dict)
 
 
 class App(_Part):

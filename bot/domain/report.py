@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bot.domain.cure import ChangeMade, changes_made, cures
 from bot.domain.followup import FollowUp, FollowUpState
+from bot.domain.goal import Goal
 from bot.domain.incident import Incident, Milestone, Role, Status
+from bot.domain.observations import Observations, observe
 from bot.domain.people import Person
+from bot.domain.phases import Phase, Span, spans_of_runs, split
+from bot.domain.run import Approval, Run
 from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
 from bot.domain.timeline import Kind, TimelineEvent
 
@@ -18,6 +23,7 @@ _NOT_IN_REPORT = frozenset({Kind.REPORT_WRITTEN})
 _RESPONSE_STEPS = frozenset(
     {Kind.UPDATE, Kind.NOTE, Kind.MESSAGE_ADDED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED}
 )
+NOTABLE = timedelta(minutes=1)  # a metric that was out of bounds for less was noticed at once
 _PAGING = frozenset({Kind.PAGED, Kind.PAGE_FAILED, Kind.PAGE_RESOLVED, Kind.ESCALATED})
 _BOT_FAILURES = frozenset({Kind.TROUBLE, Kind.PAGE_FAILED})
 _EVENT_BY_MILESTONE = {
@@ -65,15 +71,39 @@ class Reopening:
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """How long something took, and the team's target; it is met below the target."""
+class Timing:
+    """How long an incident took, and where the time went.
 
-    took: timedelta | None
-    target: timedelta | None
+    `recovered_at` is when its last alert went quiet for good; without that, when people marked it as mitigated or
+    resolved. `recovered_by` is the event that says so; None while it is not over. `phases` add up to the recovery.
+    """
 
-    @property
-    def met(self) -> bool | None:
-        return None if self.took is None or self.target is None else self.took < self.target
+    response: timedelta | None
+    recovered_at: datetime | None
+    recovered_by: TimelineEvent | None
+    recovery: timedelta | None
+    phases: Mapping[Phase, timedelta]
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The last incident of the same kind: the same alert, or the same drill, else the same service without alert."""
+
+    incident: Incident
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """A metric that was out of bounds before the incident was detected: since when, and for how long until then.
+
+    `at_least`: it was already so when the data begins.
+    """
+
+    metric: MetricDefinition
+    since: datetime
+    unseen: timedelta
+    at_least: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +134,10 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the report says. `unknown` names the facts that only people know and have not entered."""
+    """Everything that the report says. `unknown` names the facts that only people know and have not entered.
+
+    `measured_before`: there are metrics of the time before the detection, so that `onset` is None because all was well.
+    """
 
     incident: Incident
     as_of: datetime
@@ -112,7 +145,12 @@ class Report:
     reopenings: tuple[Reopening, ...]
     response: Goal
     recovery: Goal
-    felt: timedelta | None
+    timing: Timing
+    changes: tuple[ChangeMade, ...]
+    observations: Observations
+    onset: Onset | None
+    measured_before: bool
+    previous: Previous | None
     declared: TimelineEvent
     impact_evidence: Evidence | None
     cause_evidence: Evidence | None
@@ -144,6 +182,22 @@ class Report:
         return min(unfinished, key=lambda item: (item.due, item.id), default=None)
 
     @property
+    def cures(self) -> list[ChangeMade]:
+        """The change that cured it, or those of which one did."""
+        return cures(self.changes)
+
+    @property
+    def may_return(self) -> str | None:
+        """Why it may come back: `still_out`, `cause_unknown` or `uncured`; None if nothing says so."""
+        if self.timing.recovered_at is None:
+            return None
+        if self.still_out:
+            return "still_out"
+        if not self.incident.cause.primary:
+            return "cause_unknown"
+        return None if self.cures else "uncured"
+
+    @property
     def done(self) -> int:
         return sum(followup.state is FollowUpState.DONE for followup in self.followups)
 
@@ -156,35 +210,44 @@ def build_report(
     *,
     charts: Sequence[Chart] = (),
     links: Mapping[int, Sequence[tuple[str, str]]] | None = None,
+    runs: Sequence[Run] = (),
+    approvals: Sequence[Approval] = (),
+    previous: Previous | None = None,
     response_target: timedelta | None = None,
     recovery_target: timedelta | None = None,
 ) -> Report:
     """Build the report of an incident's current state.
 
     `timeline` holds all its events in order, `snapshots` start with the oldest; `links` maps event numbers to links
-    (name, URL). Deterministic: the same arguments give the same report, and events about written reports are ignored.
+    (name, URL); `runs` and `approvals` are those of the incident. Deterministic: the same arguments give the same
+    report, and events about written reports are ignored.
     """
     story = tuple(event for event in timeline if event.kind not in _NOT_IN_REPORT)
     evidence = {event.seq: Evidence(event.seq, tuple((links or {}).get(event.seq, ()))) for event in story}
     first, last = first_and_last(snapshots)
     changes = compare(first, last) if first and last else ()
     start = incident.milestones[Milestone.DETECTED]
+    timing = time_incident(incident, story, runs, approvals)
+    response, recovery = Goal(timing.response, response_target), Goal(timing.recovery, recovery_target)
+    changes_of_runs = changes_made(story)
+    before = [series for series in first.series if series.points and series.points[0][0] < start] if first else []
 
     def newest(kind: Kind) -> Evidence | None:
         return next((evidence[event.seq] for event in reversed(story) if event.kind is kind), None)
-
-    def took(milestone: Milestone) -> timedelta | None:
-        reached = incident.milestones.get(milestone)
-        return None if reached is None else reached - start
 
     return Report(
         incident=incident,
         as_of=story[-1].at,
         milestones=tuple(_milestones(incident, story, evidence)),
         reopenings=tuple(_reopenings(story, evidence)),
-        response=Goal(took(Milestone.ACKNOWLEDGED), response_target),
-        recovery=Goal(took(Milestone.RESOLVED), recovery_target),
-        felt=took(Milestone.MITIGATED),
+        response=response,
+        recovery=recovery,
+        timing=timing,
+        changes=tuple(changes_of_runs),
+        observations=observe(story, changes_of_runs, approvals, response, recovery),
+        onset=_onset(first, start) if first else None,
+        measured_before=bool(before),
+        previous=previous,
         declared=story[0],
         impact_evidence=newest(Kind.IMPACT_SET),
         cause_evidence=newest(Kind.CAUSE_SET),
@@ -202,6 +265,65 @@ def build_report(
         evidence=evidence,
         unknown=tuple(_unknown(incident, followups)),
     )
+
+
+def time_incident(
+    incident: Incident, story: Sequence[TimelineEvent], runs: Sequence[Run], approvals: Sequence[Approval]
+) -> Timing:
+    """Return how long an incident took. Somebody was on it when it was acknowledged, or a first run was started."""
+    detected, declared = (incident.milestones[name] for name in (Milestone.DETECTED, Milestone.DECLARED))
+    acknowledged = incident.milestones.get(Milestone.ACKNOWLEDGED)
+    response = acknowledged - detected if acknowledged else None
+    end = _recovery(incident, story)
+    if end is None:
+        return Timing(response, None, None, None, {})
+    recovered_at = max(end.at, declared)
+    first_run = min((run.started_at for run in runs if not run.dry_run), default=recovered_at)
+    answered = min(filter(None, [acknowledged, first_run, recovered_at]))
+    spans = [*spans_of_runs(runs, approvals, recovered_at), *_quiet_times(story)]
+    phases = split(detected, declared, max(answered, declared), recovered_at, spans)
+    return Timing(response, recovered_at, end, recovered_at - detected, phases)
+
+
+def _recovery(incident: Incident, story: Sequence[TimelineEvent]) -> TimelineEvent | None:
+    """Return the event at which the incident was over: its alerts were quiet, else people said so."""
+    reopened = max((event.seq for event in story if event.kind is Kind.REOPENED), default=0)
+    since = [event for event in story if event.seq > reopened]
+    ends = (Kind.MITIGATED, Kind.RESOLVED)
+    said = [event for event in since if event.kind in ends]
+    if not said or Milestone.MITIGATED not in incident.milestones:
+        return None
+    resolved = next((event.seq for event in since if event.kind is Kind.RESOLVED), len(story))
+    alerts = [event for event in since if event.kind in (Kind.ALERT_FIRING, Kind.ALERT_RESOLVED)]
+    alerts = [event for event in alerts if event.seq < resolved]
+    if not alerts:
+        return said[0]
+    return said[-1] if alerts[-1].facts.get("firing") else alerts[-1]
+
+
+def _quiet_times(story: Sequence[TimelineEvent]) -> Iterable[Span]:
+    """Yield the times from each resolution to the reopening after it."""
+    resolved: datetime | None = None
+    for event in story:
+        if event.kind is Kind.RESOLVED:
+            resolved = event.at
+        elif event.kind is Kind.REOPENED and resolved:
+            yield Span(Phase.QUIET, resolved, event.at)
+            resolved = None
+
+
+def _onset(first: Snapshot, detected: datetime) -> Onset | None:
+    """Return the metric that had been out of bounds without a break for the longest time when it was detected."""
+    onsets = []
+    for metric in first.figures:
+        for series in first.of(metric.query):
+            points = [point for point in series.points if point[0] <= detected]
+            healthy = [at for at, value in points if not metric.is_breached_by(value)]
+            out = [at for at, _ in points if not healthy or at > healthy[-1]]
+            if out and detected - points[-1][0] <= 2 * timedelta(seconds=series.step):
+                onsets.append(Onset(metric, out[0], detected - out[0], at_least=not healthy))
+    longest = max(onsets, key=lambda onset: onset.unseen, default=None)
+    return longest if longest and longest.unseen >= NOTABLE else None
 
 
 def _milestones(

@@ -66,6 +66,7 @@ OUTCOME = "change_outcome"  # a ChangeOutcome, of a step that was stopped
 LEFT = "change_left"  # the effects that were not made, as JSON; None if that is not known
 STOPPING = "stopping"  # it was stopped, and what came of its change is being looked for
 UNCHANGED = "unchanged"  # it was so already: the step made none of its effects
+VERIFYING_SINCE = "verifying_since"  # when the change was made and its measuring began (ISO 8601)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from babel.dates import format_date
 from slack_sdk.models.blocks import Block, DividerBlock
 from slack_sdk.models.views import View
 
+from bot.domain.calendar import Due
 from bot.domain.drill import NextDrill
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.messages.approval import ApprovalView, home_blocks
+from bot.messages.calendar import due_text
 from bot.messages.incident import listing
 from bot.messages.message import context, header, section
 from bot.messages.translations import Translations
@@ -26,7 +28,7 @@ class ShowsApproval(Protocol):
 
 
 class AppHomeData(Protocol):
-    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations."""
+    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations, maintenance."""
 
     @property
     def incidents(self) -> Sequence[Incident]: ...
@@ -40,6 +42,8 @@ class AppHomeData(Protocol):
     def drill(self) -> NextDrill | None: ...
     @property
     def rotations(self) -> Rotations | None: ...
+    @property
+    def maintenance(self) -> Sequence[Due]: ...
 
 
 def home(data: AppHomeData, words: Translations) -> View:
@@ -64,4 +68,6 @@ def home(data: AppHomeData, words: Translations) -> View:
         )
     if data.rotations:
         blocks.append(section(words.render_block("home", "rotations", rotations=data.rotations)))
+    if data.maintenance:
+        blocks.append(section("\n".join(due_text(window, words) for window in data.maintenance)))
     return View(type="home", blocks=blocks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -13,11 +13,14 @@ from babel.dates import format_date, format_datetime
 from jinja2 import Environment, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
+from bot.domain.goal import Goal
 from bot.domain.people import BOT, Person
 from bot.domain.report import Evidence
 from bot.messages.amounts import UNKNOWN, amount, number
 from bot.messages.translations import Translations, format_duration
 
+SHOWN_FIGURES = 2
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")
 _HANDLE = re.compile(r"(?<![\w])@(?=\w)")
@@ -74,7 +77,11 @@ class MarkdownTemplates:
         self._environment.filters |= {
             "mention": _mention,
             "link": link,
-            "evidence": _evidence,
+            "evidence": markup_of,
+            "goal": self._goal,
+            "hour": _hour,
+            "until": _hour,
+            "shown_figures": _shown_figures,
             "anchor": lambda seq: Markdown(f'<a id="event-{seq}"></a>{seq}'),
             "address": lambda name: Markdown(quote(str(name))),
             "quote": _quote,
@@ -90,6 +97,13 @@ class MarkdownTemplates:
             "label": words.label,
             "labelled": lambda key: _has_label(words, key),
         }
+
+    def _goal(self, goal: Goal) -> str:
+        """Return `✗ target: under 10 min`."""
+        if goal.target is None:
+            return self._words.label("report.no_target")
+        target = self._words.label("report.target", target=format_duration(goal.target))
+        return target if goal.met is None else f"{'✓' if goal.met else '✗'} {target}"
 
     def _with_names(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         return {**facts, "names": {BOT.id: self._words.names.bot} | facts.get("names", {})}
@@ -153,9 +167,27 @@ def _quote(context: Context, text: object) -> Markdown:
     return Markdown("\n".join(f"> {line(text_line)}  " for text_line in str(text).splitlines() or [""]))
 
 
-def _evidence(evidence: Evidence | None) -> Markdown:
-    """Return ` ([#3](#event-3), [Slack](https://…))`, or an empty text."""
+def markup_of(evidence: Evidence | None) -> Markdown:
+    """Return a footnote sign ` [³](#event-3)` that leads to the event in the timeline, or an empty text."""
     if evidence is None:
         return Markdown("")
-    links = [f"[#{evidence.seq}](#event-{evidence.seq})", *(link(url, name) for name, url in evidence.links)]
-    return Markdown(f" ({', '.join(links)})")
+    return Markdown(f"[{str(evidence.seq).translate(_SUPERSCRIPT)}](#event-{evidence.seq})")
+
+
+def _hour(moment: datetime, since: datetime | None = None) -> str:
+    """Return the time of day in UTC; with its date if that is not the date of `since`."""
+    same_day = since is None or moment.date() == since.date()
+    return f"{moment:%H:%M}" if same_day else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _shown_figures(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the first metrics of a change that were out of bounds before or after it; else the first one."""
+    out = [figure for figure in figures if any(_is_out(figure, when) for when in ("before", "after"))]
+    return out[:SHOWN_FIGURES] or list(figures[:1])
+
+
+def _is_out(figure: Mapping[str, Any], when: str) -> bool:
+    value, threshold = figure[when], figure.get("threshold")
+    if value is None or threshold is None:
+        return False
+    return bool(value < threshold if figure.get("direction") == "below" else value > threshold)

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
-from jinja2 import Environment, FileSystemLoader
-from markdown_it import MarkdownIt
-from markdown_it.rules_inline import StateInline
-from markdown_it.token import Token
 from slack_sdk.models.blocks import Block
 
 from bot.domain.incident import Status
+from bot.domain.observations import Observation
+from bot.domain.phases import Parts, whole
 from bot.domain.report import Report
-from bot.messages.markdown import Markdown, markdown
-from bot.messages.message import TEXT_LIMIT, Message, actions, button, context, fit, section
+from bot.messages.markdown import Markdown, markdown, markup_of
+from bot.messages.message import TEXT_LIMIT, Message, actions, button, fit, section
+from bot.messages.report_page import PageContext, report_page
 from bot.messages.translations import Translations
-from bot.shipped import TEMPLATES
 
-_ANCHOR = re.compile(r'<a id="([a-z0-9-]+)"></a>')
-_BOXES = {"[ ] ": "☐ ", "[x] ": "☑ "}
+BAR_WIDTH = 15  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a report needs besides its facts: names by user id, the channel's URL, charts by file name.
+    """What a report needs besides its facts: names by user id, the channel's URL, charts (SVG) by file name.
 
-    `broken` is the number of the first event that breaks the timeline's hash chain, if any.
+    `public_name` is what customers call the service. `broken` is the number of the first event that breaks the
+    timeline's hash chain, if any.
     """
 
     names: Mapping[str, str]
     channel_url: str | None = None
+    public_name: str = ""
+    organisation: str = ""
     pictures: Mapping[str, bytes] | None = None
     broken: int | None = None
 
@@ -69,87 +66,72 @@ def write(report: Report, words: Translations, report_context: ReportContext) ->
         )
         for event in report.timeline
     }
+    found: dict[str, Sequence[Observation]] = {
+        "well": report.observations.well,
+        "badly": report.observations.badly,
+        "lucky": report.observations.lucky,
+    }
+    observations = {
+        name: [
+            templates.part("observations", one.key, facts=Facts(one.facts), names=report_context.names)
+            + markup_of(report.evidence.get(one.seq or 0))
+            for one in some
+        ]
+        for name, some in found.items()
+    }
+    parts = whole(report.timing.phases)
+    before = report.previous.timing.phases if report.previous else {}
     text = templates.write(
         "report",
         report=report,
         incident=incident,
         lines=lines,
+        observations={name: [Markdown(line) for line in some] for name, some in observations.items()},
+        parts=parts,
+        bars=f"```minutes\n{bars(parts, words)}\n```",
+        longest_before=max(before, key=lambda phase: before[phase], default=None),
+        public_name=report_context.public_name,
+        organisation=report_context.organisation,
         names=report_context.names,
         channel_url=report_context.channel_url,
         broken=report_context.broken,
         locale=words.locale,
+        to_fill_in=Markdown(f"*{words.label('report.to_fill_in')}*"),
         unknown=Markdown(f"*{words.label('unknown')}*"),
     )
-    title = f"{incident.id} · {incident.title}"
-    return RenderedReport(
-        text, report_page(text, title=title, locale=words.locale, pictures=report_context.pictures or {})
-    )
+    page = PageContext(f"{incident.id} · {incident.title}", words, report_context.pictures or {}, parts)
+    return RenderedReport(text, report_page(text, page))
 
 
-def summary(report: Report, words: Translations) -> Message:
-    """Return the report's message: a few lines, with the buttons to complete it."""
+def bars(parts: Parts, words: Translations) -> str:
+    """Return one line per phase: its name, its whole minutes (or seconds), and a bar. At most 34 characters wide."""
+    most = max(parts.by_phase.values(), default=0)
+    scale = min(1.0, BAR_WIDTH / most) if most else 0.0
+    lines = []
+    for phase, took in parts.by_phase.items():
+        bar = "█" * (max(1, round(took * scale)) if took else 0)
+        lines.append(f"{words.label(f'report.phases.{phase}'):<11}{took:>4} {parts.unit} {bar}".rstrip())
+    return "\n".join(lines)
+
+
+def summary(report: Report, words: Translations, read_at: str | None = None) -> Message:
+    """Return the report's message: two figures, where the time went, what cured it; `read_at` is its files' URL."""
     incident = report.incident
-    parts = ("text", "title", "milestones", "outcome", "missing")
     rendered = {
         part: words.render_block("report", part, report=report, incident=incident, locale=words.locale)
-        for part in parts
+        for part in ("text", "title", "cure")
     }
-    blocks: list[Block] = [section(rendered["title"]), section(rendered["milestones"]), section(rendered["outcome"])]
-    if rendered["missing"]:
-        blocks.append(context(rendered["missing"]))
+    blocks: list[Block] = [section(rendered["title"])]
+    if report.timing.phases:
+        blocks.append(section(f"```{bars(whole(report.timing.phases), words)}```"))
+    if rendered["cure"]:
+        blocks.append(section("\n".join(line for line in rendered["cure"].splitlines() if line)))
+    buttons = []
     if incident.status is not Status.CLOSED:
-        names = [("complete_report", "primary" if report.unknown else None), ("open_followup", None)]
-        blocks += actions(
-            [button(words.label(f"buttons.{name}"), name, incident.id, style=style) for name, style in names]
-        )
+        style = "primary" if report.unknown else None
+        buttons.append(button(words.label("buttons.complete_report"), "complete_report", incident.id, style=style))
+    if read_at:
+        style = None if report.unknown else "primary"
+        buttons.append(button(words.label("buttons.open_report"), "open_report", incident.id, style=style, url=read_at))
+    blocks += actions(buttons)
     return Message(fit(rendered["text"], TEXT_LIMIT), blocks)
-
-
-def report_page(markdown: str, *, title: str, locale: str, pictures: Mapping[str, bytes]) -> str:
-    """Return the report's HTML. `pictures` are PNG files by the names that the Markdown uses.
-
-    HTML in the Markdown is shown as text, except the anchors `<a id="…"></a>` of our templates.
-    """
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parser.inline.ruler.before("html_inline", "anchor", _anchor)
-    environment: dict[str, object] = {}
-    tokens = parser.parse(markdown, environment)
-    _tick_boxes(tokens)
-    body = parser.renderer.render(_with_pictures(tokens, pictures), parser.options, environment)
-    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html.j2")
-    return template.render(title=title, locale=locale, body=body)
-
-
-def _anchor(state: StateInline, silent: bool) -> bool:
-    match = _ANCHOR.match(state.src, state.pos)
-    if not match:
-        return False
-    if not silent:
-        state.push("anchor_open", "a", 1).attrSet("id", match[1])
-        state.push("anchor_close", "a", -1)
-    state.pos = match.end()
-    return True
-
-
-def _tick_boxes(tokens: list[Token]) -> None:
-    """Replace `- [ ] …` and `- [x] …` by box characters."""
-    for item, inline in zip(tokens, tokens[2:], strict=False):
-        if item.type == "list_item_open" and inline.type == "inline" and inline.children:
-            text = inline.children[0]
-            if (box := _BOXES.get(text.content[:4])) is not None:
-                text.content = box + text.content[4:]
-
-
-def _with_pictures(tokens: list[Token], pictures: Mapping[str, bytes]) -> list[Token]:
-    """Embed images as `data:` URLs; a missing one is replaced by its description."""
-    for token in tokens:
-        for image in token.children or []:
-            if image.type != "image":
-                continue
-            content = pictures.get(unquote(str(image.attrGet("src"))))
-            if content is None:
-                image.type, image.tag, image.children = "text", "", None
-            else:
-                image.attrSet("src", f"data:image/png;base64,{base64.b64encode(content).decode()}")
-    return tokens

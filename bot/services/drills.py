@@ -19,7 +19,7 @@ from bot.domain.runbook import Runbook
 from bot.messages.drill import summary
 from bot.services.incidents import Incidents
 from bot.services.runs import Runs
-from bot.team import policy_of
+from bot.team import PRODUCTION, policy_of
 from bot.workflows.incidents.messages import destination
 
 CHANNEL_WITHIN = 60.0  # seconds; later the run is shown where the drill was requested
@@ -42,10 +42,11 @@ class Drills:
     ) -> tuple[Incident, Run]:
         """Declare the drill and start its runbook in the drill's channel; no fault starts before `inject`.
 
-        Raises NotFound with the nearest scenario, and NotAllowed.
+        Raises NotFound with the nearest scenario, NotAllowed, and WrongState while an incident is open.
         """
         runbook = self._runbook(scenario)
         policy_of(self._deps.team).may_run(by.id, Risk.CHANGE)
+        await self._refuse_during_an_incident(runbook.environment or PRODUCTION)
         service = runbook.inputs["service"].default if "service" in runbook.inputs else None
         title = self._deps.words.render_block("drill", "incident", title=self._deps.words.pick(runbook.title))
         severity = self._deps.team.drills.severity
@@ -60,9 +61,10 @@ class Drills:
         return incident, run
 
     async def inject(self, incident: Incident, *, by: Person, idempotency_key: str) -> Run:
-        """Start the next fault. Raises WrongState if none is waiting."""
+        """Start the next fault. Raises WrongState if none is waiting, or while an incident is open."""
         for run in await self._drill_runs(incident):
             if step := waiting_inject(run):
+                await self._refuse_during_an_incident(run.environment)
                 ref = StepRef(run.id, step.id, step.digest)
                 await self._runs.answer(ref, "true", by=by, idempotency_key=idempotency_key)
                 return run
@@ -99,6 +101,13 @@ class Drills:
             await self._incidents.note(incident.id, text, by=by, idempotency_key=f"{idempotency_key}/score")
             await self._incidents.resolve(incident.id, by=by, idempotency_key=f"{idempotency_key}/resolve")
         return result
+
+    async def _refuse_during_an_incident(self, environment: str) -> None:
+        """Raise WrongState if the drill would touch production while something there is broken in earnest."""
+        open_incidents = await self._deps.store.incidents.list_open() if environment == PRODUCTION else []
+        for incident in open_incidents:
+            if not incident.drill:
+                raise WrongState("drill_during_incident", incident=incident.id, title=incident.title)
 
     def _runbook(self, scenario: str) -> Runbook:
         scenarios = {runbook.name.removeprefix(PREFIX): runbook for runbook in self.scenarios()}

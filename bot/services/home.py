@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from bot.deps import Deps
+from bot.domain.calendar import Due
 from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
-from bot.domain.rotation import Rotation, Rotations
+from bot.domain.rotation import Rotations
 from bot.domain.run import is_undo
+from bot.workflows.calendar import maintenance_within, rotations
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending
+
+SOON = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Pending:
     others: Sequence[FollowUp]
     drill: NextDrill | None = None
     rotations: Rotations | None = None
+    maintenance: Sequence[Due] = ()
 
 
 class Home:
@@ -45,20 +51,13 @@ class Home:
             [followup for followup in followups if followup.owner not in names],
             await self._drill(),
             await self._rotations(),
+            maintenance_within(self._deps, SOON),
         )
 
     async def _rotations(self) -> Rotations | None:
         """Return the rotations; None without Vault or secrets."""
-        ages, secrets = self._deps.secret_ages, self._deps.team.secrets
-        if ages is None or not secrets:
-            return None
-        written_at = await ages.cached()
-        planned = [
-            Rotation(name, environment, secret.rotate_every, written_at.get((name, environment)))
-            for name, secret in secrets.items()
-            for environment in secret.paths
-        ]
-        return Rotations.at(self._deps.clock.now(), planned)
+        planned = await rotations(self._deps)
+        return None if planned is None else Rotations.at(self._deps.clock.now(), planned)
 
     async def _drill(self) -> NextDrill | None:
         today, upcoming = self._deps.clock.now().date(), []

@@ -169,6 +169,21 @@ class Incidents:
             rows = await connection.execute(query.order_by(incidents.c.detected_at.desc()).limit(20))
             return [(row.detected_at, row.resolved_at) for row in rows]
 
+    async def over_before(self, incident: Incident, limit: int = 20) -> list[Incident]:
+        """Return earlier incidents of the same service that are resolved, the newest first.
+
+        For a drill they are drills of the same title, else no drills.
+        """
+        query = _select_incidents().where(
+            incidents.c.id != incident.id,
+            incidents.c.drill.is_(incident.drill),
+            incidents.c.status.in_([Status.RESOLVED.value, Status.CLOSED.value]),
+            incidents.c.detected_at < incident.milestones[Milestone.DETECTED],
+            incidents.c.title == incident.title if incident.drill else incidents.c.service == incident.service,
+        )
+        async with self._database.read() as connection:
+            return await _fetch_many(connection, query.order_by(incidents.c.detected_at.desc()), limit)
+
     async def timeline(self, incident_id: str) -> list[TimelineEvent]:
         """Return all events, in order."""
         async with self._database.read() as connection:

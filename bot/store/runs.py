@@ -200,6 +200,18 @@ class Runs:
                 iter(parse_approvals(await connection.execute(_select_approvals(_is_step(run_id, step_id))))), None
             )
 
+    async def approvals_of(self, incident_id: str) -> list[Approval]:
+        """Return all approvals of an incident's runs, oldest first."""
+        of_incident = select(runs.c.id).where(runs.c.incident_id == incident_id)
+        async with self._database.read() as connection:
+            query = _select_approvals(approvals.c.run_id.in_(of_incident))
+            return parse_approvals(await connection.execute(query))
+
+    async def approvals_since(self, since: datetime) -> list[Approval]:
+        """Return the approvals that were asked for since then, oldest first."""
+        async with self._database.read() as connection:
+            return parse_approvals(await connection.execute(_select_approvals(approvals.c.asked_at >= since)))
+
     async def approval_status(self, run_id: str, step_id: str) -> tuple[Approval | None, bool]:
         """Return an approval, and whether its run was cancelled, in one query: many runs poll it."""
         query = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.metrics import Metrics
 from bot.store.alerts import Alerts
+from bot.store.calendar import Calendar
 from bot.store.database import Database
 from bot.store.deliveries import Deliveries
 from bot.store.documents import Documents, Snapshots
@@ -32,4 +33,5 @@ class Store:
         self.snapshots = Snapshots(database)
         self.runs = Runs(database)
         self.locks = TargetLocks(database)
+        self.calendar = Calendar(database)
         self.kill_switch = KillSwitch(database)

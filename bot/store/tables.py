@@ -345,3 +345,11 @@ freezes = Table(
     Column("since", Utc, nullable=False),
     Column("until", Utc),  # None: still frozen
 )
+
+# What the calendar has told, by the key of the due thing, and when it first looked (`began`). Never removed.
+calendar = Table(
+    "calendar",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("at", Utc, nullable=False),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.workflows.calendar import tell_due
 from bot.workflows.engine.durable import Workflow
 from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
 from bot.workflows.incidents.declare import declare, furnish
@@ -39,4 +40,5 @@ WORKFLOWS: dict[str, Workflow] = {
     "complete_snapshot": complete_snapshot,
     "write_report": write_report,
     "file_followup": file_followup,
+    "tell_due": tell_due,
 }

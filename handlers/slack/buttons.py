@@ -198,6 +198,26 @@ async def _run(call: Call, *, dry_run: bool) -> None:
     await call.bot.runs.start(name, {}, request)
 
 
+async def run_due(call: Call) -> None:
+    """Start the runbook of a due thing, once for each thing."""
+    await call.ack()
+    due, _, name = call.value.rpartition("|")
+    request = RunRequest(await call.person(), f"calendar/{due}/run", channel=call.channel_id)
+    run = await call.bot.runs.start(name, {}, request)
+    words = await call.translations()
+    await call.reply(Message.of(words.render_block("calendar", "started", run=run, runbook=name)))
+
+
+async def start_drill(call: Call) -> None:
+    """Open the drill that is due; no fault starts yet."""
+    await call.ack()
+    due, _, scenario = call.value.rpartition("|")
+    incident, _run = await call.bot.drills.start(
+        scenario, by=await call.person(), idempotency_key=f"calendar/{due}/{scenario}", channel=call.channel_id
+    )
+    await call.reply(Message.of((await call.translations()).render_block("drill", "started", incident=incident)))
+
+
 async def _decide(call: Call, verdict: ApprovalState) -> None:
     step = StepRef.parse(call.value)
     try:
@@ -247,6 +267,7 @@ BUTTONS: dict[str, Handler] = {
     "open_alert_runbook": opened,
     "open_alert_query": opened,
     "open_alert_dashboard": opened,
+    "open_report": opened,
     "approve": approve,
     "reject": reject,
     "break_glass": break_glass,
@@ -259,6 +280,10 @@ BUTTONS: dict[str, Handler] = {
     "run_proposed": run_proposed,
     "rehearse_proposed": rehearse_proposed,
     "undo_run": undo_run,
+    "run_due": run_due,
+    "start_drill": start_drill,
+    "start_drill_1": start_drill,
+    "start_drill_2": start_drill,
     "acknowledge": acknowledge,
     "take_command": take_command,
     "mitigate": mitigate,

@@ -55,7 +55,8 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
-    assert shown | _shown_by_runs() | _shown_with_causes() == set(BUTTONS)
+    others = {"open_report", "run_due", "start_drill", "start_drill_1", "start_drill_2"}  # with tests of their own
+    assert shown | _shown_by_runs() | _shown_with_causes() | others == set(BUTTONS)
 
 
 def _card(status: Status, words: Translations, alert: dict[str, str], *, in_own_channel: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bot.domain.incident import Milestone, Role
 from bot.domain.people import BOT
 from bot.domain.report import Evidence, MilestoneReached, Report, build_report
-from bot.domain.snapshot import Assessment, Snapshot
+from bot.domain.snapshot import Assessment, Series, Snapshot
 from bot.domain.timeline import Kind
 from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, resolved, snapshot
 
@@ -49,11 +50,11 @@ def test_milestones_with_their_durations_and_evidence() -> None:
 def test_goals() -> None:
     told = report(resolved())
     assert (told.response.took, told.response.met) == (2 * MINUTE, True)
-    assert (told.recovery.took, told.recovery.met) == (13 * MINUTE, False)
-    assert told.felt == 9 * MINUTE
+    assert (told.recovery.took, told.recovery.met) == (9 * MINUTE, True)
+    assert sum(told.timing.phases.values(), timedelta()) == 9 * MINUTE
     open_one = Story.begin()
     told = report(open_one)
-    assert (told.recovery.took, told.recovery.met, told.felt) == (None, None, None)
+    assert (told.recovery.took, told.recovery.met, told.timing.phases) == (None, None, {})
 
 
 def test_what_was_skipped_is_told_as_skipped() -> None:
@@ -105,6 +106,28 @@ def test_figures_from_the_first_snapshot_to_the_last() -> None:
 def test_without_two_snapshots_there_is_nothing_to_compare(snapshots: list[Snapshot]) -> None:
     told = report(resolved(), *snapshots)
     assert told.figures == () and told.effect is Assessment.UNKNOWN and told.last is None
+
+
+def test_since_when_a_metric_was_out_before_it_was_detected() -> None:
+    def points(*values: float) -> Snapshot:
+        series = Series("latency_p95", 60, tuple((after(at - 5), value) for at, value in enumerate(values)))
+        return replace(snapshot(after(1), 812, 41), series=(series,))
+
+    onset = report(resolved(), points(180, 190, 510, 600, 700, 812)).onset
+    assert onset and (onset.since, onset.unseen, onset.at_least) == (after(-3), 3 * MINUTE, False)
+    onset = report(resolved(), points(810, 800, 510, 600, 700, 812)).onset
+    assert onset and (onset.unseen, onset.at_least) == (5 * MINUTE, True)
+    assert report(resolved(), points(180, 600, 600, 180, 200, 300)).onset is None, "it had been well in between"
+    told = report(resolved(), points(180, 190, 180, 170, 200, 600))
+    assert told.onset is None and told.measured_before
+    assert not report(resolved()).measured_before
+
+
+def test_what_may_come_back() -> None:
+    assert report(resolved()).may_return == "cause_unknown"
+    assert report(completed()).may_return == "uncured"
+    assert report(completed(), snapshot(after(1), 812, 41), snapshot(after(13), 721, 70)).may_return == "still_out"
+    assert report(Story.begin()).may_return is None
 
 
 def test_who_did_what() -> None:

@@ -183,3 +183,17 @@ async def test_a_fault_begins_once(play: Play) -> None:
     await play.answer("/drill inject", channel=channel.name)
     await play.reached(run, "lose-node", StepState.WAITING)
     assert "Ningún fallo espera" in await play.answer("/drill inject", channel=channel.name)
+
+
+async def test_no_drill_breaks_production_while_an_incident_is_open(play: Play) -> None:
+    channel, run = await begun(play)
+    real = await play.incident("Render lento de verdad")
+    incident = await play.record(real)
+    refused = await play.answer("/drill inject", channel=channel.name)
+    assert f"{incident.id} está abierto" in refused and "Render lento de verdad" in refused
+    assert f"{incident.id} está abierto" in await play.answer("/drill start db-failover", holding="Ahora no")
+    assert (await play.known(run)).step("inject").state is StepState.WAITING and takes_pods(play)
+    await play.answer("/incident resolve", channel=real.name)
+    await play.answer("/drill inject", channel=channel.name)
+    await play.reached(run, "inject", StepState.DONE)
+    await play.answer("/drill stop", channel=channel.name)

@@ -38,11 +38,17 @@ async def test_the_whole_way(tmp_path: Path) -> None:
         await stage.until(reported, 40)
         assert shared(stage, channel) == [f"{incident.id}.md", f"{incident.id}.html"]
         told = await stage.in_channel(channel, f"Informe de {incident.id}")
-        assert "1240 personas" in told and "complete_report" in told
+        assert "Recuperado en" in told and "Notar" in told and "complete_report" in told
+
+        async def readable() -> bool:
+            message = await stage.in_channel(channel, f"Informe de {incident.id}")
+            return "open_report" in message and "thread_ts=" in message
+
+        await stage.until(readable)
         document = await store.documents.read(incident.id, f"{incident.id}.md")
         assert document
         text = document.content.decode()
-        assert "Escalamos xr-engine de 3 a 10 réplicas" in text and "**Falta:**" in text
+        assert "Escalamos xr-engine de 3 a 10 réplicas" in text and "**Falta contar:**" in text
         assert "charts/resolved-latency_p95.png" in text  # the figures after the end were waited for
 
         async def in_state(state: FollowUpState) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -16,6 +18,7 @@ from bot.domain.timeline import Kind
 from bot.messages.followups import issue_body
 from bot.messages.markdown import Markdown, escape, link, plain
 from bot.messages.report import RenderedReport, ReportContext, summary, write
+from bot.messages.report_page import draw_svg
 from bot.messages.translations import load_translations
 from bot.shipped import TEMPLATES
 from bot.team import TeamFile, load_team
@@ -24,7 +27,6 @@ from tests.domain.story import ANA, BRUNO, Story, after, completed, followups, r
 WORDS = load_translations()
 LANGUAGES = ("es", "en")
 NAMES = {ANA.id: ANA.name, BRUNO.id: BRUNO.name}
-PIXEL = b"\x89PNG\r\n\x1a\n-not-looked-at"
 HOSTILE = [
     "a | b || c",
     "`rm -rf /` and `` more ``",
@@ -78,8 +80,12 @@ def written(story: Story, language: str = "es", *, charts: bool = True) -> Rende
         charts=[chart] if charts else [],
         links={1: [("Prometheus", "https://prometheus.tamv.world/graph")]},
     )
+    words = WORDS[language]
+    drawing = draw_svg(snapshots[1], snapshots[1].figures[0], words, (after(0), after(9)))
     return write(
-        report, WORDS[language], ReportContext(NAMES, "https://tamv.slack.com/archives/C", {chart.name: PIXEL})
+        report,
+        words,
+        ReportContext(NAMES, "https://tamv.slack.com/archives/C", "<Mundos>", "TAMV", {chart.name: drawing}),
     )
 
 
@@ -87,11 +93,15 @@ def written(story: Story, language: str = "es", *, charts: bool = True) -> Rende
 def test_every_section_of_the_manual(language: str) -> None:
     headings = re.findall(r"^## (.+)$", written(completed(), language).markdown, re.MULTILINE)
     es = [
-        "Resumen", "Hitos", "Impacto", "Causa raíz", "Qué se hizo", "Tareas de seguimiento", "Lo aprendido",
+        "En qué se fueron los 9 minutos", "Qué lo curó y qué no", "A quién afectó", "Para los clientes",
+        "Qué fue bien", "Qué fue mal", "Dónde hubo suerte", "Por qué no se vio antes", "Los cinco porqués", "Hitos",
+        "Causa raíz", "Qué se hizo", "Tareas de seguimiento", "Lo aprendido",
         "Métricas", "Quién hizo qué", "Avisos a la guardia", "Problemas del bot", "Cronología completa",
     ]  # fmt: skip
     en = [
-        "Summary", "Milestones", "Impact", "Root cause", "What was done", "Follow-ups", "Lessons learned", "Metrics",
+        "Where the 9 minutes went", "What cured it and what did not", "Whom it hurt", "For customers",
+        "What went well", "What went badly", "Where we were lucky", "Why it was not seen earlier", "The five whys",
+        "Milestones", "Root cause", "What was done", "Follow-ups", "Lessons learned", "Metrics",
         "Who did what", "Pages", "Problems of the bot", "Full timeline",
     ]  # fmt: skip
     assert headings == {"es": es, "en": en}[language]
@@ -99,16 +109,17 @@ def test_every_section_of_the_manual(language: str) -> None:
 
 def test_what_people_said_stands_there_with_its_evidence() -> None:
     text = written(completed()).markdown
-    assert "- **Personas afectadas:** 1240 ([#12](#event-12))" in text
-    assert r"- **Impacto económico:** \$4,200 ([#12](#event-12))" in text
-    assert "- **Principal:** Fuga de memoria en el render ([#13](#event-13))" in text
+    assert "- **Personas:** 1240[¹²](#event-12)" in text
+    assert r"- **Dinero:** \$4,200[¹²](#event-12)" in text
+    assert "- **Principal:** Fuga de memoria en el render[¹³](#event-13)" in text
+    assert "1. ¿Por qué pasó? Fuga de memoria en el render[¹³](#event-13)" in text
     assert "- [ ] Alertar del uso de memoria (SRETeam, 8 dic 2026) [GitHub #41](" in text
     assert "- [x] Bajar los límites de memoria (Bruno Díaz, 1 dic 2026) [GitHub #42](" in text
-    assert "| Respuesta | 24 nov 2026 03:14:04 UTC ([#5](#event-5)) | 2 min | 1 min 30 s |" in text
+    assert "| Respuesta | 24 nov 03:14:04[⁵](#event-5) | 2 min | 1 min 30 s |" in text
     assert "Ana Torres mira los cuadros" in text  # a mention in a message became the name
 
 
-@pytest.mark.parametrize(("language", "missing"), [("es", "**Falta:**"), ("en", "**Missing:**")])
+@pytest.mark.parametrize(("language", "missing"), [("es", "**Falta contar:**"), ("en", "**Still to tell:**")])
 def test_what_nobody_said_is_marked_with_how_to_say_it(language: str, missing: str) -> None:
     text = written(resolved(), language).markdown
     assert missing in text and "`/incident impact`" in text and "`/incident cause`" in text
@@ -129,7 +140,9 @@ def test_the_page_stands_alone(language: str) -> None:
     assert page.all("html", "lang") == [language]
     assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
     (picture,) = page.all("img", "src")
-    assert picture.startswith("data:image/png;base64,")
+    assert picture.startswith("data:image/svg+xml;base64,")
+    drawing = base64.b64decode(picture.partition(",")[2]).decode()
+    assert "prefers-color-scheme:dark" in drawing and "<script" not in drawing
     assert page.all("img", "alt")[0].startswith("Latenc")
     assert {"completed", "☐", "☑"} - {"completed"} <= set(page.text)
 
@@ -218,13 +231,17 @@ def test_a_drill_and_a_reopening_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("language", "words"),
-    [("es", "pero siguen fuera de límite: Latencia p95"), ("en", "but still out of bounds: Latency p95")],
+    [("es", "eguían fuera de límite"), ("en", "till out of bounds")],
 )
 def test_a_figure_that_is_still_bad_is_named(language: str, words: str) -> None:
     snapshots = [snapshot(after(1), 812, 41), snapshot(after(13), 721, 70)]
     report = build_report(completed().incident, completed().timeline, [], snapshots)
-    assert words in write(report, WORDS[language], ReportContext(NAMES)).markdown
-    assert words in str(summary(report, WORDS[language]).to_dict())
+    name = {"es": "Latencia p95", "en": "Latency p95"}[language]
+    for text in (
+        write(report, WORDS[language], ReportContext(NAMES)).markdown,
+        str(summary(report, WORDS[language]).to_dict()),
+    ):
+        assert re.search(f"{words}( at the end)?:? {name}", text)
 
 
 def test_a_broken_timeline_is_said_loudly() -> None:
@@ -239,12 +256,77 @@ def test_the_message_in_the_channel(language: str) -> None:
     report = build_report(story.incident, story.timeline, followups(), [])
     message = summary(report, WORDS[language]).to_dict()
     text = str(message["blocks"])
-    assert "<!channel>" not in text and "&lt;!channel&gt; &amp; `x`" in text
-    buttons = [one["action_id"] for one in message["blocks"][-1]["elements"]]
-    assert buttons == ["complete_report", "open_followup"]
+    assert "<!channel>" not in str(message)
+    first, code, last, buttons = message["blocks"]
+    assert {"es": "Recuperado en *9 min*, atendido en 2 min", "en": "Recovered in *9 min*, answered in 2 min"}[
+        language
+    ] in first["text"]["text"]
+    lines = code["text"]["text"].strip("`").splitlines()
+    assert [line.split()[0] for line in lines][-1] == {"es": "Medir", "en": "Measure"}[language]
+    assert sum(int(line.split()[1]) for line in lines) == 9 and max(map(len, lines)) <= 34
+    assert {"es": "No consta qué lo curó", "en": "What cured it is not known"}[language] in text
+    assert {"es": "*Falta contar:* personas", "en": "*Still to tell:* people"}[language] in last["text"]["text"]
+    assert [one["action_id"] for one in buttons["elements"]] == ["complete_report"]
+    url = "https://tamv.slack.com/archives/C/p1"
+    both = summary(report, WORDS[language], url).to_dict()["blocks"][-1]["elements"]
+    assert [(one["action_id"], one.get("style")) for one in both] == [
+        ("complete_report", "primary"),
+        ("open_report", None),
+    ]
     closed = story.then(lambda now: now.close(by=ANA, at=after(80)))
-    blocks = summary(build_report(closed.incident, closed.timeline, [], []), WORDS[language]).to_dict()["blocks"]
-    assert all(block["type"] != "actions" for block in blocks)
+    only = summary(build_report(closed.incident, closed.timeline, [], []), WORDS[language], url).to_dict()["blocks"]
+    assert [one["action_id"] for one in only[-1]["elements"]] == ["open_report"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_cured_and_who_asked_and_who_approved(language: str) -> None:
+    figure = {
+        "title": {"es": "Latencia p95", "en": "Latency p95"},
+        "unit": "ms",
+        "threshold": 500,
+        "direction": "above",
+    }
+    story, approved = resolved(), {"run": "R-1", "digest": "b", "people": [BRUNO.id]}
+    for digest, before, now_, out in (("a", 943, 650, (1, 1, 0)), ("b", 650, 310, (1, 0, 0))):
+        measured: dict[str, Any] = {
+            "before": after(3).isoformat(),
+            "after": after({"a": 8, "b": 12}[digest]).isoformat(),
+            "figures": [figure | {"before": before, "after": now_}],
+        }
+        measured["out"] = dict(zip(("before", "after", "unknown"), out, strict=True))
+        facts: dict[str, Any] = {"run": "R-1", "digest": digest, "effects": [f"Cambio {digest}"], "verdict": "helped"}
+        facts |= {"measured": measured, "began": after({"a": 3, "b": 9}[digest]).isoformat(), "action": "helm.upgrade"}
+        if digest == "b":
+            story.then(lambda now: now.with_event(Kind.RUN_APPROVED, approved, by=BRUNO, at=after(8)))
+        story.then(lambda now, facts=facts: now.with_event(Kind.RUN_CHANGED, facts, by=ANA, at=after(8)))  # type: ignore[misc]
+    text = written(story, language).markdown
+    es = [
+        "- ➖ Cambio a: **no bastó**[¹²](#event-12)",
+        "Latencia p95 943 ms → 650 ms (máx. 500) · 03:15 · lo pidió Ana Torres\n",
+        "- ✅ Cambio b: **lo curó**[¹⁴](#event-14)",
+        "Latencia p95 650 ms → 310 ms (máx. 500) · 03:21 · lo pidió Ana Torres · aprobó Bruno Díaz\n",
+    ]
+    en = [
+        "- ➖ Cambio a: **not enough**[¹²](#event-12)",
+        "Latency p95 943 ms → 650 ms (max. 500) · 03:15 · asked by Ana Torres\n",
+        "- ✅ Cambio b: **cured it**[¹⁴](#event-14)",
+        "Latency p95 650 ms → 310 ms (max. 500) · 03:21 · asked by Ana Torres · approved by Bruno Díaz\n",
+    ]
+    for line in {"es": es, "en": en}[language]:
+        assert line in text
+    assert {"es": "*Lo curó:* Cambio b", "en": "*Cured by:* Cambio b"}[language] in str(
+        summary(build_report(story.incident, story.timeline, [], []), WORDS[language]).to_dict()
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_statement_for_customers_names_nothing_internal(language: str) -> None:
+    text = written(completed(), language).markdown
+    heading = {"es": "## Para los clientes", "en": "## For customers"}[language]
+    (statement,) = [line for line in text.partition(heading)[2].partition("##")[0].splitlines() if line[:1] == ">"]
+    assert r"\<Mundos\>" in statement and "03:12" in statement and "03:21" in statement
+    internal = ("xr-engine", "Ana", "Bruno", "INC-", "SEV", "HighLatency", "memoria", "render")
+    assert not [name for name in internal if name in statement]
 
 
 def test_the_issue_of_a_follow_up(team: TeamFile) -> None:

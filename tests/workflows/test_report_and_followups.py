@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -185,7 +186,7 @@ async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> N
     async with place(tmp_path) as here:
         await report_written(here, "c1", 1)
         document = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.md")
-        assert document and document.content.decode().startswith(f"# {here.incident.id} · Render lento")
+        assert document and document.content.decode().startswith("# Render lento")
         page = await here.deps.store.documents.read(here.incident.id, f"{here.incident.id}.html")
         assert page and b'<html lang="es">' in page.content
         assert here.shared() == [[f"{here.incident.id}.md", f"{here.incident.id}.html"]]
@@ -219,7 +220,36 @@ async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
         assert "| Latencia p95 | \\> 500 ms | 180 ms | 812 ms 🔴 | 812 ms | 190 ms ✅ | mejor |" in written.markdown
         assert "(charts/resolved-latency_p95.png)" in written.markdown
         assert "charts/declared" not in written.markdown  # the last one's window holds all of it
-        assert base64.b64encode(b"resolved").decode() in written.html
+        (drawing,) = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", written.html)
+        assert "Latencia p95: 190 ms" in base64.b64decode(drawing).decode()
+
+
+async def test_the_last_incident_of_the_kind_is_compared(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        store = here.deps.store
+
+        async def over(alert: str, hours_ago: float, minutes: float, *, drill: bool = False) -> Incident:
+            began = NOW - timedelta(hours=hours_ago)
+            facts = {"alert": alert} if alert else {}
+            declaration = Declaration(
+                "Antes", Severity.SEV2, by=ANA, at=began, service="xr-engine", drill=drill, facts=facts
+            )
+            key = f"{alert}{hours_ago}"
+            incident, _ = await store.incidents.declare(
+                lambda id: Incident.declare(id, declaration), began, idempotency_key=key
+            )
+            at = began + timedelta(minutes=minutes)
+            await store.incidents.change(incident.id, lambda now: now.resolve(by=ANA, at=at))
+            return incident
+
+        await over("", 90, 99)
+        same = await over("", 80, 40)
+        await over("HighLatency", 30, 5)  # another alert
+        await over("", 20, 5, drill=True)
+        await store.incidents.change(here.incident.id, lambda now: now.resolve(by=ANA, at=NOW + timedelta(minutes=12)))
+        text = (await Reports(here.deps).render(here.incident.id)).markdown
+        assert f"La vez anterior, {same.id} (21 de noviembre de 2026): 40 min, esta vez 28 min menos;" in text
+        assert "lo que más tardó entonces: atender." in text
 
 
 async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:

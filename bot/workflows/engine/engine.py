@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import Any
@@ -40,6 +40,9 @@ INTERRUPT_ATTEMPTS = 100
 INTERRUPT_PAUSE_SECONDS = 0.02
 
 
+LeaderLoop = Callable[[Deps, asyncio.Event], Coroutine[Any, Any, None]]  # works while the event is set
+
+
 class EngineState(StrEnum):
     """What the engine of a process does: `lost` and `failed` do nothing, and do not recover by themselves soon."""
 
@@ -53,8 +56,11 @@ class EngineState(StrEnum):
 class Engine:
     """Runs workflows in one process at a time, the leader; other processes only write to the outbox."""
 
-    def __init__(self, deps: Deps, workflows: Mapping[str, Workflow], database_url: str) -> None:
+    def __init__(
+        self, deps: Deps, workflows: Mapping[str, Workflow], database_url: str, loops: Sequence[LeaderLoop] = ()
+    ) -> None:
         self._deps = deps
+        self._loops = (cleanup_loop, *loops)
         self._workflows = workflows
         self._url = database_url
         self._leadership = Leadership(database_url)
@@ -162,9 +168,9 @@ class Engine:
                 _destroy(self._dbos)
                 await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
         self._tasks.append(asyncio.create_task(self._recover_workflows(), name="engine-recovery"))
-        self._tasks.append(
-            asyncio.create_task(cleanup_loop(self._deps, self._leadership.is_leader), name="engine-cleanup")
-        )
+        for loop in self._loops:
+            task = asyncio.create_task(loop(self._deps, self._leadership.is_leader), name=f"engine-{loop.__name__}")
+            self._tasks.append(task)
         while True:
             await self._leadership.is_leader.wait()
             try:

@@ -13,10 +13,11 @@ from typing import Any
 from bot.deps import Deps
 from bot.domain.errors import Refused, Unavailable
 from bot.domain.incident import Incident
-from bot.domain.report import Chart, Report, build_report
-from bot.domain.snapshot import Snapshot
+from bot.domain.report import Chart, Previous, Report, build_report, time_incident
+from bot.domain.snapshot import MetricResult, Snapshot
 from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.messages.report import RenderedReport, ReportContext, summary, write
+from bot.messages.report_page import draw_svg
 from bot.slack_messages import Place, below, upload_once, upsert_message
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step
@@ -67,8 +68,9 @@ async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]
     incident = await store.incidents.get(incident_id)
     timeline = await store.incidents.timeline(incident_id)
     snapshots = await _snapshots(deps, incident_id)
-    charts, pictures = await _charts(deps, incident_id, snapshots)
     targets = deps.team.targets
+    charts, drawn = await _charts(deps, incident_id, snapshots)
+    runs, approvals = await store.runs.list_by_incident(incident_id), await store.runs.approvals_of(incident_id)
     report = build_report(
         incident,
         timeline,
@@ -76,13 +78,23 @@ async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]
         list(snapshots.values()),
         charts=charts,
         links=await _links(deps, incident, timeline),
+        runs=runs,
+        approvals=approvals,
+        previous=await _previous(deps, incident, timeline[0]),
         response_target=targets.response if incident.drill else targets.mtta,
         recovery_target=targets.rto if incident.drill else targets.mttr,
     )
     context = ReportContext(
         names=_names(deps, timeline),
         channel_url=await _channel_url(deps, incident),
-        pictures=pictures,
+        public_name=deps.words.pick(deps.team.status_page.components.get(incident.service or "", {})),
+        organisation=deps.team.organisation,
+        pictures={
+            chart.name: draw_svg(
+                snapshot, metric, deps.words, (report.milestones[0].at or snapshot.start, report.timing.recovered_at)
+            )
+            for chart, (snapshot, metric) in zip(charts, drawn, strict=True)
+        },
         broken=first_broken_link(incident_id, timeline),
     )
     return report, write(report, deps.words, context)
@@ -128,8 +140,19 @@ async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
         place = await destination(deps, report.incident)
         if place is None:
             raise Unavailable("channel_pending", incident=incident_id)
-        sent = await upsert_message(deps, f"{incident_id}/report", place, summary(report, deps.words))
+        url = await _read_at(deps, incident_id)
+        sent = await upsert_message(deps, f"{incident_id}/report", place, summary(report, deps.words, url))
         return sent | {"thread": (await below(deps, place, sent)).thread}
+
+
+async def _read_at(deps: Deps, incident_id: str) -> str | None:
+    """Return the URL of the thread with the report's files; None while there are none."""
+    messages = await deps.store.slack_messages.with_prefix(f"{incident_id}/report")
+    message = messages.pop(f"{incident_id}/report", None)
+    if not message or not message.ts or not messages:
+        return None
+    url = deps.slack.permalink(message.channel, message.ts)
+    return f"{url}?thread_ts={message.ts}&cid={message.channel}" if url else None
 
 
 async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: dict[str, Any]) -> None:
@@ -144,6 +167,7 @@ async def _share(deps: Deps, incident_id: str, shown: dict[str, Any], written: d
     comment = deps.words.render_block("report", "files", incident_id=incident_id, up_to=written["up_to"])
     place = Place(shown["channel"], shown.get("thread") or shown["ts"], incident_id)
     await upload_once(deps, key, place, files, comment)
+    await _show(deps, incident_id)  # now there is something to read
 
 
 async def _snapshots(deps: Deps, incident_id: str) -> dict[str, Snapshot]:
@@ -153,8 +177,8 @@ async def _snapshots(deps: Deps, incident_id: str) -> dict[str, Snapshot]:
 
 async def _charts(
     deps: Deps, incident_id: str, snapshots: Mapping[str, Snapshot]
-) -> tuple[list[Chart], dict[str, bytes]]:
-    """Return the charts of the last milestone's snapshot, whose window covers the whole incident.
+) -> tuple[list[Chart], list[tuple[Snapshot, MetricResult]]]:
+    """Return the charts of the last milestone's snapshot, whose window covers the whole incident, and what they show.
 
     Without one, those of the newest requested snapshot.
     """
@@ -164,14 +188,13 @@ async def _charts(
     for moment in reversed(newest_last):
         snapshot = moments[moment]
         charts = [
-            Chart(name, metric.title, snapshot.at)
+            (Chart(name, metric.title, snapshot.at), (snapshot, metric))
             for metric in snapshot.figures
             if (name := chart_name(moment, metric.query)) in names
         ]
         if charts:
-            documents = [await deps.store.documents.read(incident_id, chart.name) for chart in charts]
-            return charts, {document.name: document.content for document in documents if document}
-    return [], {}
+            return [chart for chart, _ in charts], [drawn for _, drawn in charts]
+    return [], []
 
 
 async def _links(deps: Deps, incident: Incident, timeline: Sequence[TimelineEvent]) -> dict[int, list[tuple[str, str]]]:
@@ -196,6 +219,18 @@ async def _links(deps: Deps, incident: Incident, timeline: Sequence[TimelineEven
         if seq and url and not any(name == "Slack" for name, _ in links.get(seq, [])):
             links.setdefault(seq, []).append(("Slack", url))
     return links
+
+
+async def _previous(deps: Deps, incident: Incident, declared: TimelineEvent) -> Previous | None:
+    """Return the last incident of the same kind that is over."""
+    store = deps.store
+    for earlier in await store.incidents.over_before(incident):
+        first = await store.incidents.event(earlier.id, 1)
+        if incident.drill or first.facts.get("alert") == declared.facts.get("alert"):
+            timeline, runs = await store.incidents.timeline(earlier.id), await store.runs.list_by_incident(earlier.id)
+            approvals = await store.runs.approvals_of(earlier.id)
+            return Previous(earlier, time_incident(earlier, timeline, runs, approvals))
+    return None
 
 
 def _names(deps: Deps, timeline: Iterable[TimelineEvent]) -> dict[str, str]:

@@ -114,7 +114,10 @@ class Measuring:
         await self._deps.store.runs.set_step(self._run.id, self._step.id, verdict=verdict)
 
     async def told(self) -> dict[str, Any] | None:
-        """Return the metrics before and after as facts of the timeline; None if one of them is missing."""
+        """Return the metrics before and after as facts of the timeline; None if one of them is missing.
+
+        `out` counts those that were out of bounds before and after, and those that are not known afterwards.
+        """
         before, after = await self._kept("before"), await self._kept("after")
         if before is None or after is None:
             return None
@@ -125,10 +128,18 @@ class Measuring:
                 "unit": change.after.unit,
                 "before": change.before.value,
                 "after": change.after.value,
+                "threshold": change.after.threshold,
+                "direction": change.after.direction.value,
             }
             for change in changes[:TOLD_FIGURES]
         ]
-        return {"before": before.at.isoformat(), "after": after.at.isoformat(), "figures": figures}
+        verdicts = {
+            "before": [change.before.verdict for change in changes],
+            "after": [m.verdict for m in after.figures],
+        }
+        out: dict[str, int] = {when: seen.count(Verdict.BREACH) for when, seen in verdicts.items()}
+        out["unknown"] = verdicts["after"].count(Verdict.UNKNOWN) + len(after.missing)
+        return {"before": before.at.isoformat(), "after": after.at.isoformat(), "figures": figures, "out": out}
 
     async def query(self, step_run: StepRun, at: datetime) -> Snapshot:
         if self._deps.prometheus is None:

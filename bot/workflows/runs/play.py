@@ -26,6 +26,7 @@ from bot.domain.run import (
     OUTCOME,
     STOPPING,
     UNCHANGED,
+    VERIFYING_SINCE,
     Approval,
     ApprovalState,
     ChangeOutcome,
@@ -553,9 +554,10 @@ class StepPlay:
         _, step_run = await self._current()
         if not self._measuring.applies(step_run) or (step_run.facts.get(UNCHANGED) and self._step.verify is None):
             return None
-        await self._set(state=StepState.VERIFYING)
+        since = step_run.facts.get(VERIFYING_SINCE) or self._deps.clock.now().isoformat()
+        await self._set(state=StepState.VERIFYING, facts={**step_run.facts, VERIFYING_SINCE: since})
         schedule_run_message(self._deps, self._run.id)
-        return self._deps.clock.now().isoformat()
+        return since
 
     async def _sample(self, since: datetime, holding_since: datetime | None) -> dict[str, Any]:
         _, step_run = await self._current()

@@ -1,0 +1,131 @@
+"""Which change of an incident cured it, and which did not: judged only by the metrics before and after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from bot.domain.people import Person
+from bot.domain.snapshot import Assessment
+from bot.domain.timeline import Kind, TimelineEvent
+
+_TELLING = ("slack.", "pagerduty.")  # actions that tell people; they cure nothing
+
+
+class Effectiveness(StrEnum):
+    """What a change did to the metrics.
+
+    `one_of`: they came back while this change and another one were being made. `for_a_while`: they came back and left
+    again. `not_enough`: better, and still out of bounds.
+    """
+
+    CURED = "cured"
+    ONE_OF = "one_of"
+    FOR_A_WHILE = "for_a_while"
+    NOT_ENOUGH = "not_enough"
+    NO_EFFECT = "no_effect"
+    WORSE = "worse"
+    MIXED = "mixed"
+    NOT_MEASURED = "not_measured"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMade:
+    """A change: the number of its event, when it began and was measured, its effects in words, and what came of it.
+
+    `figures` are metrics before and after as the event has them. `approved_by` are ids of people; `glass`: it went on
+    without approval. `out_before` and `out_after` are numbers of metrics out of bounds, None if not measured.
+    """
+
+    seq: int
+    began: datetime
+    until: datetime
+    effects: tuple[str, ...]
+    verdict: Assessment | None
+    figures: tuple[Mapping[str, Any], ...]
+    asked_by: Person
+    approved_by: tuple[str, ...] = ()
+    glass: bool = False
+    out_before: int | None = None
+    out_after: int | None = None
+    undone: bool = False
+    outcome: str | None = None
+    effectiveness: Effectiveness = Effectiveness.NOT_MEASURED
+
+    @property
+    def came_back(self) -> bool:
+        """True if metrics were out of bounds before it, and all were known to be in bounds after it."""
+        return bool(self.out_before) and self.out_after == 0
+
+
+def changes_made(story: Sequence[TimelineEvent]) -> list[ChangeMade]:
+    """Return the changes of an incident's timeline in order, each with what it did to the metrics."""
+    changes = [_change(event, story) for event in story if event.kind is Kind.RUN_CHANGED and not _tells(event)]
+    return [replace(change, effectiveness=_judge(change, changes)) for change in changes]
+
+
+def cures(changes: Sequence[ChangeMade]) -> list[ChangeMade]:
+    """Return the change that cured, or those of which one did; empty if none is known to have."""
+    return [change for change in changes if change.effectiveness in (Effectiveness.CURED, Effectiveness.ONE_OF)]
+
+
+def _tells(event: TimelineEvent) -> bool:
+    return str(event.facts.get("action", "")).startswith(_TELLING)
+
+
+def _change(event: TimelineEvent, story: Sequence[TimelineEvent]) -> ChangeMade:
+    facts = event.facts
+    measured: Mapping[str, Any] = facts.get("measured") or {}
+    out: Mapping[str, Any] = measured.get("out") or {}
+    began = facts.get("began") or measured.get("before")
+    same = [
+        other
+        for other in story
+        if (other.facts.get("run"), other.facts.get("digest")) == (facts.get("run"), facts.get("digest"))
+    ]
+    approvals = [
+        other
+        for other in same
+        if other.kind is Kind.RUN_APPROVED and not other.facts.get("undo") and other.seq < event.seq
+    ]
+    approval: Mapping[str, Any] = approvals[-1].facts if approvals else {}
+    return ChangeMade(
+        seq=event.seq,
+        began=datetime.fromisoformat(began) if began else event.at,
+        until=datetime.fromisoformat(measured["after"]) if "after" in measured else event.at,
+        effects=tuple(facts.get("effects") or ()),
+        verdict=Assessment(facts["verdict"]) if facts.get("verdict") else None,
+        figures=tuple(measured.get("figures") or ()),
+        asked_by=event.by,
+        approved_by=tuple(approval.get("people") or ()),
+        glass=bool(approval.get("glass")),
+        out_before=out.get("before"),
+        out_after=None if out.get("unknown") else out.get("after"),
+        undone=any(other.kind is Kind.RUN_UNDONE and other.seq > event.seq for other in same),
+        outcome=facts.get("outcome"),
+    )
+
+
+def _judge(change: ChangeMade, changes: Sequence[ChangeMade]) -> Effectiveness:
+    """Judge one change. A verdict that was cut off is none, whatever the last look at the metrics showed."""
+    candidates = [other for other in changes if other.came_back and other.verdict is Assessment.HELPED]
+    last = candidates[-1] if candidates else None
+    left_again = last and any(other.out_before for other in changes if other != last and other.began >= last.until)
+    if last and not left_again and _overlap(change, last):
+        alone = all(other == last or not _overlap(other, last) for other in changes)
+        return Effectiveness.CURED if alone else Effectiveness.ONE_OF
+    if change in candidates:
+        return Effectiveness.FOR_A_WHILE
+    match change.verdict:
+        case Assessment.HELPED:
+            return Effectiveness.NOT_ENOUGH
+        case Assessment.NO_EFFECT | Assessment.WORSE | Assessment.MIXED:
+            return Effectiveness(change.verdict.value)
+    return Effectiveness.NOT_MEASURED
+
+
+def _overlap(one: ChangeMade, other: ChangeMade) -> bool:
+    return one == other or (one.began < other.until and other.began < one.until)
