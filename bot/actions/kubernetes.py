@@ -127,7 +127,10 @@ class Lines:
 async def scale(
     ctx: Context, deployment: WorkloadName, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
 ) -> Scaled:
-    """Set the number of replicas of a workload; says before what else decides it, such as an autoscaler."""
+    """Set the number of replicas of a workload; says before what else decides it, such as an autoscaler.
+
+    To zero it is as destructive as `kubernetes.shut_down`.
+    """
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
     target = await find_to_change(ctx, deployment, namespace)
