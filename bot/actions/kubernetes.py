@@ -28,10 +28,10 @@ from bot.actions.workloads import (
 )
 from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
+from bot.domain.times import Duration
 from bot.integrations.kubernetes.pods import Pod
 from bot.integrations.kubernetes.status import Obstacle, Rollout
 from bot.integrations.kubernetes.workloads import Owner, split_reference
-from bot.team import Duration
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
