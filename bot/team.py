@@ -14,7 +14,6 @@ from pydantic import (
     AnyHttpUrl,
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -28,7 +27,7 @@ from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.nearest import nearest
 from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
-from bot.domain.times import parse_duration, parse_zone
+from bot.domain.times import Duration, parse_zone
 from bot.domain.translated import Translated
 from bot.shipped import languages
 from bot.yaml_text import compose, line_and_column, load
@@ -36,8 +35,6 @@ from bot.yaml_text import compose, line_and_column, load
 PRODUCTION = "production"  # the default environment, and the only one whose metrics and deployments are judged
 
 MISTAKE = ": "  # between the path and the text of a mistake
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
 class _Part(BaseModel):

@@ -16,6 +16,7 @@ from typing import Any
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp, AsyncBoltContext, AsyncBoltRequest
 from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
@@ -202,11 +203,15 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
             authorize=authorize,
             process_before_response=True,
             request_verification_enabled=False,  # done before Bolt sees a request
+            raise_error_for_unhandled_request=True,  # else Bolt logs a page of advice, with parts of the request
         )
 
     @app.error
     async def on_error(error: Exception) -> BoltResponse:
         """Refuse what Bolt itself cannot read, and never log its body."""
+        if isinstance(error, BoltUnhandledRequestError):
+            refused("Slack", 404, "nothing here handles it")
+            return BoltResponse(status=404, body="nothing here handles it")
         if isinstance(error, _MALFORMED):
             refused("Slack", 400, _reason(error))
             return BoltResponse(status=400, body="not understood")
@@ -221,7 +226,7 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
             (identity.team_id and team and team != identity.team_id)
             or (identity.app_id and app_id and app_id != identity.app_id)
         ):
-            log.warning("refused a request of another workspace or app: %s, %s", team, app_id)
+            refused("Slack", 403, f"of another workspace or app: {team}, {app_id}")
             return BoltResponse(status=403, body="another workspace or app")
         await next()
         return None

@@ -11,8 +11,8 @@ from pydantic import Field
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.policy import Risk
+from bot.domain.times import PositiveDuration
 from bot.integrations.alertmanager import Matcher
-from bot.team import Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Expired:
 async def silence(
     ctx: Context,
     alert: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")],
-    duration: Duration = timedelta(hours=1),
+    duration: PositiveDuration = timedelta(hours=1),
     service: str | None = None,
     reason: str = "",
 ) -> Silenced:

@@ -15,7 +15,8 @@ from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
-from bot.team import Backups, Duration
+from bot.domain.times import Duration
+from bot.team import Backups
 
 if TYPE_CHECKING:
     from bot.integrations.aws import Database, StoredObject

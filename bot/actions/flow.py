@@ -14,8 +14,7 @@ from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, WaitsFor
 from bot.domain.runbook import Input, InputType
-from bot.domain.times import DailyWindow
-from bot.team import Duration
+from bot.domain.times import DailyWindow, Duration
 
 Question = Annotated[str, Field(min_length=1, max_length=1000)]
 

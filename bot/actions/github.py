@@ -13,13 +13,13 @@ from bot.actions.registry import action, undo
 from bot.codeowners import logins, owners, slack_mentions
 from bot.domain.errors import NotFound, WrongState
 from bot.domain.policy import Risk
+from bot.domain.times import Duration
 from bot.integrations.effects import effect
 from bot.integrations.github.code import Pull
 from bot.integrations.github.github import IssueDraft
 from bot.integrations.github.workflows import WorkflowRun
 from bot.messages.message import Message
 from bot.slack_messages import Place, upsert_message
-from bot.team import Duration
 
 POLL_SECONDS = 10.0  # seconds of the bot's clock between two requests
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ RELEASE = "release/{environment}/{namespace}/{release}"
 CANARY_ON, CANARY_WEIGHT = "canary.enabled", "canary.weight"
 RECENT = timedelta(hours=1)
 NEVER_INSTALLED = ("pending-install", "uninstalling")
+# Part of a value's path, such as `hosts[0].name` and `labels.app\.kubernetes\.io/name`.
+_PART = re.compile(r"\[(\d+)\]|((?:\\.|[^.\[\\])+)")
+_INTEGER = re.compile(r"-?[1-9][0-9]{0,18}|0", re.ASCII)
+_NUMBER = re.compile(rf"(?:{_INTEGER.pattern})(?:\.[0-9]{{1,17}})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,16 @@ class Releases:
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """`before` is the previous revision, 0 for a new release; `values` are the ones that were set."""
+    """`before` is the previous revision, 0 for a new release; `values` are the ones that were set; `to` is the revision
+    that a rollback went back to.
+    """
 
     release: str
     namespace: str
     before: int
     after: int
     values: dict[str, Any]
+    to: int | None = None
 
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
@@ -108,15 +116,20 @@ async def rollback(
     """Roll back to the last good revision (never a failed one) and wait for it; also repairs an interrupted command."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
-    good = await _last_good(ctx, release, ns, revisions) if revision is None else None
-    to = good[0] if good else revision
+    to = revision or ctx.planned.get("to")
+    if to is None:  # once it is planned, it stays: an earlier attempt has changed what the last good one is
+        good = await _last_good(ctx, release, ns, revisions)
+        to = good[0] if good else None
+    current, before = revisions[-1], int(ctx.planned.get("before", revisions[-1].number))
+    if current.number > before and current.rolled_back_to == to and current.was_deployed:
+        return Upgraded(release, ns, before, current.number, {}, to)  # done before a crash
     _require_installed(release, ns, revisions)
     if to is None or to not in {r.number for r in revisions}:
         raise WrongState("nothing_to_go_back_to", release=release, known=[r.number for r in revisions])
     live = await _live(ctx, release, ns)
     await ctx.helm.rollback(release, ns, to, drift=live.drift, running=live.workloads)
     after = (await ctx.helm.history(release, ns))[-1].number
-    return Upgraded(release, ns, revisions[-1].number, after, {})
+    return Upgraded(release, ns, before, after, {}, to)
 
 
 @undo(upgrade)
@@ -150,9 +163,8 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
     """Raise WrongState without a canary of lower weight; in production also if it was not watched `since` its
     upgrade.
     """
-    canary = (await ctx.helm.values(release, namespace)).get("canary") or {}
-    current_weight = int(canary.get("weight") or 0)
-    if not canary.get("enabled") or current_weight >= weight:
+    enabled, current_weight = _canary(await ctx.helm.values(release, namespace))
+    if not enabled or current_weight >= weight:
         raise WrongState("no_canary", release=release, weight=current_weight)
     in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
     if in_production and since and not await ctx.deps.store.runs.was_watched(release, since):
@@ -213,30 +225,60 @@ async def _typed(ctx: Context, release: str, namespace: str, given: Mapping[str,
     """Return typed values: of the type that the release's value has now, else as Helm's own `--set` reads them."""
     revisions = await _history(ctx, release, namespace)
     current = await ctx.helm.values(release, namespace, revisions[-1].number) if revisions else {}
-    return {path: _as(text, _at(current, path)) for path, text in given.items()}
+    return {path: _as(path, text, _at(current, path)) for path, text in given.items()}
 
 
 def _at(values: Any, path: str) -> Any:
-    for part in path.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
+    """Return the value at a path as Helm's `--set` writes it; None if there is none."""
+    for index, name in _PART.findall(path):
+        if index:
+            values = values[int(index)] if isinstance(values, list) and int(index) < len(values) else None
+        else:
+            values = values.get(re.sub(r"\\(.)", r"\1", name)) if isinstance(values, Mapping) else None
     return values
 
 
-def _as(text: str, example: Any) -> Any:
+def _as(path: str, text: str, example: Any) -> Any:
+    """Return the value that a text means at a place where `example` is now.
+
+    Raises BadInput for what could not be meant: in a chart's condition, the text `False` would be true.
+    """
     if isinstance(example, str):
         return text
-    if text in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[text]
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    is_plain = text == "0" or not text.lstrip("-").startswith("0") or text.startswith(("0.", "-0."))
-    if not math.isfinite(number) or not is_plain:
-        return text
-    if number.is_integer() and "." not in text and "e" not in text.lower():
+    if text == "null":
+        return None
+    if isinstance(example, bool):
+        if text.lower() not in ("true", "false"):
+            raise BadInput("wrong_input", input=path, value=text, expected="true | false")
+        return text.lower() == "true"
+    if isinstance(example, list | Mapping):
+        return _json_like(path, text, example)
+    if text in ("true", "false"):
+        return text == "true"
+    if _INTEGER.fullmatch(text) and abs(int(text)) < 2**63:
         return int(text)
-    return number if isinstance(example, int | float) else text
+    return float(text) if isinstance(example, int | float) and _NUMBER.fullmatch(text) else text
+
+
+def _json_like(path: str, text: str, example: Any) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    kind, shown = (list, "[…]") if isinstance(example, list) else (dict, "{…}")
+    if not isinstance(value, kind):
+        raise BadInput("wrong_input", input=path, value=text, expected=f"JSON `{shown}`")
+    return value
+
+
+def _canary(values: Mapping[str, Any]) -> tuple[bool, float]:
+    """Return whether a release has a canary, and its share of the traffic in per cent."""
+    weight = _at(values, CANARY_WEIGHT)
+    try:
+        share = float(str(weight or 0).removesuffix("%"))
+    except ValueError:
+        share = 0.0
+    return bool(_at(values, CANARY_ON)), share
 
 
 async def _history(ctx: Context, release: str, namespace: str) -> list[Revision]:
@@ -266,9 +308,10 @@ async def _last_good(
     """Return the last good revision that had all of the traffic, with its image tag."""
     for revision in rollback_candidates(revisions):
         values = await ctx.helm.values(release, namespace, revision.number)
-        canary, image = values.get("canary") or {}, values.get("image") or {}
-        if not canary.get("enabled") or int(canary.get("weight") or 0) == 100:
-            return revision.number, str(image["tag"]) if image.get("tag") else None
+        enabled, weight = _canary(values)
+        if not enabled or weight == 100:
+            tag = _at(values, "image.tag")
+            return revision.number, str(tag) if tag else None
     return None
 
 

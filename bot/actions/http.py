@@ -11,7 +11,8 @@ from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.errors import BadInput, Unavailable, WrongState
 from bot.domain.policy import Risk
-from bot.team import Duration, HealthCheck
+from bot.domain.times import Duration
+from bot.team import HealthCheck
 
 POLL_SECONDS = 5.0  # seconds of the bot's clock
 

@@ -20,6 +20,7 @@ from bot.actions.workloads import (
     find_to_change,
     names,
     namespace_of,
+    other_names,
     owners,
     require_creatable,
     require_running,
@@ -27,10 +28,10 @@ from bot.actions.workloads import (
 )
 from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
+from bot.domain.times import Duration
 from bot.integrations.kubernetes.pods import Pod
 from bot.integrations.kubernetes.status import Obstacle, Rollout
 from bot.integrations.kubernetes.workloads import Owner, split_reference
-from bot.team import Duration
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
@@ -126,7 +127,10 @@ class Lines:
 async def scale(
     ctx: Context, deployment: WorkloadName, replicas: Annotated[int, Field(ge=0)], namespace: Name | None = None
 ) -> Scaled:
-    """Set the number of replicas of a workload; says before what else decides it, such as an autoscaler."""
+    """Set the number of replicas of a workload; says before what else decides it, such as an autoscaler.
+
+    To zero it is as destructive as `kubernetes.shut_down`.
+    """
     if replicas > (most := ctx.team.policy.limits.replicas):
         raise BadInput("too_many_replicas", replicas=replicas, most=most)
     target = await find_to_change(ctx, deployment, namespace)
@@ -279,15 +283,17 @@ async def rollout_undo(
     target = await find_to_change(ctx, deployment, namespace)
     at, workloads = (target.reference, target.namespace), ctx.kubernetes.workloads
     await _require_changeable(ctx, target)
-    current = await workloads.revision(*at)
-    earlier = [number for number in await workloads.revisions(*at) if number < current]
-    to = revision if revision is not None else (earlier[-1] if earlier else None)
+    current, known = await workloads.revision(*at), await workloads.revisions(*at)
+    before = int(ctx.planned.get("before", current))
+    earlier = [number for number in known if number < before]
+    to = revision if revision is not None else ctx.planned.get("after", earlier[-1] if earlier else None)
     if to is None:
         raise WrongState("no_earlier_revision", deployment=target.reference)
-    await workloads.rollout_undo(*at, to, _all_said(await _other_writers(ctx, target)))
+    if current != before + 1 or to in known:  # else an earlier attempt did it: the revision has got the next number
+        await workloads.rollout_undo(*at, to, _all_said(await _other_writers(ctx, target)))
     if not ctx.dry_run:
         await _roll_out(ctx, target)
-    return Restored(*at, current, to)
+    return Restored(*at, before, to)
 
 
 @undo(rollout_undo)
@@ -365,7 +371,8 @@ async def logs(
 async def events(ctx: Context, service: WorkloadName, namespace: Name | None = None) -> Table:
     """Show the events of a service's workloads and pods, the newest last."""
     ns, own = namespace_of(ctx, service, namespace), names(ctx, service)
-    newest = [event for event in await ctx.kubernetes.pods.events(ns) if _belongs(event.about, own)][-30:]
+    others, found = await asyncio.gather(other_names(ctx, own, ns), ctx.kubernetes.pods.events(ns))
+    newest = [event for event in found if _belongs(event.about, own, others)][-30:]
     rows = [{**asdict(event), "at": event.at.isoformat() if event.at else None} for event in newest]
     return Table(ns, [{**row, "message": ctx.deps.redaction.text(row["message"])} for row in rows])
 
@@ -452,10 +459,13 @@ async def pods_of(ctx: Context, service: str, namespace: str) -> list[Pod]:
     return list({pod.name: pod for pods in found for pod in pods}.values())
 
 
-def _belongs(about: str, own: Sequence[str]) -> bool:
-    """Return True for `Deployment/web`, `Pod/web-5d9c-x2x7k` and `ReplicaSet/web-5d9c` of the workload `web`."""
+def _belongs(about: str, own: Sequence[str], others: Sequence[str]) -> bool:
+    """Return True for `Deployment/web`, `Pod/web-5d9c-x2x7k` and `ReplicaSet/web-5d9c` of the workload `web`, unless
+    another one with a longer name, such as `web-admin`, has it.
+    """
     name = about.partition("/")[2]
-    return any(name == one or name.startswith(f"{one}-") for one in own)
+    owners = [one for one in (*own, *others) if name == one or name.startswith(f"{one}-")]
+    return bool(owners) and max(owners, key=len) in own
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, BotError, Refused, Unavailable, WrongState
 from bot.domain.policy import Risk
+from bot.domain.times import Duration
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.jobs import JobState
 from bot.integrations.kubernetes.objects import JOB
 from bot.integrations.kubernetes.status import Obstacle
-from bot.team import Duration
 
 JobName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
 LONGEST_NAME = 52  # of a job, without the suffix that its key adds

@@ -13,7 +13,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
-from bot.team import Duration
+from bot.domain.times import Duration
 
 Node = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 NODE = "node/{node}"

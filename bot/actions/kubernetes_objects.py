@@ -14,8 +14,8 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import Unavailable, WrongState
 from bot.domain.policy import Risk
+from bot.domain.times import Duration
 from bot.integrations.kubernetes.objects import PLURALS, Manifest, read
-from bot.team import Duration
 
 if TYPE_CHECKING:
     from bot.integrations.kubernetes.objects import Objects

@@ -12,7 +12,7 @@ from bot.actions.registry import action
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
 from bot.domain.snapshot import MetricDefinition, MetricResult, Verdict
-from bot.team import Duration
+from bot.domain.times import Duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
-from bot.domain.run import WaitsFor
+from bot.domain.run import Effect, WaitsFor
 from bot.expected import expectation
 from bot.signature import Signature
 
@@ -47,6 +47,15 @@ class Action:
             if self.target
             else None
         )
+
+    def risk_of(self, effects: Iterable[Effect], *, undoing: bool = False) -> Risk:
+        """Return what these planned effects, of the action or of its undo, may do: at least what its own risk says.
+
+        Whatever leaves a workload without pods is as destructive as `kubernetes.shut_down`, by whatever action.
+        """
+        own = self.undo_risk if undoing else self.risk
+        risks = [own, *(Risk.DESTRUCTIVE for effect in effects if _shuts_down(effect))]
+        return max(risks, key=list(Risk).index)
 
     @property
     def summary(self) -> str:
@@ -128,6 +137,10 @@ class Registry:
 
 ACTIONS = Registry()
 action, undo = ACTIONS.action, ACTIONS.undo
+
+
+def _shuts_down(effect: Effect) -> bool:
+    return effect.key == "kubernetes.scale" and effect.facts.get("replicas") == 0
 
 
 def _model(name: str, function: ActionFunction) -> type[BaseModel]:

@@ -14,8 +14,8 @@ from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.policy import Risk
+from bot.domain.times import Duration
 from bot.integrations.tempo import slower_than
-from bot.team import Duration
 
 
 @dataclass(frozen=True, slots=True)

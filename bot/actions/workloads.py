@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from bot.actions.context import Context
-from bot.domain.errors import BadInput, WrongState
+from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.integrations.kubernetes.workloads import Owner, split_reference
 
 WorkloadName = Annotated[str, Field(pattern=r"^([a-zA-Z]{2,12}/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
@@ -42,10 +43,18 @@ async def find_to_change(ctx: Context, name: str, namespace: str | None = None) 
 
 
 async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
-    """Return the pod selectors of all workloads of a service, or of one workload."""
+    """Return the pod selectors of all workloads of a service that are there, or of one workload. Raises NotFound if
+    none is.
+    """
     workloads = ctx.kubernetes.workloads
     candidates = _declared(ctx, name) or [name]
-    found = dict.fromkeys(await asyncio.gather(*(workloads.find(candidate, namespace) for candidate in candidates)))
+    looked_for = await asyncio.gather(
+        *(workloads.find(candidate, namespace) for candidate in candidates), return_exceptions=True
+    )
+    found = dict.fromkeys(one for one in looked_for if isinstance(one, str))
+    problems = [one for one in looked_for if isinstance(one, BaseException)]
+    if unexpected := [one for one in problems if not isinstance(one, NotFound)] or ([] if found else problems):
+        raise unexpected[0]
     if name in ctx.team.services and ctx.team.services[name].chart:  # and what else its release has: a canary, a worker
         found |= dict.fromkeys(await workloads.of_release(name, namespace))
     return list(await asyncio.gather(*(workloads.selector(reference, namespace) for reference in found)))
@@ -54,6 +63,12 @@ async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
 def names(ctx: Context, name: str) -> list[str]:
     """Return the names of a service's workloads, for what mentions them; nothing is asked."""
     return sorted({split_reference(candidate)[1] for candidate in (_declared(ctx, name) or [name])})
+
+
+async def other_names(ctx: Context, own: Collection[str], namespace: str) -> list[str]:
+    """Return the names of the namespace's other workloads."""
+    every = {split_reference(reference)[1] for reference in await ctx.kubernetes.workloads.names(namespace)}
+    return sorted(every - set(own))
 
 
 def namespace_of(ctx: Context, name: str, given: str | None = None) -> str:
@@ -80,10 +95,16 @@ async def owners(ctx: Context, target: Target) -> list[Owner]:
 
 
 async def require_running(ctx: Context, target: Target) -> None:
-    """Raise WrongState if the workload is paused: a change of its template would start nothing."""
+    """Raise WrongState if the workload is paused or replaces no pod by itself: a change of its template would start
+    nothing.
+    """
     rollout = await ctx.kubernetes.workloads.rollout(target.reference, target.namespace)
     if rollout.paused:
         raise WrongState("workload_paused", deployment=target.reference, namespace=target.namespace)
+    if rollout.held:
+        raise WrongState(
+            "workload_held", deployment=target.reference, namespace=target.namespace, strategy=rollout.held
+        )
 
 
 async def require_creatable(ctx: Context, target: Target) -> None:

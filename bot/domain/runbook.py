@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
-from bot.domain.times import parse_duration
+from bot.domain.times import Duration
 from bot.domain.translated import Translated
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 STANDARD = ("undo", "stop")  # values of `on-failure` other than a runbook's name
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 InputType = Literal["string", "integer", "number", "boolean", "choice", "service", "environment"]
@@ -62,9 +62,12 @@ class Input(_Part):
         match self.type:
             case "integer" | "number":
                 try:
-                    return int(value) if self.type == "integer" else float(value)
+                    number = int(value) if self.type == "integer" else float(value)
                 except ValueError:
-                    expected = "1, 2, 3…" if self.type == "integer" else "1.5"
+                    number = math.nan
+                if math.isfinite(number):
+                    return number
+                expected = "1, 2, 3…" if self.type == "integer" else "1.5"
             case "boolean":
                 expected = None if value.lower() in ("true", "false") else "true | false"
             case "choice":

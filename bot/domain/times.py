@@ -6,13 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator
 
 from bot.domain.errors import BadInput
 
 _AGO = re.compile(r"-(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
+_DURATION = re.compile(r"(\d{1,18})([smhdw])", re.ASCII)
+LONGEST = timedelta(days=3660)  # ten years: nothing here waits or looks back for longer
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -77,9 +82,29 @@ def format_span(start: datetime, end: datetime, zone: tzinfo) -> str:
 
 def parse_duration(value: object) -> object:
     """Return `90s`, `15m`, `1h`, `30d`, `2w` as a timedelta; any other value as it is, for pydantic to validate."""
-    if isinstance(value, str) and value[:-1].isdigit() and value[-1] in _UNITS:
-        return timedelta(**{_UNITS[value[-1]]: int(value[:-1])})
+    if isinstance(value, str) and (typed := _DURATION.fullmatch(value)):
+        try:
+            return timedelta(**{_UNITS[typed[2]]: int(typed[1])})
+        except OverflowError:
+            return timedelta.max
     return value
+
+
+def _bounded(length: timedelta) -> timedelta:
+    if not timedelta(0) <= length <= LONGEST:
+        raise ValueError(f"a duration is from nothing to {LONGEST.days} days")
+    return length
+
+
+def _some_time(length: timedelta) -> timedelta:
+    if not length:
+        raise ValueError("a duration is more than nothing here")
+    return length
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_bounded)]
+"""A time as `parse_duration` reads it, from nothing to LONGEST, so that it can be counted from any day."""
+PositiveDuration = Annotated[Duration, AfterValidator(_some_time)]
 
 
 def format_duration(length: timedelta) -> str:

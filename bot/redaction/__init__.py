@@ -25,7 +25,14 @@ SHORTEST = 6  # a shorter setting would match parts of ordinary words
 # A field called `secret` often holds the name of a Kubernetes object, which is none; one called `token` never does.
 _OBJECT_FIELD = re.compile(r"(?:(?:external|sealed|tls|image[_-]?pull)[_-]?)?secrets?|credentials?", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)+")
-_FIELDS = (("name", "value"), ("key", "value"), ("Name", "Value"), ("Key", "Value"), ("field", "value"))
+_FIELDS = (
+    ("name", "value"),
+    ("key", "value"),
+    ("Name", "Value"),
+    ("Key", "Value"),
+    ("field", "value"),
+    ("ParameterKey", "ParameterValue"),
+)
 
 
 class Redaction:

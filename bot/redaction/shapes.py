@@ -23,16 +23,18 @@ HIDDEN = "***"
 # Names. The first may stand at the end of a longer word (PGPASSWORD, accessToken); the second stand alone, after a
 # separator, or after a hump of camelCase, because they are parts of ordinary words.
 _ANYWHERE = (
-    r"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|secret|token|credentials?|apikey"
+    r"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|secret[_.-]?(?:string|binary)|secret|token|credentials?|apikey"
     r"|(?:api|access|account|private|signing|routing|auth|encryption|decryption|master|shared|service|integration"
     r"|license|storage|client|secret|hmac|cipher|deploy|webhook|ssh|consumer|subscription|write|admin|app|application|instrumentation)[_. -]?key"
-    r"|requirepass|masterauth|connection[_.-]?string"
+    r"|requirepass|masterauth|connection[_.-]?string|kennwort|mot[ _-]de[ _-]passe|парол[ьяю]|\\u043f\\u0430\\u0440\\u043e\\u043b\\u044c"
+    r"|verification[_. -]?code|(?:mfa|pin|one[_-]?time)[_. -]?code|c(?:[óo]|\\u00f3)digo de verificaci(?:[óo]|\\u00f3)n"
 )
-_ALONE = r"pass|pwd|pw|psw|clave|creds?|jwt|otp|dsn|sas|passwords|credentials|secrets|auth|session[_.-]?id|sessionid|sid|csrf"
+_ALONE = r"pass|pwd|pw|psw|clave|creds?|jwt|otp|dsn|sas|passwords|credentials|secrets|auth|session[_.-]?id|[jp]?(?:hp)?sess(?:ion)?id|sid|csrf|senha"
 # Names that no prose uses before a colon: words for passwords, and compounds (webhookSecret, api_token).
 _COMPOUND = r"(?:(?<=[\w-][_.-])|(?-i:(?<=[a-z0-9])(?=[A-Z])))(?:token|secret|credential|pass|pwd)"
 _STRONG = (
-    rf"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|mysql_pwd|{_COMPOUND}"
+    rf"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|mysql_pwd|kennwort|mot[ _-]de[ _-]passe|парол[ьяю]|\\u043f\\u0430\\u0440\\u043e\\u043b\\u044c|{_COMPOUND}"
+    r"|verification[_. -]?code|c(?:[óo]|\\u00f3)digo de verificaci(?:[óo]|\\u00f3)n"
     r"|(?:api|access|account|private|signing|auth|encryption|master|secret|client|webhook)(?:[_-]|(?-i:(?=K)))key"
 )
 _ENDING = r"(?:[_.-](?:base64|b64|prod(?:uction)?|staging|dev|test|old|new|current|previous|primary|secondary|backup|raw|text|plain|value|string|main|ro|rw|\d{1,3})|[_.-]?key(?:[_.-]?base)?|[_.-]?(?:base|salt|hash)|\d{1,3}){0,2}"
@@ -54,6 +56,7 @@ _REFERENCE = (
 _SEPARATED = (
     r"\s{0,8}(?:=>|->|:=|=(?!=)|:(?!:))\s{0,8}(?:\[\s{0,8}|\{\s{0,8}\\{0,8}[\"']\w{1,20}\\{0,8}[\"']\s{0,8}:\s{0,8})?"
 )
+_SPACES = r"(?:\s|\\{1,4}[tn]){0,8}"  # also as JSON writes them
 _OF_WHOM = r"(?:[ \t]+(?:for|of|de|para|del)[ \t]+\S{1,60}|[ \t]{0,4}\([^()\n]{0,60}\))?"
 _WORD = r"(?:[^\s\"',;&|<>\\]|[,;&](?!\s|$|[\w.-]{1,60}=)|[\"'](?=\w))"
 _CONTINUED = r"(?:\s{1,8}|\s{0,8}\\\r?\n\s{0,8})"
@@ -108,6 +111,7 @@ BY_PLACE = (
     _shape("authorization", r"(?P<keep>authorization\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}[\[{(]?\\{0,8}[\"']?)(?=[^\s\"']{0,200}\d)[^\s\"',\\\])}]{8,4000}"),
     _shape("bearer basic", r"(?P<keep>\b(?:Bearer|Basic)\s+)[\w.~+/=-]{8,}"),
     _shape("cookie", r"(?P<keep>\b(?:set-)?cookie\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}[\[]?\\{0,8}[\"']?)(?=[^=;\s\"']{1,200}=)[^\"'\r\n\\]{3,8000}"),
+    _shape("path= httponly samesite max-age=", r"(?P<keep>(?<![\w.-])[\w.-]{1,60}=)[^\s;,\"'=]{4,4000}={0,2}(?=;\s{0,4}(?:path|max-age|domain|expires|samesite)=|;\s{0,4}(?:httponly|secure)\b)"),
     _shape("x- apikey api-key", r"(?P<keep>\b(?:x-[\w-]{0,40}(?:key|token|secret|signature|auth|password)[\w-]{0,10}|api-?key)\\{0,8}[\"']?\s{0,4}[:=]\s{0,4}\\{0,8}[\"']?)" + _REFERENCE + r"[^\s\"',;&|\\]{6,}"),
     # Everything below `secrets:` or `stringData:`, what makes a Secret, and a value in front of its name.
     _shape("secrets: stringdata: credentials:", r"(?P<keep>(?m:^)(?P<indent>[ \t+-]{0,80})(?:secrets|stringData|credentials):[ \t]{0,4})(?=\r?\n[ \t+-]{1,80}[\w.-]{1,100}:[ \t]{1,4}(?![\[{<]))(?:\r?\n(?P=indent)[ \t]{1,80}[^\n]{1,2000}){1,100}"),
@@ -121,12 +125,16 @@ BY_PLACE = (
     _shape("= %3d", r"(?P<keep>[?&;](?:amp;)?(?:x-(?:amz|goog|oss|cos|ms)-(?:signature|security-token|credential)|sig|signature|awsaccesskeyid|key|auth|code|access_token|id_token|refresh_token|hapikey|client_secret|ticket)(?:=|%3D))[^\s&\"'<>#]{8,4000}"),
     # Commands.
     _shape("mysql mariadb", r"(?P<keep>\b(?:mysql\w*|mariadb\w*)\b[^\n|;]{0,200}?\s-p)[^\s\"']{1,200}", re.NOFLAG),
-    _shape("sshpass docker podman registry oras crane skopeo ldap redis-cli", r"(?P<keep>\b(?:sshpass|(?:docker|podman|helm registry|oras|crane|skopeo)\s+login|ldap\w+|redis-cli)\b[^\n|;]{0,200}?\s-[pwa](?:\s+|=)?[\"']?)[^\s\"'-][^\s\"']{0,200}", re.NOFLAG),
+    _shape("sshpass docker podman registry oras crane skopeo", r"(?P<keep>\b(?:sshpass|(?:docker|podman|helm registry|oras|crane|skopeo)\s+login)\b[^\n|;]{0,200}?\s-p(?:\s+|=)?[\"']?)[^\s\"'-][^\s\"']{0,200}", re.NOFLAG),
+    _shape("ldap redis-cli ipmitool zip snmp openssl", r"(?P<keep>\b(?:ldap\w+\b[^\n|;]{0,200}?\s-w|redis-cli\b[^\n|;]{0,200}?\s-a|(?:ipmitool|zip|unzip)\b[^\n|;]{0,200}?\s-P|snmp\w+\b[^\n|;]{0,200}?\s-c|openssl\b[^\n|;]{0,200}?\s-[kK])(?:\s+|=)[\"']?)[^\s\"'-][^\s\"']{0,200}", re.NOFLAG),
+    _shape("/user:", r"(?P<keep>/user:[^\s\"']{1,100}\s+)[^\s\"'/][^\s\"']{0,200}"),
+    _shape("htpasswd", r"(?P<keep>\bhtpasswd\s+-\w{0,6}b\w{0,6}\s+\S{1,200}\s+\S{1,100}\s+)\S{1,200}", re.NOFLAG),
     _shape("-u --user --proxy-user", r"(?P<keep>(?:^|\s)(?:-u|--user|--proxy-user)(?:\s{1,4}|=)[\"']?[^\s:\"'/]{1,100}:)[^\s\"']{1,200}", re.NOFLAG | re.MULTILINE),
+    _shape("setx env arg", rf"(?P<keep>\b(?-i:setx|ENV|ARG)[ \t]+\w{{0,60}}?{_NAME}[ \t]+\\{{0,8}}[\"']?){_WORD}{{1,400}}"),
     _shape("pass:", r"(?P<keep>-pass(?:in|out)?\s+pass:)[^\s\"']{1,200}", re.NOFLAG),
     _shape("auth requirepass masterauth", r"(?P<keep>(?:\bAUTH|\"AUTH\"|requirepass|masterauth)\s+[\"']?)(?=[^\s\"']{0,200}\d)[^\s\"']{4,200}", re.NOFLAG),
     _shape("auth", r"(?P<keep>\bAUTH (?:PLAIN|LOGIN) )[\w+/=]{8,}"),
-    _shape("identified password", r"(?P<keep>\b(?:identified\s+by(?:\s+password)?|password|with\s+password)\s+(?P<q>[\"'`]))[^\"'`\n]{1,400}(?P<keep2>(?P=q))"),
+    _shape("identified password", r"(?P<keep>\b(?:identified\s+(?:with\s+\S{1,60}\s+)?(?:by|as)(?:\s+password)?\s+|(?:with\s+)?password\s+|password\s{0,4}\(\s{0,4})(?P<q>\\{0,8}[\"'`]))[^\"'`\n\\]{1,400}(?P<keep2>(?P=q))"),
     _shape("password", r"(?P<keep>\bpassword\s+)(?=[^\s\"']{0,100}\d)(?=[^\s\"']{0,100}[A-Za-z])[^\s\"':=,;()`]{6,100}(?=[\s\"'`)]|$)"),
     _shape(":", r"(?P<keep>(?<![\w:./*-])[\w.*-]{1,200}:(?:\d{2,5}|\*):[\w*-]{1,100}:[\w*.-]{1,100}:)[^\s:\"']{1,200}(?=[\s\"'`)]|$)", re.NOFLAG),  # .pgpass
     _shape("$", r"\$(?:1|2[abxy]?|5|6|7|y|apr1|argon2\w{0,3}|pbkdf2\S{0,10}|scrypt)\$[\w./$=,+-]{8,300}", re.NOFLAG),  # crypt(3)
@@ -170,8 +178,8 @@ BY_FORM = (
 BY_NAME = (
     # name = "value", "name": "value", \\"name\\": \\"value\\", 'name' => 'value'
     _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}(?P<b>\\{{1,8}}[\"'])){_REFERENCE}[^\n]{{1,4000}}?(?P<keep2>(?<!\\)(?P=b))"),
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}\w?\"){_REFERENCE}(?:\\.|[^\"\\]){{1,4000}}(?P<keep2>\"|\Z)"),
-    _tail(rf"(?P<keep>[\"']?\]?{_SEPARATED}\w?'){_REFERENCE}(?:\\.|[^'\\]){{1,4000}}(?P<keep2>'|\Z)"),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?\]?{_SEPARATED}[bBfFrRuU@$]?\"){_REFERENCE}(?:\\.|[^\"\\]){{1,4000}}(?P<keep2>\"|\Z)"),
+    _tail(rf"(?P<keep>[\"']?\]?{_SEPARATED}[bBfFrRuU]?'){_REFERENCE}(?:\\.|[^'\\]){{1,4000}}(?P<keep2>'|\Z)"),
     _tail(rf"(?P<keep>{_SEPARATED}`){_REFERENCE}[^`\n]{{1,400}}(?P<keep2>`)"),
     # An argument behind a flag.
     _tail(r"(?P<keep>\\{0,8}[\"']\s{0,8},\s{0,8}\\{0,8}[\"'])[^\"'\n\\]{1,400}(?P<keep2>\\{0,8}[\"'])", before=_FLAG),
@@ -189,8 +197,8 @@ BY_NAME = (
     # name=value
     _tail(rf"(?P<keep>[\"']?\s{{0,4}}(?:=>|->|:=|=(?!=))\s{{0,4}}){_REFERENCE}{_WORD}{{1,4000}}{_LINE_WRAP}"),
     # name: value. Prose often follows a colon, so a word alone counts only where no sentence goes on behind it.
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:\s{{0,8}}[\"']?){_REFERENCE}(?=[^\s\"']{{0,400}}\d)(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{6,4000}}{_LINE_WRAP}"),
-    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:\s{{0,8}}[\"']?){_REFERENCE}(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{20,4000}}{_LINE_WRAP}", CLEAR),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:{_SPACES}[\"']?){_REFERENCE}(?=[^\s\"']{{0,400}}\d)(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{6,4000}}{_LINE_WRAP}"),
+    _tail(rf"(?P<keep>\\{{0,8}}[\"']?:{_SPACES}[\"']?){_REFERENCE}(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{20,4000}}{_LINE_WRAP}", CLEAR),
     _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_REFERENCE}(?=\S{{0,200}}[\d!#$%^*_+~@]){_WORD}{{1,400}}", STRONG),
     _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_REFERENCE}{_WORD}{{3,400}}(?=[ \t]*(?:\Z|[\n\r}}\]\"')`|;,]|\s[\w.-]{{1,40}}[:=]))", STRONG),
     _tail(rf"(?P<keep>[\"']?:[ \t]{{1,40}}){_REFERENCE}(?!/[\w.-]{{1,60}}/){_WORD}{{6,400}}(?=[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z))", CLEAR, before=_LINE),
@@ -198,13 +206,13 @@ BY_NAME = (
     _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|now|to)[ \t]+(?:now[ \t]+)?[\"'`]?){_REFERENCE}(?=[^\s\"'`]{{0,200}}\d)[^\s\"'`,;]{{4,400}}", CLEAR),
     _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|to)[ \t]+(?P<q>[\"'`]))[^\"'`\n]{{1,400}}(?P<keep2>(?P=q))", CLEAR),
     _tail(r"(?P<keep>[ \t]+(?P<q>[\"'`]))(?=[^\s\"'`]{0,200}\d)(?=[^\s\"'`]{0,200}[A-Za-z])[\w.+/=]{6,4000}(?P<keep2>(?P=q)(?=[\s,.;:)]|\Z))", CLEAR),
-    _tail(r"(?P<keep>[ \t]+)(?=[^\s\"'`]{0,200}\d)(?=[^\s\"'`]{0,200}[A-Za-z])[\w.+/=]{8,4000}(?=[\s,.;:)]|\Z)", CLEAR),
+    _tail(r"(?P<keep>[ \t]+)(?![\w.-]{1,60}=(?!=|\s|\Z))(?=[^\s\"'`]{0,200}\d)(?=[^\s\"'`]{0,200}[A-Za-z])[\w.+/=]{8,4000}(?=[\s,.;:)\"'`]|\Z)", CLEAR),
     # Columns of a table.
     _tail(rf"(?P<keep>[ \t]{{0,40}}\|[ \t]{{0,40}}){_REFERENCE}(?=[^\s|]{{0,400}}[a-z0-9])[^\s|]{{1,400}}(?=[ \t]{{0,200}}\|)"),
     _tail(rf"(?P<keep>\t+| {{2,80}}){_REFERENCE}(?=(?-i:[^\s]{{0,400}}[a-z0-9]))[^\s]{{1,400}}", before=r"(?-i:\b[A-Z][A-Z0-9_]{0,60}_)"),
     # Pairs of a name and a value: JSON, YAML, XML, an element.
-    _tail(rf"(?P<keep>\\{{0,8}}\"\s{{0,8}},\s{{0,40}}\\{{0,8}}\"(?:value|content|data)\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"){_REFERENCE}[^\"]{{1,4000}}?(?P<keep2>\\{{0,8}}\")"),
-    _tail(rf"(?P<keep>[\"']?[ \t]{{0,4}}(?:\r?\n[ \t+-]{{0,40}}|,?[ \t]{{1,4}})value(?::[ \t]{{1,4}}|=)[\"']?){_REFERENCE}[^\s\"'][^\n}}\"']{{0,2000}}", before=r"(?:name|key)(?::[ \t]{1,4}|=)[\"']?[\w.-]{0,100}"),
+    _tail(rf"(?P<keep>\\{{0,8}}\"\s{{0,8}},\s{{0,40}}\\{{0,8}}\"(?:\w{{0,20}}value|content|data)\\{{0,8}}\"\s{{0,8}}:\s{{0,8}}\\{{0,8}}\"){_REFERENCE}[^\"]{{1,4000}}?(?P<keep2>\\{{0,8}}\")"),
+    _tail(rf"(?P<keep>[\"']?[ \t]{{0,4}}(?:\r?\n[ \t+-]{{0,40}}|,[ \t]{{0,4}}|[ \t]{{1,4}})\w{{0,20}}value(?::[ \t]{{1,4}}|=)[\"']?){_REFERENCE}[^\s\"'][^\n}}\"']{{0,2000}}", before=r"(?:name|key)(?::[ \t]{1,4}|=)[\"']?[\w.-]{0,100}"),
     _tail(rf"(?P<keep>\\{{0,8}}[\"'][^<>\n]{{0,200}}?\bvalue\s{{0,4}}=\s{{0,4}}\\{{0,8}}(?P<q>[\"'])){_REFERENCE}[^\"'\n\\]{{1,2000}}(?P<keep2>\\{{0,8}}(?P=q))"),
     _tail(rf"(?P<keep>(?:\s[^<>\n]{{0,200}})?>\s{{0,40}}(?:<!\[CDATA\[)?){_REFERENCE}[^<>\]]{{1,4000}}(?P<keep2>(?:\]\]>)?\s{{0,40}}</|\Z)", before=r"<[\w:.-]{0,100}"),
 )  # fmt: skip
@@ -232,6 +240,7 @@ _IDENTIFIES = re.compile(
     r"|revision|commit|continue)[\"']?\s?[:=]\s?[\"'\[]?$",
     re.IGNORECASE,
 )
+_PUBLIC_KEY = "AAAA"  # of SSH: its length comes first
 _LOWEST_ENTROPY = 4.2  # bits a character; English identifiers of this length stay below 4
 
 
@@ -296,6 +305,8 @@ def hide_random(text: str, hidden: str = HIDDEN) -> str:
 
 def _is_random(text: str) -> bool:
     kinds = [any(map(test, text)) for test in (str.islower, str.isupper, str.isdigit)]
+    if text.startswith(_PUBLIC_KEY):
+        return False
     if not all(kinds) or text.count("/") > 3 or text.count("-") > 3 or text.count("_") > 3:
         return False
     turns = sum(a.isdigit() != b.isdigit() or a.isupper() != b.isupper() for a, b in pairwise(text))

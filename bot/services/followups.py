@@ -16,6 +16,7 @@ from bot.domain.errors import BadInput
 from bot.domain.followup import FollowUp, FollowUpDraft, FollowUpState, IssueEvent
 from bot.domain.incident import TITLE_LIMIT
 from bot.domain.people import Person
+from bot.domain.times import LONGEST
 from bot.shipped import languages
 
 LABEL_LIMIT = 50  # GitHub's limit
@@ -112,6 +113,8 @@ def read_due(text: str, today: date) -> date:
         raise BadInput("due_wrong", due=text) from None
     if day < today:
         raise BadInput("due_past", due=text, today=today.isoformat())
+    if day - today > LONGEST:
+        raise BadInput("due_wrong", due=text)
     return day
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from bot.domain.errors import BadInput
 from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.messages import forms
 from bot.messages.approval import change_sheet
@@ -14,6 +15,7 @@ from bot.services.why import Opinion
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
 from handlers.slack.home import publish_home
+from handlers.slack.payloads import whole_number
 
 SNOOZE = timedelta(minutes=15)
 
@@ -41,7 +43,7 @@ async def resolve(call: Call) -> None:
     await call.ack()
     id, _, said = call.value.partition("|")
     firing = await call.bot.deps.store.alerts.count_firing(id)
-    if said and firing > int(said):
+    if said and firing > whole_number(said):
         await call.open(forms.resolve(await call.cached_translations(), id, firing))
         return
     await call.bot.incidents.resolve(id, by=await call.person(), idempotency_key=call.idempotency_key)
@@ -146,15 +148,23 @@ async def show_change(call: Call) -> None:
 async def go_on_without(call: Call) -> None:
     """Go on without a step that nobody approved."""
     await call.ack()
-    run_id, step_id = call.value.split("|")
+    run_id, step_id = _step(call)
     await call.bot.runs.go_on_without(run_id, step_id, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def ask_again(call: Call) -> None:
     """Ask once more for an approval that nobody gave."""
     await call.ack()
-    run_id, step_id = call.value.split("|")
+    run_id, step_id = _step(call)
     await call.bot.runs.ask_again(run_id, step_id, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+def _step(call: Call) -> tuple[str, str]:
+    """Return the run and the step that a button carries. Raises BadInput."""
+    run_id, _, step_id = call.value.partition("|")
+    if not (run_id and step_id) or "|" in step_id:
+        raise BadInput("malformed_request")
+    return run_id, step_id
 
 
 async def continue_run(call: Call) -> None:

@@ -60,11 +60,15 @@ class Call:
 
     @property
     def channel_id(self) -> str | None:
-        channel = self.body.get("channel")
-        event = self.body.get("event", {})
+        channel, event = self.body.get("channel"), self.body.get("event", {})
         item = event.get("item", {})
-        channel_id = self.body.get("channel_id") or (channel.get("id") if isinstance(channel, dict) else channel)
-        return channel_id or item.get("channel") or event.get("channel") or None
+        known = (
+            self.body.get("channel_id"),
+            channel.get("id") if isinstance(channel, dict) else channel,
+            item.get("channel"),
+            event.get("channel"),
+        )
+        return next((id for id in known if id and isinstance(id, str)), None)
 
     @property
     def trigger(self) -> str:
@@ -108,15 +112,20 @@ class Call:
 
         What was asked for is done or refused by now, so a reply that Slack does not take is only logged.
         """
-        for way in self._ways_to_reply():
-            for form in message.forms():
-                try:
-                    await retry(partial(way, form), REPLY_TIMEOUT)
-                    return
-                except (Unavailable, Refused) as problem:
-                    log.warning("a reply was not taken: %s", problem)
-                    if reaction_of(problem) not in (Reaction.DIFFERENTLY, Reaction.NEVER):
-                        break
+        problems: list[str] = []
+        try:
+            for way in self._ways_to_reply():
+                for form in message.forms():
+                    try:
+                        await retry(partial(way, form), REPLY_TIMEOUT)
+                        return
+                    except (Unavailable, Refused) as problem:
+                        problems.append(str(problem))
+                        if reaction_of(problem) not in (Reaction.DIFFERENTLY, Reaction.NEVER):
+                            break
+        finally:
+            if problems:
+                log.warning("a reply was not taken: %s", "; ".join(problems))
 
     def _ways_to_reply(self) -> Iterator[Callable[[Message], Awaitable[object]]]:
         slack, url, channel, user = self.bot.deps.slack, self.body.get("response_url"), self.channel_id, self.user_id

@@ -13,8 +13,7 @@ from bot.services.followups import FollowUpRequest
 from bot.services.incidents import Findings
 from handlers.slack.context import Call
 from handlers.slack.dispatcher import Handler
-
-MOST_DIGITS = 12
+from handlers.slack.payloads import whole_number
 
 
 async def declare(call: Call) -> None:
@@ -47,7 +46,7 @@ async def report(call: Call) -> None:
     await call.ack()
     person, form = await call.person(), Findings.parse(_about(call))
     impact = Impact(
-        users=_number(values["users"]),
+        users=whole_number(values["users"]) if values["users"] else None,
         services=tuple(values["services"] or ()),
         revenue=values["revenue"] or None,
         summary=values["summary"] or None,
@@ -137,15 +136,6 @@ class _Values(dict[str, Any]):
 def _values(call: Call) -> _Values:
     state = call.body["view"].get("state", {}).get("values", {})
     return _Values({block: _value(next(iter(fields.values()), {})) for block, fields in state.items()})
-
-
-def _number(text: str | None) -> int | None:
-    """Return a number that a form's own check let through. Raises BadInput."""
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
-        raise BadInput("malformed_request")
-    return int(text)
 
 
 def _severity(text: str | None) -> Severity:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bot.domain.errors import BadInput
 from bot.signature import unescape_slack
 
+MOST_DIGITS = 12
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -139,6 +140,13 @@ def validate_payload(body: Any) -> None:
         raise BadInput("webhook_wrong", where=location or "body", why=first["msg"]) from None
 
 
+def whole_number(text: str) -> int:
+    """Return a number that the bot wrote into a button, or that a form's own check let through. Raises BadInput."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise BadInput("malformed_request")
+    return int(text)
+
+
 # What a person can read of a message.
 
 _INLINE = {"link": "url", "emoji": "name", "user": "user_id", "usergroup": "usergroup_id", "channel": "channel_id"}
@@ -150,17 +158,22 @@ def readable_text(message: Mapping[str, Any]) -> str:
     Integrations such as Alertmanager and PagerDuty post attachments without a text.
     """
     lines = list(_own_text(message))
-    for attachment in message.get("attachments") or []:
+    for attachment in _objects(message.get("attachments")):
         lines += _of_attachment(attachment)
-    for file in message.get("files") or []:
+    for file in _objects(message.get("files")):
         lines.append(str(file.get("title") or file.get("name") or ""))
     return unescape_slack("\n".join(dict.fromkeys(line.strip() for line in lines if line.strip())))
 
 
 def author(message: Mapping[str, Any]) -> str:
     """Return the user id of who wrote the message, or the name of the app."""
-    profile = message.get("bot_profile") or {}
-    return str(message.get("user") or message.get("username") or profile.get("name") or "bot")
+    profiles = [profile.get("name") for profile in _objects([message.get("bot_profile")])]
+    return str(next(filter(None, (message.get("user"), message.get("username"), *profiles)), "bot"))
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of what should be a list of them."""
+    yield from (item for item in value if isinstance(item, Mapping)) if isinstance(value, list) else ()
 
 
 def _own_text(message: Mapping[str, Any]) -> Iterator[str]:
@@ -172,7 +185,7 @@ def _own_text(message: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_attachment(attachment: Mapping[str, Any]) -> Iterator[str]:
     texts = [str(attachment.get(name) or "") for name in ("pretext", "author_name", "title", "text")]
-    for field in attachment.get("fields") or []:
+    for field in _objects(attachment.get("fields")):
         texts.append(": ".join(filter(None, (str(field.get("title") or ""), str(field.get("value") or "")))))
     texts += _of_blocks(attachment.get("blocks") or [])
     yield from texts if any(texts) else [str(attachment.get("fallback") or "")]
@@ -187,8 +200,8 @@ def _of_blocks(node: Any) -> Iterator[str]:
         if node.get("type") == "button":
             return
         if str(node.get("type", "")).startswith("rich_text_") and node.get("type") != "rich_text_list":
-            yield "".join(str(part.get("text") or part.get(_INLINE.get(part.get("type"), "text")) or "")
-                          for part in node.get("elements") or [])  # fmt: skip
+            yield "".join(str(part.get("text") or part.get(_INLINE.get(str(part.get("type")), "text")) or "")
+                          for part in _objects(node.get("elements")))  # fmt: skip
         elif isinstance(node.get("text"), str):
             yield node["text"]
         else:

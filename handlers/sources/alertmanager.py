@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from bot.domain import alert as domain
 from bot.domain.errors import BadInput
 from bot.services.bot import Bot
-from handlers.sources.source import Payload, Source, bearer, validate
+from handlers.sources.source import Number, Payload, Source, Text, bearer, validate
 
 
 def _texts(value: Any) -> Any:
@@ -32,10 +32,6 @@ def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _or(default: Any) -> BeforeValidator:
-    return BeforeValidator(lambda value: default if value is None else value)
-
-
 Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
 OptionalText = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 
@@ -47,7 +43,7 @@ class Alert(Payload):
     startsAt: AwareDatetime
     endsAt: Any = None
     generatorURL: OptionalText = ""
-    fingerprint: Annotated[str, Field(max_length=64), _or("")] = ""
+    fingerprint: Annotated[Text, Field(max_length=64)] = ""
     dashboardURL: OptionalText = ""
     panelURL: OptionalText = ""
     silenceURL: OptionalText = ""
@@ -66,7 +62,7 @@ class Group(Payload):
     commonLabels: Texts = Field(default_factory=dict)
     commonAnnotations: Texts = Field(default_factory=dict)
     alerts: list[Any] = Field(min_length=1)
-    truncatedAlerts: Annotated[int, _or(0)] = 0
+    truncatedAlerts: Number = 0
     externalURL: OptionalText = ""
 
 

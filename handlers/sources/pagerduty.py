@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-
 from bot.domain.errors import BadInput
 from bot.domain.on_call import MergedInto, PageEvent, PagerDutyAgent
 from bot.integrations.pagerduty import verify_signature
 from bot.services.bot import Bot
-from handlers.sources.source import Payload, Source, validate
+from handlers.sources.source import Payload, Source, Text, validate
 
 KNOWN_EVENTS = frozenset(
     {"incident.triggered", "incident.acknowledged", "incident.resolved", "incident.reopened", "incident.annotated",
@@ -21,7 +19,7 @@ KNOWN_EVENTS = frozenset(
 
 class Reference(Payload):
     id: str
-    type: str = ""
+    type: Text = ""
     summary: str | None = None
     html_url: str | None = None
 
@@ -29,7 +27,7 @@ class Reference(Payload):
 class ResolveReason(Payload):
     """Why an incident was resolved: merged into another one, if it is not None."""
 
-    type: str = ""
+    type: Text = ""
     incident: Reference | None = None
 
 
@@ -37,14 +35,14 @@ class Data(Payload):
     """The incident or the note of an event."""
 
     id: str
-    type: str
-    title: str = ""
-    content: str = ""
+    type: Text = ""
+    title: Text = ""
+    content: Text = ""
     urgency: str | None = None
     incident_key: str | None = None
     html_url: str | None = None
     incident: Reference | None = None
-    assignees: list[Reference] = Field(default_factory=list)
+    assignees: list[Reference] | None = None
     escalation_policy: Reference | None = None
     resolve_reason: ResolveReason | None = None
 
@@ -85,7 +83,7 @@ class PagerDuty(Source):
         kind = webhook_event.event_type.removeprefix("incident.")
         target = data.resolve_reason.incident if data.resolve_reason else None
         is_merge = data.resolve_reason is not None and data.resolve_reason.type.startswith("merge")
-        to = [assignee.summary for assignee in data.assignees]
+        to = [assignee.summary for assignee in data.assignees or ()]
         if kind == "delegated" and data.escalation_policy:
             to = [data.escalation_policy.summary, *to]
         return PageEvent(

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from bot.domain.errors import BadInput
 from bot.services.bot import Bot
@@ -21,6 +21,15 @@ class Payload(BaseModel):
     """A part of a webhook's body. Unknown keys of newer versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+def _or(default: Any) -> BeforeValidator:
+    return BeforeValidator(lambda value: default() if value is None else value)
+
+
+# What senders leave empty in one way or another.
+Text = Annotated[str, _or(str)]
+Number = Annotated[int, _or(int)]
 
 
 class Source(ABC):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import NotFound, WrongState
+from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.manifests import manifest_diff
@@ -144,6 +144,40 @@ async def test_a_rollback_is_compared_with_what_runs_and_the_drift_is_said(world
     assert "-        image: registry.tamv.world/xr-engine:v4.1.1-hotfix" in effect.diff.replace("- image", "  image")
     for words in world.actor.deps.words_by_locale.values():
         assert "image=registry.tamv.world/xr-engine:v4.1.1-hotfix" in line(effect, words)
+
+
+async def test_a_rollback_that_is_tried_again_goes_back_once_and_to_what_was_approved(world: World) -> None:
+    await world.do("upgrade", "R-1/a", tag="v4.2.0")
+    done = await world.do("rollback", "R-2/a")
+    assert done == await world.actor.perform("helm.rollback", "R-2/a", release=XR)
+    assert (done.to, world.versions()) == (3, {"v4.1.0"})
+    assert len((await world.history()).revisions) == done.after
+
+
+async def test_a_value_has_the_type_that_it_has_now_or_is_refused(world: World) -> None:
+    helm = world.actor.deps.helm
+    assert helm
+    chart, at = world.actor.deps.team.services[XR].chart, (XR, NAMESPACE)
+    now = {"on": True, "list": [{"name": "a"}], "labels": {"app.kubernetes.io/x": "1"}, "image": "whole/image:v1"}
+    await helm.upgrade(*at, str(chart), {"more": now, "canary": {"enabled": "yes", "weight": "10%"}}, "by hand")
+    given = {
+        "more.on": ("False", False),
+        "more.list[0].name": ("true", "true"),
+        "more.list": ("[1]", [1]),
+        r"more.labels.app\.kubernetes\.io/x": ("2", "2"),
+        "commit": ("12345678901234567890", "12345678901234567890"),
+        "count": ("-3", -3),
+        "other": ("1_000", "1_000"),
+        "gone": ("null", None),
+    }
+    typed = {path: text for path, (text, _) in given.items()}
+    _, foreseen = await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0", values=typed)
+    assert foreseen.values == {"image.tag": "v4.2.0", **{path: value for path, (_, value) in given.items()}}
+    for path, text in (("more.on", "no"), ("more.list", "a,b"), ("more.labels", "[]")):
+        with pytest.raises(BadInput) as refused:
+            await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0", values={path: text})
+        assert refused.value.facts["value"] == text
+    assert (await world.history()).last_good == 3  # a share of 10 %, however it is written, is not all of the traffic
 
 
 async def test_text_stays_text_through_every_later_upgrade(world: World) -> None:

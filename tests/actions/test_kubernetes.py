@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ async def test_a_rollback_is_undone_by_rolling_forward_once(ctx: Context) -> Non
     at = await workloads.revision(XR, "tamv-prod")
     await k.roll_forward(ctx, done)
     assert await workloads.revision(XR, "tamv-prod") == at
+
+
+async def test_a_rollback_that_is_tried_again_goes_back_once(ctx: Context) -> None:
+    workloads = ctx.kubernetes.workloads
+    for value in ("1", "2"):
+        await k.set_env(ctx, XR, {"A": value})
+    with dry_run():
+        shown = await k.rollout_undo(ctx, XR)
+    planned = replace(ctx, planned={"before": shown.before, "after": shown.after})
+    assert shown == await k.rollout_undo(planned, XR) == await k.rollout_undo(planned, XR)
+    assert (await workloads.env(XR, "tamv-prod"))[1]["A"] == "1"
+    with dry_run() as recorder:  # a look at what is left of it
+        await k.rollout_undo(planned, XR)
+    assert not recorder.effects
 
 
 async def test_undo_does_not_go_over_somebody_elses_change(ctx: Context) -> None:

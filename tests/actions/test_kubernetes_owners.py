@@ -17,6 +17,7 @@ from bot.messages.results import result_sentence
 from bot.messages.run import line
 from sandbox.kubernetes.objects import Object, deep_copy
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.server import Sandbox
 from tests.harness.actor import Actor, in_cluster, parts
 
@@ -90,6 +91,44 @@ async def test_a_gitops_tool_is_said_before_and_whether_it_put_it_back_after(pla
     async with place.put_back(QUANTUM, 4):
         lost = await place.actor.perform("kubernetes.scale", "R-2/a", deployment=QUANTUM, replicas=3)
     assert (lost.after, lost.put_back_by) == (4, "platform")
+
+
+async def test_argo_cd_is_known_by_what_it_has_written_where_it_tracks_by_a_common_label(place: Place) -> None:
+    written = [{"manager": "argocd-controller", "operation": "Update", "apiVersion": "apps/v1"}]
+    place.change(QUANTUM, managedFields=written, labels={"app.kubernetes.io/instance": "platform"})
+    owner = (await place.kubernetes.workloads.owners(QUANTUM, PROD))[0]
+    assert (owner.kind, owner.name) == ("argocd", "platform")
+
+
+async def test_a_change_that_would_replace_no_pod_is_refused_before_anybody_is_asked(place: Place) -> None:
+    cluster, labels = place.sandbox.kubernetes, {"app": "ledger"}
+    pod = {"containers": [{"name": "ledger", "image": "registry.example/ledger:1"}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"replicas": 1, "serviceName": "ledger", "selector": {"matchLabels": labels}, "template": template}
+    held = {**spec, "updateStrategy": {"type": "OnDelete"}}
+    cluster.writer.create(STATEFUL_SET, {"metadata": {"name": "ledger", "namespace": PROD}, "spec": held})
+    changes: dict[str, dict[str, Any]] = {"restart": {}, "set_env": {"variables": {"A": "1"}}}
+    for name, given in changes.items():
+        with pytest.raises(WrongState) as refused:
+            await place.actor.rehearse(f"kubernetes.{name}", deployment="ledger", namespace=PROD, **given)
+        for words in place.actor.deps.words_by_locale.values():
+            assert "OnDelete" in words.error(refused.value)
+
+
+async def test_of_a_service_the_pods_and_events_that_are_there_are_shown_and_no_others(place: Place) -> None:
+    team = place.actor.deps.team
+    both = team.services[QUANTUM].model_copy(update={"chart": None, "workloads": [QUANTUM, "not-here-yet"]})
+    actor = Actor(replace(place.actor.deps, team=team.model_copy(update={"services": {**team.services, "both": both}})))
+    assert (await actor.perform("kubernetes.pods", service="both")).rows
+    cluster = place.sandbox.kubernetes
+    found = cluster.store.get(DEPLOYMENT, PROD, QUANTUM)
+    assert found
+    longer = {**deep_copy(found), "metadata": {"name": f"{QUANTUM}-admin", "namespace": PROD}}
+    cluster.writer.create(DEPLOYMENT, longer)
+    cluster.cluster.record_event(found, "ScalingReplicaSet", "Scaled up", source="deployment-controller")
+    cluster.cluster.settle()
+    events = (await actor.perform("kubernetes.events", service=QUANTUM)).rows
+    assert events and not [event for event in events if "-admin" in event["about"]]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,16 @@ import pytest
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable
 from bot.integrations.effects import dry_run
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.integrations.kubernetes.status import Obstacle
+from bot.integrations.kubernetes.workloads import failed_creates
+from bot.tasks import cancel_and_wait
 from sandbox.clock import Clock
+from sandbox.deadline import deadline
 from sandbox.kubernetes.access import ADMIN, Rule
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.basic import SECRET
+from sandbox.kubernetes.resources.batch import JOB
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.resources.policy import DISRUPTION_BUDGET
@@ -78,6 +83,20 @@ async def test_a_node_is_emptied_and_opened_again(world: World) -> None:
     assert await nodes.is_schedulable("gpu-node-1")
 
 
+async def test_a_pod_with_two_budgets_is_waited_for_and_keeps_no_other_pod(world: World) -> None:
+    pods = await movable(world, "gpu-node-1")
+    (budget,) = [b for b in world.backend.store.all(DISRUPTION_BUDGET, PROD) if b["metadata"]["name"] == "xr-engine"]
+    second = {"metadata": {"name": "second", "namespace": PROD}, "spec": budget["spec"]}
+    world.backend.writer.create(DISRUPTION_BUDGET, second)
+    world.backend.cluster.settle()
+    with pytest.raises(Unavailable) as stuck:
+        await world.client.nodes.drain("gpu-node-1", pods, 1.5)
+    assert (stuck.value.key, "more than one PodDisruptionBudget" in str(stuck.value.facts["why"])) == (
+        "kubernetes_busy",
+        True,
+    )
+
+
 async def test_a_rehearsed_drain_names_what_a_budget_keeps_and_moves_nothing(world: World) -> None:
     for budget in world.backend.store.all(DISRUPTION_BUDGET, PROD):
         world.backend.writer.replace(
@@ -127,6 +146,28 @@ async def test_a_job_is_made_once_from_its_cron_job_and_removed(world: World) ->
     await jobs.delete("check-1", PROD)
     with pytest.raises(NotFound):
         await jobs.state("check-1", PROD)
+
+
+async def test_a_job_whose_pods_are_refused_or_that_is_suspended_says_so_at_once(world: World) -> None:
+    told: list[str] = []
+
+    async def tell(obstacles: Sequence[Obstacle]) -> None:
+        told.extend(map(str, obstacles))
+
+    jobs, body = world.client.jobs, await world.client.jobs.of_cron_job("db-maintenance", PROD, "check-3")
+    await jobs.start("check-3", PROD, {**body, "spec": {**body["spec"], "suspend": True}})
+    waiting = asyncio.create_task(jobs.wait_until_ended("check-3", PROD, tell))
+    async with deadline(DEADLINE):
+        while "check-3: Suspended" not in told:  # noqa: ASYNC110 - the client asks once a second
+            await asyncio.sleep(0.05)
+    await cancel_and_wait([waiting])
+    job = world.backend.store.get(JOB, PROD, "check-3")
+    assert job
+    forbidden = 'pods "check-3-x" is forbidden: exceeded quota: compute'
+    world.backend.cluster.record_event(job, "FailedCreate", forbidden, source="job-controller", warning=True)
+    world.backend.writer.update(JOB, job, lambda latest: latest["status"].update(conditions=[]))
+    (refused,) = await failed_creates(jobs._cluster, "check-3", PROD)
+    assert (refused.permanent, "exceeded quota" in refused.message) == (True, True)
 
 
 async def test_a_job_that_fails_says_why(world: World) -> None:

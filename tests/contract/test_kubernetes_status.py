@@ -106,12 +106,66 @@ def test_a_pod_is_told_as_kubectl_tells_it(status: dict[str, Any], phase: str, w
     assert any(obstacle.permanent for obstacle in pod_obstacles(pod(status))) is permanent
 
 
+ENDED: dict[str, Any] = {"terminated": {"reason": "Completed", "exitCode": 0}}
+READY = [{"type": "Ready", "status": "True"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        ({"containerStatuses": [container(**RUNNING), container("proxy", **ENDED)]}, "NotReady"),
+        ({"containerStatuses": [container(**ENDED), container("proxy", **RUNNING)], "conditions": READY}, "Running"),
+        ({"containerStatuses": [container(**ENDED), container("proxy", **ENDED)]}, "Completed"),
+        ({"containerStatuses": [container(terminated={"exitCode": 137, "signal": 9})]}, "Signal:9"),
+        ({"initContainerStatuses": [container("a", **ENDED), container("b", **RUNNING)]}, "Init:1/2"),
+        ({"initContainerStatuses": [container("a", terminated={"exitCode": 3})]}, "Init:ExitCode:3"),
+    ],
+)
+def test_of_several_containers_the_state_is_the_one_that_kubectl_shows(status: dict[str, Any], phase: str) -> None:
+    assert _pod(pod({"phase": "Running", **status})).phase == phase
+
+
+def test_a_sidecar_counts_as_a_container_and_a_failing_init_container_has_a_log() -> None:
+    made = pod(
+        {
+            "phase": "Pending",
+            "initContainerStatuses": [
+                container("mesh", **RUNNING) | {"started": True},
+                container("done", **ENDED),
+                container("migrate", last={"exitCode": 1}, waiting={"reason": "CrashLoopBackOff"}),
+                container("later", waiting={"reason": "PodInitializing"}),
+            ],
+        }
+    )
+    made["spec"]["initContainers"] = [
+        {"name": "mesh", "restartPolicy": "Always"},
+        *({"name": name} for name in ("done", "migrate", "later")),
+    ]
+    read = _pod(made)
+    assert (read.phase, read.ready) == ("Init:CrashLoopBackOff", "1/3")
+    assert read.containers == ["migrate", "mesh", "app", "proxy"]
+
+
 def test_a_pod_that_is_being_deleted_is_terminating() -> None:
     assert _pod(pod({"phase": "Running"}, deletionTimestamp="2026-01-01T00:00:00Z")).phase == "Terminating"
 
 
 def workload(spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"generation": 2}, "spec": spec, "status": {"observedGeneration": 2, **status}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "held"),
+    [
+        ("statefulset", {"replicas": 3, "updateStrategy": {"type": "OnDelete"}}, "OnDelete"),
+        ("statefulset", {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 3}}}, "partition: 3"),
+        ("statefulset", {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 2}}}, None),
+        ("daemonset", {"updateStrategy": {"type": "OnDelete"}}, "OnDelete"),
+        ("daemonset", {}, None),
+    ],
+)
+def test_a_workload_that_replaces_no_pod_by_itself_is_known(kind: str, spec: dict[str, Any], held: str | None) -> None:
+    assert rollout_of(kind, workload(spec, {})).held == held
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ ELSEWHERE = [
     ("/incident status incident=INC-1999-0001", ["INC-1999-0001", "/incident list"]),
     ("/incident status ahora mismo", ["ahora", "/incident status"]),
     ("/incident stats soon", ["soon", "/incident stats"]),
+    ("/incident stats 0d", ["0d", "duración", "/incident stats"]),
+    (f"/incident stats {'9' * 20}d", ["999d", "diez años"]),
+    ("/incident stats -P1D", ["-P1D", "diez años"]),
+    ("/ops logs xr-engine since=999999d", ["999999d", "diez años"]),
     ("/incident help declrae", ["declrae", "declare"]),
     ("/page sre-taem algo", ["sre-taem", "SRETeam"]),
     ("/page", ["/page"]),
@@ -70,6 +74,7 @@ IN_AN_INCIDENT = [
     ("/incident followup Algo owner=SRETaem", ["SRETaem", "`SRETeam`"]),
     ("/incident followup Algo due=mañana-o-así", ["mañana-o-así", "14d"]),
     ("/incident followup Algo due=2020-01-01", ["2020-01-01", "pasó"]),
+    ("/incident followup Algo due=9999-12-31", ["9999-12-31", "14d"]),
     ("/incident note hola incident=INC-1999-0001", ["INC-1999-0001"]),
 ]
 

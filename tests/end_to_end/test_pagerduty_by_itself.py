@@ -46,6 +46,7 @@ async def test_another_incident_whose_title_begins_with_our_number_is_not_our_pa
     ("kind", "data", "sign"),
     [
         ("escalated", {"assignees": [{"id": "PFRA006", "summary": "Fran Ortiz"}]}, "Nadie respondió a tiempo"),
+        ("escalated", dict.fromkeys(("title", "type", "assignees", "html_url", "urgency")), "Nadie respondió a tiempo"),
         ("delegated", {"escalation_policy": {"id": "PESC1", "summary": "Plataforma"}}, "Traspasado"),
         ("reassigned", {"assignees": [{"id": "PFRA006", "summary": "Fran Ortiz"}]}, "Reasignado"),
     ],

@@ -170,7 +170,8 @@ async def scene(folder: Path, *, world: str | None = None, **settings: object) -
     database = folder / "bot.db"
     async with demo_environment(sandbox, f"sqlite:///{database}", **settings) as made:  # type: ignore[arg-type]
         yield Scene(made.url, made.bot, sandbox, database)
-    assert outgoing_problems(sandbox) == []
+    problems = outgoing_problems(sandbox)
+    assert not problems, problems
 
 
 def outgoing_problems(sandbox: Sandbox) -> list[str]:

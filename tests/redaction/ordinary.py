@@ -119,4 +119,7 @@ def _programs(n: int, service: str) -> Iterator[str]:
     yield f'"integrity": "sha512-{base64_text(n, 86)}=="'
     yield f'psycopg.OperationalError: connection to server at "10.2.0.{n}", port 5432 failed: timeout expired'
     yield f"arn:aws:rds:eu-west-1:12345678901{n % 10}:snapshot:tamv-prod-2026-01-{n % 28 + 1:02d}-{hexadecimal(n, 8)}"
+    yield f"redis-cli -h cache-{n} -p 6379 -n {n % 4} ping; mysql -h db -P 3306 -u tamv tamv"
+    yield f'level=info msg="secret rotated" name=jwt-secret version={n} took={n}ms'
+    yield f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{base64_text(n, 43)} ana@tamv"
     yield f"Revision {n} deployed: chart {service}-1.{n}.0, app version 2.{n}.1, description upgrade complete"

@@ -106,6 +106,7 @@ def test_values_are_cleaned_however_deep_and_keep_their_types() -> None:
 
 @pytest.mark.parametrize(
     "piece", ["a.", "://", "://a:", "token:", "password=", "password ", "eyJ-", "eyJaaaaa.", "xoxb-", "-----BEGIN ",
+              "path=", "ENV A", "/user:x ", "openssl -k", "password(", "verification ",
               "Bearer ", '"', "secret=\"", "\\"]
 )  # fmt: skip
 def test_no_text_takes_long(piece: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bot.domain.run import ApprovalState
+from bot.actions.catalogue import ACTIONS
+from bot.domain.policy import Risk
+from bot.domain.run import ApprovalState, Effect
 from tests.harness.play import Play
 
 
@@ -14,12 +16,21 @@ from tests.harness.play import Play
         ("aws.rds_failover tamv-prod-postgres environment=staging", 2),
         ("s3_prune database older_than=20d environment=staging", 2),
         ("cordon gpu-node-1 environment=staging", 1),
+        ("scale xr-engine 0", 2),
     ],
 )
-async def test_a_typed_environment_lowers_no_rule(stage: Play, said: str, needed: int) -> None:
+async def test_neither_a_typed_environment_nor_another_verb_lowers_a_rule(stage: Play, said: str, needed: int) -> None:
     run = await stage.start_ops(said)
     approval = await stage.until(lambda: stage.bot.deps.store.runs.approval(run.id, "it"))
     assert (approval.needed, approval.state) == (needed, ApprovalState.WAITING)
+
+
+def test_whatever_leaves_a_workload_without_pods_is_destructive_its_undo_too() -> None:
+    none, some = ([Effect("kubernetes.scale", {"replicas": replicas})] for replicas in (0, 3))
+    scale, shut_down = ACTIONS.get("kubernetes.scale"), ACTIONS.get("kubernetes.shut_down")
+    assert (scale.risk_of(some), scale.risk_of(none)) == (Risk.CHANGE, Risk.DESTRUCTIVE)
+    assert scale.risk_of(none, undoing=True) is shut_down.risk_of(none) is Risk.DESTRUCTIVE
+    assert shut_down.risk_of(some, undoing=True) is Risk.CHANGE
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from bot.domain.errors import NotFound, Unavailable, WrongState
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
 from bot.integrations.kubernetes.status import PATIENCE_SECONDS, Obstacle, pod_obstacles
+from bot.integrations.kubernetes.workloads import failed_creates
 
 POLL_SECONDS = 1.0
 KEPT_SECONDS = 3600  # a job that has ended stays so long, for its log and for who asks whether it ran
@@ -29,6 +30,7 @@ class JobState:
     failed: int
     ended: bool | None
     why: str = ""
+    suspended: bool = False
 
 
 class Jobs:
@@ -79,12 +81,14 @@ class Jobs:
     async def state(self, job: str, namespace: str) -> JobState:
         resource = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)
         status = resource.status
-        ended, why = None, ""
+        ended, why, suspended = None, "", False
         for condition in status.conditions or []:
+            suspended = suspended or (condition.type == "Suspended" and condition.status == "True")
             if condition.status == "True" and condition.type in ("Complete", "Failed"):
                 ended = condition.type == "Complete"
                 why = "" if ended else str(condition.message or condition.reason or "")
-        return JobState(int(status.active or 0), int(status.succeeded or 0), int(status.failed or 0), ended, why)
+        active, succeeded, failed = (int(count or 0) for count in (status.active, status.succeeded, status.failed))
+        return JobState(active, succeeded, failed, ended, why, suspended)
 
     async def wait_until_ended(self, job: str, namespace: str, tell: Tell | None = None) -> JobState:
         """Wait until the job has succeeded or failed; the caller sets the deadline.
@@ -96,7 +100,7 @@ class Jobs:
         while True:
             try:
                 job_state = await self.state(job, namespace)
-                obstacles = await self.obstacles(job, namespace) if job_state.ended is None else []
+                obstacles = await self._obstacles(job, namespace, job_state) if job_state.ended is None else []
             except Unavailable:
                 await asyncio.sleep(POLL_SECONDS)
                 continue
@@ -111,9 +115,13 @@ class Jobs:
                 raise WrongState("job_blocked", job=job, namespace=namespace, why="; ".join(why[:3]))
             await asyncio.sleep(POLL_SECONDS)
 
-    async def obstacles(self, job: str, namespace: str) -> list[Obstacle]:
+    async def _obstacles(self, job: str, namespace: str, state: JobState) -> list[Obstacle]:
         """Return what keeps the job's pods from running. A container that crashes is the job's own affair."""
+        if state.suspended:
+            return [Obstacle("Suspended", job)]
         pods = await self._pods(job, namespace)
+        if not pods:
+            return await failed_creates(self._cluster, job, namespace)
         found = [obstacle for pod in pods for obstacle in pod_obstacles(pod) if pod["status"].get("phase") == "Pending"]
         return [obstacle for obstacle in found if "CrashLoopBackOff" not in obstacle.reason]
 

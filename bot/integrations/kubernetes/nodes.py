@@ -146,17 +146,17 @@ class Nodes:
         return f"-  {pod}"
 
     async def _evict_or_reason(self, pod: str, uid: str | None) -> str | None:
-        """Evict a pod. Returns None on success or if it is gone, else the budget's refusal, to be retried."""
+        """Evict a pod. Returns None on success or if it is gone, else what was in the way, to be tried again: a budget,
+        two budgets for one pod (500), or no answer.
+        """
         try:
             await self._evict(pod, uid)
         except NotFound:
             return None
         except Unavailable as busy:
-            if busy.key != "kubernetes_busy":
-                raise
             if busy.facts.get("status") == 409 and not await self._exists(pod, uid):
                 return None  # another pod has its name by now
-            return str(busy.facts.get("why", ""))
+            return str(busy.facts.get("why") or busy.key)
         return None
 
     async def _evict(self, pod: str, uid: str | None, **options: Any) -> None:
@@ -174,6 +174,8 @@ class Nodes:
             found = await self._cluster.ask(f"pod {pod}", self._v1.read_namespaced_pod, name, namespace)
         except NotFound:
             return False
+        except Unavailable:
+            return True  # as far as is known
         return not uid or found.metadata.uid == uid
 
 

@@ -14,6 +14,7 @@ from bot.integrations.kubernetes.cluster import Cluster, client, quantity
 from bot.integrations.kubernetes.status import (
     container_statuses,
     describe_end,
+    is_sidecar,
     last_end,
     pod_obstacles,
     pod_phase,
@@ -244,20 +245,34 @@ def _event(event: Mapping[str, Any]) -> ClusterEvent:
 
 
 def _pod(pod: Mapping[str, Any]) -> Pod:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    spec = pod["spec"]
+    statuses = {status["name"]: status for _, status in container_statuses(pod)}
+    lasting = [
+        container["name"] for container in [*filter(is_sidecar, spec.get("initContainers") or ()), *spec["containers"]]
+    ]
     created = _time(pod["metadata"].get("creationTimestamp"))
     age = (datetime.now(UTC) - created).total_seconds() if created else 0.0
     return Pod(
         pod["metadata"]["name"],
         pod_phase(pod),
-        f"{sum(1 for container in statuses if container.get('ready'))}/{len(pod['spec']['containers'])}",
+        f"{sum(bool((statuses.get(name) or {}).get('ready')) for name in lasting)}/{len(lasting)}",
         sum(int(container.get("restartCount") or 0) for _, container in container_statuses(pod)),
-        pod["spec"].get("nodeName"),
+        spec.get("nodeName"),
         max(0.0, age),
         _why(pod),
-        [container["name"] for container in pod["spec"]["containers"]],
+        [*_unfinished(pod, lasting), *lasting],
         str(pod["metadata"].get("uid") or ""),
     )
+
+
+def _unfinished(pod: Mapping[str, Any], lasting: Sequence[str]) -> Iterator[str]:
+    """Yield the init containers that have begun and have not succeeded: their logs say why the pod does not start."""
+    for is_init, container in container_statuses(pod):
+        state, last = container.get("state") or {}, container.get("lastState") or {}
+        if not is_init or container["name"] in lasting or not ("waiting" not in state or last):
+            continue
+        if (state.get("terminated") or {"exitCode": 1}).get("exitCode"):
+            yield container["name"]
 
 
 def _why(pod: Mapping[str, Any]) -> str:
@@ -307,7 +322,9 @@ class Describer:
             DescribeLine("event", event.reason, f"×{event.count}", event.message) for event in events[-EVENTS_SHOWN:]
         ]
         pods = []
-        if kind not in ("pod", "job", "node"):
+        if kind == "job":
+            pods = await self._pods.list(namespace, f"job-name={name}")
+        elif kind not in ("pod", "node"):
             pods = await self._pods.list(namespace, await self._workloads.selector(reference, namespace))
         pod_lines = [DescribeLine("pod", pod.name, pod.phase, pod.why) for pod in pods if pod.is_troubled]
         return [*_fields(kind, thing), *_containers(thing), *_conditions(thing), *pod_lines, *event_lines]

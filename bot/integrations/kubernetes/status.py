@@ -13,6 +13,7 @@ Object = Mapping[str, Any]
 
 REVISION = "deployment.kubernetes.io/revision"
 ARGO_REVISION = "rollout.argoproj.io/revision"
+ON_DELETE = "OnDelete"  # an update strategy: pods are replaced when somebody deletes them
 STARTING = ("ContainerCreating", "PodInitializing")  # a container waits for these in any healthy start
 # Reasons for which a container waits that no waiting mends; Kubernetes has tried more than once.
 HOPELESS = frozenset(
@@ -50,7 +51,8 @@ class Obstacle:
 class Rollout:
     """Progress of a rollout: pods wanted, updated and available; `done` as in `kubectl rollout status`.
 
-    `stuck` is why the controller has given up; a `paused` workload rolls nothing out.
+    `stuck` is why the controller has given up; a `paused` workload rolls nothing out. `held` says why a change of its
+    template replaces no pod: `OnDelete`, or a `partition` above all of them.
     """
 
     wanted: int
@@ -60,6 +62,7 @@ class Rollout:
     revision: int
     stuck: str | None = None
     paused: bool = False
+    held: str | None = None
 
 
 def rollout_of(kind: str, workload: Object) -> Rollout:
@@ -93,13 +96,16 @@ def _stateful_set(stateful_set: Object) -> Rollout:
     strategy = stateful_set["spec"].get("updateStrategy") or {}
     partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
     is_updated = status.get("updateRevision") == status.get("currentRevision")
-    if strategy.get("type") == "OnDelete":
-        is_updated = True  # pods are replaced when somebody deletes them
+    if strategy.get("type") == ON_DELETE:
+        is_updated = True
     elif partition:
         is_updated = updated >= wanted - partition
     total = int(status.get("replicas") or 0)
     done = _is_observed(stateful_set) and total == wanted and ready == wanted and (is_updated or not wanted)
-    return Rollout(wanted, updated, int(status.get("availableReplicas", ready) or 0), done, 0)
+    held = ON_DELETE if strategy.get("type") == ON_DELETE else None
+    if not held and wanted and partition >= wanted:
+        held = f"partition: {partition}"
+    return Rollout(wanted, updated, int(status.get("availableReplicas", ready) or 0), done, 0, held=held)
 
 
 def _daemon_set(daemon_set: Object) -> Rollout:
@@ -108,8 +114,9 @@ def _daemon_set(daemon_set: Object) -> Rollout:
         int(status.get(name) or 0) for name in ("desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable")
     )
     strategy = (daemon_set["spec"].get("updateStrategy") or {}).get("type")
-    is_updated = updated >= wanted or strategy == "OnDelete"
-    return Rollout(wanted, updated, available, _is_observed(daemon_set) and is_updated and available >= wanted, 0)
+    is_updated = updated >= wanted or strategy == ON_DELETE
+    done = _is_observed(daemon_set) and is_updated and available >= wanted
+    return Rollout(wanted, updated, available, done, 0, held=ON_DELETE if strategy == ON_DELETE else None)
 
 
 def _argo_rollout(rollout: Object) -> Rollout:
@@ -185,24 +192,57 @@ def describe_end(terminated: Object) -> str:
 
 
 def pod_phase(pod: Object) -> str:
-    """Return what `kubectl get pods` shows as STATUS: `Init:CrashLoopBackOff`, `OOMKilled`, `Evicted`, `Running`."""
+    """Return what `kubectl get pods` shows as STATUS: `Init:CrashLoopBackOff`, `Evicted`, `NotReady`, `Running`.
+
+    One that cannot be scheduled is `Unschedulable`, where kubectl shows no more than `Pending`.
+    """
     status = _status(pod)
     if pod["metadata"].get("deletionTimestamp"):
-        return "Terminating"
-    phase = str(status.get("reason") or status.get("phase") or "Unknown")
-    for is_init, container in container_statuses(pod):
+        return "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
+    if initializing := _initializing(pod):
+        return initializing
+    phase, running = str(status.get("reason") or status.get("phase") or "Unknown"), False
+    shown = phase
+    for container in reversed(status.get("containerStatuses") or ()):
         state = container.get("state") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-        reason = waiting.get("reason") or ended.get("reason")
-        if not reason or (is_init and ended and not ended.get("exitCode")):
-            continue  # an init container that has succeeded
-        if is_init and reason in STARTING:
-            continue
-        return f"Init:{reason}" if is_init else str(reason)
+        running = running or bool(container.get("ready") and "running" in state)
+        shown = _stopped(state) or shown
+    if shown == "Completed" and running:
+        return "Running" if condition(pod, "Ready").get("status") == "True" else "NotReady"
     scheduled = condition(pod, "PodScheduled")
-    if phase == "Pending" and scheduled.get("status") == "False":
+    if shown == phase == "Pending" and scheduled.get("status") == "False":
         return str(scheduled.get("reason") or phase)
-    return phase
+    return shown
+
+
+def is_sidecar(container: Object) -> bool:
+    """Return True for an init container that runs as long as the pod does."""
+    return container.get("restartPolicy") == "Always"
+
+
+def _initializing(pod: Object) -> str:
+    """Return what the first init container that is not through shows: `Init:Error`, `Init:0/2`; empty if all are."""
+    specified = {container["name"]: container for container in pod["spec"].get("initContainers") or ()}
+    statuses = _status(pod).get("initContainerStatuses") or ()
+    for number, container in enumerate(statuses):
+        state = container.get("state") or {}
+        ended = state.get("terminated")
+        if ended and not ended.get("exitCode"):
+            continue
+        if is_sidecar(specified.get(container["name"]) or {}) and container.get("started"):
+            continue
+        reason = _stopped(state)
+        return f"Init:{reason}" if reason and reason not in STARTING else f"Init:{number}/{len(statuses)}"
+    return ""
+
+
+def _stopped(state: Object) -> str:
+    """Return why a container waits or how it ended; empty while it runs."""
+    waiting, ended = state.get("waiting") or {}, state.get("terminated")
+    if not ended:
+        return str(waiting.get("reason") or "")
+    exit_or_signal = f"Signal:{ended['signal']}" if ended.get("signal") else f"ExitCode:{ended.get('exitCode')}"
+    return str(ended.get("reason") or exit_or_signal)
 
 
 def condition(thing: Object, type: str) -> Object:

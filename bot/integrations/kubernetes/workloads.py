@@ -32,6 +32,7 @@ from bot.integrations.kubernetes.status import (
 POLL_SECONDS = 1.0
 EVENT_AGE = timedelta(minutes=3)
 RELEASE = "meta.helm.sh/release-name"
+ARGOCD = {"argocd-controller", "argocd-application-controller"}  # the names under which it writes
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 MERGE, STRATEGIC, JSON_PATCH = (
     f"application/{kind}+json" for kind in ("merge-patch", "strategic-merge-patch", "json-patch")
@@ -226,8 +227,8 @@ class Workloads:
         return f"-  replicas: {before}\n+  replicas: {replicas}"
 
     async def node_selector(self, reference: str, namespace: str) -> dict[str, str]:
-        workload = await self.read(reference, namespace)
-        return dict(workload["spec"]["template"]["spec"].get("nodeSelector") or {})
+        pod = _template(await self.read(reference, namespace))["spec"]
+        return dict(pod.get("nodeSelector") or {})
 
     @effect("kubernetes.set_node_selector")
     async def set_node_selector(
@@ -279,7 +280,7 @@ class Workloads:
     ) -> str:
         """Write all containers again; the resource version makes it a conflict if somebody else was faster."""
         workload = await self.read(reference, namespace)
-        containers = workload["spec"]["template"]["spec"]["containers"]
+        containers = _template(workload)["spec"]["containers"]
         for one in containers:
             if one["name"] == container:
                 kept = [variable for variable in one.get("env") or () if variable["name"] not in variables]
@@ -315,12 +316,13 @@ class Workloads:
         """Return what keeps the pods of the newest revision from running."""
         kind, name = _kind(reference)
         workload = await self.read(reference, namespace)
-        found = list(workload_obstacles(name, workload))
+        found = workload_refused = list(workload_obstacles(name, workload))
         labels = await self._newest_labels(kind, workload, namespace)
         pods = await self._pods(namespace, ",".join([_selector(workload), *labels]))
-        found += [obstacle for pod in pods for obstacle in pod_obstacles(pod)]
-        if not found and len(pods) < replicas_of(workload):
-            found += await self._failed_creates(name, namespace)
+        found = [*found, *(obstacle for pod in pods for obstacle in pod_obstacles(pod))]
+        standing = [pod for pod in pods if (pod.get("status") or {}).get("phase") != "Failed"]  # not those evicted
+        if not workload_refused and len(standing) < replicas_of(workload):
+            found += await failed_creates(self._cluster, name, namespace)
         return list(dict.fromkeys(found))
 
     async def wait_until_rolled_out(self, reference: str, namespace: str, tell: Tell | None = None) -> Rollout:
@@ -443,19 +445,6 @@ class Workloads:
             f"pods of {namespace}", core.list_namespaced_pod, namespace, label_selector=selector
         )
 
-    async def _failed_creates(self, name: str, namespace: str) -> list[Obstacle]:
-        """Return why the controller could not create pods lately; nothing if the bot may not see events."""
-        core, earliest = client.CoreV1Api(self._cluster.api), datetime.now(UTC) - EVENT_AGE
-        try:
-            events = await self._cluster.list_all(
-                f"events of {namespace}", core.list_namespaced_event, namespace,
-                field_selector=f"involvedObject.name={name},reason=FailedCreate",
-            )  # fmt: skip
-        except (NotFound, Refused):
-            return []
-        recent = [event for event in events if _seen(event) >= earliest]
-        return [event_obstacle(name, event) for event in recent[-1:]]
-
     async def _list(self, group: str, version: str, plural: str, namespace: str) -> list[Object]:
         return await self._cluster.list_all(
             f"{plural} of {namespace}", self._custom.list_namespaced_custom_object, group, version, namespace, plural
@@ -470,6 +459,20 @@ class Workloads:
             dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=content_type,
         )  # fmt: skip
         return diff(before, after) if dry_run else ""
+
+
+async def failed_creates(cluster: Cluster, name: str, namespace: str) -> list[Obstacle]:
+    """Return why the controller of an object could not create pods lately; nothing if the bot may not see events."""
+    core, earliest = client.CoreV1Api(cluster.api), datetime.now(UTC) - EVENT_AGE
+    try:
+        events = await cluster.list_all(
+            f"events of {namespace}", core.list_namespaced_event, namespace,
+            field_selector=f"involvedObject.name={name},reason=FailedCreate",
+        )  # fmt: skip
+    except (NotFound, Refused):
+        return []
+    recent = [event for event in events if _seen(event) >= earliest]
+    return [event_obstacle(name, event) for event in recent[-1:]]
 
 
 def _kind(reference: str) -> tuple[Kind, str]:
@@ -493,9 +496,20 @@ def _selector(workload: Object) -> str:
     return ",".join(parts)
 
 
+def _template(workload: Object) -> Object:
+    """Return the pods' template. Raises WrongState if the workload, a Rollout, takes it from another one."""
+    spec = workload["spec"]
+    if not spec.get("template"):
+        other = spec.get("workloadRef") or {}
+        reference = f"{str(other.get('kind') or '?').lower()}/{other.get('name') or '?'}"
+        raise WrongState("template_elsewhere", name=workload["metadata"]["name"], workload=reference)
+    template: Object = spec["template"]
+    return template
+
+
 def _main_container(name: str, workload: Object) -> Object:
     """Return the container that kubectl would choose, else the one named like the workload, else the first."""
-    template = workload["spec"]["template"]
+    template = _template(workload)
     containers: list[Object] = template["spec"]["containers"]
     annotations = (template.get("metadata") or {}).get("annotations") or {}
     for wanted in (annotations.get("kubectl.kubernetes.io/default-container"), name):
@@ -509,9 +523,12 @@ def _owners(workload: Object) -> list[Owner]:
     metadata = workload["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     found: list[Owner] = []
+    managers = {str(entry.get("manager")) for entry in metadata.get("managedFields") or ()}
     tracked = str(annotations.get("argocd.argoproj.io/tracking-id") or "").partition(":")[0]
     if argo := labels.get("argocd.argoproj.io/instance") or tracked:
         found.append(Owner("argocd", argo))
+    elif managers & ARGOCD:  # which tracks by a label that others use as well
+        found.append(Owner("argocd", str(labels.get("app.kubernetes.io/instance") or metadata["name"])))
     for part in ("kustomize", "helm"):
         if flux := labels.get(f"{part}.toolkit.fluxcd.io/name"):
             found.append(Owner("flux", flux))

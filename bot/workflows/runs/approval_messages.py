@@ -60,7 +60,7 @@ class PendingApproval:
             self.approval,
             self.incident,
             self.people,
-            risk=action.risk.value,
+            risk=action.risk_of(self.step.effects, undoing=is_undo(self.step.id)).value,
             undoable=action.undo is not None and not is_undo(self.step.id),
             break_glass=self.break_glass and action.waits_for is not WaitsFor.ANSWER,
             is_question=action.waits_for is WaitsFor.ANSWER,

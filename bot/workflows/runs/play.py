@@ -346,7 +346,7 @@ class StepPlay:
         effects = deps.redaction.of(tuple(recorder.effects))
         environment, waits = step_environment(deps, run, step.id, parameters), action.waits_for is not None
         rules = await step_rules(deps, run, step.id, parameters)
-        needed = self._approvals_needed(rules) if effects or waits else RequiredApprovals(Risk.READ, 0)
+        needed = self._approvals_needed(rules, effects) if effects or waits else RequiredApprovals(Risk.READ, 0)
         plan = StepPlan(
             approvals=needed.approvals,
             changes=bool(effects),
@@ -363,14 +363,14 @@ class StepPlay:
         )
         return plan, await self._save_plan(plan, needed, planned)
 
-    def _approvals_needed(self, environments: frozenset[str]) -> RequiredApprovals:
+    def _approvals_needed(self, environments: frozenset[str], effects: tuple[Effect, ...]) -> RequiredApprovals:
         approval, action = self._step.approval, self._action
         at_least = 1 if action.waits_for else 0
         demanded = StepApproval(at_least)
         if approval:
             demanded = StepApproval(approval.count or at_least, approval.role, approval.expires)
         policy, now = policy_of(self._deps.team), self._deps.clock.now()
-        return policy.requires(action.name, action.risk, environments, now, demanded)
+        return policy.requires(action.name, action.risk_of(effects), environments, now, demanded)
 
     async def _save_plan(self, plan: StepPlan, needed: RequiredApprovals, planned: StepRun) -> StepRun:
         """Save the plan with the step's next state, and request its approvals, in one transaction.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +22,7 @@ from bot.domain.drill import PREFIX
 from bot.domain.errors import WrongState
 from bot.domain.people import Person
 from bot.domain.policy import RequiredApprovals, Risk
-from bot.domain.run import OUTCOME, UNDO, Approval, ChangeOutcome, Run, StepRun, StepState, digest, undo_step_id
+from bot.domain.run import OUTCOME, UNDO, Approval, ChangeOutcome, Effect, Run, StepRun, StepState, digest, undo_step_id
 from bot.domain.runbook import Runbook, Step
 from bot.domain.snapshot import Assessment
 from bot.integrations.effects import Execution, dry_run
@@ -168,7 +169,8 @@ class StepUndo:
         }
         facts = {**_lasting_facts(step_run), UNDO: planned}
         now = deps.clock.now()
-        needed = self._approvals_needed(action, step_run, await step_rules(deps, run, step.id, step_run.parameters))
+        rules = await step_rules(deps, run, step.id, step_run.parameters)
+        needed = self._approvals_needed(action, step_run, rules, effects)
         if needed.approvals and effects:
             approval = Approval(
                 run.id,
@@ -184,12 +186,14 @@ class StepUndo:
         await deps.store.runs.set_step(run.id, step.id, facts=facts)
         return GO
 
-    def _approvals_needed(self, action: Action, step_run: StepRun, rules: frozenset[str]) -> RequiredApprovals:
+    def _approvals_needed(
+        self, action: Action, step_run: StepRun, rules: frozenset[str], effects: Sequence[Effect]
+    ) -> RequiredApprovals:
         now = self._deps.clock.now()
         # A drill's fault is approved with its end in view: whoever stops the drill puts right what it broke.
         if self._run.runbook.startswith(PREFIX) or self._returns_from_worse(step_run, now):
             return RequiredApprovals(Risk.READ, 0)
-        return policy_of(self._deps.team).requires(action.name, action.undo_risk, rules, now)
+        return policy_of(self._deps.team).requires(action.name, action.risk_of(effects, undoing=True), rules, now)
 
     def _returns_from_worse(self, step_run: StepRun, now: datetime) -> bool:
         """Return True for the way back from a change that was measured as worse: by its own verdict, or because the run

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bot.domain.incident import Cause, Incident, Role, Severity, merged
+from bot.domain.times import PositiveDuration
 from bot.messages import forms
 from bot.messages.alerts import splittable
 from bot.messages.catchup import catch_up
@@ -17,7 +18,6 @@ from bot.messages.statistics import statistics as statistics_message
 from bot.services.followups import FollowUpRequest
 from bot.services.statistics import WINDOW
 from bot.signature import Mention, Rest, unescape_slack
-from bot.team import Duration
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
 
@@ -253,7 +253,7 @@ async def followup(
 
 
 @INCIDENT.verb("/incident stats 90d")
-async def stats(call: Call, window: Duration | None = None) -> Message:
+async def stats(call: Call, window: PositiveDuration | None = None) -> Message:
     """Show MTTA, MTTR, MTBF and deployment results against the targets, without drills."""
     statistics, duration = call.bot.statistics, window or WINDOW
     return statistics_message(

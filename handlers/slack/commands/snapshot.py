@@ -6,9 +6,9 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from bot.domain.times import Duration
 from bot.messages.message import Message
 from bot.signature import Rest, Signature, Tokens
-from bot.team import Duration
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
 

@@ -139,8 +139,12 @@ def evict(writer: Writer, pod: Object, options: Object, *, dry_run: bool) -> Obj
 
 
 def _check_budgets(store: Store, pod: Object) -> None:
-    for budget in store.all(DISRUPTION_BUDGET, namespace_of(pod)):
-        if not _covers(budget, pod) or not is_true(pod, "Ready"):
+    budgets = [budget for budget in store.all(DISRUPTION_BUDGET, namespace_of(pod)) if _covers(budget, pod)]
+    if len(budgets) > 1:
+        message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        raise StatusError(500, "InternalError", message)
+    for budget in budgets:
+        if not is_true(pod, "Ready"):
             continue
         status = status_of(budget)
         if status.get("disruptionsAllowed", 0) <= 0:
