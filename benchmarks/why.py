@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.figures import Figure, percentile
 from benchmarks.worlds import CAUSES, LENGTH, OUTSIDE, SOURCES, STEP, World, worlds
+from bot.causes.catalogue import diagnose, joined
 from bot.causes.evidence import health_of
-from bot.causes.weighing import diagnose, joined
 from bot.domain.change import ChangeKind
 from bot.domain.diagnosis import Diagnosis, Outcome, Suspect
 

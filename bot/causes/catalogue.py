@@ -1,8 +1,70 @@
-"""All causes."""
+"""All causes, and which of them fit the evidence about a service."""
 
 from __future__ import annotations
 
-from bot.causes import cluster, outside, service  # noqa: F401 - importing them registers their causes
-from bot.causes.registry import CAUSES
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-__all__ = ["CAUSES"]
+import bot.causes.cluster
+import bot.causes.outside
+import bot.causes.service  # noqa: F401 - importing them registers their causes
+from bot.causes.evidence import Evidence, Found, find
+from bot.causes.registry import CAUSES as CAUSES
+from bot.domain.diagnosis import Diagnosis, Outcome, Place, outcome_of, weigh
+from bot.domain.findings import BASE, ILL
+
+HALF_KNOWN = 0.6  # of the probability is left to a dependency that suffers for no reason that can be found there
+POINTS_AT = {"slow_dependency": "dependency", "zone_trouble": "zone", "noisy_neighbour": "busy_node"}
+
+
+def diagnose(
+    evidence: Evidence,
+    *,
+    excluded: Sequence[str] = (),
+    confirmed_before: Mapping[str, int] | None = None,
+    missing: Sequence[str] = (),
+) -> Diagnosis:
+    """Return which causes fit the evidence.
+
+    `excluded` are causes that a person has ruled out, `confirmed_before` how often each was confirmed in earlier
+    incidents of the service, `missing` the sources that could not be asked.
+    """
+    found = find(evidence)
+    suspects = weigh(
+        CAUSES.all(),
+        found.findings,
+        BASE,
+        places={cause.name: _place(cause.name, cause.place, evidence.service, found) for cause in CAUSES.all()},
+        excluded=excluded,
+        confirmed_before=confirmed_before,
+    )
+    root = found.places.get("dependency") if found.value("dependency_ill") >= ILL else None
+    return Diagnosis(evidence.until, evidence.service, outcome_of(suspects), suspects, missing, root)
+
+
+def joined(diagnosis: Diagnosis, at_root: Diagnosis) -> Diagnosis:
+    """Return the diagnosis of a service after that of the one from which its trouble seems to come.
+
+    A cause that leads there counts. Without one, that a dependency suffers is all that is known: it is never claimed,
+    because why it does is not known.
+    """
+    first = next(iter(diagnosis.suspects), None)
+    blames_root = first is not None and first.cause == "slow_dependency"
+    leads = at_root.outcome is Outcome.CLAIM or (blames_root and _leads(at_root))
+    if leads or (at_root.outcome is Outcome.UNCLEAR and diagnosis.outcome is Outcome.NOTHING):
+        return replace(at_root, service=diagnosis.service, missing=diagnosis.missing)
+    if first is not None and blames_root and diagnosis.outcome is Outcome.CLAIM:
+        doubted = replace(first, probability=first.probability * HALF_KNOWN)
+        return replace(diagnosis, outcome=Outcome.UNCLEAR, suspects=[doubted, *diagnosis.suspects[1:]])
+    return diagnosis
+
+
+def _leads(diagnosis: Diagnosis) -> bool:
+    """Return whether one cause is likelier than all others together."""
+    return bool(diagnosis.shown) and diagnosis.shown[0].probability > 0.5
+
+
+def _place(cause: str, place: Place, service: str, found: Found) -> str:
+    if cause in POINTS_AT:
+        return found.places.get(POINTS_AT[cause], service)
+    return found.places.get("node", service) if place is Place.NODE else service

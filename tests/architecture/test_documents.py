@@ -24,6 +24,8 @@ DOCUMENTS = [name for name in files() if name.endswith(".md")]
 MADE_BY_EXAMPLES = {
     "bot/actions/kubernetes_double.py",
     "tests/actions/test_kubernetes_double.py",
+    "bot/causes/cold_cache.py",
+    "tests/causes/test_cold_cache.py",
     "handlers/sources/uptime_kuma.py",
     "tests/end_to_end/test_uptime_kuma.py",
     "bot/data",  # in a wheel
@@ -121,7 +123,12 @@ def _commands(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("section", "package"), [("Add an action", "bot.actions"), ("Add a source of webhooks", "handlers.sources")]
+    ("section", "package"),
+    [
+        ("Add an action", "bot.actions"),
+        ("Add a cause", "bot.causes"),
+        ("Add a source of webhooks", "handlers.sources"),
+    ],
 )
 def test_what_the_guide_adds_is_one_file_and_one_test(tmp_path: Path, section: str, package: str) -> None:
     """In a process of its own, where it is found beside the others."""

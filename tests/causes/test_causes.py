@@ -50,7 +50,7 @@ def test_benchmark_plants_every_cause() -> None:
     ],
 )
 def test_findings_decide_what_is_claimed(found: dict[str, float], first: str | None, outcome: Outcome) -> None:
-    suspects = ranked(**found)
+    suspects = ranked(found)
     assert outcome_of(suspects) is outcome
     if outcome is Outcome.CLAIM:
         assert suspects[0].cause == first
@@ -63,7 +63,7 @@ def test_refuting_finding_forbids_the_claim(cause) -> None:  # type: ignore[no-u
         fits = {name: round(likely) for name, likely in way.items()}
         for name in cause.must:
             if way.get(name, 0.5) >= 0.9 or way.get(name, 0.5) <= 0.07:
-                suspects = ranked(**{**fits, name: 1 - fits[name]})
+                suspects = ranked({**fits, name: 1 - fits[name]})
                 refuted = next(one for one in suspects if one.cause == cause.name)
                 others = [other for other in cause.ways if round(other.get(name, 0)) != fits[name]]
                 assert name in refuted.refuted_by or others
@@ -71,14 +71,14 @@ def test_refuting_finding_forbids_the_claim(cause) -> None:  # type: ignore[no-u
 
 
 def test_unknown_finding_that_could_refute_forbids_the_claim_and_is_named() -> None:
-    suspects = ranked(unknown=("new_pods_worse",), **BAD_VERSION)
+    suspects = ranked(BAD_VERSION, unknown=["new_pods_worse"])
     first = next(one for one in suspects if one.cause == "bad_version")
     assert "new_pods_worse" in first.unknown
     assert outcome_of(suspects) is not Outcome.CLAIM
 
 
 def test_ruled_out_cause_is_left_out() -> None:
-    assert "bad_version" not in {one.cause for one in ranked(excluded=("bad_version",), **BAD_VERSION)}
+    assert "bad_version" not in {one.cause for one in ranked(BAD_VERSION, excluded=["bad_version"])}
 
 
 @pytest.mark.parametrize("locale", ["es", "en"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from bot.causes.catalogue import CAUSES
 from bot.domain.diagnosis import Finding, Suspect, weigh
 from bot.domain.findings import BASE
 
 
-def ranked(unknown: tuple[str, ...] = (), excluded: tuple[str, ...] = (), **values: float) -> list[Suspect]:
+def ranked(
+    values: Mapping[str, float], *, unknown: Collection[str] = (), excluded: Sequence[str] = ()
+) -> list[Suspect]:
     """The causes, the likeliest first; findings that are not named are 0, the `unknown` ones could not be asked for."""
     findings = {name: Finding(values.get(name, 0.0)) for name in BASE if name not in unknown}
     places = {cause.name: "xr-engine" for cause in CAUSES.all()}

@@ -10,10 +10,9 @@ from functools import partial
 
 from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
-from bot.causes.catalogue import CAUSES
+from bot.causes.catalogue import CAUSES, joined
+from bot.causes.catalogue import diagnose as weigh
 from bot.causes.evidence import Found, find
-from bot.causes.weighing import diagnose as weigh
-from bot.causes.weighing import joined
 from bot.deps import Deps
 from bot.domain.change import Change, still_applies
 from bot.domain.diagnosis import PRESENT, Diagnosis, Outcome, Suspect
