@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,18 +31,22 @@ Guess = tuple[str, str] | None
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one world. `first_right` is in seconds after the alert; `seconds` of a processor, for one look."""
+    """What came of one world.
 
-    world: World
-    last: Diagnosis
-    claim: Guess
+    `right` says of each of the first three whether it is a cause of this world, `claim_right` of the one that was
+    claimed, `rules` of what each simple rule would blame. `said` is the probability of the first; `first_right` is in
+    seconds after the alert; `seconds` are of a processor, for one look.
+    """
+
+    kind: str
+    fired: bool
+    said: float
+    right: Sequence[bool]
+    claimed: bool
+    claim_right: bool
     first_right: float | None
     seconds: float
-
-    @property
-    def right(self) -> list[bool]:
-        """Whether each of the first three is a cause of this world."""
-        return [is_right((one.cause, one.place), self.world) for one in self.last.suspects[:3]]
+    rules: Mapping[str, bool]
 
 
 def is_right(guess: Guess, world: World) -> bool:
@@ -78,7 +82,17 @@ def play(world: World, without: Collection[str] = ()) -> Result:
             claim = now
             break
         leading = now
-    return Result(world, last, claim, first_right, (time.process_time() - began) / looks)
+    return Result(
+        world.kind,
+        world.fired,
+        last.suspects[0].probability,
+        [is_right(_guess(one), world) for one in last.suspects[:3]],
+        claim is not None,
+        is_right(claim, world),
+        first_right,
+        (time.process_time() - began) / looks,
+        {name: is_right(rule(world), world) for name, rule in RULES.items()} if world.kind == "one" else {},
+    )
 
 
 def _guess(suspect: Suspect) -> tuple[str, str]:
@@ -93,22 +107,20 @@ async def causes() -> list[Figure]:
         ("causes, ordinary worlds", False, (12, 8, 30, 4, 2, 8, 10, 0.12)),
         ("causes, hard worlds", True, (20, 10, 35, 7, 3, 10, 13, 0.15)),
     ):
-        played = [play(world) for world in worlds(COUNT, REPORTING, shifted=True, hard=hard)]
-        figures += _figures(name, played, limits)
-        figures += _rules(name, [result.world for result in played])
+        figures += _figures(name, [play(w) for w in worlds(COUNT, REPORTING, shifted=True, hard=hard)], limits)
     figures += _without_sources()
     return figures
 
 
 def _figures(bar: str, played: Sequence[Result], limits: Sequence[float]) -> list[Figure]:
     def of(kind: str) -> list[Result]:
-        return [result for result in played if result.world.kind == kind]
+        return [result for result in played if result.kind == kind]
 
     hard = "hard" in bar
     one, two, quiet, outside = (of(kind) for kind in ("one", "two", "quiet", "outside"))
-    claimed = [result for result in one if result.claim]
-    fired = [result for result in one if result.world.fired]
-    said = np.array([result.last.suspects[0].probability for result in played])
+    claimed = [result for result in one if result.claimed]
+    fired = [result for result in one if result.fired]
+    said = np.array([result.said for result in played])
     right = np.array([result.right[0] for result in played])
     brier = float(np.mean((said - right) ** 2))
     found = [result.first_right for result in one if result.first_right is not None]
@@ -119,11 +131,11 @@ def _figures(bar: str, played: Sequence[Result], limits: Sequence[float]) -> lis
         Figure(bar, "first cause wrong", _share(one, lambda r: not r.right[0]), "%", limits[0], f"{len(one)} worlds"),
         Figure(bar, "none of three right", _share(one, lambda r: not any(r.right)), "%", limits[1]),
         Figure(bar, "first cause wrong where an alert fired", _share(fired, lambda r: not r.right[0]), "%"),
-        Figure(bar, "worlds without a claim", _share(one, lambda r: r.claim is None), "%", limits[2]),
-        Figure(bar, "claims wrong", _share(claimed, lambda r: not is_right(r.claim, r.world)), "%", limits[3]),
-        Figure(bar, "claims in quiet worlds", _share(quiet, lambda r: r.claim is not None), "%", limits[4]),
+        Figure(bar, "worlds without a claim", _share(one, lambda r: not r.claimed), "%", limits[2]),
+        Figure(bar, "claims wrong", _share(claimed, lambda r: not r.claim_right), "%", limits[3]),
+        Figure(bar, "claims in quiet worlds", _share(quiet, lambda r: r.claimed), "%", limits[4]),
         Figure(
-            bar, "claims for causes outside the list", _share(outside, lambda r: r.claim is not None), "%", limits[5],
+            bar, "claims for causes outside the list", _share(outside, lambda r: r.claimed), "%", limits[5],
             f"{len(OUTSIDE)} kinds",
         ),
         Figure(bar, "two causes: first is neither", _share(two, lambda r: not r.right[0]), "%", limits[6]),
@@ -132,6 +144,7 @@ def _figures(bar: str, played: Sequence[Result], limits: Sequence[float]) -> lis
         Figure(bar, "alert to the first right answer, median", percentile(found, 50), "s", 15 if hard else 10),
         Figure(bar, "the same, p95", percentile(found, 95), "s", 60),
         Figure(bar, "processor time of a look, median", percentile(seconds, 50), "s", 0.25),
+        *(Figure(bar, f"first cause wrong by the rule: {name}", _share(one, _misses(name)), "%") for name in RULES),
     ]  # fmt: skip
 
 
@@ -139,23 +152,8 @@ def _share(results: Sequence[Result], is_counted: Callable[[Result], bool]) -> f
     return 100 * sum(map(is_counted, results)) / max(len(results), 1)
 
 
-def _rules(bar: str, played: Sequence[World]) -> list[Figure]:
-    """Measure what people do without evidence: blame the newest change, what deviates most, or anything."""
-    random = np.random.default_rng(1)
-    one = [world for world in played if world.kind == "one"]
-    rules: dict[str, Callable[[World], Guess]] = {
-        "newest change": _newest_change,
-        "highest deviation": _highest_deviation,
-        "random": lambda world: (str(random.choice(CAUSES)), str(random.choice([s.name for s in world.services]))),
-    }
-    return [
-        Figure(bar, f"first cause wrong by the rule: {name}", 100 * _wrong(rule, one), "%")
-        for name, rule in rules.items()
-    ]
-
-
-def _wrong(rule: Callable[[World], Guess], played: Sequence[World]) -> float:
-    return sum(not is_right(rule(world), world) for world in played) / len(played)
+def _misses(rule: str) -> Callable[[Result], bool]:
+    return lambda result: not result.rules[rule]
 
 
 def _newest_change(world: World) -> Guess:
@@ -181,18 +179,29 @@ def _highest_deviation(world: World) -> Guess:
     return "bad_version", max(strength, key=lambda name: strength[name])
 
 
+def _random(world: World) -> Guess:
+    return str(world.random.choice(CAUSES)), str(world.random.choice([service.name for service in world.services]))
+
+
+RULES: Mapping[str, Callable[[World], Guess]] = {
+    "newest change": _newest_change,
+    "highest deviation": _highest_deviation,
+    "random": _random,
+}
+
+
 def _without_sources() -> list[Figure]:
     """Measure each source left out: the first cause may be wrong more often, a claim may not."""
     bar = "causes, one source missing"
-    seeded = [world for world in worlds(COUNT_BY_SOURCE, REPORTING, shifted=True, hard=False) if world.kind == "one"]
     figures = []
     for source in SOURCES:
-        played = [play(world, [source]) for world in seeded]
-        claimed = [result for result in played if result.claim]
+        seeded = worlds(COUNT_BY_SOURCE, REPORTING, shifted=True, hard=False)
+        played = [play(world, [source]) for world in seeded if world.kind == "one"]
+        claimed = [result for result in played if result.claimed]
         note = f"{len(claimed)} claims in {len(played)} worlds"
-        wrong = _share(claimed, lambda r: not is_right(r.claim, r.world))
+        name = f"without {source}"
+        figures.append(Figure(bar, f"{name}: first cause wrong", _share(played, lambda r: not r.right[0]), "%", 22))
         figures.append(
-            Figure(bar, f"without {source}: first cause wrong", _share(played, lambda r: not r.right[0]), "%", 22)
+            Figure(bar, f"{name}: claims wrong", _share(claimed, lambda r: not r.claim_right), "%", 10, note)
         )
-        figures.append(Figure(bar, f"without {source}: claims wrong", wrong, "%", 10, note))
     return figures

@@ -6,7 +6,7 @@ is hidden is `World.truth`. A sample is 15 s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -516,18 +516,16 @@ class World:
         return BEGAN + timedelta(seconds=at * STEP + self._skew[kind])
 
 
-def worlds(count: int, first: int, *, shifted: bool, hard: bool) -> list[World]:
-    """Return worlds in the fixed mix: 60 % one cause, 10 % two, 15 % quiet, 15 % of a cause on nobody's list."""
-    result = []
+def worlds(count: int, first: int, *, shifted: bool, hard: bool) -> Iterator[World]:
+    """Yield worlds in the fixed mix: 60 % one cause, 10 % two, 15 % quiet, 15 % of a cause on nobody's list."""
     for number in range(count):
         seed, share = first + number, number % 20
+        kind, causes = "quiet", list[str]()
         if share < 12:
-            result.append(World(seed, "one", [CAUSES[number * 7 % len(CAUSES)]], shifted=shifted, hard=hard))
+            kind, causes = "one", [CAUSES[number * 7 % len(CAUSES)]]
         elif share < 14:
-            two = np.random.default_rng(seed).choice(CAUSES, 2, replace=False)
-            result.append(World(seed, "two", [str(cause) for cause in two], shifted=shifted, hard=hard))
-        elif share < 17:
-            result.append(World(seed, "quiet", shifted=shifted, hard=hard))
-        else:
-            result.append(World(seed, "outside", [OUTSIDE[number % len(OUTSIDE)]], shifted=shifted, hard=hard))
-    return result
+            kind = "two"
+            causes = [str(cause) for cause in np.random.default_rng(seed).choice(CAUSES, 2, replace=False)]
+        elif share >= 17:
+            kind, causes = "outside", [OUTSIDE[number % len(OUTSIDE)]]
+        yield World(seed, kind, causes, shifted=shifted, hard=hard)

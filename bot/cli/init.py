@@ -140,6 +140,18 @@ def _services(discovery: Discovery, note: str, owner: str) -> Iterator[str]:
             yield "    board: overview"
 
 
+SIGNALS = {  # of the usual metrics, for `/why`
+    "latency_p95": "latency",
+    "grpc_latency_p95": "latency",
+    "error_rate": "errors",
+    "grpc_error_rate": "errors",
+    "ingress_error_rate": "errors",
+    "mesh_error_rate": "errors",
+    "request_rate": "traffic",
+    "gpu_utilization": "accelerator",
+}
+
+
 def _queries(discovery: Discovery, words: Translations, note: str) -> Iterator[str]:
     if not discovery.queries:
         yield from (f"{note} {words.render_block('init', 'no_queries')}", "queries: {}")
@@ -150,6 +162,8 @@ def _queries(discovery: Discovery, words: Translations, note: str) -> Iterator[s
         yield from (f"    promql: {_q(query.promql)}", f"    unit: {_q(query.unit)}")
         if query.threshold is not None:
             yield f"    threshold: {query.threshold:g}"
+        if name in SIGNALS:
+            yield f"    signal: {SIGNALS[name]}"
     yield from ("boards:", "  overview:", f"    title: {_q(words.label('init.overview'))}")
     yield f"    queries: [{', '.join(discovery.queries)}]"
 
