@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.domain.cure import ChangeMade, changes_made, cures
+from bot.domain.diagnosis import Suspect
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.goal import Goal
 from bot.domain.incident import Incident, Milestone, Role, Status
@@ -33,6 +34,9 @@ _EVENT_BY_MILESTONE = {
     Milestone.MITIGATED: Kind.MITIGATED,
     Milestone.RESOLVED: Kind.RESOLVED,
 }
+
+
+_ABOUT_CAUSES = (Kind.CAUSES_WEIGHED, Kind.CAUSE_RULED_OUT, Kind.CAUSE_CONFIRMED, Kind.CAUSE_REMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +192,27 @@ class Report:
 
     @property
     def may_return(self) -> str | None:
-        """Why it may come back: `still_out`, `cause_unknown` or `uncured`; None if nothing says so."""
+        """Why it may come back: `still_out`, `in_place`, `cause_unknown` or `uncured`; None if nothing says so."""
         if self.timing.recovered_at is None:
             return None
         if self.still_out:
             return "still_out"
+        if self.in_place:
+            return "in_place"
         if not self.incident.cause.primary:
             return "cause_unknown"
         return None if self.cures else "uncured"
+
+    @property
+    def in_place(self) -> Sequence[Suspect]:
+        """The causes that were still in place when that was last looked at."""
+        found = [event for event in self.timeline if event.kind is Kind.CAUSE_REMAINS]
+        return [Suspect.from_json(raw) for raw in found[-1].facts.get("suspects") or ()] if found else []
+
+    @property
+    def opinions(self) -> Sequence[TimelineEvent]:
+        """What was thought of the causes, and when: by the bot, and by people."""
+        return [event for event in self.timeline if event.kind in _ABOUT_CAUSES]
 
     @property
     def done(self) -> int:
