@@ -18,7 +18,7 @@ from bot.app import running_bot
 from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
-from bot.cli.terminal import Language, exit_with, settings_or_exit, team_settings_or_exit, team_words
+from bot.cli.terminal import Language, exit_with, runbook_names, settings_or_exit, team_settings_or_exit, team_words
 from bot.domain.errors import BotError
 from bot.logs import configure_logging
 from bot.messages.translations import load_translations
@@ -112,7 +112,10 @@ def demo(
 
 @runbook.commands.command("test")
 def runbook_test(
-    names: Annotated[list[str] | None, typer.Argument(help="Test only these runbooks.", metavar="[NAME]...")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Test only these runbooks.", metavar="[NAME]...", autocompletion=runbook_names),
+    ] = None,
     lang: Language = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
