@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
 import signal
+import socket
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +20,12 @@ from bot.app import running_bot
 from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.team import add_team_option
-from bot.cli.terminal import Language, exit_with, settings_or_exit, team_settings_or_exit, team_words
+from bot.cli.terminal import Language, exit_with, runbook_names, settings_or_exit, team_settings_or_exit, team_words
 from bot.domain.errors import BotError
 from bot.logs import configure_logging
 from bot.messages.translations import load_translations
 from bot.redaction import Redaction
+from bot.services.rotated_secrets import rotated
 from bot.services.team_folder import TeamFolder, on_hangup
 from bot.settings import Settings
 from bot.store.backup import backup, restore
@@ -31,7 +34,7 @@ from bot.tasks import cancel_and_wait
 from handlers.app import Server
 from handlers.health import Health
 from handlers.heartbeat import beat
-from handlers.http_server import listen
+from handlers.http_server import bind, listen
 
 cli = typer.Typer(
     help="The incident bot: from the alert to the report.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -112,7 +115,10 @@ def demo(
 
 @runbook.commands.command("test")
 def runbook_test(
-    names: Annotated[list[str] | None, typer.Argument(help="Test only these runbooks.", metavar="[NAME]...")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Test only these runbooks.", metavar="[NAME]...", autocompletion=runbook_names),
+    ] = None,
     lang: Language = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -180,12 +186,25 @@ def database_restore(
 
 
 async def _serve(settings: Settings) -> None:
-    configure_logging(Redaction(settings.secrets), settings.log_format, settings.log_level)
     # Every step of an acknowledgement may wait this long while another thread holds the GIL (default: 5 ms).
     sys.setswitchinterval(0.0005)
-    stop = asyncio.Event()
+    stop, secrets = asyncio.Event(), list(settings.secrets)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    current: Settings | None = settings
+    with contextlib.closing(bind(settings.host, settings.port)) as bound:
+        while current is not None:
+            secrets += current.secrets  # those from before stay out of the log, too
+            configure_logging(Redaction(secrets), settings.log_format, settings.log_level)
+            current = await _serve_until_rotated(current, stop, bound)
+            gc.unfreeze()
+
+
+async def _serve_until_rotated(settings: Settings, stop: asyncio.Event, bound: socket.socket) -> Settings | None:
+    """Run the bot until `stop` is set, or until a secret has changed: then return the settings to go on with.
+
+    What is under way goes on as after a restart. BotError if the engine cannot start.
+    """
     async with running_bot(settings) as bot:
         server = Server(bot, settings)
         folder = TeamFolder(bot, settings.team_file)
@@ -197,11 +216,13 @@ async def _serve(settings: Settings) -> None:
         async with (
             server.recovering_deliveries(),
             server.socket_mode(settings),
-            listen(server.app(), settings.host, settings.port),
+            listen(server.app(), settings.host, settings.port, bound),
         ):
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
             stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(bot.engine.failed())
-            await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
-            await cancel_and_wait([stopped, failed, *beside])
+            changed = asyncio.create_task(rotated(settings), name="watch the secrets")
+            await asyncio.wait({stopped, failed, changed}, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait([stopped, failed, changed, *beside])
             if not failed.cancelled():
                 raise BotError("engine_not_started", why=failed.result())
+            return None if changed.cancelled() or stop.is_set() else changed.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -143,6 +144,7 @@ class TeamSettings(BaseSettings):
 class Settings(TeamSettings):
     """Every setting of the bot; docs/operating.md describes them."""
 
+    secrets_dir: Folder = None
     slack_bot_token: RequiredSecret
     slack_signing_secret: RequiredSecret
     slack_app_token: Secret = None
@@ -229,6 +231,32 @@ class Settings(TeamSettings):
         return values
 
 
+def secret_files(settings: Settings) -> dict[Path, tuple[int, int]]:
+    """Return the files that secrets are read from, each with its time of change (ns) and its inode."""
+    folder, found = settings.secrets_dir, {}
+    for path in (Path(".env"), *(sorted(folder.iterdir()) if folder and folder.is_dir() else ())):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        found[path] = (stat.st_mtime_ns, stat.st_ino)
+    return found
+
+
+def with_secrets_of(settings: Settings, newer: Settings) -> Settings | None:
+    """Return the settings with the secrets of newer ones; None if these are the same."""
+    changed = {
+        name: getattr(newer, name)
+        for name in type(settings).model_fields
+        if _is_secret(getattr(settings, name), getattr(newer, name)) and getattr(newer, name) != getattr(settings, name)
+    }
+    return settings.model_copy(update=changed) if changed else None
+
+
+def _is_secret(*values: object) -> bool:
+    return any(isinstance(value, SecretStr | list | dict) for value in values)
+
+
 def plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
     """Return headers as they are sent."""
     return {name: value.get_secret_value() for name, value in headers.items()}
@@ -247,9 +275,18 @@ def load_team_settings() -> TeamSettings:
 S = TypeVar("S", bound=BaseSettings)
 
 
+def _secrets_dir() -> str | None:
+    """Return the folder of SECRETS_DIR, which has a file for each secret; raises WrongSettings if it is none."""
+    folder = os.environ.get("SECRETS_DIR", "").strip()
+    if folder and not Path(folder).is_dir():
+        raise WrongSettings([f"SECRETS_DIR: {folder} is no folder"])
+    return folder or None
+
+
 def _load(model: type[S], overrides: dict[str, object]) -> S:
     try:
-        return model(**overrides)  # type: ignore[arg-type]
+        options: dict[str, Any] = {"_secrets_dir": _secrets_dir(), **overrides}
+        return model(**options)
     except ValidationError as mistakes:
         lines = []
         for mistake in mistakes.errors(include_input=False, include_url=False):

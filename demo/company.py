@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from slugify import slugify
@@ -178,6 +179,13 @@ def _manifest(workload: Workload) -> dict[str, Any]:
         spec["serviceName"] = workload.name
     metadata = {"name": workload.name, "labels": labels}
     return {"apiVersion": "apps/v1", "kind": KINDS[workload.kind], "metadata": metadata, "spec": spec}
+
+
+def healthy_endpoints(team: TeamFile) -> Mapping[str, int]:
+    """Return host and path → the status that says healthy, for every health endpoint of the team."""
+    checks = [check for service in team.services.values() for check in service.health.values()]
+    addresses = [(urlsplit(str(check.url)), check.status) for check in checks]
+    return {f"{address.netloc}{address.path or '/'}": status for address, status in addresses}
 
 
 def values_in_bounds(team: TeamFile) -> Mapping[str, float]:

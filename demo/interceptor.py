@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 SERVICES = ("kubernetes", "prometheus", "alertmanager", "pagerduty", "github", "aws", "vault", "tempo", "health")
 READS = ("GET", "HEAD", "OPTIONS")
 REFUSAL = "forbidden by the test"
+HEALTH = "/health/"
 RANGE = "/prometheus/api/v1/query_range"
 INSTANT = "/prometheus/api/v1/query"
 
@@ -37,15 +38,21 @@ class Asked:
 class Interceptor:
     """An ASGI application before the sandbox's. `current_step` says which step of the run is being played.
 
-    `values` are answers for PromQL (query → value) that finds nothing in the sandbox's Prometheus.
+    `values` are answers for PromQL (query → value) that finds nothing in the sandbox's Prometheus, `healthy` those of
+    health endpoints that the sandbox does not have (host and path → status).
     """
 
     def __init__(
-        self, app: ASGIApp, current_step: Callable[[], Awaitable[str | None]], values: Mapping[str, float]
+        self,
+        app: ASGIApp,
+        current_step: Callable[[], Awaitable[str | None]],
+        values: Mapping[str, float],
+        healthy: Mapping[str, int],
     ) -> None:
         self._app = app
         self._current_step = current_step
         self._values = values
+        self._healthy = healthy
         self._refused_step: str | None = None
         self._refuses_changes_only = False
         self._kill: Callable[[], None] | None = None
@@ -100,7 +107,10 @@ class Interceptor:
             pass
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, unless it is a query that finds nothing and whose value is known."""
+        """Pass the request on, unless its answer is known and the sandbox has none."""
+        if status := self._healthy.get(scope["path"].removeprefix(HEALTH)):
+            await JSONResponse({"status": "ok"}, status)(scope, receive, send)
+            return
         if scope["path"] not in (RANGE, INSTANT) or not self._values:
             await self._app(scope, receive, send)
             return

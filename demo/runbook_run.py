@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +19,14 @@ from bot.store.database import Database
 from bot.store.store import Store
 from bot.team import TeamFile
 from demo.bot_process import BotProcess, Pace, SharedClock, free_port
-from demo.company import company_of, create_workloads, is_the_worlds, values_in_bounds, with_role_members
+from demo.company import (
+    company_of,
+    create_workloads,
+    healthy_endpoints,
+    is_the_worlds,
+    values_in_bounds,
+    with_role_members,
+)
 from demo.environment import sandbox_settings
 from demo.interceptor import Asked, Interceptor
 from sandbox.deadline import deadline
@@ -39,6 +46,18 @@ ANSWER_SECONDS = 20.0
 POLL_SECONDS = 0.05
 ENDED = {StepState.DONE, StepState.SKIPPED, StepState.FAILED, StepState.UNDONE, StepState.CANCELLED}
 RUN_ID = re.compile(r"R-[0-9a-hjkmnp-tv-z]{6,}")
+# Settings of the sandbox's that the environment must not add to: nothing of the team's real systems is asked.
+NOTHING_REAL: Mapping[str, None] = dict.fromkeys(
+    (
+        "slack_app_token",
+        "github_app_id",
+        "github_app_private_key",
+        "vault_role",
+        "heartbeat_url",
+        "grafana_url",
+        "otel_exporter_otlp_endpoint",
+    )
+)
 EVENTS = {"app_home_opened", "member_joined_channel", "reaction_added"}  # as app.yaml says
 
 
@@ -64,10 +83,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Place:
-    """Where runbooks are played: the team, a copy of its folder, and what its settings are."""
+    """Where runbooks are played: the team, its file in a copy of its folder, and what its settings are."""
 
     team: TeamFile
-    folder: Path
+    file: Path
     locale: str
     incident_channel: str
     helm: str | None
@@ -136,8 +155,10 @@ async def _run_of(
     async def current_step() -> str | None:
         return await run.current_step()
 
-    values = {} if is_the_worlds(place.team) else values_in_bounds(place.team)
-    interceptor = Interceptor(sandbox.app, current_step, values)
+    known = is_the_worlds(place.team)
+    values = {} if known else values_in_bounds(place.team)
+    healthy = {} if known else healthy_endpoints(place.team)
+    interceptor = Interceptor(sandbox.app, current_step, values, healthy)
     sandbox.app = interceptor
     played.asked = interceptor.asked
     async with sandbox.serving() as url:
@@ -149,14 +170,14 @@ async def _run_of(
             database_url,
             place.locale,
             kubeconfig=str(kubeconfig),
-            team_dir=str(place.folder),
-            bot_config=None,
+            team_dir=None,
+            bot_config=str(place.file),
             incident_channel=place.incident_channel,
             helm=place.helm,
             host="127.0.0.1",
             port=port,
             alertmanager_webhook_token=None,  # no alert becomes an incident
-            heartbeat_url=None,
+            **NOTHING_REAL,
         )
         bot = BotProcess(settings, clock, folder / "bot.log")
         database = Database(database_url)

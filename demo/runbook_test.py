@@ -29,10 +29,10 @@ from bot.domain.runbook import Runbook, Step
 from bot.messages.text import as_text
 from bot.messages.translations import Translations
 from bot.runbooks import Library
-from bot.settings import TEAM_FILE, TeamSettings
+from bot.settings import TeamSettings
 from bot.team import TeamFile, load_team
 from demo.company import PLURALS, is_the_worlds, workloads
-from demo.runbook_run import CannotPlay, Case, Kind, Place, Played, copy_folder, play
+from demo.runbook_run import CannotPlay, Case, Kind, Place, Played, copy_folder, play, usual_service
 
 OF_THE_WORLD = ("aws", "github", "helm", "vault")  # services in which the sandbox has things of its own company only
 FINE = {StepState.DONE, StepState.SKIPPED}
@@ -112,8 +112,9 @@ class RunbookTest:
 
     def _unplayable(self, runbook: Runbook) -> str:
         """Return why the sandbox cannot play a runbook; empty if it can."""
+        named = f"{usual_service(runbook, self._place.team)} {[step.with_ for step in runbook.steps]}"
         for one in workloads(self._place.team):
-            if one.kind not in PLURALS:
+            if one.kind not in PLURALS and (one.service in named or one.name in named):
                 return self._say("no_kind", kind=one.kind, service=one.service)
         for step in runbook.steps:
             service = step.uses.partition(".")[0]
@@ -227,6 +228,7 @@ class Tests:
     """The runbooks of a team to test; `locale` is the language of the team's bot."""
 
     team: TeamFile
+    file_name: str
     runbooks: Mapping[str, Runbook]
     locale: str
     words: Translations
@@ -235,11 +237,12 @@ class Tests:
     async def run(self, *, as_json: bool) -> bool:
         """Test the runbooks one after the other. Prints each result; returns True if no case failed."""
         started = time.monotonic()
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
         with tempfile.TemporaryDirectory() as folder:
-            copied = copy_folder(self.team, Path(folder) / "team")
+            file = copy_folder(self.team, Path(folder) / "team") / self.file_name
             place = Place(
-                load_team(copied / TEAM_FILE) if (copied / TEAM_FILE).exists() else self.team,
-                copied,
+                load_team(file),
+                file,
                 self.locale,
                 self.team.incident_channel or "#incidents",
                 shutil.which(os.environ.get("HELM") or "helm"),
@@ -298,4 +301,4 @@ def read(settings: TeamSettings, words: Translations, names: Sequence[str]) -> T
     if not known:
         raise LookupError(as_text(words.render_block("runbook_test", "no_runbooks", folder=team.runbooks), {}))
     chosen = {name: known[name] for name in names or known}
-    return Tests(team, chosen, settings.locale, words)
+    return Tests(team, settings.team_file.name, chosen, settings.locale, words)

@@ -17,9 +17,12 @@ SHUTDOWN_SECONDS = 5  # how long open requests may take at shutdown
 
 
 @contextlib.asynccontextmanager
-async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. BotError if it is taken."""
-    listener = _bind(host, port)
+async def listen(app: ASGIApp, host: str, port: int, bound: socket.socket | None = None) -> AsyncIterator[str]:
+    """Serve `app` while the block runs. Yields the base URL; port 0 picks a free one. BotError if it is taken.
+
+    With a `bound` socket, requests that come before and after the block wait for who serves it next.
+    """
+    listener = bound.dup() if bound else bind(host, port)
     server = _Server(
         uvicorn.Config(
             app,
@@ -39,7 +42,7 @@ async def listen(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         await serving
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket with an explicit protocol: asyncio sets TCP_NODELAY only then; otherwise responses take
     40 ms.
     """

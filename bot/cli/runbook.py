@@ -20,6 +20,7 @@ from bot.cli.terminal import (
     exit_with_error,
     person,
     reader,
+    runbook_names,
     team_settings_or_exit,
     team_words,
 )
@@ -50,6 +51,7 @@ Folder = Annotated[
     Path | None,
     typer.Option("--folder", help="Folder of the runbooks; default: the team's.", exists=True, file_okay=False),
 ]
+Name = Annotated[str, typer.Argument(autocompletion=runbook_names)]
 As = Annotated[str | None, typer.Option("--as", help="Requester, as in the team file; default: the current user.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
 Where = Annotated[
@@ -65,7 +67,7 @@ def list_(folder: Folder = None, lang: Language = "") -> None:
 
 
 @commands.command()
-def show(name: str, folder: Folder = None, lang: Language = "") -> None:
+def show(name: Name, folder: Folder = None, lang: Language = "") -> None:
     """Show a runbook's steps, and a flowchart in Mermaid."""
     words, library = team_words(lang), _library(folder, lang)
     try:
@@ -109,7 +111,7 @@ def validate(
 
 @commands.command()
 def run(
-    name: str,
+    name: Name,
     inputs: Annotated[list[str] | None, typer.Argument(help="key=value …", metavar="[KEY=VALUE]...")] = None,
     dry_run: DryRun = False,
     environment: Where = None,
@@ -204,7 +206,7 @@ def ops(
     async def start_run(bot: Bot, idempotency_key: str) -> Run:
         ops_request = read_line(_line(line), bot.deps.team, bot.runs.library)
         request = RunRequest(
-            by=person(bot.deps.team, by),
+            by=(reader if dry_run else person)(bot.deps.team, by),
             idempotency_key=idempotency_key,
             incident=await bot.incidents.find(incident) if incident else None,
             environment=ops_request.environment or environment,
@@ -212,7 +214,7 @@ def ops(
         )
         return await start(bot.runs, ops_request, request)
 
-    start_and_watch(start_run)
+    start_and_watch(start_run, dry_run=dry_run)
 
 
 def _line(words: Sequence[str]) -> str:

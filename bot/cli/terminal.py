@@ -83,6 +83,15 @@ def team_words(locale: str) -> Translations:
         return load_translations()[locale]
 
 
+def runbook_names(incomplete: str) -> list[str]:
+    """Return the names of the team's runbooks that begin so, for the shell's completion."""
+    try:
+        folder = load_team_settings().team_folder / "runbooks"
+    except WrongSettings:
+        return []
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete))
+
+
 def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
     for line in lines:
         typer.echo(line, err=True)

@@ -68,6 +68,16 @@ def test_the_bot_may_do_what_its_actions_ask_for_in_the_named_namespaces_only() 
     assert not [kind for kind, _ in rendered() if "Role" in kind]
 
 
+def test_a_secret_is_mounted_as_files_where_it_is_to_be_rotated() -> None:
+    objects = rendered("--set", "secretFiles=true", "--set", "existingSecret=tokens")
+    pod = objects["Deployment", "acme"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "secrets")
+    assert mount["mountPath"] == objects["ConfigMap", "acme"]["data"]["SECRETS_DIR"]
+    assert {"name": "secrets", "secret": {"secretName": "tokens"}} in pod["volumes"]
+    assert [list(one) for one in container["envFrom"]] == [["configMapRef"]]
+
+
 def test_its_settings_exist() -> None:
     data = rendered("--set", "settings.LOCALE=en")["ConfigMap", "acme"]["data"]
     assert {name.lower() for name in data} <= set(Settings.model_fields)

@@ -148,3 +148,19 @@ def test_the_dashboard_shows_the_figures_of_the_teams_file() -> None:
     for panel, query in zip(panels, expected, strict=True):
         bad = {"above": "red", "below": "green"}[query["direction"]]
         assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1] == {"color": bad, "value": query["threshold"]}
+
+
+def test_a_teams_workflow_validates_tests_and_rehearses_without_a_secret_of_slacks() -> None:
+    text = (ROOT / "deploy/github/validate-team.yaml").read_text("utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    lines = [step["run"].split("  #")[0].split() for job in jobs.values() for step in job["steps"] if "run" in step]
+    ours = [line for line in lines if line[0] == "tamv-bot"]
+    assert [line[1:3] for line in ours] == [
+        ["runbook", "validate"],
+        ["manifest", "--team"],
+        ["runbook", "test"],
+        ["runbook", "run"],
+    ]
+    assert "--dry-run" in ours[-1] and "SLACK_" not in text
+    assert all(job.get("needs") == "validate" for name, job in jobs.items() if name != "validate")
+    assert not [step for job in jobs.values() for step in job["steps"] if "continue-on-error" in step]

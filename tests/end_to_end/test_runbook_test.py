@@ -56,6 +56,12 @@ def test_a_case_that_fails_says_why_and_what_cannot_be_played_is_said(team: Path
     assert "✗ too-few: succeeds" in tested.err  # the progress, beside what is for programs
 
 
+def test_the_shell_completes_the_names_of_runbooks(team: Path) -> None:
+    asked = {"_TAMV_BOT_COMPLETE": "complete_bash", "COMP_WORDS": "tamv-bot runbook test s", "COMP_CWORD": "3"}
+    env = {"PATH": os.environ["PATH"], "TEAM_DIR": str(team), **asked}
+    assert run_tamv_bot(env=env).out.split() == ["slow-ledger"]
+
+
 def test_bad_input_is_one_clear_line(team: Path) -> None:
     unknown = play(team, "slow-leger")
     assert (unknown.code, unknown.out) == (2, "")
