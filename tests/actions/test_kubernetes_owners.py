@@ -16,6 +16,7 @@ from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.messages.results import result_sentence
 from bot.messages.run import line
 from sandbox.kubernetes.objects import Object, deep_copy
+from sandbox.kubernetes.resources.autoscaling import AUTOSCALER
 from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
@@ -80,6 +81,20 @@ async def test_an_autoscaler_is_said_before_with_its_limits_and_what_came_is_sai
     facts = {"before": 3, "asked": 12, "after": 8, "put_back_by": AI}
     for words in place.actor.deps.words_by_locale.values():
         assert "8" in result_sentence("kubernetes.scale", facts, words)
+
+
+async def test_keda_that_starts_again_what_was_scaled_to_zero_is_said(place: Place) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": QUANTUM}
+    owner = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "uid": "u", "controller": True}
+    metadata = {"name": "keda-hpa-queue", "namespace": PROD, "ownerReferences": [owner]}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 6}
+    place.sandbox.kubernetes.store.put(AUTOSCALER, {"metadata": metadata, "spec": spec, "status": {}})
+    (effect,), _ = await place.actor.rehearse("kubernetes.scale", deployment=QUANTUM, replicas=0)
+    for words in place.actor.deps.words_by_locale.values():
+        assert "KEDA (`queue`)" in line(effect, words)
+    async with place.put_back(QUANTUM, 2):
+        done = await place.actor.perform("kubernetes.scale", deployment=QUANTUM, replicas=0)
+    assert (done.after, done.put_back_by) == (2, "queue")
 
 
 async def test_a_gitops_tool_is_said_before_and_whether_it_put_it_back_after(place: Place) -> None:
