@@ -380,12 +380,11 @@ def first_and_last(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snap
 
 
 def _worst(change: Change, snapshots: Sequence[Snapshot], start: datetime) -> float | None:
-    """Return the worst value of this metric in any snapshot since the incident began."""
-    query = change.after.query
-    values = [
-        value for snapshot in snapshots for series in snapshot.of(query) for at, value in series.points if at >= start
-    ]
-    metrics = (metric for snapshot in snapshots for metric in snapshot.figures)
+    """Return the worst value of this metric in any snapshot of the first one's service since the incident began."""
+    query, service = change.after.query, snapshots[0].service
+    same = [snapshot for snapshot in snapshots if snapshot.service == service]
+    values = [value for snapshot in same for series in snapshot.of(query) for at, value in series.points if at >= start]
+    metrics = (metric for snapshot in same if snapshot.at >= start for metric in snapshot.figures)
     values += [metric.value for metric in metrics if metric.query == query and metric.value is not None]
     pick: Callable[[list[float]], float] = min if change.after.direction is Direction.BELOW else max
     return pick(values) if values else None
