@@ -98,7 +98,8 @@ def test_figures_from_the_first_snapshot_to_the_last() -> None:
     assert latency.worst == 1312.5  # seen between the snapshots; what was before the incident does not count
     other = replace(snapshot(after(5), 9000, 1), service="tamv-core")
     yesterday = snapshot(after(-1440), 8000, 2)
-    again = report(resolved(), snapshot(after(1), 900, 41), other, yesterday, snapshot(after(14), 320, 71))
+    again = report(resolved(), yesterday, snapshot(after(1), 900, 41), other, snapshot(after(14), 320, 71))
+    assert again.figures[0].change.before.value == 900
     assert [row.worst for row in again.figures] == [1312.5, 41]
     assert frames.worst == 38  # no series of the frame rate is kept, but the snapshot in the middle is
     assert told.effect is Assessment.HELPED and told.still_out == ()
