@@ -16,7 +16,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
-from bot.integrations.helm import Revision, origin, rollback_candidates
+from bot.integrations.helm import Revision, image_tag, origin, rollback_candidates, value_at
 from bot.integrations.manifests import differences, workloads_in
 from bot.team import PRODUCTION
 
@@ -26,8 +26,6 @@ RELEASE = "release/{environment}/{namespace}/{release}"
 CANARY_ON, CANARY_WEIGHT = "canary.enabled", "canary.weight"
 RECENT = timedelta(hours=1)
 NEVER_INSTALLED = ("pending-install", "uninstalling")
-# Part of a value's path, such as `hosts[0].name` and `labels.app\.kubernetes\.io/name`.
-_PART = re.compile(r"\[(\d+)\]|((?:\\.|[^.\[\\])+)")
 _INTEGER = re.compile(r"-?[1-9][0-9]{0,18}|0", re.ASCII)
 _NUMBER = re.compile(rf"(?:{_INTEGER.pattern})(?:\.[0-9]{{1,17}})?", re.ASCII)
 
@@ -225,17 +223,7 @@ async def _typed(ctx: Context, release: str, namespace: str, given: Mapping[str,
     """Return typed values: of the type that the release's value has now, else as Helm's own `--set` reads them."""
     revisions = await _history(ctx, release, namespace)
     current = await ctx.helm.values(release, namespace, revisions[-1].number) if revisions else {}
-    return {path: _as(path, text, _at(current, path)) for path, text in given.items()}
-
-
-def _at(values: Any, path: str) -> Any:
-    """Return the value at a path as Helm's `--set` writes it; None if there is none."""
-    for index, name in _PART.findall(path):
-        if index:
-            values = values[int(index)] if isinstance(values, list) and int(index) < len(values) else None
-        else:
-            values = values.get(re.sub(r"\\(.)", r"\1", name)) if isinstance(values, Mapping) else None
-    return values
+    return {path: _as(path, text, value_at(current, path)) for path, text in given.items()}
 
 
 def _as(path: str, text: str, example: Any) -> Any:
@@ -273,12 +261,12 @@ def _json_like(path: str, text: str, example: Any) -> Any:
 
 def _canary(values: Mapping[str, Any]) -> tuple[bool, float]:
     """Return whether a release has a canary, and its share of the traffic in per cent."""
-    weight = _at(values, CANARY_WEIGHT)
+    weight = value_at(values, CANARY_WEIGHT)
     try:
         share = float(str(weight or 0).removesuffix("%"))
     except ValueError:
         share = 0.0
-    return bool(_at(values, CANARY_ON)), share
+    return bool(value_at(values, CANARY_ON)), share
 
 
 async def _history(ctx: Context, release: str, namespace: str) -> list[Revision]:
@@ -310,8 +298,7 @@ async def _last_good(
         values = await ctx.helm.values(release, namespace, revision.number)
         enabled, weight = _canary(values)
         if not enabled or weight == 100:
-            tag = _at(values, "image.tag")
-            return revision.number, str(tag) if tag else None
+            return revision.number, image_tag(values)
     return None
 
 

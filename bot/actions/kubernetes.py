@@ -25,8 +25,9 @@ from bot.actions.workloads import (
     require_creatable,
     require_running,
     selectors,
+    workloads_of,
 )
-from bot.domain.errors import BadInput, WrongState
+from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.policy import Risk
 from bot.domain.times import Duration
 from bot.integrations.kubernetes.pods import Pod
@@ -145,7 +146,7 @@ async def scale(
     if ctx.dry_run or before == replicas:
         return Scaled(*at, before, replicas, autoscaler, replicas)
     await _roll_out(ctx, target)
-    reverting = [other for other in others if not other.scales or "back" in _said(other, replicas)]
+    reverting = [other for other in others if _may_revert(other, replicas)]
     after = await _what_came(ctx, lambda: workloads.replicas(*at), replicas, reverting)
     return Scaled(*at, before, after, autoscaler, replicas, reverting[0].name if after != replicas else None)
 
@@ -411,9 +412,14 @@ def _said(owner: Owner, replicas: int) -> dict[str, Any]:
     """Return what is said about an owner before a change of the replicas, with the number that it will put back."""
     said = owner.to_json()
     if owner.least is None or owner.most is None or not replicas:
-        return said  # an autoscaler leaves a workload alone that was scaled to zero
+        return said  # a HorizontalPodAutoscaler leaves a workload alone that was scaled to zero
     allowed = min(max(replicas, owner.least), owner.most)
     return said | ({"back": allowed} if allowed != replicas else {})
+
+
+def _may_revert(owner: Owner, replicas: int) -> bool:
+    """Return whether an owner may soon set another number: KEDA also starts what was scaled to zero."""
+    return not owner.scales or "back" in _said(owner, replicas) or (owner.kind == "keda" and not replicas)
 
 
 def _all_said(others: Sequence[Owner]) -> list[dict[str, Any]]:
@@ -502,9 +508,12 @@ async def describe(
 
 @dataclass(frozen=True, slots=True)
 class ShutDown:
-    """The services that were shut down, each with its previous replicas."""
+    """The workloads that were shut down, each with its previous replicas; `left` are those that keep running: a
+    DaemonSet cannot be scaled, and the team's file protects some.
+    """
 
     services: list[Scaled]
+    left: list[str] = field(default_factory=list)
 
 
 @action(
@@ -515,24 +524,52 @@ class ShutDown:
 )
 async def shut_down(ctx: Context, services: list[str] | None = None) -> ShutDown:
     """Scale services to zero, all of them if none is named; continues with the others if one fails."""
-    running = [
-        name for name, service in ctx.team.services.items() if service.runs_as and ctx.environment in service.namespaces
-    ]
-    if not (services or running):
-        known = sorted({name for service in ctx.team.services.values() for name in service.namespaces})
-        raise BadInput("no_such_environment", environment=ctx.environment, known=known)
-    workloads = [
-        workload
-        for name in services or running
-        for workload in (ctx.team.services[name].runs_as if name in ctx.team.services else []) or [name]
-    ]
-    before = {split_reference(entry["deployment"])[1]: entry for entry in ctx.planned.get("services", ())}
+    before: dict[tuple[str, str], dict[str, Any]] = {
+        (entry["deployment"], entry["namespace"]): entry for entry in ctx.planned.get("services", ())
+    }
+    targets, left = list(before), list(ctx.planned.get("left", ()))
+    if not targets:
+        targets, left = await _running(ctx, services)
     scalings = [
-        scale(replace(ctx, planned=before.get(split_reference(workload)[1], {})), workload, 0) for workload in workloads
+        scale(replace(ctx, planned=before.get((reference, namespace), {})), reference, 0, namespace)
+        for reference, namespace in targets
     ]
     if ctx.dry_run:
-        return ShutDown([await scaling for scaling in scalings])  # sequentially: the plan lists them in order
-    return ShutDown(await gather_all(scalings))
+        return ShutDown([await scaling for scaling in scalings], left)  # sequentially: the plan lists them in order
+    return ShutDown(await gather_all(scalings), left)
+
+
+async def _running(ctx: Context, services: Sequence[str] | None) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the workloads of these services with their namespaces; of all services those that can be scaled, and those
+    that cannot.
+    """
+    every = [name for name, service in ctx.team.services.items() if ctx.environment in service.namespaces]
+    if not (services or every):
+        known = sorted({name for service in ctx.team.services.values() for name in service.namespaces})
+        raise BadInput("no_such_environment", environment=ctx.environment, known=known)
+    found: list[tuple[str, str]] = []
+    missing: NotFound | None = None
+    for name in services or every:
+        namespace = namespace_of(ctx, name)
+        try:
+            found += [(reference, namespace) for reference in await workloads_of(ctx, name, namespace)]
+        except NotFound as problem:
+            if services:
+                raise
+            missing = missing or problem  # it is not running
+    targets = list(dict.fromkeys(found))
+    if services:
+        return targets, []
+    left = [reference for reference, _ in targets if not _may_be_scaled(ctx, reference)]
+    targets = [(reference, namespace) for reference, namespace in targets if reference not in left]
+    if missing and not targets:
+        raise missing
+    return targets, left
+
+
+def _may_be_scaled(ctx: Context, reference: str) -> bool:
+    kind, name = split_reference(reference)
+    return (kind is None or kind.scales) and name not in ctx.team.policy.limits.protected
 
 
 @undo(shut_down, risk=Risk.CHANGE)

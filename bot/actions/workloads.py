@@ -42,9 +42,10 @@ async def find_to_change(ctx: Context, name: str, namespace: str | None = None) 
     return await find(ctx, name, namespace)
 
 
-async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
-    """Return the pod selectors of all workloads of a service that are there, or of one workload. Raises NotFound if
-    none is.
+async def workloads_of(ctx: Context, name: str, namespace: str) -> list[str]:
+    """Return the workloads of a service that are there, those of its release too, or one workload by its name.
+
+    Raises NotFound if none is.
     """
     workloads = ctx.kubernetes.workloads
     candidates = _declared(ctx, name) or [name]
@@ -53,10 +54,19 @@ async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
     )
     found = dict.fromkeys(one for one in looked_for if isinstance(one, str))
     problems = [one for one in looked_for if isinstance(one, BaseException)]
-    if unexpected := [one for one in problems if not isinstance(one, NotFound)] or ([] if found else problems):
+    if unexpected := [one for one in problems if not isinstance(one, NotFound)]:
         raise unexpected[0]
     if name in ctx.team.services and ctx.team.services[name].chart:  # and what else its release has: a canary, a worker
         found |= dict.fromkeys(await workloads.of_release(name, namespace))
+    if not found:
+        raise problems[0]
+    return list(found)
+
+
+async def selectors(ctx: Context, name: str, namespace: str) -> list[str]:
+    """Return the pod selectors of the workloads of a service, or of one workload. Raises NotFound if none is there."""
+    found = await workloads_of(ctx, name, namespace)
+    workloads = ctx.kubernetes.workloads
     return list(await asyncio.gather(*(workloads.selector(reference, namespace) for reference in found)))
 
 

@@ -241,9 +241,10 @@ def build_report(
     """
     story = tuple(event for event in timeline if event.kind not in _NOT_IN_REPORT)
     evidence = {event.seq: Evidence(event.seq, tuple((links or {}).get(event.seq, ()))) for event in story}
+    start = incident.milestones[Milestone.DETECTED]
+    snapshots = [snapshot for snapshot in snapshots if snapshot.at >= start]  # people look at earlier times, too
     first, last = first_and_last(snapshots)
     changes = compare(first, last) if first and last else ()
-    start = incident.milestones[Milestone.DETECTED]
     timing = time_incident(incident, story, runs, approvals)
     response, recovery = Goal(timing.response, response_target), Goal(timing.recovery, recovery_target)
     changes_of_runs = changes_made(story)
@@ -397,12 +398,11 @@ def first_and_last(snapshots: Sequence[Snapshot]) -> tuple[Snapshot | None, Snap
 
 
 def _worst(change: Change, snapshots: Sequence[Snapshot], start: datetime) -> float | None:
-    """Return the worst value of this metric in any snapshot since the incident began."""
-    query = change.after.query
-    values = [
-        value for snapshot in snapshots for series in snapshot.of(query) for at, value in series.points if at >= start
-    ]
-    metrics = (metric for snapshot in snapshots for metric in snapshot.figures)
+    """Return the worst value of this metric in any snapshot of the first one's service since the incident began."""
+    query, service = change.after.query, snapshots[0].service
+    same = [snapshot for snapshot in snapshots if snapshot.service == service]
+    values = [value for snapshot in same for series in snapshot.of(query) for at, value in series.points if at >= start]
+    metrics = (metric for snapshot in same for metric in snapshot.figures)
     values += [metric.value for metric in metrics if metric.query == query and metric.value is not None]
     pick: Callable[[list[float]], float] = min if change.after.direction is Direction.BELOW else max
     return pick(values) if values else None

@@ -275,17 +275,24 @@ def compare(before: Snapshot, after: Snapshot, tolerance: float = TOLERANCE) -> 
 
 
 def trend(before: MetricResult, after: MetricResult, tolerance: float = TOLERANCE) -> Trend:
-    """Return the trend. Crossing the threshold always counts; any other change only beyond the tolerance."""
+    """Return the trend. Crossing the threshold always counts; any other change only beyond the tolerance.
+
+    Incomplete data prove nothing good: neither that it was well before a change, nor that it is better after it.
+    """
     if after.value is None and before.verdict is Verdict.BREACH and not after.incomplete:
         return Trend.GONE
-    if before.value is None or after.value is None:
+    if before.value is None or after.value is None or Verdict.UNKNOWN in (before.verdict, after.verdict):
         return Trend.UNKNOWN
-    if after.incomplete and after.verdict is Verdict.UNKNOWN:
-        return Trend.UNKNOWN
-    if after.threshold is not None and before.is_breached_by(before.value) != after.is_breached_by(after.value):
-        return Trend.WORSE if after.is_breached_by(after.value) else Trend.BETTER
-    difference = after.value - before.value
-    if abs(difference) <= tolerance * max(abs(before.value), abs(after.threshold or 0)):
+    seen = _trend(before, before.value, after, after.value, tolerance)
+    unproven = (seen is Trend.BETTER and after.incomplete) or (seen is Trend.WORSE and before.incomplete)
+    return Trend.UNKNOWN if unproven else seen
+
+
+def _trend(before: MetricResult, earlier: float, after: MetricResult, later: float, tolerance: float) -> Trend:
+    if after.threshold is not None and before.is_breached_by(earlier) != after.is_breached_by(later):
+        return Trend.WORSE if after.is_breached_by(later) else Trend.BETTER
+    difference = later - earlier
+    if abs(difference) <= tolerance * max(abs(earlier), abs(after.threshold or 0)):
         return Trend.SAME
     if after.threshold is None:
         return Trend.CHANGED

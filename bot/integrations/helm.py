@@ -32,6 +32,7 @@ DEPLOYED_STATUSES = ("deployed", "superseded")
 OLDEST = (3, 14)  # --reset-then-reuse-values, --dry-run=server
 READS = ("version", "history", "get", "list", "show")
 WORDS_LIMIT = 2_000
+_PART = re.compile(r"\[(\d+)\]|((?:\\.|[^.\[\\])+)")  # of a value's path
 _UNREACHABLE = re.compile(r"(?:[A-Z ]+: )?kubernetes cluster unreachable", re.IGNORECASE)
 _NETWORK = re.compile(r'"https?://[^"]*": (?:dial|EOF|read |net/http|context deadline)')
 
@@ -271,6 +272,25 @@ def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
         for revision, first in reversed(list(zip(history, origins, strict=True))[:-1])
         if revision.was_deployed and first not in excluded
     ]
+
+
+def value_at(values: Any, path: str) -> Any:
+    """Return the value at a path as `--set` writes it (`hosts[0].name`, `labels.app\\.kubernetes\\.io/name`); None if
+    there is none.
+    """
+    for index, name in _PART.findall(path):
+        if index:
+            values = values[int(index)] if isinstance(values, list) and int(index) < len(values) else None
+        else:
+            values = values.get(re.sub(r"\\(.)", r"\1", name)) if isinstance(values, Mapping) else None
+    return values
+
+
+def image_tag(values: Mapping[str, Any]) -> str | None:
+    """Return the image tag that a release's values set, in `image.tag` or at the end of a text `image`."""
+    image = values.get("image")
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2] if isinstance(image, str) else None
+    return str(tag or value_at(values, "image.tag") or "") or None
 
 
 def _revision(raw: dict[str, Any]) -> Revision:

@@ -14,6 +14,8 @@ from bot.domain.errors import BotError, NotFound
 from bot.domain.run import RunState, StepState
 from bot.domain.statistics import Attempt, Targets, compute
 from bot.domain.statistics import Statistics as IncidentStatistics
+from bot.integrations.helm import image_tag
+from bot.integrations.kubernetes.workloads import KINDS, split_reference
 from bot.store.runs import attempts
 from bot.team import PRODUCTION, Service
 
@@ -103,7 +105,7 @@ class Statistics:
             sightings = []
             for revision in await helm.history(name, namespace):
                 values = await helm.values(name, namespace, revision.number)
-                tag = str((values.get("image") or {}).get("tag") or revision.app_version)
+                tag = image_tag(values) or revision.app_version
                 succeeded = None if revision.pending else revision.was_deployed or revision.status == "uninstalled"
                 if revision.updated:
                     back = revision.rolled_back_to is not None
@@ -118,9 +120,11 @@ class Statistics:
             return []
 
         async def rollouts(name: str, service: Service, namespace: str) -> list[Sighting]:
-            if service.deployment is None:
+            kinds = {reference: split_reference(reference)[0] for reference in service.runs_as or [name]}
+            deployments = [reference for reference, kind in kinds.items() if kind in (None, KINDS["deployment"])]
+            if not deployments:
                 return []
-            versions = await kubernetes.workloads.versions(f"deployment/{service.deployment}", namespace)
+            versions = await kubernetes.workloads.versions(deployments[0], namespace)
             return [Sighting(Road.KUBERNETES, name, version.image, version.at) for version in versions]
 
         return await self._of_services(rollouts)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bot.domain.errors import BadInput, NotFound, WrongState
-from bot.integrations.helm import Helm
+from bot.integrations.helm import Helm, image_tag
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.manifests import manifest_diff
 from bot.messages.run import line
@@ -218,6 +218,20 @@ async def test_a_first_install_that_was_cut_off_names_the_way_out(world: World) 
             await world.actor.rehearse(name, release=XR, **given)
         for words in world.actor.deps.words_by_locale.values():
             assert f"helm -n {NAMESPACE} uninstall {XR}" in words.error(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "tag"),
+    [
+        ({"image": {"tag": 20260131}}, "20260131"),
+        ({"image": "registry:5000/xr:v4.2.0@sha256:9f86"}, "v4.2.0"),
+        ({"image": "registry:5000/xr"}, None),
+        ({"image": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_tag_is_read_however_a_chart_writes_its_image(values: dict[str, Any], tag: str | None) -> None:
+    assert image_tag(values) == tag
 
 
 def test_of_a_secret_only_the_keys_that_change_are_shown() -> None:

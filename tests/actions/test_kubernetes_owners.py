@@ -16,6 +16,8 @@ from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.messages.results import result_sentence
 from bot.messages.run import line
 from sandbox.kubernetes.objects import Object, deep_copy
+from sandbox.kubernetes.resources.autoscaling import AUTOSCALER
+from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.server import Sandbox
@@ -81,6 +83,20 @@ async def test_an_autoscaler_is_said_before_with_its_limits_and_what_came_is_sai
         assert "8" in result_sentence("kubernetes.scale", facts, words)
 
 
+async def test_keda_that_starts_again_what_was_scaled_to_zero_is_said(place: Place) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": QUANTUM}
+    owner = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "uid": "u", "controller": True}
+    metadata = {"name": "keda-hpa-queue", "namespace": PROD, "ownerReferences": [owner]}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 6}
+    place.sandbox.kubernetes.store.put(AUTOSCALER, {"metadata": metadata, "spec": spec, "status": {}})
+    (effect,), _ = await place.actor.rehearse("kubernetes.scale", deployment=QUANTUM, replicas=0)
+    for words in place.actor.deps.words_by_locale.values():
+        assert "KEDA (`queue`)" in line(effect, words)
+    async with place.put_back(QUANTUM, 2):
+        done = await place.actor.perform("kubernetes.scale", deployment=QUANTUM, replicas=0)
+    assert (done.after, done.put_back_by) == (2, "queue")
+
+
 async def test_a_gitops_tool_is_said_before_and_whether_it_put_it_back_after(place: Place) -> None:
     place.change(QUANTUM, annotations={"argocd.argoproj.io/tracking-id": "platform:apps/Deployment:x/y"})
     (effect,), _ = await place.actor.rehearse("kubernetes.scale", deployment=QUANTUM, replicas=4)
@@ -129,6 +145,38 @@ async def test_of_a_service_the_pods_and_events_that_are_there_are_shown_and_no_
     cluster.cluster.settle()
     events = (await actor.perform("kubernetes.events", service=QUANTUM)).rows
     assert events and not [event for event in events if "-admin" in event["about"]]
+
+
+async def test_everything_is_shut_down_that_runs_and_what_cannot_be_is_said(place: Place) -> None:
+    team, cluster = place.actor.deps.team, place.sandbox.kubernetes
+    plain = team.services[QUANTUM].model_copy(update={"chart": None, "deployment": None, "workloads": []})
+    services = {
+        QUANTUM: plain,  # found by its name, as every other action finds it
+        "agent": plain.model_copy(update={"workload": "daemonset/node-agent"}),
+        "away": plain.model_copy(update={"workloads": ["not-here-yet"]}),
+        AI: team.services[AI],
+    }
+    release = {"labels": {}, "annotations": {"meta.helm.sh/release-name": AI}}
+    found = cluster.store.get(DEPLOYMENT, PROD, AI)
+    assert found
+    canary = {**deep_copy(found), "metadata": {"name": f"{AI}-canary", "namespace": PROD, **release}}
+    cluster.writer.create(DEPLOYMENT, canary)
+    agent = {**deep_copy(found), "metadata": {"name": "node-agent", "namespace": PROD}}
+    agent["spec"] = {name: agent["spec"][name] for name in ("selector", "template")}
+    cluster.writer.create(DAEMON_SET, agent)
+    actor = Actor(replace(place.actor.deps, team=team.model_copy(update={"services": services})))
+    effects, foreseen = await actor.rehearse("kubernetes.shut_down")
+    assert {effect.facts["deployment"] for effect in effects} == {QUANTUM, AI, f"{AI}-canary"}
+    done = await actor.perform("kubernetes.shut_down")
+    assert done.left == foreseen.left == ["daemonset/node-agent"]
+    assert {one.deployment: one.before for one in done.services} == {
+        one.deployment: one.before for one in foreseen.services
+    }
+    for words in actor.deps.words_by_locale.values():
+        assert "daemonset/node-agent" in result_sentence("kubernetes.shut_down", {"left": done.left}, words)
+    assert await place.kubernetes.workloads.replicas(f"{AI}-canary", PROD) == 0
+    with pytest.raises(NotFound):
+        await actor.rehearse("kubernetes.shut_down", "R-2/a", services=["away"])
 
 
 @pytest.mark.parametrize(

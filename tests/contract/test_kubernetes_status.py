@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.integrations.kubernetes.pods import _pod
+from bot.integrations.kubernetes.pods import _pod, plain_text
 from bot.integrations.kubernetes.status import pod_obstacles, rollout_of
 
 OOM = {"reason": "OOMKilled", "exitCode": 137}
@@ -148,6 +148,19 @@ def test_a_sidecar_counts_as_a_container_and_a_failing_init_container_has_a_log(
 
 def test_a_pod_that_is_being_deleted_is_terminating() -> None:
     assert _pod(pod({"phase": "Running"}, deletionTimestamp="2026-01-01T00:00:00Z")).phase == "Terminating"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"\x1b[31;1mERROR\x1b[0m out of memory\r\n", "ERROR out of memory\n"),
+        (b"\x1b]0;title\x07ready \x1b]8;;https://x\x1b\\link\x1b]8;;\x1b\\", "ready link"),
+        (b"half a \xe2\x82 sign\x00\tand a tab", "half a \ufffd sign\tand a tab"),
+        ("ok \u202egnp.exe\u202c \x85 ñ 日本".encode(), "ok gnp.exe  ñ 日本"),
+    ],
+)
+def test_a_log_holds_nothing_that_controls_who_reads_it(content: bytes, text: str) -> None:
+    assert plain_text(content) == text
 
 
 def workload(spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:

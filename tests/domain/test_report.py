@@ -96,6 +96,11 @@ def test_figures_from_the_first_snapshot_to_the_last() -> None:
     latency, frames = told.figures
     assert (latency.change.before.value, latency.change.after.value) == (812, 190)
     assert latency.worst == 1312.5  # seen between the snapshots; what was before the incident does not count
+    other = replace(snapshot(after(5), 9000, 1), service="tamv-core")
+    yesterday = snapshot(after(-1440), 8000, 2)
+    again = report(resolved(), yesterday, snapshot(after(1), 900, 41), other, snapshot(after(14), 320, 71))
+    assert again.figures[0].change.before.value == 900
+    assert [row.worst for row in again.figures] == [1312.5, 41]
     assert frames.worst == 38  # no series of the frame rate is kept, but the snapshot in the middle is
     assert told.effect is Assessment.HELPED and told.still_out == ()
     half = report(resolved(), snapshot(after(1), 812, 41), snapshot(after(13), 721, 70))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -124,6 +125,23 @@ def test_a_trend_is_judged_by_the_side_that_is_bad(
     measure: MetricDefinition, before: float | None, after: float | None, expected: Trend
 ) -> None:
     assert trend(figure(measure, before), figure(measure, after)) is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "partly", "expected"),
+    [
+        (100, 1240, "before", Trend.UNKNOWN),  # perhaps it was as bad all along
+        (600, 1240, "before", Trend.UNKNOWN),
+        (1240, 600, "after", Trend.UNKNOWN),  # out of bounds, and perhaps no better
+        (1240, 100, "after", Trend.UNKNOWN),
+        (600, 1240, "after", Trend.WORSE),
+        (1240, 100, "before", Trend.BETTER),
+    ],
+)
+def test_incomplete_data_prove_nothing_good(before: float, after: float, partly: str, expected: Trend) -> None:
+    pair = {"before": figure(LATENCY, before), "after": figure(LATENCY, after)}
+    pair[partly] = replace(pair[partly], incomplete="partial response")
+    assert trend(pair["before"], pair["after"]) is expected
 
 
 def test_only_figures_that_both_snapshots_have_are_compared() -> None:

@@ -40,7 +40,7 @@ from bot.workflows.reports.report import write_report
 from sandbox.deadline import deadline
 from sandbox.github.state import TOKEN
 from sandbox.server import Sandbox
-from tests.domain.story import after, snapshot
+from tests.domain.story import snapshot
 from tests.services.test_followups import StillClock
 
 ROOT = Path(__file__).parents[2]
@@ -205,10 +205,16 @@ async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> N
         assert newest and written.markdown == newest.content.decode()
 
 
+SNAPSHOTS = {
+    "declared": snapshot(NOW + timedelta(minutes=1), 812, 41),
+    "resolved": snapshot(NOW + timedelta(minutes=13), 190, 70),
+}
+
+
 async def test_figures_and_charts_of_the_snapshots(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         store, id = here.deps.store, here.incident.id
-        for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
+        for moment, one in SNAPSHOTS.items():
             await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
             chart = Document(f"charts/{moment}-latency_p95.png", "image/png", moment.encode(), NOW)
             await store.documents.write(id, chart)
@@ -255,13 +261,13 @@ async def test_the_last_incident_of_the_kind_is_compared(tmp_path: Path) -> None
 async def test_the_report_waits_for_the_last_snapshot(tmp_path: Path) -> None:
     async with place(tmp_path, prometheus=object()) as here:
         store, id = here.deps.store, here.incident.id
-        for moment, one in (("declared", snapshot(after(1), 812, 41)), ("resolved", snapshot(after(13), 190, 70))):
+        for moment, one in SNAPSHOTS.items():
             await store.snapshots.add(f"{id}/snapshot/{moment}", id, one.at, one.to_json())
         await store.incidents.change(id, lambda now: now.resolve(by=ANA, at=NOW))
         await Reports(here.deps).enqueue(id, idempotency_key="resolved")
         await asyncio.sleep(0.5)  # the snapshot takes its time
         assert await store.documents.names(id) == []
-        facts = {"snapshot": f"{id}/snapshot/resolved", "title": "Render 4D"}
+        facts = {"snapshot": f"{id}/snapshot/resolved", "moment": "resolved", "title": "Render 4D"}
         await store.incidents.change(id, lambda now: now.with_event(Kind.SNAPSHOT_TAKEN, facts, by=BOT, at=NOW))
         await here.until(lambda: _count(here, 1))
         document = await store.documents.read(id, f"{id}.md")

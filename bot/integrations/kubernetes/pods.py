@@ -65,8 +65,12 @@ FIELDS: Mapping[str, Sequence[str]] = {
 }
 EVENTS_SHOWN = 20
 LOGS_AT_ONCE = 10
-# Escape sequences of terminals, and control characters but for tabs and line breaks.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+# Escape sequences of terminals (colours, titles, links), control characters but for tabs and line breaks, and what
+# turns the direction of writing: a line would read as what it is not.
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;:?<=>]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]{0,500}(?:\x07|\x1b\\)"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +204,13 @@ class Pods:
         return Logs(texts, silent)
 
     async def _log(self, pod: str, namespace: str, container: str, options: Mapping[str, Any]) -> str:
-        """Return a container's log as text: what is no UTF-8 is replaced, control characters are left out."""
+        """Return a container's log as `plain_text`."""
         response = await self._cluster.ask(
             f"logs of {namespace}/{pod}", self._v1.read_namespaced_pod_log_without_preload_content, pod, namespace,
             container=container, **options,
         )  # fmt: skip
         content: bytes = await self._cluster.content(f"logs of {namespace}/{pod}", response)
-        return _CONTROL.sub("", content.decode(errors="replace"))
+        return plain_text(content)
 
     async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
         """Return events, the newest last."""
@@ -229,6 +233,11 @@ class Pods:
             )
         items: Sequence[dict[str, Any]] = content["items"]
         return items
+
+
+def plain_text(content: bytes) -> str:
+    """Return a log as text: what is no UTF-8 is replaced, what controls a terminal or the reading is left out."""
+    return _CONTROL.sub("", content.decode(errors="replace"))
 
 
 def _event(event: Mapping[str, Any]) -> ClusterEvent:

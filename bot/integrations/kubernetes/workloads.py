@@ -44,7 +44,7 @@ Tell = Callable[[Rollout, Sequence[Obstacle]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of workload; `words` are the names under which people know it."""
+    """A kind of workload; `words` are the names under which people know it. One that `scales` has replicas."""
 
     name: str
     title: str
@@ -52,6 +52,7 @@ class Kind:
     version: str
     plural: str
     words: tuple[str, ...]
+    scales: bool = True
 
 
 KINDS = {
@@ -59,7 +60,7 @@ KINDS = {
     for kind in (
         Kind("deployment", "Deployment", "apps", "v1", "deployments", ("deploy", "deployments")),
         Kind("statefulset", "StatefulSet", "apps", "v1", "statefulsets", ("sts", "statefulsets")),
-        Kind("daemonset", "DaemonSet", "apps", "v1", "daemonsets", ("ds", "daemonsets")),
+        Kind("daemonset", "DaemonSet", "apps", "v1", "daemonsets", ("ds", "daemonsets"), scales=False),
         Kind("rollout", "Rollout", "argoproj.io", "v1alpha1", "rollouts", ("ro", "rollouts")),
     )
 }
@@ -217,7 +218,7 @@ class Workloads:
         `owners` are told before an approval: what may change the number again.
         """
         kind, name = _kind(deployment)
-        if kind.name == "daemonset":
+        if not kind.scales:
             raise BadInput("daemonset_not_scaled", name=name)
         await self._cluster.ask(
             f"{kind.name} {namespace}/{name}", self._custom.patch_namespaced_custom_object_scale,
