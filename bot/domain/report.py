@@ -187,10 +187,17 @@ class Report:
         return cures(self.changes)
 
     @property
+    def remains(self) -> TimelineEvent | None:
+        """The event that last proved the cause to be there still."""
+        return next((event for event in reversed(self.timeline) if event.kind is Kind.CAUSE_REMAINS), None)
+
+    @property
     def may_return(self) -> str | None:
-        """Why it may come back: `still_out`, `cause_unknown` or `uncured`; None if nothing says so."""
+        """Why it may come back: `remains`, `still_out`, `cause_unknown` or `uncured`; None if nothing says so."""
         if self.timing.recovered_at is None:
             return None
+        if self.remains:
+            return "remains"
         if self.still_out:
             return "still_out"
         if not self.incident.cause.primary:

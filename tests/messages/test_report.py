@@ -209,8 +209,9 @@ def test_only_web_addresses_become_links() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_kind_of_event_has_a_line(language: str) -> None:
     story = Story.begin()
+    facts = {"reason": "x", "role": "ops", "suspect": {"cause": "bad_version", "place": "xr-engine"}}
     for kind in Kind:
-        story.then(lambda now, kind=kind: now.with_event(kind, {"reason": "x", "role": "ops"}, by=ANA, at=after(1)))  # type: ignore[misc]
+        story.then(lambda now, kind=kind: now.with_event(kind, facts, by=ANA, at=after(1)))  # type: ignore[misc]
     report = build_report(story.incident, story.timeline, [], [])
     text = write(report, WORDS[language], ReportContext(NAMES)).markdown
     assert len(re.findall(r'^\| <a id="event-\d+"></a>', text, re.MULTILINE)) == len(Kind)  # one is not of the story
@@ -317,6 +318,19 @@ def test_what_cured_and_who_asked_and_who_approved(language: str) -> None:
     assert {"es": "*Lo curó:* Cambio b", "en": "*Cured by:* Cambio b"}[language] in str(
         summary(build_report(story.incident, story.timeline, [], []), WORDS[language]).to_dict()
     )
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("es", "> ⚠️ **La causa sigue ahí:** Versión defectuosa (xr-engine)[¹²](#event-12). Tarea de SRETeam"),
+        ("en", "> ⚠️ **The cause is still there:** Bad version (xr-engine)[¹²](#event-12). Follow-up of SRETeam"),
+    ],
+)  # fmt: skip
+def test_a_cause_that_is_still_there_is_warned_of_with_its_follow_up(language: str, said: str) -> None:
+    facts = {"suspects": [{"cause": "bad_version", "place": "xr-engine"}]}
+    story = resolved().then(lambda now: now.with_event(Kind.CAUSE_REMAINS, facts, by=ANA, at=after(20)))
+    assert said in written(story, language).markdown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
