@@ -12,7 +12,7 @@ from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.goal import Goal
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.observations import Observations, observe
-from bot.domain.people import Person
+from bot.domain.people import BOT, Person
 from bot.domain.phases import Phase, Span, spans_of_runs, split
 from bot.domain.run import Approval, Run
 from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
@@ -190,6 +190,17 @@ class Report:
     def remains(self) -> TimelineEvent | None:
         """The event that last proved the cause to be there still."""
         return next((event for event in reversed(self.timeline) if event.kind is Kind.CAUSE_REMAINS), None)
+
+    @property
+    def warned_task(self) -> FollowUp | None:
+        """The follow-up of what may come back: the one opened for the cause that remains, else the next one due."""
+        opened = [event for event in self.timeline if event.kind is Kind.FOLLOWUP_OPENED and event.by.id == BOT.id]
+        places = (
+            {str(suspect["place"]) for suspect in (self.remains.facts.get("suspects") or ())} if self.remains else ()
+        )
+        own = {event.facts.get("followup") for event in opened for place in places if place in event.facts["title"]}
+        unfinished = (one for one in self.followups if one.state is not FollowUpState.DONE)
+        return next((one for one in unfinished if one.id in own), self.next_due)
 
     @property
     def may_return(self) -> str | None:
