@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.domain.cure import ChangeMade, changes_made, cures
-from bot.domain.diagnosis import Suspect
 from bot.domain.followup import FollowUp, FollowUpState
 from bot.domain.goal import Goal
 from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.observations import Observations, observe
-from bot.domain.people import Person
+from bot.domain.people import BOT, Person
 from bot.domain.phases import Phase, Span, spans_of_runs, split
 from bot.domain.run import Approval, Run
 from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
@@ -191,23 +190,35 @@ class Report:
         return cures(self.changes)
 
     @property
+    def remains(self) -> TimelineEvent | None:
+        """The event that last proved the cause to be there still; what was so before it was resolved may be over."""
+        last = (event for event in reversed(self.timeline) if event.kind in (Kind.CAUSE_REMAINS, Kind.RESOLVED))
+        newest = next(last, None)
+        return newest if newest and newest.kind is Kind.CAUSE_REMAINS else None
+
+    @property
+    def warned_task(self) -> FollowUp | None:
+        """The follow-up of what may come back: the one opened for the cause that remains, else the next one due."""
+        opened = [event for event in self.timeline if event.kind is Kind.FOLLOWUP_OPENED and event.by.id == BOT.id]
+        places = (
+            {str(suspect["place"]) for suspect in (self.remains.facts.get("suspects") or ())} if self.remains else ()
+        )
+        own = {event.facts.get("followup") for event in opened for place in places if place in event.facts["title"]}
+        unfinished = (one for one in self.followups if one.state is not FollowUpState.DONE)
+        return next((one for one in unfinished if one.id in own), self.next_due)
+
+    @property
     def may_return(self) -> str | None:
-        """Why it may come back: `still_out`, `in_place`, `cause_unknown` or `uncured`; None if nothing says so."""
+        """Why it may come back: `remains`, `still_out`, `cause_unknown` or `uncured`; None if nothing says so."""
         if self.timing.recovered_at is None:
             return None
+        if self.remains:
+            return "remains"
         if self.still_out:
             return "still_out"
-        if self.in_place:
-            return "in_place"
         if not self.incident.cause.primary:
             return "cause_unknown"
         return None if self.cures else "uncured"
-
-    @property
-    def in_place(self) -> Sequence[Suspect]:
-        """The causes that were still in place when that was last looked at."""
-        found = [event for event in self.timeline if event.kind is Kind.CAUSE_REMAINS]
-        return [Suspect.from_json(raw) for raw in found[-1].facts.get("suspects") or ()] if found else []
 
     @property
     def opinions(self) -> Sequence[TimelineEvent]:

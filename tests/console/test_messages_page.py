@@ -271,3 +271,19 @@ async def test_both_languages_have_the_same_words(at: Console) -> None:
     assert {key: set(re.findall(r"\{\w+\}", text)) for key, text in spanish.items()} == {
         key: set(re.findall(r"\{\w+\}", text)) for key, text in english.items()
     }
+
+
+async def test_what_is_tapped_in_a_message_is_large_enough_for_a_thumb(at: Console) -> None:
+    """44 px, as the messages' rules say (WCAG 2.5.5); beside text, as of links and files, there is no rule."""
+    at.stage.post(every_block(at.stage.chart().id))
+    channel = await at.stage.incident()
+    for place in ("C0INCIDENT", channel.id, "app"):
+        page = await at.open(place, size=PHONE)
+        await expect(page.locator("article, .app-home .block").first).to_be_visible()
+        small = await page.evaluate(
+            """[...document.querySelectorAll('#main :is(.message, .app-home) :is(.button, select, .picker-box, input[type="date"])')]
+            .map((node) => [node.textContent.trim() || node.ariaLabel, node.getBoundingClientRect()])
+            .filter(([, box]) => box.width && (box.height < 44 || box.width < 44))
+            .map(([name, box]) => `${name}: ${Math.round(box.width)} × ${Math.round(box.height)}`)"""
+        )
+        assert small == [], place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from bot.codeowners import assignee
+from bot.domain.followup import FollowUpState
 from bot.domain.incident import Cause, Impact
-from bot.domain.people import Person
+from bot.domain.people import BOT, Person
 from bot.domain.report import Chart, build_report
 from bot.domain.timeline import Kind
 from bot.messages.followups import issue_body
@@ -209,8 +211,9 @@ def test_only_web_addresses_become_links() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_kind_of_event_has_a_line(language: str) -> None:
     story = Story.begin()
+    facts = {"reason": "x", "role": "ops", "suspect": {"cause": "bad_version", "place": "xr-engine"}}
     for kind in Kind:
-        story.then(lambda now, kind=kind: now.with_event(kind, {"reason": "x", "role": "ops"}, by=ANA, at=after(1)))  # type: ignore[misc]
+        story.then(lambda now, kind=kind: now.with_event(kind, facts, by=ANA, at=after(1)))  # type: ignore[misc]
     report = build_report(story.incident, story.timeline, [], [])
     text = write(report, WORDS[language], ReportContext(NAMES)).markdown
     assert len(re.findall(r'^\| <a id="event-\d+"></a>', text, re.MULTILINE)) == len(Kind)  # one is not of the story
@@ -317,6 +320,45 @@ def test_what_cured_and_who_asked_and_who_approved(language: str) -> None:
     assert {"es": "*Lo curó:* Cambio b", "en": "*Cured by:* Cambio b"}[language] in str(
         summary(build_report(story.incident, story.timeline, [], []), WORDS[language]).to_dict()
     )
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("es", "> ⚠️ **La causa sigue ahí:** Versión defectuosa (xr-engine)[¹²](#event-12). Tarea de SRETeam"),
+        ("en", "> ⚠️ **The cause is still there:** Bad version (xr-engine)[¹²](#event-12). Follow-up of SRETeam"),
+    ],
+)  # fmt: skip
+def test_a_cause_that_is_still_there_is_warned_of_with_its_follow_up(language: str, said: str) -> None:
+    facts = {"suspects": [{"cause": "bad_version", "place": "xr-engine"}]}
+    story = resolved().then(lambda now: now.with_event(Kind.CAUSE_REMAINS, facts, by=BOT, at=after(20)))
+    assert f"{said} " in written(story, language).markdown.replace(",", " "), "the one that is due next"
+    own = {"followup": "INC-2026-0001/F1", "title": "xr-engine"}
+    late = replace(followups()[1], id="INC-2026-0001/F2", state=FollowUpState.FILED)  # due earlier
+    report = build_report(
+        story.incident,
+        story.then(lambda now: now.with_event(Kind.FOLLOWUP_OPENED, own, by=BOT, at=after(21))).timeline,
+        [late, followups()[0]],
+        [],
+    )
+    assert report.next_due == late and report.warned_task == followups()[0]
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("es", "lo curó una de estas dos"), ("en", "one of these two cured it")]
+)
+def test_two_changes_in_one_window_share_the_credit(language: str, said: str) -> None:
+    story = resolved()
+    for digest, began, ended in (("a", 3, 9), ("b", 4, 8)):
+        measured: dict[str, Any] = {
+            "before": after(began).isoformat(),
+            "after": after(ended).isoformat(),
+            "figures": [],
+        }
+        measured |= {"out": {"before": 1, "after": 0, "unknown": 0}}
+        facts = {"run": digest, "digest": digest, "effects": [digest], "verdict": "helped", "measured": measured}
+        story.then(lambda now, facts=facts: now.with_event(Kind.RUN_CHANGED, facts, by=ANA, at=after(9)))  # type: ignore[misc]
+    assert written(story, language).markdown.count(said) == 2
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
