@@ -106,7 +106,7 @@ async def test_in_an_incident_everybody_sees_it_once(stage: Stage) -> None:
 async def test_in_an_incident_two_moments_are_compared(stage: Stage) -> None:
     name = await stage.incident()
     await stage.answer("/snapshot compare -40m ahora", channel=name)
-    assert "Empeoró" in await stage.in_channel(name, "→")
+    assert "→" in await stage.in_channel(name, "Empeoró")
 
 
 async def test_elsewhere_only_the_person_sees_it_in_their_language(stage: Stage) -> None:
