@@ -107,7 +107,8 @@ class Found:
     def add(self, name: str, value: float | None, /, **facts: Any) -> None:
         """Add a finding; None is left out, as it is not known."""
         if value is not None and np.isfinite(value):
-            self.findings[name] = Finding(round(float(value), 3), facts if value >= ILL else {})
+            known = {key: fact for key, fact in facts.items() if not isinstance(fact, float) or np.isfinite(fact)}
+            self.findings[name] = Finding(round(float(value), 3), known if value >= ILL else {})
 
     def value(self, name: str) -> float:
         return self.findings[name].value if name in self.findings else 0.0

@@ -12,7 +12,7 @@ from slack_sdk.models.blocks import Block, PlainTextObject
 from slack_sdk.models.views import View
 
 from bot.domain.change import Change
-from bot.domain.diagnosis import Diagnosis, Outcome, Piece, Suspect
+from bot.domain.diagnosis import WORTH_SAYING, Diagnosis, Outcome, Piece, Suspect
 from bot.domain.findings import ILL, SOURCE
 from bot.domain.people import Person
 from bot.messages.amounts import number
@@ -20,6 +20,7 @@ from bot.messages.message import Message, actions, button, context, fit, section
 from bot.messages.translations import Mrkdwn, Translations
 
 CHANGES_SHOWN = 8
+EVIDENCE_SHOWN = 5
 PIECES = 2  # the strongest ones for a cause, and as many against it
 TOLD_BY_NAME: Mapping[str, Sequence[str]] = {  # findings that a cause's own text has already
     "bad_version": ("new_version",),
@@ -80,7 +81,7 @@ def evidence_sheet(why: Why, words: Translations, incident_id: str) -> View:
     blocks: list[Block] = []
     for suspect in why.diagnosis.shown:
         blocks.append(section(f"*{_capitalized(cause_text(suspect, words))}* · {_odds(suspect, words)}"))
-        blocks += _evidence(suspect, words, limit=6)
+        blocks += _evidence(suspect, words, limit=EVIDENCE_SHOWN)
         value = f"{incident_id}|{suspect.cause}"
         blocks += actions(
             [
@@ -161,7 +162,8 @@ def _evidence(suspect: Suspect, words: Translations, limit: int) -> list[Block]:
 def _strongest(suspect: Suspect, limit: int) -> Sequence[Piece]:
     """Return the strongest evidence for a cause, what its own name does not say already first."""
     told = {"ill", *TOLD_BY_NAME.get(suspect.cause, ())}
-    return sorted(suspect.evidence, key=lambda piece: piece.finding in told)[:limit]
+    pieces = [piece for piece in suspect.evidence if piece.weight >= WORTH_SAYING]
+    return sorted(pieces, key=lambda piece: piece.finding in told)[:limit]
 
 
 def _treatment(why: Why, suspect: Suspect, words: Translations) -> list[Block]:
