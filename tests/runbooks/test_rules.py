@@ -7,7 +7,7 @@ import pytest
 from bot.actions.catalogue import ACTIONS
 from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, Effect
-from tests.harness.play import Play
+from tests.harness.play import LONG, Play
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from tests.harness.play import Play
 )
 async def test_neither_a_typed_environment_nor_another_verb_lowers_a_rule(stage: Play, said: str, needed: int) -> None:
     run = await stage.start_ops(said)
-    approval = await stage.until(lambda: stage.bot.deps.store.runs.approval(run.id, "it"))
+    approval = await stage.until(lambda: stage.bot.deps.store.runs.approval(run.id, "it"), LONG)
     assert (approval.needed, approval.state) == (needed, ApprovalState.WAITING)
 
 
