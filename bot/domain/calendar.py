@@ -6,6 +6,7 @@ was down only the newest is told.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
@@ -13,6 +14,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from bot.domain.rotation import Rotation
+
+KEY_LIMIT = 90  # characters: it becomes a part of the keys of messages, runs and incidents
 
 
 class DueKind(StrEnum):
@@ -131,6 +134,12 @@ def due(plan: Plan, now: datetime, since: datetime) -> list[Due]:
     return sorted(found, key=lambda thing: (thing.at, thing.key))
 
 
+def _key(*parts: object) -> str:
+    """Return the parts as a key of at most KEY_LIMIT characters; the same parts always give the same one."""
+    key = "/".join(map(str, parts))
+    return key if len(key) <= KEY_LIMIT else f"{key[: KEY_LIMIT - 9]}~{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
 def _digest(plan: Plan, now: datetime) -> Iterator[Due]:
     if plan.digest is None:
         return
@@ -145,16 +154,16 @@ def _tasks(plan: Plan, now: datetime) -> Iterator[Due]:
         if today >= task.first:
             day = task.first + (today - task.first) // task.every * task.every
             runbooks = (task.runbook,) if task.runbook else ()
-            yield Due(f"task/{task.name}/{day}", DueKind.TASK, plan.moment(day), task.title, runbooks)
+            yield Due(_key("task", task.name, day), DueKind.TASK, plan.moment(day), task.title, runbooks)
 
 
 def _exercises(plan: Plan, now: datetime) -> Iterator[Due]:
     """Yield the exercises of this month that were not held in it yet."""
     first = now.astimezone(plan.zone).date().replace(day=1)
-    for number, exercise in enumerate(plan.exercises):
+    for exercise in plan.exercises:
         held = exercise.last_held and exercise.last_held.astimezone(plan.zone).date() >= first
         if first.month in exercise.months and not held:
-            key = f"drill/{number}/{first:%Y-%m}"
+            key = _key("drill", "+".join(exercise.scenarios) or next(iter(exercise.title.values())), f"{first:%Y-%m}")
             yield Due(key, DueKind.DRILL, plan.moment(first), exercise.title, tuple(exercise.scenarios))
 
 
@@ -176,7 +185,7 @@ def _next_window(window: Maintenance, now: datetime, zone: tzinfo) -> datetime:
 
 def _window(begins: datetime, window: Maintenance, told_at: datetime) -> Due:
     facts = {"begins": begins.isoformat(), "ends": (begins + window.lasts).isoformat()}
-    key = f"maintenance/{window.name}/{begins:%Y-%m-%dT%H:%M}"
+    key = _key("maintenance", window.name, f"{begins:%Y-%m-%dT%H:%M}")
     runbooks = (window.runbook,) if window.runbook else ()
     return Due(key, DueKind.MAINTENANCE, told_at, window.title, runbooks, facts)
 
@@ -196,7 +205,7 @@ def _rotations(plan: Plan, now: datetime) -> Iterator[Due]:
     for rotation, runbook in plan.rotations:
         if rotation.due_at and rotation.due_at <= now:
             facts = {"secret": rotation.secret, "environment": rotation.environment, "days": rotation.every.days}
-            key = f"secret/{rotation.secret}/{rotation.environment}/{rotation.due_at.date()}"
+            key = _key("secret", rotation.secret, rotation.environment, rotation.due_at.date())
             runbooks = (runbook,) if runbook else ()
             yield Due(key, DueKind.SECRET, rotation.due_at, runbooks=runbooks, facts=facts)
 
@@ -207,6 +216,6 @@ def _backups(plan: Plan, now: datetime) -> Iterator[Due]:
         if stale_at <= now:
             newest = backup.newest.isoformat() if backup.newest else None
             runbooks = (backup.runbook,) if backup.runbook else ()
-            key = f"backup/{backup.name}/{newest or 'none'}"
+            key = _key("backup", backup.name, newest or "none")
             facts = {"name": backup.name, "newest": newest, "hours": round(backup.fresh.total_seconds() / 3600)}
             yield Due(key, DueKind.BACKUP, stale_at, runbooks=runbooks, facts=facts)

@@ -73,10 +73,10 @@ def test_a_drill_is_due_in_its_month_until_it_was_held() -> None:
     exercise = Exercise({}, [3, 9], ["db-failover"], last_held=madrid("2025-09-10T10:00"))
     plan = replace(EMPTY, exercises=[exercise])
     assert keys(plan, "2026-02-28T12:00") == []
-    assert keys(plan, "2026-03-01T09:00") == keys(plan, "2026-03-31T12:00") == ["drill/0/2026-03"]
+    assert keys(plan, "2026-03-01T09:00") == keys(plan, "2026-03-31T12:00") == ["drill/db-failover/2026-03"]
     held = replace(plan, exercises=[replace(exercise, last_held=madrid("2026-03-01T00:30"))])
     assert keys(held, "2026-03-31T12:00") == []
-    assert keys(held, "2026-09-01T12:00") == ["drill/0/2026-09"]
+    assert keys(held, "2026-09-01T12:00") == ["drill/db-failover/2026-09"]
 
 
 def test_a_secret_is_due_again_after_it_was_rotated() -> None:
@@ -100,3 +100,9 @@ def test_a_backup_that_is_too_old_or_missing_is_told() -> None:
     assert keys(newest("2026-01-01T03:00"), "2026-01-02T05:00") == []  # at night it waits
     assert keys(newest("2026-01-01T03:00"), "2026-01-02T09:00") == ["backup/db/2026-01-01T03:00:00+01:00"]
     assert keys(newest(None), "2026-01-02T09:00") == ["backup/db/none"]
+
+
+def test_long_names_have_short_keys_that_differ() -> None:
+    tasks = [Recurring("a" * 200 + end, {}, date(2026, 1, 5), DAY) for end in "xy"]
+    found = keys(replace(EMPTY, tasks=tasks), "2026-01-05T09:00")
+    assert len(set(found)) == 2 and all(len(key) <= 90 for key in found)
