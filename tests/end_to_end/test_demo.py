@@ -94,7 +94,8 @@ def test_it_is_played_from_the_alert_to_the_report(language: str, told: Sequence
     assert {step["id"] for step in done["steps"] if step["state"] == "done"} >= {"scale"}
     assert summary["approvals"] and {one["state"] for one in summary["approvals"]} == {"approved"}
     assert {by for one in summary["approvals"] for by in one["by"]} == {"U0BRUNO002"}  # and not Ana, who asked
-    assert [set(one) for one in summary["followups"]] == [{"title", "url", "owner", "due"}] * 2
+    assert all(set(one) == {"title", "url", "owner", "due"} for one in summary["followups"])
+    assert len(summary["followups"]) in (2, 3)  # Ana's, the meeting, and the cause if it was seen to be there still
     assert all(one["url"].startswith("https://github.com/") for one in summary["followups"])
 
     report = Path(summary["report"])
