@@ -15,6 +15,7 @@ SAME_CHANGE = timedelta(minutes=3)  # two sources rarely agree to the second
 class ChangeKind(StrEnum):
     """What kind of change. The sentence for each kind is in `messages/why.j2`, in the block `change_<kind>`."""
 
+    DEPLOYMENT = "deployment"  # by Helm or GitHub, which do not say what it changed in the pods
     VERSION = "version"
     CONFIGURATION = "configuration"
     LIMITS = "limits"
@@ -28,6 +29,15 @@ class ChangeKind(StrEnum):
     WORKFLOW = "workflow"
     RUN = "run"
     ALERT = "alert"
+
+
+_OF_DEPLOYMENTS = {
+    ChangeKind.DEPLOYMENT,
+    ChangeKind.VERSION,
+    ChangeKind.CONFIGURATION,
+    ChangeKind.LIMITS,
+    ChangeKind.REPLICAS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,8 @@ class Change:
 def merged_changes(changes: Iterable[Change], *, since: datetime, until: datetime) -> list[Change]:
     """Return the changes within a time, each once, oldest first.
 
-    A change that several sources report is one if they agree on kind, subject and version within three minutes.
+    A change that several sources report is one if they agree on kind, subject and version within three minutes; a
+    deployment is one with what it changed in the pods.
     """
     result: list[Change] = []
     for change in sorted(changes, key=lambda one: one.at):
@@ -88,19 +99,21 @@ def merged_changes(changes: Iterable[Change], *, since: datetime, until: datetim
 
 
 def _is_same(known: Change, change: Change) -> bool:
-    if (known.kind, known.about) != (change.kind, change.about) or change.at - known.at > SAME_CHANGE:
+    if known.about != change.about or change.at - known.at > SAME_CHANGE:
         return False
-    if change.kind is ChangeKind.VERSION:
-        one, other = (_plain(item.facts.get("to")) for item in (known, change))
-        return not one or not other or one == other
     if set(known.sources) & set(change.sources):
-        return known.facts == change.facts
-    return change.kind in (ChangeKind.CONFIGURATION, ChangeKind.LIMITS, ChangeKind.REPLICAS)
+        return (known.kind, known.facts) == (change.kind, change.facts)
+    if ChangeKind.DEPLOYMENT in (known.kind, change.kind):
+        return {known.kind, change.kind} <= _OF_DEPLOYMENTS
+    return known.kind is change.kind and change.kind in _OF_DEPLOYMENTS
 
 
 def _joined(known: Change, other: Change) -> Change:
+    says_what = next((one for one in (known, other) if one.kind is not ChangeKind.DEPLOYMENT), known)
     return replace(
         known,
+        kind=says_what.kind,
+        at=says_what.at,
         facts={**other.facts, **known.facts},
         by=known.by or other.by,
         link=known.link or other.link,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from benchmarks.why import TUNING, play
@@ -9,10 +11,11 @@ from benchmarks.worlds import CAUSES as PLANTED
 from benchmarks.worlds import World
 from bot.actions.catalogue import ACTIONS
 from bot.causes.catalogue import CAUSES
+from bot.domain.change import Change, ChangeKind
 from bot.domain.diagnosis import Finding, Outcome, Piece, Suspect, outcome_of
 from bot.domain.findings import BASE, SOURCE
 from bot.messages.translations import load_translations
-from bot.messages.why import cause_text, piece_text
+from bot.messages.why import cause_text, change_text, piece_text
 from tests.harness.causes import ranked
 
 ILL = {"ill": 1, "slow": 1, "all_pods_ill": 1}
@@ -94,6 +97,13 @@ def test_every_cause_and_finding_has_its_words(locale: str) -> None:
     for name in BASE:
         assert piece_text(Piece(name, 1.0, 1.0, _facts()), words) != piece_text(Piece(name, 0.0, -1.0), words)
         assert words.label(f"why.sources.{SOURCE[name]}")
+
+
+@pytest.mark.parametrize("locale", ["es", "en"])
+@pytest.mark.parametrize("kind", ChangeKind)
+def test_every_kind_of_change_has_its_words(kind: ChangeKind, locale: str) -> None:
+    change = Change(kind, datetime(2026, 1, 1, tzinfo=UTC), "web", {}, by="ada")
+    assert "ada" in change_text(change, load_translations()[locale])
 
 
 def _facts() -> dict[str, object]:

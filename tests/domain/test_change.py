@@ -32,22 +32,39 @@ def merged(*changes: Change) -> list[Change]:
     return merged_changes(changes, since=minutes(-60), until=minutes(60))
 
 
-def test_one_deployment_seen_by_three_sources_is_one_change() -> None:
-    seen = merged(
-        version(1, "v2", "helm", revision=4),
-        version(0, "v2", "kubernetes", **{"from": "v1"}),
-        version(2, "2", "github"),
+def configured(name: str, to: str, service: str = "web") -> Change:
+    return Change(ChangeKind.CONFIGURATION, AT, service, {"settings": [{"name": name, "to": to}]})
+
+
+def deployed(at: float, source: str, **facts: Any) -> Change:
+    return Change(
+        ChangeKind.DEPLOYMENT, minutes(at), "web", facts, by="ada" if source == "github" else "", sources=(source,)
     )
-    assert [(one.at, one.sources) for one in seen] == [(AT, ("kubernetes", "helm", "github"))]
-    assert seen[0].facts == {"from": "v1", "to": "v2", "revision": 4}
+
+
+def test_one_deployment_seen_by_three_sources_is_one_change_of_what_it_changed() -> None:
+    seen = merged(
+        deployed(0, "github", ref="main"),
+        version(1, "v2", "kubernetes", **{"from": "v1"}),
+        deployed(2, "helm", revision=4),
+    )
+    assert [(one.kind, one.at, one.by, one.sources) for one in seen] == [
+        (ChangeKind.VERSION, minutes(1), "ada", ("github", "kubernetes", "helm"))
+    ]
+    assert seen[0].facts == {"from": "v1", "to": "v2", "revision": 4, "ref": "main"}
+
+
+def test_helm_upgrade_that_only_changes_settings_is_no_new_version() -> None:
+    (seen,) = merged(configured("FLAG", "on"), deployed(1, "helm", revision=4))
+    assert seen.kind is ChangeKind.CONFIGURATION and seen.facts["revision"] == 4
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        [version(0, "v2", "kubernetes"), version(1, "v3", "helm")],  # two versions
-        [version(0, "v2", "kubernetes"), version(30, "v2", "helm")],  # the same one, later
-        [version(0, "v2", "helm", revision=1), Change(ChangeKind.RUN, AT, "web", {"run": "R-1"})],
+        [version(0, "v2", "kubernetes"), version(1, "v3", "kubernetes")],  # two versions
+        [version(0, "v2", "kubernetes"), deployed(30, "helm", revision=2)],  # later
+        [deployed(0, "helm", revision=1), Change(ChangeKind.RUN, AT, "web", {"run": "R-1"}, sources=("bot",))],
     ],
 )
 def test_different_changes_stay_apart(changes: list[Change]) -> None:
@@ -86,10 +103,6 @@ def test_template_that_is_used_again_counts_from_when_its_pods_began() -> None:
     first = Template("a", minutes(0), "web:v1", pods_since=minutes(9))
     order = in_order_of_rollout([template("b", 5, "web:v2"), first])
     assert [one.at for one in order] == [minutes(5), minutes(9)]
-
-
-def configured(name: str, to: str, service: str = "web") -> Change:
-    return Change(ChangeKind.CONFIGURATION, AT, service, {"settings": [{"name": name, "to": to}]})
 
 
 CONFIGURED = {"settings": [{"name": "FLAG", "from": "off", "to": "on"}]}

@@ -88,16 +88,16 @@ class _Asked:
         nodes, (changes, others_changes) = await asyncio.gather(self._nodes(), self._elsewhere())
         histories = await self._histories(names, nodes or {})
         services = dict(zip(names, await asyncio.gather(*(self._of(name, histories) for name in names)), strict=True))
-        own = services[self._service]
         busy, policies = await asyncio.gather(self._busy_nodes(), self._policies())
-        lost = None if nodes is None else [node.name for node in nodes.values() if not node.ready]
-        evidence = Evidence(self._service, self._now, self._step, services, lost, busy, policies)
         found = [*changes, *others_changes, *(policies or ()), *self._node_changes(nodes)]
         for history in histories.values():
             found += history.changes if history else ()
         merged = merged_changes(found, since=self._changes_since, until=self._now + timedelta(minutes=1))
+        own = services[self._service]
         if own.changes is not None:
             services[self._service] = replace(own, changes=merged)
+        lost = None if nodes is None else [node.name for node in nodes.values() if not node.ready]
+        evidence = Evidence(self._service, self._now, self._step, services, lost, busy, policies)
         return Gathered(evidence, merged, sorted(self._missing))
 
     def _compared(self) -> list[str]:
@@ -324,7 +324,7 @@ class _Asked:
         history = await self._ask("helm", lambda: helm.history(self._service, namespace))
         return [
             Change(
-                ChangeKind.VERSION,
+                ChangeKind.DEPLOYMENT,
                 revision.updated,
                 self._service,
                 {"revision": revision.number, "back_to": revision.rolled_back_to, "status": revision.status},
@@ -340,7 +340,7 @@ class _Asked:
             return []
         found = await self._ask("github", lambda: github.recent_deployments(self._service, PRODUCTION))
         return [
-            Change(ChangeKind.VERSION, one.at, self._service, {"to": one.ref}, by=one.creator, sources=("github",))
+            Change(ChangeKind.DEPLOYMENT, one.at, self._service, {"ref": one.ref}, by=one.creator, sources=("github",))
             for one in found or ()
         ]
 
