@@ -60,7 +60,7 @@ def main(
     )
     out.write_text(json.dumps({"machine": machine, "figures": [_json(one) for one in figures]}, indent=2))
     if page:
-        page.write_text(markdown(figures, machine), "utf-8")
+        page.write_text(markdown(figures, machine, names), "utf-8")
 
 
 async def _measured(name: str) -> list[Figure]:
@@ -87,12 +87,12 @@ def table(figures: Sequence[Figure]) -> Table:
     return shown
 
 
-def markdown(figures: Sequence[Figure], machine: Mapping[str, object]) -> str:
+def markdown(figures: Sequence[Figure], machine: Mapping[str, object], names: Sequence[str] | None = None) -> str:
     """The figures as a page of the documentation."""
     lines = [
         "# Figures",
         "",
-        "Written by `make bench PAGE=docs/figures.md`: everything on one machine, over its loopback interface.",
+        f"Written by `{_command(names)}`: everything on one machine, over its loopback interface.",
         "Figures of one run may be compared with each other; of two machines they may not.",
         "",
         f"{machine['at']}, {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
@@ -110,6 +110,10 @@ def markdown(figures: Sequence[Figure], machine: Mapping[str, object]) -> str:
         limit = "" if one.limit is None else f"{_number(one.limit)} {one.unit}"
         lines.append(f"| {one.what} | {measured} | {limit} | {one.verdict} | {one.note} |")
     return "\n".join(lines) + "\n"
+
+
+def _command(names: Sequence[str] | None) -> str:
+    return f"python -m benchmarks {' '.join(names)} --page …" if names else "make bench PAGE=docs/figures.md"
 
 
 def described() -> dict[str, object]:

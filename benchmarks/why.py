@@ -23,7 +23,7 @@ from bot.domain.diagnosis import Diagnosis, Outcome, Suspect
 
 LOOKS = (0, 1, 2, 3, 4, 8, 12, 16, 20)  # samples after the alert: as the bot looks
 COUNT, COUNT_BY_SOURCE = 1200, 160
-TUNING, REPORTING = 0, 900_000  # first seeds
+TUNING, REPORTING = 0, 2_000_000  # first seeds; 900,000 and on were seen in total while the causes were written
 ANYWHERE = ("load", "database")  # places that are no service and no node
 
 Guess = tuple[str, str] | None

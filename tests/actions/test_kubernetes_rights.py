@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,19 @@ async def test_the_roles_are_exactly_what_the_actions_need(place: Place) -> None
         done = await place.actor.perform(name, key, **given)
         if ACTIONS.get(name).undo is not None and name != "kubernetes.uncordon":
             await place.actor.undo(name, done, f"{key}/undo")
+    await read_for_causes(place.actor)
     assert {(verb, group, resource) for verb, group, resource, _ in place.account.used} == named() - ELSEWHERE
+
+
+async def read_for_causes(actor: Actor) -> None:
+    """What `/why` reads of the cluster."""
+    kubernetes = actor.deps.kubernetes
+    assert kubernetes
+    since = datetime.now(UTC) - timedelta(hours=1)
+    nodes = await kubernetes.history.nodes()
+    await kubernetes.history.of_workload(CORE, CORE, NAMESPACE, since, nodes)
+    assert await kubernetes.history.policies(NAMESPACE)
+    await kubernetes.history.jobs_of_cron(NAMESPACE)
 
 
 def named() -> set[tuple[str, str, str]]:

@@ -106,7 +106,7 @@ def test_every_figure_is_documented_and_nothing_else() -> None:
         for name in re.findall(r"^# TYPE (\w+)", Metrics().text().decode(), re.MULTILINE)
         if name[-8:] != "_created"
     }
-    table = (ROOT / "docs/operating.md").read_text("utf-8").split("### Its own figures")[1].split("\n## ")[0]
+    table = (ROOT / "docs/operating.md").read_text("utf-8").split("### Its own figures")[1].split("\n##")[0]
     assert set(re.findall(r"^\| `(\w+)", table, re.MULTILINE)) == made
 
 

@@ -31,6 +31,8 @@ KIND = ("external-secrets.io", "v1")
 PLURAL = "externalsecrets"
 FORCE_SYNC = "force-sync"
 POLL_SECONDS = 1.0
+REPLACE_ATTEMPTS = 5
+CONFLICT = 409  # HTTP: somebody has written the object since it was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +138,24 @@ class Objects:
 
     @effect("kubernetes.put_back", hidden=("content",))
     async def restore(self, kind: str, name: str, namespace: str, content: Mapping[str, Any]) -> None:
-        """Make the object's content exactly this; creates it if it does not exist."""
-        try:
-            current = await self._ask("get", kind, name, namespace, name)
-        except NotFound:
-            await self._ask("create", kind, name, namespace, dict(content), field_manager=FIELD_MANAGER)
-            return
-        version = {"resourceVersion": current["metadata"]["resourceVersion"]}
-        body = {**content, "metadata": {**content["metadata"], **version}}
-        await self._ask("replace", kind, name, namespace, name, body, field_manager=FIELD_MANAGER)
+        """Make the object's content exactly this; creates it if it does not exist.
+
+        A controller that writes the status meanwhile is no reason to give up: the object is read again.
+        """
+        for attempt in range(REPLACE_ATTEMPTS):
+            try:
+                current = await self._ask("get", kind, name, namespace, name)
+            except NotFound:
+                await self._ask("create", kind, name, namespace, dict(content), field_manager=FIELD_MANAGER)
+                return
+            version = {"resourceVersion": current["metadata"]["resourceVersion"]}
+            body = {**content, "metadata": {**content["metadata"], **version}}
+            try:
+                await self._ask("replace", kind, name, namespace, name, body, field_manager=FIELD_MANAGER)
+                return
+            except Unavailable as conflict:
+                if conflict.facts.get("status") != CONFLICT or attempt == REPLACE_ATTEMPTS - 1:
+                    raise
 
     async def _apply(
         self, kind: str, name: str, namespace: str, body: Mapping[str, Any], *, there: bool, dry_run: bool
