@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import func, select
 
 from bot.domain.followup import FollowUpDraft
 from bot.domain.incident import Declaration, Incident, Severity
 from bot.domain.people import Person
+from bot.store.calendar import BEGAN
+from bot.store.tables import calendar
 from bot.workflows.calendar import check_calendar
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.deadline import deadline
@@ -36,7 +39,6 @@ class Year:
     def __init__(self, database_url: str, team: Path) -> None:
         self.clock = HandClock(START)
         self.sandbox = Sandbox(clock=self.clock)
-        self.due: list[str] = []
         self._url, self._team = database_url, team
 
     @contextlib.asynccontextmanager
@@ -53,11 +55,15 @@ class Year:
         """Let days go by, looking at the calendar on each, and wait until all that is due is told."""
         for _ in range(count):
             self.clock.forward(DAY)
-            self.due += await check_calendar(made.bot.deps)
-        await self.all_told()
+            await check_calendar(made.bot.deps)
+        await self.all_told(made)
 
-    async def all_told(self) -> None:
-        await self.sandbox.slack.wait_for(lambda: len(self.told()) >= len(self.due), 30)
+    async def all_told(self, made: DemoEnvironment) -> None:
+        """Wait for the messages of all that was found due, by the test or by the bot itself."""
+        async with made.bot.deps.store.database.read() as connection:
+            kept = select(func.count()).select_from(calendar).where(calendar.c.key != BEGAN)
+            due = (await connection.execute(kept)).scalar_one()
+        await self.sandbox.slack.wait_for(lambda: len(self.told()) >= due, 30)
 
     def rotated(self) -> None:
         secret = self.sandbox.vault.secret("tamv-prod/auth")
@@ -89,8 +95,8 @@ async def test_in_a_year_each_due_thing_is_told_once(tmp_path: Path, team: Path)
         await year.days(made, 57)
     year.clock.forward(3 * DAY)  # down from 30 March, a Monday on which a task is due, to 2 April
     async with year.running() as made:
-        year.due += await check_calendar(made.bot.deps)
-        year.due += await check_calendar(made.bot.deps)
+        await check_calendar(made.bot.deps)
+        await check_calendar(made.bot.deps)
         await year.days(made, 130)
     async with year.running() as made:
         await year.days(made, 144)
@@ -105,7 +111,7 @@ async def test_in_a_year_each_due_thing_is_told_once(tmp_path: Path, team: Path)
         "rotar api-key* (production)": 1,
     }
     assert {sign: sum(sign in text for text in texts) for sign in expected} == expected
-    assert len(texts) == sum(expected.values()) == len(set(year.due)), texts
+    assert len(texts) == sum(expected.values()), texts
 
 
 async def test_told_late_after_the_answer_was_lost_and_the_bot_stopped(database_url: str, team: Path) -> None:
