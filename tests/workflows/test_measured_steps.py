@@ -67,6 +67,22 @@ async def ill(tmp_path: Path, lamp: Lamp) -> AsyncIterator[tuple[DemoEnvironment
         yield stage, doctor
 
 
+async def test_a_prometheus_that_does_not_answer_when_a_change_begins_is_asked_at_the_end(
+    ill: tuple[DemoEnvironment, Doctor],
+) -> None:
+    stage, _ = ill
+    faults = stage.sandbox.faults
+    faults.add("prometheus", "status", status=503, times=None)
+    run = await begin(runs(stage, CURE, **{"on-failure": "stop"}))
+
+    async def begun() -> bool:
+        return (await stage.bot.deps.store.runs.get(run.id)).step("a").began_at is not None
+
+    await until(begun)
+    faults.clear()
+    assert (await ended(stage, run)).step("a").verdict is Assessment.HELPED
+
+
 async def test_a_cure_that_takes_minutes_is_compared_with_what_was_before_it(
     ill: tuple[DemoEnvironment, Doctor],
 ) -> None:

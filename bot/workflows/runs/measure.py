@@ -1,11 +1,11 @@
-"""Measure whether a change helped: a service's metrics before its action begins, and when they hold or the time is up.
+"""Measure whether a change helped: a service's metrics when its action began, and when they hold or the time is up.
 
-Both are kept with the step as snapshots. Whatever could not be measured to its end has the verdict "not measured".
+Prometheus remembers the first, so both are queried at the end and no change waits for its figures. Both are kept with
+the step as snapshots. Whatever could not be measured to its end has the verdict "not measured".
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,8 +23,6 @@ from bot.workflows.runs.step import step_environment
 # When to compare metrics if the runbook has no `verify`: rates need a minute or two.
 DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
 VERIFY_SAMPLES = 10
-BEFORE_TIMEOUT_SECONDS = 3.0  # of the wall clock: a change does not wait longer for its figures
-FRESH_FOR = timedelta(seconds=30)  # figures that are older when the action begins are taken again
 TOLD_FIGURES = 4
 
 
@@ -48,7 +46,6 @@ class Measuring:
         self._deps = deps
         self._run = run
         self._step = step
-        self._before: Snapshot | None = None
 
     def applies(self, step_run: StepRun) -> bool:
         """Return True if the step is measured.
@@ -60,23 +57,6 @@ class Measuring:
             return False
         elsewhere = step_environment(self._deps, self._run, self._step.id, step_run.parameters) != PRODUCTION
         return self._step.verify is not None or not (elsewhere or self._changed_service(step_run) is None)
-
-    async def take_before(self, step_run: StepRun) -> None:
-        """Take the metrics before the change, unless they were taken a moment ago."""
-        now = self._deps.clock.now()
-        if not self.applies(step_run) or (self._before and now - self._before.at < FRESH_FOR):
-            return
-        try:
-            async with asyncio.timeout(BEFORE_TIMEOUT_SECONDS):
-                self._before = await self.query(step_run, now)
-        except (BotError, TimeoutError):
-            self._before = None
-
-    async def keep_before(self, step_run: StepRun) -> None:
-        """Keep the metrics before the change with the step. Call it before the action begins, never afterwards."""
-        await self.take_before(step_run)
-        if self._before:
-            await self._keep("before", self._before)
 
     async def sample(self, step_run: StepRun, since: datetime, holding_since: datetime | None) -> Sample:
         """Return whether verifying has ended, and when to look again."""
@@ -100,16 +80,17 @@ class Measuring:
         )
 
     async def record_verdict(self, step_run: StepRun, *, measured: bool) -> None:
-        """Compare the metrics before the change with those of now, and keep both.
+        """Compare the metrics when the change began with those of now, and keep both.
 
         `measured` is False if the measuring was cut off.
         """
-        if step_run.facts.get(UNCHANGED):
+        if step_run.facts.get(UNCHANGED) or step_run.began_at is None:
             return
-        before = await self._kept("before")
+        before = await self.query(step_run, step_run.began_at)
         after = await self.query(step_run, self._deps.clock.now())
+        await self._keep("before", before)
         await self._keep("after", after)
-        changes = compare(before, after) if before and measured else ()
+        changes = compare(before, after) if measured else ()
         verdict = assess(changes) if changes else Assessment.UNKNOWN
         await self._deps.store.runs.set_step(self._run.id, self._step.id, verdict=verdict)
 

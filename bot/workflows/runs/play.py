@@ -304,8 +304,7 @@ class StepPlay:
                 await self._post_result(step_run)
             plan = replace(plan, done=True)
         elif plan.approvals:
-            taking = self._measuring.take_before(step_run) if plan.changes else _nothing()
-            shown, _ = await asyncio.gather(show_approvers(self._deps, self._run, self._step.id), taking)
+            shown = await show_approvers(self._deps, self._run, self._step.id)
             plan = replace(plan, shown=bool(shown.value))
         elif plan.is_read_only and self._step.verify is None:
             executed = await self._execute(plan, step_run)
@@ -484,7 +483,6 @@ class StepPlay:
                 await self._report_remaining(run, step_run)
             return step_run
         if plan.changes:
-            await self._measuring.keep_before(step_run)
             self._execution = Execution()
         values: dict[str, Any] = {
             "state": StepState.PERFORMING,
@@ -605,7 +603,3 @@ class StepPlay:
 def _kept_facts(step_run: StepRun) -> dict[str, Any]:
     """Return the facts that stay while the step goes on: on them depend its approval's messages."""
     return {name: fact for name, fact in step_run.facts.items() if name in (APPROVAL_ROUNDS, DECIDED_FROM)}
-
-
-async def _nothing() -> None:
-    """Take the place of a call that is not needed."""
