@@ -262,9 +262,12 @@ def plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
     return {name: value.get_secret_value() for name, value in headers.items()}
 
 
-def load_settings(**overrides: object) -> Settings:
-    """Read the settings from the environment and `.env`; `overrides` win over both. Raises WrongSettings."""
-    return _load(Settings, overrides)
+def load_settings(kind: type[Settings] = Settings, /, **overrides: object) -> Settings:
+    """Read the settings from the environment and `.env`; `overrides` win over both. Raises WrongSettings.
+
+    `kind` may read them from elsewhere.
+    """
+    return _load(kind, overrides)
 
 
 def load_team_settings() -> TeamSettings:
@@ -285,8 +288,8 @@ def _secrets_dir() -> str | None:
 
 def _load(model: type[S], overrides: dict[str, object]) -> S:
     try:
-        options: dict[str, Any] = {"_secrets_dir": _secrets_dir(), **overrides}
-        return model(**options)
+        options = overrides if "_secrets_dir" in overrides else {"_secrets_dir": _secrets_dir(), **overrides}
+        return model(**options)  # type: ignore[arg-type]
     except ValidationError as mistakes:
         lines = []
         for mistake in mistakes.errors(include_input=False, include_url=False):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount, Route
@@ -66,11 +68,33 @@ async def demo_environment(
                 yield DemoEnvironment(url, sandbox, bot)
 
 
+class SandboxSettings(Settings):
+    """Settings of which the environment says only what concerns this process and the team's folder.
+
+    A demo on a machine that runs the bot for real asks and tells nothing real.
+    """
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+FROM_ENVIRONMENT = ("team_dir", "bot_config", "helm", "log_format", "log_level")
+
+
 def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "es", **settings: object) -> Settings:
     """Return the settings that connect every client to the sandbox; the bot cannot tell the difference otherwise."""
     credentials = sandbox.slack.credentials
     ours: dict[str, object] = {
-        "_env_file": None,
+        "_secrets_dir": None,
+        **{name: os.environ[name.upper()] for name in FROM_ENVIRONMENT if os.environ.get(name.upper())},
         "slack_bot_token": credentials.bot_token,
         "slack_signing_secret": credentials.signing_secret,
         "slack_api_url": f"{url}/slack/api/",
@@ -98,7 +122,7 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
         "github_api_url": f"{url}/github/api",
         "github_webhook_secret": GITHUB_SECRET,
     }
-    return load_settings(**ours | settings)
+    return load_settings(SandboxSettings, **ours | settings)
 
 
 async def _to_console(request: object) -> RedirectResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -46,18 +46,6 @@ ANSWER_SECONDS = 20.0
 POLL_SECONDS = 0.05
 ENDED = {StepState.DONE, StepState.SKIPPED, StepState.FAILED, StepState.UNDONE, StepState.CANCELLED}
 RUN_ID = re.compile(r"R-[0-9a-hjkmnp-tv-z]{6,}")
-# Settings of the sandbox's that the environment must not add to: nothing of the team's real systems is asked.
-NOTHING_REAL: Mapping[str, None] = dict.fromkeys(
-    (
-        "slack_app_token",
-        "github_app_id",
-        "github_app_private_key",
-        "vault_role",
-        "heartbeat_url",
-        "grafana_url",
-        "otel_exporter_otlp_endpoint",
-    )
-)
 EVENTS = {"app_home_opened", "member_joined_channel", "reaction_added"}  # as app.yaml says
 
 
@@ -177,7 +165,6 @@ async def _run_of(
             host="127.0.0.1",
             port=port,
             alertmanager_webhook_token=None,  # no alert becomes an incident
-            **NOTHING_REAL,
         )
         bot = BotProcess(settings, clock, folder / "bot.log")
         database = Database(database_url)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.settings import WrongSettings, load_settings
+from bot.settings import Settings, WrongSettings, load_settings
+from demo.environment import FROM_ENVIRONMENT, sandbox_settings
+from sandbox.server import Sandbox
 from tests.harness.command_line import Ran, run_tamv_bot
 
 RIGHT = {"SLACK_BOT_TOKEN": "xoxb-of-a-test", "SLACK_SIGNING_SECRET": "signing-secret-of-a-test"}
@@ -52,6 +54,20 @@ def test_each_mistake_has_one_line_that_begins_with_the_variable(
     assert sorted(line.partition(":")[0] for line in lines) == variables
     assert all("\n" not in line and len(line.partition(": ")[2]) > 5 for line in lines)
     assert not [line for line in lines if "hunter2xx" in line or "of-a-test" in line]
+
+
+def test_a_demo_takes_nothing_of_the_real_systems_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sandbox = Sandbox()
+    alone = sandbox_settings("http://127.0.0.1:1", sandbox, "sqlite:///demo.db")
+    monkeypatch.chdir(tmp_path)
+    for name in set(Settings.model_fields) - set(FROM_ENVIRONMENT):
+        monkeypatch.setenv(name.upper(), "https://real.example.org/owned")
+    Path(".env").write_text("GITHUB_APP_ID=1\nHELM=elsewhere\n")
+    assert sandbox_settings("http://127.0.0.1:1", sandbox, "sqlite:///demo.db") == alone
+    monkeypatch.setenv("HELM", "/opt/helm")
+    assert sandbox_settings("http://127.0.0.1:1", sandbox, "sqlite:///demo.db").helm == "/opt/helm"
 
 
 def test_serve_says_every_mistake_and_exits_with_2(tmp_path: Path) -> None:
