@@ -11,8 +11,10 @@ from pydantic import Field
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.policy import Risk
-from bot.domain.times import PositiveDuration
+from bot.domain.times import PositiveDuration, at_most
 from bot.integrations.alertmanager import Matcher
+
+LONGEST_SILENCE = timedelta(days=7)  # what is to be quiet for longer is a change of the alert rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,11 @@ class Expired:
 async def silence(
     ctx: Context,
     alert: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")],
-    duration: PositiveDuration = timedelta(hours=1),
+    duration: Annotated[PositiveDuration, at_most(LONGEST_SILENCE)] = timedelta(hours=1),
     service: str | None = None,
     reason: str = "",
 ) -> Silenced:
-    """Silence an alert for a limited time."""
+    """Silence an alert for a limited time, at most a week."""
     labels = {"alertname": alert}
     if service is not None:
         ctx.service(service)

@@ -10,6 +10,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticKnownError
 
 from bot.domain.errors import BadInput
 
@@ -105,6 +106,17 @@ def _some_time(length: timedelta) -> timedelta:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_bounded)]
 """A time as `parse_duration` reads it, from nothing to LONGEST, so that it can be counted from any day."""
 PositiveDuration = Annotated[Duration, AfterValidator(_some_time)]
+
+
+def at_most(longest: timedelta) -> AfterValidator:
+    """Return what refuses a longer duration, with the longest as people type it."""
+
+    def bounded(length: timedelta) -> timedelta:
+        if length > longest:
+            raise PydanticKnownError("less_than_equal", {"le": format_duration(longest)})
+        return length
+
+    return AfterValidator(bounded)
 
 
 def format_duration(length: timedelta) -> str:
