@@ -64,6 +64,17 @@ class HealthCheck(_Part):
         return value
 
 
+Program = Annotated[list[str], Field(min_length=1)]
+
+
+class PodRequest(_Part):
+    """What may be asked of a pod (`GET`), through the cluster's API server."""
+
+    port: int = Field(ge=1, le=65535)
+    path: str = Field("/", pattern=r"^/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/?)*$")
+    scheme: Literal["http", "https"] = "http"
+
+
 class Service(_Part):
     """A deployed service: where it runs and who owns it."""
 
@@ -79,6 +90,12 @@ class Service(_Part):
     board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
     depends_on: list[str] = Field(default_factory=list, description="services that it calls, for `/why`")
+    programs: dict[str, Program] = Field(
+        default_factory=dict, description="programs that only read and may be run in its pods: name → command"
+    )
+    requests: dict[str, PodRequest] = Field(
+        default_factory=dict, description="requests that its pods may be asked: name → port and path"
+    )
 
     @property
     def runs_as(self) -> list[str]:

@@ -29,7 +29,7 @@ from bot.actions.workloads import (
 )
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.policy import Risk
-from bot.domain.times import Duration
+from bot.domain.times import Duration, at_most
 from bot.integrations.kubernetes.pods import Pod
 from bot.integrations.kubernetes.status import Obstacle, Rollout
 from bot.integrations.kubernetes.workloads import Owner, split_reference
@@ -37,6 +37,8 @@ from bot.integrations.kubernetes.workloads import Owner, split_reference
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
 REVERTED_WITHIN = timedelta(seconds=20)  # an autoscaler decides every 15 s, a self-healing GitOps tool sooner
+LONGEST_FOLLOWED, FOLLOW_EVERY = timedelta(minutes=10), timedelta(seconds=5)
+LINES_SHOWN, LINE_WIDTH = 8, 160  # of a log that is followed, in the run's message
 T = TypeVar("T")
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE|CREDENTIAL|DATABASE_URL", re.IGNORECASE)
 
@@ -349,23 +351,36 @@ async def logs(
     container: Name | None = None,
     previous: bool = False,
     namespace: Name | None = None,
+    follow: Annotated[Duration, at_most(LONGEST_FOLLOWED)] = timedelta(0),
 ) -> Lines:
-    """Show the newest log lines of all pods of a service, with secrets removed; says which pods have none, and why."""
-    ns = namespace_of(ctx, service, namespace)
-    found = await ctx.kubernetes.pods.logs(
-        await pods_of(ctx, service, ns),
-        ns,
-        since=None if previous else since.total_seconds(),
-        tail=tail,
-        container=container,
-        previous=previous,
-    )
-    wanted = (pattern or "").lower()
-    lines = {
-        pod: [line for line in ctx.deps.redaction.lines(text.splitlines()) if wanted in line.lower()][-tail:]
-        for pod, text in found.texts.items()
-    }
-    return Lines(ns, lines, sum(map(len, lines.values())), found.silent)
+    """Show the newest log lines of all pods of a service, with secrets removed; says which pods have none, and why.
+
+    With `follow` the newest lines are shown anew every few seconds for that long, ten minutes at most.
+    """
+    ns, wanted = namespace_of(ctx, service, namespace), (pattern or "").lower()
+
+    async def read() -> Lines:
+        followed = ctx.clock.now() - ctx.began
+        found = await ctx.kubernetes.pods.logs(
+            await pods_of(ctx, service, ns),
+            ns,
+            since=None if previous else (since + followed).total_seconds(),
+            tail=tail,
+            container=container,
+            previous=previous,
+        )
+        lines = {
+            pod: [line for line in ctx.deps.redaction.lines(text.splitlines()) if wanted in line.lower()][-tail:]
+            for pod, text in found.texts.items()
+        }
+        return Lines(ns, lines, sum(map(len, lines.values())), found.silent)
+
+    newest = await read()
+    while not ctx.dry_run and (left := ctx.began + follow - ctx.clock.now()) > timedelta(0):
+        await ctx.tell(name=service, available=None, wanted=None, lines=_last(newest), left=left.total_seconds())
+        await ctx.clock.sleep(min(left, FOLLOW_EVERY).total_seconds())
+        newest = await read()
+    return newest
 
 
 @action("kubernetes.events", risk=Risk.READ, example="/ops events xr-engine")
@@ -376,6 +391,12 @@ async def events(ctx: Context, service: WorkloadName, namespace: Name | None = N
     newest = [event for event in found if _belongs(event.about, own, others)][-30:]
     rows = [{**asdict(event), "at": event.at.isoformat() if event.at else None} for event in newest]
     return Table(ns, [{**row, "message": ctx.deps.redaction.text(row["message"])} for row in rows])
+
+
+def _last(lines: Lines) -> list[str]:
+    """Return the newest lines of all pods, in the order of their times, short enough for a message."""
+    stamped = sorted((line, pod) for pod, found in lines.lines.items() for line in found[-LINES_SHOWN:])
+    return [f"{pod[-5:]} {line}"[:LINE_WIDTH].replace("```", "’’’") for line, pod in stamped[-LINES_SHOWN:]]
 
 
 def refuse_secrets(variables: Mapping[str, str]) -> None:
@@ -463,6 +484,14 @@ async def pods_of(ctx: Context, service: str, namespace: str) -> list[Pod]:
         *(ctx.kubernetes.pods.list(namespace, selector) for selector in await selectors(ctx, service, namespace))
     )
     return list({pod.name: pod for pods in found for pod in pods}.values())
+
+
+async def ready_pod(ctx: Context, service: str, namespace: str) -> Pod:
+    """Return a ready pod of the service. Raises WrongState."""
+    ready = next((pod for pod in await pods_of(ctx, service, namespace) if pod.is_ready), None)
+    if ready is None:
+        raise WrongState("no_ready_pod", service=service, namespace=namespace)
+    return ready
 
 
 def _belongs(about: str, own: Sequence[str], others: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from pydantic import Field
 from bot.actions.aws import backups_of
 from bot.actions.context import Context
 from bot.actions.helm import Tag
-from bot.actions.kubernetes import pods_of, refuse_secrets
+from bot.actions.kubernetes import ready_pod, refuse_secrets
 from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, BotError, Refused, Unavailable, WrongState
@@ -183,7 +183,7 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
     if target.environment != ctx.environment:
         raise BadInput("no_such_environment", environment=ctx.environment, known=[target.environment])
     ns = ctx.namespace(service or ctx.team.default_service or "")
-    pod = await _pod(ctx, service or ctx.team.default_service or "", ns)
+    chosen = await ready_pod(ctx, service or ctx.team.default_service or "", ns)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
     name = f"{target.prefix}backup_{at:%Y%m%d_%H%M%S}.dump"
 
@@ -196,10 +196,11 @@ async def exec_dump(ctx: Context, backups: str, service: Name | None = None) -> 
         if creator == key:  # done by an earlier attempt
             stored = await objects.read(bucket, name)
         else:
-            stored = await objects.write(bucket, name, ctx.kubernetes.dumps.of_database(pod, namespace), key)
+            dumped = ctx.kubernetes.dumps.of_database(pod, namespace, chosen.default_container)
+            stored = await objects.write(bucket, name, dumped, key)
         return Dumped(backups, bucket, name, stored.size, stored.sha256, at, key)
 
-    return await dump(pod, ns, target.bucket, name) or Dumped(backups, target.bucket, name, 0, "", at, ctx.key)
+    return await dump(chosen.name, ns, target.bucket, name) or Dumped(backups, target.bucket, name, 0, "", at, ctx.key)
 
 
 @undo(exec_dump, risk=Risk.DESTRUCTIVE)
@@ -216,12 +217,3 @@ async def delete_dump(ctx: Context, done: Dumped) -> Dumped:
     if creator is not None:
         await delete(done.bucket, done.name)
     return done
-
-
-async def _pod(ctx: Context, service: str, namespace: str) -> str:
-    """Return a ready pod of the service. Raises WrongState."""
-    for pod in await pods_of(ctx, service, namespace):
-        ready, _, wanted = pod.ready.partition("/")
-        if pod.phase == "Running" and ready == wanted:
-            return pod.name
-    raise WrongState("no_ready_pod", service=service, namespace=namespace)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from starlette.datastructures import Headers
@@ -28,10 +29,12 @@ from sandbox.kubernetes.errors import (
     success,
 )
 from sandbox.kubernetes.kinds import Kind
-from sandbox.kubernetes.objects import Object, is_terminating, key_of, name_of, parse_time, status_of
+from sandbox.kubernetes.objects import Object, is_terminating, key_of, labels_of, name_of, parse_time, status_of
 from sandbox.kubernetes.resources.pods import POD
 from sandbox.kubernetes.resources.policy import evict
 from sandbox.kubernetes.state import Store
+from sandbox.world.api import health_of
+from sandbox.world.services import NAMESPACE
 from sandbox.world.world import World
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -125,6 +128,8 @@ class Api:
             self._kubernetes.calls.append(call)
         if call.verb == "watch":
             return await self._watch(request, call)
+        if target.subresource == "proxy":
+            return await self._proxy(call)
         response = self._response(call, account)
         self._kubernetes.cluster.settle()
         return response
@@ -203,6 +208,23 @@ class Api:
         lines = stream.open(operations.get(self._store, call.target), kubernetes.now())
         return StreamingResponse(lines, media_type="text/plain")
 
+    async def _proxy(self, call: Call) -> Response:
+        """Pass a request on to a port of a pod, whose name comes as `[scheme:]name[:port]`."""
+        parts = call.target.name.split(":")
+        name, port = parts[-2:] if len(parts) > 1 else (parts[0], "80")
+        pod, world = operations.get(self._store, replace(call.target, name=name)), self._kubernetes.world
+        containers = pod["spec"]["containers"]
+        if not any(str(open["containerPort"]) == port for one in containers for open in one.get("ports") or ()):
+            address = f"{status_of(pod).get('podIP')}:{port}"
+            why = f"error trying to reach service: dial tcp {address}: connect: connection refused"
+            raise StatusError(503, "ServiceUnavailable", why)
+        service = labels_of(pod).get("app", "")
+        if call.target.path.strip("/") != "health":
+            return PlainTextResponse("404 page not found\n", 404)
+        if call.target.namespace != NAMESPACE or service not in world.deployments:
+            return JSONResponse({"status": "ok", "service": service})
+        return await health_of(world, service)
+
     async def exec(self, websocket: WebSocket) -> None:
         """Run a program in a pod, as `kubectl exec` asks for it."""
         try:
@@ -213,8 +235,7 @@ class Api:
             account = self._account(websocket.headers)
             check_access(account, "create", target.kind, target.namespace, target.name, "exec")
             pod = operations.get(self._store, target)
-            name = websocket.query_params.get("container") or pod["spec"]["containers"][0]["name"]
-            _check_started(pod, _find_container(pod, name))
+            _check_started(pod, _find_container(pod, websocket.query_params.get("container") or ""))
         except (StatusError, PathNotFound) as error:
             await websocket.send_denial_response(_error_response(error))
             return

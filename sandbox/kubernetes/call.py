@@ -23,12 +23,16 @@ VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 @dataclass(frozen=True)
 class Target:
-    """A resource; one object of it if there is a `name`; a `subresource` of that object if there is one."""
+    """A resource; one object of it if there is a `name`; a `subresource` of that object if there is one.
+
+    `path` is what a pod is asked for behind `proxy`.
+    """
 
     kind: Kind
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+    path: str = ""
 
 
 def parse_path(path: str, kinds: Kinds) -> Target:
@@ -55,12 +59,15 @@ def parse_path(path: str, kinds: Kinds) -> Target:
         case _:
             raise resource_not_found()
     kind = kinds.get((group, version, plural))
+    path = ""
+    if last[1:2] == ["proxy"]:
+        last, path = last[:2], "/".join(last[2:])
     if kind is None or len(last) > 2 or (namespace and not kind.namespaced):
         raise resource_not_found()
     name, subresource = [*last, "", ""][:2]
     if subresource and subresource not in kind.subresources:
         raise resource_not_found()
-    return Target(kind, namespace, name, subresource)
+    return Target(kind, namespace, name, subresource, path)
 
 
 @dataclass(frozen=True)

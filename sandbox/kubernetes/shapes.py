@@ -103,6 +103,7 @@ SUBRESOURCES: Mapping[str, tuple[tuple[str, str, str] | None, Sequence[str]]] = 
     "eviction": (("policy", "v1", "Eviction"), ("create",)),
     "exec": (("", "v1", "PodExecOptions"), ("create", "get")),
     "log": (None, ("get",)),
+    "proxy": (("", "v1", "PodProxyOptions"), ("create", "delete", "get", "patch", "update")),
     "scale": (("autoscaling", "v1", "Scale"), ("get", "patch", "update")),
     "status": (None, ("get", "patch", "update")),
 }

@@ -66,6 +66,8 @@ DONE: list[tuple[str, dict[str, Any]]] = [
     ("kubernetes.top_pods", {"service": CORE}),
     ("kubernetes.top_nodes", {}),
     ("kubernetes.logs", {"service": CORE}),
+    ("kubernetes.exec", {"service": CORE, "program": "disk"}),
+    ("kubernetes.curl", {"service": CORE, "request": "health"}),
     ("kubernetes.events", {"service": CORE}),
     ("kubernetes.describe", {"kind": "deployment", "name": CORE}),
     ("kubernetes.describe", {"kind": "node", "name": GPU}),

@@ -29,7 +29,6 @@ GATHERING = frozenset(
 # The other modules with one importer, and why they are not a part of it.
 WITH_ONE_IMPORTER = {
     "bot.actions.aws": "actions by service; the dump of a database also writes to S3",
-    "bot.actions.kubernetes": "actions by service",
     "bot.actions.kubernetes_objects": "actions by service",
     "bot.actions.workloads": "what the actions on workloads say about owners and autoscalers",
     "bot.cli.cluster_checks": "the doctor's look at the cluster",

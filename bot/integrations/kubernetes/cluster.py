@@ -119,13 +119,30 @@ class Cluster:
 
         async def read() -> bytes:
             body: bytes = await response.read()
-            if response.status >= 400:
-                problem = client.exceptions.ApiException(status=response.status, reason=f"HTTP {response.status}")
-                problem.body = body.decode(errors="replace")
-                raise problem
             return body
 
         content: bytes = await self._translated(what, read)
+        if response.status >= 400:
+            raise response_error(what, response.status, content)
+        return content
+
+    async def start_of(self, what: str, response: Any, limit: int) -> bytes:
+        """Return at most the first `limit` bytes of a response that was not read yet, whatever its status.
+
+        Raises Unavailable.
+        """
+
+        async def read() -> bytes:
+            body = b""
+            async with asyncio.timeout(self.timeout):
+                while len(body) < limit and (piece := await response.content.read(limit - len(body))):
+                    body += piece
+            return body
+
+        try:
+            content: bytes = await self._translated(what, read)
+        finally:
+            response.close()
         return content
 
     async def _translated(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -198,6 +215,13 @@ def strip_server_fields(thing: dict[str, Any]) -> dict[str, Any]:
     metadata = {name: value for name, value in thing.get("metadata", {}).items() if name not in hidden}
     rest = {name: value for name, value in thing.items() if name not in ("status", "metadata")}
     return rest | {"metadata": metadata} if metadata else rest
+
+
+def response_error(what: str, status: int, body: bytes) -> NotFound | Refused | Unavailable:
+    """Return the error of a response of the API server's."""
+    problem = client.exceptions.ApiException(status=status, reason=f"HTTP {status}")
+    problem.body = body.decode(errors="replace")
+    return _to_bot_error(what, problem)
 
 
 def _to_bot_error(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:

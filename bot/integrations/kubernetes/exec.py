@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -61,7 +61,7 @@ class Exec:
 
     async def stream(
         self, pod: str, namespace: str, command: Sequence[str], container: str | None = None, idle: float = 60.0
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield a program's standard output in pieces; never holds all of it in memory.
 
         Raises Refused (`program_failed`, with exit code and the end of standard error) if it fails, Unavailable if the
@@ -96,6 +96,28 @@ class Exec:
         if status.get("status") != "Success":
             text = stderr.decode(errors="replace").strip() or str(status.get("message", ""))
             raise Refused("program_failed", what=what, code=_code(status), why=text[-300:])
+
+    async def output(
+        self, pod: str, namespace: str, command: Sequence[str], container: str | None, *, limit: int, within: float
+    ) -> tuple[bytes, bool]:
+        """Return the first `limit` bytes that a program writes, and whether there was more; a longer one is left alone.
+
+        `within` in seconds. Raises as `stream`.
+        """
+        content = b""
+        pieces = self.stream(pod, namespace, command, container, idle=within)
+        try:
+            async with asyncio.timeout(within):
+                async for piece in pieces:
+                    content += piece
+                    if len(content) > limit:
+                        break
+        except TimeoutError as slow:
+            what = f"{command[0]} in {namespace}/{pod}"
+            raise Unavailable("timed_out", service=SERVICE, what=what, seconds=within) from slow
+        finally:
+            await pieces.aclose()
+        return content[:limit], len(content) > limit
 
 
 async def _messages(socket: aiohttp.ClientWebSocketResponse, idle: float) -> AsyncIterator[tuple[int, bytes]]:
@@ -135,6 +157,6 @@ class Dumps:
     def __init__(self, exec: Exec) -> None:
         self._exec = exec
 
-    def of_database(self, pod: str, namespace: str) -> AsyncIterator[bytes]:
+    def of_database(self, pod: str, namespace: str, container: str | None = None) -> AsyncIterator[bytes]:
         """Yield a dump of the pod's database as pg_dump writes it, in pieces. Raises as `Exec.stream`."""
-        return self._exec.stream(pod, namespace, ["sh", "-c", SCRIPT])
+        return self._exec.stream(pod, namespace, ["sh", "-c", SCRIPT], container)

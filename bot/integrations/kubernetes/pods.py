@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bot.domain.errors import BotError, Refused
-from bot.integrations.kubernetes.cluster import Cluster, client, quantity
+from bot.integrations.kubernetes.cluster import Cluster, client, quantity, response_error
 from bot.integrations.kubernetes.status import (
     container_statuses,
     describe_end,
@@ -65,6 +66,9 @@ FIELDS: Mapping[str, Sequence[str]] = {
 }
 EVENTS_SHOWN = 20
 LOGS_AT_ONCE = 10
+ANSWER_LIMIT = 16 * 1024  # bytes of a pod's answer
+UNREACHED = "error trying to reach service"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 # Escape sequences of terminals (colours, titles, links), control characters but for tabs and line breaks, and what
 # turns the direction of writing: a line would read as what it is not.
 _CONTROL = re.compile(
@@ -86,6 +90,12 @@ class Pod:
     why: str = ""
     containers: list[str] = field(default_factory=list)
     uid: str = ""
+    default_container: str = ""  # kubectl's: the annotated one, or the first that is no sidecar
+
+    @property
+    def is_ready(self) -> bool:
+        ready, _, wanted = self.ready.partition("/")
+        return self.phase == "Running" and ready == wanted
 
     @property
     def is_troubled(self) -> bool:
@@ -99,6 +109,15 @@ class Logs:
 
     texts: dict[str, str]
     silent: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A pod's answer to a request. Without a `status` it could not be reached, and `text` says why."""
+
+    status: int | None
+    text: str
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +231,23 @@ class Pods:
         content: bytes = await self._cluster.content(f"logs of {namespace}/{pod}", response)
         return plain_text(content)
 
+    async def get(self, pod: str, namespace: str, port: int, path: str, scheme: str = "http") -> Answer:
+        """Ask a port of a pod through the API server, as `kubectl port-forward` and curl do.
+
+        A body over ANSWER_LIMIT is cut. Raises Refused if the bot may not (`get` of `pods/proxy`).
+        """
+        what = f"port {port} of {namespace}/{pod}"
+        name = f"{scheme}:{pod}:{port}" if scheme == "https" else f"{pod}:{port}"
+        call = self._v1.connect_get_namespaced_pod_proxy_with_path_without_preload_content
+        response = await self._cluster.ask(what, call, name, namespace, path.lstrip("/"))
+        body = await self._cluster.start_of(what, response, ANSWER_LIMIT + 1)
+        text, cut = plain_text(body[:ANSWER_LIMIT]), len(body) > ANSWER_LIMIT
+        if response.status >= 400 and (why := _words_of_api_server(body)) is not None:
+            if not why.startswith(UNREACHED):
+                raise response_error(what, response.status, body)
+            return Answer(None, why.removeprefix(UNREACHED).lstrip(": "))
+        return Answer(response.status, text, cut)
+
     async def events(self, namespace: str, about: str | None = None) -> Sequence[ClusterEvent]:
         """Return events, the newest last."""
         selector = f"involvedObject.name={about}" if about else None
@@ -233,6 +269,16 @@ class Pods:
             )
         items: Sequence[dict[str, Any]] = content["items"]
         return items
+
+
+def _words_of_api_server(body: bytes) -> str | None:
+    """Return the message of an error of the API server's own; None for an answer of the pod's."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return None
+    is_status = isinstance(content, dict) and content.get("kind") == "Status" and content.get("apiVersion") == "v1"
+    return str(content.get("message") or "") if is_status else None
 
 
 def plain_text(content: bytes) -> str:
@@ -271,6 +317,7 @@ def _pod(pod: Mapping[str, Any]) -> Pod:
         _why(pod),
         [*_unfinished(pod, lasting), *lasting],
         str(pod["metadata"].get("uid") or ""),
+        (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER) or spec["containers"][0]["name"],
     )
 
 

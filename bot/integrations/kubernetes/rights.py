@@ -17,6 +17,7 @@ NAMESPACED: Rights = {
     ("", "pods"): ("get", "list"),
     ("", "pods/log"): ("get",),
     ("", "pods/exec"): ("get", "create"),
+    ("", "pods/proxy"): ("get",),
     ("", "events"): ("list",),
     ("", "secrets"): ("get", "list", "create", "update", "delete"),
     ("", "services"): ("get", "list", "watch", "create", "patch"),

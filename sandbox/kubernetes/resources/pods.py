@@ -276,7 +276,7 @@ POD = Kind(
     "pods",
     "Pod",
     ("po",),
-    subresources=("eviction", "exec", "log", "status"),
+    subresources=("eviction", "exec", "log", "proxy", "status"),
     categories=("all",),
     columns=(
         computed_column("Ready", _ready_cell),
