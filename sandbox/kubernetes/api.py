@@ -144,6 +144,7 @@ class Api:
             case "log":
                 return self._log(call)
             case "exec":
+                _find_container(operations.get(self._store, target), call.query.get("container") or "")
                 raise bad_request("Upgrade request required")
         if target.kind is ACCESS_REVIEW:
             return JSONResponse(review_access(account, call.body()), 201)

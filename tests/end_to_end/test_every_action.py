@@ -33,8 +33,11 @@ ORDER = [
     *(f"github.{name}" for name in ("create_issue", "create_branch", "open_pull_request", "request_review")),
     *(f"github.{name}" for name in ("wait_for_approval", "merge", "wait_for_build", "dispatch_workflow")),
     *("github.workflow_status", "http.check", "migration.gate", "migration.review"),
-    *(f"kubernetes.{name}" for name in ("apply", "delete", "describe", "events", "logs", "pods", "top_pods", "exec", "curl")),
-    *(f"kubernetes.{name}" for name in ("top_nodes", "rollout_status", "restart", "rollout_undo", "scale", "set_env")),
+    *(f"kubernetes.{name}" for name in ("apply", "delete", "describe", "events", "logs", "exec", "curl", "pods")),
+    *(
+        f"kubernetes.{name}"
+        for name in ("top_pods", "top_nodes", "rollout_status", "restart", "rollout_undo", "scale", "set_env")
+    ),
     *(f"kubernetes.{name}" for name in ("set_node_selector", "run_job", "exec_dump", "refresh_external_secret")),
     *(f"kubernetes.{name}" for name in ("cordon", "uncordon", "drain")),
     *(f"helm.{name}" for name in ("history", "status", "canary")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from kubernetes.aio.stream import WsApiClient
 
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment, rolled_out
+from tests.harness.processes import free_port
 
 
 async def standing(cluster: Cluster, **spec: Any) -> list[str]:
@@ -30,6 +32,37 @@ async def test_a_log_needs_a_container_that_is_there(cluster: Cluster) -> None:
     with pytest.raises(client.ApiException) as refused:
         await cluster.main.read_namespaced_pod_log(pod, cluster.namespace, container="app", previous=True)
     assert "previous terminated container" in str(refused.value.body)
+
+
+async def test_a_program_needs_a_container_where_there_are_several(cluster: Cluster) -> None:
+    pod, *_ = await standing(cluster)
+    code, status, _ = await cluster.ask("GET", f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/exec?command=true")
+    assert code == 400 and "choose one of: [app side]" in status["message"]
+
+
+@pytest.mark.parametrize("scheme", ["", "https:"])
+async def test_a_port_that_nobody_listens_at_is_an_error_of_the_api_servers(cluster: Cluster, scheme: str) -> None:
+    pod, *_ = await standing(cluster)
+    api: Any = cluster.api
+    body = api.sanitize_for_serialization(await cluster.main.read_namespaced_pod(pod, cluster.namespace))
+    address = own_address()
+    body["status"] |= {"podIP": address, "podIPs": [{"ip": address}]}
+    await cluster.main.replace_namespaced_pod_status(pod, cluster.namespace, body)
+    port = free_port()
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{scheme}{pod}:{port}/proxy/health"
+    code, status, _ = await cluster.ask("GET", path)
+    assert (code, status["kind"], status["reason"]) == (503, "Status", "ServiceUnavailable")
+    refused = f"error trying to reach service: dial tcp {address}:{port}: connect: connection refused"
+    assert status["message"] == refused
+    code, status, _ = await cluster.ask("GET", path.replace(pod, "nobody"))
+    assert (code, status["message"]) == (404, 'pods "nobody" not found')
+
+
+def own_address() -> str:
+    """This machine's address in its network: an API server reaches no pod on the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nowhere:
+        nowhere.connect(("192.0.2.1", 9))  # nothing is sent
+        return str(nowhere.getsockname()[0])
 
 
 async def test_a_budget_stops_an_eviction_with_the_reason(cluster: Cluster) -> None:
