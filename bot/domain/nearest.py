@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from unicodedata import combining, normalize
 
-CUTOFF = 0.5  # of difflib's ratio
+CUTOFF = 0.55  # of difflib's ratio: half alike is a coincidence
 MAX_COST = 5
 MISTAKE, SWAP = 2, 1  # a swap of two neighbours is the most common mistake
 
@@ -14,10 +14,14 @@ MISTAKE, SWAP = 2, 1  # a swap of two neighbours is the most common mistake
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that `word` most probably means, or None if none is similar enough or several are equally.
 
-    Fewest typing mistakes first; a transposition (`stauts`) is one mistake.
+    The only one that begins with it, or with which it begins, comes first; then the fewest typing mistakes: a
+    transposition (`stauts`) is one.
     """
     typed = _plain(word)
     by_lower = {_plain(candidate): candidate for candidate in candidates}
+    begun = [one for one in by_lower if len(one) > 1 and (one.startswith(typed) or typed.startswith(one))]
+    if len(typed) > 1 and len(begun) == 1:
+        return by_lower[begun[0]]
     ranked = sorted((_rank(typed, candidate), candidate) for candidate in by_lower)
     if not ranked:
         return None
