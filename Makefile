@@ -8,6 +8,9 @@ CHANGED_TESTS = $(shell { git diff --name-only --diff-filter=d HEAD; git ls-file
 LOCK = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock' --extra build $(UPGRADE) pyproject.toml
 
+# Half as many processes again as there are cores: much of a test is waiting.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null) && echo $$(((cores * 3 + 1) / 2)) || echo auto)
+
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tamv-bot
 
 .PHONY: help setup demo demo-auto test cluster check format bench crash lock schema actions runbooks manifest screenshots
@@ -35,8 +38,8 @@ demo: setup ## the whole product with no account: the scenario, and a web page t
 demo-auto: setup ## the same played to its end by itself; OUT=dir says where the report goes
 	.venv/bin/tamv-bot demo --auto --out '$(OUT)'
 
-test: setup ## every test
-	.venv/bin/python -m pytest --numprocesses auto --dist loadfile
+test: setup ## every test, in WORKERS processes
+	.venv/bin/python -m pytest --numprocesses '$(WORKERS)' --dist loadfile
 
 cluster: ## a real Kubernetes control plane for the tests, built by Go into the user's cache: minutes, once
 	@command -v go >/dev/null || { echo 'Go 1.26 or newer is needed to build a Kubernetes control plane.' >&2; exit 1; }
