@@ -19,6 +19,7 @@ import typer
 from bot.app import running_bot
 from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
+from bot.cli.findings import CHECK_SECONDS
 from bot.cli.team import add_team_option
 from bot.cli.terminal import Language, exit_with, runbook_names, settings_or_exit, team_settings_or_exit, team_words
 from bot.domain.errors import BotError
@@ -144,9 +145,12 @@ def runbook_test(
 
 
 @cli.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that each check may take.")] = CHECK_SECONDS,
+) -> None:
     """Check every integration, read-only, and report what is missing; exit 1 if something required is."""
-    raise typer.Exit(run_checks(settings_or_exit(), as_json=as_json))
+    raise typer.Exit(run_checks(settings_or_exit(), as_json=as_json, seconds=timeout))
 
 
 @database.command("upgrade")

@@ -15,8 +15,8 @@ HELM_AT_ONCE = 4  # each is a process of its own
 
 
 class ClusterChecks(Checks):
-    def __init__(self, deps: Deps) -> None:
-        super().__init__(deps.words)
+    def __init__(self, deps: Deps, seconds: float) -> None:
+        super().__init__(deps.words, seconds)
         self._deps = deps
         services = deps.team.services.values()
         self._namespaces = sorted({namespace for service in services for namespace in service.namespaces.values()})

@@ -45,8 +45,10 @@ _SIGNS = {State.GOOD: ("✓", "green"), State.OFF: ("-", "dim"), State.NOTE: ("!
 class Doctor(Checks):
     """Checks everything that the bot needs and uses."""
 
-    def __init__(self, deps: Deps, settings: Settings, manifest: Path = MANIFEST) -> None:
-        super().__init__(deps.words)
+    def __init__(
+        self, deps: Deps, settings: Settings, manifest: Path = MANIFEST, seconds: float = CHECK_SECONDS
+    ) -> None:
+        super().__init__(deps.words, seconds)
         self._deps = deps
         self._settings = settings
         self._manifest = manifest
@@ -78,7 +80,7 @@ class Doctor(Checks):
             ("health endpoints", "BOT_CONFIG", self._health()),
             ("team", "BOT_CONFIG", self._placeholders()),
         ]
-        cluster = ClusterChecks(self._deps).findings()
+        cluster = ClusterChecks(self._deps, self._seconds).findings()
         *results, of_cluster = await asyncio.gather(*(self._try(*check) for check in checks), cluster)
         return [*(finding for findings in results for finding in findings), *of_cluster]
 
@@ -238,7 +240,7 @@ class Doctor(Checks):
             yield self._off("Grafana", "GRAFANA_URL")
             return
         url = f"{self._deps.grafana_url.rstrip('/')}/api/health"
-        response = await Http().probe(url, CHECK_SECONDS)
+        response = await Http().probe(url, self._seconds)
         if response.status >= 400:
             raise Unavailable("unreachable", service="Grafana", why=f"HTTP {response.status}")
         yield self._good("Grafana", "answers", said=self._deps.grafana_url)
@@ -282,12 +284,15 @@ def placeholders(value: object, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value
 
 
-def run_checks(settings: Settings, *, as_json: bool = False) -> int:
-    """Check these settings and print the results. Returns 1 if something required is missing."""
+def run_checks(settings: Settings, *, as_json: bool = False, seconds: float = CHECK_SECONDS) -> int:
+    """Check these settings and print the results; `seconds` limits each check.
+
+    Returns 1 if something required is missing.
+    """
     logging.disable(logging.WARNING)
     words = team_words(settings.locale)
     try:
-        findings = asyncio.run(_run_checks(settings))
+        findings = asyncio.run(_run_checks(settings, seconds))
     except BotError as problem:  # the team file is invalid: nothing can be checked
         findings = [Finding(str(settings.team_file), State.WRONG, words.error(problem))]
     wrong = any(finding.state is State.WRONG for finding in findings)
@@ -309,7 +314,7 @@ def run_checks(settings: Settings, *, as_json: bool = False) -> int:
     return 1 if wrong else 0
 
 
-async def _run_checks(settings: Settings) -> list[Finding]:
+async def _run_checks(settings: Settings, seconds: float) -> list[Finding]:
     async with build_deps(settings) as deps:
-        checks = Doctor(deps, settings)
+        checks = Doctor(deps, settings, seconds=seconds)
         return [*checks.files(), *await checks.findings()]

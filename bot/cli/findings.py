@@ -10,7 +10,7 @@ from enum import StrEnum
 from bot.domain.errors import BotError, Unavailable
 from bot.messages.translations import Translations
 
-CHECK_SECONDS = 9.0  # of one check; they all run at once
+CHECK_SECONDS = 9.0  # of one check, unless another limit is given; they all run at once
 
 
 class State(StrEnum):
@@ -32,20 +32,21 @@ class Finding:
 class Checks:
     """Words findings in one language, and runs checks to their end, whatever becomes of them."""
 
-    def __init__(self, words: Translations) -> None:
+    def __init__(self, words: Translations, seconds: float) -> None:
         self._words = words
+        self._seconds = seconds  # that one check may take
 
     async def _try(self, subject: str, setting: str, check: AsyncIterator[Finding]) -> list[Finding]:
         """Return what a check found until it failed or its time was over, and that."""
         findings: list[Finding] = []
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 async for finding in check:
                     findings.append(finding)
         except BotError as problem:
             findings.append(self._wrong(subject, problem, setting))
         except TimeoutError:
-            findings.append(self._finding(subject, State.WRONG, "away", why=f"{CHECK_SECONDS:g} s", setting=setting))
+            findings.append(self._finding(subject, State.WRONG, "away", why=f"{self._seconds:g} s", setting=setting))
         return findings
 
     def _good(self, subject: str, part: str, **facts: object) -> Finding:

@@ -102,13 +102,14 @@ async def test_each_year_counts_for_itself(store: Store) -> None:
 
 
 async def test_the_chain_holds_under_concurrent_changes(store: Store) -> None:
-    id = await declare(store)
+    id, connections = await declare(store), asyncio.Semaphore(20)
 
     async def note(number: int) -> None:
         # Each cause comes twice at the same moment.
-        await store.incidents.change(
-            id, lambda now: now.note(f"nota {number // 2}", by=ANA, at=NOW), idempotency_key=f"note/{number // 2}"
-        )
+        async with connections:
+            await store.incidents.change(
+                id, lambda now: now.note(f"nota {number // 2}", by=ANA, at=NOW), idempotency_key=f"note/{number // 2}"
+            )
 
     await asyncio.gather(*(note(number) for number in range(60)))
     timeline = await store.incidents.timeline(id)
