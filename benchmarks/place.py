@@ -93,10 +93,12 @@ async def place(
     prometheus: str | None = None,
     runbooks: Mapping[str, str] | None = None,
     measures: bool = True,
+    replicas: int = 1,
 ) -> AsyncIterator[Place]:
     """Both processes, from their start until they have ended; the database is a new SQLite file unless one is given.
 
-    With `runbooks` (name → YAML) the bot has these instead of the shipped ones, and the sandbox's cluster. Unless it
+    With more `replicas`, other bots run workflows on the same database, and are asked nothing. With `runbooks` (name →
+    YAML) the bot has these instead of the shipped ones, and the sandbox's cluster. Unless it
     `measures`, it has no Prometheus.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -111,7 +113,10 @@ async def place(
             async with (
                 aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
                 serve(given, session, cwd) as bot,
+                contextlib.AsyncExitStack() as others,
             ):
+                for _ in range(replicas - 1):
+                    await others.enter_async_context(serve(given | {"PORT": str(free_port())}, session, cwd))
                 yield Place(f"http://127.0.0.1:{port}", world_url, bot, session, Workspace(f"{world_url}/heard"))
 
 
@@ -181,7 +186,7 @@ def _text(value: object) -> str:
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
     with contextlib.suppress(aiohttp.ClientError):
         async with session.get(url) as answer:
-            return answer.status == 200 and (await answer.json())["engine"] == "leads"
+            return answer.status == 200 and (await answer.json())["engine"] == "runs"
     return False
 
 

@@ -56,15 +56,17 @@ ROLES_TIMEOUT_SECONDS = 3.0
 
 
 @asynccontextmanager
-async def running_bot(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bot]:
+async def running_bot(settings: Settings, clock: Clock | None = None, *, spare: bool = False) -> AsyncIterator[Bot]:
     """Run the bot with these settings: migrate the database, start the engine, and stop both on exit.
+
+    A `spare` one runs workflows only if no other process does.
 
     Raises BadInput for an invalid team file or runbook library, Unavailable without the database.
     """
     async with build_deps(settings, clock) as deps:
         library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
-        engine = Engine(deps, WORKFLOWS, settings.database_url, [calendar_loop])
+        engine = Engine(deps, WORKFLOWS, settings.database_url, [calendar_loop], spare=spare)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ROLES_TIMEOUT_SECONDS):  # the folder's watcher asks again
                 await refresh_roles(deps)

@@ -75,7 +75,12 @@ class Metrics:
             ["check"],
             registry=registry,
         )
-        self.leads = Gauge("tamv_bot_engine_leads", "1 in the replica that runs the workflows.", registry=registry)
+        self.runs_workflows = Gauge("tamv_bot_engine_runs", "1 if this process runs workflows.", registry=registry)
+        self.executors_taken_over = Counter(
+            "tamv_bot_takeovers",
+            "Processes that died or hung, and whose workflows this one took over.",
+            registry=registry,
+        )
         Info("tamv_bot_build", "Version of the bot and of Python.", registry=registry).info(
             {"version": version("tamv-bot"), "python": platform.python_version()}
         )

@@ -31,8 +31,8 @@ class Health:
     async def readyz(self, request: Request) -> Response:
         """200 if this process can do its job; the body says what is missing.
 
-        The database can be written, the engine leads or stands by, Slack takes the token now, and the websocket is open
-        where Socket Mode is on.
+        The database can be written, the engine runs workflows or stands by, Slack takes the token now, and the
+        websocket is open where Socket Mode is on.
         """
         checks = await self._checks()
         body = {check: said for check, (_, said) in checks.items()}
@@ -52,7 +52,7 @@ class Health:
         checks = {
             "database": (database == "ok", database),
             "slack": (slack == "ok", slack),
-            "engine": (state in (EngineState.LEADS, EngineState.STANDS_BY), state.value),
+            "engine": (state in (EngineState.RUNS, EngineState.STANDS_BY), state.value),
         }
         if self._socket:
             connected = await self._socket()
@@ -64,7 +64,7 @@ class Health:
     async def metrics(self, request: Request) -> Response:
         """Without the database, only this process's counters, and `tamv_bot_database_up 0`."""
         deps, metrics = self._bot.deps, self._bot.deps.metrics
-        metrics.leads.set(self._bot.engine.leads)
+        metrics.runs_workflows.set(self._bot.engine.runs_workflows)
         metrics.slack_waiting.set(deps.waiting.count)
         metrics.slack_waiting_seconds.set(deps.waiting.oldest_seconds)
         await self._checks()

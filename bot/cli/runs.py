@@ -1,6 +1,6 @@
 """Runs started in a terminal: saved in the store and watched to their end.
 
-The leading bot plays the run; without one, this process is the bot until the run ends (docs/adr/0011).
+A bot that serves plays the run; without one, this process is the bot until the run ends (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _exit(work: Callable[[Bot, str], Awaitable[bool]], settings: Settings | None
     logging.disable(logging.ERROR)
 
     async def run_bot() -> bool:
-        async with running_bot(settings) as bot:
+        async with running_bot(settings, spare=True) as bot:
             return await work(bot, _idempotency_key())
 
     try:

@@ -85,7 +85,7 @@ class Execution:
                 self._idle.set()
 
 
-# Awaited before each effect, in a task that runs a workflow: it lets pass only who may act.
+# Awaited before each effect and each message, in a task that runs a workflow: it lets pass only who may act.
 effect_gate: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("effect_gate", default=None)
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)

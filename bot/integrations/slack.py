@@ -23,6 +23,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.domain.errors import Blocked, BotError, Refused, Unavailable
 from bot.domain.people import Person
 from bot.integrations.certificates import tls_context
+from bot.integrations.effects import effect_gate
 from bot.integrations.in_flight import InFlight
 from bot.integrations.slack_errors import Reaction, reaction_to
 
@@ -105,6 +106,7 @@ class Slack:
 
     async def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call a method with a JSON body and return Slack's response."""
+        await _pass_gate()
         with self._calling(method, writes=True):
             async with asyncio.timeout(self._timeout):
                 return await self._send(method, arguments)
@@ -125,6 +127,7 @@ class Slack:
 
     async def once(self, key: str, method: str, send: Callable[[], Awaitable[T]]) -> T:
         """Do `send` as `call_once` does; `method` is for the error."""
+        await _pass_gate()
         try:
             return await self.in_flight.run(key, send, wait_seconds=self._timeout)
         except TimeoutError as slow:
@@ -394,6 +397,11 @@ async def _response_url_error(response: aiohttp.ClientResponse) -> str:
     with contextlib.suppress(ValueError, AttributeError):
         text = str(json.loads(text).get("error") or "")
     return text if text.replace("_", "").isalnum() else f"HTTP {response.status}"
+
+
+async def _pass_gate() -> None:
+    if gate := effect_gate.get():
+        await gate()
 
 
 def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:

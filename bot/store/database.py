@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from bot.domain.errors import Unavailable
 
 T = TypeVar("T")
+Fence = Callable[[AsyncConnection], Awaitable[None]]
 
+SESSION_NAME = "tamv-bot"  # in PostgreSQL
 BUSY_SECONDS = 2  # of the 3 s that Slack waits for an acknowledgement
 IDLE_SECONDS = 1.0  # a connection that was idle for longer is tested before use
 IDLE_IN_TRANSACTION_SECONDS = 5  # a process that stops in the middle of a transaction holds its locks no longer
@@ -41,12 +42,6 @@ SQLITE_PRAGMAS = (
     f"busy_timeout={BUSY_TIMEOUT_MS}",
     "secure_delete=ON",  # overwrite the bodies of handled deliveries
 )
-
-
-@cache
-def session_name() -> str:
-    """Return the name of this process's sessions in PostgreSQL: whoever takes over from it ends all of them."""
-    return f"tamv-bot/{uuid.uuid4().hex}"
 
 
 def mark_enqueued(connection: AsyncConnection) -> None:
@@ -80,7 +75,8 @@ class Database:
         if self.is_sqlite and parsed.database:
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
         self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
-        self.before_writing: Callable[[], Awaitable[None]] | None = None  # awaited before each transaction that writes
+        # Gives what is awaited in a transaction of the current task before it writes, or None.
+        self.fence: Callable[[], Fence | None] = lambda: None
         self._write_checked_at = float("-inf")
         self._write_problem: Unavailable | None = None
         self._engine = sqlite_engine(parsed) if self.is_sqlite else _postgresql(parsed)
@@ -93,8 +89,6 @@ class Database:
 
         On SQLite it takes the write lock immediately, so that nothing it reads can change before it writes.
         """
-        if self.before_writing:
-            await self.before_writing()
         with translate_errors():
             async with self._connected(self._engine) as connection:
                 if self.is_sqlite:
@@ -103,6 +97,8 @@ class Database:
                     await retry_while_locked(connection.begin)
                 connection.info[REDACT] = self.redact
                 connection.info.pop(ENQUEUED, None)  # left by a transaction that was rolled back
+                if fence := self.fence():
+                    await fence(connection)
                 yield connection
                 await connection.commit()
                 if connection.info.pop(ENQUEUED, None):
@@ -121,11 +117,9 @@ class Database:
 
     async def execute(self, statement: Executable) -> CursorResult[Any]:
         """Execute one statement in its own transaction. Its rows are already fetched."""
-        if self.is_sqlite:
+        if self.is_sqlite or self.fence():
             async with self.write() as connection:
                 return await connection.execute(statement)
-        if self.before_writing:
-            await self.before_writing()
         async with self.read() as connection:
             return await connection.execute(statement)
 
@@ -179,7 +173,7 @@ def _postgresql(url: URL) -> AsyncEngine:
         pool_use_lifo=True,  # the most recently used connection needs no ping
         connect_args={
             "connect_timeout": BUSY_SECONDS,
-            "application_name": session_name(),
+            "application_name": SESSION_NAME,
             "options": f"-c statement_timeout={BUSY_SECONDS * 5}s -c lock_timeout={BUSY_SECONDS}s "
             f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s",
         },

@@ -10,9 +10,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.domain.errors import WrongState
 from bot.domain.people import Person
+from bot.domain.run import RunState
 from bot.store.database import Database, redacted
 from bot.store.outbox import NOTIFY, enqueue
-from bot.store.tables import freezes, targets
+from bot.store.tables import freezes, runs, targets
 
 ANNOUNCE = "announce"
 
@@ -98,7 +99,9 @@ class KillSwitch:
             )
             facts = {"reason": reason, "by": by.to_json()}
             await enqueue(connection, f"{idempotency_key}/announce", ANNOUNCE, [idempotency_key, "frozen", facts])
-            await enqueue(connection, f"{idempotency_key}/wake", NOTIFY, [])  # running steps stop
+            running = await connection.execute(select(runs.c.id).where(runs.c.state == RunState.RUNNING.value))
+            for run_id in running.scalars():  # their steps stop
+                await enqueue(connection, f"{idempotency_key}/wake/{run_id}", NOTIFY, [run_id])
 
     async def thaw(self, by: Person, at: datetime, idempotency_key: str) -> None:
         """Thaw, and enqueue the announcement. Raises WrongState if it is not frozen."""

@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists, func, or_, select, update
 from bot.domain.incident import Status
 from bot.domain.run import RunState
 from bot.store.database import Database
-from bot.store.tables import deliveries, incidents, outbox, run_steps, runs, snapshots
+from bot.store.tables import assignments, deliveries, executors, incidents, outbox, run_steps, runs, snapshots
 
 ENDED_STATUSES = [status.value for status in Status if not status.is_open]
 
@@ -40,6 +40,20 @@ async def count_rows(database: Database) -> StoreCounts:
             (await connection.execute(pending_deliveries)).scalar_one(),
             (await connection.execute(select(func.count()).select_from(outbox))).scalar_one(),
         )
+
+
+async def count_executors(database: Database) -> int | None:
+    """Return how many processes run workflows on PostgreSQL; None on SQLite, where it is one at most."""
+    if database.is_sqlite:
+        return None
+    living = select(func.count()).select_from(executors).where(executors.c.expires_at > func.clock_timestamp())
+    async with database.read() as connection:
+        return int((await connection.execute(living)).scalar_one())
+
+
+async def prune_assignments(database: Database, before: datetime) -> None:
+    """Forget which executors incidents and runs from before then were assigned to."""
+    await database.execute(delete(assignments).where(assignments.c.since < before))
 
 
 async def prune_runs(database: Database, before: datetime, *, but: Collection[str] = (), limit: int = 20) -> int:

@@ -10,9 +10,9 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.store.database import Database, dialect_insert, mark_enqueued, redacted
-from bot.store.tables import outbox
+from bot.store.tables import SUBJECT_LIMIT, outbox
 
-NOTIFY = "wake"  # no workflow: wakes the waiters on the key that is its only argument, or all waiters without one
+NOTIFY = "wake"  # no workflow: wakes the waiters on the key that is its only argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,12 @@ class OutboxEntry:
     workflow_id: str
     workflow: str
     arguments: list[Any]
+
+    @property
+    def subject(self) -> str:
+        """What it is about, such as an incident or a run: its first argument, in SUBJECT_LIMIT characters."""
+        first = self.arguments[0] if self.arguments else None
+        return (first if isinstance(first, str) else self.workflow_id)[:SUBJECT_LIMIT]
 
 
 async def enqueue(connection: AsyncConnection, workflow_id: str, workflow: str, arguments: list[Any]) -> None:
@@ -52,10 +58,12 @@ class Outbox:
         async with self._database.write() as connection:
             await enqueue_once(connection, workflow_id, workflow, arguments)
 
-    async def pending(self, limit: int = 200) -> list[OutboxEntry]:
-        """Return entries that are not dispatched yet, oldest first."""
+    async def pending(self, limit: int = 200, *, after: int = 0) -> list[OutboxEntry]:
+        """Return entries that are not dispatched yet, oldest first, from the one after the id `after` on."""
         async with self._database.read() as connection:
-            rows = await connection.execute(select(outbox).order_by(outbox.c.id).limit(limit))
+            rows = await connection.execute(
+                select(outbox).where(outbox.c.id > after).order_by(outbox.c.id).limit(limit)
+            )
             return [OutboxEntry(row.id, row.workflow_id, row.workflow, row.arguments) for row in rows]
 
     async def mark_dispatched(self, ids: Sequence[int]) -> None:

@@ -134,12 +134,31 @@ outbox = Table(
     Column("arguments", JSON, nullable=False),
 )
 
-# The leader, on PostgreSQL: one row, written by the process that holds the lock (bot.workflows.engine.leader).
+# Only versions that elect a leader use it: one of them may run beside this one during an upgrade (docs/adr/0023).
 leader = Table(
     "leader",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("name", String(64), nullable=False),
+)
+
+# On PostgreSQL, the processes that run workflows (bot.workflows.engine.lease), by DBOS's executor id, never used again.
+executors = Table(
+    "executors",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("pid", Integer, nullable=False),  # of the session that sends its heartbeats
+    Column("expires_at", Utc, nullable=False),
+)
+
+SUBJECT_LIMIT = 160
+# On PostgreSQL, the executor of all workflows about one incident, run, … (bot.workflows.engine.assignments).
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("subject", String(SUBJECT_LIMIT), primary_key=True),
+    Column("executor", String(64), nullable=False),
+    Column("since", Utc, nullable=False),
 )
 
 # Deliveries from outside, saved before they are acknowledged, so that a crash loses none.

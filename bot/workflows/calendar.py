@@ -43,10 +43,10 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 LONG_WAITS = 3
 
 
-async def calendar_loop(deps: Deps, is_leader: asyncio.Event) -> None:
-    """Look at the calendar every CHECK_INTERVAL while this process is the leader."""
+async def calendar_loop(deps: Deps, may_run: asyncio.Event) -> None:
+    """Look at the calendar every CHECK_INTERVAL while this process runs workflows."""
     while True:
-        await is_leader.wait()
+        await may_run.wait()
         try:
             await check_calendar(deps)
         except Unavailable as problem:

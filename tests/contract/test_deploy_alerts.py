@@ -25,15 +25,18 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "tamv.rules.yaml"
 BOT_RULES = DEPLOY / "prometheus" / "bot.rules.yaml"
 UP = 'up{job="tamv-bot"}'
-LEADS, OUTBOX, DELIVERIES = (f"tamv_bot_{name}" for name in ("engine_leads", "outbox", "deliveries_waiting"))
+RUNS, OUTBOX, DELIVERIES, TAKEOVERS = (
+    f"tamv_bot_{name}" for name in ("engine_runs", "outbox", "deliveries_waiting", "takeovers_total")
+)
 
 
 def ready(check: str) -> str:
     return f'tamv_bot_ready{{check="{check}"}}'
 
 
-HEALTHY = {UP: 1, LEADS: 1, OUTBOX: 0, DELIVERIES: 0} | {
-    ready(check): 1 for check in ("database", "engine", "slack", "socket_mode")
+HEALTHY: dict[str, int | str] = {
+    **{UP: 1, RUNS: 2, OUTBOX: 0, DELIVERIES: 0, TAKEOVERS: 2},
+    **{ready(check): 1 for check in ("database", "engine", "slack", "socket_mode")},
 }
 
 
@@ -75,16 +78,16 @@ def test_promtool_accepts_the_rules_the_configuration_and_the_worlds_metrics() -
         ({UP: 0}, "IncidentBotDown"),
         ({ready("database"): 0}, "IncidentBotDatabaseNotWritable"),
         ({ready("engine"): 0}, "IncidentBotEngineNotRunning"),
-        ({LEADS: 0}, "IncidentBotEngineNotRunning"),
-        ({LEADS: 2}, "IncidentBotTwoLeaders"),
+        ({RUNS: 0}, "IncidentBotEngineNotRunning"),
         ({ready("slack"): 0}, "IncidentBotSlackTokenRefused"),
         ({ready("socket_mode"): 0}, "IncidentBotSocketClosed"),
+        ({TAKEOVERS: "0+1"}, "IncidentBotReplicasDie"),
         ({OUTBOX: 3}, "IncidentBotWorkWaits"),
         ({DELIVERIES: 3}, "IncidentBotWorkWaits"),
     ],
 )
 def test_each_fault_of_the_bot_itself_fires_its_alert_and_no_other(
-    tmp_path: Path, fault: dict[str, int], fires: str | None
+    tmp_path: Path, fault: dict[str, int | str], fires: str | None
 ) -> None:
     require("prometheus")
     rules = yaml.safe_load(BOT_RULES.read_text("utf-8"))["groups"][0]["rules"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
+import re
 import signal
 import sys
 import time
@@ -15,11 +17,15 @@ from typing import Any
 
 import aiohttp
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from bot.settings import Settings
+from bot.store.database import Database
+from bot.store.tables import assignments
 from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
 from tests.crash import serving
+from tests.crash.outside import until
 from tests.harness.processes import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +96,11 @@ class BotProcess:
         return self._process.exitcode if self._process else None
 
     @property
+    def executors(self) -> list[str]:
+        """The ids under which it has run workflows, one for each start."""
+        return re.findall(r"running workflows as executor (\w+)", self.log)
+
+    @property
     def log(self) -> str:
         return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
 
@@ -108,6 +119,22 @@ async def sandbox_process(bot_url: str, folder: Path, port: int, *options: str) 
     finally:
         process.terminate()
         await process.wait()
+
+
+async def runner_and_other(
+    bots: Sequence[BotProcess], database: Database, subject: str
+) -> tuple[BotProcess, BotProcess]:
+    """The one of two replicas that runs the workflows of an incident or a run, and the other, once both run some."""
+
+    async def found() -> tuple[BotProcess, BotProcess] | None:
+        query = select(assignments.c.executor).where(assignments.c.subject == subject)
+        async with database.read() as connection:
+            executor = (await connection.execute(query)).scalar_one_or_none()
+        if not all(bot.running and len(bot.executors) == bot.starts for bot in bots):
+            return None
+        return next(((one, two) for one, two in itertools.permutations(bots) if executor in one.executors[-1:]), None)
+
+    return await until(found, READY, f"who runs {subject}")
 
 
 def environment(sandbox_url: str, database_url: str, **settings: object) -> dict[str, str]:

@@ -151,6 +151,7 @@ class Place:
     session: aiohttp.ClientSession
     outside: Outside
     store: Store
+    database: Database
     approvers: Approvers
 
     @property
@@ -260,7 +261,7 @@ async def place(database_url: str, folder: Path, *, replicas: int = 1) -> AsyncI
             for bot in bots:
                 await bot.started(session)
             outside = Outside(session, url, bots[0].url)
-            yield Place(sandbox, tap, bots, session, outside, store, Approvers(sandbox))
+            yield Place(sandbox, tap, bots, session, outside, store, database, Approvers(sandbox))
         finally:
             tap.disarm()
             for bot in bots:

@@ -6,6 +6,7 @@ To load them takes two seconds of a core: with twenty starts in one test that wo
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import sys
@@ -56,6 +57,7 @@ def _serve(environment: dict[str, str], log: Path, inside: Inside | None) -> Non
 
 
 async def _serve_by(clock: Clock) -> None:
+    logging.basicConfig(level=logging.INFO)
     settings = load_settings()
     async with running_bot(settings, clock) as bot:
         server = Server(bot, settings)

@@ -1,4 +1,4 @@
-"""Two replicas on one PostgreSQL: the same delivery to both is one effect, and one goes on when the other dies."""
+"""Two replicas on one PostgreSQL: both run workflows, one delivery to both is one effect, one goes on for both."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlalchemy import select
 
 from bot.domain.timeline import Kind
 from bot.store.database import Database
+from bot.store.outbox import NOTIFY
 from bot.store.store import Store
+from bot.store.tables import assignments
 from sandbox.server import Sandbox
 from sandbox.slack.deliveries import Delivery
 from sandbox.slack.person import Person
 from tests.crash.outside import Outside, notification, until
-from tests.crash.processes import EVENTS, BotProcess, environment
+from tests.crash.processes import EVENTS, BotProcess, environment, runner_and_other
 from tests.harness.processes import free_port
 
 INCIDENT = f"INC-{time.gmtime().tm_year}-0001"
@@ -35,6 +38,7 @@ class Replicas:
     sandbox: Sandbox
     outside: Outside
     store: Store
+    database: Database
 
     async def to_both(self, sent: list[Delivery]) -> None:
         """Deliver to both at the same moment, and once more afterwards, what nobody has got yet."""
@@ -53,17 +57,27 @@ class Replicas:
     async def events(self, kind: Kind) -> int:
         return sum(event.kind is kind for event in await self.store.incidents.timeline(INCIDENT))
 
-    async def leader(self) -> tuple[BotProcess, BotProcess]:
-        """The one that runs the workflows, and the other."""
+    async def both_run(self) -> bool:
+        return all(bot.executors for bot in self.bots)
 
-        async def found() -> tuple[BotProcess, BotProcess] | None:
-            for one, other in (self.bots, self.bots[::-1]):
-                async with self.outside.session.get(f"{one.url}/readyz") as answer:
-                    if (await answer.json())["engine"] == "leads":
-                        return one, other
-            return None
+    async def assigned(self) -> list[str]:
+        """The executor of each subject."""
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(assignments.c.executor))).scalars())
 
-        return await until(found, 20, "a leader")
+    async def held_in_the_middle(self) -> tuple[BotProcess, BotProcess]:
+        """An incident whose channel Slack is slow to create: who waits for it, and the other, which Slack asks next."""
+        await until(self.both_run, 20, "both to run workflows")
+        held = self.sandbox.faults.add("slack", "slow", "conversations.create", seconds=1.5)
+        assert await self.outside.webhook(notification())
+
+        async def met() -> bool:
+            return held.met.is_set()
+
+        await until(met, 20, "the channel to be asked for")
+        runner, other = await runner_and_other(self.bots, self.database, INCIDENT)
+        self.sandbox.slack.bot_url = other.url
+        return runner, other
 
 
 @pytest.fixture
@@ -79,7 +93,7 @@ async def replicas(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Replica
         try:
             await asyncio.gather(*(bot.started(session) for bot in bots))
             sandbox.slack.bot_url = bots[0].url
-            yield Replicas(bots, sandbox, Outside(session, url, bots[0].url), Store(database, "test"))
+            yield Replicas(bots, sandbox, Outside(session, url, bots[0].url), Store(database, "test"), database)
         finally:
             for bot in bots:
                 bot.kill()
@@ -158,17 +172,26 @@ async def test_one_group_of_alerts_told_to_both_at_once_is_one_incident(replicas
     assert await replicas.events(Kind.ALERT_FIRING) == 0
 
 
+async def test_both_run_workflows_each_those_of_its_own_subjects(replicas: Replicas) -> None:
+    await until(replicas.both_run, 20, "both to run workflows")
+    for number in range(24):
+        await replicas.store.outbox.enqueue_once(f"subject-{number}/wake", NOTIFY, [f"subject-{number}"])
+
+    async def dispatched() -> bool:
+        return not await replicas.store.outbox.pending()
+
+    await until(dispatched, 20, "the outbox to be empty")
+    shares = Counter(await replicas.assigned())
+    assert shares.keys() == {bot.executors[-1] for bot in replicas.bots}, shares
+    assert shares.total() == 24
+
+
 async def test_the_other_goes_on_within_15_seconds(replicas: Replicas) -> None:
-    """The leader dies while Slack keeps it waiting for the channel, and the other one finishes what was begun."""
-    leader, other = await replicas.leader()
+    """One dies while Slack keeps it waiting for the channel, and the other one finishes what was begun."""
     slack = replicas.sandbox.slack
-    slack.bot_url = leader.url
-    held = replicas.sandbox.faults.add("slack", "slow", "conversations.create", seconds=0.5)
-    assert await replicas.outside.webhook(notification(), leader.url)
-    await asyncio.wait_for(held.met.wait(), 10)
-    leader.kill()
+    runner, _ = await replicas.held_in_the_middle()
+    runner.kill()
     killed = time.monotonic()
-    slack.bot_url = other.url
 
     async def furnished() -> bool:
         keys = json.dumps([m.metadata for c in slack.channels.values() for m in c.messages.values()])
@@ -180,17 +203,12 @@ async def test_the_other_goes_on_within_15_seconds(replicas: Replicas) -> None:
     sys.stdout.write(f"taken over within {taken:.1f} s\n")
 
 
-async def test_a_leader_that_hangs_is_taken_over_and_does_nothing_when_it_wakes_up(replicas: Replicas) -> None:
+async def test_one_that_hangs_is_taken_over_and_does_nothing_when_it_wakes_up(replicas: Replicas) -> None:
     """It is stopped while Slack keeps it waiting for the channel; its connections to the database live."""
-    leader, other = await replicas.leader()
     slack = replicas.sandbox.slack
-    slack.bot_url = leader.url
-    held = replicas.sandbox.faults.add("slack", "slow", "conversations.create", seconds=0.5)
-    assert await replicas.outside.webhook(notification(), leader.url)
-    await asyncio.wait_for(held.met.wait(), 10)
-    leader.suspend()
+    runner, _ = await replicas.held_in_the_middle()
+    runner.suspend()
     stopped = time.monotonic()
-    slack.bot_url = other.url
 
     async def furnished() -> bool:
         keys = json.dumps([m.metadata for c in slack.channels.values() for m in c.messages.values()])
@@ -208,13 +226,13 @@ async def test_a_leader_that_hangs_is_taken_over_and_does_nothing_when_it_wakes_
         while before < (before := len(slack.calls)):  # noqa: ASYNC110 - its last steps: pins, charts
             await asyncio.sleep(3)
     finally:
-        leader.wake()
+        runner.wake()
 
     async def ended() -> bool:
-        return leader.exit_code is not None
+        return runner.exit_code is not None
 
     await until(ended, 10, "the one that woke up to end itself")
-    assert leader.exit_code == 70
+    assert runner.exit_code == 70
     theirs = [call for call in slack.calls[before:] if call.method != "auth.test"]
     assert theirs == []
     assert len([c for c in slack.channels.values() if c.name.startswith("inc-")]) == 1

@@ -1,7 +1,7 @@
 """kill -9 in the middle of runs: they go on by themselves, change everything once, and ask nobody twice.
 
-`CRASH_KILLS=100` (or `make crash`) kills so many times on each database, in as many runs as it takes, and prints the
-count. `CRASH_SEED` chooses other points.
+`CRASH_KILLS=100` (or `make crash`) kills so many times on each database, in as many runs as it takes, hangs a fifth as
+many replicas in the middle of a change, and prints the counts. `CRASH_SEED` chooses other points.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import pytest
 from bot.domain.run import Approval, Run, RunState, StepState
 from bot.domain.timeline import Kind, first_broken_link
 from tests.crash.outside import until
-from tests.crash.processes import BotProcess
+from tests.crash.processes import BotProcess, runner_and_other
 from tests.crash.runs import INCIDENT, Killer, Place, place
 from tests.real.postgresql import PostgreSQL
 
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 KILLS = int(os.environ.get("CRASH_KILLS", "6"))
+HANGS = max(1, KILLS // 5)
+CHANGES = 3  # of one run
 IN_ONE_RUN = 5 if KILLS > 20 else 3
 WHOLE = 120.0  # seconds for a run to end after the last kill
 TAKEN_OVER = 15.0  # seconds, of bars.md
@@ -130,51 +132,74 @@ async def _on_the_timeline(here: Place, run: Run, approvals: list[Approval]) -> 
 
 
 @pytest.mark.real("postgresql")
-@pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs and wakes up"])
-async def test_the_leader_stops_in_the_middle_of_a_change_and_the_other_goes_on(
-    postgresql_url: str, tmp_path: Path, hangs: bool
+async def test_a_replica_dies_in_the_middle_of_a_change_and_the_other_goes_on(
+    postgresql_url: str, tmp_path: Path
 ) -> None:
-    """It stops once a change is done and before it knows; the other one finishes the run, and nothing is done twice."""
+    """It dies once a change is done and before it knows; the other one finishes the run, and nothing is done twice."""
     async with place(postgresql_url, tmp_path, replicas=2) as here:
-        leader, other = await _leader(here)
-        here.sandbox.slack.bot_url = other.url  # who does not lead still answers Slack
         run = await here.begin("two-hands")
-        here.tap.arm(1, leader.suspend if hangs else leader.kill, changes_only=True, done_first=True)
         approving = asyncio.create_task(here.approvers.approve())
-        await asyncio.wait_for(here.tap.met.wait(), 40)
-        killed = time.monotonic()
-        (at_it,) = await here.inside_a_change(run)
-
-        async def gone_on() -> bool:
-            return (await here.store.runs.get(run.id)).step(at_it).result is not None
-
-        await until(gone_on, TAKEN_OVER, "the other replica to go on")
-        taken = time.monotonic() - killed
+        runner, other = await runner_and_other(here.bots, here.database, run.id)
+        here.sandbox.slack.bot_url = other.url
+        at_it = await _stopped(here, run, runner.kill, done_first=True)
+        assert at_it
         over = await here.ended(run, WHOLE)
         await here.told(run)
         approving.cancel()
         await asyncio.gather(approving, return_exceptions=True)
-        if hangs:
-            leader.wake()
-
-            async def ended() -> bool:
-                return leader.exit_code is not None
-
-            await until(ended, 20, "the one that woke up to end itself")
-            assert leader.exit_code == 70
         await everything_once(here, over, inside=1)
-        assert (leader.killed, other.killed) == (int(not hangs), 0)
-        say(f"taken over within {taken:.1f} s, inside {at_it}")
+        assert (runner.killed, other.killed) == (1, 0)
 
 
-async def _leader(here: Place) -> tuple[BotProcess, BotProcess]:
-    """The one that runs the workflows, and the other."""
+@pytest.mark.real("postgresql")
+async def test_a_replica_hangs_in_the_middle_of_a_change_and_does_nothing_when_it_wakes_up(
+    postgresql_server: PostgreSQL, tmp_path: Path
+) -> None:
+    """HANGS times, in as many runs as it takes: stopped at a change, taken over, woken up, ended by itself."""
+    chance = random.Random(SEED)  # noqa: S311 - the same points each time
+    began, hung, rounds = time.monotonic(), 0, 0
+    while hung < HANGS:
+        folder = tmp_path / str(rounds)
+        folder.mkdir()
+        async with place(postgresql_server.new_database(), folder, replicas=2) as here:
+            run, inside = await here.begin("two-hands"), 0
+            approving = asyncio.create_task(here.approvers.approve())
+            for _ in range(min(CHANGES, HANGS - hung)):
+                runner, other = await runner_and_other(here.bots, here.database, run.id)
+                here.sandbox.slack.bot_url = other.url
+                try:
+                    inside += len(await _stopped(here, run, runner.suspend, done_first=chance.random() < 0.6))
+                finally:
+                    runner.wake()
+                hung += 1
 
-    async def found() -> tuple[BotProcess, BotProcess] | None:
-        for one, other in itertools.permutations(here.bots):
-            async with here.session.get(f"{one.url}/readyz") as answer:
-                if (await answer.json())["engine"] == "leads":
-                    return one, other
-        return None
+                async def ended(bot: BotProcess = runner) -> bool:
+                    return bot.exit_code is not None
 
-    return await until(found, 20, "a leader")
+                await until(ended, 20, "the one that woke up to end itself")
+                assert runner.exit_code == 70
+                await runner.started(here.session)
+            over = await here.ended(run, WHOLE)
+            await here.told(run)
+            approving.cancel()
+            await asyncio.gather(approving, return_exceptions=True)
+            await everything_once(here, over, inside)
+            assert [bot.killed for bot in here.bots] == [0, 0]
+        rounds += 1
+    say(f"{hung} hangs in {rounds} runs and {time.monotonic() - began:.1f} s; seed {SEED}")
+
+
+async def _stopped(here: Place, run: Run, stop: Callable[[], None], *, done_first: bool) -> set[str]:
+    """Stop the one that is at the next change, until the other has recorded what came of it; gives the step."""
+    here.tap.arm(1, stop, changes_only=True, done_first=done_first)
+    await asyncio.wait_for(here.tap.met.wait(), 60)
+    stopped = time.monotonic()
+    inside = await here.inside_a_change(run)
+
+    async def gone_on() -> bool:
+        known = await here.store.runs.get(run.id)
+        return all(known.step(step).result is not None for step in inside)
+
+    await until(gone_on, TAKEN_OVER, "the other replica to go on")
+    say(f"  taken over within {time.monotonic() - stopped:.1f} s, inside {', '.join(sorted(inside))}")
+    return inside

@@ -218,13 +218,13 @@ async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path)
             )
             done = await tamv_bot("ops", "scale", "xr-engine", "5", *ANA, env=environment(settings))
             assert done.code == 0, done.err
-            assert stage.bot.engine.leads
+            assert stage.bot.engine.runs_workflows
             (run,) = await stage.bot.deps.store.runs.recent()
             assert run.state is RunState.SUCCEEDED
             undone = await tamv_bot("runbook", "undo", run.id, *ANA, env=environment(settings))
             assert undone.code == 0, undone.err
             assert undone.out.rstrip().endswith(f"{run.id}: undone")
-            assert stage.bot.engine.leads
+            assert stage.bot.engine.runs_workflows
 
 
 async def test_a_release_and_a_runbook_are_played_to_their_end_in_the_terminal(

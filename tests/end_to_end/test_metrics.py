@@ -70,7 +70,7 @@ async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
     assert await value(stage, "tamv_bot_ack_seconds_bucket", le="3.0") == 1
     await until(stage, 1, "tamv_bot_slack_calls_total", method="conversations.create", outcome="ok")
     await until(stage, 1, "tamv_bot_workflows_total", workflow="declare", outcome="ok")
-    assert await value(stage, "tamv_bot_engine_leads") == 1
+    assert await value(stage, "tamv_bot_engine_runs") == 1
     assert await value(stage, "tamv_bot_database_up") == 1
 
 
@@ -127,12 +127,12 @@ async def ready(stage: DemoEnvironment) -> tuple[int, dict[str, str]]:
 
 async def test_a_process_that_can_do_its_job_is_ready(stage: DemoEnvironment) -> None:
     async def leads() -> bool:
-        return (await ready(stage))[1]["engine"] == "leads"
+        return (await ready(stage))[1]["engine"] == "runs"
 
     async with deadline(20):
         while not await leads():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    assert await ready(stage) == (200, {"database": "ok", "slack": "ok", "engine": "leads"})
+    assert await ready(stage) == (200, {"database": "ok", "slack": "ok", "engine": "runs"})
     for check in ("database", "slack", "engine"):
         assert await value(stage, "tamv_bot_ready", check=check) == 1
 

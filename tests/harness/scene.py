@@ -71,7 +71,7 @@ class Scene:
 
         async def done() -> bool:
             store = self.bot.deps.store
-            if not self.bot.engine.leads:
+            if not self.bot.engine.runs_workflows:
                 return False
             if await store.deliveries.count_pending() or await store.outbox.pending():
                 return False

@@ -1,1 +1,1 @@
-"""The engine of durable workflows: DBOS, leader election, outbox dispatch, cleanup."""
+"""The engine of durable workflows: DBOS, leases and takeover, outbox dispatch, cleanup."""

@@ -1,4 +1,4 @@
-"""Remove old data. The leader does it in small batches, so that it delays no request."""
+"""Remove old data, in small batches, so that it delays no request. Each process does it; the second finds nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dbos import DBOS
 
 from bot.deps import Deps
 from bot.domain.errors import Unavailable
-from bot.store.maintenance import prune_runs, runs_with_steps
+from bot.store.maintenance import prune_assignments, prune_runs, runs_with_steps
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +21,11 @@ BATCH_SIZE = 20
 BATCH_PAUSE_SECONDS = 0.1  # between two transactions, so that requests can use the database
 
 
-async def cleanup_loop(deps: Deps, is_leader: asyncio.Event) -> None:
-    """Clean up every CLEANUP_INTERVAL while this process is the leader."""
+async def cleanup_loop(deps: Deps, may_run: asyncio.Event) -> None:
+    """Clean up every CLEANUP_INTERVAL while this process runs workflows."""
     while True:
         await asyncio.sleep(CLEANUP_INTERVAL.total_seconds() / deps.clock.speed)
-        await is_leader.wait()
+        await may_run.wait()
         try:
             await cleanup(deps)
         except Unavailable as problem:
@@ -40,6 +40,7 @@ async def cleanup(deps: Deps) -> None:
     await deps.store.deliveries.prune(now - DELIVERY_RETENTION)
     await deps.store.locks.prune(now)
     before = now - deps.keep_runs
+    await prune_assignments(deps.store.database, before)
     await deps.store.alerts.prune(before)
     runs_being_undone = await _runs_being_undone(deps)
     while pruned := await prune_runs(deps.store.database, before, but=runs_being_undone, limit=BATCH_SIZE):

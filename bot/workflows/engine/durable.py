@@ -91,12 +91,12 @@ async def run_with_retries(
         log.warning("step %s of %s is retried: %s", name, DBOS.workflow_id, problem)
         workflow.metrics.step_waits(workflow.name, name)
 
-    async def call_as_leader() -> Any:
+    async def call_within_lease() -> Any:
         await workflow.gate()
         return await call()
 
     try:
-        outcome = await retry(call_as_leader, give_up_after, on_retry=on_retry)
+        outcome = await retry(call_within_lease, give_up_after, on_retry=on_retry)
         return outcome if isinstance(outcome, Outcome) else Outcome(outcome)
     except BotError as problem:
         workflow.metrics.step_failed(workflow.name, name, problem.key)

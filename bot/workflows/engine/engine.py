@@ -1,4 +1,4 @@
-"""The engine: runs workflows with DBOS, and starts them from the outbox."""
+"""The engine: runs workflows with DBOS, starts them from the outbox, and takes over those of processes that died."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import logging
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -20,12 +19,13 @@ from bot.deps import Deps
 from bot.domain.errors import Unavailable
 from bot.integrations.base import REASON_LIMIT, in_thread
 from bot.integrations.effects import effect_gate
-from bot.store.database import IDLE_IN_TRANSACTION_SECONDS, session_name
+from bot.store.database import IDLE_IN_TRANSACTION_SECONDS, SESSION_NAME, Fence
 from bot.store.outbox import NOTIFY
 from bot.tasks import cancel_and_wait
+from bot.workflows.engine.assignments import Assignments
 from bot.workflows.engine.cleanup import cleanup_loop
 from bot.workflows.engine.durable import Running, Workflow, current, registered
-from bot.workflows.engine.leader import Leadership
+from bot.workflows.engine.lease import Lease, lease_on
 from bot.workflows.engine.serialization import json_serializer
 
 log = logging.getLogger(__name__)
@@ -33,69 +33,84 @@ log = logging.getLogger(__name__)
 # Change it ONLY with a plan for workflows in flight: DBOS recovers workflows of this version only.
 WORKFLOW_VERSION = "workflows-1"
 OUTBOX_POLL_SECONDS = 0.2
-RECOVERY_INTERVAL_SECONDS = 5.0
+RETRY_SECONDS = 5.0
+TAKEOVER_INTERVAL_SECONDS = 1.0
+QUEUE_POLL_SECONDS = 0.5  # of workflows that are resumed; all others start at once
 START_ATTEMPTS = 3  # with a database that answers; then something is wrong that waiting does not mend
 MIGRATION_TIMEOUT_SECONDS = 120.0
 INTERRUPT_ATTEMPTS = 100
 INTERRUPT_PAUSE_SECONDS = 0.02
 
 
-LeaderLoop = Callable[[Deps, asyncio.Event], Coroutine[Any, Any, None]]  # works while the event is set
+Loop = Callable[[Deps, asyncio.Event], Coroutine[Any, Any, None]]  # works while the event is set
 
 
 class EngineState(StrEnum):
-    """What the engine of a process does: `lost` and `failed` do nothing, and do not recover by themselves soon."""
+    """What the engine of a process does. It stands by where another process must run the workflows alone."""
 
-    LEADS = "leads"
+    RUNS = "runs"
     STANDS_BY = "stands by"
     STARTING = "starting"
-    LOST = "lost the lead"
+    NO_LEASE = "no lease"  # for as long as the database does not confirm it, it begins nothing
     FAILED = "failed"
 
 
 class Engine:
-    """Runs workflows in one process at a time, the leader; other processes only write to the outbox."""
+    """Runs workflows: in every process on PostgreSQL, in one at a time on SQLite. A `spare` one only if no other does.
+
+    Processes that do not run workflows only write to the outbox.
+    """
 
     def __init__(
-        self, deps: Deps, workflows: Mapping[str, Workflow], database_url: str, loops: Sequence[LeaderLoop] = ()
+        self,
+        deps: Deps,
+        workflows: Mapping[str, Workflow],
+        database_url: str,
+        loops: Sequence[Loop] = (),
+        *,
+        spare: bool = False,
     ) -> None:
         self._deps = deps
         self._loops = (cleanup_loop, *loops)
         self._workflows = workflows
         self._url = database_url
-        self._leadership = Leadership(database_url)
+        self._lease = lease_on(database_url, spare=spare)
+        self._assignments: Assignments | None = None  # None: everything is this process's
+        if isinstance(self._lease, Lease):
+            self._assignments = Assignments(deps.store.database, self._lease, deps.metrics)
         self._outbox_notified = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._interrupted: set[str] = set()  # ids of workflows to replay
-        self._recovery_requested = asyncio.Event()
+        self._takeover_requested = asyncio.Event()
+        self._may_run = False
         self._launched = False
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._dbos: DBOS | None = None
         self._client: DBOSClient | None = None  # reads steps of workflows of other processes
 
     @property
-    def leads(self) -> bool:
-        """True if this process runs the workflows now."""
-        return self._launched and self._leadership.is_leader.is_set()
+    def runs_workflows(self) -> bool:
+        """True if this process runs workflows now."""
+        return self._launched and self._lease.held.is_set()
 
     @property
     def state(self) -> EngineState:
         """What the engine of this process does now."""
         if self._failure.done():
             return EngineState.FAILED
-        if self._leadership.confirmed:
-            return EngineState.LEADS if self._launched else EngineState.STARTING
-        return EngineState.STANDS_BY if not self._launched else EngineState.LOST
+        if self._launched:
+            return EngineState.RUNS if self._lease.confirmed else EngineState.NO_LEASE
+        return EngineState.STARTING if self._may_run else EngineState.STANDS_BY
 
     async def failed(self) -> str:
         """Wait until the engine cannot start, for a reason that waiting does not mend; returns the reason."""
         return await asyncio.shield(self._failure)
 
     async def start(self) -> None:
-        """Start to compete for leadership; returns immediately."""
+        """Start to run workflows as soon as this process may; returns immediately."""
         self._deps.store.database.on_enqueued = self.notify
-        self._deps.store.database.before_writing = self._before_writing
+        self._deps.store.database.fence = self._fence
         task = asyncio.create_task(self._run(), name="engine")
         task.add_done_callback(self._note_failure)
         self._tasks.append(task)
@@ -120,7 +135,8 @@ class Engine:
             dbos_log.setLevel(level)
         if self._client:
             self._client.destroy()
-        await self._leadership.release()
+        self._deps.store.database.fence = lambda: None
+        await self._lease.leave()
 
     async def _interrupt_workflows(self) -> None:
         """Cancel what runs, including a workflow that was started a moment ago: it is known once its task has begun."""
@@ -143,36 +159,40 @@ class Engine:
         """Wake the engine: the outbox has new entries."""
         self._outbox_notified.set()
 
-    async def _before_writing(self) -> None:
-        """Let a workflow save nothing once another process may have taken it over; requests are not held up."""
-        if current.get(None):
-            await self._leadership.gate()
+    def _fence(self) -> Fence | None:
+        """Let a workflow save nothing once another process has taken it over; requests are not held up."""
+        in_workflow = current.get(None) is not None
+        return self._lease.fence if in_workflow and isinstance(self._lease, Lease) else None
 
     async def _run(self) -> None:
-        await self._leadership.acquire()
         attempts = 0
         while not self._launched:
+            await self._lease.wait()
+            self._may_run = True
             try:
                 # In a thread: on PostgreSQL it blocks until all open transactions have ended, including our own.
                 url = _system_database(self._url)
                 await in_thread(DBOS.migrate, url, deadline=MIGRATION_TIMEOUT_SECONDS, service="DBOS")
-                self._launch()
+                await self._lease.join()
+                await self._launch()
                 self._launched = True
+                log.info("running workflows as executor %s", self._lease.id)
             except Exception as problem:
+                await self._lease.leave()
                 attempts = attempts + 1 if await self._database_answers() else 0
                 if attempts >= START_ATTEMPTS:
                     log.exception("the engine cannot start")
                     self._failure.set_result(_reason(problem))
                     return
-                log.exception("the engine failed to start; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
+                log.exception("the engine failed to start; next attempt in %s s", RETRY_SECONDS)
                 _destroy(self._dbos)
-                await asyncio.sleep(RECOVERY_INTERVAL_SECONDS)
-        self._tasks.append(asyncio.create_task(self._recover_workflows(), name="engine-recovery"))
+                await asyncio.sleep(RETRY_SECONDS)
+        self._tasks.append(asyncio.create_task(self._take_over_forever(), name="engine-takeover"))
         for loop in self._loops:
-            task = asyncio.create_task(loop(self._deps, self._leadership.is_leader), name=f"engine-{loop.__name__}")
+            task = asyncio.create_task(loop(self._deps, self._lease.held), name=f"engine-{loop.__name__}")
             self._tasks.append(task)
         while True:
-            await self._leadership.is_leader.wait()
+            await self._lease.gate()
             try:
                 await self._dispatch_outbox()
             except Unavailable as problem:
@@ -191,12 +211,12 @@ class Engine:
             return False
         return True
 
-    def _launch(self) -> None:
+    async def _launch(self) -> None:
         config: DBOSConfig = {
             "name": "tamv-bot",
             "system_database_url": _system_database(self._url),
             "application_version": WORKFLOW_VERSION,
-            "executor_id": uuid.uuid4().hex,
+            "executor_id": self._lease.id,
             "serializer": json_serializer(),
             # DBOS retries lost connections itself; the last used connection has its statements prepared.
             "db_engine_kwargs": {"pool_pre_ping": False, "pool_use_lifo": True} | _session(self._url),
@@ -208,7 +228,12 @@ class Engine:
         self._dbos = DBOS(config=config)
         for name, workflow in self._workflows.items():
             registered[name] = self._register(name, workflow)
+        if self._assignments is None:
+            DBOS.launch()
+            return
+        DBOS.listen_queues([self._assignments.queue])
         DBOS.launch()
+        await DBOS.register_queue_async(self._assignments.queue, polling_interval_sec=QUEUE_POLL_SECONDS)
 
     def _register(self, name: str, workflow: Workflow) -> Workflow:
         deps = self._deps
@@ -217,8 +242,8 @@ class Engine:
             if task := asyncio.current_task():
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
-            current.set(Running(name, deps.metrics, self._leadership.gate, deps.redaction.of))
-            effect_gate.set(self._leadership.gate)
+            current.set(Running(name, deps.metrics, self._lease.gate, deps.redaction.of))
+            effect_gate.set(self._lease.gate)
             try:
                 value = await workflow(deps, *arguments)
             except Unavailable as problem:
@@ -238,35 +263,63 @@ class Engine:
 
     def _replay(self, workflow_id: str) -> None:
         self._interrupted.add(workflow_id)
-        self._recovery_requested.set()
+        self._takeover_requested.set()
 
     async def _dispatch_outbox(self) -> None:
-        """Start the workflows in the outbox. Names unknown to this version are left to a newer one during a rollout."""
-        runnable = {NOTIFY, *registered}
-        while entries := [entry for entry in await self._deps.store.outbox.pending() if entry.workflow in runnable]:
+        """Start this process's workflows in the outbox, page by page.
+
+        Names unknown to this version are left to a newer one during a rollout.
+        """
+        runnable, last = {NOTIFY, *registered}, 0
+        while page := await self._deps.store.outbox.pending(after=last):
+            last = page[-1].id
+            entries = [entry for entry in page if entry.workflow in runnable]
+            if self._assignments:
+                entries = await self._assignments.own(entries, self._deps.clock.now())
             for entry in entries:
                 if entry.workflow == NOTIFY:
                     self._deps.notify(*entry.arguments)
                     continue
                 with SetWorkflowID(entry.workflow_id):
                     await DBOS.start_workflow_async(registered[entry.workflow], *entry.arguments)
-            await self._deps.store.outbox.mark_dispatched([entry.id for entry in entries])
+            if entries:
+                await self._deps.store.outbox.mark_dispatched([entry.id for entry in entries])
 
-    async def _recover_workflows(self) -> None:
-        """Resume workflows that no process runs: interrupted ones, and those of another executor's id."""
+    async def _take_over_forever(self) -> None:
+        """Resume workflows that no process runs: interrupted ones, and those of processes that died or hang."""
         while True:
-            await self._leadership.is_leader.wait()
-            self._recovery_requested.clear()
+            await self._lease.gate()
+            self._takeover_requested.clear()
             try:
-                running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
-                for workflow in running:
-                    if workflow.executor_id != DBOS.executor_id or workflow.workflow_id in self._interrupted:
-                        await self._resume_if_possible(workflow)
+                if self._assignments:
+                    await self._take_over(self._assignments)
+                else:
+                    await self._resume_all()
+            except Unavailable as problem:
+                log.warning("taking over workflows failed: %s", problem)
             except Exception:
-                log.exception("recovering workflows failed; next attempt in %s s", RECOVERY_INTERVAL_SECONDS)
+                log.exception("taking over workflows failed")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECOVERY_INTERVAL_SECONDS):
-                    await self._recovery_requested.wait()
+                async with asyncio.timeout(TAKEOVER_INTERVAL_SECONDS if self._assignments else RETRY_SECONDS):
+                    await self._takeover_requested.wait()
+
+    async def _take_over(self, assignments: Assignments) -> None:
+        # discard first: they may be interrupted again as soon as they are resumed
+        interrupted, self._interrupted = self._interrupted, set()
+        try:
+            resumed = await assignments.take_over(self._deps.clock.now(), interrupted)
+        except BaseException:
+            self._interrupted |= interrupted
+            raise
+        if resumed:
+            self.notify()  # what the outbox has for their subjects is this process's now
+
+    async def _resume_all(self) -> None:
+        """Resume workflows, where there is one process: interrupted ones, and those of processes before it."""
+        running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+        for workflow in running:
+            if workflow.executor_id != DBOS.executor_id or workflow.workflow_id in self._interrupted:
+                await self._resume_if_possible(workflow)
 
     async def _resume_if_possible(self, workflow: WorkflowStatus) -> None:
         """Resume a workflow; one that cannot be resumed (its row is not JSON) does not stop the others."""
@@ -297,7 +350,7 @@ def _session(url: str) -> dict[str, Any]:
     """Return the options of DBOS's connections: in PostgreSQL they are named like the rest of this process's."""
     if make_url(url).get_backend_name() == "sqlite":
         return {"connect_args": {"factory": _SqliteConnection}}
-    return {"connect_args": {"application_name": session_name()}}
+    return {"connect_args": {"application_name": SESSION_NAME}}
 
 
 class _SqliteConnection(sqlite3.Connection):
