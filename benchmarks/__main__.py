@@ -33,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "snapshot-real": snapshots.of_a_real_one,
     "runs": runs.of_sqlite,
     "runs-postgresql": runs.of_postgresql,
+    "runs-replicas": runs.of_replicas,
     "demo": process.demo,
     "history": history.history,
     "why": why.causes,

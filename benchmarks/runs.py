@@ -21,7 +21,8 @@ STEP_BAR, APPROVE_BAR, WAIT_BAR = (
     "approve click → the step's effect begins",
     "200 runs that wait for an approval",
 )
-FEW, MANY, APPROVALS, WAITING = 4, 16, 8, 200
+STORM_BAR = "storm of runs on PostgreSQL"
+FEW, MANY, APPROVALS, WAITING, STORM = 4, 16, 8, 200, 60
 IDLE = 10.0
 STEP_LIMIT = {"SQLite": 15.0, "PostgreSQL": 10.0}
 APPROVE_LIMIT = {"SQLite": 250.0, "PostgreSQL": 60.0}
@@ -63,6 +64,35 @@ async def of_postgresql() -> list[Figure]:
         return await _measured("PostgreSQL", server.new_database())
 
 
+async def of_replicas() -> list[Figure]:
+    """A storm of runs, played by one replica and by two."""
+    if why := missing("postgresql"):
+        return [Figure(STORM_BAR, "1 replica", None, "s", note=why)]
+    figures = []
+    with postgresql() as server:
+        for replicas in (1, 2):
+            url = server.new_database()
+            async with with_store(url, RUNBOOKS, measures=False, replicas=replicas) as (here, store):
+                took = await _storm(here, store)
+            name = f"{replicas} replica{'s' if replicas > 1 else ''}"
+            figures.append(Figure(STORM_BAR, name, took, "s", note=f"{STORM} runs of {MANY} steps, begun together"))
+    return figures
+
+
+async def _storm(here: Place, store: Store) -> float:
+    """Seconds from the first command until the last run has ended."""
+    began = time.perf_counter()
+    for _ in range(STORM):
+        await here.send(here.workspace.command("/runbook run many"))
+
+    async def all_ended() -> bool:
+        known = await store.runs.list_by_runbook("many")
+        return len(known) == STORM and all(run.state.ended for run in known)
+
+    await until(all_ended, 300, every=0.1)
+    return time.perf_counter() - began
+
+
 async def _measured(kind: str, url: str | None) -> list[Figure]:
     # Nothing is measured after a change: the next one may begin.
     async with with_store(url, RUNBOOKS, measures=False) as (here, store):
@@ -81,10 +111,10 @@ async def _measured(kind: str, url: str | None) -> list[Figure]:
 
 @asynccontextmanager
 async def with_store(
-    url: str | None, runbooks: Mapping[str, str], *, measures: bool = True
+    url: str | None, runbooks: Mapping[str, str], *, measures: bool = True, replicas: int = 1
 ) -> AsyncIterator[tuple[Place, Store]]:
     """A place whose bot knows these runbooks (name → YAML), and its store; on SQLite without `url`."""
-    async with place(database=url, runbooks=runbooks, measures=measures) as here:
+    async with place(database=url, runbooks=runbooks, measures=measures, replicas=replicas) as here:
         database = Database(url or here.bot.environ()["DATABASE_URL"])
         try:
             yield here, Store(database, "bench")
