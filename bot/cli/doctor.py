@@ -30,6 +30,7 @@ from bot.integrations.tempo import slower_than
 from bot.runbooks import Library
 from bot.settings import Settings
 from bot.shipped import MANIFEST
+from bot.store.maintenance import count_executors
 from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
 from bot.yaml_text import load
@@ -94,7 +95,8 @@ class Doctor(Checks):
             yield self._note("database", "newer_database", revision=revision)
         store = self._deps.store
         await store.database.ready()
-        yield self._good("database", "database", kind=url.partition(":")[0])
+        executors = await count_executors(store.database)
+        yield self._good("database", "database", kind=url.partition(":")[0], executors=executors)
         ids = await store.incidents.ids()
         broken = [(id, seq) for id in ids if (seq := first_broken_link(id, await store.incidents.timeline(id)))]
         for id, seq in broken:
