@@ -1,0 +1,321 @@
+"""Random walks: alerts, people and PagerDuty act in any order while Slack refuses in any way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import strategies as st
+
+from bot.domain.incident import Incident
+from sandbox.faults import Fault
+from sandbox.pagerduty.shapes import integration_reference
+from sandbox.pagerduty.state import Incident as PagerDutyIncident
+from sandbox.pagerduty.state import Problem
+from tests.architecture.tree import ROOT
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import TEAM, Scene
+
+SPEED = 10.0  # of the world: the line about alerts is edited after half a second instead of five
+PEOPLE = ("ana", "bruno")
+SENDERS = ("http://alertmanager-eu:9093", "http://alertmanager-us:9093")
+COMMANDS = (
+    "ack", "note sigue igual", "update Vamos mejorando", "mitigate", "resolve", "reopen Ha vuelto", "severity SEV1",
+    "severity SEV3", "role commander @bruno", "dismiss No era nada", "close",
+)  # fmt: skip
+BUTTONS = ("acknowledge", "take_command", "mitigate")
+AT_PAGERDUTY = ("acknowledge", "resolve", "reopen", "note", "escalate", "reassign")
+
+# How Slack refuses, by kind: what to do about it is decided in bot/integrations/slack_errors.py.
+REFUSALS: tuple[dict[str, Any], ...] = (
+    # try again
+    {"kind": "error", "match": "*", "error": "internal_error"},
+    {"kind": "error", "match": "*", "error": "some_new_error"},
+    {"kind": "status", "match": "*", "status": 503},
+    {"kind": "ratelimit", "match": "chat.*"},
+    {"kind": "nonsense", "match": "*"},
+    {"kind": "drop_before", "match": "*"},
+    # try again, since somebody mends it
+    {"kind": "error", "match": "*", "error": "token_revoked"},
+    {"kind": "error", "match": "*", "error": "missing_scope"},
+    {"kind": "error", "match": "conversations.*", "error": "restricted_action"},
+    {"kind": "error", "match": "chat.*", "error": "not_in_channel"},
+    {"kind": "error", "match": "chat.*", "error": "channel_not_found"},
+    # elsewhere (and archived channels, which are really archived)
+    {"kind": "error", "match": "conversations.create", "error": "too_many_convos_for_team"},
+    {"kind": "error", "match": "chat.update", "error": "edit_window_closed"},
+    {"kind": "error", "match": "chat.update", "error": "cant_update_message"},
+    {"kind": "error", "match": "bookmarks.add", "error": "too_many_bookmarks"},
+    # differently
+    {"kind": "error", "match": "chat.*", "error": "msg_too_long"},
+    {"kind": "error", "match": "chat.*", "error": "invalid_blocks"},
+    {"kind": "error", "match": "conversations.setTopic", "error": "too_long"},
+    {"kind": "error", "match": "conversations.create", "error": "name_taken"},
+    {"kind": "error", "match": "conversations.invite", "error": "cant_invite"},
+    # done, and the answer is lost
+    {"kind": "drop_after", "match": "chat.*"},
+    {"kind": "drop_after", "match": "conversations.*"},
+    {"kind": "drop_after", "match": "*"},
+    {"kind": "slow_then_drop", "match": "chat.postMessage", "seconds": 0.2},
+)
+
+
+@dataclass(frozen=True)
+class Declares:
+    severity: str
+
+
+@dataclass(frozen=True)
+class Types:
+    command: str
+    which: int
+
+
+@dataclass(frozen=True)
+class Presses:
+    button: str
+    which: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    alert: int
+    which: int
+
+
+@dataclass(frozen=True)
+class Notifies:
+    """One of two Alertmanagers with equal group keys reports alerts, in one of two groups."""
+
+    sender: int
+    group: int
+    alerts: tuple[int, ...]
+    firing: bool
+    severe: bool
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Somebody (or PagerDuty by itself) does something with a page there."""
+
+    what: str
+    which: int
+    by_itself: bool
+
+
+@dataclass(frozen=True)
+class CallsFromOutside:
+    """Something opens an incident in PagerDuty: for an alert group of ours, or for something else."""
+
+    group: int | None
+
+
+@dataclass(frozen=True)
+class Refuses:
+    how: int
+    times: int | None
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Slack takes everything again."""
+
+
+@dataclass(frozen=True)
+class Archives:
+    which: int
+    again_open: bool
+
+
+@dataclass(frozen=True)
+class Waits:
+    seconds: float
+
+
+Move = Declares | Types | Presses | Splits | Notifies | Pages | CallsFromOutside | Refuses | Mended | Archives | Waits
+
+_which = st.integers(0, 2)
+moves: st.SearchStrategy[Move] = st.one_of(
+    st.builds(Notifies, st.integers(0, 1), st.integers(0, 1), st.lists(st.integers(0, 3), min_size=1, max_size=3,
+              unique=True).map(tuple), st.booleans(), st.booleans()),
+    st.builds(Types, st.sampled_from(COMMANDS), _which),
+    st.builds(Refuses, st.integers(0, len(REFUSALS) - 1), st.sampled_from((1, 2, 5, None))),
+    st.builds(Presses, st.sampled_from(BUTTONS), _which),
+    st.builds(Pages, st.sampled_from(AT_PAGERDUTY), _which, st.booleans()),
+    st.builds(Declares, st.sampled_from(("SEV1", "SEV2", "SEV3"))),
+    st.builds(Splits, st.integers(0, 3), _which),
+    st.builds(CallsFromOutside, st.none() | st.integers(0, 1)),
+    st.builds(Archives, _which, st.booleans()),
+    st.builds(Waits, st.sampled_from((0.0, 0.1, 0.4))),
+    st.just(Mended()),
+)  # fmt: skip
+
+
+def team_folder(folder: Path) -> Path:
+    """The team's folder without a brake for storms: many walks are no storm, and a second page is held for a moment."""
+    made = folder / "team"
+    shutil.copytree(ROOT / "teams" / "tamv", made)
+    file = made / "team.yaml"
+    team = yaml.safe_load(file.read_text("utf-8"))
+    team["alerts"]["storm"] = {"incidents": 100_000, "within": "5s"}
+    file.write_text(yaml.safe_dump(team, allow_unicode=True), encoding="utf-8")
+    return made
+
+
+@dataclass
+class Walk:
+    """One walk: what it calls its own holds its `tag`."""
+
+    stage: Scene
+    tag: str
+    faults: list[Fault] = field(default_factory=list)
+    fired: set[str] = field(default_factory=set)  # the names of all alerts that were ever reported
+    firing: dict[str, str] = field(default_factory=dict)  # those that fire, and since when
+
+    async def go(self, steps: Sequence[Move]) -> None:
+        """Take each step in turn; afterwards Slack refuses nothing any more."""
+        for number, step in enumerate(steps):
+            await self._take(step, number)
+        self._mend()
+
+    async def incidents(self) -> list[Incident]:
+        """The incidents of this walk, oldest first."""
+        known = await self.stage.bot.deps.store.incidents.recent(200)
+        return sorted((one for one in known if self.tag in one.title), key=lambda one: one.id)
+
+    async def _take(self, step: Move, number: int) -> None:
+        match step:
+            case Declares(severity):
+                await self._type(f"/incident declare {self.tag} a mano sev={severity} service=xr-engine", number)
+            case Types(command, which):
+                if incident := await self._incident(which):
+                    await self._type(f"/incident {command} incident={incident.id}", number)
+            case Presses(button, which):
+                if incident := await self._incident(which):
+                    await self._press(incident, button, number)
+            case Splits(one, which):
+                if incident := await self._incident(which):
+                    await self._type(f"/incident split {self._name(one)} incident={incident.id}", number)
+            case Notifies():
+                await self._notify(step)
+            case Pages(what, which, by_itself):
+                if incident := await self._incident(which):
+                    await self._page(incident, what, by_itself)
+            case CallsFromOutside(group):
+                self._call(group, number)
+            case Refuses(how, times):
+                options = dict(REFUSALS[how])
+                kind, match = options.pop("kind"), options.pop("match")
+                self.faults.append(self.stage.sandbox.faults.add("slack", kind, match, times=times, **options))
+            case Mended():
+                self._mend()
+            case Archives(which, again_open):
+                self._archive(await self._incident(which), again_open=again_open)
+            case Waits(seconds):
+                await asyncio.sleep(seconds)
+
+    async def _incident(self, which: int) -> Incident | None:
+        known = await self.incidents()
+        return known[which % len(known)] if known else None
+
+    def _mend(self) -> None:
+        for fault in self.faults:
+            if fault in self.stage.sandbox.faults.all:
+                fault.times = 0
+        self.stage.sandbox.faults.all = [one for one in self.stage.sandbox.faults.all if one not in self.faults]
+        self.faults.clear()
+
+    async def _type(self, text: str, number: int) -> None:
+        """Without an answer (None: the machine was too busy) it may have been taken or not."""
+        reply = await self.stage.person(PEOPLE[number % 2]).run(text, TEAM)
+        assert reply.status in (200, None), (text, reply.status)
+
+    async def _press(self, incident: Incident, button: str, number: int) -> None:
+        """On the headline, if it is there and has the button."""
+        for message in list(self.stage.slack.channel(TEAM).messages.values()):
+            if incident.id in message.text and any(one["action_id"] == button for _, one in message.elements()):
+                reply = await self.stage.person(PEOPLE[number % 2]).press(message, button)
+                assert reply.status in (200, None), (button, reply.status)
+                return
+
+    def _name(self, alert: int) -> str:
+        return f"{self.tag}A{alert}"
+
+    def _group(self, group: int) -> str:
+        return f'{{}}:{{alertname="{self.tag}", group="{group}"}}'
+
+    async def _notify(self, step: Notifies) -> None:
+        now, status = datetime.now(UTC).isoformat(), "firing" if step.firing else "resolved"
+        alerts = []
+        for one in step.alerts:
+            name, severity = self._name(one), "critical" if step.severe else "warning"
+            made = alert(
+                f"{self.tag}-{one}", status=status, summary=f"{self.tag} sube", alertname=name, severity=severity
+            )
+            if step.firing:
+                began = self.firing.setdefault(name, now)
+                self.fired.add(name)
+            else:
+                began = self.firing.pop(name, now)
+            alerts.append(made | {"startsAt": began, "endsAt": made["endsAt"] if step.firing else now})
+        body = notification(
+            *alerts, groupKey=self._group(step.group), externalURL=SENDERS[step.sender], commonLabels={}, groupLabels={}
+        )
+        code, answer = await self.stage.post(PATH, body, BEARER)
+        assert code == 202, answer
+
+    async def _page(self, incident: Incident, what: str, by_itself: bool) -> None:
+        pagerduty = self.stage.sandbox.pagerduty
+        page = next((one for one in reversed(pagerduty.incidents.values()) if one.key == incident.id), None)
+        if page is None or (what == "reopen" and self._has_other(page)):
+            return
+        bruno = pagerduty.person("bruno")
+        with contextlib.suppress(Problem):  # it is resolved already, or not yet
+            match what:
+                case "acknowledge":
+                    await bruno.acknowledge(page)
+                case "resolve" if by_itself:
+                    pagerduty.resolve(page, integration_reference(pagerduty, pagerduty.services[page.service]))
+                case "resolve":
+                    await bruno.resolve(page)
+                case "reopen":
+                    await bruno.reopen(page)
+                case "note":
+                    await bruno.note(page, "Lo miro")
+                case "escalate":
+                    await bruno.escalate(page, 2)
+                case "reassign":
+                    await bruno.reassign(page, "fran")
+
+    def _has_other(self, page: PagerDutyIncident) -> bool:
+        return any(
+            one.key == page.key and one.is_open and one is not page
+            for one in self.stage.sandbox.pagerduty.incidents.values()
+        )
+
+    def _call(self, group: int | None, number: int) -> None:
+        pagerduty = self.stage.sandbox.pagerduty
+        service = pagerduty.company.pagerduty.services[0]
+        agent = integration_reference(pagerduty, service)
+        key = notification_digest(self._group(group)) if group is not None else f"{self.tag}/{number}"
+        if not pagerduty.open_incident(key, service.id):
+            pagerduty.open(service, key, f"{self.tag} desde fuera", agent)
+
+    def _archive(self, incident: Incident | None, *, again_open: bool) -> None:
+        channel = self.stage.slack.channels.get(incident.channel or "") if incident else None
+        if channel:
+            change = self.stage.slack.unarchive if again_open else self.stage.slack.archive
+            change(channel, self.stage.slack.user("ana"))
+
+
+def notification_digest(group_key: str) -> str:
+    """The dedup key by which Alertmanager calls PagerDuty for a group."""
+    return hashlib.sha256(group_key.encode()).hexdigest()
