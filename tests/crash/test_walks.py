@@ -14,23 +14,20 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from dbos import DBOS
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bot.domain.incident import Incident, Status
 from bot.domain.timeline import Kind, first_broken_link
 from bot.workflows.incidents.event_handlers import NOT_POSTED
-from sandbox.deadline import deadline
 from sandbox.slack.state import Channel, Message
-from tests.harness.scene import TEAM, WAITING, Scene, scene, words
-from tests.harness.walk import SPEED, Move, Walk, moves, team_folder
+from tests.harness.scene import TEAM, Scene, scene, words
+from tests.harness.walk import SPEED, Move, Walk, settled, team_folder, walks
 
 MANY = os.environ.get("WALKS")
 TOGETHER = 5
 IN_ONE_BOT = 50
 WALKS = int(MANY or 30)
-STILL = 45.0  # seconds without anything that moves: longer than any pause between two attempts
 
 _numbers = itertools.count(1)
 
@@ -43,7 +40,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 @pytest.mark.parametrize("part", range(-(-WALKS // IN_ONE_BOT)))
-@given(walks=st.lists(st.lists(moves, min_size=3, max_size=10), min_size=TOGETHER, max_size=TOGETHER))
+@given(steps=st.lists(walks, min_size=TOGETHER, max_size=TOGETHER))
 @settings(
     max_examples=min(WALKS, IN_ONE_BOT) // TOGETHER,
     derandomize=MANY is None,
@@ -54,38 +51,14 @@ async def stage(tmp_path: Path) -> AsyncIterator[Scene]:
     suppress_health_check=list(HealthCheck),
 )
 async def test_after_any_walk_everything_is_told_once_in_order_where_it_belongs(
-    stage: Scene, part: int, walks: Sequence[Sequence[Move]]
+    stage: Scene, part: int, steps: Sequence[Sequence[Move]]
 ) -> None:
-    taken = [Walk(stage, f"W{next(_numbers):04d}") for _ in walks]
-    await asyncio.gather(*(walk.go(steps) for walk, steps in zip(taken, walks, strict=True)))
+    taken = [Walk(stage, f"W{next(_numbers):04d}") for _ in steps]
+    await asyncio.gather(*(walk.go(own) for walk, own in zip(taken, steps, strict=True)))
+    stage.sandbox.faults.clear()
     await settled(stage)
     for walk in taken:
         await holds(walk)
-
-
-async def settled(stage: Scene) -> None:
-    """Wait until the bot and PagerDuty have nothing left to do; give up when nothing moves any more."""
-    left = before = None
-    try:
-        async with deadline(STILL) as limit:
-            while left != ([], 0, 0):
-                await stage.sandbox.pagerduty.deliverer.idle()
-                left = await _left(stage)
-                moved = (len(stage.slack.calls), len(stage.sandbox.pagerduty.requests), left)
-                if moved != before:
-                    before = moved
-                    limit.restart()
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"nothing moves any more, and this is left: {left}") from None
-
-
-async def _left(stage: Scene) -> tuple[list[str], int, int]:
-    """The workflows that do not wait for a moment to come, and how much is in the inbox and in the outbox."""
-    store = stage.bot.deps.store
-    running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
-    busy = sorted(one.workflow_id for one in running if one.name not in WAITING)
-    return busy, await store.deliveries.count_pending(), len(await store.outbox.pending())
 
 
 async def holds(walk: Walk) -> None:
@@ -102,18 +75,24 @@ async def holds(walk: Walk) -> None:
 
 
 Said = dict[str, list[tuple[Channel, Message]]]
+REPLACED = "replaced/"  # before the key of a message that points to its replacement
 
 
 def by_key(stage: Scene) -> Said:
-    """The bot's messages by key, without those that point to their replacement."""
+    """The bot's messages by key."""
     found: Said = defaultdict(list)
     for channel in stage.slack.channels.values():
         replaced = {one.thread_ts for one in channel.messages.values() if one.text.startswith("➡️")}
         for message in channel.messages.values():
-            key = ((message.metadata or {}).get("event_payload") or {}).get("key")
-            if key and message.ts not in replaced:
-                found[key].append((channel, message))
+            if key := ((message.metadata or {}).get("event_payload") or {}).get("key"):
+                found[REPLACED + key if message.ts in replaced else key].append((channel, message))
     return found
+
+
+def threads(incident: Incident, said: Said) -> set[tuple[str, str | None]]:
+    """The channels and threads of the incident's headline, and of those that it has replaced."""
+    key = f"{incident.id}/headline"
+    return {(channel.id, message.ts) for channel, message in (*said[key], *said[REPLACED + key])}
 
 
 async def one_channel_or_a_reason(stage: Scene, incident: Incident, said: Said) -> None:
@@ -122,13 +101,9 @@ async def one_channel_or_a_reason(stage: Scene, incident: Incident, said: Said) 
         assert channels == [incident.channel], (incident.id, channels)
         return
     assert channels == [], incident.id
-    assert any("canal" in words(one) for _, one in in_thread(incident, said)), incident.id
-
-
-def in_thread(incident: Incident, said: Said) -> list[tuple[Channel, Message]]:
-    ((_, headline),) = said[f"{incident.id}/headline"]
     here = [pair for key, pairs in said.items() if key.startswith(f"{incident.id}/") for pair in pairs]
-    return [pair for pair in here if pair[1].thread_ts == headline.ts]
+    told = [words(one) for channel, one in here if (channel.id, one.thread_ts) in threads(incident, said)]
+    assert any("canal" in text for text in told), incident.id
 
 
 async def one_true_headline(stage: Scene, incident: Incident, said: Said) -> None:
@@ -146,17 +121,17 @@ async def one_true_headline(stage: Scene, incident: Incident, said: Said) -> Non
 async def told_once_in_order(stage: Scene, incident: Incident, said: Said) -> None:
     timeline = await stage.bot.deps.store.incidents.timeline(incident.id)
     assert first_broken_link(incident.id, timeline) is None
-    moments: dict[tuple[str | None, str | None], list[str]] = defaultdict(list)
-    ((team, headline),) = said[f"{incident.id}/headline"]
+    moments: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    places = {(incident.channel, None), *threads(incident, said)}
     for event in timeline:
         if event.kind in NOT_POSTED:
             continue
         told = said[f"{incident.id}/{event.seq}"]
         assert len(told) == 1, (incident.id, event.seq, event.kind, told)
         channel, message = told[0]
-        places = [(incident.channel, None), (team.id, headline.ts)]
-        assert (channel.id, message.thread_ts) in places, (incident.id, event.seq, event.kind, channel.name)
-        moments[places[0] if channel.id == incident.channel else places[1]].append(message.ts)
+        place = (channel.id, message.thread_ts)
+        assert place in places, (incident.id, event.seq, event.kind, channel.name)
+        moments[place].append(message.ts)
     assert all(told == sorted(told) for told in moments.values()), (incident.id, moments)
     twice = {key: len(told) for key, told in said.items() if key.startswith(f"{incident.id}/") and len(told) > 1}
     assert twice == {}, twice

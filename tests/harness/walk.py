@@ -13,18 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dbos import DBOS
 from hypothesis import strategies as st
 
 from bot.domain.incident import Incident
+from sandbox.deadline import deadline
 from sandbox.faults import Fault
 from sandbox.pagerduty.shapes import integration_reference
 from sandbox.pagerduty.state import Incident as PagerDutyIncident
 from sandbox.pagerduty.state import Problem
 from tests.architecture.tree import ROOT
 from tests.harness.alerts import BEARER, PATH, alert, notification
-from tests.harness.scene import TEAM, Scene
+from tests.harness.scene import TEAM, WAITING, Scene
 
 SPEED = 10.0  # of the world: the line about alerts is edited after half a second instead of five
+MET_SECONDS = 3.0
+STILL = 45.0  # seconds without anything that moves: longer than any pause between two attempts
+NOTHING: tuple[list[str], int, int] = ([], 0, 0)
 PEOPLE = ("ana", "bruno")
 SENDERS = ("http://alertmanager-eu:9093", "http://alertmanager-us:9093")
 COMMANDS = (
@@ -34,38 +39,43 @@ COMMANDS = (
 BUTTONS = ("acknowledge", "take_command", "mitigate")
 AT_PAGERDUTY = ("acknowledge", "resolve", "reopen", "note", "escalate", "reassign")
 
-# How Slack refuses, by kind: what to do about it is decided in bot/integrations/slack_errors.py.
-REFUSALS: tuple[dict[str, Any], ...] = (
-    # try again
-    {"kind": "error", "match": "*", "error": "internal_error"},
-    {"kind": "error", "match": "*", "error": "some_new_error"},
-    {"kind": "status", "match": "*", "status": 503},
-    {"kind": "ratelimit", "match": "chat.*"},
-    {"kind": "nonsense", "match": "*"},
-    {"kind": "drop_before", "match": "*"},
-    # try again, since somebody mends it
-    {"kind": "error", "match": "*", "error": "token_revoked"},
-    {"kind": "error", "match": "*", "error": "missing_scope"},
-    {"kind": "error", "match": "conversations.*", "error": "restricted_action"},
-    {"kind": "error", "match": "chat.*", "error": "not_in_channel"},
-    {"kind": "error", "match": "chat.*", "error": "channel_not_found"},
-    # elsewhere (and archived channels, which are really archived)
-    {"kind": "error", "match": "conversations.create", "error": "too_many_convos_for_team"},
-    {"kind": "error", "match": "chat.update", "error": "edit_window_closed"},
-    {"kind": "error", "match": "chat.update", "error": "cant_update_message"},
-    {"kind": "error", "match": "bookmarks.add", "error": "too_many_bookmarks"},
-    # differently
-    {"kind": "error", "match": "chat.*", "error": "msg_too_long"},
-    {"kind": "error", "match": "chat.*", "error": "invalid_blocks"},
-    {"kind": "error", "match": "conversations.setTopic", "error": "too_long"},
-    {"kind": "error", "match": "conversations.create", "error": "name_taken"},
-    {"kind": "error", "match": "conversations.invite", "error": "cant_invite"},
-    # done, and the answer is lost
-    {"kind": "drop_after", "match": "chat.*"},
-    {"kind": "drop_after", "match": "conversations.*"},
-    {"kind": "drop_after", "match": "*"},
-    {"kind": "slow_then_drop", "match": "chat.postMessage", "seconds": 0.2},
-)
+# How Slack refuses, by what is to be done about it: bot/integrations/slack_errors.py. Channels are really archived.
+REFUSALS: dict[str, tuple[dict[str, Any], ...]] = {
+    "again": (
+        {"kind": "error", "match": "*", "error": "internal_error"},
+        {"kind": "error", "match": "*", "error": "some_new_error"},
+        {"kind": "status", "match": "*", "status": 503},
+        {"kind": "ratelimit", "match": "chat.*"},
+        {"kind": "nonsense", "match": "*"},
+        {"kind": "drop_before", "match": "*"},
+    ),
+    "again, once an administrator has mended it": (
+        {"kind": "error", "match": "*", "error": "token_revoked"},
+        {"kind": "error", "match": "*", "error": "missing_scope"},
+        {"kind": "error", "match": "conversations.*", "error": "restricted_action"},
+        {"kind": "error", "match": "chat.*", "error": "not_in_channel"},
+        {"kind": "error", "match": "chat.*", "error": "channel_not_found"},
+    ),
+    "elsewhere": (
+        {"kind": "error", "match": "conversations.create", "error": "too_many_convos_for_team"},
+        {"kind": "error", "match": "chat.update", "error": "edit_window_closed"},
+        {"kind": "error", "match": "chat.update", "error": "cant_update_message"},
+        {"kind": "error", "match": "bookmarks.add", "error": "too_many_bookmarks"},
+    ),
+    "differently": (
+        {"kind": "error", "match": "chat.*", "error": "msg_too_long"},
+        {"kind": "error", "match": "chat.*", "error": "invalid_blocks"},
+        {"kind": "error", "match": "conversations.setTopic", "error": "too_long"},
+        {"kind": "error", "match": "conversations.create", "error": "name_taken"},
+        {"kind": "error", "match": "conversations.invite", "error": "cant_invite"},
+    ),
+    "look whether it was done": (
+        {"kind": "drop_after", "match": "chat.postMessage"},
+        {"kind": "drop_after", "match": "conversations.create"},
+        {"kind": "drop_after", "match": "*"},
+        {"kind": "slow_then_drop", "match": "chat.postMessage", "seconds": 0.2},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -120,8 +130,16 @@ class CallsFromOutside:
 
 @dataclass(frozen=True)
 class Refuses:
-    how: int
+    """Slack refuses so many calls (None: all, until it is mended)."""
+
+    kind: str
+    number: int
     times: int | None
+
+    def fault(self) -> dict[str, Any]:
+        among = REFUSALS[self.kind]
+        times = 1 if self.kind == "differently" else self.times  # else it would be a message that is taken in no form
+        return {**among[self.number % len(among)], "times": times}
 
 
 @dataclass(frozen=True)
@@ -143,20 +161,30 @@ class Waits:
 Move = Declares | Types | Presses | Splits | Notifies | Pages | CallsFromOutside | Refuses | Mended | Archives | Waits
 
 _which = st.integers(0, 2)
-moves: st.SearchStrategy[Move] = st.one_of(
-    st.builds(Notifies, st.integers(0, 1), st.integers(0, 1), st.lists(st.integers(0, 3), min_size=1, max_size=3,
-              unique=True).map(tuple), st.booleans(), st.booleans()),
+_alerts = st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True).map(tuple)
+_declares = st.builds(Declares, st.sampled_from(("SEV1", "SEV2", "SEV3")))
+_begins: st.SearchStrategy[Move] = _declares | st.builds(
+    Notifies, st.integers(0, 1), st.integers(0, 1), _alerts, st.just(True), st.booleans()
+)
+_refuses = st.builds(Refuses, st.sampled_from(tuple(REFUSALS)), st.integers(0, 5), st.sampled_from((1, 2, 5, None)))
+_acts: st.SearchStrategy[Move] = st.one_of(
+    st.builds(Notifies, st.integers(0, 1), st.integers(0, 1), _alerts, st.booleans(), st.booleans()),
     st.builds(Types, st.sampled_from(COMMANDS), _which),
-    st.builds(Refuses, st.integers(0, len(REFUSALS) - 1), st.sampled_from((1, 2, 5, None))),
     st.builds(Presses, st.sampled_from(BUTTONS), _which),
     st.builds(Pages, st.sampled_from(AT_PAGERDUTY), _which, st.booleans()),
-    st.builds(Declares, st.sampled_from(("SEV1", "SEV2", "SEV3"))),
-    st.builds(Splits, st.integers(0, 3), _which),
     st.builds(CallsFromOutside, st.none() | st.integers(0, 1)),
+    st.builds(Splits, st.integers(0, 3), _which),
     st.builds(Archives, _which, st.booleans()),
-    st.builds(Waits, st.sampled_from((0.0, 0.1, 0.4))),
-    st.just(Mended()),
-)  # fmt: skip
+    _declares,
+)
+_passes: st.SearchStrategy[Move] = st.builds(Waits, st.sampled_from((0.1, 0.4))) | st.just(Mended())
+# Half of all walks begin while Slack refuses already, and every third step changes how it does.
+walks: st.SearchStrategy[list[Move]] = st.builds(
+    lambda refused, begin, others: [*refused, begin, *others],
+    st.lists(_refuses, max_size=1),
+    _begins,
+    st.lists(st.one_of(_acts, _acts.map(lambda move: move), _refuses | _passes), min_size=2, max_size=8),
+)
 
 
 def team_folder(folder: Path) -> Path:
@@ -184,12 +212,18 @@ class Walk:
         """Take each step in turn; afterwards Slack refuses nothing any more."""
         for number, step in enumerate(steps):
             await self._take(step, number)
-        self._mend()
+            if isinstance(step, Declares | Notifies) and not await self.incidents():
+                await self.stage.until(self._heard)
+        await self._mend()
 
     async def incidents(self) -> list[Incident]:
         """The incidents of this walk, oldest first."""
         known = await self.stage.bot.deps.store.incidents.recent(200)
         return sorted((one for one in known if self.tag in one.title), key=lambda one: one.id)
+
+    async def _heard(self) -> bool:
+        """The inbox is empty, so whatever it was about is there."""
+        return await self.stage.bot.deps.store.deliveries.count_pending() == 0
 
     async def _take(self, step: Move, number: int) -> None:
         match step:
@@ -211,12 +245,10 @@ class Walk:
                     await self._page(incident, what, by_itself)
             case CallsFromOutside(group):
                 self._call(group, number)
-            case Refuses(how, times):
-                options = dict(REFUSALS[how])
-                kind, match = options.pop("kind"), options.pop("match")
-                self.faults.append(self.stage.sandbox.faults.add("slack", kind, match, times=times, **options))
+            case Refuses():
+                self.faults.append(self.stage.sandbox.faults.add("slack", **step.fault()))
             case Mended():
-                self._mend()
+                await self._mend()
             case Archives(which, again_open):
                 self._archive(await self._incident(which), again_open=again_open)
             case Waits(seconds):
@@ -226,12 +258,18 @@ class Walk:
         known = await self.incidents()
         return known[which % len(known)] if known else None
 
-    def _mend(self) -> None:
+    async def _mend(self) -> None:
+        """Slack refuses nothing any more, once each refusal was met, or nothing can meet it."""
+        with contextlib.suppress(TimeoutError):
+            async with deadline(MET_SECONDS):
+                while self._waits_to_be_met() and await left_to_do(self.stage) != NOTHING:  # noqa: ASYNC110 - any of many
+                    await asyncio.sleep(0.05)
         for fault in self.faults:
-            if fault in self.stage.sandbox.faults.all:
-                fault.times = 0
-        self.stage.sandbox.faults.all = [one for one in self.stage.sandbox.faults.all if one not in self.faults]
+            fault.times = fault.used
         self.faults.clear()
+
+    def _waits_to_be_met(self) -> bool:
+        return not all(fault.met.is_set() for fault in self.faults)
 
     async def _type(self, text: str, number: int) -> None:
         """Without an answer (None: the machine was too busy) it may have been taken or not."""
@@ -319,3 +357,28 @@ class Walk:
 def notification_digest(group_key: str) -> str:
     """The dedup key by which Alertmanager calls PagerDuty for a group."""
     return hashlib.sha256(group_key.encode()).hexdigest()
+
+
+async def settled(stage: Scene) -> None:
+    """Wait until the bot and PagerDuty have nothing left to do; give up when nothing moves any more."""
+    left = before = None
+    try:
+        async with deadline(STILL) as limit:
+            while left != NOTHING:
+                await stage.sandbox.pagerduty.deliverer.idle()
+                left = await left_to_do(stage)
+                moved = (len(stage.slack.calls), len(stage.sandbox.pagerduty.requests), left)
+                if moved != before:
+                    before = moved
+                    limit.restart()
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"nothing moves any more, and this is left: {left}") from None
+
+
+async def left_to_do(stage: Scene) -> tuple[list[str], int, int]:
+    """The workflows that do not wait for a moment to come, and how much is in the inbox and in the outbox."""
+    store = stage.bot.deps.store
+    running = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+    busy = sorted(one.workflow_id for one in running if one.name not in WAITING)
+    return busy, await store.deliveries.count_pending(), len(await store.outbox.pending())
