@@ -27,6 +27,7 @@ from tests.harness.alerts import BEARER, PATH, alert, notification
 from tests.harness.scene import TEAM, WAITING, Scene
 
 SPEED = 10.0  # of the world: the line about alerts is edited after half a second instead of five
+LOOK_SECONDS = 0.25  # between two looks at what is left: each costs a query of all workflows
 MET_SECONDS = 3.0
 STILL = 45.0  # seconds without anything that moves: longer than any pause between two attempts
 NOTHING: tuple[list[str], int, int] = ([], 0, 0)
@@ -183,7 +184,7 @@ walks: st.SearchStrategy[list[Move]] = st.builds(
     lambda refused, begin, others: [*refused, begin, *others],
     st.lists(_refuses, max_size=1),
     _begins,
-    st.lists(st.one_of(_acts, _acts.map(lambda move: move), _refuses | _passes), min_size=2, max_size=8),
+    st.lists(st.one_of(_acts, _acts.map(lambda move: move), _refuses | _passes), min_size=1, max_size=6),
 )
 
 
@@ -263,7 +264,7 @@ class Walk:
         with contextlib.suppress(TimeoutError):
             async with deadline(MET_SECONDS):
                 while self._waits_to_be_met() and await left_to_do(self.stage) != NOTHING:  # noqa: ASYNC110 - any of many
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(LOOK_SECONDS)
         for fault in self.faults:
             fault.times = fault.used
         self.faults.clear()
@@ -371,7 +372,7 @@ async def settled(stage: Scene) -> None:
                 if moved != before:
                     before = moved
                     limit.restart()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
         raise AssertionError(f"nothing moves any more, and this is left: {left}") from None
 
