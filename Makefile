@@ -61,8 +61,10 @@ format: setup ## mend what ruff can mend by itself
 bench: setup ## the figures of the bars, as a table and in bench.json
 	.venv/bin/python -m benchmarks $(if $(PAGE),--page '$(PAGE)')
 
-crash: setup ## kill -9 at KILLS (100) random points of runs on each database, a fifth as many hung replicas, how it went
+crash: setup ## kill -9 at KILLS (100) points of runs on each database, a fifth as many hung replicas; WALKS (500) random walks
 	CRASH_KILLS=$(or $(KILLS),100) .venv/bin/python -m pytest tests/crash/test_runs.py -s \
+		--timeout 3600 -o faulthandler_timeout=3600
+	WALKS=$(or $(WALKS),500) .venv/bin/python -m pytest tests/crash/test_walks.py \
 		--timeout 3600 -o faulthandler_timeout=3600
 
 lock: setup ## requirements/*.txt anew from pyproject.toml; UPGRADE=--upgrade takes the newest

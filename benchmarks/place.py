@@ -176,6 +176,8 @@ def environment(world_url: str, database: str, port: int, *, prometheus: str | N
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_text(one)}" for name, one in value.items())
     if isinstance(value, list):
         return ",".join(_text(one) for one in value)
     if isinstance(value, SecretStr):

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from bot.domain.run import Run, RunState
 from bot.domain.snapshot import Snapshot, Verdict
 from bot.services.bot import Bot
 from bot.shipped import EXAMPLE_TEAM
+from bot.workflows.incidents.event_handlers import NOT_POSTED
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import LoadAwareClock
 from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
-from sandbox.responder import SignMissing, respond
+from sandbox.responder import SIGN_TIMEOUT, SignMissing, Story, respond
+from sandbox.rough_night import NAME as ROUGH_NIGHT
+from sandbox.rough_night import begin_rough_night, play_rough_night
 from sandbox.server import Sandbox
 from sandbox.world.scenario import load_scenario, scenario_names
 
@@ -57,6 +61,9 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
                 _say(words.render_block("demo", "welcome", console=console))
                 await asyncio.sleep(START_DELAY_SECONDS)
                 _say(_start_incident(environment, scenario))
+                if scenario == ROUGH_NIGHT:
+                    with suppress(SignMissing):  # somebody has ended it before
+                        await begin_rough_night(sandbox, Story(sandbox.clock, scenario, locale, _say))
                 await asyncio.Event().wait()
             return await _play_scenario(environment, scenario, out)
 
@@ -89,11 +96,8 @@ async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path)
     timeout = RUN_TIMEOUT + SCENARIO_TIMEOUT_SECONDS if scenario in load_exercises() else SCENARIO_TIMEOUT_SECONDS
     scaled_timeout = timeout * max(1.0, SPEED / environment.sandbox.clock.speed)
     try:
-        playing = (play_exercise if scenario in load_exercises() else respond)(
-            environment.sandbox, scenario, say=_say, language=words.locale
-        )
         async with deadline(scaled_timeout):
-            incident_id = await playing
+            incident_id = await _incident_of_play(environment.sandbox, scenario, words.locale)
     except SignMissing as missed:
         _say(str(missed))
         return 1
@@ -101,6 +105,8 @@ async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path)
         _say(words.render_block("demo", "too_slow", seconds=round(scaled_timeout)))
         return 1
     results = await _write_files(environment.bot, incident_id, out)
+    results["one_incident"] = await environment.bot.deps.store.incidents.count() == 1
+    results["told_once"] = await told_once(environment.bot, environment.sandbox, incident_id)
     # An exercise pages nobody and may fail on purpose, which its players have checked.
     exercise = load_exercises().get(scenario)
     approvals = ("asked",) if exercise and exercise.approvers else ()
@@ -112,13 +118,21 @@ async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path)
     return 1 if missing else 0
 
 
+async def _incident_of_play(sandbox: Sandbox, scenario: str, language: str) -> str:
+    """Play a scenario and return its incident's id. Raises SignMissing."""
+    if scenario == ROUGH_NIGHT:
+        return await play_rough_night(sandbox, say=_say, language=language)
+    play = play_exercise if scenario in load_exercises() else respond
+    return await play(sandbox, scenario, say=_say, language=language)
+
+
 def _start_incident(environment: DemoEnvironment, scenario: str) -> str:
     """Start the scenario for a person in the console. Returns what to try."""
     words, world = environment.bot.deps.words, environment.sandbox.world
     if exercise := load_exercises().get(scenario):
         exercise.prepare(environment.sandbox)
         return words.render_block("demo", "practise", first=exercise.begin, then=exercise.run)
-    if world.scenario is None:  # not started by the page's button
+    if scenario != ROUGH_NIGHT and world.scenario is None:  # not started by the page's button
         world.play(load_scenario(scenario))
     return words.render_block("demo", "begun")
 
@@ -184,6 +198,28 @@ async def _write_files(bot: Bot, incident_id: str, out: Path) -> dict[str, bool]
         "approvals": all(approval.decisions for approval in approvals),
         "followups": bool(followups) and all(followup.url for followup in followups),
     }
+
+
+async def told_once(bot: Bot, sandbox: Sandbox, incident_id: str) -> bool:
+    """Return True if each event of the timeline that people are to see stands in the channel once, and in order.
+
+    Waits for those that are on their way.
+    """
+    with suppress(TimeoutError):
+        async with deadline(SIGN_TIMEOUT):
+            while not await _is_told_once(bot, sandbox, incident_id):  # noqa: ASYNC110 - the database has no event
+                await asyncio.sleep(0.1)
+            return True
+    return False
+
+
+async def _is_told_once(bot: Bot, sandbox: Sandbox, incident_id: str) -> bool:
+    incident = await bot.deps.store.incidents.get(incident_id)
+    timeline = await bot.deps.store.incidents.timeline(incident_id)
+    wanted = [f"{incident_id}/{event.seq}" for event in timeline if event.kind not in NOT_POSTED]
+    metadata = [message.metadata or {} for message in sandbox.slack.channels[incident.channel or ""].messages.values()]
+    keys = [entry.get("event_payload", {}).get("key") for entry in metadata]
+    return [key for key in keys if key in set(wanted)] == wanted
 
 
 def _run_summary(run: Run) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Webhooks:
             body = await read_body(request, WEBHOOK_LIMIT)
         event = source.event(request.headers)
         try:
-            content = read_json(body)
+            content = read_json(source.content(request.headers, body))
             parts = source.refused_parts(source.read(event, content))
         except (BadInput, ValueError, RecursionError) as problem:
             return refused(source.name, 400, str(problem) if isinstance(problem, BadInput) else type(problem).__name__)

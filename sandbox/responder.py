@@ -74,16 +74,12 @@ async def respond(sandbox: Sandbox, scenario: str, *, say: Callable[[str], None]
     played_scenario = load_scenario(scenario)
     story.tell("begins", title=getattr(played_scenario.title, language), story=getattr(played_scenario.story, language))
     sandbox.world.play(played_scenario)
-    response = await _wait_for_declaration(sandbox, story)
-    await response.take_command()
-    await response.recover()
-    await response.follow_up()
-    await response.resolve()
-    await response.complete()
+    response = await wait_for_declaration(sandbox, story)
+    await response.play()
     return response.incident
 
 
-async def _wait_for_declaration(sandbox: Sandbox, story: Story) -> Response:
+async def wait_for_declaration(sandbox: Sandbox, story: Story) -> Response:
     """Wait for the incident that the alert opens, and for its channel."""
     slack = sandbox.slack
     team = slack.channel("tamv-incidents")
@@ -110,6 +106,14 @@ class Response:
     channel: Channel
     ana: Person
     bruno: Person
+
+    async def play(self) -> None:
+        """Respond until the report is complete."""
+        await self.take_command()
+        await self.recover()
+        await self.follow_up()
+        await self.resolve()
+        await self.complete()
 
     async def take_command(self) -> None:
         both, name = {self.ana.id, self.bruno.id}, self.channel.name

@@ -78,6 +78,7 @@ class Sandbox:
         self.pagerduty = PagerDuty(self.company, self.clock)
         self.github = GitHub(self.company, self.clock)
         self.alertmanager = Alertmanager(self.clock, load_route())
+        self.alertmanagers = [self.alertmanager]
         self.vault = Vault(self.clock)
         self.app: ASGIApp = Starlette(
             routes=[
@@ -140,7 +141,8 @@ class Sandbox:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.alertmanager.aclose()
+        for alertmanager in self.alertmanagers:
+            await alertmanager.aclose()
         await self.slack.aclose()
         await self.pagerduty.aclose()
         await self.github.aclose()
@@ -155,7 +157,7 @@ class Sandbox:
         """Evaluate the alert rules once there is a world; an unused world has no alerts."""
         while "world" not in vars(self):  # noqa: ASYNC110 - its first use may be in any thread
             await asyncio.sleep(0.2)
-        await send_alerts(self.prometheus, self.alertmanager)
+        await send_alerts(self.prometheus, self.alertmanagers)
 
     async def _run_cluster(self) -> None:
         """Run the controllers once there is a cluster."""

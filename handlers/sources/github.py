@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from bot.domain.errors import BadInput
 from bot.domain.followup import IssueEvent
@@ -42,6 +43,14 @@ class GitHub(Source):
 
     def event(self, headers: Mapping[str, str]) -> str:
         return headers.get("x-github-event", "")
+
+    def content(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Return the JSON: the body itself, or the field `payload` of a form, as the hook's content type says."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            return body
+        (payload,) = parse_qs(body.decode(), max_num_fields=1).get("payload", [""])
+        return payload.encode()
 
     def read(self, event: str, body: Any) -> IssueEvent | None:
         """Return the event of an issue that was closed, reopened or deleted; None for any other."""

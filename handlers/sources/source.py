@@ -60,6 +60,10 @@ class Source(ABC):
         """Return the kind of event if it is in a header, else an empty text."""
         return ""
 
+    def content(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Return the JSON that a body holds. Raises ValueError if it holds none."""
+        return body
+
     @abstractmethod
     def read(self, event: str, body: Any) -> Any:
         """Return the event in a body's JSON, or None if the bot does not use it. Raises BadInput."""

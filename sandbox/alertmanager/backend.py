@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import aiohttp
 
@@ -32,6 +33,7 @@ class Alertmanager:
     """One Alertmanager with one route; it calls `url` with `token` as the bearer token.
 
     Groups wait on the world's clock, retries on the real one. Without a `url` nothing is sent until it is set.
+    `also_notify` is another receiver, told of what the first one has accepted.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Alertmanager:
         self.url = url
         self.token = token
         self.external_url = external_url
+        self.also_notify: Callable[[dict[str, Any]], None] = lambda notification: None
         self.silences = Silences()
         self.deliveries: list[Delivery] = []
         self.alerts: dict[str, Alert] = {}
@@ -104,6 +107,7 @@ class Alertmanager:
             body = notification(self.route.receiver, group.labels, sent, external_url=self.external_url, now=now)
             if not await self._deliver(encode(body)):
                 return
+            self.also_notify(body)
             group.mark_notified(alerts, now)
         group.drop_resolved(now)
         self.alerts = {k: alert for k, alert in self.alerts.items() if not alert.is_resolved(now)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -46,14 +46,16 @@ class Prometheus:
         return int(self.clock.now().timestamp() * 1000)
 
 
-async def send_alerts(prometheus: Prometheus, alertmanager: Alertmanager) -> None:
-    """Evaluate the rules on the world's clock and send their alerts, until cancelled: Prometheus' notifier."""
+async def send_alerts(prometheus: Prometheus, alertmanagers: Sequence[Alertmanager]) -> None:
+    """Evaluate the rules on the world's clock and send their alerts to all of these, until cancelled."""
     while True:
         prometheus.refresh()
         now = prometheus.clock.now()
         pause = max(INTERVAL / 1000, MIN_PAUSE * prometheus.clock.speed)
         raised = prometheus.rules.evaluate(prometheus.tsdb, prometheus.now())
-        alertmanager.receive(_to_alertmanager(raised, now, max(VALID_FOR, timedelta(seconds=4 * pause))))
+        alerts = _to_alertmanager(raised, now, max(VALID_FOR, timedelta(seconds=4 * pause)))
+        for alertmanager in alertmanagers:
+            alertmanager.receive(alerts)
         await prometheus.clock.sleep(pause)
 
 

@@ -13,9 +13,10 @@ from bot.domain.incident import Status
 from bot.domain.run import RunState
 from bot.runbooks import Library
 from bot.team import load_team
-from demo.play import scenarios
+from demo.play import scenarios, told_once
 from sandbox.exercise import Exercise, load_exercises, play_exercise
 from sandbox.responder import SignMissing, respond
+from sandbox.rough_night import play_rough_night
 from tests.architecture.tree import ROOT
 from tests.harness.command_line import run_tamv_bot
 from tests.harness.play import Play, playing, story
@@ -44,13 +45,37 @@ async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     assert any("RTO" in line for line in told) is incident.drill
 
 
-@pytest.mark.parametrize("name", ["bad-deploy", "gpu-node-loss", "traffic-surge"])
+@pytest.mark.parametrize("name", ["gpu-node-loss", "traffic-surge"])
 async def test_what_goes_wrong_by_itself_is_mended_by_a_run(tmp_path: Path, name: str) -> None:
     async with playing(tmp_path, speed=BRISK, alerts=True) as play:
         incident_id = await respond(play.sandbox, name, say=lambda _: None)
         incident = await play.bot.deps.store.incidents.get(incident_id)
         (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
         assert (incident.status, run.state) == (Status.RESOLVED, RunState.SUCCEEDED), story(run)
+
+
+async def test_a_rough_night_is_one_incident_told_once_and_in_order(tmp_path: Path) -> None:
+    """Two Alertmanagers, a PagerDuty that one of them calls, and a Slack that is away; mended as a bad deploy is."""
+    lines: list[str] = []
+    async with playing(tmp_path, speed=BRISK, alerts=True) as play:
+        incident_id = await play_rough_night(play.sandbox, say=lines.append)
+        store = play.bot.deps.store
+        assert await store.incidents.count() == 1
+        assert await told_once(play.bot, play.sandbox, incident_id)
+        (run,) = await store.runs.list_by_incident(incident_id)
+        assert run.state is RunState.SUCCEEDED, story(run)
+        pages = await store.pages.list_by_incident(incident_id)
+        assert [page.state for page in pages] == ["resolved", "resolved"]  # ours, and that of the other Alertmanager
+        assert not any(page.is_open for page in play.sandbox.pagerduty.incidents.values())
+    signs = (
+        "Slack deja de contestar",
+        "PagerDuty despierta",
+        "El otro Alertmanager",
+        "Slack vuelve",
+        "El informe sale",
+    )
+    places = [next(n for n, line in enumerate(lines) if sign in line or sign.lower() in line) for sign in signs]
+    assert places == sorted(places)
 
 
 async def test_what_ends_otherwise_than_it_should_is_missed(play: Play) -> None:

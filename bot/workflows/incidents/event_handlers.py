@@ -27,7 +27,7 @@ EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
 
 # A run's own message shows these.
 _RUN_EVENTS = frozenset({Kind.RUN_STARTED, Kind.RUN_APPROVED, Kind.RUN_CHANGED, Kind.RUN_UNDONE, Kind.RUN_ENDED})
-_NOT_POSTED = _RUN_EVENTS | {
+NOT_POSTED = _RUN_EVENTS | {
     Kind.DECLARED,
     Kind.CHANNEL_OPENED,
     Kind.SNAPSHOT_TAKEN,
@@ -83,7 +83,7 @@ async def follow(deps: Deps, incident_id: str, seq: int) -> None:
 
 
 async def _tell(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) -> None:
-    if event.kind not in _NOT_POSTED:
+    if event.kind not in NOT_POSTED:
         await post_timeline_event(deps, incident_id, event, turn)
     turn.release()
     if event.kind in _CHANGES_CARD:
