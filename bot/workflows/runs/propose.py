@@ -40,6 +40,11 @@ async def propose_change(deps: Deps, run_id: str, step_id: str, digest: str, by:
 
 
 async def _propose(deps: Deps, run_id: str, step_id: str, digest: str, by: Person) -> None:
+    async with deps.message_lock(f"{run_id}/{step_id}/pull-request"):  # two people may press at once
+        await _open(deps, run_id, step_id, digest, by)
+
+
+async def _open(deps: Deps, run_id: str, step_id: str, digest: str, by: Person) -> None:
     run = await deps.store.runs.get(run_id)
     step_run = run.step(step_id)
     effect = step_run.in_git
