@@ -39,6 +39,7 @@ WITH_ONE_IMPORTER = {
     "bot.cli.runs": "watches a run to its end; the commands above it only parse",
     "bot.cli.targets": "asks the cluster, which `runbook validate` alone does",
     "bot.command_line": "python -m bot",
+    "bot.domain.manifest": "a pure rule beside what reads the repository",
     "bot.domain.migration": "a pure rule beside its action",
     "bot.messages.followups": "messages are above nothing but the domain",
     "bot.messages.home": "messages are above nothing but the domain",
