@@ -449,6 +449,7 @@ class TeamFile(_Part):
     )
     services: dict[str, Service] = Field(default_factory=dict)
     default_service: str | None = None
+    argocd_namespace: str = Field("argocd", description="namespace of Argo CD's Applications, where it is used")
     tempo_datasource: str = Field("tempo", description="uid of the Tempo data source in Grafana")
     teams: dict[str, Team] = Field(min_length=1)
     people: list[Owner] = Field(default_factory=list)

@@ -51,9 +51,15 @@ class Story:
         return str(self._words["scenarios"][self._scenario][key][self.language])
 
     @property
-    def command(self) -> str:
-        """The command that fixes this scenario."""
-        return str(self._words["scenarios"][self._scenario]["command"])
+    def commands(self) -> list[str]:
+        """The commands that fix this scenario, one after the other."""
+        given = self._words["scenarios"][self._scenario]["command"]
+        return [given] if isinstance(given, str) else list(given)
+
+    @property
+    def reverted(self) -> int:
+        """How many of the commands do not last, the first ones: something else puts back what they do."""
+        return int(self._words["scenarios"][self._scenario].get("reverted", 0))
 
     def missed(self, sentence: str, **facts: object) -> str:
         what = str(self._words["told"][sentence][self.language]).format_map(defaultdict(lambda: "…", facts))
@@ -135,7 +141,11 @@ class Response:
     async def recover(self) -> None:
         """Remove the cause, and mitigate when the alerts have resolved."""
         if self.sandbox.has_cluster:
-            await self._run_command(self.story.command)
+            for number, command in enumerate(self.story.commands):
+                await self._run_command(command)
+                if number < self.story.reverted:
+                    await self._sign("put_back", lambda: self._posted("↩️"))
+                    self.story.tell("put_back")
         else:
             self.sandbox.world.perform("fix")
             self.story.tell("mended", what=self.story.own("mended"))
@@ -149,11 +159,12 @@ class Response:
 
     async def _run_command(self, command: str) -> None:
         """Follow a run to its end; Bruno approves its requests."""
+        ended = self._ended_runs()
         await self.ana.run(command, self.channel.name)
         self.story.tell("runs", command=command)
         timeout = 2 * ALERT_TIMEOUT / self.sandbox.clock.speed + SIGN_TIMEOUT
-        while await self._sign("ran", lambda: self._button("approve") or self._button("undo_run"), timeout):
-            if self._button("undo_run"):
+        while await self._sign("ran", lambda: self._button("approve") or self._ended_runs() - ended, timeout):
+            if self._ended_runs() - ended:
                 break
             button = await self._press("approve", self.bruno)
             self.story.tell("asks", button=button)
@@ -219,6 +230,11 @@ class Response:
                 if element["action_id"] == action and message.ephemeral_to is None:
                     return message, element["text"]["text"]
         return None
+
+    def _ended_runs(self) -> set[str]:
+        """Return the runs whose messages offer to undo them."""
+        messages = self.channel.messages.values()
+        return {e["value"] for message in messages for _, e in message.elements() if e["action_id"] == "undo_run"}
 
     def _files(self, ending: str) -> int:
         shared = (self.sandbox.slack.files[id] for m in self.channel.messages.values() for id in m.files)

@@ -114,7 +114,7 @@ class Sandbox:
     @cached_property
     def kubernetes(self) -> Kubernetes:
         """Made at its first use; from then on it decides which pods the world's services have."""
-        return Kubernetes(self.world, self.vault.read)
+        return Kubernetes(self.world, self.vault.read, self.github)
 
     @property
     def has_cluster(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from bot.actions.context import Context
+from bot.actions.gitops import with_places
 from bot.actions.registry import action, undo
 from bot.actions.workloads import (
     Target,
@@ -45,7 +46,7 @@ _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE|CREDENTIAL|
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """`after` is what came of it: `put_back_by` has set another number than the one that was `asked`."""
+    """`after` is what came of it: `put_back_by`, an owner of this kind, has set another number than was `asked`."""
 
     deployment: str
     namespace: str
@@ -54,6 +55,7 @@ class Scaled:
     autoscaler: str | None = None
     asked: int | None = None
     put_back_by: str | None = None
+    put_back_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Selected:
     before: dict[str, str | None]
     after: dict[str, str | None]
     put_back_by: str | None = None
+    put_back_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Environment:
     before: dict[str, str | None]
     after: dict[str, str | None]
     put_back_by: str | None = None
+    put_back_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +148,15 @@ async def scale(
     if ctx.dry_run and replicas > current:
         await require_creatable(ctx, target)
     if current != replicas:
-        await workloads.scale(*at, replicas, current, [_said(other, replicas) for other in others])
+        change = {"deployment": at[0], "namespace": at[1], "replicas": replicas}
+        said = await with_places(ctx, [_said(other, replicas) for other in others], "kubernetes.scale", change)
+        await workloads.scale(*at, replicas, current, said)
     if ctx.dry_run or before == replicas:
         return Scaled(*at, before, replicas, autoscaler, replicas)
     await _roll_out(ctx, target)
     reverting = [other for other in others if _may_revert(other, replicas)]
     after = await _what_came(ctx, lambda: workloads.replicas(*at), replicas, reverting)
-    return Scaled(*at, before, after, autoscaler, replicas, reverting[0].name if after != replicas else None)
+    return Scaled(*at, before, after, autoscaler, replicas, *_put_back(after != replicas, reverting))
 
 
 @undo(scale)
@@ -186,12 +192,14 @@ async def set_node_selector(
     before = _before(ctx, now, after)
     await _require_changeable(ctx, target)
     if now != after:
-        await workloads.set_node_selector(*at, after, _all_said(others))
+        change = {"deployment": at[0], "namespace": at[1], "selector": after}
+        said = await with_places(ctx, _all_said(others), "kubernetes.set_node_selector", change)
+        await workloads.set_node_selector(*at, after, said)
     if ctx.dry_run or before == after:
         return Selected(*at, before, after)
     await _roll_out(ctx, target)
     came = await _what_came(ctx, read, after, others)
-    return Selected(*at, before, came, others[0].name if came != after and others else None)
+    return Selected(*at, before, came, *_put_back(came != after, others))
 
 
 @undo(set_node_selector)
@@ -228,12 +236,14 @@ async def set_env(
     before = _before(ctx, now, after)
     await _require_changeable(ctx, target)
     if now != after:
-        await workloads.set_env(*at, container, after, _all_said(others))
+        change = {"deployment": at[0], "namespace": at[1], "container": container, "variables": after}
+        said = await with_places(ctx, _all_said(others), "kubernetes.set_env", change)
+        await workloads.set_env(*at, container, after, said)
     if ctx.dry_run or before == after:
         return Environment(*at, container, before, after)
     await _roll_out(ctx, target)
     came = await _what_came(ctx, read, after, others)
-    return Environment(*at, container, before, came, others[0].name if came != after and others else None)
+    return Environment(*at, container, before, came, *_put_back(came != after, others))
 
 
 @undo(set_env)
@@ -440,7 +450,19 @@ def _said(owner: Owner, replicas: int) -> dict[str, Any]:
 
 def _may_revert(owner: Owner, replicas: int) -> bool:
     """Return whether an owner may soon set another number: KEDA also starts what was scaled to zero."""
-    return not owner.scales or "back" in _said(owner, replicas) or (owner.kind == "keda" and not replicas)
+    if not owner.scales:
+        return _puts_back(owner)
+    return "back" in _said(owner, replicas) or (owner.kind == "keda" and not replicas)
+
+
+def _puts_back(owner: Owner) -> bool:
+    """Return False for an Argo CD that syncs only when somebody asks or commits."""
+    return owner.heals is not False
+
+
+def _put_back(is_back: bool, others: Sequence[Owner]) -> tuple[str | None, str | None]:
+    """Return name and kind of who has put a change back, if it is back."""
+    return (others[0].name, others[0].kind) if is_back and others else (None, None)
 
 
 def _all_said(others: Sequence[Owner]) -> list[dict[str, Any]]:
@@ -449,7 +471,7 @@ def _all_said(others: Sequence[Owner]) -> list[dict[str, Any]]:
 
 async def _what_came(ctx: Context, read: Callable[[], Awaitable[T]], wanted: T, others: Sequence[Owner]) -> T:
     """Return what is there after a change: with other owners, once they have had the time to put it back."""
-    until = ctx.clock.now() + REVERTED_WITHIN
+    others, until = [one for one in others if _puts_back(one)], ctx.clock.now() + REVERTED_WITHIN
     while others and (now := await read()) == wanted and ctx.clock.now() < until:
         await ctx.clock.sleep(1.0)
     return now if others else wanted

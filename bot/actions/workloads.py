@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -101,7 +101,14 @@ async def owners(ctx: Context, target: Target) -> list[Owner]:
     """
     deployed = {service.chart and name for name, service in ctx.team.services.items()}
     found = await ctx.kubernetes.workloads.owners(target.reference, target.namespace)
-    return [owner for owner in found if owner.kind != "helm" or owner.name not in deployed]
+    others = [owner for owner in found if owner.kind != "helm" or owner.name not in deployed]
+    return [await _with_sync(ctx, owner) if owner.kind == "argocd" else owner for owner in others]
+
+
+async def _with_sync(ctx: Context, owner: Owner) -> Owner:
+    """Return Argo CD as an owner, with what its Application says about syncing by itself."""
+    application = await ctx.kubernetes.applications.find(owner.name, ctx.team.argocd_namespace)
+    return replace(owner, heals=application.heals) if application else owner
 
 
 async def require_running(ctx: Context, target: Target) -> None:

@@ -72,7 +72,7 @@ class ClusterChecks(Checks):
         for (service, _, namespace), outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, BotError):
                 is_good = False
-                yield self._wrong(f"{service} · {namespace}", outcome, "BOT_CONFIG")
+                yield self._wrong_in_team(f"{service} · {namespace}", outcome, f"services.{service}")
             elif isinstance(outcome, BaseException):
                 raise outcome
         if is_good:
@@ -122,7 +122,7 @@ class ClusterChecks(Checks):
             try:
                 await helm.show_chart(chart)
             except BotError as problem:
-                found.append(self._wrong(subject, problem, "BOT_CONFIG"))
+                found.append(self._wrong_in_team(subject, problem, f"services.{release}.chart"))
             if namespace is None:
                 return found
             try:

@@ -159,7 +159,7 @@ class Doctor(Checks):
                 if series:
                     return None
         except BotError as problem:
-            return self._wrong(subject, problem, "BOT_CONFIG")
+            return self._wrong_in_team(subject, problem, f"queries.{name}.promql")
         return self._note(subject, "no_data", query=name)
 
     async def _alertmanager(self) -> AsyncIterator[Finding]:
@@ -224,7 +224,7 @@ class Doctor(Checks):
             try:
                 stored = await aws.list_objects(backups.bucket, backups.prefix)
             except BotError as problem:
-                yield self._wrong(f"AWS · {name}", problem, "BOT_CONFIG")
+                yield self._wrong_in_team(f"AWS · {name}", problem, f"backups.{name}.bucket")
             else:
                 if not stored:
                     yield self._note(f"AWS · {name}", "no_backups", place=f"{backups.bucket}/{backups.prefix}")

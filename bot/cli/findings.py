@@ -67,5 +67,13 @@ class Checks:
             return self._finding(subject, State.WRONG, "refused", why=why, setting=setting)
         return Finding(subject, State.WRONG, self._words.error(problem))
 
+    def _wrong_in_team(self, subject: str, problem: BotError, path: str) -> Finding:
+        """Word a mistake of the team file, with the place in it that mends it (`services.web.chart`)."""
+        if isinstance(problem, Unavailable):
+            return self._wrong(subject, problem, "BOT_CONFIG")
+        is_bare = problem.key in ("slack_refused", "refused") and problem.facts.get("why")
+        why = str(problem.facts["why"]) if is_bare else self._words.error(problem)
+        return self._finding(subject, State.WRONG, "wrong_in_team", why=why.rstrip("."), path=path)
+
     def _finding(self, subject: str, state: State, part: str, **facts: object) -> Finding:
         return Finding(subject, state, self._words.render_block("doctor", part, **facts))

@@ -52,6 +52,7 @@ class ChangeMade:
     out_before: int | None = None
     out_after: int | None = None
     undone: bool = False
+    reverted: bool = False  # by something else that owns what was changed
     outcome: str | None = None
     effectiveness: Effectiveness = Effectiveness.NOT_MEASURED
 
@@ -105,6 +106,7 @@ def _change(event: TimelineEvent, story: Sequence[TimelineEvent]) -> ChangeMade:
         out_before=out.get("before"),
         out_after=None if out.get("unknown") else out.get("after"),
         undone=any(other.kind is Kind.RUN_UNDONE and other.seq > event.seq for other in same),
+        reverted=any(other.kind is Kind.CHANGE_REVERTED for other in same),
         outcome=facts.get("outcome"),
     )
 

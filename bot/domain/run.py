@@ -66,6 +66,7 @@ OUTCOME = "change_outcome"  # a ChangeOutcome, of a step that was stopped
 LEFT = "change_left"  # the effects that were not made, as JSON; None if that is not known
 STOPPING = "stopping"  # it was stopped, and what came of its change is being looked for
 UNCHANGED = "unchanged"  # it was so already: the step made none of its effects
+REVERTED = "reverted"  # something else has put the change back: its `owner`, and the `effects` that are gone
 VERIFYING_SINCE = "verifying_since"  # when the change was made and its measuring began (ISO 8601)
 
 
@@ -136,6 +137,11 @@ class StepRun:
         planned = self.facts.get(UNDO, {})
         effects = tuple(Effect.from_json(effect) for effect in planned.get("effects", ()))
         return replace(self, id=undo_step_id(self.id), effects=effects, digest=planned.get("digest", ""))
+
+    @property
+    def in_git(self) -> Effect | None:
+        """Its effect that can be made in Git instead: an owner says the `place` there."""
+        return next((one for one in self.effects if any(o.get("place") for o in one.facts.get("owners") or ())), None)
 
     @property
     def may_have_changed(self) -> bool:

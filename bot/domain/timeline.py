@@ -59,6 +59,8 @@ class Kind(StrEnum):
     RUN_APPROVED = "run_approved"
     RUN_CHANGED = "run_changed"
     RUN_UNDONE = "run_undone"
+    CHANGE_PROPOSED = "change_proposed"
+    CHANGE_REVERTED = "change_reverted"
     RUN_ENDED = "run_ended"
     TROUBLE = "trouble"
 

@@ -135,6 +135,8 @@ def _buttons(view: ApprovalView, words: Translations, *, with_change: bool = Fal
             words.label("buttons.approve"), "approve", value, style="primary", confirm=_confirm_approval(view, words)
         )
     buttons = [first, button(words.label("buttons.reject"), "reject", value, style="danger")]
+    if step.in_git:
+        buttons.append(button(words.label("buttons.propose_change"), "propose_change", value))
     if with_change:
         buttons.append(button(words.label("buttons.show_change"), "show_change", value))
     elif view.break_glass:

@@ -16,6 +16,7 @@ from bot.domain.run import (
     FOLLOW_UP,
     LEFT,
     OUTCOME,
+    REVERTED,
     STOPPING,
     UNCHANGED,
     UNDO,
@@ -79,6 +80,9 @@ def progress(run: Run, words: Translations) -> Message:
         buttons.append(button(words.label("buttons.cancel_run"), "cancel_run", run.id, style="danger", confirm=stop))
     if run.can_continue:
         buttons.append(button(words.label("buttons.continue_run"), "continue_run", run.id))
+    if step := next((step for step in run.steps if step.in_git), None):
+        value = f"{run.id}|{step.id}|{step.digest}"
+        buttons.append(button(words.label("buttons.propose_change"), "propose_change", value))
     if changes := _undoable(run, runbook):
         effects = "; ".join(line(effect, words) for step in reversed(changes) for effect in step.effects)
         undo = confirm(words, "undo_run", count=len(changes), effects=effects)
@@ -181,6 +185,8 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     text = " → ".join(filter(None, (effects, sentence(step, words), f"*{verdict}*" if verdict else "")))
     if undoing and step.state is StepState.UNDONE and undoing["by"]:
         return words.render_block("run", "undone_by", told=text, by=Person.from_json(undoing["by"]))
+    if found := facts.get(REVERTED):
+        text = f"{text} · {words.render_block('run', 'reverted', owner=found['owner'])}"
     if step.state is StepState.PERFORMING and (sees := facts.get("sees")):
         text = " · ".join(filter(None, (text, words.render_block("run", "sees", **sees))))
     if not facts.get("interrupted"):

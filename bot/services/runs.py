@@ -35,6 +35,7 @@ from bot.team import PRODUCTION, policy_of
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending, update_refusal_message
 from bot.workflows.runs.emergency import emergency
 from bot.workflows.runs.presentation import TELL, approved, schedule_run_message
+from bot.workflows.runs.propose import PROPOSE
 from bot.workflows.runs.start import continue_run, read_inputs, start_run
 from bot.workflows.runs.undo import undo_workflow_id
 
@@ -118,6 +119,19 @@ class Runs:
         if pending is None:
             raise NotFound("no_such_approval", run=step.run_id, step=step.step_id)
         return pending
+
+    async def propose(self, step: StepRef, *, by: Person, idempotency_key: str) -> None:
+        """Open the change of a step as a pull request; once more finds the one that is open.
+
+        Raises NotAllowed for who may not run the step, WrongState if it was planned anew or cannot be made in Git.
+        """
+        run = await self._deps.store.runs.get(step.run_id)
+        step_run = run.step(step.step_id)
+        policy_of(self._deps.team).may_run(by.id, ACTIONS.get(step_run.uses).risk_of(step_run.effects))
+        if step_run.digest != step.digest or step_run.in_git is None:
+            raise WrongState("not_in_git")
+        arguments = [run.id, step.step_id, step.digest, by.to_json()]
+        await self._deps.store.outbox.enqueue_once(f"{idempotency_key}/propose", PROPOSE, arguments)
 
     async def question(self, step: StepRef) -> Question:
         """Return a step's question. Raises NotFound."""

@@ -66,6 +66,12 @@ class TargetLocks:
         async with self._database.write() as connection:
             await connection.execute(update(targets).where(targets.c.run_id == run_id).values(run_id=to))
 
+    async def last_run(self, key: str) -> str | None:
+        """Return the run that has changed a target last; None if none has for a while."""
+        async with self._database.read() as connection:
+            found: str | None = await connection.scalar(select(targets.c.run_id).where(targets.c.key == key))
+            return found
+
     async def all_held(self) -> dict[str, str]:
         """Return the targets that runs are changing now, with the run's id."""
         async with self._database.read() as connection:

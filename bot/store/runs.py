@@ -134,6 +134,11 @@ class Runs:
             await connection.execute(statement)
             await append_entry(connection, entry)
 
+    async def append(self, entry: TimelineEntry) -> None:
+        """Append a timeline entry about a run, once."""
+        async with self._database.write() as connection:
+            await append_entry(connection, entry)
+
     async def end(
         self,
         run_id: str,

@@ -15,6 +15,8 @@ from bot.workflows.reports.followups import file_followup
 from bot.workflows.reports.report import write_report
 from bot.workflows.runs.play import play_runbook
 from bot.workflows.runs.presentation import tell_run
+from bot.workflows.runs.propose import PROPOSE, propose_change
+from bot.workflows.runs.reverted import WATCH, watch_change
 from bot.workflows.runs.undo import undo_run
 
 WORKFLOWS: dict[str, Workflow] = {
@@ -34,6 +36,8 @@ WORKFLOWS: dict[str, Workflow] = {
     "run": play_runbook,
     "undo": undo_run,
     "tell_run": tell_run,
+    WATCH: watch_change,
+    PROPOSE: propose_change,
     "announce": announce,
     "sync_pages": sync_pages,
     "snapshot": snapshot,

@@ -145,6 +145,14 @@ async def show_change(call: Call) -> None:
     await call.open(change_sheet(pending.view(), await call.cached_translations()))
 
 
+async def propose_change(call: Call) -> None:
+    """Open the change as a pull request instead."""
+    await call.ack()
+    step = StepRef.parse(call.value)
+    await call.bot.runs.propose(step, by=await call.person(), idempotency_key=call.idempotency_key)
+    await call.reply(Message.of((await call.translations()).render_block("replies", "proposed")))
+
+
 async def go_on_without(call: Call) -> None:
     """Go on without a step that nobody approved."""
     await call.ack()
@@ -283,6 +291,7 @@ BUTTONS: dict[str, Handler] = {
     "break_glass": break_glass,
     "answer": answer,
     "show_change": show_change,
+    "propose_change": propose_change,
     "go_on_without": go_on_without,
     "ask_again": ask_again,
     "continue_run": continue_run,

@@ -8,7 +8,7 @@ import hmac
 import json
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,8 +17,8 @@ import aiohttp
 from sandbox.clock import Clock
 from sandbox.company import Company
 from sandbox.github import shapes
-from sandbox.github.code import Actions, Code
-from sandbox.github.state import BOT, Comment, Delivery, Hook, Issue, Links, Problem, Pull, Repository
+from sandbox.github.code import Actions, Code, blob_sha
+from sandbox.github.state import BOT, MAIN, Comment, Delivery, Hook, Issue, Links, Problem, Pull, Repository
 from sandbox.github.tracker import Tracker
 
 WEBHOOK_SECRET = "sandbox-github-webhook-secret"
@@ -55,6 +55,22 @@ class GitHub(Repository):
         self._used = 0
         self._window_ends = clock.now() + RATE_WINDOW
         self._secondary_limits: deque[int] = deque()
+
+    @property
+    def address(self) -> str:
+        """Where Git clones it from."""
+        return f"{self.web_links.web_repo}.git"
+
+    def files(self, revision: str) -> tuple[str, Mapping[str, str]]:
+        """Return the commit of a branch (`HEAD` is `main`), a tag or a commit, and its files by path."""
+        found = self.commit_of(None if revision == "HEAD" else revision)
+        return found.sha, found.files
+
+    def commit(self, path: str, text: str, message: str) -> None:
+        """Write a file on `main`, as its first person."""
+        present = self.commit_of(None).files.get(path)
+        replaces = blob_sha(present) if present is not None else None
+        self.code.put_file(path, text, message, next(iter(self.users)), branch=MAIN, replaces=replaces)
 
     def person(self, key: str) -> PersonAtGitHub:
         """Return a person at GitHub's web page, by handle, e-mail or login. Raises KeyError."""

@@ -17,6 +17,7 @@ from sandbox.kubernetes.controllers import Cluster, Controller
 from sandbox.kubernetes.kinds import Kind, Kinds
 from sandbox.kubernetes.production import Production, Traffic
 from sandbox.kubernetes.resources import (
+    argo_cd,
     autoscaling,
     basic,
     batch,
@@ -47,6 +48,7 @@ KINDS: tuple[Kind, ...] = (
     *autoscaling.KINDS,
     *access.KINDS,
     *external_secrets.KINDS,
+    *argo_cd.KINDS,
 )
 MAX_CALLS = 1000
 MAX_SLEEP_SECONDS = 0.2  # real ones; the clock's speed may change, and the world be moved from another thread
@@ -56,11 +58,14 @@ class Kubernetes:
     """One cluster. Its time is the world's: what is due happens when the world comes to that moment.
 
     What may be changed to try something out: `behaviours` of images, `programs` that exec runs, `accounts`, and
-    `vault`, the keys and values that External Secrets reads, by path, unless they are read by `read_secret`.
+    `vault`, the keys and values that External Secrets reads, by path, unless they are read by `read_secret`. Argo CD
+    reads `git`.
     `calls` has the last requests that were allowed and were not for reading, dry runs too.
     """
 
-    def __init__(self, world: World, read_secret: external_secrets.ReadSecret | None = None) -> None:
+    def __init__(
+        self, world: World, read_secret: external_secrets.ReadSecret | None = None, git: argo_cd.Git | None = None
+    ) -> None:
         self.world = world
         self.kinds: Kinds = {kind.key: kind for kind in KINDS}
         self.store = Store()
@@ -78,16 +83,17 @@ class Kubernetes:
             autoscaling.NODE_METRICS: usage.node_metrics,
         }
         world.advance()
-        self.cluster.start(self._controllers(usage, read_secret or self.vault.get))
+        git = git or argo_cd.NoGit()
+        self.cluster.start(self._controllers(usage, read_secret or self.vault.get, git))
         seed = Seed(self.store, world, self.now())
         seed.create()
         self.vault |= seed.secret_store()
-        Production(world, self.cluster).start()
+        Production(world, self.cluster, git).start()
         Traffic(world, self.store, self.behaviours).start()
         self.cluster.settle()
 
     def _controllers(
-        self, usage: autoscaling.ResourceUsage, read_secret: external_secrets.ReadSecret
+        self, usage: autoscaling.ResourceUsage, read_secret: external_secrets.ReadSecret, git: argo_cd.Git
     ) -> list[Controller]:
         return [
             deployments.Deployments(self.cluster),
@@ -102,6 +108,7 @@ class Kubernetes:
             policy.DisruptionBudgets(self.cluster),
             autoscaling.Autoscalers(self.cluster, usage.cpu),
             external_secrets.ExternalSecrets(self.cluster, read_secret),
+            argo_cd.ArgoCD(self.cluster, git),
             basic.Definitions(self.cluster, self.kinds),
             basic.GarbageCollector(self.cluster, self.kinds),
         ]

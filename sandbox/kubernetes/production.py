@@ -6,6 +6,7 @@ a node is lost, a container is killed) happens to the API's objects. Network pol
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -26,11 +27,16 @@ from sandbox.kubernetes.objects import (
     status_of,
     timestamp,
 )
+from sandbox.kubernetes.resources.argo_cd import APPLICATION, TRACKING_ID, WORKLOADS, Git, application
+from sandbox.kubernetes.resources.argo_cd import MANAGER as ARGOCD
+from sandbox.kubernetes.resources.argo_cd import NAMESPACE as ARGOCD_NAMESPACE
+from sandbox.kubernetes.resources.basic import NAMESPACE as NAMESPACES
 from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.batch import JOB
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE, gpu_node, node_conditions
-from sandbox.kubernetes.resources.pods import POD
+from sandbox.kubernetes.resources.pods import POD, pod_status
+from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.kubernetes.state import Change, Store, WriteOptions
 from sandbox.world.deployments import Fault, Placed, Template
 from sandbox.world.services import GPU_NODES, NAMESPACE
@@ -42,9 +48,10 @@ RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 class Production:
     """Keeps both sides equal from `start` on. To the world it is the cluster that runs its pods."""
 
-    def __init__(self, world: World, cluster: Cluster) -> None:
+    def __init__(self, world: World, cluster: Cluster, git: Git) -> None:
         self._world = world
         self._cluster = cluster
+        self._git = git
 
     def start(self) -> None:
         self._world.cluster = self
@@ -62,7 +69,9 @@ class Production:
             return
         if kind is POD:
             self._world.place(service, self._placed_pods(service))
-        elif kind is DEPLOYMENT and name_of(change.object) == service:
+        elif kind in WORKLOADS.values() and name_of(change.object) == service:
+            if change.type == "DELETED" and self._workload(service):
+                return  # it runs as another kind now
             deployment = self._world.deployments[service]
             deployment.replicas = 0 if change.type == "DELETED" else change.object["spec"]["replicas"]
             deployment.template = _world_template(change.object["spec"]["template"])
@@ -89,13 +98,13 @@ class Production:
         def change(deployment: Object) -> None:
             deployment["spec"]["replicas"] = replicas
 
-        self._change_deployment(service, change, "kubectl-scale")
+        self._change_workload(service, change, "kubectl-scale")
 
     def roll_out(self, service: str, template: Template) -> None:
         def change(deployment: Object) -> None:
             apply_world_template(deployment["spec"]["template"], template)
 
-        self._change_deployment(service, change, "kubectl-edit")
+        self._change_workload(service, change, "kubectl-edit")
 
     def lose_node(self, node: str) -> None:
         present = self._cluster.store.get(NODE, "", node)
@@ -127,18 +136,89 @@ class Production:
         message = f"Memory cgroup out of memory: Killed process in container {service}"
         self._cluster.record_event(present, "OOMKilling", message, source="kubelet", warning=True)
 
+    def run_as_stateful_set(self, service: str) -> None:
+        """Replace the service's deployment by a StatefulSet of the same pods, which serve before the others go."""
+        before = self._cluster.store.get(DEPLOYMENT, NAMESPACE, service)
+        if before is None:
+            return
+        spec = {name: deep_copy(before["spec"])[name] for name in ("replicas", "selector", "template")}
+        metadata = {"name": service, "namespace": NAMESPACE, "labels": {"app": service}}
+        stateful_set = {"metadata": metadata, "spec": {**spec, "serviceName": service}}
+        made = self._cluster.writer.create(STATEFUL_SET, stateful_set, WriteOptions(field_manager="kubectl-apply"))
+        for _ in range(spec["replicas"]):
+            self._cluster.settle()
+            for pod in self._cluster.controlled_by(made, POD):
+                if not is_true(pod, "Ready"):
+                    status = pod_status(pod, self._cluster.now(), "Running")
+                    self._cluster.store.put(POD, {**deep_copy(pod), "status": status})
+        self._cluster.writer.delete(DEPLOYMENT, before)
+        self._cluster.settle()
+
+    def put_into_git(self, service: str) -> None:
+        """Write the service's workload into Git as it is, and let Argo CD keep it so."""
+        found = self._workload(service)
+        if found is None:
+            return
+        kind, live = found
+        path = f"deploy/{NAMESPACE}/{service}"
+        self._git.commit(f"{path}/{kind.name.lower()}.yaml", _manifest(kind, live), f"{service}: deployed by Argo CD")
+
+        def track(workload: Object) -> None:
+            tracking_id = f"{service}:apps/{kind.name}:{NAMESPACE}/{service}"
+            workload["metadata"].setdefault("annotations", {})[TRACKING_ID] = tracking_id
+
+        self._change_workload(service, track, ARGOCD)
+        if self._cluster.store.get(NAMESPACES, "", ARGOCD_NAMESPACE) is None:
+            self._cluster.writer.create(NAMESPACES, {"metadata": {"name": ARGOCD_NAMESPACE}})
+        self._cluster.writer.create(APPLICATION, application(service, self._git.address, path, NAMESPACE))
+        self._cluster.settle()
+
     def _set_node_ready(self, node: Object, ready: bool) -> None:
         status = {**status_of(node), "conditions": node_conditions(ready, self._cluster.now())}
         self._cluster.store.put(NODE, {**node, "status": status})
 
-    def _change_deployment(self, service: str, change: Callable[[Object], None], manager: str) -> None:
-        before = self._cluster.store.get(DEPLOYMENT, NAMESPACE, service)
-        if before is None:
+    def _workload(self, service: str) -> tuple[Kind, Object] | None:
+        """Return what the service runs as, with its kind."""
+        for kind in WORKLOADS.values():
+            if found := self._cluster.store.get(kind, NAMESPACE, service):
+                return kind, found
+        return None
+
+    def _change_workload(self, service: str, change: Callable[[Object], None], manager: str) -> None:
+        found = self._workload(service)
+        if found is None:
             return
+        kind, before = found
         after = deep_copy(before)
         change(after)
-        self._cluster.writer.replace(DEPLOYMENT, before, after, WriteOptions(field_manager=manager))
+        self._cluster.writer.replace(kind, before, after, WriteOptions(field_manager=manager))
         self._cluster.settle()
+
+
+def _manifest(kind: Kind, live: Object) -> str:
+    """Return a workload as a file that people keep in Git."""
+    spec, container = live["spec"], live["spec"]["template"]["spec"]["containers"][0]
+    env = "".join(
+        f"""            - name: {variable["name"]}
+              value: {json.dumps(variable["value"])}
+"""
+        for variable in container.get("env") or ()
+        if "value" in variable
+    )
+    return f"""# Argo CD applies this file.
+apiVersion: apps/v1
+kind: {kind.name}
+metadata:
+  name: {name_of(live)}
+  namespace: {namespace_of(live)}
+spec:
+  replicas: {spec["replicas"]}  # enough for a normal day
+  template:
+    spec:
+      containers:
+        - name: {container["name"]}
+          image: {container["image"]}
+""" + (f"          env:\n{env}" if env else "")
 
 
 def _serves(pod: Object) -> bool:

@@ -160,6 +160,10 @@ class Cluster(Protocol):
 
     def container_killed(self, service: str, pod: str) -> None: ...
 
+    def run_as_stateful_set(self, service: str) -> None: ...
+
+    def put_into_git(self, service: str) -> None: ...
+
 
 @dataclass(frozen=True)
 class Placed:

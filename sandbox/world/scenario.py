@@ -97,8 +97,23 @@ class EndFault(Strict):
     name: str
 
 
+class RunAs(Strict):
+    """The service runs as another kind of workload, where there is a cluster; its pods serve at once."""
+
+    do: Literal["run_as"]
+    service: str
+    kind: Literal["statefulset"]
+
+
+class GitOps(Strict):
+    """Argo CD owns the service, where there is a cluster: as a file in Git says it is now."""
+
+    do: Literal["gitops"]
+    service: str
+
+
 Action = Annotated[
-    Load | Scale | Env | Deploy | NodeSelector | LoseNode | ReturnNode | StartFault | EndFault,
+    Load | Scale | Env | Deploy | NodeSelector | LoseNode | ReturnNode | StartFault | EndFault | RunAs | GitOps,
     Field(discriminator="do"),
 ]
 

@@ -22,10 +22,12 @@ from sandbox.world.scenario import (
     Deploy,
     EndFault,
     Env,
+    GitOps,
     Load,
     LoseNode,
     NodeSelector,
     ReturnNode,
+    RunAs,
     Scale,
     Scenario,
     StartFault,
@@ -273,6 +275,10 @@ class World:
                     self.inject(action.service, action.name, Fault(action.latency, action.errors))
                 case EndFault():
                     self.clear(action.service, action.name)
+                case RunAs() if self.cluster is not None:
+                    self.cluster.run_as_stateful_set(action.service)
+                case GitOps() if self.cluster is not None:
+                    self.cluster.put_into_git(action.service)
 
     # Moving in time.
 

@@ -26,6 +26,7 @@ from sandbox.kubernetes.resources.basic import NETWORK_POLICY
 from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
 from sandbox.kubernetes.resources.stateful_sets import STATEFUL_SET
 from sandbox.server import Sandbox
+from sandbox.world.scenario import GitOps
 from sandbox.world.services import NAMESPACE, SERVICES
 from tests.harness.actor import ROOT, Actor, parts
 from tests.real import helm
@@ -95,6 +96,7 @@ DONE: list[tuple[str, dict[str, Any]]] = [
     ("kubernetes.cordon", {"node": GPU}),
     ("kubernetes.drain", {"node": GPU}),
     ("kubernetes.uncordon", {"node": GPU}),
+    ("argocd.pause_sync", {"deployment": "blockchain-msr"}),
     ("kubernetes.shut_down", {}),
     ("helm.status", {"release": CORE}),
     ("helm.upgrade", {"release": CORE, "tag": "v2.4.1"}),
@@ -123,12 +125,14 @@ class Place:
 
 
 def rules() -> list[Rule]:
-    """The roles as rules of the sandbox's cluster: those of services in their namespaces, those of nodes anywhere."""
+    """The roles as rules of the sandbox's cluster: those of services in their namespaces, those of nodes anywhere,
+    that of Argo CD in its own.
+    """
     bound = [one for one in _documents("services.yaml") if one["kind"] == "RoleBinding"]
     namespaces = [one["metadata"]["namespace"] for one in bound]
     return [
         Rule(rule["verbs"], rule["resources"], rule["apiGroups"], where)
-        for file, where in (("services.yaml", namespaces), ("nodes.yaml", ["*"]))
+        for file, where in (("services.yaml", namespaces), ("nodes.yaml", ["*"]), ("argocd.yaml", ["argocd"]))
         for document in _documents(file)
         for rule in document.get("rules", ())
     ]
@@ -155,6 +159,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         there["metadata"]["namespace"] = NAMESPACE
         sandbox.kubernetes.writer.create(NETWORK_POLICY, there)
         sandbox.kubernetes.writer.create(STATEFUL_SET, _workload("StatefulSet", "ledger", serviceName="ledger"))
+        sandbox.world.act([GitOps(do="gitops", service="blockchain-msr")])
         sandbox.kubernetes.writer.create(DAEMON_SET, _workload("DaemonSet", "agent"))
         sandbox.kubernetes.cluster.settle()
         account = sandbox.kubernetes.accounts.add(TOKEN, NAME, rules())
@@ -210,7 +215,7 @@ def test_the_doctor_asks_for_what_the_roles_grant() -> None:
 
 
 def test_every_action_on_the_cluster_is_tried() -> None:
-    those = {one.name for one in ACTIONS.all() if one.name.startswith(("kubernetes.", "helm."))}
+    those = {one.name for one in ACTIONS.all() if one.name.startswith(("kubernetes.", "helm.", "argocd."))}
     assert those - {name for name, _ in DONE} <= {"helm.history", "helm.promote"}, "both as helm.status and helm.canary"
 
 
@@ -223,6 +228,6 @@ def test_what_a_manifest_may_hold_is_what_the_role_names() -> None:
 
 def test_nobody_gets_more_by_a_wildcard() -> None:
     assert not [rule for rule in rules() if "*" in {*rule.verbs, *rule.resources, *rule.groups}]
-    bound = [*_documents("services.yaml"), *_documents("nodes.yaml")]
+    bound = [*_documents("services.yaml"), *_documents("nodes.yaml"), *_documents("argocd.yaml")]
     subjects = [one["subjects"] for one in bound if "subjects" in one]
     assert all(one == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAME}] for one in subjects)

@@ -81,7 +81,8 @@ def _shown_by_runs() -> set[str]:
     """The buttons of a run's message, of an approval's card and of a question's."""
     words, moment = load_translations()["en"], datetime(2026, 1, 1, tzinfo=UTC)
     book: dict[str, Any] = {"name": "dim", "title": {"en": "Dim"}, "steps": [{"id": "a", "uses": "lamp.dim"}]}
-    done = StepRun("a", "lamp.dim", StepState.DONE, effects=(Effect("lamp.set"),), began_at=moment)
+    in_git = Effect("lamp.set", {"owners": [{"kind": "argocd", "name": "lamps", "place": {"file": "lamp.yaml"}}]})
+    done = StepRun("a", "lamp.dim", StepState.DONE, effects=(in_git,), began_at=moment)
     step = replace(done, parameters={"question": "?"})
     run = Run("R-1", "dim", book, {}, "production", Person("U1"), moment, steps=(step,))
     asked = Approval("R-1", "a", "d", 1, "responder", moment, moment)

@@ -30,7 +30,6 @@ GATHERING = frozenset(
 WITH_ONE_IMPORTER = {
     "bot.actions.aws": "actions by service; the dump of a database also writes to S3",
     "bot.actions.kubernetes_objects": "actions by service",
-    "bot.actions.workloads": "what the actions on workloads say about owners and autoscalers",
     "bot.cli.cluster_checks": "the doctor's look at the cluster",
     "bot.integrations.kubernetes.rights": "what the bot may do in the cluster",
     "bot.messages.manifest": "the Slack app's manifest with the team's names",
@@ -40,6 +39,7 @@ WITH_ONE_IMPORTER = {
     "bot.cli.runs": "watches a run to its end; the commands above it only parse",
     "bot.cli.targets": "asks the cluster, which `runbook validate` alone does",
     "bot.command_line": "python -m bot",
+    "bot.domain.manifest": "a pure rule beside what reads the repository",
     "bot.domain.migration": "a pure rule beside its action",
     "bot.messages.followups": "messages are above nothing but the domain",
     "bot.messages.home": "messages are above nothing but the domain",

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
+from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable, WrongState
 from bot.integrations.github.github import FOLLOWUP_LABEL, GitHub, Issue, IssueDraft, marker, verify_signature
 from bot.integrations.github.session import App
 from sandbox.clock import Clock
@@ -193,6 +193,39 @@ async def test_codeowners_from_each_of_its_places(world: World) -> None:
     assert await world.client.codeowners() is None
     main.files["docs/CODEOWNERS"] = "* @tamv/ñandú\n"
     assert await world.client.codeowners() == "* @tamv/ñandú\n"
+
+
+async def test_a_manifest_is_found_and_changed_once_on_a_branch(world: World) -> None:
+    code, before, after = world.client.code, "replicas: 2  # two\n", "replicas: 3  # two\n"
+    world.host.commit("deploy/web/web.yaml", before, "Web")
+    world.host.commit("deploy/web/deeper/x.yaml", "a: 1\n", "Deeper")
+    head = await code.head()
+    assert head
+    assert await code.manifests("/deploy/web/", head[0]) == {"deploy/web/web.yaml": before}
+    assert await code.manifests("nowhere", head[0]) == {}
+    await code.create_branch("change/1", *head)
+    for _ in range(2):
+        await code.write_file("change/1", "deploy/web/web.yaml", before, after, "Three")
+    assert world.host.files("change/1")[1]["deploy/web/web.yaml"] == after
+    assert len(world.writes()) == 2, "the branch, and one commit"
+    world.host.commit("deploy/web/web.yaml", "replicas: 9\n", "Somebody else")
+    with pytest.raises(WrongState):
+        await code.write_file("main", "deploy/web/web.yaml", before, after, "Three")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_ours"),
+    [
+        (f"https://github.com/{REPOSITORY}.git", True),
+        (f"https://bot:secret@GitHub.com/{REPOSITORY}/", True),
+        (f"git@github.com:{REPOSITORY}.git", True),
+        (f"ssh://git@github.com/{REPOSITORY}", True),
+        (f"https://ghe.tamv.world/{REPOSITORY}.git", False),
+        ("https://github.com/tamv/another.git", False),
+    ],
+)
+async def test_an_address_of_git_is_known_however_it_is_written(world: World, address: str, is_ours: bool) -> None:
+    assert await world.client.code.is_at(address) is is_ours
 
 
 async def test_recent_deployments(world: World) -> None:

@@ -118,6 +118,22 @@ def test_an_emergency_is_played_that_nobody_pages_for(tmp_path: Path) -> None:
     assert [one["state"] for one in summary["approvals"]] == ["rejected"]
 
 
+def test_what_argo_cd_puts_back_is_told_and_stays_once_its_sync_is_paused(tmp_path: Path) -> None:
+    played = run("--auto", "--scenario", "argocd-reverts", "--speed", "120", "--lang", "en", "--out", str(tmp_path))
+    assert played.code == 0, played.out + played.err
+    told = ("/ops scale tamv-core 16", "Argo CD puts it back", "/ops pause_sync tamv-core", "No alert is firing")
+    places = [played.out.find(sentence) for sentence in told]
+    assert places == sorted(places) and -1 not in places
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert [one["steps"][0]["uses"] for one in summary["runs"]] == [
+        "kubernetes.scale",
+        "argocd.pause_sync",
+        "kubernetes.scale",
+    ]
+    report = Path(summary["report"]).read_text("utf-8")
+    assert "**It did not last**" in report and "Argo CD (`tamv-core`) manages it" in report
+
+
 def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:
     """A team's file without anybody to page: all goes on, and the demo says what was missed."""
     team = yaml.safe_load((ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8"))
@@ -168,7 +184,11 @@ def test_what_cannot_be_is_said_in_one_line_with_a_way_on(tmp_path: Path) -> Non
 def test_every_scenario_has_its_story_in_both_languages(scenario: str) -> None:
     story = yaml.safe_load(STORY.read_text("utf-8"))
     own = story["scenarios"][scenario]
-    assert own.pop("command").startswith(("/runbook run ", "/ops "))
+    commands = own.pop("command")
+    assert all(
+        one.startswith(("/runbook run ", "/ops ")) for one in ([commands] if isinstance(commands, str) else commands)
+    )
+    own.pop("reverted", None)
     assert set(own) == {"mended", "update", "summary", "primary", "contributing", "lessons", "followup"}
     for words in (*own.values(), *story["told"].values()):
         assert set(words) == {"es", "en"} and all(words.values())

@@ -18,7 +18,9 @@ from bot.domain.policy import Risk
 from bot.domain.run import Run, RunState, WaitsFor
 from bot.messages import results
 from bot.messages.run import lines
+from sandbox.kubernetes.resources.argo_cd import APPLICATION
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.world.scenario import GitOps
 from tests.harness.play import LONG, Play, playing, story
 from tests.harness.scene import TEAM
 
@@ -44,7 +46,7 @@ ORDER = [
     *(f"prometheus.{name}" for name in ("query", "snapshot", "wait_until", "watch")),
     *(f"helm.{name}" for name in ("promote", "rollback", "upgrade")),
     *(f"pagerduty.{name}" for name in ("oncall", "page", "note", "acknowledge", "resolve")),
-    *("slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
+    *("argocd.pause_sync", "slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
 ]
 
 
@@ -159,8 +161,19 @@ async def _pull(stage: Play, example: str) -> str:
     return example.replace("42", str(number))
 
 
+async def _owned_by_argo_cd(stage: Play, example: str) -> str:
+    stage.world.act([GitOps(do="gitops", service=XR)])
+    return example
+
+
+async def _is_paused(stage: Play) -> bool:
+    found = stage.cluster.store.get(APPLICATION, "argocd", XR)
+    return found is not None and not found["spec"]["syncPolicy"].get("automated")
+
+
 Prepare = Callable[[Play, str], Awaitable[str]]
 PREPARED: dict[str, Prepare] = {
+    "argocd.pause_sync": _owned_by_argo_cd,
     "alertmanager.unsilence": _own_silence,
     "aws.rds_restore": _taken_snapshot,
     "flow.window": _window_now,
@@ -203,6 +216,7 @@ async def _announced(stage: Play) -> bool:
 
 
 CAME_ABOUT: dict[str, Callable[[Play], Awaitable[bool]]] = {
+    "argocd.pause_sync": _is_paused,
     "kubernetes.scale": _scaled,
     "kubernetes.shut_down": _shut_down,
     "helm.upgrade": _deployed,

@@ -33,6 +33,7 @@ WAITING = {
     "watch_heartbeat",
     "diagnose",
     "check_causes",
+    "watch_change",
 }  # workflows that wait for a moment to come
 SOON = 15.0  # seconds
 

@@ -14,6 +14,7 @@ from bot.lazy import LazyModule
 
 if TYPE_CHECKING:
     import github
+    from github.ContentFile import ContentFile
     from github.PullRequest import PullRequest
 else:
     github = LazyModule("github")
@@ -22,6 +23,8 @@ else:
 # Conclusions of checks that do not block a merge.
 # https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks
 GREEN = frozenset({"success", "neutral", "skipped"})
+MANIFESTS = (".yaml", ".yml")
+MOST_MANIFESTS = 40  # of one folder: each is a request of its own
 MOST_FILES = 3000  # GitHub lists no more files of a pull request
 
 
@@ -73,6 +76,48 @@ class Code:
                 return None
 
         return await self._session.call("read the branch", fetch)
+
+    async def is_at(self, address: str) -> bool:
+        """Return True if this is the repository at an address as Git takes it: HTTPS, `ssh://` or `git@host:path`."""
+        page = await self._session.call(
+            "read the repository", lambda context: str(context.repository.complete().html_url)
+        )
+        return _place(address) == _place(page)
+
+    async def manifests(self, folder: str, branch: str) -> dict[str, str]:
+        """Return the YAML files of a folder by path, without those of folders below it; nothing if it does not exist
+        or holds more than MOST_MANIFESTS.
+        """
+
+        def fetch(context: ThreadContext) -> dict[str, str]:
+            try:
+                entries = context.repository.get_contents(folder.strip("/") or ".", ref=branch)
+            except github.UnknownObjectException:
+                return {}
+            listed = entries if isinstance(entries, list) else []
+            paths = [entry.path for entry in listed if entry.type == "file" and entry.path.endswith(MANIFESTS)]
+            return {path: _text(context, path, branch) for path in paths} if len(paths) <= MOST_MANIFESTS else {}
+
+        return await self._session.call("read the manifests", fetch)
+
+    @effect("github.write_file", hidden=("before", "after"))
+    async def write_file(self, branch: str, path: str, before: str, after: str, message: str) -> None:
+        """Commit a file's new text to a branch, unless it is there.
+
+        Raises WrongState if it is neither as it was nor as it is to be.
+        """
+
+        def write(context: ThreadContext) -> None:
+            present = _file(context, path, branch)
+            text = present.decoded_content.decode("utf-8")
+            if text == after:
+                return
+            if text != before:
+                raise WrongState("changed_since", name=path)
+            context.before_writing()
+            context.repository.update_file(path, message, after, present.sha, branch=branch)
+
+        await self._session.call("write the file", write, writes=True)
 
     @effect("github.create_branch")
     async def create_branch(self, name: str, base: str, sha: str) -> None:
@@ -186,6 +231,26 @@ class Code:
             return int(response["revertPullRequest"]["number"])
 
         return await self._session.call("revert", revert, writes=True)
+
+
+def _file(context: ThreadContext, path: str, branch: str) -> ContentFile:
+    found = context.repository.get_contents(path, ref=branch)
+    if isinstance(found, list):
+        raise ValueError("a folder")
+    return found
+
+
+def _text(context: ThreadContext, path: str, branch: str) -> str:
+    return _file(context, path, branch).decoded_content.decode("utf-8")
+
+
+def _place(address: str) -> str:
+    """Return host and path of a repository, the same for each way to write its address."""
+    text = address.strip().lower().removesuffix("/").removesuffix(".git")
+    _, separator, rest = text.partition("://")
+    if not separator:
+        rest = text.replace(":", "/", 1)
+    return rest.rpartition("@")[2]
 
 
 def _pull(context: ThreadContext, number: int) -> Pull:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from bot.integrations.kubernetes.applications import Applications
 from bot.integrations.kubernetes.cluster import Cluster
 from bot.integrations.kubernetes.exec import Dumps, Exec
 from bot.integrations.kubernetes.history import History
@@ -21,6 +22,7 @@ class Kubernetes:
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self.cluster = Cluster(kubeconfig, timeout)
         self.workloads = Workloads(self.cluster)
+        self.applications = Applications(self.cluster)
         self.pods = Pods(self.cluster)
         self.descriptions = Describer(self.cluster, self.pods, self.workloads)
         self.nodes = Nodes(self.cluster)

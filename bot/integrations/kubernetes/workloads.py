@@ -70,13 +70,15 @@ KINDS = {
 class Owner:
     """Something else that sets the workload's fields: `hpa`, `keda`, `argocd`, `flux`, `helm` or `operator`.
 
-    An autoscaler has the least and the most replicas that it allows.
+    An autoscaler has the least and the most replicas that it allows. Argo CD `heals` if it puts back by itself what is
+    changed by hand; None where that is not known.
     """
 
     kind: str
     name: str
     least: int | None = None
     most: int | None = None
+    heals: bool | None = None
 
     @property
     def scales(self) -> bool:

@@ -41,7 +41,14 @@ _CHANGES_CARD = frozenset(
 )  # fmt: skip
 
 _CHANGES_REPORT = frozenset(
-    {Kind.FOLLOWUP_FILED, Kind.FOLLOWUP_DONE, Kind.FOLLOWUP_REOPENED, Kind.IMPACT_SET, Kind.CAUSE_SET}
+    {
+        Kind.FOLLOWUP_FILED,
+        Kind.FOLLOWUP_DONE,
+        Kind.FOLLOWUP_REOPENED,
+        Kind.IMPACT_SET,
+        Kind.CAUSE_SET,
+        Kind.CHANGE_REVERTED,
+    }
 )
 
 

@@ -59,6 +59,7 @@ from bot.workflows.runs.interrupts import (
 from bot.workflows.runs.measure import VERIFY_SAMPLES, Measuring
 from bot.workflows.runs.outcome import find_outcome, remaining_effects
 from bot.workflows.runs.presentation import TELL, changed, ended, post_result, schedule_run_message, update_run_message
+from bot.workflows.runs.reverted import WATCH, must_be_watched
 from bot.workflows.runs.second_call import end_second_call
 from bot.workflows.runs.start import read_inputs, start_run
 from bot.workflows.runs.step import (
@@ -574,6 +575,9 @@ class StepPlay:
         if plan.changes and not step_run.facts.get(UNCHANGED):
             entry = changed(self._deps, run, step_run, await self._measuring.told())
         await self._end(StepState.DONE, entry)
+        if must_be_watched(step_run):
+            key = f"{run.id}/{step_run.id}/watch"
+            await self._deps.store.outbox.enqueue_once(key, WATCH, [run.id, step_run.id])
         if not plan.changes:
             await self._post_result(step_run)
         return Outcome()

@@ -11,6 +11,7 @@ from bot.domain.run import (
     DECIDED_FROM,
     LEFT,
     OUTCOME,
+    REVERTED,
     Approval,
     ApprovalState,
     Effect,
@@ -86,6 +87,11 @@ async def _tell(deps: Deps, run_id: str, key: str, part: str, facts: Facts) -> N
     run = await deps.store.runs.get(run_id)
     place = await run_destination(deps, run) or Place(deps.incident_channel, incident_id=run.incident_id)
     shown = {**facts, "run": run, "by": Person.from_json(facts["by"])}
+    if found := run.step(facts["step"]).facts.get(REVERTED) if "step" in facts else None:
+        shown |= {
+            "owner": found["owner"],
+            "effects": [line(Effect.from_json(raw), deps.words) for raw in found["effects"]],
+        }
     message = Message.of(deps.words.render_block("everybody", part, **shown))
     await upsert_message(deps, f"{run_id}/{key}", place, message)
 
@@ -163,6 +169,20 @@ def changed(deps: Deps, run: Run, step_run: StepRun, measured: Facts | None) -> 
 def undone(deps: Deps, run: Run, step_run: StepRun, by: Person | None) -> TimelineEntry | None:
     """Return the event of an undone step: what is back as it was, by who asked for it or by the bot itself."""
     return _entry(deps, run, f"{step_run.id}/undo", Kind.RUN_UNDONE, _change_facts(deps, step_run), by or BOT)
+
+
+def reverted(deps: Deps, run: Run, step_run: StepRun) -> TimelineEntry | None:
+    """Return the event of a change that something else has put back."""
+    found = step_run.facts[REVERTED]
+    gone = [line(Effect.from_json(raw), deps.words) for raw in found["effects"]]
+    facts = {"action": step_run.uses, "digest": step_run.digest, "owner": found["owner"], "effects": gone}
+    return _entry(deps, run, f"{step_run.id}/reverted", Kind.CHANGE_REVERTED, facts, BOT)
+
+
+def proposed(deps: Deps, run: Run, step_run: StepRun, by: Person, facts: Facts) -> TimelineEntry | None:
+    """Return the event of a change that was opened as a pull request (`number`, `url`, `file`)."""
+    all_facts = {"action": step_run.uses, "digest": step_run.digest, **facts}
+    return _entry(deps, run, f"{step_run.id}/{step_run.digest}/proposed", Kind.CHANGE_PROPOSED, all_facts, by)
 
 
 def _change_facts(deps: Deps, step_run: StepRun) -> Facts:
