@@ -27,9 +27,15 @@ from sandbox.clock import LoadAwareClock
 from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
-from sandbox.responder import SIGN_TIMEOUT, SignMissing, Story, respond
-from sandbox.rough_night import NAME as ROUGH_NIGHT
-from sandbox.rough_night import begin_rough_night, play_rough_night
+from sandbox.responder import (
+    ROUGH_NIGHT,
+    SIGN_TIMEOUT,
+    SignMissing,
+    Story,
+    begin_rough_night,
+    play_rough_night,
+    respond,
+)
 from sandbox.server import Sandbox
 from sandbox.world.scenario import load_scenario, scenario_names
 

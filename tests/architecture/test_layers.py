@@ -70,7 +70,6 @@ WITH_ONE_IMPORTER = {
     "sandbox.kubernetes.charts": "Helm's charts of the world, apart from its objects",
     "sandbox.kubernetes.operations": "state, shapes, backend, api",
     "sandbox.kubernetes.protobuf": "an encoding of its own",
-    "sandbox.rough_night": "one scenario's own conditions, apart from how any is responded to",
     "sandbox.prometheus.operators": "PromQL's operators, a concept of the evaluation",
     "sandbox.slack.conversations_api": "the API by subject",
     "sandbox.slack.messages_api": "the API by subject",

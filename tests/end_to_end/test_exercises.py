@@ -15,8 +15,7 @@ from bot.runbooks import Library
 from bot.team import load_team
 from demo.play import scenarios, told_once
 from sandbox.exercise import Exercise, load_exercises, play_exercise
-from sandbox.responder import SignMissing, respond
-from sandbox.rough_night import play_rough_night
+from sandbox.responder import SignMissing, play_rough_night, respond
 from tests.architecture.tree import ROOT
 from tests.harness.command_line import run_tamv_bot
 from tests.harness.play import Play, playing, story
