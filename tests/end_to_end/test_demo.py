@@ -131,7 +131,7 @@ def test_what_argo_cd_puts_back_is_told_and_stays_once_its_sync_is_paused(tmp_pa
         "kubernetes.scale",
     ]
     report = Path(summary["report"]).read_text("utf-8")
-    assert "**It did not last**" in report and "Argo CD (`tamv-core`) manages it" in report
+    assert "**It did not last**" in report and "manages it: pause its sync" in report
 
 
 def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:
