@@ -38,6 +38,8 @@ BEAT_TIMEOUT_SECONDS = 4.0
 CONFIRMED_SECONDS = 2.5
 GONE_SECONDS = 3.0  # without a heartbeat and without its session, a process has died or is cut off
 LEASE_SECONDS = 7.0  # without a heartbeat, although its session lives, it hangs
+# So long between two own heartbeats, the database may have paused for everybody: less than a lease lasts.
+PAUSE_SECONDS = 5.0
 # Versions that elected a leader held it exclusively. It is shared here, so that they and this one exclude each other.
 LEADER_LOCK = 727562
 
@@ -113,7 +115,7 @@ class Lease:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._confirmed_at = float("-inf")  # when the last heartbeat was sent
-        self._late_at = float("-inf")  # when one was late for the last time
+        self._paused_at = float("-inf")  # when one came after a pause for the last time
 
     @property
     def confirmed(self) -> bool:
@@ -123,7 +125,7 @@ class Lease:
     @property
     def judges(self) -> bool:
         """True if a late heartbeat of others is their own fault: after a pause of the database everybody's is late."""
-        return self.confirmed and _seconds() - self._late_at > LEASE_SECONDS
+        return self.confirmed and _seconds() - self._paused_at > LEASE_SECONDS
 
     async def gate(self) -> None:
         """Wait until this process surely holds its lease. Whatever acts outside passes here before it begins."""
@@ -225,8 +227,8 @@ class Lease:
         if row is None:
             self._lost("another process has taken over")
             return
-        if asked - self._confirmed_at > CONFIRMED_SECONDS:
-            self._late_at = asked
+        if asked - self._confirmed_at > PAUSE_SECONDS:
+            self._paused_at = asked
         self._confirmed_at = asked
         self.executors = frozenset({self.id, *row[0]})
         if not self.held.is_set():
