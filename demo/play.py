@@ -64,7 +64,7 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
             words = environment.bot.deps.words
             console = f"{environment.url}/console/?lang={locale}"
             if not auto:
-                _say(words.render_block("demo", "welcome", console=console))
+                _say(words.render_block("demo", "welcome", console=console, **_begins(scenario, locale)))
                 await asyncio.sleep(START_DELAY_SECONDS)
                 _say(_start_incident(environment, scenario))
                 if scenario == ROUGH_NIGHT:
@@ -130,6 +130,13 @@ async def _incident_of_play(sandbox: Sandbox, scenario: str, language: str) -> s
         return await play_rough_night(sandbox, say=_say, language=language)
     play = play_exercise if scenario in load_exercises() else respond
     return await play(sandbox, scenario, say=_say, language=language)
+
+
+def _begins(scenario: str, locale: str) -> dict[str, str]:
+    """Return what a person is told before a scenario: of an exercise its story, of an incident no word of its cause."""
+    if exercise := load_exercises().get(scenario):
+        return {"title": getattr(exercise.title, locale), "story": getattr(exercise.story, locale)}
+    return {"title": getattr(load_scenario(scenario).title, locale), "story": ""}
 
 
 def _start_incident(environment: DemoEnvironment, scenario: str) -> str:
