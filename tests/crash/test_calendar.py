@@ -12,6 +12,7 @@ import yaml
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
 from tests.crash.processes import EVENTS, BotProcess, environment
@@ -54,7 +55,8 @@ async def test_killed_while_it_tells_what_is_due(database_url: str, tmp_path: Pa
         try:
             held = sandbox.faults.add("slack", "slow", "chat.postMessage", seconds=DELAY, times=2)
             await bot.started(session)
-            await asyncio.wait_for(held.met.wait(), 30)
+            async with deadline(60):
+                await held.met.wait()
             await asyncio.sleep(DELAY / 4)
             bot.kill()
             await bot.started(session)

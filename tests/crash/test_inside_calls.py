@@ -15,6 +15,7 @@ import pytest
 from bot.domain.timeline import first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.crash.outside import Outside, files, keys, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
@@ -102,7 +103,8 @@ async def test_killed_inside_each_call(place: Place) -> None:
         await place.declared(number)
         if call == "chat.update":
             await place.ended(number)
-        await asyncio.wait_for(held.met.wait(), 30)
+        async with deadline(60):
+            await held.met.wait()
         await asyncio.sleep(ON_ITS_WAY / 4)
         place.bot.kill()
         await place.bot.started(place.outside.session)
@@ -117,7 +119,8 @@ async def test_each_answer_lost_once(place: Place) -> None:
         await place.declared(number)
         if call == "chat.update":
             await place.ended(number)
-        await asyncio.wait_for(lost.met.wait(), 30)
+        async with deadline(60):
+            await lost.met.wait()
     await place.complete(len(CALLS))
     await everything_once(place, len(CALLS))
 

@@ -59,6 +59,7 @@ async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: S
             "autoscaler": None,
             "asked": 5,
             "put_back_by": None,
+            "put_back_kind": None,
         },
     )
     message = await stage.told(TEAM, run.id, "3 → 5", "✅")

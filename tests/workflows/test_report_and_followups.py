@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from dbos import DBOS
 
 from bot.clock import WallClock
 from bot.deps import Deps
@@ -109,6 +110,11 @@ class Here:
                 await asyncio.sleep(0.02)
         return found
 
+    async def idle(self) -> bool:
+        if await self.deps.store.outbox.pending():
+            return False
+        return not await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+
     async def events(self, kind: Kind) -> list[TimelineEvent]:
         return [one for one in await self.deps.store.incidents.timeline(self.incident.id) if one.kind is kind]
 
@@ -195,6 +201,7 @@ async def test_the_report_is_kept_shown_and_handed_out_once(tmp_path: Path) -> N
         reports = Reports(here.deps)
         await reports.enqueue(here.incident.id, idempotency_key="c2")
         await reports.enqueue(here.incident.id, idempotency_key="c2")
+        await here.until(here.idle)
         change = here.deps.store.incidents.change
         await change(here.incident.id, lambda now: now.note("Más", by=ANA, at=NOW))
         await report_written(here, "c3", 2)
