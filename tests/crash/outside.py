@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from bot.domain.errors import Unavailable
 from sandbox.alertmanager.backend import WEBHOOK_TOKEN
 from sandbox.alertmanager.state import fingerprint
 from sandbox.deadline import deadline
@@ -69,14 +71,36 @@ class Outside:
 
 
 async def until(true: Callable[[], Awaitable[T | None]], seconds: float, what: str = "") -> T:
-    """What `true` gives once it gives something. TimeoutError, which says `what` was waited for."""
+    """Return what `true` gives once it gives something. TimeoutError, which says `what` was waited for.
+
+    A database that does not answer on a busy machine is asked again.
+    """
+    found: T | None = None
     try:
         async with deadline(seconds):
-            while not (found := await true()):  # noqa: ASYNC110 - the other program is another process
-                await asyncio.sleep(0.1)
+            while not found:
+                with contextlib.suppress(Unavailable):
+                    found = await true()
+                if not found:
+                    await asyncio.sleep(0.1)
     except TimeoutError:
         raise TimeoutError(f"not within {seconds} s: {what or true}") from None
     return found
+
+
+async def until_complete(missing: Callable[[], Awaitable[list[str]]], seconds: float, log: Callable[[], str]) -> None:
+    """Wait until nothing is missing; AssertionError with what still is, and the end of the bot's log."""
+    left: list[str] = []
+
+    async def complete() -> bool:
+        nonlocal left
+        left = await missing()
+        return not left
+
+    try:
+        await until(complete, seconds)
+    except TimeoutError:
+        raise AssertionError(f"missing after {seconds} s: {left}\n{log()[-6000:]}") from None
 
 
 def notification(status: str = "firing", **labels: str) -> JSON:

@@ -26,7 +26,7 @@ from sandbox.slack.state import Channel
 from sandbox.slack.state import Message as Said
 from sandbox.world.scenario import load_scenario
 from tests.architecture.tree import ROOT
-from tests.crash.outside import Outside, until
+from tests.crash.outside import Outside, until, until_complete
 from tests.crash.processes import EVENTS, BotProcess, environment
 from tests.crash.serving import Inside
 from tests.harness.processes import free_port
@@ -199,10 +199,7 @@ class Place:
                 *(["a delivery"] if await self.store.deliveries.count_pending() else []),
             ]
 
-        last = time.monotonic() + 30
-        while left := await missing():
-            assert time.monotonic() < last, f"{left}\n{self.bot.log[-6000:]}"
-            await asyncio.sleep(0.1)
+        await until_complete(missing, 30, lambda: self.bot.log)
 
     def channel(self) -> Channel:
         return next(one for one in self.sandbox.slack.channels.values() if _of_the_incident(one))

@@ -17,7 +17,7 @@ from bot.store.database import Database
 from bot.store.store import Store
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
-from tests.crash.outside import Outside, files, keys, notification, until
+from tests.crash.outside import Outside, files, keys, notification, until, until_complete
 from tests.crash.processes import EVENTS, BotProcess, environment
 from tests.harness.processes import free_port
 
@@ -58,10 +58,7 @@ class Place:
 
     async def complete(self, incidents: int) -> None:
         """Come back when every incident has all that a declaration brings with it."""
-        last = asyncio.get_running_loop().time() + WHOLE
-        while missing := await self._missing(incidents):
-            assert asyncio.get_running_loop().time() < last, f"missing: {missing}\n{self.bot.log[-6000:]}"
-            await asyncio.sleep(0.2)
+        await until_complete(lambda: self._missing(incidents), WHOLE, lambda: self.bot.log)
 
     async def _missing(self, incidents: int) -> list[str]:
         slack = await self.outside.state("slack")

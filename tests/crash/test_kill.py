@@ -19,7 +19,7 @@ import pytest
 from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
-from tests.crash.outside import Outside, files, keys, notification, until
+from tests.crash.outside import Outside, files, keys, notification, until, until_complete
 from tests.crash.processes import BotProcess, environment, sandbox_process
 from tests.harness.processes import free_port
 
@@ -124,10 +124,7 @@ class Place:
 
     async def reported(self) -> None:
         """Come back when the incident has been reported, and nothing is on its way any more."""
-        last = time.monotonic() + WHOLE
-        while missing := await self._missing():
-            assert time.monotonic() < last, f"missing after {WHOLE} s: {missing}\n{self.bot.log[-6000:]}"
-            await asyncio.sleep(0.2)
+        await until_complete(self._missing, WHOLE, lambda: self.bot.log)
 
     async def _missing(self) -> list[str]:
         """What has not come out yet, in words."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from dbos import _dbos
 
 from bot.deps import Deps
 from bot.domain.errors import Refused, Unavailable
@@ -259,6 +260,20 @@ async def test_a_workflow_of_a_newer_version_stays_owed_and_holds_up_nothing(dat
     newer = {"workflow": workflow, "of_a_newer_version": workflow}
     async with engine(database_url, newer):
         await record.until(lambda done: done == ["known", "known"])
+
+
+async def test_an_engine_stopped_while_it_starts_leaves_nothing_to_the_next(database_url: str, record: Record) -> None:
+    async def workflow(deps: Deps) -> None:
+        await durable_step("it", does(record, "done"))
+
+    async with engine(database_url, {"workflow": workflow}) as deps:
+        await deps.store.outbox.enqueue_once("one", "workflow", [])
+        async with deadline(20):
+            while _dbos._dbos_global_instance is None:  # noqa: ASYNC110 - DBOS tells nobody
+                await asyncio.sleep(0)
+    assert _dbos._dbos_global_instance is None
+    async with engine(database_url, {"workflow": workflow}):
+        await record.until(lambda done: "done" in done)
 
 
 @pytest.mark.real("postgresql")

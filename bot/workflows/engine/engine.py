@@ -123,15 +123,15 @@ class Engine:
 
     async def stop(self) -> None:
         await cancel_and_wait(self._tasks)
-        if self._launched:
-            self._launched = False
+        self._launched = False
+        if self._dbos:  # also one that was about to start
             # DBOS logs an error for every interrupted workflow; they continue at the next start, as after a crash.
             dbos_log = logging.getLogger("dbos")
             level = dbos_log.level
             dbos_log.setLevel(logging.CRITICAL)
             await self._interrupt_workflows()
             await self._deps.message_refresher.stop()
-            _destroy(self._dbos)
+            self._destroy_dbos()
             dbos_log.setLevel(level)
         if self._client:
             self._client.destroy()
@@ -146,6 +146,16 @@ class Engine:
             if not self._running and not (self._dbos and self._dbos._active_workflows_set.activeList()):
                 return
         log.warning("stopping with workflows that could not be interrupted; they continue at the next start")
+
+    def _destroy_dbos(self) -> None:
+        """Shut DBOS down. Its threads were the running loop's executor and end with it, so the loop gets a new one."""
+        if self._dbos and self._dbos._sys_db_field:
+            # A thread that records a step would retry while the database is down, and keep the process alive.
+            self._dbos._sys_db_field._retry_connection_errors = False
+        self._dbos = None
+        DBOS.destroy(destroy_registry=True)
+        registered.clear()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
 
     async def has_completed(self, workflow_id: str, step: str) -> bool:
         """Return True if the workflow completed this step, in any process."""
@@ -185,7 +195,7 @@ class Engine:
                     self._failure.set_result(_reason(problem))
                     return
                 log.exception("the engine failed to start; next attempt in %s s", RETRY_SECONDS)
-                _destroy(self._dbos)
+                self._destroy_dbos()
                 await asyncio.sleep(RETRY_SECONDS)
         self._tasks.append(asyncio.create_task(self._take_over_forever(), name="engine-takeover"))
         for loop in self._loops:
@@ -360,16 +370,6 @@ class _SqliteConnection(sqlite3.Connection):
         super().__init__(*arguments, **options)
         if sqlite3.sqlite_version_info < (3, 42):
             self.create_function("unixepoch", 1, lambda _moment: round(time.time(), 3))
-
-
-def _destroy(dbos: DBOS | None) -> None:
-    """Shut DBOS down. Its threads were the running loop's executor and end with it, so the loop gets a new one."""
-    if dbos and dbos._sys_db_field:
-        # A thread that records a step would retry while the database is down, and keep the process alive.
-        dbos._sys_db_field._retry_connection_errors = False
-    DBOS.destroy(destroy_registry=True)
-    registered.clear()
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
 
 
 def _system_database(url: str) -> str:
