@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from sqlalchemy import select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.domain.run import Run
 from bot.store.database import Database
 from bot.store.store import Store
+from bot.store.tables import executors
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
@@ -227,6 +229,20 @@ class Place:
             if call.method == "PATCH" and call.target.kind.plural == "deployments" and not call.options.dry_run
         )
 
+    async def executors(self) -> set[str]:
+        """The ids of who runs workflows on PostgreSQL, as the database has them: also of one that has just died."""
+        async with self.database.read() as connection:
+            return set((await connection.execute(select(executors.c.id))).scalars())
+
+    async def taken_over(self, before: set[str]) -> None:
+        """Wait until other executors have taken over from these."""
+
+        async def others() -> bool:
+            now = await self.executors()
+            return not before or (bool(now) and now.isdisjoint(before))
+
+        await until(others, 30, "the takeover")
+
     async def inside_a_change(self, run: Run) -> set[str]:
         """The steps that have begun to change something, and have no record yet of having done it."""
         known = await self.store.runs.get(run.id)
@@ -297,12 +313,14 @@ class Killer:
         while killed < most and not (await self.place.store.runs.get(run.id)).state.ended:
             bot = self.place.bot
             where = await self._point(bot)
+            before = await self.place.executors()
             bot.kill()
             killed += 1
             inside = await self.place.inside_a_change(run)
             self.inside.update(inside)
             self.say(f"  {run.id}: killed {where}{', inside ' + ', '.join(sorted(inside)) if inside else ''}")
             await bot.started(self.place.session)
+            await self.place.taken_over(before)
         return killed
 
     async def _point(self, bot: BotProcess) -> str:
