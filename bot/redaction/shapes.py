@@ -27,14 +27,15 @@ _ANYWHERE = (
     r"|(?:api|access|account|private|signing|routing|auth|encryption|decryption|master|shared|service|integration"
     r"|license|storage|client|secret|hmac|cipher|deploy|webhook|ssh|consumer|subscription|write|admin|app|application|instrumentation)[_. -]?key"
     r"|requirepass|masterauth|connection[_.-]?string|kennwort|mot[ _-]de[ _-]passe|парол[ьяю]|\\u043f\\u0430\\u0440\\u043e\\u043b\\u044c"
-    r"|verification[_. -]?code|(?:mfa|pin|one[_-]?time)[_. -]?code|c(?:[óo]|\\u00f3)digo de verificaci(?:[óo]|\\u00f3)n"
+    r"|(?:verification|recovery|backup)[_. -]?code|(?:mfa|pin|one[_-]?time)[_. -]?code|c(?:[óo]|\\u00f3)digo de (?:verificaci|recuperaci)(?:[óo]|\\u00f3)n"
+    r"|snmp[_. -]?community"
 )
-_ALONE = r"pass|pwd|pw|psw|clave|creds?|jwt|otp|dsn|sas|passwords|credentials|secrets|auth|session[_.-]?id|[jp]?(?:hp)?sess(?:ion)?id|sid|csrf|senha"
+_ALONE = r"pass|pwd|pw|psw|clave|creds?|jwt|otp|dsn|sas|passwords|credentials|secrets|auth|session[_.-]?id|[jp]?(?:hp)?sess(?:ion)?id|sid|csrf|senha|(?<=[_.-])salt"
 # Names that no prose uses before a colon: words for passwords, and compounds (webhookSecret, api_token).
 _COMPOUND = r"(?:(?<=[\w-][_.-])|(?-i:(?<=[a-z0-9])(?=[A-Z])))(?:token|secret|credential|pass|pwd)"
 _STRONG = (
     rf"password|passwd|passphrase|passwort|passcode|contrase(?:[ñn]|\\u00f1)a|mysql_pwd|kennwort|mot[ _-]de[ _-]passe|парол[ьяю]|\\u043f\\u0430\\u0440\\u043e\\u043b\\u044c|{_COMPOUND}"
-    r"|verification[_. -]?code|c(?:[óo]|\\u00f3)digo de verificaci(?:[óo]|\\u00f3)n"
+    r"|(?:verification|recovery|backup)[_. -]?code|c(?:[óo]|\\u00f3)digo de (?:verificaci|recuperaci)(?:[óo]|\\u00f3)n"
     r"|(?:api|access|account|private|signing|auth|encryption|master|secret|client|webhook)(?:[_-]|(?-i:(?=K)))key"
 )
 _ENDING = r"(?:[_.-](?:base64|b64|prod(?:uction)?|staging|dev|test|old|new|current|previous|primary|secondary|backup|raw|text|plain|value|string|main|ro|rw|\d{1,3})|[_.-]?key(?:[_.-]?base)?|[_.-]?(?:base|salt|hash)|\d{1,3}){0,2}"
@@ -57,7 +58,8 @@ _SEPARATED = (
     r"\s{0,8}(?:=>|->|:=|=(?!=)|:(?!:))\s{0,8}(?:\[\s{0,8}|\{\s{0,8}\\{0,8}[\"']\w{1,20}\\{0,8}[\"']\s{0,8}:\s{0,8})?"
 )
 _SPACES = r"(?:\s|\\{1,4}[tn]){0,8}"  # also as JSON writes them
-_OF_WHOM = r"(?:[ \t]+(?:for|of|de|para|del)[ \t]+\S{1,60}|[ \t]{0,4}\([^()\n]{0,60}\))?"
+_OF_WHOM = r"(?:[ \t]+(?:for|of|de|para|del)[ \t]+(?:(?:the|el|la)[ \t]+)?(?:(?:user|account|usuario|cuenta)[ \t]+)?\S{1,60}|[ \t]{0,4}\([^()\n]{0,60}\))?"
+_YAML_PROPERTIES = r"(?:[&!][\w!./-]{0,60}[ \t]{1,4}){0,2}"  # an anchor and a tag
 _WORD = r"(?:[^\s\"',;&|<>\\]|[,;&](?!\s|$|[\w.-]{1,60}=)|[\"'](?=\w))"
 _CONTINUED = r"(?:\s{1,8}|\s{0,8}\\\r?\n\s{0,8})"
 _SINCE_LINE = r"(?m:^)[ \t>|+-]{0,80}(?:- )?"
@@ -123,9 +125,12 @@ BY_PLACE = (
     _shape("://", r"(?P<keep>\w://)(?=[^\s:/@]{0,200}\d)[\w.~%-]{16,200}(?P<keep2>@[\w.\[-])", re.NOFLAG),
     _shape("hooks. webhook spaces/", r"(?P<keep>https://(?:hooks\.slack\.com/(?:services|workflows|triggers)?/?|(?:\w+\.)?discord(?:app)?\.com/api/webhooks/|[\w.-]+\.webhook\.office\.com/|outlook\.office\.com/webhook/|hooks\.zapier\.com/hooks/|chat\.googleapis\.com/v1/spaces/)\w{0,20}/?)[\w/@-]{8,400}", re.NOFLAG),
     _shape("= %3d", r"(?P<keep>[?&;](?:amp;)?(?:x-(?:amz|goog|oss|cos|ms)-(?:signature|security-token|credential)|sig|signature|awsaccesskeyid|key|auth|code|access_token|id_token|refresh_token|hapikey|client_secret|ticket)(?:=|%3D))[^\s&\"'<>#]{8,4000}"),
+    _shape("%3d", rf"(?P<keep>{_NAME}%(?:25)?3D)(?:(?!%(?:25)?26)[^\s&\"'<>#]){{1,4000}}"),
+    _shape("/", r"(?P<keep>/(?:reset|verify|confirm|activate|invite|magic|invitation|unsubscribe)[\w-]{0,20}/)(?=[\w.-]{0,200}\d)[\w.-]{20,400}"),
+    _shape("@tcp( @tcp6( @unix(", r"(?P<keep>(?<![\w:/])[\w.-]{1,60}:)[^\s@\"']{1,200}(?P<keep2>@(?:tcp6?|unix)\()", re.NOFLAG),  # MySQL's in Go
     # Commands.
     _shape("mysql mariadb", r"(?P<keep>\b(?:mysql\w*|mariadb\w*)\b[^\n|;]{0,200}?\s-p)[^\s\"']{1,200}", re.NOFLAG),
-    _shape("sshpass docker podman registry oras crane skopeo", r"(?P<keep>\b(?:sshpass|(?:docker|podman|helm registry|oras|crane|skopeo)\s+login)\b[^\n|;]{0,200}?\s-p(?:\s+|=)?[\"']?)[^\s\"'-][^\s\"']{0,200}", re.NOFLAG),
+    _shape("sshpass mongo docker podman registry oras crane skopeo", r"(?P<keep>\b(?:sshpass|mongo\w{0,10}|(?:docker|podman|helm registry|oras|crane|skopeo)\s+login)\b[^\n|;]{0,200}?\s-p(?:\s+|=)?[\"']?)[^\s\"'-][^\s\"']{0,200}", re.NOFLAG),
     _shape("ldap redis-cli ipmitool zip snmp openssl", r"(?P<keep>\b(?:ldap\w+\b[^\n|;]{0,200}?\s-w|redis-cli\b[^\n|;]{0,200}?\s-a|(?:ipmitool|zip|unzip)\b[^\n|;]{0,200}?\s-P|snmp\w+\b[^\n|;]{0,200}?\s-c|openssl\b[^\n|;]{0,200}?\s-[kK])(?:\s+|=)[\"']?)[^\s\"'-][^\s\"']{0,200}", re.NOFLAG),
     _shape("/user:", r"(?P<keep>/user:[^\s\"']{1,100}\s+)[^\s\"'/][^\s\"']{0,200}"),
     _shape("htpasswd", r"(?P<keep>\bhtpasswd\s+-\w{0,6}b\w{0,6}\s+\S{1,200}\s+\S{1,100}\s+)\S{1,200}", re.NOFLAG),
@@ -135,6 +140,8 @@ BY_PLACE = (
     _shape("auth requirepass masterauth", r"(?P<keep>(?:\bAUTH|\"AUTH\"|requirepass|masterauth)\s+[\"']?)(?=[^\s\"']{0,200}\d)[^\s\"']{4,200}", re.NOFLAG),
     _shape("auth", r"(?P<keep>\bAUTH (?:PLAIN|LOGIN) )[\w+/=]{8,}"),
     _shape("identified password", r"(?P<keep>\b(?:identified\s+(?:with\s+\S{1,60}\s+)?(?:by|as)(?:\s+password)?\s+|(?:with\s+)?password\s+|password\s{0,4}\(\s{0,4})(?P<q>\\{0,8}[\"'`]))[^\"'`\n\\]{1,400}(?P<keep2>(?P=q))"),
+    _shape("login account", r"(?P<keep>\b(?:login|account)\s{1,40}\S{1,200}\s{1,40}password\s{1,40})\S{1,200}"),  # .netrc
+    _shape("mnemonic phrase", r"(?P<keep>\b(?:mnemonic|(?:seed|recovery)[_ -]?phrase)\b\W{1,6})[a-z]{3,8}(?:[ \t]+[a-z]{3,8}){11,23}"),
     _shape("password", r"(?P<keep>\bpassword\s+)(?=[^\s\"']{0,100}\d)(?=[^\s\"']{0,100}[A-Za-z])[^\s\"':=,;()`]{6,100}(?=[\s\"'`)]|$)"),
     _shape(":", r"(?P<keep>(?<![\w:./*-])[\w.*-]{1,200}:(?:\d{2,5}|\*):[\w*-]{1,100}:[\w*.-]{1,100}:)[^\s:\"']{1,200}(?=[\s\"'`)]|$)", re.NOFLAG),  # .pgpass
     _shape("$", r"\$(?:1|2[abxy]?|5|6|7|y|apr1|argon2\w{0,3}|pbkdf2\S{0,10}|scrypt)\$[\w./$=,+-]{8,300}", re.NOFLAG),  # crypt(3)
@@ -184,6 +191,7 @@ BY_NAME = (
     # An argument behind a flag.
     _tail(r"(?P<keep>\\{0,8}[\"']\s{0,8},\s{0,8}\\{0,8}[\"'])[^\"'\n\\]{1,400}(?P<keep2>\\{0,8}[\"'])", before=_FLAG),
     _tail(rf"(?P<keep>(?:{_CONTINUED}|=)\\{{0,4}}[\"']?)(?!--?\w){_REFERENCE}(?:(?<=[\"'])[^\"'\n]{{1,400}}|{_WORD}{{1,400}})", before=_FLAG),
+    _tail(rf"(?P<keep>[ \t]{{0,4}},[ \t]{{1,4}})(?!--?\w){_REFERENCE}[^\s\"',\]]{{1,400}}", before=rf"\[[^\]\n]{{0,120}}{_FLAG}"),
     # A YAML block (`|`, `>`), or a value on the next line.
     _tail(r"(?P<keep>[\"']?:[ \t]{1,4}[|>][+-]?\d?[ \t]{0,4})(?:\r?\n[ \t+-]{1,40}\S[^\n]{0,2000}){1,100}", before=_LINE),
     _tail(rf"(?P<keep>[\"']?:[ \t]{{0,4}}\r?\n[ \t+]{{1,40}}){_REFERENCE}(?!-)[^\s:]{{4,400}}(?=[ \t]*(?:\r?\n|\Z))", STRONG),
@@ -193,15 +201,15 @@ BY_NAME = (
     _tail(r"(?P<keep>[ \t]{0,4}=[ \t]{0,4})(?![\"'])[^;\n\"'<>]{1,200}", before=r";[ \t]{0,4}[\w. -]{0,40}"),
     # `name = several words`, as in an INI file; `name: several words`, indented as in YAML.
     _tail(rf"(?P<keep>[ \t]+=[ \t]+){_REFERENCE}[^\s\"'][^\n;&|]{{0,400}}", STRONG, before=_LINE),
-    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,4}}){_REFERENCE}[^\s\"'|>&*][^\n.,;!?()]{{0,120}}(?=[ \t]*(?:\r?\n|\Z))", STRONG, before=r"(?m:^)[ \t+-]{2,80}[\w.-]{0,60}"),
+    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,4}}{_YAML_PROPERTIES}){_REFERENCE}[^\s\"'|>&*!][^\n.,;!?()]{{0,120}}(?=[ \t]*(?:\r?\n|\Z))", STRONG, before=r"(?m:^)[ \t+-]{2,80}[\w.-]{0,60}"),
     # name=value
     _tail(rf"(?P<keep>[\"']?\s{{0,4}}(?:=>|->|:=|=(?!=))\s{{0,4}}){_REFERENCE}{_WORD}{{1,4000}}{_LINE_WRAP}"),
     # name: value. Prose often follows a colon, so a word alone counts only where no sentence goes on behind it.
     _tail(rf"(?P<keep>\\{{0,8}}[\"']?:{_SPACES}[\"']?){_REFERENCE}(?=[^\s\"']{{0,400}}\d)(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{6,4000}}{_LINE_WRAP}"),
     _tail(rf"(?P<keep>\\{{0,8}}[\"']?:{_SPACES}[\"']?){_REFERENCE}(?!/[\w.-]{{1,60}}/)(?!https?://){_WORD}{{20,4000}}{_LINE_WRAP}", CLEAR),
-    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_REFERENCE}(?=\S{{0,200}}[\d!#$%^*_+~@]){_WORD}{{1,400}}", STRONG),
-    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}){_REFERENCE}{_WORD}{{3,400}}(?=[ \t]*(?:\Z|[\n\r}}\]\"')`|;,]|\s[\w.-]{{1,40}}[:=]))", STRONG),
-    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,40}}){_REFERENCE}(?!/[\w.-]{{1,60}}/){_WORD}{{6,400}}(?=[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z))", CLEAR, before=_LINE),
+    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}{_YAML_PROPERTIES}){_REFERENCE}(?=\S{{0,200}}[\d!#$%^*_+~@]){_WORD}{{1,400}}", STRONG),
+    _tail(rf"(?P<keep>{_OF_WHOM}[\"']?:[ \t]{{0,20}}{_YAML_PROPERTIES}){_REFERENCE}{_WORD}{{3,400}}(?=[ \t]*(?:\Z|[\n\r}}\]\"')`|;,]|\s[\w.-]{{1,40}}[:=]))", STRONG),
+    _tail(rf"(?P<keep>[\"']?:[ \t]{{1,40}}{_YAML_PROPERTIES}){_REFERENCE}(?!/[\w.-]{{1,60}}/){_WORD}{{6,400}}(?=[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z))", CLEAR, before=_LINE),
     # "the password is …", "token … is invalid"
     _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|now|to)[ \t]+(?:now[ \t]+)?[\"'`]?){_REFERENCE}(?=[^\s\"'`]{{0,200}}\d)[^\s\"'`,;]{{4,400}}", CLEAR),
     _tail(rf"(?P<keep>{_OF_WHOM}[ \t]+(?:is|es|era|was|to)[ \t]+(?P<q>[\"'`]))[^\"'`\n]{{1,400}}(?P<keep2>(?P=q))", CLEAR),
@@ -218,7 +226,7 @@ BY_NAME = (
 )  # fmt: skip
 
 SHAPES = (*BY_PLACE, *BY_FORM)
-SEPARATES = re.compile(r"[\s=:;<>|$@\"'`\\]|-----")  # one of these is in all shapes but those by form
+SEPARATES = re.compile(r"[\s=:;<>|$@%\"'`\\]|-----")  # one of these is in all shapes but those by form
 
 _BEFORE = 200  # characters
 _FLAG_LENGTH = 61
@@ -255,7 +263,7 @@ def hide_named(text: str, hide: Callable[[re.Match[str]], str]) -> str:
     pieces: list[str] = []
     done = at = 0
     while name := FIND_NAME.search(lower, at):
-        matched, at = _tail_at(text, name.start(), done), name.end()
+        matched, at = _tail_at(text, name.start(), done), name.start() + 1  # `otp` is part of `rootPassword`
         if matched:
             pieces += (text[done : matched.start()], hide(matched))
             done = at = matched.end()
