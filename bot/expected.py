@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bot.names import FORMS
+
 _KINDS = {
     "bool_parsing": "boolean",
     "bool_type": "boolean",
@@ -44,5 +46,7 @@ def expectation(error: Mapping[str, Any], value: object = "") -> dict[str, Any]:
     if kind is None:
         date_or_time = error["type"].startswith(("date", "time"))
         kind = "moment" if date_or_time else "duration" if "duration" in str(error.get("msg")) else "other"
+    if kind == "form":
+        kind = FORMS.get(context["pattern"], kind)
     limit = next((context[name] for name in _LIMITS if name in context), "")
     return {"kind": kind, "limit": str(limit)}

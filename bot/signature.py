@@ -117,8 +117,11 @@ class Signature:
         """Return `/incident severity`, or only `/page` when the verb is named like its command."""
         return command if command == f"/{self.name}" else f"{command} {self.name}"
 
-    def read(self, typed: Tokens, command: str) -> dict[str, Any]:
-        """Parse the function's arguments. Raises BadInput with the mistake, the nearest valid name and an example."""
+    def read(self, typed: Tokens, command: str, general: Sequence[str] = ()) -> dict[str, Any]:
+        """Parse the function's arguments. Raises BadInput with the mistake, the nearest valid name and an example.
+
+        `general` are the options that the command itself takes, whatever the function.
+        """
         usage, example = self._prefix(command), self.example
         by_name = {parameter.name.replace("_", "-"): parameter for parameter in self.parameters}
         if len(self.parameters) == 1 and self.parameters[0].rest:
@@ -128,8 +131,11 @@ class Signature:
             for option, value in typed.options.items():
                 parameter = by_name.get(option.lower().replace("_", "-"))
                 if parameter is None:
-                    near = nearest(option, by_name)
-                    raise BadInput("unknown_option", usage=usage, option=option, nearest=near, example=example)
+                    known = [*by_name, *general]
+                    near = nearest(option, known)
+                    raise BadInput(
+                        "unknown_option", usage=usage, option=option, nearest=near, known=known, example=example
+                    )
                 values[parameter.name] = value
         return {
             parameter.name: self._value(parameter, values[parameter.name], usage, example)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
-
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.policy import Risk
 from bot.domain.times import PositiveDuration, at_most
 from bot.integrations.alertmanager import Matcher
+from bot.names import AlertName, SilenceId
 
 LONGEST_SILENCE = timedelta(days=7)  # what is to be quiet for longer is a change of the alert rule
 
@@ -38,7 +37,7 @@ class Expired:
 )
 async def silence(
     ctx: Context,
-    alert: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")],
+    alert: AlertName,
     duration: Annotated[PositiveDuration, at_most(LONGEST_SILENCE)] = timedelta(hours=1),
     service: str | None = None,
     reason: str = "",
@@ -68,7 +67,7 @@ async def expire_silence(ctx: Context, done: Silenced) -> Expired:
     risk=Risk.CHANGE,
     example="/ops alertmanager.unsilence 8f0c1d2e-3b4a-4c5d-9e6f-7a8b9c0d1e2f",
 )
-async def unsilence(ctx: Context, id: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{8,64}$")]) -> Expired:
+async def unsilence(ctx: Context, id: SilenceId) -> Expired:
     """End a silence by its id."""
     await ctx.alertmanager.expire(id)
     return Expired(id)

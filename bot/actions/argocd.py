@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
-from bot.actions.workloads import WorkloadName, find_to_change
+from bot.actions.workloads import find_to_change
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+from bot.names import Name, WorkloadName
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
@@ -16,6 +14,7 @@ from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.times import Duration
+from bot.names import DatabaseName
 from bot.team import Backups
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 15.0  # seconds of the bot's clock
 FAILED_STATUS = re.compile(r"fail|incompatible|inaccessible|full|restore-error")
-
-Identifier = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,7 @@ async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
     example="/ops rds_restore tamv-snapshot-20251231 tamv-restore-temp",
 )
 async def rds_restore(
-    ctx: Context, snapshot: Identifier, into: Identifier, within: Duration = timedelta(hours=3)
+    ctx: Context, snapshot: DatabaseName, into: DatabaseName, within: Duration = timedelta(hours=3)
 ) -> Restored:
     """Restore a snapshot into a new instance and wait for it; never overwrites an existing one."""
     source = await ctx.aws.snapshot(snapshot)
@@ -170,7 +167,7 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
 @action(
     "aws.rds_protect", risk=Risk.CHANGE, target="database/{database}", example="/ops rds_protect tamv-prod-postgres"
 )
-async def rds_protect(ctx: Context, database: Identifier) -> Protected:
+async def rds_protect(ctx: Context, database: DatabaseName) -> Protected:
     """Enable deletion protection for an instance; afterwards RDS refuses every deletion, also that of an undo."""
     instance = await _require_exists(ctx, database)
     await ctx.aws.protect(instance.name)

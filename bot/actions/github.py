@@ -19,15 +19,14 @@ from bot.integrations.github.code import Pull
 from bot.integrations.github.github import IssueDraft
 from bot.integrations.github.workflows import WorkflowRun
 from bot.messages.message import Message
+from bot.names import BranchName, BranchPrefix, WorkflowFile
 from bot.slack_messages import Place, upsert_message
 
 POLL_SECONDS = 10.0  # seconds of the bot's clock between two requests
 
 Number = Annotated[int, Field(ge=1)]
 Title = Annotated[str, Field(min_length=1, max_length=250)]
-Workflow = Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
 SHORT = 7  # hexadecimal digits of a commit in an image tag, as Git abbreviates it
-Prefix = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,40}$")]
 
 
 def _well_formed(name: str) -> str:
@@ -37,7 +36,7 @@ def _well_formed(name: str) -> str:
     return name
 
 
-Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"), AfterValidator(_well_formed)]
+Branch = Annotated[BranchName, AfterValidator(_well_formed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +222,7 @@ async def revert(ctx: Context, done: Merged) -> IssueCreated:
 )
 async def dispatch_workflow(
     ctx: Context,
-    workflow: Workflow,
+    workflow: WorkflowFile,
     branch: Branch | None = None,
     inputs: dict[str, str] | None = None,
     within: Duration = timedelta(minutes=30),
@@ -259,7 +258,7 @@ async def cancel_workflow(ctx: Context, done: Dispatched) -> Dispatched:
 
 
 @action("github.workflow_status", risk=Risk.READ, example="/ops workflow_status cd_canary.yml")
-async def workflow_status(ctx: Context, workflow: Workflow, branch: Branch | None = None) -> Status:
+async def workflow_status(ctx: Context, workflow: WorkflowFile, branch: Branch | None = None) -> Status:
     """Show the result of a workflow's newest run."""
     return Status(workflow, await ctx.github.workflows.newest_run(workflow, branch))
 
@@ -344,8 +343,8 @@ async def wait_for_approval(
 async def wait_for_build(
     ctx: Context,
     number: Number,
-    prefix: Prefix,
-    workflow: Workflow = "ci.yml",
+    prefix: BranchPrefix,
+    workflow: WorkflowFile = "ci.yml",
     within: Duration = timedelta(minutes=30),
 ) -> Built:
     """Wait until the image of a merged pull request is built; its tag is PREFIX-YYYYMMDD-SHA."""

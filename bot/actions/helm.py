@@ -18,10 +18,9 @@ from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
 from bot.integrations.helm import Revision, image_tag, origin, rollback_candidates, value_at
 from bot.integrations.manifests import differences, workloads_in
+from bot.names import ReleaseName, Tag
 from bot.team import PRODUCTION
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
-Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 RELEASE = "release/{environment}/{namespace}/{release}"
 CANARY_ON, CANARY_WEIGHT = "canary.enabled", "canary.weight"
 RECENT = timedelta(hours=1)
@@ -60,7 +59,7 @@ class Upgraded:
 
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
-async def history(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
+async def history(ctx: Context, release: ReleaseName, namespace: str | None = None) -> Releases:
     """List the revisions of a release, with chart, app version and status."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
@@ -68,7 +67,7 @@ async def history(ctx: Context, release: Name, namespace: str | None = None) -> 
 
 
 @action("helm.status", risk=Risk.READ, example="/ops helm.status xr-engine")
-async def status(ctx: Context, release: Name, namespace: str | None = None) -> Releases:
+async def status(ctx: Context, release: ReleaseName, namespace: str | None = None) -> Releases:
     """Show the current revision of a release."""
     ns = ctx.namespace(release, namespace)
     revisions = await ctx.helm.history(release, ns)
@@ -77,7 +76,7 @@ async def status(ctx: Context, release: Name, namespace: str | None = None) -> R
 
 @action("helm.upgrade", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops deploy xr-engine tag=v4.2.0")
 async def upgrade(
-    ctx: Context, release: Name, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
+    ctx: Context, release: ReleaseName, tag: Tag, namespace: str | None = None, values: dict[str, str] | None = None
 ) -> Upgraded:
     """Install or upgrade with an image tag, keeping the release's values; waits, and rolls back if it does not
     start.
@@ -89,7 +88,7 @@ async def upgrade(
 
 @action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops canary xr-engine tag=v4.2.0 weight=10")
 async def canary(
-    ctx: Context, release: Name, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
+    ctx: Context, release: ReleaseName, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
     """Send a share of the traffic to a new version."""
     return await _upgrade(ctx, release, namespace, {"image.tag": tag, CANARY_ON: True, CANARY_WEIGHT: int(weight)})
@@ -97,7 +96,7 @@ async def canary(
 
 @action("helm.promote", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops promote xr-engine weight=50")
 async def promote(
-    ctx: Context, release: Name, weight: Literal[50, 100] = 100, namespace: str | None = None
+    ctx: Context, release: ReleaseName, weight: Literal[50, 100] = 100, namespace: str | None = None
 ) -> Upgraded:
     """Send more traffic to the canary. Requires a canary, which must have been watched in production."""
     ns = ctx.namespace(release, namespace)
@@ -109,7 +108,10 @@ async def promote(
 
 @action("helm.rollback", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops rollback xr-engine")
 async def rollback(
-    ctx: Context, release: Name, revision: Annotated[int, Field(ge=1)] | None = None, namespace: str | None = None
+    ctx: Context,
+    release: ReleaseName,
+    revision: Annotated[int, Field(ge=1)] | None = None,
+    namespace: str | None = None,
 ) -> Upgraded:
     """Roll back to the last good revision (never a failed one) and wait for it; also repairs an interrupted command."""
     ns = ctx.namespace(release, namespace)

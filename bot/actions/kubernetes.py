@@ -16,7 +16,6 @@ from bot.actions.gitops import with_places
 from bot.actions.registry import action, undo
 from bot.actions.workloads import (
     Target,
-    WorkloadName,
     find,
     find_to_change,
     names,
@@ -34,8 +33,8 @@ from bot.domain.times import Duration, at_most
 from bot.integrations.kubernetes.pods import Pod
 from bot.integrations.kubernetes.status import Obstacle, Rollout
 from bot.integrations.kubernetes.workloads import Owner, split_reference
+from bot.names import Name, WorkloadName
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
 REVERTED_WITHIN = timedelta(seconds=20)  # an autoscaler decides every 15 s, a self-healing GitOps tool sooner
 LONGEST_FOLLOWED, FOLLOW_EVERY = timedelta(minutes=10), timedelta(seconds=5)

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from bot.actions.aws import backups_of
 from bot.actions.context import Context
-from bot.actions.helm import Tag
 from bot.actions.kubernetes import ready_pod, refuse_secrets
 from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
@@ -28,11 +27,9 @@ from bot.integrations.effects import effect
 from bot.integrations.kubernetes.jobs import JobState
 from bot.integrations.kubernetes.objects import JOB
 from bot.integrations.kubernetes.status import Obstacle
+from bot.names import JobName, Name, Tag
 
-JobName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
 LONGEST_NAME = 52  # of a job, without the suffix that its key adds
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
 
 @dataclass(frozen=True, slots=True)

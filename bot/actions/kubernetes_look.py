@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
-
-from pydantic import Field
+from typing import TypeVar
 
 from bot.actions.context import Context
 from bot.actions.kubernetes import pods_of, ready_pod
@@ -15,10 +13,10 @@ from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.integrations.kubernetes.pods import Pod, plain_text
+from bot.names import Name
 
 PROGRAM_SECONDS = 30.0  # that a program may take
 OUTPUT_LIMIT = 16 * 1024  # bytes
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 T = TypeVar("T")
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
-
-from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
 from bot.domain.times import Duration
+from bot.names import Name
 
-Node = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 NODE = "node/{node}"
 
 
@@ -30,7 +27,7 @@ class Cordoned:
 
 
 @action("kubernetes.cordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.cordon gpu-node-2")
-async def cordon(ctx: Context, node: Node) -> Cordoned:
+async def cordon(ctx: Context, node: Name) -> Cordoned:
     """Stop scheduling pods on a node; running pods stay."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.cordon(node)
@@ -38,7 +35,7 @@ async def cordon(ctx: Context, node: Node) -> Cordoned:
 
 
 @action("kubernetes.uncordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.uncordon gpu-node-2")
-async def uncordon(ctx: Context, node: Node) -> Cordoned:
+async def uncordon(ctx: Context, node: Name) -> Cordoned:
     """Schedule pods on a node again."""
     before = await _before(ctx, node)
     await ctx.kubernetes.nodes.uncordon(node)
@@ -48,7 +45,7 @@ async def uncordon(ctx: Context, node: Node) -> Cordoned:
 @action("kubernetes.drain", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.drain gpu-node-2")
 async def drain(
     ctx: Context,
-    node: Node,
+    node: Name,
     delete_emptydir: bool = False,
     force: bool = False,
     wait: Duration = timedelta(minutes=5),

@@ -16,6 +16,7 @@ from bot.domain.errors import Unavailable, WrongState
 from bot.domain.policy import Risk
 from bot.domain.times import Duration
 from bot.integrations.kubernetes.objects import PLURALS, Manifest, read
+from bot.names import Name
 
 if TYPE_CHECKING:
     from bot.integrations.kubernetes.objects import Objects
@@ -24,8 +25,6 @@ ManifestPath = Annotated[str, Field(min_length=1, max_length=250)]
 MANIFEST = "manifest/{environment}/{namespace}/{manifest}"
 
 Content = dict[str, Any]
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
 
 @dataclass(frozen=True, slots=True)

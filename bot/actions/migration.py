@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from bot.actions.context import Context
-from bot.actions.helm import Tag
 from bot.actions.registry import action
 from bot.domain.errors import WrongState
 from bot.domain.migration import Phase, plan, review
 from bot.domain.policy import Risk
 from bot.domain.run import RunState
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+from bot.names import MigrationName, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +32,9 @@ class Reviewed:
 
 
 @action("migration.gate", risk=Risk.READ, example="/ops migration.gate rename-users step=add tag=v2.5.0")
-async def gate(ctx: Context, migration: Name, step: Phase, tag: Tag, runbook: str = "database-migration") -> Passed:
+async def gate(
+    ctx: Context, migration: MigrationName, step: Phase, tag: Tag, runbook: str = "database-migration"
+) -> Passed:
     """Continue only if the previous step is done; drop only in a later release than the one that reads the new
     schema.
     """

@@ -13,6 +13,7 @@ from bot.actions.registry import action
 from bot.domain.policy import Risk
 from bot.integrations.effects import effect
 from bot.messages.message import Message
+from bot.names import ChannelName
 from bot.slack_messages import Place, upsert_message
 
 
@@ -39,7 +40,7 @@ async def announce(
     text: Annotated[str, Field(min_length=1, max_length=2000)],
     occasion: AnnouncementTemplate = AnnouncementTemplate.NOTICE,
     begins: AwareDatetime | None = None,
-    channel: Annotated[str, Field(pattern=r"^(#[a-z0-9_-]{1,80}|[CG][A-Z0-9]{2,})$")] | None = None,
+    channel: ChannelName | None = None,
 ) -> Announced:
     """Announce something to the stakeholders, once."""
     incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None

@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-from pydantic import Field
 
 from bot.actions.context import Context
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.integrations.kubernetes.workloads import Owner, split_reference
-
-WorkloadName = Annotated[str, Field(pattern=r"^([a-zA-Z]{2,12}/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
 
 @dataclass(frozen=True, slots=True)

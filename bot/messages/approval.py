@@ -28,7 +28,8 @@ MENTIONED = 5
 class ApprovalView:
     """What a message about an approval shows.
 
-    `people` can decide now; `again`: they were called before; `break_glass`: it may be run without approval now.
+    `place` is the environment in which the target lies, None for several or none. `people` can decide now; `again`:
+    they were called before; `break_glass`: it may be run without approval now.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class ApprovalView:
     people: Sequence[str]
     risk: str
     undoable: bool
+    place: str | None = None
     break_glass: bool = False
     is_question: bool = False
     again: bool = False
@@ -146,7 +148,7 @@ def _buttons(view: ApprovalView, words: Translations, *, with_change: bool = Fal
 
 def _confirm_approval(view: ApprovalView, words: Translations) -> ConfirmObject:
     effects = "; ".join(line(effect, words) for effect in view.step.effects) or view.title(words)
-    return confirm(words, "approve", environment=view.run.environment, effects=effects)
+    return confirm(words, "approve", place=view.place, effects=effects)
 
 
 def _render(view: ApprovalView, words: Translations, user: str | None = None) -> Mapping[str, str]:
@@ -175,6 +177,7 @@ def _facts(view: ApprovalView, words: Translations) -> dict[str, Any]:
         "people": shown,
         "more": len(view.people) - len(shown),
         "again": view.again,
+        "place": view.place,
         "risk": view.risk,
         "undoable": view.undoable,
         "tried": tried[-1] if tried else None,

@@ -130,7 +130,7 @@ def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:
             del parameters[pairs]
     plain = [parameter for parameter in action.signature.parameters if parameter.name not in parameters]
     signature = replace(action.signature, parameters=tuple(plain))
-    read = signature.read(Tokens(tokens.words, options, tokens.raw), "/ops")
+    read = signature.read(Tokens(tokens.words, options, tokens.raw), "/ops", OPTIONS)
     return parameters | {name: to_jsonable_python(value) for name, value in read.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.actions.document import render
 from bot.actions.registry import Action
 from bot.messages.translations import Translations, load_translations
+from bot.names import FORMS
 from tests.architecture.test_templates import LANGUAGES
 from tests.architecture.tree import ROOT, calls
 
@@ -24,6 +25,13 @@ def test_the_document_is_current() -> None:
 def test_every_action_says_in_every_language_what_it_does(action: Action) -> None:
     summaries = [load_translations()[language].action(action.name, action.summary) for language in LANGUAGES]
     assert all(summaries) and len(set(summaries)) == len(summaries)
+
+
+@pytest.mark.parametrize("action", ACTIONS.all(), ids=NAMES)
+def test_no_person_is_shown_a_pattern(action: Action) -> None:
+    schema = action.parameters.model_json_schema()
+    kinds = [kind for one in schema["properties"].values() for kind in (one, *one.get("anyOf", ()))]
+    assert {kind["pattern"] for kind in kinds if "pattern" in kind} <= set(FORMS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -7,7 +7,8 @@ import pytest
 from bot.actions.catalogue import ACTIONS
 from bot.domain.policy import Risk
 from bot.domain.run import ApprovalState, Effect
-from tests.harness.play import LONG, Play
+from tests.harness.play import AT_HAND, FAST, LONG, Play
+from tests.harness.scene import TEAM
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,21 @@ async def test_neither_a_typed_environment_nor_another_verb_lowers_a_rule(stage:
     run = await stage.start_ops(said)
     approval = await stage.until(lambda: stage.bot.deps.store.runs.approval(run.id, "it"), LONG)
     assert (approval.needed, approval.state) == (needed, ApprovalState.WAITING)
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("aws.rds_failover tamv-prod-postgres environment=staging", "*aws.rds_failover* en *production*:"),
+        ("cordon gpu-node-1 environment=staging", "*kubernetes.cordon*:"),
+        ("rollback xr-engine environment=staging namespace=tamv-prod", "*helm.rollback* en *production*:"),
+    ],
+)
+async def test_a_card_says_where_the_target_lies_and_not_what_was_typed(stage: Play, said: str, place: str) -> None:
+    stage.sandbox.clock.speed = AT_HAND
+    await stage.start_ops(said)
+    await stage.told(TEAM, place, seconds=LONG)
+    stage.sandbox.clock.speed = FAST
 
 
 def test_whatever_leaves_a_workload_without_pods_is_destructive_its_undo_too() -> None:

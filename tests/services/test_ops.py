@@ -109,6 +109,11 @@ def test_what_cannot_be_read_is_refused_with_the_nearest_right_one(line: str, ke
     assert near is None or refused.value.facts["nearest"] == near
 
 
+def test_capital_letters_of_a_phone_are_taken_where_a_name_has_none() -> None:
+    asked = read("scale XR-Engine 5", TEAM, LIBRARY)
+    assert ACTIONS.get(asked.name).read(dict(asked.given))["deployment"] == "xr-engine"
+
+
 def test_the_short_words_are_those_that_people_know() -> None:
     known = {"scale", "restart", "logs", "events", "describe", "pods", "rollout", "history", "deploy", "promote"}
     assert known | {"rollback", "env", "drain", "health", "smoke"} <= set(aliases())

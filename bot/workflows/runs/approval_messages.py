@@ -34,6 +34,7 @@ from bot.slack_messages import Place, below, delete_message, upload_once, upsert
 from bot.team import policy_of
 from bot.workflows.runs.emergency import break_glass_offered
 from bot.workflows.runs.presentation import run_destination
+from bot.workflows.runs.step import step_place
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class PendingApproval:
     approval: Approval
     incident: Incident | None
     people: Sequence[str]
+    place: str | None
     break_glass: bool
 
     def view(self, *, again: bool = False) -> ApprovalView:
@@ -62,6 +64,7 @@ class PendingApproval:
             self.people,
             risk=action.risk_of(self.step.effects, undoing=is_undo(self.step.id)).value,
             undoable=action.undo is not None and not is_undo(self.step.id),
+            place=self.place,
             break_glass=self.break_glass and action.waits_for is not WaitsFor.ANSWER,
             is_question=action.waits_for is WaitsFor.ANSWER,
             again=again,
@@ -117,7 +120,7 @@ async def load_pending(deps: Deps, run_id: str, step_id: str) -> PendingApproval
     is_question = ACTIONS.get(step.uses).waits_for is WaitsFor.ANSWER
     people = approvers(deps, run, approval, may_ask_too=is_question)
     offered = await break_glass_offered(deps, run, approval, deps.clock.now())
-    return PendingApproval(run, step, approval, incident, people, offered)
+    return PendingApproval(run, step, approval, incident, people, step_place(deps, run, step), offered)
 
 
 async def _update_card(deps: Deps, pending: PendingApproval, place: Place) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bot.actions.targets import environments, governing_environments, working_en
 from bot.deps import Deps
 from bot.domain.errors import Unavailable
 from bot.domain.incident import Incident
+from bot.domain.policy import ANYWHERE
 from bot.domain.run import Run, StepRun
 from bot.domain.runbook import Step
 from bot.workflows.runs.interrupts import raise_if_frozen
@@ -57,6 +58,17 @@ def incident_variables(incident: Incident | None) -> dict[str, Any]:
 def step_environment(deps: Deps, run: Run, step_id: str, parameters: Mapping[str, Any] | None) -> str:
     """Return the environment that a step works in: that of its namespace, else its own, else the run's."""
     return working_environment(deps.team, parameters or {}, _requested_environment(run, step_id))
+
+
+def step_place(deps: Deps, run: Run, step_run: StepRun) -> str | None:
+    """Return the environment in which a step's target lies, None if it lies in several or in none of them.
+
+    What people read and approve says where the target is, not what was typed.
+    """
+    requested = _requested_environment(run, step_run.id)
+    rules = environments(deps.team, ACTIONS.get(step_run.uses), step_run.parameters or {}, requested)
+    place = next(iter(rules - {requested}), requested)
+    return None if place == ANYWHERE else place
 
 
 async def step_rules(deps: Deps, run: Run, step_id: str, parameters: Mapping[str, Any] | None) -> frozenset[str]:

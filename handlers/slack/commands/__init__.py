@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.domain.errors import BadInput
 from handlers.slack.commands.drill import DRILL
 from handlers.slack.commands.group import Command
 from handlers.slack.commands.incident import INCIDENT
@@ -23,5 +24,18 @@ async def run(call: Call) -> None:
     typed = str(call.body["command"]).lstrip("/")
     names = call.bot.deps.team.commands.names()
     command = next(COMMANDS[name] for name, own in names.items() if own == typed and name in COMMANDS)
-    if answer := await command.run(call, str(call.body.get("text") or "")):
+    try:
+        answer = await command.run(call, str(call.body.get("text") or ""))
+    except BadInput as problem:
+        if problem.key != "unknown_verb":
+            raise
+        raise BadInput(
+            problem.key, **problem.facts, elsewhere=_elsewhere(command, str(problem.facts["verb"]))
+        ) from None
+    if answer:
         await call.reply(answer)
+
+
+def _elsewhere(command: Command, verb: str) -> str | None:
+    """Return the other command with such a verb: who types `/ops undo` means `/runbook undo`."""
+    return next((f"/{one.name} {verb}" for one in COMMANDS.values() if one is not command and verb in one.verbs), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,9 +22,9 @@ _OPTION = re.compile(r"(?:^|\s)(service|window)=([\w.-]+)(?=\s|$)")  # PromQL qu
 class PromqlSignature(Signature):
     """A signature whose words may be PromQL, which contains `=` and quotes."""
 
-    def read(self, typed: Tokens, command: str) -> dict[str, Any]:
+    def read(self, typed: Tokens, command: str, general: Sequence[str] = ()) -> dict[str, Any]:
         if not _PROMQL.search(typed.raw):
-            return super().read(typed, command)
+            return super().read(typed, command, general)
         values = {"what": _OPTION.sub(" ", typed.raw).strip(), **dict(_OPTION.findall(typed.raw))}
         return {
             parameter.name: self._value(parameter, values[parameter.name], f"{command} {self.name}", self.example)
