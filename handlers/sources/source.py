@@ -29,7 +29,6 @@ def _or(default: Any) -> BeforeValidator:
 
 # What senders leave empty in one way or another.
 Text = Annotated[str, _or(str)]
-Number = Annotated[int, _or(int)]
 
 
 class Source(ABC):

@@ -1,0 +1,99 @@
+"""Webhooks that are not what their documentation says are taken as far as they go: nothing that fires is lost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bot.domain.incident import Incident, Severity
+from tests.harness.alerts import BEARER, PATH, alert, notification
+from tests.harness.scene import Scene, scene
+from tests.harness.walk import team_folder
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    folder = tmp_path_factory.mktemp("odd-webhooks")
+    async with scene(folder, team_dir=str(team_folder(folder))) as made:
+        yield made
+
+
+async def declared(stage: Scene, path: str, body: bytes, headers: dict[str, str]) -> list[Incident]:
+    """The incidents that come of a webhook, once it is handled; their channels may come later."""
+    incidents = stage.bot.deps.store.incidents
+    before = await incidents.count()
+    status, answer = await stage.post(path, body, headers)
+    assert status == 202, answer
+
+    async def handled() -> bool:
+        return await stage.bot.deps.store.deliveries.count_pending() == 0
+
+    await stage.until(handled)
+    new = await incidents.count() - before
+    return (await incidents.recent(new)) if new else []
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log says of requests that came in."""
+    return [one.getMessage() for one in caplog.records if one.name.startswith("handlers.")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 4},
+        {"status": " Firing "},
+        {"groupLabels": ["a"], "commonLabels": "b", "commonAnnotations": 7},
+        {"truncatedAlerts": "many"},
+        {"truncatedAlerts": 2.5},
+        {"truncatedAlerts": 10**30},
+        {"truncatedAlerts": -(10**400)},
+        {"truncatedAlerts": math.nan},
+        {"truncatedAlerts": math.inf},
+        {"externalURL": {}},
+        {"alerts": [alert() | {"status": "FIRING"}]},
+        {"alerts": [alert() | {"startsAt": "9999-12-31T23:59:59-12:00"}]},
+        {"alerts": [alert() | {"startsAt": "0001-01-01T00:00:00+12:00"}]},
+        {"alerts": [alert() | {"endsAt": "9999-12-31T23:59:59-12:00"}]},
+        {"alerts": [alert() | {"fingerprint": 7}]},
+        {"alerts": [alert() | {"fingerprint": "f" * 65}]},
+        {"alerts": [alert() | {"generatorURL": 5, "panelURL": []}]},
+        {"alerts": [alert(), alert(status="resolved")]},  # the same one twice
+    ],
+    ids=lambda change: json.dumps(change)[:60],
+)
+async def test_what_only_describes_an_alert_does_not_lose_it(
+    stage: Scene, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    group = f"group {await stage.bot.deps.store.incidents.count()}"
+    body = json.loads(json.dumps(json.loads(notification(alert(), groupKey=group)) | change))
+    for one in body["alerts"]:  # another alert each time
+        one["labels"]["pod"] = group
+        if one["fingerprint"] == "f1":
+            one["fingerprint"] = group
+    (incident,) = await declared(stage, PATH, json.dumps(body).encode(), BEARER)
+    assert incident.title == "HighLatency: p95 de 900 ms" and incident.severity is Severity.SEV2
+    assert refusals(caplog) == []
+
+
+async def test_a_label_without_a_value_is_no_label(stage: Scene) -> None:
+    unnamed = alert(alertname="", pod=None, summary="sin nombre")  # type: ignore[arg-type]
+    (incident,) = await declared(stage, PATH, notification(unnamed, groupKey="empty", groupLabels={}), BEARER)
+    assert incident.title == "alert: sin nombre"
+    (kept,) = await stage.bot.deps.store.alerts.of_incident(incident.id)
+    assert set(kept.labels) == {"service", "severity"}
+
+
+async def test_a_body_that_is_compressed_is_refused_for_what_it_is(
+    stage: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, _ = await stage.post(PATH, b"\x1f\x8b\x08", {**BEARER, "Content-Encoding": "gzip"})
+    assert status == 415
+    assert refusals(caplog) == ["refused a request of alertmanager (415): compressed by gzip"]
