@@ -17,7 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from bot.domain import alert as domain
 from bot.domain.errors import BadInput
 from bot.services.bot import Bot
-from handlers.sources.source import Payload, Source, bearer, validate
+from handlers.sources.source import Payload, Source, Text, bearer, validate
 
 FINGERPRINT_LIMIT = 64
 MOST_TRUNCATED = 1_000_000  # what is more is no number of alerts
@@ -52,7 +52,6 @@ def _in_reach(moment: datetime) -> datetime:
 
 Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
 SharedTexts = Annotated[Texts, BeforeValidator(lambda value: value if isinstance(value, dict) else None)]
-OptionalText = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 Status = Annotated[
     Literal["firing", "resolved"],
     BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value),
@@ -66,11 +65,11 @@ class Alert(Payload):
     annotations: Texts = Field(default_factory=dict)
     startsAt: Moment
     endsAt: Any = None
-    generatorURL: OptionalText = ""
-    fingerprint: OptionalText = ""
-    dashboardURL: OptionalText = ""
-    panelURL: OptionalText = ""
-    silenceURL: OptionalText = ""
+    generatorURL: Text = ""
+    fingerprint: Text = ""
+    dashboardURL: Text = ""
+    panelURL: Text = ""
+    silenceURL: Text = ""
 
 
 TELL_APART = ("alertname", "service")
@@ -90,7 +89,7 @@ class Group(Payload):
     commonAnnotations: SharedTexts = Field(default_factory=dict)
     alerts: list[Any] = Field(min_length=1)
     truncatedAlerts: Annotated[int, BeforeValidator(_number)] = 0
-    externalURL: OptionalText = ""
+    externalURL: Text = ""
 
 
 class Notification(Group):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import math
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +14,8 @@ import pytest
 import pytest_asyncio
 
 from bot.domain.incident import Incident, Severity
+from bot.domain.timeline import Kind
+from sandbox.pagerduty.backend import WEBHOOK_SECRET
 from tests.harness.alerts import BEARER, PATH, alert, notification
 from tests.harness.scene import Scene, scene
 from tests.harness.walk import team_folder
@@ -97,3 +102,75 @@ async def test_a_body_that_is_compressed_is_refused_for_what_it_is(
     status, _ = await stage.post(PATH, b"\x1f\x8b\x08", {**BEARER, "Content-Encoding": "gzip"})
     assert status == 415
     assert refusals(caplog) == ["refused a request of alertmanager (415): compressed by gzip"]
+
+
+BRUNO = {"id": "PBRUNO", "type": "user_reference", "summary": "Bruno"}
+
+
+async def from_pagerduty(stage: Scene, kind: str, data: dict[str, Any], agent: Any = None) -> list[Incident]:
+    """The incidents that come of an event of PagerDuty."""
+    told = {"id": uuid.uuid4().hex, "event_type": f"incident.{kind}", "agent": agent, "data": data}
+    body = json.dumps({"event": told}).encode()
+    mark = hmac.new(WEBHOOK_SECRET.encode(), body, hashlib.sha256).hexdigest()
+    return await declared(stage, "/webhooks/pagerduty", body, {"X-PagerDuty-Signature": f"v1={mark}"})
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [
+        ({"title": "\n Caído \n "}, "Caído"),
+        ({"title": "\n \n"}, "QODD"),
+        ({"title": "\u200b"}, "QODD"),
+        ({"title": None}, "QODD"),
+        ({"title": ["a"], "incident_key": 5, "urgency": {}, "html_url": 7}, "QODD"),
+        ({"title": "x" * 5000}, f"{'x' * 199}…"),
+        ({"title": "Caído", "assignees": [None, {"summary": "sin id"}, BRUNO]}, "Caído"),
+        ({"title": "Caído", "assignees": "fran", "escalation_policy": [], "resolve_reason": "merge"}, "Caído"),
+        ({"title": "Caído", "html_url": "javascript:alert(1)"}, "Caído"),
+    ],
+)
+async def test_a_page_from_outside_opens_its_incident_whatever_describes_it(
+    stage: Scene, data: dict[str, Any], title: str
+) -> None:
+    id = f"QODD{uuid.uuid4().hex[:8].upper()}"
+    (incident,) = await from_pagerduty(stage, "triggered", {"id": id, "urgency": "high"} | data, {"summary": "no id"})
+    assert incident.title == (id if title == "QODD" else title)
+
+
+async def test_pages_whose_long_keys_differ_at_their_end_are_two(stage: Scene) -> None:
+    keys = {"QLONGA": "k" * 254 + "a", "QLONGB": "k" * 254 + "b"}
+    opened = [
+        (await from_pagerduty(stage, "triggered", {"id": id, "title": id, "incident_key": key}))[0]
+        for id, key in keys.items()
+    ]
+    for incident, key in zip(opened, keys.values(), strict=True):
+        page = await stage.bot.deps.store.pages.by_key(key)
+        assert page and page.incident_id == incident.id
+
+
+async def test_a_note_of_pagerduty_that_is_long_is_cut_and_told(stage: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    (incident,) = await from_pagerduty(stage, "triggered", {"id": "QNOTE", "title": "Con notas", "incident_key": "n"})
+    monitor = {"id": "PSVC", "type": "service_reference", "summary": "S" * 255}
+    for content in ("n" * 25_000, " \n", "\u200b"):
+        note = {"id": "PNOTE", "type": "incident_note", "incident": {"id": "QNOTE"}, "content": content}
+        await from_pagerduty(stage, "annotated", note, monitor)
+    timeline = await stage.bot.deps.store.incidents.timeline(incident.id)
+    (told,) = [one for one in timeline if one.kind is Kind.NOTE]
+    assert told.facts["text"] == f"{'n' * 2999}…" and len(told.by.name) == 100
+    assert refusals(caplog) == []
+
+
+async def test_a_page_from_outside_leads_to_pagerduty(stage: Scene) -> None:
+    url = "https://acme.pagerduty.com/incidents/QLINK"
+    before = set(stage.slack.channels)
+    await from_pagerduty(stage, "triggered", {"id": "QLINK", "title": "Con enlace", "html_url": url})
+
+    def button() -> str | None:
+        for channel in stage.slack.channels.values():
+            for message in channel.messages.values() if channel.id not in before else ():
+                for _, element in message.elements():
+                    if element.get("url") == url:
+                        return str(element["text"]["text"])
+        return None
+
+    assert await stage.see(button) == "Ver en PagerDuty"

@@ -14,7 +14,7 @@ from typing import Any
 from bot.deps import Deps
 from bot.domain.alert import EARLIEST, STORM, Alert, Notification
 from bot.domain.alert_rule import Decision, Declare, Join, Over, Raise, SeverityRule, decide
-from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone
+from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone, headline, shorten
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.messages.alerts import alert_line
@@ -162,9 +162,10 @@ def _declaration(
     first = min(alerts, key=lambda alert: alert.started_at)
     labels = {**first.labels, **notification.common_labels}
     text = first_text(notification.common_annotations) or first_text(first.annotations)
+    description = first.annotations.get("description") or first.annotations.get("message") or ""
     name = notification.common_labels.get("alertname") or first.name
     service = None if decision.storm else _service(deps, notification, decision)
-    title = f"{name}: {text}" if text else f"{name} {labels.get('service', '')}".strip()
+    title = headline(f"{name}: {text}" if text else f"{name} {labels.get('service', '')}", first.fingerprint)
     if decision.storm:
         title = deps.words.label("alerts.storm_title", name=name)
     recurred = f" (↩ {before.id})" if before else ""
@@ -173,7 +174,9 @@ def _declaration(
         "labels": labels,
         "where": telling(alerts, name),
         "alerts": sum(alert.count for alert in alerts),
-        "description": _truncate(first.annotations.get("description") or first.annotations.get("message") or "", 600),
+        "description": shorten(
+            first.annotations.get("description") or first.annotations.get("message") or "", TEXT_LIMIT
+        ),
         "link": web_address(first.link),
         "runbook": web_address(first.annotations.get("runbook_url") or first.annotations.get("runbook") or ""),
         "dashboard": dashboard(first),
@@ -181,7 +184,7 @@ def _declaration(
         "runbooks": [] if decision.storm else runbooks(alerts),
     }
     return Declaration(
-        _truncate(title, TITLE_LIMIT - len(recurred)) + recurred,
+        headline(title, limit=TITLE_LIMIT - len(recurred)) + recurred,
         decision.severity,
         by=_sender(notification),
         at=at,
@@ -268,7 +271,3 @@ async def _show_line(deps: Deps, incident_id: str) -> None:
             return  # the channel is not there yet: the next change shows it
         message = alert_line(incident, await deps.store.alerts.of_incident(incident_id), deps.words)
         await upsert_message(deps, key, place, message)
-
-
-def _truncate(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
