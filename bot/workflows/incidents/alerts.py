@@ -174,9 +174,7 @@ def _declaration(
         "labels": labels,
         "where": telling(alerts, name),
         "alerts": sum(alert.count for alert in alerts),
-        "description": shorten(
-            first.annotations.get("description") or first.annotations.get("message") or "", TEXT_LIMIT
-        ),
+        "description": shorten(description, TEXT_LIMIT),
         "link": web_address(first.link),
         "runbook": web_address(first.annotations.get("runbook_url") or first.annotations.get("runbook") or ""),
         "dashboard": dashboard(first),
