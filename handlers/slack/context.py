@@ -25,6 +25,7 @@ from bot.services.bot import Bot
 from bot.tasks import yield_to_requests
 
 LANGUAGE_TIMEOUT_SECONDS = 0.8
+TRIGGER_IS_OVER = ("expired_trigger_id", "trigger_expired", "exchanged_trigger_id", "invalid_trigger_id")
 REPLY_TIMEOUT = timedelta(seconds=20)  # for each way; an answer that comes later is useless
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,6 @@ class Call:
         try:
             await self.bot.deps.slack.open_view(self.trigger, view)
         except Refused as problem:
-            if problem.facts.get("error") in ("expired_trigger_id", "trigger_expired", "exchanged_trigger_id"):
+            if problem.facts.get("error") in TRIGGER_IS_OVER:
                 raise Refused("form_expired") from problem
             raise
