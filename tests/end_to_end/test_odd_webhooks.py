@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     folder = tmp_path_factory.mktemp("odd-webhooks")
-    async with scene(folder, team_dir=str(team_folder(folder))) as made:
+    async with scene(folder, team_dir=str(team_folder(folder)), grafana_webhook_token="grafana-token") as made:
         yield made
 
 
@@ -102,6 +102,24 @@ async def test_a_body_that_is_compressed_is_refused_for_what_it_is(
     status, _ = await stage.post(PATH, b"\x1f\x8b\x08", {**BEARER, "Content-Encoding": "gzip"})
     assert status == 415
     assert refusals(caplog) == ["refused a request of alertmanager (415): compressed by gzip"]
+
+
+async def test_a_rule_of_grafana_without_data_is_named(stage: Scene) -> None:
+    labels = {"alertname": "DatasourceError", "rulename": "CPU alta", "datasource_uid": "P1", "ref_id": "A"}
+    failed = {
+        "status": "firing",
+        "labels": labels,
+        "annotations": {"Error": "failed to query data: dial tcp: i/o timeout"},
+        "startsAt": "2026-01-07T02:10:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": "g1",
+        "values": None,
+    }
+    body = json.loads(notification(alert(), groupKey="grafana", groupLabels={}, commonLabels={}))
+    body |= {"version": "1", "state": "alerting", "title": "[FIRING:1]", "alerts": [failed], "commonAnnotations": {}}
+    headers = {"Authorization": "Bearer grafana-token"}
+    (incident,) = await declared(stage, "/webhooks/grafana", json.dumps(body).encode(), headers)
+    assert incident.title == "DatasourceError · CPU alta: failed to query data: dial tcp: i/o timeout"
 
 
 BRUNO = {"id": "PBRUNO", "type": "user_reference", "summary": "Bruno"}

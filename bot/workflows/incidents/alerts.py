@@ -32,8 +32,9 @@ VALUES_LIMIT = 5  # of one label, over all alerts
 GRACE = timedelta(seconds=2)  # a transaction that began before the line is edited has ended
 # Labels that say where and why, in the order in which they are shown.
 TELLING = (
-    "namespace", "deployment", "statefulset", "daemonset", "job_name", "cronjob", "pod", "container", "reason", "node",
-    "instance", "persistentvolumeclaim", "device", "mountpoint", "region", "cluster", "zone", "env", "environment",
+    "rulename", "namespace", "deployment", "statefulset", "daemonset", "job_name", "cronjob", "pod", "container",
+    "reason", "node", "instance", "persistentvolumeclaim", "device", "mountpoint", "region", "cluster", "zone", "env",
+    "environment",
 )  # fmt: skip
 
 Runbooks = Callable[[Sequence[Alert]], list[dict[str, str]]]
@@ -165,6 +166,8 @@ def _declaration(
     description = first.annotations.get("description") or first.annotations.get("message") or ""
     name = notification.common_labels.get("alertname") or first.name
     service = None if decision.storm else _service(deps, notification, decision)
+    if rule := labels.get("rulename"):  # Grafana's DatasourceNoData and DatasourceError name their rule so
+        name = f"{name} · {rule}"
     title = headline(f"{name}: {text}" if text else f"{name} {labels.get('service', '')}", first.fingerprint)
     if decision.storm:
         title = deps.words.label("alerts.storm_title", name=name)
@@ -172,7 +175,7 @@ def _declaration(
     facts = {
         "alert": name,
         "labels": labels,
-        "where": telling(alerts, name),
+        "where": telling(alerts),
         "alerts": sum(alert.count for alert in alerts),
         "description": shorten(description, TEXT_LIMIT),
         "link": web_address(first.link),
@@ -202,7 +205,7 @@ def _service(deps: Deps, notification: Notification, decision: Declare) -> str |
     return None
 
 
-def telling(alerts: Sequence[Alert], name: str) -> list[dict[str, Any]]:
+def telling(alerts: Sequence[Alert]) -> list[dict[str, Any]]:
     """Return the labels that say where and why: `label`, its `values` over all alerts, and how many `more`."""
     shown = []
     for label in TELLING:
@@ -215,7 +218,7 @@ def telling(alerts: Sequence[Alert], name: str) -> list[dict[str, Any]]:
 
 def first_text(annotations: Mapping[str, str]) -> str:
     """Return what an alert says of itself in one line."""
-    for name in ("summary", "description", "message"):
+    for name in ("summary", "description", "message", "Error"):  # the last one is Grafana's
         if lines := annotations.get(name, "").strip().splitlines():
             return lines[0].strip()
     return ""
@@ -244,7 +247,7 @@ def _alert_event(incident: Incident, notification: Notification, decision: Join 
     facts = {
         "name": ", ".join(sorted({alert.name for alert in applied})) or notification.name,
         "summary": next((text for alert in started if (text := first_text(alert.annotations))), ""),
-        "where": telling(started, notification.name)[:4],
+        "where": telling(started)[:4],
         "began": sum(alert.count for alert in started),
         "ended": sum(alert.count for alert in decision.ended),
         "firing": decision.firing if isinstance(decision, Join) else 0,
