@@ -128,3 +128,24 @@ async def test_somebody_of_another_company_in_a_shared_channel_presses_nothing(s
 async def test_a_form_that_slack_does_not_open_any_more_says_what_to_do(stage: Scene, channel: Channel) -> None:
     told = await answered(stage, interaction(stage, channel, "shortcut", callback_id="declare_incident"))
     assert "Slack no abrió el formulario" in told and "doctor" not in told
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "ratelimit"},
+        {"kind": "status", "status": 500},
+        {"kind": "nonsense"},
+        {"kind": "error", "error": "some_new_error"},
+        {"kind": "drop_after"},
+    ],
+    ids=lambda fault: str(fault["kind"]),
+)
+async def test_a_form_opens_though_slack_refuses_it_once(stage: Scene, channel: Channel, fault: dict[str, Any]) -> None:
+    ana = stage.person("ana")
+    stage.slack.modals.clear()
+    refused = stage.sandbox.faults.add("slack", match="views.open", times=1, **fault)
+    reply = await ana.run("/incident update", channel.name)
+    await stage.see(lambda: ana.view)
+    await stage.quiet()
+    assert refused.used == 1 and reply.messages == []
