@@ -13,7 +13,10 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from string import ascii_lowercase
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from unicodedata import category, normalize
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
@@ -36,11 +39,7 @@ Mention = Annotated[str, _MentionMark()]
 
 _SMART = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'"})
 _DASHES = re.compile(r"(?<!\S)[—–](?=\w)")
-_TOKEN = re.compile(
-    r"""(?P<key>[\w-]+)=(?P<value>"[^"]*"|'[^']*'|<[@\#!][^<>]*>|\S*)
-    | (?P<quoted>"[^"]*"|'[^']*') | (?P<word><[@\#!][^<>]*>|\S+)""",
-    re.VERBOSE,
-)
+_VALUE = r"""(?:"[^"]*"|'[^']*'|<[@\#!][^<>]*>|\S*)"""
 _USER = re.compile(r"<@([UW][A-Z0-9]+)(?:\|([^<>]*))?>")
 _REFERENCE = re.compile(r"<(?:[@#]|!subteam\^)([A-Z0-9]+)(?:\|[^<>]*)?>|<(?:mailto|tel):[^<>|]+\|([^<>]+)>")
 _ENTITY = re.compile(r"<(?:([@#!])([^|<>]+)(?:\|([^<>]*))?|([a-zA-Z][a-zA-Z0-9+.-]*:[^|<>\s]+)(?:\|([^<>]*))?)>")
@@ -74,6 +73,7 @@ class Parameter:
     rest: bool
     mention: bool
     flag: bool
+    text: bool
     choices: tuple[str, ...]
 
     @property
@@ -116,6 +116,16 @@ class Signature:
     def _prefix(self, command: str) -> str:
         """Return `/incident severity`, or only `/page` when the verb is named like its command."""
         return command if command == f"/{self.name}" else f"{command} {self.name}"
+
+    @property
+    def takes_text(self) -> bool:
+        return any(parameter.rest for parameter in self.parameters)
+
+    def split(self, text: str) -> Tokens:
+        """Split the text after this verb."""
+        if len(self.parameters) == 1 and self.parameters[0].rest:
+            return tokenize(text)
+        return tokenize(text, [*(parameter.name.replace("_", "-") for parameter in self.parameters), "incident"])
 
     def read(self, typed: Tokens, command: str, general: Sequence[str] = ()) -> dict[str, Any]:
         """Parse the function's arguments. Raises BadInput with the mistake, the nearest valid name and an example.
@@ -169,8 +179,10 @@ class Signature:
                 raise BadInput("bad_value", usage=usage, example=example, **facts)
             return mentioned[1]
         value = unescape_slack(value) if parameter.rest else read_reference(value)
+        if not parameter.text:  # a number, a time, one of a few words: what a phone's keyboard makes of it is the same
+            value = "".join(char for char in normalize("NFKC", value) if category(char) != "Cf").strip()
         try:
-            return parameter.adapter.validate_python(_match_case(value, parameter.choices))
+            return parameter.adapter.validate_python(_chosen(value, parameter.choices))
         except ValidationError as problem:
             first = problem.errors(include_url=False)[0]
             raise BadInput(
@@ -185,14 +197,18 @@ class Signature:
             ) from None
 
 
-def tokenize(text: str) -> Tokens:
-    """Split the text after a verb. Smart quotes and long dashes, as phones type them, become plain ones first."""
+def tokenize(text: str, names: Sequence[str] = ()) -> Tokens:
+    """Split the text after a verb. Smart quotes and long dashes, as phones type them, become plain ones first.
+
+    Of the options with these names, which a verb has, `sev = SEV1`, `sev:SEV1` and `--sev=SEV1` are `sev=SEV1`, too:
+    a severity that is taken for a part of the title wakes nobody.
+    """
     text = _DASHES.sub("--", text.translate(_SMART)).strip()
     words: list[str] = []
     options: dict[str, str] = {}
-    for token in _TOKEN.finditer(text):
-        if token["key"]:
-            options[token["key"]] = _unquoted(token["value"])
+    for token in _pattern(tuple(names)).finditer(text):
+        if key := token["known"] or token["key"]:
+            options[key] = _unquoted(token["value"])
         elif token["quoted"]:
             words.append(_unquoted(token["quoted"]))
         elif token["word"].startswith("--") and len(token["word"]) > 2:
@@ -200,6 +216,17 @@ def tokenize(text: str) -> Tokens:
         else:
             words.append(token["word"])
     return Tokens(tuple(words), options, text)
+
+
+@lru_cache
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of a token of a line in which options with these names may be."""
+    known = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names) or "(?!)"
+    return re.compile(
+        rf"""(?:--?)?(?: (?P<known>{known})(?:\s*=\s*(?![\w-]+=)|:(?=\S)) | (?P<key>[\w-]*\w)= )(?P<value>{_VALUE})
+        | (?P<quoted>"[^"]*"|'[^']*') | (?P<word><[@\#!][^<>]*>|\S+)""",
+        re.VERBOSE | re.IGNORECASE,
+    )
 
 
 def read_reference(text: str) -> str:
@@ -226,8 +253,20 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) >= 2 and text[0] in "\"'" and text[-1] == text[0] else text
 
 
-def _match_case(value: str, choices: Sequence[str]) -> str:
-    return next((choice for choice in choices if choice.lower() == value.lower()), value)
+def _chosen(value: str, choices: Sequence[str]) -> str:
+    """Return the one of the choices that was meant: case and punctuation do not count, nor what all but one lack.
+
+    `sev-2`, `SEV2.` and `2` are SEV2.
+    """
+    typed = _letters(value)
+    same = [choice for choice in choices if _letters(choice) == typed]
+    if not same and typed.isdecimal():
+        same = [choice for choice in choices if _letters(choice).lstrip(ascii_lowercase) == typed]
+    return same[0] if len(same) == 1 else value
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text.lower() if char.isalnum())
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
@@ -241,6 +280,7 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
         rest=any(isinstance(mark, _RestMark) for mark in marks),
         mention=any(isinstance(mark, _MentionMark) for mark in marks),
         flag=plain is bool,
+        text=getattr(plain, "__origin__", plain) is str,
         choices=_choices(plain),
     )
 

@@ -221,17 +221,29 @@ def _slack_app(bot: Bot, settings: Settings) -> AsyncApp:
     @app.middleware
     async def check_workspace(context: AsyncBoltContext, body: dict[str, Any], next) -> BoltResponse | None:  # type: ignore[no-untyped-def]
         identity = slack.cached_identity or await _own_identity(slack)
-        team, app_id = context.team_id, body.get("api_app_id")
+        teams, app_id = [context.team_id, _own_team(body)], body.get("api_app_id")
         if identity and (
-            (identity.team_id and team and team != identity.team_id)
+            (identity.team_id and any(team and team != identity.team_id for team in teams))
             or (identity.app_id and app_id and app_id != identity.app_id)
         ):
-            refused("Slack", 403, f"of another workspace or app: {team}, {app_id}")
+            refused("Slack", 403, f"of another workspace or app: {teams}, {app_id}")
             return BoltResponse(status=403, body="another workspace or app")
         await next()
         return None
 
     return app
+
+
+def _own_team(body: dict[str, Any]) -> str | None:
+    """Return the workspace of who presses or sends: in a channel that is shared by Slack Connect it may be another one.
+
+    Within an Enterprise Grid all are colleagues.
+    """
+    user = body.get("user")
+    if body.get("enterprise") or not isinstance(user, dict):
+        return None
+    team = user.get("team_id")
+    return team if isinstance(team, str) else None
 
 
 async def _own_identity(slack: Slack) -> Identity | None:

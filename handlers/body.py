@@ -20,6 +20,7 @@ LIMIT = 2 * 1024 * 1024
 WEBHOOK_LIMIT = 10 * 1024 * 1024  # a group of some thousand alerts
 DEADLINE_SECONDS = 10.0  # all senders give up earlier; a body that is still on its way then is not coming
 REASON_LIMIT = 200
+REFUSALS = {401: "refused", 403: "refused", 408: "too slow", 413: "too large", 415: "compressed"}
 _UNPRINTABLE = re.compile(r"[^ -~\u00a1-\ud7ff\ue000-\ufffd]+")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # Control characters and lone surrogates: databases, Slack or JSON refuse them, and nobody sees them.
@@ -27,10 +28,12 @@ _UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uf
 
 
 async def read_body(request: Request, limit: int = LIMIT) -> bytes:
-    """Return the body: UTF-8, at most `limit` bytes, within DEADLINE_SECONDS. Raises HTTPException 413, 408 and 400.
+    """Return the body: UTF-8, at most `limit` bytes, within DEADLINE_SECONDS. Raises HTTPException 413, 415, 408, 400.
 
     The caller logs the refusal. The connection is closed, as the rest of the body may still come.
     """
+    if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+        raise HTTPException(415, f"compressed by {encoding}", {**CLOSE, "Accept-Encoding": "identity"})
     body = bytearray()
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -80,5 +83,5 @@ def printable(text: str) -> str:
 def refused(source: str, status: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response without details; the reason is logged."""
     log.warning("refused a request of %s (%s): %s", source, status, printable(why))
-    error = {401: "refused", 403: "refused", 408: "too slow", 413: "too large"}.get(status, "not understood")
+    error = REFUSALS.get(status, "not understood")
     return JSONResponse({"error": error}, status_code=status, headers=headers)

@@ -44,6 +44,14 @@ SCALE = Signature.of(scale, example="/i scale xr-engine 10")
         (DECLARE, "l'été d'Ana", {"title": "l'été d'Ana"}),
         (DECLARE, 'una "comilla', {"title": 'una "comilla'}),
         (DECLARE, "a &lt;b&gt; &amp; <!channel> <@U0ANA00001|ana>", {"title": "a <b> & @channel @ana"}),
+        (DECLARE, "Render lento level = high", {"title": "Render lento", "level": Level.HIGH}),
+        (DECLARE, "Render lento level:low service: xr", {"title": "Render lento service: xr", "level": Level.LOW}),
+        (DECLARE, "Render --level=high", {"title": "Render", "level": Level.HIGH}),
+        (DECLARE, '"level = high" cpu = 5', {"title": "level = high cpu = 5"}),
+        (DECLARE, "Render level=ＨＩＧＨ\u200b", {"title": "Render", "level": Level.HIGH}),
+        (DECLARE, "Render level=“High.”", {"title": "Render", "level": Level.HIGH}),
+        (SCALE, "xr-engine\u00a0１０", {"name": "xr-engine", "replicas": 10}),
+        (SCALE, "name=xr²… replicas=\u200b3", {"name": "xr²…", "replicas": 3}),
         (GIVE, "high <@U0ANA00001|ana>", {"level": Level.HIGH, "person": "U0ANA00001"}),
         (GIVE, "high <@U0ANA00001> why='va bien'", {"level": Level.HIGH, "person": "U0ANA00001", "why": "va bien"}),
         (GIVE, "<@W0BRUNO002> level=low", {"level": Level.LOW, "person": "W0BRUNO002"}),
@@ -62,7 +70,7 @@ SCALE = Signature.of(scale, example="/i scale xr-engine 10")
     ],
 )  # fmt: skip
 def test_a_line_is_read(signature: Signature, line: str, read: dict[str, Any]) -> None:
-    assert signature.read(tokenize(line), "/i") == read
+    assert signature.read(signature.split(line), "/i") == read
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from bot.domain.incident import Severity
 STORM = "storm"  # the source of a storm incident
 ALERT_SOURCES = ("alertmanager", "grafana", "pagerduty", STORM)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier times are invalid, such as Go's zero time
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)  # later ones have no equal in every time zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,11 @@ class Notification:
         return self.common_labels.get("alertname") or self.group_labels.get("alertname") or self.alerts[0].name
 
     def complete(self) -> tuple[Alert, ...]:
-        """Return each alert once, and one more that stands for those that the sender has not listed, if any fires."""
-        listed = {alert.fingerprint: alert for alert in self.alerts}
+        """Return each alert once, as it began last, and one more for those that are not listed, if any fires."""
+        listed: dict[str, Alert] = {}
+        for alert in self.alerts:
+            known = listed.get(alert.fingerprint, alert)
+            listed[alert.fingerprint] = max(known, alert, key=lambda one: (one.started_at, one.firing))
         firing = [alert for alert in listed.values() if alert.firing]
         if not self.truncated and (firing or not self.firing_group):
             return tuple(listed.values())

@@ -52,7 +52,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class SeverityRule:
-    """The severity label of an alert → the severity of its incident. Case does not count."""
+    """The severity label of an alert → the severity of its incident. Case does not count; `sev1` is SEV1."""
 
     by_label: Mapping[str, Severity]
     default: Severity = Severity.SEV3
@@ -63,7 +63,9 @@ class SeverityRule:
 
     def of_labels(self, labels: Mapping[str, str]) -> Severity:
         wanted = labels.get(self.label, "").strip().casefold()
-        return next((level for name, level in self.by_label.items() if name.casefold() == wanted), self.default)
+        levels = {level.value.casefold(): level for level in Severity}
+        levels |= {name.casefold(): level for name, level in self.by_label.items()}
+        return levels.get(wanted, self.default)
 
 
 @dataclass(frozen=True, slots=True)

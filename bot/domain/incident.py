@@ -148,7 +148,7 @@ class Incident:
     def declare(cls, id: str, declaration: Declaration) -> Changed:
         """Return a new incident and its event. Raises BadInput for a title that is empty or too long."""
         title, at, service = " ".join(declaration.title.split()), declaration.at, declaration.service
-        if not title:
+        if not is_visible(title):
             raise BadInput("title_missing")
         if len(title) > TITLE_LIMIT:
             raise BadInput("title_too_long", limit=TITLE_LIMIT, length=len(title))
@@ -265,7 +265,7 @@ class Incident:
     def add_message(self, words: str, link: str | None, author: str, *, by: Person, at: datetime) -> Changed:
         """Put a Slack message of the channel on the timeline."""
         self._require_not_closed()
-        facts = {"text": text(words, "message_empty"), "link": link, "author": author}
+        facts = {"text": text(shorten(words), "message_empty"), "link": link, "author": author}
         return self, TimelineEvent(Kind.MESSAGE_ADDED, at, by, facts)
 
     def with_impact(self, impact: Impact, *, by: Person, at: datetime) -> Changed:
@@ -310,13 +310,29 @@ def with_source(source: str, changed: Changed) -> Changed:
     return incident, replace(event, facts={**event.facts, "source": source})
 
 
+def shorten(words: str, limit: int = TEXT_LIMIT) -> str:
+    """Return what somebody else's program wrote, cut to `limit` characters: nobody is there to shorten it."""
+    words = words.strip()
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
+def headline(*texts: str, limit: int = TITLE_LIMIT) -> str:
+    """Return a title: the first of the texts that has something to read, in one line, cut to `limit` characters."""
+    return next((shorten(" ".join(text.split()), limit) for text in texts if is_visible(text)), "?")
+
+
+def is_visible(text: str) -> bool:
+    """Return True if there is something to see in a text: spaces and zero-width characters are nothing."""
+    return any(char.isprintable() and not char.isspace() for char in text)
+
+
 def text(words: str, missing: str, limit: int = TEXT_LIMIT) -> str:
     """Return `words` stripped.
 
-    Raises BadInput: `missing` if nothing is left, `text_too_long` beyond `limit` characters.
+    Raises BadInput: `missing` if there is nothing to see, `text_too_long` beyond `limit` characters.
     """
     words = words.strip()
-    if not words:
+    if not is_visible(words):
         raise BadInput(missing)
     if len(words) > limit:
         raise BadInput("text_too_long", limit=limit, length=len(words))

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from bot.domain.errors import Refused, Unavailable
-from bot.integrations.base import connection_error, http_error, in_thread, invalid_response
+from bot.integrations.base import connection_error, http_error, in_thread, invalid_response, parse_retry_after
 
 T = TypeVar("T")
 
@@ -75,7 +76,8 @@ def fill(promql: str, **names: str) -> str:
 class Prometheus:
     """A Prometheus, or any server with its HTTP API. `timeout` in seconds applies to each method as a whole.
 
-    Methods raise Unavailable, or Refused (`promql_wrong` with Prometheus's message as `why`).
+    Methods raise Unavailable, or Refused: `promql_wrong` with Prometheus's message as `why`, `promql_histogram` if all
+    that comes are native histograms.
     """
 
     def __init__(
@@ -148,7 +150,9 @@ class Prometheus:
             ) from problem
         except _ErrorStatus as error:
             raise _to_bot_error(error, promql) from error
-        except requests.JSONDecodeError as problem:
+        except _OnlyHistograms as problem:
+            raise Refused("promql_histogram", promql=promql) from problem
+        except (requests.JSONDecodeError, PrometheusApiClientException) as problem:
             raise invalid_response(SERVICE, WHAT, writes=False) from problem
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
             raise connection_error(SERVICE, WHAT, problem, seconds=self._timeout, writes=False) from problem
@@ -169,7 +173,8 @@ class Prometheus:
                 raise _TooSlow
         response.raw.release_conn()
         if response.status_code >= 400:
-            raise _ErrorStatus(response.status_code, bytes(body))
+            wait = parse_retry_after(response.headers, "Retry-After")
+            raise _ErrorStatus(response.status_code, bytes(body), wait)
         self._of_thread.warnings = _warnings(bytes(body))
         response.raw = io.BytesIO(body)
 
@@ -185,10 +190,15 @@ class _TooMuch(Exception):
 class _ErrorStatus(Exception):
     """An HTTP status of 400 or more, with the body that explains it."""
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, retry_after: float | None = None) -> None:
         super().__init__(status)
         self.status = status
         self.body = body
+        self.retry_after = retry_after
+
+
+class _OnlyHistograms(Exception):
+    """The answer has native histograms and no number."""
 
 
 def _to_bot_error(error: _ErrorStatus, promql: str) -> Unavailable | Refused:
@@ -201,20 +211,24 @@ def _to_bot_error(error: _ErrorStatus, promql: str) -> Unavailable | Refused:
         kind, why = str(body["errorType"]), str(body["error"])[:500].removeprefix('invalid parameter "query": ')
     except (ValueError, KeyError, TypeError):
         kind, why = "", f"HTTP {error.status}"
-    if kind in ("bad_data", "execution"):
+    if kind in ("bad_data", "execution", "400", "422"):  # the numbers are VictoriaMetrics's
         return Refused("promql_wrong", promql=promql, why=why)
     if kind in ("timeout", "canceled"):
         return Unavailable("unreachable", service=SERVICE, what=WHAT, status=error.status, why=why)
-    return http_error(SERVICE, WHAT, error.status, why, writes=False)
+    return http_error(SERVICE, WHAT, error.status, why, retry_after=error.retry_after, writes=False)
 
 
 def _warnings(body: bytes) -> list[str]:
-    """Return what a response says of data that is missing: of Prometheus, Thanos and Mimir, or of VictoriaMetrics."""
+    """Return what a response says of data that is missing: of Prometheus, Thanos and Mimir, or of VictoriaMetrics.
+
+    Until 2.53 Prometheus gave its advice on a query, which misses nothing, among the warnings.
+    """
     if b'"warnings"' not in body and b'"isPartial"' not in body:
         return []
     try:
         content = json.loads(body)
         texts = [str(warning) for warning in content.get("warnings") or []]
+        texts = [text for text in texts if not text.startswith("PromQL info:")]
         return [*texts, *(["partial response"] if content.get("isPartial") is True else [])]
     except (ValueError, AttributeError, TypeError):
         return []
@@ -223,7 +237,9 @@ def _warnings(body: bytes) -> list[str]:
 def _samples(result: Any) -> list[Sample]:
     if result and not isinstance(result[0], dict):  # a scalar or a string is not in a list
         return [_sample({}, result)] if _is_number(result[1]) else []
-    pairs = [(item["metric"], item.get("value") or item.get("values", [None])[-1]) for item in result]
+    pairs = [(item["metric"], item.get("value") or (item.get("values") or [None])[-1]) for item in result]
+    if result and all("histogram" in item or "histograms" in item for item in result):
+        raise _OnlyHistograms
     return [_sample(labels, pair) for labels, pair in pairs if pair]
 
 
@@ -233,6 +249,8 @@ def _sample(labels: Mapping[str, str], pair: Any) -> Sample:
 
 
 def _lines(result: Any) -> list[Line]:
+    if result and all("histograms" in item and not item.get("values") for item in result):
+        raise _OnlyHistograms
     return [
         Line(
             dict(item["metric"]),

@@ -162,6 +162,7 @@ def _link_buttons(incident: Incident, words: Translations, alert: Mapping[str, A
         for name, url in (
             ("alert_runbook", alert.get("runbook")),
             ("alert_query", alert.get("link")),
+            ("alert_page", alert.get("page")),
             ("alert_dashboard", alert.get("dashboard")),
         )
         if isinstance(url, str) and url.startswith(("http://", "https://"))

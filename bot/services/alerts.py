@@ -8,7 +8,7 @@ from bot.deps import Deps
 from bot.domain.alert import Alert, IncidentAlert, Notification
 from bot.domain.alert_rule import SeverityRule
 from bot.domain.errors import BadInput
-from bot.domain.incident import TITLE_LIMIT, Declaration, Incident
+from bot.domain.incident import Declaration, Incident, headline
 from bot.domain.people import Person
 from bot.runbooks import Library
 from bot.store.alerts import Applied
@@ -42,7 +42,7 @@ class Alerts:
         at = self._deps.clock.now()
         labels = chosen[0].labels
         service = service_of(labels, self._deps.team)
-        title = f"{chosen[0].name} {service or labels.get('service', '')}".strip()[:TITLE_LIMIT]
+        title = headline(f"{chosen[0].name} {service or labels.get('service', '')}", chosen[0].fingerprint)
         facts = {"alert": chosen[0].name, "labels": dict(labels), "alerts": len(chosen), "split_from": incident.id}
         rules = self._deps.team.alerts
         severities = SeverityRule(rules.severity, rules.default)

@@ -8,15 +8,27 @@ from dataclasses import replace
 from bot.deps import Deps
 from bot.domain.alert import STORM
 from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
-from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Severity, with_source
+from bot.domain.incident import (
+    TITLE_LIMIT,
+    Changed,
+    Declaration,
+    Incident,
+    Severity,
+    headline,
+    is_visible,
+    shorten,
+    with_source,
+)
 from bot.domain.on_call import PageEvent, PagerDutyAgent
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.services.incidents import Incidents
 from bot.store.alerts import PageFromOutside, StormLimit
 from bot.store.pages import Page
+from bot.workflows.incidents.alerts import web_address
 
 SOURCE = "PagerDuty"
+NAME_LIMIT = 100  # of a person or a monitor: PagerDuty allows services 255
 
 
 class PagerDutyEvents:
@@ -79,9 +91,10 @@ class PagerDutyEvents:
             case "reopened":
                 state, change = "sent", lambda incident: with_source(SOURCE, incident.reopen(SOURCE, by=by, at=at))
             case "annotated":
-                if f"[{id}#" in event.note:
+                note = shorten(event.note)
+                if f"[{id}#" in note or not is_visible(note):
                     return
-                change = lambda incident: with_source(SOURCE, incident.note(event.note, by=by, at=at))  # noqa: E731
+                change = lambda incident: with_source(SOURCE, incident.note(note, by=by, at=at))  # noqa: E731
             case _:
                 change = applied(Kind.ESCALATED)
         redacted = self._deps.redaction.of
@@ -133,14 +146,13 @@ class PagerDutyEvents:
     async def _declare(self, event: PageEvent) -> None:
         at = self._deps.clock.now()
         severity = Severity.SEV2 if event.urgency == "high" else Severity.SEV3
-        title = event.title or event.incident_id
         declaration = Declaration(
-            title[:TITLE_LIMIT],
+            headline(event.title, event.incident_id),
             severity,
             by=Person("pagerduty", SOURCE),
             at=at,
             source="pagerduty",
-            facts={"link": event.url, "pagerduty": event.incident_id},
+            facts={"page": web_address(event.url or ""), "pagerduty": event.incident_id},
         )
         storm = self._deps.team.alerts.storm
         await self._deps.store.alerts.declare_page(
@@ -161,7 +173,7 @@ class PagerDutyEvents:
         owner = self._deps.team.person(pagerduty=agent.id) if agent else None
         if owner:
             return Person(owner.slack, owner.name)
-        name = (agent.name if agent else None) or SOURCE
+        name = shorten((agent.name if agent else None) or SOURCE, NAME_LIMIT)
         return Person(f"pagerduty:{name}", name)
 
 

@@ -157,9 +157,7 @@ class Alerts:
                     await _show_alerts(connection, incident.id, at)
             key = page.key or f"{incident.id}/pagerduty/{page.pagerduty_id}"
             values = {"incident_id": incident.id, "team": sender[:64], "state": "sent"}
-            statement = dialect_insert(connection, pages).values(
-                key=key[:160], pagerduty_id=page.pagerduty_id, **values
-            )
+            statement = dialect_insert(connection, pages).values(key=key, pagerduty_id=page.pagerduty_id, **values)
             change = {**values, "pagerduty_id": page.pagerduty_id}
             await connection.execute(statement.on_conflict_do_update(index_elements=[pages.c.key], set_=change))
             group = dialect_insert(connection, notification_groups).values(

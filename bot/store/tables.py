@@ -230,7 +230,7 @@ heartbeats = Table(
 pages = Table(
     "pages",
     metadata,
-    Column("key", String(160), primary_key=True),  # PagerDuty's dedup key
+    Column("key", String(255), primary_key=True),  # PagerDuty's dedup key
     Column("incident_id", ForeignKey("incidents.id"), nullable=False),
     Column("pagerduty_id", String(64), unique=True),
     Column("team", String(64), nullable=False),

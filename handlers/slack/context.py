@@ -25,6 +25,8 @@ from bot.services.bot import Bot
 from bot.tasks import yield_to_requests
 
 LANGUAGE_TIMEOUT_SECONDS = 0.8
+FORM_TIMEOUT = timedelta(seconds=2.5)  # a trigger lasts 3 s
+TRIGGER_IS_OVER = ("expired_trigger_id", "trigger_expired", "exchanged_trigger_id", "invalid_trigger_id")
 REPLY_TIMEOUT = timedelta(seconds=20)  # for each way; an answer that comes later is useless
 
 log = logging.getLogger(__name__)
@@ -145,9 +147,17 @@ class Call:
 
     async def open(self, view: View) -> None:
         """Open a form. Call it before anything slow: the trigger expires after 3 s."""
+        lost: list[Unavailable] = []
+
+        async def remember(problem: Unavailable) -> None:
+            lost.append(problem)
+
         try:
-            await self.bot.deps.slack.open_view(self.trigger, view)
+            await retry(lambda: self.bot.deps.slack.open_view(self.trigger, view), FORM_TIMEOUT, on_retry=remember)
         except Refused as problem:
-            if problem.facts.get("error") in ("expired_trigger_id", "trigger_expired", "exchanged_trigger_id"):
+            error = problem.facts.get("error")
+            if lost and error == "exchanged_trigger_id":
+                return  # it is open: only the answer to the first call was lost
+            if error in TRIGGER_IS_OVER:
                 raise Refused("form_expired") from problem
             raise

@@ -8,45 +8,68 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from bot.domain import alert as domain
 from bot.domain.errors import BadInput
 from bot.services.bot import Bot
-from handlers.sources.source import Number, Payload, Source, Text, bearer, validate
+from handlers.sources.source import Payload, Source, Text, bearer, validate
+
+FINGERPRINT_LIMIT = 64
+MOST_TRUNCATED = 1_000_000  # what is more is no number of alerts
 
 
 def _texts(value: Any) -> Any:
-    """Return labels whose values are text: a template may have made a number of one."""
+    """Return labels whose values are text: a template may have made a number of one. An empty label is none."""
     if value is None:
         return {}
     if not isinstance(value, dict):
         return value
-    return {name: item if isinstance(item, str) else _text(item) for name, item in value.items()}
+    texts = {name: item if isinstance(item, str) else _text(item) for name, item in value.items()}
+    return {name: text for name, text in texts.items() if text}
 
 
 def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
+def _number(value: Any) -> int:
+    """Return how many alerts were left out; 0 where the sender does not say a number."""
+    try:
+        return int(min(max(float(value), 0), MOST_TRUNCATED))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _in_reach(moment: datetime) -> datetime:
+    """Return a time in UTC that a calendar has: a sender may have meant no time at all by the last or the first one."""
+    return min(max(moment, domain.EARLIEST), domain.LATEST).astimezone(UTC)
+
+
 Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
-OptionalText = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
+SharedTexts = Annotated[Texts, BeforeValidator(lambda value: value if isinstance(value, dict) else None)]
+Status = Annotated[
+    Literal["firing", "resolved"],
+    BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value),
+]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_reach)]
 
 
 class Alert(Payload):
-    status: Literal["firing", "resolved"]
+    status: Status
     labels: Texts
     annotations: Texts = Field(default_factory=dict)
-    startsAt: AwareDatetime
+    startsAt: Moment
     endsAt: Any = None
-    generatorURL: OptionalText = ""
-    fingerprint: Annotated[Text, Field(max_length=64)] = ""
-    dashboardURL: OptionalText = ""
-    panelURL: OptionalText = ""
-    silenceURL: OptionalText = ""
+    generatorURL: Text = ""
+    fingerprint: Text = ""
+    dashboardURL: Text = ""
+    panelURL: Text = ""
+    silenceURL: Text = ""
 
 
 TELL_APART = ("alertname", "service")
@@ -54,24 +77,27 @@ LABELS_REMEMBERED = 8192  # the alerts of a group share most of theirs
 
 
 class Group(Payload):
-    """What a notification says of its group. The alerts are read one by one: a wrong one takes no other with it."""
+    """What a notification says of its group. The alerts are read one by one: a wrong one takes no other with it.
+
+    What only describes them is left out where it cannot be read.
+    """
 
     groupKey: str = Field(min_length=1)
-    status: Literal["firing", "resolved"]
-    groupLabels: Texts = Field(default_factory=dict)
-    commonLabels: Texts = Field(default_factory=dict)
-    commonAnnotations: Texts = Field(default_factory=dict)
+    status: Status
+    groupLabels: SharedTexts = Field(default_factory=dict)
+    commonLabels: SharedTexts = Field(default_factory=dict)
+    commonAnnotations: SharedTexts = Field(default_factory=dict)
     alerts: list[Any] = Field(min_length=1)
-    truncatedAlerts: Number = 0
-    externalURL: OptionalText = ""
+    truncatedAlerts: Annotated[int, BeforeValidator(_number)] = 0
+    externalURL: Text = ""
 
 
 class Notification(Group):
-    version: Literal["4"]
+    version: Annotated[Literal["4"], BeforeValidator(lambda value: "4" if value == 4 else value)]
 
 
-class _Moment(Payload):
-    at: AwareDatetime
+class _At(Payload):
+    at: Moment
 
 
 class Alertmanager(Source):
@@ -116,7 +142,7 @@ def notification_of(group: Group, source: str, sender: str) -> domain.Notificati
         group_labels=group.groupLabels,
         common_labels=group.commonLabels,
         common_annotations=group.commonAnnotations,
-        truncated=max(0, group.truncatedAlerts),
+        truncated=group.truncatedAlerts,
         sender=sender,
         source=source,
         firing_group=group.status == "firing",
@@ -131,7 +157,7 @@ def _alert(alert: Alert) -> domain.Alert:
         firing=alert.status == "firing",
         labels=alert.labels,
         annotations=alert.annotations,
-        started_at=max(alert.startsAt, domain.EARLIEST),
+        started_at=alert.startsAt,
         ended_at=_ended_at(alert.endsAt),
         link=alert.generatorURL,
         links={name: url for name, url in links.items() if url},
@@ -144,7 +170,7 @@ def _fingerprint(alert: Alert) -> str:
     Scripts and relays make fingerprints up: one for alerts of different names, or of different services.
     """
     of_labels = fingerprint_of(alert.labels)
-    if alert.fingerprint in ("", of_labels):
+    if alert.fingerprint in ("", of_labels) or len(alert.fingerprint) > FINGERPRINT_LIMIT:
         return of_labels
     told_apart = {name: alert.labels[name] for name in TELL_APART if name in alert.labels}
     return f"{alert.fingerprint}/{fingerprint_of(told_apart)}"
@@ -168,7 +194,7 @@ def _mixed(value: int, name: str, content: str) -> int:
 def _ended_at(value: Any) -> Any:
     """Return when an alert ended; None for Go's zero time, and where it cannot be read."""
     try:
-        ended_at = validate(_Moment, {"at": value}).at
+        ended_at = validate(_At, {"at": value}).at
     except BadInput:
         return None
     return ended_at if ended_at > domain.EARLIEST else None

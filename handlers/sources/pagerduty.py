@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from bot.domain.errors import BadInput
 from bot.domain.on_call import MergedInto, PageEvent, PagerDutyAgent
@@ -17,40 +19,61 @@ KNOWN_EVENTS = frozenset(
 )  # fmt: skip
 
 
+Name = Annotated[str, Field(min_length=1, max_length=64)]  # PagerDuty's ids are short
+
+
 class Reference(Payload):
-    id: str
+    id: Name
     type: Text = ""
-    summary: str | None = None
-    html_url: str | None = None
+    summary: Text = ""
+    html_url: Text = ""
+
+
+def _readable(value: Any) -> Any:
+    """Return a part that only describes the event; None where it cannot be read: the event counts without it."""
+    try:
+        return validate(Reference, value)
+    except BadInput:
+        return None
+
+
+def _all_readable(value: Any) -> list[Reference]:
+    return [one for one in map(_readable, value if isinstance(value, list) else ()) if one]
+
+
+OptionalReference = Annotated[Reference | None, BeforeValidator(_readable)]
+References = Annotated[list[Reference], BeforeValidator(_all_readable)]
 
 
 class ResolveReason(Payload):
     """Why an incident was resolved: merged into another one, if it is not None."""
 
     type: Text = ""
-    incident: Reference | None = None
+    incident: OptionalReference = None
 
 
 class Data(Payload):
     """The incident or the note of an event."""
 
-    id: str
+    id: Name
     type: Text = ""
     title: Text = ""
     content: Text = ""
-    urgency: str | None = None
-    incident_key: str | None = None
-    html_url: str | None = None
+    urgency: Text = ""
+    incident_key: Text = ""
+    html_url: Text = ""
     incident: Reference | None = None
-    assignees: list[Reference] | None = None
-    escalation_policy: Reference | None = None
-    resolve_reason: ResolveReason | None = None
+    assignees: References = Field(default_factory=list)
+    escalation_policy: OptionalReference = None
+    resolve_reason: Annotated[
+        ResolveReason | None, BeforeValidator(lambda value: value if isinstance(value, dict) else None)
+    ] = None
 
 
 class Event(Payload):
-    id: str
+    id: Annotated[str, Field(min_length=1, max_length=100)]
     event_type: str
-    agent: Reference | None = None
+    agent: OptionalReference = None
     data: Data
 
 
@@ -83,7 +106,7 @@ class PagerDuty(Source):
         kind = webhook_event.event_type.removeprefix("incident.")
         target = data.resolve_reason.incident if data.resolve_reason else None
         is_merge = data.resolve_reason is not None and data.resolve_reason.type.startswith("merge")
-        to = [assignee.summary for assignee in data.assignees or ()]
+        to = [assignee.summary for assignee in data.assignees]
         if kind == "delegated" and data.escalation_policy:
             to = [data.escalation_policy.summary, *to]
         return PageEvent(
@@ -92,12 +115,12 @@ class PagerDuty(Source):
             incident_id=data.incident.id if data.incident else data.id,
             title=data.title,
             note=data.content,
-            urgency=data.urgency,
-            dedup_key=data.incident_key,
-            url=data.html_url,
+            urgency=data.urgency or None,
+            dedup_key=data.incident_key or None,
+            url=data.html_url or None,
             assignees=tuple(filter(None, to)),
-            agent=PagerDutyAgent(agent.id, agent.type, agent.summary) if agent else None,
-            merged_into=MergedInto(target.id, target.summary or target.id, target.html_url)
+            agent=PagerDutyAgent(agent.id, agent.type, agent.summary or None) if agent else None,
+            merged_into=MergedInto(target.id, target.summary or target.id, target.html_url or None)
             if is_merge and target
             else None,
         )

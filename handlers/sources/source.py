@@ -23,13 +23,8 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def _or(default: Any) -> BeforeValidator:
-    return BeforeValidator(lambda value: default() if value is None else value)
-
-
-# What senders leave empty in one way or another.
-Text = Annotated[str, _or(str)]
-Number = Annotated[int, _or(int)]
+# What only describes something, and what senders leave empty in one way or another.
+Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")]
 
 
 class Source(ABC):

@@ -229,9 +229,10 @@ def states(blocks: list[JSON], entered: dict[str, dict[str, JSON]]) -> dict[str,
 
 def _interaction(workspace: Workspace, kind: str, user: User) -> JSON:
     company = workspace.company.workspace
+    team = company.team_id if user.kind != "stranger" else "T0ELSEWHERE"
     return {
         "type": kind,
-        "user": {"id": user.id, "username": user.name, "name": user.name, "team_id": company.team_id},
+        "user": {"id": user.id, "username": user.name, "name": user.name, "team_id": team},
         "api_app_id": company.app_id,
         "token": workspace.credentials.verification_token,
         "team": {"id": company.team_id, "domain": company.domain},

@@ -73,7 +73,14 @@ async def test_a_partial_answer_is_incomplete_and_never_in_bounds(body: dict[str
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"infos": ["the metric might be no counter"]}, {"warnings": []}, {"isPartial": False}]
+    "body",
+    [
+        {},
+        {"infos": ["the metric might be no counter"]},
+        {"warnings": []},
+        {"warnings": ['PromQL info: metric might not be a counter, name does not end in _total: "x"']},
+        {"isPartial": False},
+    ],
 )
 async def test_what_is_whole_is_in_bounds(body: dict[str, Any]) -> None:
     (metric,) = (await taken(**body)).figures

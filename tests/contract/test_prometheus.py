@@ -239,6 +239,40 @@ NONSENSE = (
 )
 
 
+async def test_native_histograms_are_said_to_be_no_figures() -> None:
+    histogram = {"count": "5", "sum": "3", "buckets": []}
+
+    async def answer(request: Request) -> Response:
+        over_time = request.url.path.endswith("query_range")
+        series = {"histograms": [[1, histogram]]} if over_time else {"histogram": [1, histogram]}
+        return JSONResponse({"status": "success", "data": {"result": [{"metric": {}, **series}]}})
+
+    with answering(answer) as url:
+        prometheus = Prometheus(url)
+        for asked in (prometheus.query("x"), prometheus.range("x", AT - timedelta(hours=1), AT, 15)):
+            with pytest.raises(Refused) as problem:
+                await asked
+            assert problem.value.key == "promql_histogram"
+
+
+async def test_a_series_without_values_is_no_data() -> None:
+    async def answer(request: Request) -> Response:
+        result = [{"metric": {}, "values": []}, {"metric": {"pod": "a"}, "values": [[1, "4"]]}]
+        return JSONResponse({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+    with answering(answer) as url:
+        assert [sample.value for sample in await Prometheus(url).query("x[5m]")] == [4]
+
+
+async def test_it_is_asked_again_when_it_wants_to_be() -> None:
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse("slow down", 429, {"Retry-After": "7"})
+
+    with answering(answer) as url, pytest.raises(Unavailable) as problem:
+        await Prometheus(url).query("1")
+    assert problem.value.retry_after == 7
+
+
 @pytest.mark.parametrize("body", NONSENSE)
 async def test_nonsense_is_named_and_nothing_else_breaks(body: str) -> None:
     async def answer(request: Request) -> Response:
@@ -255,6 +289,9 @@ async def test_nonsense_is_named_and_nothing_else_breaks(body: str) -> None:
     [
         (503, {"status": "error", "errorType": "timeout", "error": "query timed out"}, Unavailable, "unreachable"),
         (422, {"status": "error", "errorType": "execution", "error": "too many samples"}, Refused, "promql_wrong"),
+        (422, {"status": "error", "errorType": "422", "error": "cannot parse"}, Refused, "promql_wrong"),
+        (204, None, Unavailable, "nonsense"),
+        (206, {"status": "success", "data": {"resultType": "vector", "result": []}}, Unavailable, "nonsense"),
         (401, "Unauthorized", Refused, "refused"),
         (404, "not found", Refused, "refused"),
         (429, "slow down", Unavailable, "rate_limited"),

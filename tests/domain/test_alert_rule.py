@@ -118,6 +118,7 @@ TABLE = [
     ("two at once", NEW, told(fires("a"), fires("b")), "declare SEV2 a b"),
     ("the worst says how bad", NEW, told(fires("a", "warning"), fires("b", "emergency")), "declare SEV1 a b"),
     ("a severity that nobody knows", NEW, told(fires("a", "strange")), "declare SEV3 a"),
+    ("a severity by its own name", NEW, told(fires("a", " sev1 ")), "declare SEV1 a"),
     ("the case of a severity", NEW, told(fires("a", "Critical")), "declare SEV2 a"),
     ("spaces around a severity", NEW, told(fires("a", " EMERGENCY ")), "declare SEV1 a"),
     ("no severity", NEW, told(replace(fires("a"), labels={})), "declare SEV3 a"),

@@ -55,6 +55,11 @@ ELSEWHERE = [
     ("/page", ["/page"]),
     ("/page sre-team", ["texto"]),
     ("/page sre-team algo sev=alto", ["alto", "SEV1"]),
+    ("/incident --help", ["/incident declare", "/incident resolve"]),
+    ("/incident ?", ["/incident declare", "/incident resolve"]),
+    ("/incident declare \u200b", ["título", "/incident declare"]),
+    ("/incident declare Render sev = SEV9", ["SEV9", "SEV1 | SEV2 | SEV3 | SEV4", "/incident declare"]),
+    ("/incident status INC-1999-0001", ["INC-1999-0001", "/incident list"]),
     ("/oncall hoy", ["hoy", "/oncall"]),
 ]
 
@@ -71,6 +76,8 @@ IN_AN_INCIDENT = [
     ("/incident reopen", ["reason", "/incident reopen"]),
     ("/incident impact users=muchos", ["muchos", "users", "/incident impact"]),
     ("/incident impact users=-1", ["-1", "users"]),
+    (f"/incident impact users={'9' * 20}", ["users", "menos de 1000000000000"]),
+    ("/incident note \u200b\u2060", ["Falta el texto"]),
     ("/incident impact servces=xr-engine", ["servces=", "`services=`"]),
     ("/incident impact services=xr-engine,tamv-cor", ["tamv-cor", "`tamv-core`"]),
     ("/incident cause primry=fuga", ["primry=", "`primary=`"]),

@@ -14,7 +14,7 @@ from typing import Any
 from bot.deps import Deps
 from bot.domain.alert import EARLIEST, STORM, Alert, Notification
 from bot.domain.alert_rule import Decision, Declare, Join, Over, Raise, SeverityRule, decide
-from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone
+from bot.domain.incident import TITLE_LIMIT, Changed, Declaration, Incident, Milestone, headline, shorten
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.messages.alerts import alert_line
@@ -32,8 +32,9 @@ VALUES_LIMIT = 5  # of one label, over all alerts
 GRACE = timedelta(seconds=2)  # a transaction that began before the line is edited has ended
 # Labels that say where and why, in the order in which they are shown.
 TELLING = (
-    "namespace", "deployment", "statefulset", "daemonset", "job_name", "cronjob", "pod", "container", "reason", "node",
-    "instance", "persistentvolumeclaim", "device", "mountpoint", "region", "cluster", "zone", "env", "environment",
+    "rulename", "namespace", "deployment", "statefulset", "daemonset", "job_name", "cronjob", "pod", "container",
+    "reason", "node", "instance", "persistentvolumeclaim", "device", "mountpoint", "region", "cluster", "zone", "env",
+    "environment",
 )  # fmt: skip
 
 Runbooks = Callable[[Sequence[Alert]], list[dict[str, str]]]
@@ -162,18 +163,21 @@ def _declaration(
     first = min(alerts, key=lambda alert: alert.started_at)
     labels = {**first.labels, **notification.common_labels}
     text = first_text(notification.common_annotations) or first_text(first.annotations)
+    description = first.annotations.get("description") or first.annotations.get("message") or ""
     name = notification.common_labels.get("alertname") or first.name
     service = None if decision.storm else _service(deps, notification, decision)
-    title = f"{name}: {text}" if text else f"{name} {labels.get('service', '')}".strip()
+    if rule := labels.get("rulename"):  # Grafana's DatasourceNoData and DatasourceError name their rule so
+        name = f"{name} · {rule}"
+    title = headline(f"{name}: {text}" if text else f"{name} {labels.get('service', '')}", first.fingerprint)
     if decision.storm:
         title = deps.words.label("alerts.storm_title", name=name)
     recurred = f" (↩ {before.id})" if before else ""
     facts = {
         "alert": name,
         "labels": labels,
-        "where": telling(alerts, name),
+        "where": telling(alerts),
         "alerts": sum(alert.count for alert in alerts),
-        "description": _truncate(first.annotations.get("description") or first.annotations.get("message") or "", 600),
+        "description": shorten(description, TEXT_LIMIT),
         "link": web_address(first.link),
         "runbook": web_address(first.annotations.get("runbook_url") or first.annotations.get("runbook") or ""),
         "dashboard": dashboard(first),
@@ -181,7 +185,7 @@ def _declaration(
         "runbooks": [] if decision.storm else runbooks(alerts),
     }
     return Declaration(
-        _truncate(title, TITLE_LIMIT - len(recurred)) + recurred,
+        headline(title, limit=TITLE_LIMIT - len(recurred)) + recurred,
         decision.severity,
         by=_sender(notification),
         at=at,
@@ -201,7 +205,7 @@ def _service(deps: Deps, notification: Notification, decision: Declare) -> str |
     return None
 
 
-def telling(alerts: Sequence[Alert], name: str) -> list[dict[str, Any]]:
+def telling(alerts: Sequence[Alert]) -> list[dict[str, Any]]:
     """Return the labels that say where and why: `label`, its `values` over all alerts, and how many `more`."""
     shown = []
     for label in TELLING:
@@ -214,7 +218,7 @@ def telling(alerts: Sequence[Alert], name: str) -> list[dict[str, Any]]:
 
 def first_text(annotations: Mapping[str, str]) -> str:
     """Return what an alert says of itself in one line."""
-    for name in ("summary", "description", "message"):
+    for name in ("summary", "description", "message", "Error"):  # the last one is Grafana's
         if lines := annotations.get(name, "").strip().splitlines():
             return lines[0].strip()
     return ""
@@ -243,7 +247,7 @@ def _alert_event(incident: Incident, notification: Notification, decision: Join 
     facts = {
         "name": ", ".join(sorted({alert.name for alert in applied})) or notification.name,
         "summary": next((text for alert in started if (text := first_text(alert.annotations))), ""),
-        "where": telling(started, notification.name)[:4],
+        "where": telling(started)[:4],
         "began": sum(alert.count for alert in started),
         "ended": sum(alert.count for alert in decision.ended),
         "firing": decision.firing if isinstance(decision, Join) else 0,
@@ -268,7 +272,3 @@ async def _show_line(deps: Deps, incident_id: str) -> None:
             return  # the channel is not there yet: the next change shows it
         message = alert_line(incident, await deps.store.alerts.of_incident(incident_id), deps.words)
         await upsert_message(deps, key, place, message)
-
-
-def _truncate(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from bot.signature import Signature, Tokens, tokenize
 from handlers.slack.context import Call
 
 Verb = Callable[..., Awaitable[Message | None]]
+HELP = ("help", "-h", "?")
+_INCIDENT = re.compile(r"INC-\d{4}-\d{4,}", re.IGNORECASE)
 
 
 class Command:
@@ -38,10 +41,11 @@ class Command:
     async def run(self, call: Call, text: str) -> Message | None:
         """Run a line. Raises BadInput for a line that cannot be parsed, and what the verb raises."""
         tokens = tokenize(text)
-        first = tokens.words[0].lower() if tokens.words else ""
+        first = tokens.words[0].lower() if tokens.words else "help" if "help" in tokens.options else ""
+        first = "help" if first in HELP else first
         if (first == "help" and "help" not in self.verbs) or (not tokens.raw and self.default is None):
             return await self._help(call, tokens.words[1] if len(tokens.words) > 1 else None)
-        if len(tokens.words) == 2 and tokens.words[1].lower() == "help" and first in self.verbs:
+        if len(tokens.words) == 2 and tokens.words[1].lower() in HELP and first in self.verbs:
             return await self._help(call, first)
         signature, rest = self._choose(first, tokens)
         arguments = signature.read(self._without_incident(call, signature, rest), self._command(signature))
@@ -50,20 +54,26 @@ class Command:
     def _choose(self, first: str, tokens: Tokens) -> tuple[Signature, Tokens]:
         chosen = self.verbs.get(first)
         if chosen and (chosen is not self.default or self.default.name != self.name):
-            raw = tokens.raw[len(tokens.raw.split(None, 1)[0]) :].strip()
-            return chosen, replace(tokens, words=tokens.words[1:], raw=raw)
+            return chosen, chosen.split(tokens.raw[len(tokens.raw.split(None, 1)[0]) :])
         if self.default:
-            return self.default, tokens
+            return self.default, self.default.split(tokens.raw)
         raise BadInput("unknown_verb", command=f"/{self.name}", verb=first, nearest=nearest(first, self.verbs))
 
     @staticmethod
     def _without_incident(call: Call, signature: Signature, tokens: Tokens) -> Tokens:
-        """Remove `incident=INC-…`, which names the incident for any verb, from any channel."""
+        """Remove `incident=INC-…`, which names the incident for any verb, from any channel.
+
+        Where a verb takes no text the incident's id may stand alone: `/incident status INC-2026-0001`.
+        """
         if any(parameter.name == "incident" for parameter in signature.parameters):
             return tokens
         call.named_incident = tokens.option("incident")
         if call.named_incident is None:
-            return tokens
+            alone = [] if signature.takes_text else [word for word in tokens.words if _INCIDENT.fullmatch(word)]
+            if not alone:
+                return tokens
+            call.named_incident = alone[0]
+            return replace(tokens, words=tuple(word for word in tokens.words if word != alone[0]))
         raw = " ".join(word for word in tokens.raw.split() if not word.lower().startswith("incident="))
         return replace(tokens, options=tokens.without("incident"), raw=raw)
 

@@ -20,6 +20,7 @@ from bot.services.statistics import WINDOW
 from bot.signature import Mention, Rest, unescape_slack
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
+from handlers.slack.payloads import MOST_DIGITS
 
 INCIDENT = Command("incident")
 DEFAULT_SEVERITY = Severity.SEV3
@@ -172,7 +173,7 @@ async def timeline_(call: Call) -> Message:
 async def impact(
     call: Call,
     *,
-    users: Annotated[int, Field(ge=0)] | None = None,
+    users: Annotated[int, Field(ge=0, lt=10**MOST_DIGITS)] | None = None,
     services: str | None = None,
     revenue: str | None = None,
     summary: str | None = None,
