@@ -62,6 +62,7 @@ FAULTS = [
         "Kubernetes · tamv-staging",
         ("patch deployments/scale.apps", "kubectl apply -k deploy/kubernetes/access"),
     ),
+    ("rights", "Kubernetes · argocd", ("patch applications.argoproj.io", "access/argocd.yaml")),
     ("rights", "Vault", ("cannot be renewed", "VAULT_TOKEN")),
     ("rights", "Kubernetes · cluster", ("patch nodes", "kubectl apply -k deploy/kubernetes/access")),
     ("file", "team.yaml", ("services.xr-engine.board", "did you mean `render`?")),
