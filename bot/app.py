@@ -231,7 +231,8 @@ def _vault(settings: Settings) -> Vault | None:
         return None
     from bot.integrations.vault import Vault
 
-    return Vault(str(settings.vault_addr), token.get_secret_value() if token else None, role)
+    secret = token.get_secret_value() if token else None
+    return Vault(str(settings.vault_addr), secret, role, namespace=settings.vault_namespace)
 
 
 def _aws(settings: Settings) -> Aws | None:

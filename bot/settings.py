@@ -181,6 +181,7 @@ class Settings(TeamSettings):
     vault_addr: Url = None
     vault_token: Secret = None
     vault_role: Text = None
+    vault_namespace: Text = None
 
     kubeconfig: Text = None
     helm: Text = None

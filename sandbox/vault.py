@@ -10,11 +10,11 @@ import itertools
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -67,19 +67,26 @@ class Secret:
 
 @dataclass(frozen=True)
 class Token:
-    """A token. `ends` is None for one that does not expire."""
+    """A token. `ends` is None for one that does not expire; one that is renewable gets another `lease` then."""
 
     name: str
     policies: tuple[str, ...]
     ends: datetime | None = None
+    renewable: bool = False
+    lease: timedelta = LEASE
 
 
 class Vault:
-    """One Vault with the KV engine at `secret/`. Tests may change `sealed` and `roles`."""
+    """One Vault with the KV engine at `secret/`. Tests may change `sealed`, `roles`, `namespace` and `kv_version`.
+
+    With a `namespace` it is an Enterprise one: everything is in that. With `kv_version` 1 the engine keeps no versions.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.sealed = False
+        self.namespace = ""
+        self.kv_version: Literal[1, 2] = 2
         self.secrets: dict[str, Secret] = {}
         raw = yaml_file.read(SEED)
         self._policies: dict[str, dict[str, list[str]]] = raw["policies"]
@@ -113,7 +120,7 @@ class Vault:
         if jwt != expected:
             raise Problem(403, "permission denied")
         token = f"hvs.{uuid.uuid4().hex}"
-        self.tokens[token] = Token(f"kubernetes-{role}", policies, self.clock.now() + LEASE)
+        self.tokens[token] = Token(f"kubernetes-{role}", policies, self.clock.now() + LEASE, renewable=True)
         return token, self.tokens[token]
 
     def authenticate(self, token: str) -> Token:
@@ -122,6 +129,14 @@ class Vault:
         if entry is None or (entry.ends is not None and entry.ends <= self.clock.now()):
             raise Problem(403, "permission denied")
         return entry
+
+    def renew(self, token: str) -> Token:
+        """Give a token another lease. Raises Problem 400 if it is not renewable."""
+        entry = self.authenticate(token)
+        if not entry.renewable:
+            raise Problem(400, "lease is not renewable")
+        self.tokens[token] = replace(entry, ends=self.clock.now() + entry.lease)
+        return self.tokens[token]
 
     def allow(self, token: Token, path: str, capability: str) -> None:
         """Raise Problem 403 unless one of the token's policies has the capability on the path."""
@@ -257,13 +272,27 @@ def routes(vault: Vault) -> list[BaseRoute]:
             token, granted = vault.log_in(str(body.get("role")), str(body.get("jwt")))
         except Problem as problem:
             return _error(problem)
-        auth = {
-            "client_token": token,
-            "policies": list(granted.policies),
-            "lease_duration": int(LEASE.total_seconds()),
-            "renewable": True,
-        }
-        return JSONResponse(_envelope(vault, None) | {"auth": auth})
+        return _granted(vault, token, granted)
+
+    async def renew(request: Request) -> Response:
+        try:
+            await _body(vault, request)
+            token = request.headers.get("X-Vault-Token", "")
+            return _granted(vault, token, vault.renew(token))
+        except Problem as problem:
+            return _error(problem)
+
+    async def mount(request: Request) -> Response:
+        """Answer as `vault kv` asks before each command: whoever may use the mount may see its version."""
+        try:
+            await _body(vault, request)
+            vault.authenticate(request.headers.get("X-Vault-Token", ""))
+            if request.path_params["path"].strip("/").partition("/")[0] != MOUNT:
+                raise Problem(403, "permission denied")
+        except Problem as problem:
+            return _error(problem)
+        options = {"version": str(vault.kv_version)}
+        return JSONResponse(_envelope(vault, {"path": f"{MOUNT}/", "type": "kv", "options": options}))
 
     async def nothing(_: Request) -> Response:
         return _error(Problem(404, "no handler for route"))
@@ -271,11 +300,23 @@ def routes(vault: Vault) -> list[BaseRoute]:
     return [
         Route("/v1/sys/health", health),
         Route("/v1/auth/kubernetes/login", log_in, methods=["POST", "PUT"]),
+        Route("/v1/auth/token/renew-self", renew, methods=["POST", "PUT"]),
+        Route("/v1/sys/internal/ui/mounts/{path:path}", mount),
         _route(vault, "/v1/auth/token/lookup-self", own_token, ["GET"]),
         _route(vault, DATA, data, ["GET", "POST", "PUT", "PATCH"]),
         _route(vault, METADATA, metadata, ["GET", "POST", "PUT", "PATCH", "LIST"]),
         Route("/{path:path}", nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "LIST"]),
     ]
+
+
+def _granted(vault: Vault, token: str, granted: Token) -> Response:
+    auth = {
+        "client_token": token,
+        "policies": list(granted.policies),
+        "lease_duration": int(granted.lease.total_seconds()),
+        "renewable": granted.renewable,
+    }
+    return JSONResponse(_envelope(vault, None) | {"auth": auth})
 
 
 def _route(vault: Vault, path: str, handler: Handler, methods: list[str]) -> Route:
@@ -288,6 +329,8 @@ def _route(vault: Vault, path: str, handler: Handler, methods: list[str]) -> Rou
             if handler is not own_token:
                 full_path = request.url.path.partition("/v1/")[2]
                 vault.allow(token, full_path, CAPABILITIES[request.method])
+                if vault.kv_version == 1:  # a path of another engine: nothing is kept under `data` or `metadata`
+                    raise Problem(404)
             path_in_mount = str(request.path_params.get("path", ""))
             answer = handler(Call(vault, request.method, path_in_mount, dict(request.query_params), body, token))
         except Problem as problem:
@@ -300,6 +343,8 @@ def _route(vault: Vault, path: str, handler: Handler, methods: list[str]) -> Rou
 async def _body(vault: Vault, request: Request) -> dict[str, Any]:
     if vault.sealed:
         raise Problem(503, "Vault is sealed")
+    if vault.namespace and request.headers.get("X-Vault-Namespace", "").strip("/") != vault.namespace:
+        raise Problem(403, "permission denied")
     raw = await request.body()
     try:
         body = json.loads(raw) if raw else {}
@@ -311,7 +356,15 @@ async def _body(vault: Vault, request: Request) -> dict[str, Any]:
 
 
 def own_token(call: Call) -> dict[str, Any]:
-    return {"display_name": call.token.name, "policies": ["default", *call.token.policies], "ttl": 3600}
+    token, now = call.token, call.vault.clock.now()
+    return {
+        "display_name": token.name,
+        "policies": ["default", *token.policies],
+        "ttl": int((token.ends - now).total_seconds()) if token.ends else 0,
+        "creation_ttl": int(token.lease.total_seconds()) if token.ends else 0,
+        "expire_time": stamp(token.ends) if token.ends else None,
+        "renewable": token.renewable,
+    }
 
 
 def data(call: Call) -> dict[str, Any]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bot.integrations.aws import Database, StoredObject
 
 POLL_SECONDS = 15.0  # seconds of the bot's clock
+# https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBSnapshot.html
+SNAPSHOT_STATES = ("available", "storage-optimization")
 FAILED_STATUS = re.compile(r"fail|incompatible|inaccessible|full|restore-error")
 
 
@@ -72,13 +74,17 @@ class FailedOver:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """Numbers of deleted and kept objects, and the deleted bytes. Objects older than `cutoff` were deleted."""
+    """Numbers of deleted and kept objects, and the deleted bytes. Objects older than `cutoff` were deleted.
+
+    With `versioned`, the bucket keeps them as earlier versions; None: not known.
+    """
 
     backups: str
     deleted: int
     size: int
     kept: int
     cutoff: datetime
+    versioned: bool | None = None
 
 
 @action("aws.rds_status", risk=Risk.READ, example="/ops rds_status tamv-prod-postgres")
@@ -104,8 +110,13 @@ async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatu
 )
 async def rds_snapshot(ctx: Context, database: str | None = None, within: Duration = timedelta(hours=1)) -> Snapshotted:
     """Take a snapshot of a database and wait until it is complete."""
-    name = (await _require_exists(ctx, _database(ctx, database))).name
+    instance = await _require_exists(ctx, _database(ctx, database))
+    name = instance.name
     snapshot = f"{name}-{re.sub('[^a-z0-9]+', '-', ctx.key.lower())}"[:200].strip("-")
+    if instance.status not in SNAPSHOT_STATES and await ctx.aws.snapshot(snapshot) is None:
+        other = await ctx.aws.snapshot_being_taken(name)
+        progress = {"snapshot": other.name, "percent": other.percent} if other else {}
+        raise WrongState("database_busy", name=name, state=instance.status, **progress)
     await ctx.aws.make_snapshot(name, snapshot, ctx.key)
     if ctx.dry_run:
         return Snapshotted(name, snapshot, "")
@@ -119,7 +130,7 @@ async def rds_snapshot(ctx: Context, database: str | None = None, within: Durati
 
 @undo(rds_snapshot, risk=Risk.DESTRUCTIVE)
 async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
-    """Delete the snapshot."""
+    """Delete the snapshot, once it is complete."""
     await ctx.aws.delete_snapshot(done.snapshot)
     return done
 
@@ -187,6 +198,8 @@ async def rds_failover(
     instance = await _require_exists(ctx, _database(ctx, database))
     if not instance.multi_az or instance.zone is None:
         raise WrongState("not_multi_az", name=instance.name)
+    if ctx.dry_run and instance.status != "available":
+        raise WrongState("database_state", name=instance.name, state=instance.status)
     before = str(ctx.planned.get("before", instance.zone))
     if instance.zone == before:
         await ctx.aws.fail_over(instance.name, before)
@@ -212,9 +225,10 @@ async def s3_prune(ctx: Context, backups: str, older_than: Duration = timedelta(
     _require_recent_backup(ctx, backups, target, objects)
     to_delete = [item for item in objects[target.keep :] if item.modified < cutoff]
     size, kept = sum(item.size for item in to_delete), len(objects) - len(to_delete)
+    versioned = await ctx.aws.keeps_versions(target.bucket)
     if to_delete:
-        await ctx.aws.prune(target.bucket, target.prefix, len(to_delete), size, kept, to_delete)
-    return Pruned(backups, len(to_delete), size, kept, cutoff)
+        await ctx.aws.prune(target.bucket, target.prefix, len(to_delete), size, kept, versioned, to_delete)
+    return Pruned(backups, len(to_delete), size, kept, cutoff, versioned)
 
 
 def _require_recent_backup(ctx: Context, name: str, backups: Backups, objects: list[StoredObject]) -> None:

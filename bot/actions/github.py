@@ -194,21 +194,46 @@ async def request_review(ctx: Context, number: Number, reviewers: str = "") -> R
 
 
 @action("github.merge", risk=Risk.DISRUPTIVE, target="pull/{number}", example="/ops github.merge 42")
-async def merge(ctx: Context, number: Number) -> Merged:
-    """Squash and merge once the checks pass and an owner of every changed file has approved."""
-    pull = await ctx.github.code.pull(number)
+async def merge(ctx: Context, number: Number, within: Duration = timedelta(minutes=30)) -> Merged:
+    """Squash and merge once the checks pass and an owner of every changed file has approved.
+
+    Where the branch has a merge queue, it goes into that, and is waited for.
+    """
+    code, pull = ctx.github.code, await ctx.github.code.pull(number)
     if not pull.merged:
         if pull.sha != ctx.planned.get("sha", pull.sha):  # the approval was for another commit
             raise WrongState("changed_since", name=pull.branch)
         await mergeable(ctx, pull)
-        await ctx.github.code.merge(number, pull.title, pull.sha, pull.base)
+        queued = await code.merge_queue(number)
+        if queued is None:
+            await code.merge(number, pull.title, pull.sha, pull.base)
+        elif queued.position is None:
+            await code.enqueue(number, pull.title, pull.sha, pull.base)
+        if queued and not ctx.dry_run:
+            await _wait_in_queue(ctx, pull, within)
     return Merged(number, pull.url, pull.sha, sorted(pull.approved_by))
+
+
+async def _wait_in_queue(ctx: Context, pull: Pull, within: timedelta) -> None:
+    """Wait until the merge queue has merged it. Raises WrongState if it is removed or too slow."""
+    until, missing = ctx.began + within, False
+    while (queued := await ctx.github.code.merge_queue(pull.number)) and not queued.merged:
+        if queued.position is None and missing:  # twice: leaving the queue may be seen before the merge
+            raise WrongState("left_merge_queue", number=pull.number, url=pull.url)
+        missing = queued.position is None
+        if ctx.clock.now() >= until:
+            facts = {"position": queued.position, "seconds": within.total_seconds()}
+            raise WrongState("merge_queue_slow", number=pull.number, url=pull.url, **facts)
+        await ctx.clock.sleep(POLL_SECONDS)
 
 
 @undo(merge, risk=Risk.CHANGE)
 async def revert(ctx: Context, done: Merged) -> IssueCreated:
-    """Open a pull request that reverts it; people review and merge it."""
+    """Open a pull request that reverts it; people review and merge it. What is still in a merge queue is taken out."""
     if not (await ctx.github.code.pull(done.number)).merged:
+        queued = await ctx.github.code.merge_queue(done.number)
+        if queued and queued.position is not None:
+            await ctx.github.code.dequeue(done.number)
         return IssueCreated(0, "")
     number = await ctx.github.code.revert(done.number) or 0
     return IssueCreated(number, (await ctx.github.code.pull(number)).url if number else "")

@@ -42,15 +42,20 @@ class ClusterChecks(Checks):
             yield self._good("Kubernetes", "cluster", version=await self._deps.kubernetes.cluster.check())
 
     async def _rights(self) -> AsyncIterator[Finding]:
-        from bot.integrations.kubernetes.rights import missing, needed  # its client is slow to import
+        # its client is slow to import
+        from bot.integrations.kubernetes.rights import argo_resources, missing, needed
 
         if self._deps.kubernetes is None:
             return
-        rights = needed(self._namespaces)
-        absent = await missing(self._deps.kubernetes.cluster, rights)
+        cluster = self._deps.kubernetes.cluster
+        rights = needed(self._namespaces, await argo_resources(cluster), self._deps.team.argocd_namespace)
+        absent = await missing(cluster, rights)
         for right in absent:
             subject = f"Kubernetes · {right.namespace or 'cluster'}"
-            yield self._finding(subject, State.WRONG, "right_missing", right=str(right))
+            if right.optional:
+                yield self._note(subject, "argocd_right_missing", right=str(right))
+            else:
+                yield self._finding(subject, State.WRONG, "right_missing", right=str(right))
         if not absent:
             yield self._good("Kubernetes · RBAC", "rights", count=len(rights))
 

@@ -35,6 +35,7 @@ from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
 from bot.yaml_text import load
 
+TOKEN_WARNING = timedelta(days=7)  # how long before its end a token that cannot be renewed is a finding
 QUERIES_AT_ONCE = 4  # a query's time limit also counts while it waits for a thread
 
 _PLACEHOLDER = re.compile(
@@ -206,10 +207,21 @@ class Doctor(Checks):
             yield self._off("GitHub → bot", "GITHUB_WEBHOOK_SECRET")
 
     async def _vault(self) -> AsyncIterator[Finding]:
-        if self._deps.vault is None:
+        vault, team = self._deps.vault, self._deps.team
+        if vault is None:
             yield self._off("Vault", "VAULT_ADDR")
-        else:
-            yield self._good("Vault", "answers", said=await self._deps.vault.check())
+            return
+        token = await vault.check()
+        said = f"{self._settings.vault_addr} as {token.name}, policies {', '.join(token.policies)}"
+        yield self._good("Vault", "answers", said=said)
+        if token.runs_out and token.ends_in is not None and token.ends_in < TOKEN_WARNING:
+            yield self._finding("Vault", State.WRONG, "vault_token_ends", left=token.ends_in)
+        for name, secret in team.secrets.items():
+            for environment, path in secret.paths.items():
+                try:
+                    await vault.updated_at(secret.mount, path)
+                except BotError as problem:
+                    yield self._wrong_in_team(f"Vault · {name}", problem, f"secrets.{name}.paths.{environment}")
 
     async def _aws(self) -> AsyncIterator[Finding]:
         aws, team = self._deps.aws, self._deps.team

@@ -353,22 +353,30 @@ class Aws:
         """Return the snapshot, or None if it does not exist."""
         return await self._call("read the snapshot", lambda: read_snapshot(self._client("rds"), name))
 
+    async def snapshot_being_taken(self, database: str) -> Snapshot | None:
+        """Return the snapshot of a database that is being created, whoever takes it."""
+        snapshots = await self._snapshots(database)
+        return next((snapshot for snapshot in snapshots if snapshot.status == "creating"), None)
+
     async def newest_snapshot(self, database: str) -> Snapshot | None:
         """Return the newest complete snapshot of a database, whoever made it."""
+        snapshots = await self._snapshots(database)
+        dated = [(snapshot.at, snapshot) for snapshot in snapshots if snapshot.status == "available" and snapshot.at]
+        return max(dated, key=lambda pair: pair[0])[1] if dated else None
 
-        def fetch() -> Snapshot | None:
+    async def _snapshots(self, database: str) -> list[Snapshot]:
+        def fetch() -> list[Snapshot]:
             pages = self._client("rds").get_paginator("describe_db_snapshots").paginate(DBInstanceIdentifier=database)
-            snapshots = [parse_snapshot(raw) for page in pages for raw in page["DBSnapshots"]]
-            dated = [
-                (snapshot.at, snapshot) for snapshot in snapshots if snapshot.status == "available" and snapshot.at
-            ]
-            return max(dated, key=lambda pair: pair[0])[1] if dated else None
+            return [parse_snapshot(raw) for page in pages for raw in page["DBSnapshots"]]
 
         return await self._call("read the snapshots", fetch)
 
     @effect("aws.rds_snapshot")
     async def make_snapshot(self, database: str, snapshot: str, key: str) -> None:
-        """Start a snapshot. A snapshot of that name made by the same `key` counts as started."""
+        """Start a snapshot. A snapshot of that name made by the same `key` counts as started.
+
+        Raises Refused `snapshot_quota` at the account's limit.
+        """
 
         def make() -> None:
             try:
@@ -376,11 +384,11 @@ class Aws:
                     DBInstanceIdentifier=database, DBSnapshotIdentifier=snapshot, Tags=[{"Key": TAG, "Value": key}]
                 )
             except ClientError as error:
-                existing = (
-                    read_snapshot(self._client("rds"), snapshot)
-                    if error_code(error) == "DBSnapshotAlreadyExists"
-                    else None
-                )
+                if error_code(error) == "SnapshotQuotaExceeded":
+                    raise Refused("snapshot_quota", service=SERVICE, database=database) from error
+                # While ours is being taken, the database is no longer available for another.
+                taken = error_code(error) in ("DBSnapshotAlreadyExists", "InvalidDBInstanceState")
+                existing = read_snapshot(self._client("rds"), snapshot) if taken else None
                 if existing is None or existing.made_by != key:
                     raise
 
@@ -388,9 +396,12 @@ class Aws:
 
     @effect("aws.delete_snapshot")
     async def delete_snapshot(self, snapshot: str) -> None:
-        """Delete a snapshot. Does nothing if it does not exist."""
+        """Delete a snapshot. Does nothing if it does not exist. Raises WrongState while it is being created."""
 
         def delete() -> None:
+            existing = read_snapshot(self._client("rds"), snapshot)
+            if existing and existing.status == "creating":  # RDS deletes none that is not complete
+                raise WrongState("snapshot_creating", name=snapshot, percent=existing.percent)
             with ignore_errors("DBSnapshotNotFound", "DBSnapshotNotFoundFault"):
                 self._client("rds").delete_db_snapshot(DBSnapshotIdentifier=snapshot)
 
@@ -480,6 +491,19 @@ class Aws:
 
         return await self._call("list the bucket", fetch)
 
+    async def keeps_versions(self, bucket: str) -> bool | None:
+        """Return True if what is deleted from a bucket stays there as an earlier version; None if that may not be read.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
+        """
+
+        def fetch() -> bool | None:
+            with ignore_errors("AccessDenied"):
+                return bool(self._client("s3").get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled")
+            return None
+
+        return await self._call("read the bucket's versioning", fetch)
+
     @effect("aws.s3_prune", hidden=("objects",))
     async def prune(
         self,
@@ -488,21 +512,29 @@ class Aws:
         count: int,
         size: int,
         kept: int,
+        versioned: bool | None,
         objects: Sequence[StoredObject],
         dry_run: bool = False,
     ) -> str | None:
-        """Delete exactly these objects. In a dry run, return the list of them."""
+        """Delete exactly these objects. In a dry run, return the list of them.
+
+        What S3 refuses holds nothing else up: it is told in the end, by WrongState `objects_kept`.
+        """
         if dry_run:
             return format_list(objects)
 
         def delete() -> None:
+            refused: list[dict[str, Any]] = []
             for start in range(0, len(objects), DELETE_BATCH):
                 batch = [{"Key": item.name} for item in objects[start : start + DELETE_BATCH]]
                 response = self._client("s3").delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-                for failure in response.get("Errors") or ():
-                    raise Refused(
-                        "refused", service=SERVICE, what=f"delete {failure.get('Key')}", why=failure.get("Message")
-                    )
+                refused += response.get("Errors") or ()
+            if refused:
+                first = refused[0]
+                facts = {"first": first.get("Key"), "why": first.get("Message") or first.get("Code")}
+                raise WrongState(
+                    "objects_kept", bucket=bucket, count=len(refused), deleted=len(objects) - len(refused), **facts
+                )
 
         await self._call("delete from the bucket", delete, writes=True)
         return None

@@ -1,5 +1,7 @@
 """Vault by hvac: rotate or restore one entry of a KV version 2 secret. Secret values never leave this module.
 
+A mount of KV version 1 keeps no versions, so nothing of it could be undone: it is refused.
+
 Source: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
 """
 
@@ -42,6 +44,8 @@ MARK = "tamv-bot"  # custom metadata that identifies versions written by the bot
 VERSION_MISMATCH = "check-and-set parameter did not match"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 RENEW_BEFORE = 60.0  # seconds
+TOKEN_LOOK_SECONDS = 300.0
+SEALED = "Vault is sealed"
 
 Form = Literal["base64", "hex"]
 GENERATORS: Mapping[Form, Callable[[], str]] = {
@@ -56,6 +60,22 @@ SecretRef = tuple[str, str]  # name in the team file, environment
 
 
 @dataclass(frozen=True, slots=True)
+class OwnToken:
+    """The bot's token: `ends_in` is None for one that does not end. `login` is a role's, which logs in again."""
+
+    name: str
+    policies: tuple[str, ...]
+    ends_in: timedelta | None
+    renewable: bool
+    login: bool
+
+    @property
+    def runs_out(self) -> bool:
+        """True if somebody has to make another one."""
+        return self.ends_in is not None and not self.renewable and not self.login
+
+
+@dataclass(frozen=True, slots=True)
 class SecretVersion:
     """State of a secret: its newest version, how many are kept, and the key of the bot's step that wrote this entry."""
 
@@ -67,7 +87,8 @@ class SecretVersion:
 class Vault:
     """One Vault, by a token or by the role of the pod's service account. `timeout` in seconds applies to each method.
 
-    Methods raise Unavailable, Refused (with Vault's message), and NotFound for a missing secret or entry.
+    A renewable token is renewed while it is used, once half of its time is over. Methods raise Unavailable, Refused
+    (with Vault's message), WrongState for a mount of KV version 1, and NotFound for a missing secret or entry.
     """
 
     def __init__(
@@ -77,14 +98,17 @@ class Vault:
         role: str | None = None,
         timeout: float = 10.0,
         *,
+        namespace: str | None = None,
         service_account: Path = SERVICE_ACCOUNT,
     ) -> None:
         self._url = url.rstrip("/")
+        self._namespace = namespace
         self._role = role
         self._timeout = timeout
         self._service_account = service_account
         self._token = token
         self._expires: float | None = None  # expiry of the role's token (time.monotonic)
+        self._look_at_token = 0.0  # when its remaining time is next looked at (time.monotonic)
 
     async def state(self, mount: str, path: str, entry: str) -> SecretVersion:
         """Return the current state of a secret."""
@@ -149,14 +173,15 @@ class Vault:
 
         return await self._call("compare the secret", compare)
 
-    async def check(self) -> str:
-        """Check that Vault is unsealed and the token valid, read-only. Returns identity and policies."""
+    async def check(self) -> OwnToken:
+        """Check that Vault is unsealed and the token valid, read-only."""
+        return await self._call("check", self._own_token)
 
-        def fetch(client: hvac.Client) -> str:
-            token = client.auth.token.lookup_self()["data"]
-            return f"{self._url} as {token.get('display_name') or '-'}, policies {', '.join(token['policies'])}"
-
-        return await self._call("check", fetch)
+    def _own_token(self, client: hvac.Client) -> OwnToken:
+        token = client.auth.token.lookup_self()["data"]
+        ends_in = timedelta(seconds=int(token["ttl"])) if token.get("expire_time") else None
+        name, login = str(token.get("display_name") or "-"), self._role is not None
+        return OwnToken(name, tuple(token["policies"]), ends_in, bool(token.get("renewable")), login)
 
     def _read(self, client: hvac.Client, mount: str, path: str, entry: str) -> tuple[dict[str, Any], str]:
         """Return the metadata and the current value of one entry."""
@@ -173,7 +198,11 @@ class Vault:
     def _metadata(client: hvac.Client, mount: str, path: str) -> dict[str, Any]:
         try:
             metadata: dict[str, Any] = client.secrets.kv.v2.read_secret_metadata(path, mount_point=mount)["data"]
-        except hvac.exceptions.InvalidPath as missing:
+        except (hvac.exceptions.InvalidPath, hvac.exceptions.Forbidden) as missing:
+            if _kv_version(client, mount) == "1":
+                raise WrongState("vault_kv1", mount=mount, path=f"{mount}/{path}") from missing
+            if isinstance(missing, hvac.exceptions.Forbidden):
+                raise
             raise NotFound("no_such_secret", path=f"{mount}/{path}") from missing
         return metadata
 
@@ -188,7 +217,24 @@ class Vault:
     def _client(self) -> hvac.Client:
         if self._role and (self._token is None or (self._expires is not None and time.monotonic() > self._expires)):
             self._log_in(self._role)
-        return hvac.Client(self._url, token=self._token or "", timeout=self._timeout / 2)
+        client = self._connect(self._token or "")
+        if self._role is None and time.monotonic() >= self._look_at_token:
+            self._look_at_token = time.monotonic() + TOKEN_LOOK_SECONDS
+            self._renew(client)
+        return client
+
+    def _connect(self, token: str) -> hvac.Client:
+        return hvac.Client(self._url, token=token, timeout=self._timeout / 2, namespace=self._namespace)
+
+    @staticmethod
+    def _renew(client: hvac.Client) -> None:
+        """Renew the token if half of its time is over. What is refused is no mistake of what the token is used for."""
+        try:
+            token = client.auth.token.lookup_self()["data"]
+            if token.get("renewable") and int(token["ttl"]) < int(token["creation_ttl"]) / 2:
+                client.auth.token.renew_self()
+        except (hvac.exceptions.VaultError, KeyError, TypeError, ValueError) as problem:
+            log.warning("the token of Vault was not renewed: %s", type(problem).__name__)
 
     def _log_in(self, role: str) -> None:
         """Log in with the pod's service account.
@@ -199,7 +245,7 @@ class Vault:
             jwt = self._service_account.read_text(encoding="utf-8").strip()
         except OSError as problem:
             raise Refused("vault_no_account", service=SERVICE, path=str(self._service_account)) from problem
-        client = hvac.Client(self._url, token="", timeout=self._timeout / 2)
+        client = self._connect("")
         granted = client.auth.kubernetes.login(role, jwt, use_token=False)["auth"]
         self._token = str(granted["client_token"])
         self._expires = time.monotonic() + max(0.0, float(granted["lease_duration"]) - RENEW_BEFORE)
@@ -234,9 +280,20 @@ class Vault:
             return WrongState("changed_since", name=path)
         if isinstance(error, hvac.exceptions.RateLimitExceeded):
             return Unavailable("rate_limited", service=SERVICE, what=what, status=429, retry_after=5.0)
+        if isinstance(error, hvac.exceptions.VaultDown) and why == SEALED:
+            return Unavailable("vault_sealed", service=SERVICE, what=what)
         if isinstance(error, hvac.exceptions.VaultDown):
-            return Unavailable("unreachable", service=SERVICE, what=what, status=503, why=why or "sealed")
+            return Unavailable("unreachable", service=SERVICE, what=what, status=503, why=why or "HTTP 503")
         return http_error(SERVICE, what, _status(error), why, writes=writes)
+
+
+def _kv_version(client: hvac.Client, mount: str) -> str | None:
+    """Return the version of the KV engine at a mount, as `vault kv` asks for it; None if it is not told."""
+    try:
+        options = client.adapter.get(f"/v1/sys/internal/ui/mounts/{mount}")["data"].get("options") or {}
+    except (hvac.exceptions.VaultError, KeyError):
+        return None
+    return str(options.get("version") or "1")  # a mount from before versions has no options
 
 
 def _patch(client: hvac.Client, path: str, body: dict[str, Any]) -> None:

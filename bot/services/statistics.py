@@ -147,11 +147,13 @@ class Statistics:
         if github is None:
             return []
         recent = await github.recent_deployments(environment=PRODUCTION, limit=GITHUB_LIMIT)
+        head = await github.code.head() if recent else None
+        branches = ("", head[0] if head else "")  # a branch names no version
         return [
             Sighting(
                 Road.GITHUB,
                 deployment.service or "",
-                deployment.sha if deployment.ref in ("main", "master", "") else deployment.ref,
+                deployment.sha if deployment.ref in branches else deployment.ref,
                 deployment.at,
                 _SUCCEEDED.get(deployment.state or ""),
             )

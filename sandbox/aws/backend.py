@@ -14,7 +14,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client
+from werkzeug.wrappers import Response as Answer
 
 from sandbox.aws import ACCOUNT, REGION
 from sandbox.clock import Clock
@@ -78,14 +79,38 @@ class Aws:
             str(upload.key_name) for upload in get_backend("s3")[ACCOUNT]["aws"].buckets[BUCKET].multiparts.values()
         ]
 
-    def call(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> TestResponse:
-        """Return moto's response, after completing what is due; what the call starts takes its time."""
+    def call(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Return moto's response, after completing what is due; what the call starts takes its time.
+
+        What RDS refuses in a state in between is refused here, as moto knows no such states.
+        """
         self.settle()
+        refusal = self._refusal(body)
+        if refusal is not None:
+            return refusal
         answer = self._client.open(path, method=method, query_string=query, headers=headers, data=body)
         answer.set_data(_RESTORABLE.sub(self._restorable_until().encode(), answer.get_data()))
         if answer.status_code == 200 and body.startswith(b"Action="):
             self._start({name: values[0] for name, values in parse_qs(body.decode()).items()})
         return answer
+
+    def _refusal(self, body: bytes) -> Answer | None:
+        """Return RDS's refusal of a call that the state of a database or a snapshot does not allow.
+
+        Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DeleteDBSnapshot.html
+        """
+        parameters = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
+        match parameters.get("Action"):
+            case "CreateDBSnapshot" | "RebootDBInstance":
+                database = self.rds.databases.get(parameters.get("DBInstanceIdentifier"))
+                if database and database.status not in ("available", "storage-optimization"):
+                    message = f"Cannot perform this because {database.db_instance_identifier} is {database.status}."
+                    return _error("InvalidDBInstanceState", message)
+            case "DeleteDBSnapshot":
+                snapshot = self.rds.database_snapshots.get(parameters.get("DBSnapshotIdentifier"))
+                if snapshot and snapshot.status == "creating":
+                    return _error("InvalidDBSnapshotState", "The snapshot must be available to be deleted.")
+        return None
 
     def settle(self) -> None:
         """Complete what is due."""
@@ -113,6 +138,9 @@ class Aws:
             case "CreateDBSnapshot":
                 snapshot = rds.database_snapshots[parameters["DBSnapshotIdentifier"]]
                 self._complete_later(snapshot, "creating", now + SNAPSHOT_TAKES)
+                database = rds.databases[parameters["DBInstanceIdentifier"]]
+                database.status = "backing-up"
+                self._due.append((now + SNAPSHOT_TAKES, lambda: _available(database)))
             case "RestoreDBInstanceFromDBSnapshot":
                 self._complete_later(rds.databases[parameters["DBInstanceIdentifier"]], "creating", now + RESTORE_TAKES)
             case "RebootDBInstance":
@@ -153,6 +181,16 @@ class Aws:
         for days in range(BACKUPS):
             at = night - timedelta(days=days)
             self.put_backup(f"tamv_backup_{at:%Y%m%d_%H%M%S}.sql.gz", 2048 + days, at)
+
+
+def _available(database: Any) -> None:
+    database.status = "available"
+
+
+def _error(code: str, message: str) -> Answer:
+    """Return an error as RDS's query API has it."""
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Answer(f"<ErrorResponse>{error}</ErrorResponse>", 400, mimetype="text/xml")
 
 
 def _other_zone(database: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from sandbox.github.state import NOT_FOUND, WEB, Problem, Team
 
 def routes(github: GitHub) -> list[BaseRoute]:
     """Return the routes, without a prefix: the REST API under `/api`, and `/state` for tests."""
+    served = _api_routes(github)
 
     async def state(_: Request) -> Response:
         return JSONResponse(_state_json(github))
@@ -25,6 +27,15 @@ def routes(github: GitHub) -> list[BaseRoute]:
     async def not_found(_: Request) -> Response:
         return error_response(github, Problem(404, NOT_FOUND))
 
+    return [
+        *served,
+        *_elsewhere(served),
+        Route("/state", state),
+        Route("/{path:path}", not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+    ]
+
+
+def _api_routes(github: GitHub) -> list[Route]:
     return [
         route(github, "GET", "/user", get_authenticated_user),
         route(github, "GET", "/users/{login}", get_user),
@@ -39,9 +50,19 @@ def routes(github: GitHub) -> list[BaseRoute]:
         route(github, "GET", f"{REPO}/assignees/{{login}}", check_assignee),
         *issues_routes(github),
         *code_routes(github),
-        Route("/state", state),
-        Route("/{path:path}", not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
     ]
+
+
+def _elsewhere(served: Sequence[Route]) -> Iterator[Route]:
+    """Yield the same endpoints under `/api/v3`, as GitHub Enterprise Server has them (its GraphQL is `/api/graphql`),
+    and those of the repository by its number, to which a former name redirects.
+    """
+    by_number = f"/api{REPO}", "/api/repositories/{repository_id:int}"
+    for one in served:
+        methods = list(one.methods or ())
+        paths = [one.path, one.path.replace(*by_number)] if one.path.startswith(by_number[0]) else [one.path]
+        yield from (Route(f"/api/v3{path.removeprefix('/api')}", one.endpoint, methods=methods) for path in paths)
+        yield from (Route(path, one.endpoint, methods=methods) for path in paths[1:])
 
 
 def _state_json(github: GitHub) -> dict[str, Any]:
@@ -81,6 +102,8 @@ def get_user(call: Call) -> dict[str, Any]:
 
 def get_rate_limit(call: Call) -> dict[str, Any]:
     rate = call.github.rate()
+    if not rate:
+        raise Problem(404, "Rate limiting is not enabled.")
     search = {**rate, "limit": 30, "used": 0, "remaining": 30}
     return {"resources": {"core": rate, "search": search}, "rate": rate}
 

@@ -18,7 +18,7 @@ from sandbox.clock import Clock
 from sandbox.company import Company
 from sandbox.github import shapes
 from sandbox.github.code import Actions, Code, blob_sha
-from sandbox.github.state import BOT, MAIN, Comment, Delivery, Hook, Issue, Links, Problem, Pull, Repository
+from sandbox.github.state import BOT, Comment, Delivery, Hook, Issue, Links, Problem, Pull, Repository
 from sandbox.github.tracker import Tracker
 
 WEBHOOK_SECRET = "sandbox-github-webhook-secret"
@@ -51,10 +51,10 @@ class GitHub(Repository):
         self.tracker = Tracker(self, self.send_webhook)
         self.actions = Actions(self, self.send_webhook)
         self.code = Code(self, self.send_webhook, self.tracker, self.actions)
-        self.rate_limit = RATE_LIMIT
+        self.rate_limit: int | None = RATE_LIMIT  # None: a GitHub Enterprise Server that counts nothing
         self._used = 0
         self._window_ends = clock.now() + RATE_WINDOW
-        self._secondary_limits: deque[int] = deque()
+        self._secondary_limits: deque[Mapping[str, str]] = deque()
 
     @property
     def address(self) -> str:
@@ -62,15 +62,15 @@ class GitHub(Repository):
         return f"{self.web_links.web_repo}.git"
 
     def files(self, revision: str) -> tuple[str, Mapping[str, str]]:
-        """Return the commit of a branch (`HEAD` is `main`), a tag or a commit, and its files by path."""
+        """Return the commit of a branch (`HEAD` is the default branch), a tag or a commit, and its files by path."""
         found = self.commit_of(None if revision == "HEAD" else revision)
         return found.sha, found.files
 
     def commit(self, path: str, text: str, message: str) -> None:
-        """Write a file on `main`, as its first person."""
+        """Write a file on the default branch, as its first person."""
         present = self.commit_of(None).files.get(path)
         replaces = blob_sha(present) if present is not None else None
-        self.code.put_file(path, text, message, next(iter(self.users)), branch=MAIN, replaces=replaces)
+        self.code.put_file(path, text, message, next(iter(self.users)), branch=self.default_branch, replaces=replaces)
 
     def person(self, key: str) -> PersonAtGitHub:
         """Return a person at GitHub's web page, by handle, e-mail or login. Raises KeyError."""
@@ -110,23 +110,29 @@ class GitHub(Repository):
         old = next(delivery for delivery in self.deliverer.log if delivery.guid == guid)
         self.deliverer.send(Delivery(guid, old.hook, old.event, old.payload, redelivery=True))
 
-    def limit_secondary(self, retry_after: int, times: int = 1) -> None:
-        """Answer the next `times` requests with the secondary rate limit."""
-        self._secondary_limits.extend([retry_after] * times)
+    def limit_secondary(self, headers: Mapping[str, str], times: int = 1) -> None:
+        """Answer the next `times` requests with the secondary rate limit and these headers, of which there may be none.
 
-    def take_secondary_limit(self) -> int | None:
-        """Return the Retry-After of this request, if it hits the secondary limit."""
+        Source: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+        """
+        self._secondary_limits.extend([headers] * times)
+
+    def take_secondary_limit(self) -> Mapping[str, str] | None:
+        """Return the headers of this request's answer, if it hits the secondary limit."""
         return self._secondary_limits.popleft() if self._secondary_limits else None
 
     def count_request(self) -> None:
         """Count a request. Raises Problem when the hour's requests are used up."""
         if self.clock.now() >= self._window_ends:
             self._used, self._window_ends = 0, self.clock.now() + RATE_WINDOW
-        if self._used >= self.rate_limit:
+        if self.rate_limit is not None and self._used >= self.rate_limit:
             raise Problem(403, f"API rate limit exceeded for user ID {self.users[BOT].id}.")
         self._used += 1
 
     def rate(self) -> dict[str, int]:
+        """Return the hour's figures; nothing without a limit."""
+        if self.rate_limit is None:
+            return {}
         return {
             "limit": self.rate_limit,
             "used": self._used,

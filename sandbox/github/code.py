@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.github import shapes
 from sandbox.github.state import (
     BUILD,
+    QUEUE_BOT,
     CheckRun,
     Commit,
+    CommitStatus,
     Conclusion,
     Deployment,
     DeploymentStatus,
@@ -125,20 +127,56 @@ class Code:
         pull.reviewers = [login for login in pull.reviewers if login != author]
         return review
 
-    def check(self, ref: str, name: str, conclusion: Conclusion | None = None) -> CheckRun:
-        """Start or end a check of a commit; without a conclusion it is in progress."""
+    def check(self, ref: str, name: str, conclusion: Conclusion | None = None, app: str = "github-actions") -> CheckRun:
+        """Start or end an app's check of a commit; without a conclusion it is in progress."""
         sha = self._repo.commit_of(ref).sha
         now = self._repo.clock.now()
-        check = next((check for check in self._repo.checks_of(sha) if check.name == name), None)
+        same = (check for check in self._repo.checks_of(sha) if (check.name, check.app) == (name, app))
+        check = next(same, None)
         if check is None:
-            check = CheckRun(self._repo.new_id(), sha, name, now)
+            check = CheckRun(self._repo.new_id(), sha, name, now, app)
             self._repo.checks.append(check)
         check.conclusion = conclusion
         check.completed_at = now if conclusion else None
         return check
 
+    def set_status(self, ref: str, context: str, state: Literal["error", "failure", "pending", "success"]) -> None:
+        """Set a commit's status of a context."""
+        sha, now = self._repo.commit_of(ref).sha, self._repo.clock.now()
+        self._repo.statuses.append(CommitStatus(self._repo.new_id(), sha, context, state, now))
+
     def squash(self, pull: Pull, by: str, *, title: str | None, expected: str | None) -> Commit:
         """Merge as one commit. Raises Problem 405 if it may not be merged, 409 if the head is not `expected`."""
+        if self.is_queued_for(pull.base):
+            raise Problem(405, "Changes must be made through the merge queue")
+        self._check_mergeable(pull, expected)
+        return self._merge(pull, by, title)
+
+    def is_queued_for(self, base: str) -> bool:
+        return self._repo.has_merge_queue and base == self._repo.default_branch
+
+    def enqueue(self, pull: Pull, expected: str | None) -> None:
+        """Put at the end of the merge queue. Raises Problem as `squash`, and 422 if there is none or it is in it."""
+        if not self.is_queued_for(pull.base):
+            raise Problem(422, "The merge queue is not enabled for this branch")
+        if pull in self._repo.queue:
+            raise Problem(422, "Pull request is already in the queue")
+        self._check_mergeable(pull, expected)
+        self._repo.queue.append(pull)
+
+    def dequeue(self, pull: Pull) -> None:
+        """Take out of the merge queue. Raises Problem 422 if it is not in it."""
+        if pull not in self._repo.queue:
+            raise Problem(422, "Pull request is not in the queue")
+        self._repo.queue.remove(pull)
+
+    def end_queue(self, pull: Pull, *, merged: bool) -> None:
+        """Let the queue's checks of a pull request end: it is merged, or removed from the queue."""
+        self._repo.queue.remove(pull)
+        if merged:
+            self._merge(pull, QUEUE_BOT, None)
+
+    def _check_mergeable(self, pull: Pull, expected: str | None) -> None:
         if pull.issue.state == "closed" or pull.draft:
             raise Problem(405, "Pull Request is not mergeable")
         if expected and expected != pull.head_sha:
@@ -147,6 +185,8 @@ class Code:
             raise Problem(405, "At least 1 approving review is required by reviewers with write access.")
         if self._repo.mergeable_state(pull) != "clean":
             raise Problem(405, "Required status check is expected.")
+
+    def _merge(self, pull: Pull, by: str, title: str | None) -> Commit:
         message = title or f"{pull.issue.title} (#{pull.issue.number})"
         files = self._repo.commits[pull.head_sha].files
         commit = self._repo.add_commit((self._repo.branches[pull.base],), message, by, files)

@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Any
 
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 
 from sandbox.github import shapes
 from sandbox.github.backend import GitHub
@@ -27,7 +27,7 @@ REVIEW_STATES: dict[Any, ReviewState] = {
 DEPLOYMENT_STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
 
 
-def code_routes(github: GitHub) -> list[BaseRoute]:
+def code_routes(github: GitHub) -> list[Route]:
     """Return the routes of this module, without a prefix."""
     return [
         route(github, "GET", f"{REPO}/contents/{{path:path}}", get_contents),
@@ -40,6 +40,8 @@ def code_routes(github: GitHub) -> list[BaseRoute]:
         route(github, "GET", f"{REPO}/commits", list_commits),
         route(github, "GET", f"{REPO}/commits/{{ref:path}}/check-runs", list_check_runs),
         route(github, "GET", f"{REPO}/commits/{{ref:path}}/status", get_combined_status),
+        route(github, "GET", f"{REPO}/commits/{{ref:path}}/statuses", list_statuses),
+        route(github, "GET", f"{REPO}/statuses/{{ref:path}}", list_statuses),  # the older path, which PyGithub asks
         route(github, "GET", f"{REPO}/commits/{{ref:path}}", get_commit),
         route(github, "GET", f"{REPO}/pulls", list_pulls),
         route(github, "POST", f"{REPO}/pulls", create_pull, status=201),
@@ -69,7 +71,7 @@ def code_routes(github: GitHub) -> list[BaseRoute]:
 
 def get_contents(call: Call) -> Any:
     """Return a file, or the entries of a directory."""
-    ref = call.query.get("ref", "main")
+    ref = call.query.get("ref", call.github.default_branch)
     files = call.github.commit_of(ref).files
     path = call.path["path"].strip("/")
     if path in files:
@@ -82,7 +84,7 @@ def get_contents(call: Call) -> Any:
 
 def put_contents(call: Call) -> dict[str, Any]:
     path = call.path["path"].strip("/")
-    branch = call.body.get("branch", "main")
+    branch = call.body.get("branch", call.github.default_branch)
     try:
         text = base64.b64decode(call.text("content"), validate=False).decode()
     except (binascii.Error, UnicodeDecodeError):
@@ -138,15 +140,27 @@ def list_check_runs(call: Call) -> Page:
     return paginate(
         call,
         checks,
-        lambda check: shapes.check_run_json(check, call.links),
+        lambda check: shapes.check_run_json(call.github, check, call.links),
         lambda items: {"total_count": len(checks), "check_runs": items},
     )
 
 
-def get_combined_status(call: Call) -> dict[str, Any]:
+def get_combined_status(call: Call) -> Page:
     sha = call.github.commit_of(call.path["ref"]).sha
-    repository = shapes.minimal_repository_json(call.github, call.links)
-    return shapes.combined_status_json(sha, call.links) | {"repository": repository}
+    statuses = call.github.statuses_of(sha)
+    return paginate(
+        call,
+        statuses,
+        lambda status: shapes.simple_status_json(call.github, status, call.links),
+        lambda items: shapes.combined_status_json(call.github, sha, statuses, items, call.links),
+    )
+
+
+def list_statuses(call: Call) -> Page:
+    """Return every status of a commit, the newest first, also those that a newer one of the context replaced."""
+    sha = call.github.commit_of(call.path["ref"]).sha
+    statuses = [status for status in reversed(call.github.statuses) if status.sha == sha]
+    return paginate(call, statuses, lambda status: shapes.status_json(call.github, status, call.links))
 
 
 def list_pulls(call: Call) -> Page:
@@ -235,20 +249,60 @@ def create_review(call: Call) -> dict[str, Any]:
 
 
 def call_graphql(call: Call) -> dict[str, Any]:
-    """Run the mutation `revertPullRequest`, which REST lacks. GraphQL errors have status 200."""
-    if "revertPullRequest(input: $input)" not in call.text("query"):
-        raise Problem(400, "The sandbox has no other mutation.")
-    node_id = (call.body.get("variables") or {}).get("input", {}).get("pullRequestId")
+    """Answer what REST lacks: reverting, and the merge queue. GraphQL's errors have status 200."""
+    query, variables = call.text("query"), call.body.get("variables") or {}
+    known = {
+        "revertPullRequest(input: $input)": _revert_by_graphql,
+        "enqueuePullRequest(input: $input)": _enqueue,
+        "dequeuePullRequest(input: $input)": _dequeue,
+        "isMergeQueueEnabled": _read_queue,
+    }
+    answer = next((known[part] for part in known if part in query), None)
+    if answer is None:
+        raise Problem(400, "The sandbox has no other query or mutation.")
+    try:
+        return {"data": answer(call, variables)}
+    except Problem as problem:
+        kind = "NOT_FOUND" if problem.status == 404 else "UNPROCESSABLE"
+        return {"errors": [{"type": kind, "message": problem.message}]}
+
+
+def _revert_by_graphql(call: Call, variables: dict[str, Any]) -> dict[str, Any]:
+    revert = call.github.code.revert(_by_node_id(call, variables["input"]["pullRequestId"]), call.login)
+    return {"revertPullRequest": {"revertPullRequest": {"number": revert.issue.number}}}
+
+
+def _enqueue(call: Call, variables: dict[str, Any]) -> dict[str, Any]:
+    pull = _by_node_id(call, variables["input"]["pullRequestId"])
+    call.github.code.enqueue(pull, variables["input"].get("expectedHeadOid"))
+    return {"enqueuePullRequest": {"mergeQueueEntry": _queue_entry(call, pull)}}
+
+
+def _dequeue(call: Call, variables: dict[str, Any]) -> dict[str, Any]:
+    pull = _by_node_id(call, variables["input"]["id"])
+    entry = _queue_entry(call, pull)
+    call.github.code.dequeue(pull)
+    return {"dequeuePullRequest": {"mergeQueueEntry": entry}}
+
+
+def _read_queue(call: Call, variables: dict[str, Any]) -> dict[str, Any]:
+    pull = call.github.pull(variables["number"])
+    is_enabled = call.github.code.is_queued_for(pull.base)
+    merged = pull.merge_commit is not None
+    state = {"merged": merged, "isMergeQueueEnabled": is_enabled, "mergeQueueEntry": _queue_entry(call, pull)}
+    return {"repository": {"pullRequest": state}}
+
+
+def _queue_entry(call: Call, pull: Pull) -> dict[str, Any] | None:
+    queue = call.github.queue
+    return {"position": queue.index(pull) + 1} if pull in queue else None
+
+
+def _by_node_id(call: Call, node_id: str) -> Pull:
     for pull in call.github.pulls.values():
         if _pull_json(call, pull)["node_id"] == node_id:
-            try:
-                revert = call.github.code.revert(pull, call.login)
-            except Problem as problem:
-                return {"errors": [{"type": "UNPROCESSABLE", "message": problem.message}]}
-            return {"data": {"revertPullRequest": {"revertPullRequest": {"number": revert.issue.number}}}}
-    return {
-        "errors": [{"type": "NOT_FOUND", "message": f"Could not resolve to a node with the global id of '{node_id}'"}]
-    }
+            return pull
+    raise Problem(404, f"Could not resolve to a node with the global id of '{node_id}'")
 
 
 def _pull_in_path(call: Call) -> Pull:

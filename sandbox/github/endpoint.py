@@ -94,13 +94,15 @@ def route(
     async def endpoint(request: HttpRequest) -> Response:
         try:
             content = await _read_body(github, request)
-            retry_after = github.take_secondary_limit()
-            if retry_after is not None:
-                return error_response(github, Problem(403, SECONDARY_LIMIT), {"Retry-After": str(retry_after)})
+            limited = github.take_secondary_limit()
+            if limited is not None:
+                return error_response(github, Problem(403, SECONDARY_LIMIT), limited)
             login = _authenticate(github, request, path)
             if counted:
                 github.count_request()
-            _check_repository(github, request)
+            moved = _check_repository(github, request)
+            if moved is not None:
+                return moved
             call = _call(github, request, content, login)
             answer = handler(call)
         except Problem as problem:
@@ -118,10 +120,11 @@ def route(
 
 def rate_headers(github: GitHub) -> dict[str, str]:
     named = {f"X-RateLimit-{name.capitalize()}": str(value) for name, value in github.rate().items()}
-    return named | {"X-RateLimit-Resource": "core", "X-GitHub-Media-Type": "github.v3; format=json"}
+    resource = {"X-RateLimit-Resource": "core"} if named else {}
+    return named | resource | {"X-GitHub-Media-Type": "github.v3; format=json"}
 
 
-def error_response(github: GitHub, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def error_response(github: GitHub, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     body: dict[str, Any] = {
         "message": problem.message,
         "documentation_url": DOCUMENTATION,
@@ -129,7 +132,7 @@ def error_response(github: GitHub, problem: Problem, headers: dict[str, str] | N
     }
     if problem.errors:
         body["errors"] = list(problem.errors)
-    return JSONResponse(body, problem.status, headers=rate_headers(github) | (headers or {}))
+    return JSONResponse(body, problem.status, headers={**rate_headers(github), **(headers or {})})
 
 
 async def _read_body(github: GitHub, request: HttpRequest) -> dict[str, Any]:
@@ -173,14 +176,29 @@ def _issuer(token: str) -> str | None:
         return None
 
 
-def _check_repository(github: GitHub, request: HttpRequest) -> None:
-    names = (request.path_params.get("owner", github.owner), request.path_params.get("repo", github.name))
-    if tuple(part.lower() for part in names) != (github.owner.lower(), github.name.lower()):
+def _check_repository(github: GitHub, request: HttpRequest) -> Response | None:
+    """Return the redirection from a former name, None at the present one. Raises Problem 404 for another repository.
+
+    Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#follow-redirects
+    """
+    parameters = request.path_params
+    if parameters.get("repository_id", github.id) != github.id:
         raise Problem(404, NOT_FOUND)
+    owner, name = parameters.get("owner", github.owner), parameters.get("repo", github.name)
+    if owner.lower() != github.owner.lower():
+        raise Problem(404, NOT_FOUND)
+    if name.lower() == github.name.lower():
+        return None
+    if name not in github.former_names:
+        raise Problem(404, NOT_FOUND)
+    url = str(request.url).replace(f"/repos/{owner}/{name}", f"/repositories/{github.id}", 1)
+    body = {"message": "Moved Permanently", "url": url, "documentation_url": DOCUMENTATION}
+    return JSONResponse(body, 301 if request.method in ("GET", "HEAD") else 307, headers={"Location": url})
 
 
 def _call(github: GitHub, request: HttpRequest, body: dict[str, Any], login: str) -> Call:
-    root = f"{str(request.base_url).rstrip('/')}{request.scope.get('root_path', '')}"
-    links = Links(f"{root}/api", f"{github.owner}/{github.name}")
+    mounted_at = request.scope.get("root_path", "")
+    api = "/api/v3" if request.url.path.startswith(f"{mounted_at}/api/v3/") else "/api"
+    links = Links(f"{str(request.base_url).rstrip('/')}{mounted_at}{api}", f"{github.owner}/{github.name}")
     url = str(request.url.replace(query=""))
     return Call(github, request.path_params, request.query_params, body, login, links, url)

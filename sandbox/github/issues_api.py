@@ -6,32 +6,41 @@ import shlex
 from datetime import datetime, timedelta
 from typing import Any
 
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 
 from sandbox.github import shapes
 from sandbox.github.backend import GitHub
-from sandbox.github.endpoint import REPO, Call, Page, paginate, route
+from sandbox.github.endpoint import REPO, Call, Handler, Page, paginate, route
 from sandbox.github.state import Issue, Milestone, Problem, invalid
 
 ISSUE = f"{REPO}/issues/{{number:int}}"
 QUALIFIERS = ("repo", "is", "type", "state", "in", "label", "author", "assignee", "milestone")
 
 
-def issues_routes(github: GitHub) -> list[BaseRoute]:
-    """Return the routes of this module, without a prefix."""
+def issues_routes(github: GitHub) -> list[Route]:
+    """Return the routes of this module, without a prefix. Those of issues answer 410 while the repository has none."""
+
+    def of_issues(method: str, path: str, handler: Handler, status: int = 200) -> Route:
+        def unless_off(call: Call) -> Any:
+            if not call.github.has_issues:
+                raise Problem(410, "Issues are disabled for this repo")
+            return handler(call)
+
+        return route(github, method, path, unless_off, status=status)
+
     return [
-        route(github, "GET", f"{REPO}/issues", list_issues),
-        route(github, "POST", f"{REPO}/issues", create_issue, status=201),
-        route(github, "GET", ISSUE, get_issue),
-        route(github, "PATCH", ISSUE, update_issue),
-        route(github, "GET", f"{ISSUE}/comments", list_comments),
-        route(github, "POST", f"{ISSUE}/comments", create_comment, status=201),
-        route(github, "GET", f"{ISSUE}/labels", list_issue_labels),
-        route(github, "POST", f"{ISSUE}/labels", add_labels),
-        route(github, "PUT", f"{ISSUE}/labels", set_labels),
-        route(github, "DELETE", f"{ISSUE}/labels/{{name}}", remove_label),
-        route(github, "POST", f"{ISSUE}/assignees", add_assignees, status=201),
-        route(github, "DELETE", f"{ISSUE}/assignees", remove_assignees),
+        of_issues("GET", f"{REPO}/issues", list_issues),
+        of_issues("POST", f"{REPO}/issues", create_issue, 201),
+        of_issues("GET", ISSUE, get_issue),
+        of_issues("PATCH", ISSUE, update_issue),
+        of_issues("GET", f"{ISSUE}/comments", list_comments),
+        of_issues("POST", f"{ISSUE}/comments", create_comment, 201),
+        of_issues("GET", f"{ISSUE}/labels", list_issue_labels),
+        of_issues("POST", f"{ISSUE}/labels", add_labels),
+        of_issues("PUT", f"{ISSUE}/labels", set_labels),
+        of_issues("DELETE", f"{ISSUE}/labels/{{name}}", remove_label),
+        of_issues("POST", f"{ISSUE}/assignees", add_assignees, 201),
+        of_issues("DELETE", f"{ISSUE}/assignees", remove_assignees),
         route(github, "GET", f"{REPO}/labels", list_labels),
         route(github, "POST", f"{REPO}/labels", create_label, status=201),
         route(github, "GET", f"{REPO}/labels/{{name}}", get_label),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.github.state import (
+    BOT,
     REPOSITORY_LINKS,
     USER_LINKS,
     WEB,
     CheckRun,
     Comment,
     Commit,
+    CommitStatus,
     Deployment,
     DeploymentStatus,
     Hook,
@@ -77,8 +80,8 @@ def organization_json(repo: Repository, links: Links) -> dict[str, Any]:
 
 def minimal_repository_json(repo: Repository, links: Links) -> dict[str, Any]:
     return {
-        "id": repo.organization.id + 1,
-        "node_id": node_id("Repository", repo.organization.id + 1),
+        "id": repo.id,
+        "node_id": node_id("Repository", repo.id),
         "name": repo.name,
         "full_name": links.repository,
         "private": True,
@@ -107,7 +110,7 @@ def repository_json(repo: Repository, links: Links) -> dict[str, Any]:
         "stargazers_count": 0,
         "watchers_count": 0,
         "language": None,
-        "has_issues": True,
+        "has_issues": repo.has_issues,
         "has_projects": False,
         "has_downloads": False,
         "has_wiki": False,
@@ -127,7 +130,7 @@ def repository_json(repo: Repository, links: Links) -> dict[str, Any]:
         "forks": 0,
         "open_issues": open_issues,
         "watchers": 0,
-        "default_branch": "main",
+        "default_branch": repo.default_branch,
         "custom_properties": {},
     }
 
@@ -331,8 +334,8 @@ def branch_json(repo: Repository, name: str, links: Links) -> dict[str, Any]:
         "name": name,
         "commit": commit_json(repo, repo.commit_of(name), links),
         "_links": {"self": url, "html": f"{links.web_repo}/tree/{name}"},
-        "protected": name == "main",
-        "protection": {"enabled": name == "main"},
+        "protected": name == repo.default_branch,
+        "protection": {"enabled": name == repo.default_branch},
         "protection_url": f"{url}/protection",
     }
 
@@ -493,7 +496,7 @@ def review_json(repo: Repository, pull: Pull, review: Review, links: Links) -> d
     }
 
 
-def check_run_json(check: CheckRun, links: Links) -> dict[str, Any]:
+def check_run_json(repo: Repository, check: CheckRun, links: Links) -> dict[str, Any]:
     url = f"{links.api_repo}/check-runs/{check.id}"
     return {
         "id": check.id,
@@ -516,21 +519,65 @@ def check_run_json(check: CheckRun, links: Links) -> dict[str, Any]:
         },
         "name": check.name,
         "check_suite": {"id": check.id},
-        "app": None,
+        "app": _app_json(repo, check.app, links),
         "pull_requests": [],
     }
 
 
-def combined_status_json(sha: str, links: Links) -> dict[str, Any]:
-    """Return the old commit status, which checks do not affect: always pending and empty."""
+def combined_status_json(
+    repo: Repository, sha: str, statuses: Sequence[CommitStatus], page: list[dict[str, Any]], links: Links
+) -> dict[str, Any]:
+    """Return one page of the newest statuses, and what they come to; checks do not affect it."""
     url = f"{links.api_repo}/commits/{sha}"
+    states = {status.state for status in statuses}
+    worst = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
     return {
-        "state": "pending",
-        "statuses": [],
+        "state": worst,
+        "statuses": page,
         "sha": sha,
-        "total_count": 0,
+        "total_count": len(statuses),
+        "repository": minimal_repository_json(repo, links),
         "commit_url": url,
         "url": f"{url}/status",
+    }
+
+
+def simple_status_json(repo: Repository, status: CommitStatus, links: Links) -> dict[str, Any]:
+    bot = user_json(repo.users[BOT], links)
+    return {
+        "url": f"{links.api_repo}/statuses/{status.sha}",
+        "avatar_url": bot["avatar_url"],
+        "id": status.id,
+        "node_id": node_id("StatusContext", status.id),
+        "state": status.state,
+        "description": None,
+        "target_url": None,
+        "context": status.context,
+        "created_at": timestamp(status.at),
+        "updated_at": timestamp(status.at),
+    }
+
+
+def status_json(repo: Repository, status: CommitStatus, links: Links) -> dict[str, Any]:
+    return simple_status_json(repo, status, links) | {"creator": user_json(repo.users[BOT], links)}
+
+
+def _app_json(repo: Repository, slug: str, links: Links) -> dict[str, Any]:
+    number = int.from_bytes(slug.encode()[-3:])
+    created = timestamp(repo.created_at)
+    return {
+        "id": number,
+        "slug": slug,
+        "node_id": node_id("App", number),
+        "owner": user_json(repo.organization, links),
+        "name": slug.replace("-", " ").capitalize(),
+        "description": "",
+        "external_url": WEB,
+        "html_url": f"{WEB}/apps/{slug}",
+        "created_at": created,
+        "updated_at": created,
+        "permissions": {"checks": "write", "metadata": "read"},
+        "events": [],
     }
 
 

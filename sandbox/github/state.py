@@ -14,6 +14,7 @@ from sandbox.company import Company
 
 TOKEN = "ghp_sandboxTokenOfTheTamvBot0000000000"
 BOT = "tamv-bot"
+QUEUE_BOT = "github-merge-queue[bot]"
 MAIN = "main"
 CANARY, BUILD = ".github/workflows/cd_canary.yml", ".github/workflows/ci.yml"
 NOT_FOUND = "Not Found"
@@ -231,12 +232,26 @@ class Pull:
 
 @dataclass
 class CheckRun:
+    """A check of a commit, by an app: two apps may give theirs the same name."""
+
     id: int
     sha: str
     name: str
     started_at: datetime
+    app: str = "github-actions"
     conclusion: Conclusion | None = None
     completed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CommitStatus:
+    """The older kind of check: the newest of a context counts."""
+
+    id: int
+    sha: str
+    context: str
+    state: Literal["error", "failure", "pending", "success"]
+    at: datetime
 
 
 @dataclass
@@ -310,7 +325,9 @@ class Links:
 class Repository:
     """The repository. TOKEN belongs to the user BOT; people are logins, labels are keyed by lower-case name.
 
-    `required_approvals` and green checks are the branch protection of `main`. `requests` are for tests.
+    `required_approvals` and green checks are the protection of the default branch; with `has_merge_queue`, only its
+    `queue` merges into it. `former_names` of the repository redirect to it. Without `can_assign` (push access),
+    assignees are dropped in silence. `requests` are for tests.
     """
 
     def __init__(self, company: Company, clock: Clock) -> None:
@@ -326,6 +343,11 @@ class Repository:
         }
         self.users[BOT] = User(self.new_id(), BOT, company.workspace.bot_name, None)
         self.assignable = set(self.users)
+        self.users[QUEUE_BOT] = User(self.new_id(), QUEUE_BOT, "Merge queue", None, "Bot")
+        self.can_assign = True
+        self.has_issues = True
+        self.default_branch = MAIN
+        self.former_names: set[str] = set()
         self.teams = {team.slug: team for team in self._teams()}
         self.tokens = {TOKEN: BOT}
         self.hooks: list[Hook] = []
@@ -336,7 +358,10 @@ class Repository:
         self.commits: dict[str, Commit] = {}
         self.branches: dict[str, str] = {}
         self.pulls: dict[int, Pull] = {}
+        self.has_merge_queue = False
+        self.queue: list[Pull] = []
         self.checks: list[CheckRun] = []
+        self.statuses: list[CommitStatus] = []
         self.required_approvals = 1
         self.deployments: dict[int, Deployment] = {}
         self.workflows = [
@@ -354,6 +379,23 @@ class Repository:
 
     def new_id(self) -> int:
         return next(self._ids)
+
+    @property
+    def id(self) -> int:
+        return self.organization.id + 1
+
+    def rename(self, name: str) -> None:
+        """Give the repository another name; the former one redirects to it."""
+        self.former_names.add(self.name)
+        self.name = name
+        self.web_links = Links(self.web_links.api, f"{self.owner}/{name}")
+
+    def rename_default_branch(self, name: str) -> None:
+        """Give the default branch another name, with the pull requests that go into it."""
+        former, self.default_branch = self.default_branch, name
+        self.branches[name] = self.branches.pop(former)
+        for pull in self.pulls.values():
+            pull.base = name if pull.base == former else pull.base
 
     def user(self, login: str) -> User:
         """Return the user. Raises Problem 404."""
@@ -399,8 +441,11 @@ class Repository:
     # Code.
 
     def commit_of(self, ref: str | None) -> Commit:
-        """Return the commit of a branch, a full ref or a sha; without one, of `main`. Raises Problem 404."""
-        name = (ref or MAIN).removeprefix("refs/").removeprefix("heads/")
+        """Return the commit of a branch, a full ref or a sha; without one, of the default branch.
+
+        Raises Problem 404.
+        """
+        name = (ref or self.default_branch).removeprefix("refs/").removeprefix("heads/")
         sha = self.branches.get(name, name)
         if sha not in self.commits:
             raise Problem(404, f"No commit found for the ref {ref}")
@@ -435,6 +480,11 @@ class Repository:
     def checks_of(self, sha: str) -> list[CheckRun]:
         return [check for check in self.checks if check.sha == sha]
 
+    def statuses_of(self, sha: str) -> list[CommitStatus]:
+        """Return the newest status of each context, the newest first."""
+        newest = {status.context: status for status in self.statuses if status.sha == sha}
+        return sorted(newest.values(), key=lambda status: status.id, reverse=True)
+
     def mergeable_state(self, pull: Pull) -> str:
         """Return `clean`; `blocked` without an approval or a green check; `draft`; `unknown` when closed."""
         if pull.issue.state == "closed":
@@ -442,6 +492,7 @@ class Repository:
         if pull.draft:
             return "draft"
         green = all(check.conclusion == "success" for check in self.checks_of(pull.head_sha))
+        green = green and all(status.state == "success" for status in self.statuses_of(pull.head_sha))
         return "clean" if green and self.approvals(pull) >= self.required_approvals else "blocked"
 
     # Deployments and workflows.

@@ -40,6 +40,7 @@ class Tracker:
     ) -> Issue:
         """Open an issue. Raises Problem 422 for a blank or long title, a long body, or people not assignable."""
         self._check_text(title, body)
+        assignees = assignees if self._repo.can_assign else ()
         self._check_assignees(assignees)
         self._check_milestone(milestone)
         now = self._repo.clock.now()

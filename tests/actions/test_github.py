@@ -13,17 +13,18 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
-from bot.actions.github import Dispatched
+from bot.actions.github import Dispatched, Merged
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.github.github import GitHub
 from bot.messages.results import result_sentence
+from bot.messages.translations import load_translations
 from sandbox.clock import Clock
 from sandbox.company import load_company
 from sandbox.deadline import deadline
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.github.api import routes
 from sandbox.github.backend import GitHub as Host
-from sandbox.github.state import TOKEN
+from sandbox.github.state import TOKEN, Pull, Request
 from sandbox.server import serving
 from tests.contract.github_contract import OPENAPI, check_request
 from tests.harness.actor import Actor, parts
@@ -82,7 +83,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_a_rehearsal_changes_nothing_there(world: World) -> None:
     number = await world.ready()
-    before = [one for one in world.host.requests if one.method != "GET"]
+    before = changes(world.host)
     given: list[tuple[str, dict[str, Any]]] = [
         ("create_issue", {"title": "Alert earlier"}),
         ("create_branch", {"branch": "hotfix/other"}),
@@ -93,7 +94,16 @@ async def test_a_rehearsal_changes_nothing_there(world: World) -> None:
     ]
     effects = [len((await world.actor.rehearse(f"github.{name}", **with_))[0]) for name, with_ in given]
     assert effects == [1, 1, 0, 1, 1, 1]  # the pull request is there already
-    assert [one for one in world.host.requests if one.method != "GET"] == before
+    assert changes(world.host) == before
+
+
+def changes(host: Host) -> list[Request]:
+    """The requests that change something: GraphQL asks by POST, too."""
+    return [
+        one
+        for one in host.requests
+        if one.method != "GET" and not (one.body or {}).get("query", "").startswith("\nquery")
+    ]
 
 
 async def test_an_issue_is_filed_once_and_closed_by_the_undo(world: World) -> None:
@@ -187,6 +197,52 @@ async def test_merged_only_when_green_and_approved_by_an_owner(world: World) -> 
     assert world.host.commit_of("main").message == f"HOTFIX: slow (#{number})"
     assert await world.actor.perform("github.merge", number=number) == merged  # its answer was lost
     assert world.host.commit_of("main").files[CHART]
+
+
+async def test_a_merge_queue_is_used_where_there_is_one_and_waited_for(world: World) -> None:
+    number = await world.ready()
+    pull = world.host.pull(number)
+    world.host.has_merge_queue = True
+    with pytest.raises(Refused) as directly:
+        await world.actor.deps.github.code.merge(number, "x", pull.head_sha, "main")  # type: ignore[union-attr]
+    assert "merge queue" in str(directly.value.facts["why"])
+    effects, foreseen = await world.actor.rehearse("github.merge", number=number)
+    assert [effect.key for effect in effects] == ["github.enqueue"] and world.host.queue == []
+    merging = asyncio.create_task(world.actor.perform("github.merge", number=number))
+    await in_queue(world, pull)
+    merging.cancel()
+    await asyncio.gather(merging, return_exceptions=True)
+    merging = asyncio.create_task(world.actor.perform("github.merge", number=number))  # after a crash: it is in it
+    world.host.code.end_queue(pull, merged=True)
+    assert await merging == foreseen
+    assert world.host.commit_of("main").files[CHART]
+
+
+async def test_what_leaves_the_merge_queue_or_waits_too_long_in_it_is_said(world: World) -> None:
+    number = await world.ready()
+    pull = world.host.pull(number)
+    world.host.has_merge_queue = True
+    merging = asyncio.create_task(world.do("merge", number=number))
+    await in_queue(world, pull)
+    world.host.code.end_queue(pull, merged=False)
+    with pytest.raises(WrongState) as left:
+        await merging
+    assert left.value.key == "left_merge_queue" and pull.merge_commit is None
+    with pytest.raises(WrongState) as slow:
+        await world.do("merge", key="R-2/a", number=number, within="20s")
+    assert (slow.value.key, slow.value.facts["position"]) == ("merge_queue_slow", 1)
+    for language, word in (("es", "número 1 de la cola"), ("en", "number 1 in the merge queue")):
+        assert word in load_translations()[language].error(slow.value)
+    merged = Merged(number, "", pull.head_sha, [])
+    await world.actor.undo("github.merge", merged)
+    assert world.host.queue == []
+    await world.actor.undo("github.merge", merged)
+
+
+async def in_queue(world: World, pull: Pull) -> None:
+    async with deadline(10):
+        while pull not in world.host.queue:  # noqa: ASYNC110 - it is put there in another thread
+            await asyncio.sleep(0.01)
 
 
 async def test_an_approval_is_for_the_commit_that_was_looked_at(world: World) -> None:

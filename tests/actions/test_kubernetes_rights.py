@@ -212,6 +212,9 @@ def named() -> set[tuple[str, str, str]]:
 def test_the_doctor_asks_for_what_the_roles_grant() -> None:
     asked = {(right.verb, right.group, right.resource) for right in needed([NAMESPACE])}
     assert asked == {one for one in named() if one[1] != "argoproj.io"}
+    everywhere = needed([NAMESPACE], ["applications", "rollouts"], "gitops")
+    assert {(right.verb, right.group, right.resource) for right in everywhere} == named()
+    assert {right.namespace for right in everywhere if right.resource == "applications"} == {"gitops"}
 
 
 def test_every_action_on_the_cluster_is_tried() -> None:

@@ -67,7 +67,7 @@ def check_webhook(event: str, payload: Any) -> None:
 
 def _request(method: str, path: str, query: dict[str, str], body: Any) -> MockRequest:
     match = WITH_SLASHES.match(path)
-    if match and not match[2].endswith(("/check-runs", "/status")):
+    if match and not match[2].endswith(("/check-runs", "/status", "/statuses")):
         path = match[1] + quote(match[2], safe="")
     return MockRequest(
         "https://api.github.com",

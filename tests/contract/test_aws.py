@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from bot.actions.aws import Snapshotted
 from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.aws import Aws, clients
 from bot.messages.results import result_sentence
+from bot.messages.translations import load_translations
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
-from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION, STAGING
+from sandbox.aws.backend import BACKUPS, BUCKET, PREFIX, PRODUCTION, STAGING
 from sandbox.aws.backend import Aws as Account
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
@@ -38,6 +42,10 @@ class World:
     async def do(self, name: str, key: str = "R-1/a", **given: Any) -> Any:
         await self.actor.rehearse(f"aws.{name}", key, **given)
         return await self.actor.perform(f"aws.{name}", key, **given)
+
+    def s3(self) -> Any:
+        """An administrator's client."""
+        return clients(REGION, self.url, (KEY_ID, SECRET_KEY))("s3")
 
     async def key(self, name: str, **given: Any) -> str:
         """The key of the mistake that it ends in."""
@@ -99,6 +107,36 @@ async def test_a_snapshot_that_fails_or_never_ends_is_a_mistake(world: World) ->
     assert await world.key("rds_snapshot") == "database_state"
     world.account.stuck = True
     assert await world.key("rds_snapshot", key="R-2/a", within="10m") == "database_slow"
+
+
+async def test_a_snapshot_that_is_being_taken_is_waited_for_by_name_and_deleted_when_it_is_complete(
+    world: World,
+) -> None:
+    world.account.stuck = True  # until it is looked at
+    assert await world.key("rds_snapshot", key="R-1/a", within="1m") == "database_slow"
+    theirs = f"{PRODUCTION}-r-1-a"
+    with pytest.raises(WrongState) as busy:
+        await world.actor.rehearse("aws.rds_snapshot", "R-2/a")
+    assert (busy.value.key, busy.value.facts["snapshot"], busy.value.facts["state"]) == (
+        "database_busy", theirs, "backing-up"
+    )  # fmt: skip
+    assert await world.key("rds_restore", snapshot=theirs, into=TEMPORARY) == "database_state"
+    assert await world.key("rds_failover") == "database_state"
+    taken = Snapshotted(PRODUCTION, theirs, "")
+    with pytest.raises(WrongState) as creating:
+        await world.actor.undo("aws.rds_snapshot", taken)
+    assert creating.value.key == "snapshot_creating" and theirs in world.account.rds.database_snapshots
+    world.account.stuck = False
+    assert (await world.actor.perform("aws.rds_snapshot")).status == "available", "tried again, it goes on with its own"
+    await world.actor.undo("aws.rds_snapshot", taken)
+    assert theirs not in world.account.rds.database_snapshots
+
+
+async def test_the_quota_of_snapshots_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_RDS_SNAPSHOT_LIMIT", str(len(world.account.rds.database_snapshots)))
+    with pytest.raises(Refused) as full:
+        await world.do("rds_snapshot")
+    assert full.value.key == "snapshot_quota" and "Service Quotas" in world.actor.deps.words.error(full.value)
 
 
 async def test_a_restore_goes_into_a_new_instance_and_is_deleted_by_the_undo(world: World) -> None:
@@ -179,6 +217,43 @@ async def test_old_backups_go_and_the_newest_stay(world: World) -> None:
     assert (everything.kept, len(world.account.objects)) == (7, 7)
     newest = sorted(world.account.objects)[-1]
     assert newest.startswith(f"{PREFIX}tamv_backup_")
+
+
+async def test_what_is_deleted_from_a_bucket_with_versions_or_a_lock_can_be_brought_back(world: World) -> None:
+    s3 = world.s3()
+    enabled = {"Status": "Enabled"}
+    await asyncio.to_thread(s3.put_bucket_versioning, Bucket=BUCKET, VersioningConfiguration=enabled)
+    world.account.put_backup("locked.sql.gz", 9, world.sandbox.clock.now() - timedelta(days=99))
+    locked = world.account.objects[f"{PREFIX}locked.sql.gz"]
+    locked.lock_mode, locked.lock_until = "COMPLIANCE", "2099-01-01T00:00:00Z"
+    version = {"Bucket": BUCKET, "Key": f"{PREFIX}locked.sql.gz", "VersionId": locked.version_id}
+    with pytest.raises(ClientError, match="AccessDenied"):
+        await asyncio.to_thread(s3.delete_object, **version)  # the version itself stays, whoever asks
+    effects, _ = await world.actor.rehearse("aws.s3_prune", backups="database")
+    assert effects[0].facts["versioned"] is True and "locked.sql.gz" in effects[0].diff
+    done = await world.actor.perform("aws.s3_prune", backups="database")
+    for words, told in ((load_translations()["es"], "no se libera espacio"), (load_translations()["en"], "no space")):
+        assert told in result_sentence("aws.s3_prune", asdict(done), words)
+    versions = await asyncio.to_thread(s3.list_object_versions, Bucket=BUCKET, Prefix=PREFIX)
+    assert len(versions["DeleteMarkers"]) == done.deleted and len(versions["Versions"]) == done.deleted + done.kept
+    assert (await world.do("s3_prune", key="R-2/a", backups="database")).deleted <= 1, "a marker is no object"
+
+
+async def test_what_s3_refuses_to_delete_is_said_and_the_rest_goes_on(world: World) -> None:
+    names = sorted(world.account.objects)[:2]
+    held = [f"arn:aws:s3:::{BUCKET}/{name}" for name in names]
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": held}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    await asyncio.to_thread(world.s3().put_bucket_policy, Bucket=BUCKET, Policy=policy)
+    effects, _ = await world.actor.rehearse("aws.s3_prune", backups="database")
+    with pytest.raises(WrongState) as refused:
+        await world.actor.perform("aws.s3_prune", backups="database")
+    deleted = effects[0].facts["count"] - 2
+    assert refused.value.key == "objects_kept"
+    assert refused.value.facts == {
+        "bucket": BUCKET, "count": 2, "deleted": deleted, "first": names[1], "why": "Access Denied"
+    }  # fmt: skip
+    assert sorted(world.account.objects)[:2] == names and len(world.account.objects) == BACKUPS - deleted
 
 
 async def test_what_came_of_age_after_the_approval_stays(world: World) -> None:

@@ -82,7 +82,9 @@ async def world() -> AsyncIterator[World]:
         yield world
         if OPENAPI.exists():
             for request in host.requests:
-                check_request(request.method, request.path.removeprefix("/api"), request.query, request.body)
+                check_request(
+                    request.method, request.path.removeprefix("/api").removeprefix("/v3"), request.query, request.body
+                )
     await host.aclose()
 
 
@@ -293,10 +295,22 @@ async def test_the_hours_limit_says_when_it_ends(world: World, act: Act) -> None
 
 
 @BOTH
-async def test_the_secondary_limit_says_when_to_come_back(world: World, act: Act) -> None:
-    world.host.limit_secondary(45)
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "45"}, 45),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 7200)}, 7200),
+        ({}, 60),
+    ],
+    ids=["retry-after", "x-ratelimit", "neither"],
+)
+async def test_the_secondary_limit_says_when_to_come_back(
+    world: World, act: Act, headers: dict[str, str], wait: int
+) -> None:
+    """Each of the three answers that GitHub documents: as a 403 and, in `ratelimit` above, as a 429."""
+    world.host.limit_secondary(headers)
     problem = await failure(act, world)
-    assert isinstance(problem, Unavailable) and problem.retry_after == 45
+    assert isinstance(problem, Unavailable) and 0.9 * wait <= (problem.retry_after or 0) <= wait
     assert len(world.host.requests) == 1  # nothing waited and tried again in the thread
     await act(world, world.client)
 
@@ -373,6 +387,76 @@ async def test_writes_keep_their_distance(world: World) -> None:
     await world.file(client=client)
     assert world.writes() == ["POST labels", "POST labels", "POST milestones", "POST issues"]
     assert time.monotonic() - before >= 0.6
+
+
+async def test_every_check_of_a_name_counts_and_of_a_status_the_newest(world: World) -> None:
+    code = world.host.code
+    code.add_branch("hotfix", world.host.branches["main"])
+    code.put_file("x", "x", "X", "ana-torres", branch="hotfix", replaces=None)
+    number = code.open_pull("X", None, "hotfix", "main", "ana-torres").issue.number
+    code.check("hotfix", "tests", "success")
+    code.check("hotfix", "tests", "failure", app="another-ci")
+    for context in (*(f"scan {n}" for n in range(40)), "lint"):  # more than a page of the combined status
+        code.set_status("hotfix", context, "pending")
+        code.set_status("hotfix", context, "success" if context != "lint" else "failure")
+    checks = (await world.client.code.pull(number)).checks
+    assert (checks["tests"], checks["lint"], checks["scan 39"], len(checks)) == ("failure", "failure", "success", 42)
+    code.check("hotfix", "tests", "success", app="another-ci")
+    code.set_status("hotfix", "lint", "success")
+    assert (await world.client.code.pull(number)).missing_checks == []
+
+
+async def test_a_repository_that_was_renamed_is_found_with_all_that_is_asked_of_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await world.file()
+    await world.host.person("bruno").close(first.number)
+    world.host.rename("platform")
+    client = world.another()
+    assert (await world.file(client=client)).number == first.number, "the filter for closed ones is not lost"
+    assert (await world.file("another", client=client)).number == 2, "what is written arrives"
+    assert await client.code.open_pull("nowhere", "main") is None
+    assert (await client.check()).startswith("tamv/platform as tamv-bot")
+    assert "is called tamv/platform now: change GITHUB_REPOSITORY" in caplog.text
+    assert await client.code.is_at(f"https://github.com/{REPOSITORY}.git"), "Argo CD may still have the former address"
+    assert await client.code.is_at("git@github.com:tamv/platform.git")
+
+
+async def test_a_default_branch_of_another_name(world: World) -> None:
+    world.host.rename_default_branch("trunk")
+    head = await world.client.code.head()
+    assert head and head[0] == "trunk"
+    assert await world.client.codeowners() == world.host.company.github.codeowners
+    assert await world.client.code.head("main") is None
+
+
+async def test_a_repository_without_issues_says_so(world: World) -> None:
+    world.host.has_issues = False
+    for act in (FILE, lambda _, client: client.issue(1), lambda _, client: client.check()):
+        problem = await failure(act, world)
+        assert (type(problem), problem.key, problem.facts["repository"]) == (Refused, "github_no_issues", REPOSITORY)
+
+
+async def test_a_closed_milestone_takes_the_issue_and_stays_closed(world: World) -> None:
+    milestone = world.host.tracker.add_milestone("2026-Q4", "ana-torres")
+    world.host.tracker.edit_milestone(milestone, state="closed")
+    filed = await world.file()
+    assert world.host.issue(filed.number).milestone == milestone.number
+    assert [one.state for one in world.host.milestones.values()] == ["closed"]
+
+
+async def test_assignees_that_are_dropped_in_silence_are_said(world: World) -> None:
+    world.host.can_assign = False  # a token without push access
+    filed = await world.file()
+    assert (filed.assignees, filed.unassigned) == ((), ("ana-torres",))
+
+
+async def test_the_address_of_github_enterprise(world: World) -> None:
+    world.host.rate_limit = None  # its default
+    client = GitHub(TOKEN, REPOSITORY, f"{world.base}/github/api/v3/", 8.0, seconds_between_writes=0)
+    assert await client.check() == f"{REPOSITORY} as tamv-bot"
+    assert (await world.file(client=client)).number == 1
+    assert {request.path[:8] for request in world.host.requests} == {"/api/v3/"}
 
 
 def test_signatures() -> None:

@@ -7,6 +7,7 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from starlette.routing import Mount
 from bot.actions.vault import Rotated
 from bot.domain.errors import BadInput, BotError, NotConfigured, NotFound, Refused, Unavailable, WrongState
 from bot.integrations.vault import Vault
+from bot.messages.translations import load_translations
 from sandbox.clock import Clock
 from sandbox.faults import Faults, FaultsMiddleware
 from sandbox.kubernetes.objects import deep_copy
 from sandbox.kubernetes.resources.basic import SECRET
 from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
 from sandbox.server import Sandbox, serving
-from sandbox.vault import BOT_ROLE, BOT_TOKEN, GUEST_TOKEN, LEASE, ROOT_TOKEN, SERVICE_ACCOUNT_TOKEN, routes
+from sandbox.vault import BOT_ROLE, BOT_TOKEN, GUEST_TOKEN, LEASE, ROOT_TOKEN, SERVICE_ACCOUNT_TOKEN, Token, routes
 from sandbox.vault import Vault as Store
 from tests.harness.actor import Actor, parts
 
@@ -215,7 +217,7 @@ async def test_by_the_service_account_and_again_when_the_token_has_run_out(world
     account.write_text(f"{SERVICE_ACCOUNT_TOKEN}\n")
     client = world.client(token=None, role=BOT_ROLE, service_account=account)
     assert (await client.state("secret", PATH, "jwt-secret")).version == 1
-    assert "kubernetes-tamv-bot" in await client.check()
+    assert (await client.check()).name == "kubernetes-tamv-bot"
     assert sum(one.name == "kubernetes-tamv-bot" for one in world.store.tokens.values()) == 1
     world.store.clock.speed = LEASE.total_seconds() * 100
     await world.store.clock.sleep(LEASE.total_seconds())
@@ -228,6 +230,54 @@ async def test_by_the_service_account_and_again_when_the_token_has_run_out(world
     with pytest.raises(Refused) as nowhere:
         await world.client(token=None, role=BOT_ROLE, service_account=world.folder / "none").check()
     assert nowhere.value.key == "vault_no_account"
+
+
+async def test_a_namespace_is_asked_for_by_token_and_by_role(world: World) -> None:
+    world.store.namespace = "tamv/sre"
+    assert isinstance(await failure(world.client()), Refused)
+    account = world.folder / "token"
+    account.write_text(SERVICE_ACCOUNT_TOKEN)
+    by_role = world.client(token=None, role=BOT_ROLE, service_account=account, namespace="tamv/sre")
+    for client in (world.client(namespace="tamv/sre/"), by_role):
+        assert (await client.state("secret", PATH, "jwt-secret")).version == 1
+    await rotated(Actor(parts(world.folder, world.store.clock, vault=by_role)))
+    assert world.store.secret(PATH).current == 2
+
+
+async def test_a_mount_without_versions_is_named_so_and_left_alone(world: World) -> None:
+    actor = world.actor()
+    done = await rotated(actor)
+    world.store.kv_version = 1
+    for act in (
+        actor.rehearse("vault.rotate", "R-2/a", name="jwt-secret"),
+        actor.rehearse("vault.restore", "R-2/b", name="jwt-secret", version="1", over="2"),
+        actor.undo("vault.rotate", done),
+        world.client().updated_at("secret", PATH),
+        world.client(GUEST_TOKEN).updated_at("secret", PATH),
+    ):
+        with pytest.raises(WrongState) as without:
+            await act
+        assert (without.value.key, without.value.facts["mount"]) == ("vault_kv1", "secret")
+    assert world.store.secret(PATH).current == 2
+    for language, told in (("es", "no guarda versiones"), ("en", "keeps no versions")):
+        assert told in load_translations()[language].error(without.value)
+
+
+async def test_a_renewable_token_is_renewed_in_use_and_another_says_when_it_ends(world: World) -> None:
+    clock, token = world.store.clock, "hvs.ofAnHour"
+    near = clock.now() + LEASE * 0.4
+    world.store.tokens[token] = Token("short", ("tamv-bot",), near, renewable=True)
+    await world.client(token).state("secret", PATH, "jwt-secret")
+    assert world.store.tokens[token].ends == pytest.approx(clock.now() + LEASE, abs=timedelta(minutes=1))
+    renewed = await world.client(token).check()
+    assert renewed.renewable and not renewed.runs_out
+    world.store.tokens[token] = Token("short", ("tamv-bot",), near)
+    client = world.client(token)
+    assert (await client.state("secret", PATH, "jwt-secret")).version == 1
+    fixed = await client.check()
+    assert fixed.runs_out and fixed.ends_in and fixed.ends_in <= LEASE * 0.4
+    assert world.store.tokens[token].ends == near
+    assert not (await world.client().check()).runs_out
 
 
 async def failure(client: Vault) -> BotError:
@@ -243,7 +293,7 @@ async def test_when_vault_refuses_or_fails(world: World) -> None:
         assert isinstance(problem, Refused) and problem.facts["status"] == 403
     world.store.sealed = True
     problem = await failure(world.client())
-    assert isinstance(problem, Unavailable) and "sealed" in str(problem.facts["why"])
+    assert isinstance(problem, Unavailable) and problem.key == "vault_sealed"
     world.store.sealed = False
     for kind, how in (("status", {"status": 500}), ("ratelimit", {}), ("drop_before", {}), ("nonsense", {})):
         world.faults.add("vault", kind, times=None, **how)  # type: ignore[arg-type]

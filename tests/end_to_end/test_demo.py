@@ -134,6 +134,22 @@ def test_what_argo_cd_puts_back_is_told_and_stays_once_its_sync_is_paused(tmp_pa
     assert "**It did not last**" in report and "manages it: pause its sync" in report
 
 
+def test_an_overloaded_statefulset_is_mended_by_a_run(tmp_path: Path) -> None:
+    played = run(
+        "--auto", "--scenario", "statefulset-overload", "--speed", "120", "--lang", "en", "--out", str(tmp_path)
+    )
+    assert played.code == 0, played.out + played.err
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert summary["incident"]["status"] == "resolved"
+    ((step,),) = [one["steps"] for one in summary["runs"]]
+    assert (step["uses"], step["state"], step["verdict"]) == ("kubernetes.scale", "done", "helped")
+    told = ("/ops scale blockchain-msr 6", "It has ended well", "No alert is firing")
+    places = [played.out.find(sentence) for sentence in told]
+    assert places == sorted(places) and -1 not in places, "the alerts end after the run, and by it"
+    report = Path(summary["report"]).read_text("utf-8")
+    assert "statefulset/blockchain-msr: replicas 2 → 6" in report
+
+
 def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:
     """A team's file without anybody to page: all goes on, and the demo says what was missed."""
     team = yaml.safe_load((ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8"))

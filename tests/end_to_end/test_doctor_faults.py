@@ -10,6 +10,7 @@ import html
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from demo.environment import sandbox_settings
 from sandbox.kubernetes.access import Rule
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
+from sandbox.vault import Token
 from tests.harness.command_line import Ran, environment, tamv_bot
 from tests.real.helm import helm
 
@@ -50,6 +52,7 @@ FAULTS = [
     ("team", "Prometheus · error_rate", ("parse error", "queries.error_rate.promql")),
     ("team", "AWS · no-such-database", ("`databases` in the team file",)),
     ("team", "AWS · database", ("NoSuchBucket", "backups.database.bucket")),
+    ("team", "Vault · jwt-secret", ("Not found in Vault", "secrets.jwt-secret.paths.production")),
     ("team", "xr-engine · health", ("/nothing", "HTTP 404")),
     ("team", "team.yaml", ("emergency_contact", "+1-XXX-XXX-XXXX")),
     ("team", "xr-engine · tamv-prod", ("no workload `xr-motor`", "services.xr-engine")),
@@ -59,6 +62,8 @@ FAULTS = [
         "Kubernetes · tamv-staging",
         ("patch deployments/scale.apps", "kubectl apply -k deploy/kubernetes/access"),
     ),
+    ("rights", "Kubernetes · argocd", ("patch applications.argoproj.io", "access/argocd.yaml")),
+    ("rights", "Vault", ("cannot be renewed", "VAULT_TOKEN")),
     ("rights", "Kubernetes · cluster", ("patch nodes", "kubectl apply -k deploy/kubernetes/access")),
     ("file", "team.yaml", ("services.xr-engine.board", "did you mean `render`?")),
     ("file", "team.yaml", ("services.tamv-core.owners", "did you mean `SRETeam`?")),
@@ -108,7 +113,9 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
 async def said(place: Place) -> dict[str, list[tuple[str, str]]]:
     """What the doctor says of each kind of fault: subjects and texts."""
     slack = place.sandbox.slack
-    found = {"rights": await examined(place, KUBECONFIG=reader(place))}
+    vault = place.sandbox.vault
+    vault.tokens["hvs.ending"] = Token("ending", ("tamv-bot",), vault.clock.now() + timedelta(days=2))
+    found = {"rights": await examined(place, KUBECONFIG=reader(place), VAULT_TOKEN="hvs.ending")}
 
     def wrong_names(team: dict[str, Any]) -> None:
         team["services"]["xr-engine"]["board"] = "rendering"
@@ -124,6 +131,7 @@ async def said(place: Place) -> dict[str, list[tuple[str, str]]]:
         team["queries"]["frame_rate"]["promql"] = "avg(no_such_metric)"
         team["queries"]["error_rate"]["promql"] = "sum(rate("
         team["databases"]["no-such-database"] = "staging"
+        team["secrets"]["jwt-secret"]["paths"]["production"] = "tamv-prod/nothing"
         team["backups"]["database"]["bucket"] = "no-such-bucket"
         health = team["services"]["xr-engine"]["health"]["production"]
         health["url"] = health["url"].replace("/health", "/nothing")

@@ -240,6 +240,28 @@ async def test_github_is_down_and_the_follow_up_is_kept(stage: Scene) -> None:
     assert len(stage.sandbox.github.issues) == 1
 
 
+async def test_a_repository_without_issues_is_said_once_and_in_the_report(stage: Scene) -> None:
+    stage.sandbox.github.has_issues = False
+    channel = await declared(stage)
+    ana = stage.person("ana")
+    await ana.run('/incident followup "Alertar del disco" owner=SRETeam', channel.name)
+    await stage.told(channel, "*Alertar del disco* no se pudo crear en GitHub", "no acepta issues", seconds=LATER)
+    asked = len([one for one in stage.sandbox.github.requests if one.path.endswith("/issues")])
+    await ana.run("/incident resolve", channel.name)
+    (incident,) = await stage.bot.deps.store.incidents.recent()
+
+    async def report() -> str:
+        document = await stage.bot.deps.store.documents.read(incident.id, f"{incident.id}.md")
+        return document.content.decode() if document else ""
+
+    async def reported() -> bool:
+        return "Alertar del disco (SRETeam" in (text := await report()) and "· no está en GitHub" in text
+
+    await stage.until(reported, LATER)
+    again = len([one for one in stage.sandbox.github.requests if one.path.endswith("/issues")])
+    assert again - asked <= 1, "only the follow-up that the end opened is tried: what is refused is not asked for ever"
+
+
 async def test_a_failing_answer_is_no_failing_command(stage: Scene) -> None:
     """The person is not answered, yet what was asked is done, once."""
     stage.sandbox.faults.add("slack", "status", "*", status=500, times=None).match = "/commands/*"

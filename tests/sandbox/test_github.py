@@ -72,7 +72,7 @@ async def test_the_hours_requests_are_counted(github: Client) -> None:
 
 
 async def test_the_secondary_limit_says_when_to_come_back(github: Client) -> None:
-    github.backend.limit_secondary(30, times=1)
+    github.backend.limit_secondary({"Retry-After": "30"})
     limited = await github.call("POST", ISSUES, {"title": "x"})
     assert (limited.status, limited.headers["Retry-After"]) == (403, "30")
     assert "secondary rate limit" in limited.json["message"]

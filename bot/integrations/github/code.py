@@ -25,6 +25,12 @@ else:
 GREEN = frozenset({"success", "neutral", "skipped"})
 MANIFESTS = (".yaml", ".yml")
 MOST_MANIFESTS = 40  # of one folder: each is a request of its own
+MERGE_QUEUE = """
+query ($owner: String!, $name: String!, $number: Int!) {
+  repository(owner: $owner, name: $name) {
+    pullRequest(number: $number) { merged isMergeQueueEnabled mergeQueueEntry { position } }
+  }
+}"""
 MOST_FILES = 3000  # GitHub lists no more files of a pull request
 
 
@@ -59,6 +65,14 @@ class Pull:
         return sorted(name for name, ended in self.checks.items() if ended not in GREEN)
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """How a pull request stands with the merge queue of its base branch: its place from 1, None if it is not in it."""
+
+    merged: bool
+    position: int | None
+
+
 class Code:
     """The code of one repository. Methods raise as Session.call."""
 
@@ -78,11 +92,15 @@ class Code:
         return await self._session.call("read the branch", fetch)
 
     async def is_at(self, address: str) -> bool:
-        """Return True if this is the repository at an address as Git takes it: HTTPS, `ssh://` or `git@host:path`."""
+        """Return True if this is the repository at an address as Git takes it: HTTPS, `ssh://` or `git@host:path`.
+
+        The name may be the present one, or that of the settings.
+        """
         page = await self._session.call(
             "read the repository", lambda context: str(context.repository.complete().html_url)
         )
-        return _place(address) == _place(page)
+        host = _place(page).partition("/")[0]
+        return _place(address) in (_place(page), _place(f"{host}/{self._session.repository}"))
 
     async def manifests(self, folder: str, branch: str) -> dict[str, str]:
         """Return the YAML files of a folder by path, without those of folders below it; nothing if it does not exist
@@ -211,6 +229,55 @@ class Code:
 
         await self._session.call("merge", merge, writes=True)
 
+    async def merge_queue(self, number: int) -> Queued | None:
+        """Return how a pull request stands with its base branch's merge queue; None if the branch has none.
+
+        Source: https://docs.github.com/en/graphql/reference/objects#pullrequest
+        """
+
+        def fetch(context: ThreadContext) -> Queued | None:
+            owner, _, name = context.repository.full_name.partition("/")
+            variables = {"owner": owner, "name": name, "number": number}
+            try:
+                _, answer = context.repository.requester.graphql_query(MERGE_QUEUE, variables)
+            except github.GithubException as error:
+                if _knows_no_queue(error.data):
+                    return None
+                raise
+            pull = answer["data"]["repository"]["pullRequest"]
+            entry = pull["mergeQueueEntry"]
+            return Queued(pull["merged"], entry and int(entry["position"])) if pull["isMergeQueueEnabled"] else None
+
+        return await self._session.call("read the merge queue", fetch)
+
+    @effect("github.enqueue")
+    async def enqueue(self, number: int, title: str, sha: str, base: str) -> None:
+        """Put exactly the commit `sha` at the end of the merge queue of `base`, which merges it once its checks pass.
+
+        Raises Refused if the branch moved.
+        """
+
+        def enqueue(context: ThreadContext) -> None:
+            context.before_writing()
+            variables = {"pullRequestId": _node_id(context, number), "expectedHeadOid": sha}
+            context.repository.requester.graphql_named_mutation(
+                "enqueuePullRequest", variables, "mergeQueueEntry { position }"
+            )
+
+        await self._session.call("enqueue", enqueue, writes=True)
+
+    @effect("github.dequeue")
+    async def dequeue(self, number: int) -> None:
+        """Take a pull request out of its merge queue. Raises Refused if it is not in it."""
+
+        def dequeue(context: ThreadContext) -> None:
+            context.before_writing()
+            context.repository.requester.graphql_named_mutation(
+                "dequeuePullRequest", {"id": _node_id(context, number)}, "mergeQueueEntry { position }"
+            )
+
+        await self._session.call("dequeue", dequeue, writes=True)
+
     @effect("github.revert")
     async def revert(self, number: int) -> int:
         """Open a pull request that reverts a merged one, unless there is one; returns its number.
@@ -224,13 +291,23 @@ class Code:
                 if existing.head.ref.startswith(f"revert-{number}-"):
                     return existing.number
             context.before_writing()
-            variables = {"pullRequestId": str(pull.raw_data["node_id"])}
+            variables = {"pullRequestId": _node_id(context, number)}
             _, response = context.repository.requester.graphql_named_mutation(
                 "revertPullRequest", variables, "revertPullRequest { number }"
             )
             return int(response["revertPullRequest"]["number"])
 
         return await self._session.call("revert", revert, writes=True)
+
+
+def _node_id(context: ThreadContext, number: int) -> str:
+    return str(context.repository.get_pull(number).complete().raw_data["node_id"])
+
+
+def _knows_no_queue(answer: object) -> bool:
+    """Return True for the answer of a GitHub Enterprise Server from before merge queues: it has no such field."""
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    return any((error.get("extensions") or {}).get("code") == "undefinedField" for error in errors or ())
 
 
 def _file(context: ThreadContext, path: str, branch: str) -> ContentFile:
@@ -297,13 +374,16 @@ def _files(pull: PullRequest) -> tuple[str, ...]:
 
 
 def _checks(context: ThreadContext, sha: str) -> dict[str, str | None]:
-    """Return conclusions of check runs and of commit statuses, the two kinds of checks."""
+    """Return conclusions of check runs and of commit statuses, the two kinds of checks.
+
+    Of statuses, the newest of each context counts. They are all listed: the combined status has the first thirty only.
+    """
     commit = context.repository.get_commit(sha)
     found = [(run.name, run.conclusion if run.status == "completed" else None) for run in commit.get_check_runs()]
-    found += [
-        (status.context, None if status.state == "pending" else status.state)
-        for status in commit.get_combined_status().statuses
-    ]
+    newest: dict[str, str] = {}
+    for status in commit.get_statuses():  # the newest first
+        newest.setdefault(status.context, status.state)
+    found += [(name, None if state == "pending" else state) for name, state in newest.items()]
     conclusions: dict[str, str | None] = {}
     for name, conclusion in found:  # several apps and workflows may use one name: each of them counts
         if name not in conclusions or conclusions[name] in GREEN:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from http.client import NOT_FOUND
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -208,8 +209,7 @@ class GitHub:
                 raise Refused("github_no_issues", service=SERVICE, repository=repository.full_name)
             if repository.permissions and not repository.permissions.push:
                 raise Refused("github_no_write", service=SERVICE, repository=repository.full_name, who=login)
-            remaining, limit = context.client.rate_limiting
-            return f"{repository.full_name} as {login}, {remaining} of {limit} requests left"
+            return f"{repository.full_name} as {login}{_requests_left(context)}"
 
         return await self._session.call("check", fetch)
 
@@ -236,6 +236,17 @@ class GitHub:
                 if not logins or invalid is None:
                     raise
                 logins = [login for login in logins if login not in invalid] if invalid & set(logins) else []
+
+
+def _requests_left(context: ThreadContext) -> str:
+    """Return what is left of the hour's requests; nothing where none are counted (GitHub Enterprise Server)."""
+    try:
+        remaining, limit = context.client.rate_limiting
+    except github.GithubException as error:
+        if error.status != NOT_FOUND:
+            raise
+        return ""
+    return f", {remaining} of {limit} requests left"
 
 
 def _marked(repository: Repository, last_line: str, since: datetime | None) -> GithubIssue | None:

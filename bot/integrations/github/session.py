@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import re
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from http.client import GONE
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
@@ -28,9 +30,11 @@ else:
 
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 SERVICE = "GitHub"
 GRACE_SECONDS = 0.5  # the thread's own timeout comes first: its error is more precise
+NAME_SECONDS = 600.0  # how long the repository's name is taken to be as it was read
 # What PyGithub and our parsing raise for a response that is not GitHub's, besides BadAttributeException.
 MALFORMED = (AssertionError, KeyError, TypeError, AttributeError, ValueError, RuntimeError)
 
@@ -84,7 +88,7 @@ class Session:
     ) -> None:
         self._token = token
         self._app = app
-        self._repository = repository
+        self.repository = repository
         self._timeout = timeout
         self._client: dict[str, Any] = {
             "base_url": api_url.rstrip("/"),
@@ -96,6 +100,8 @@ class Session:
             "lazy": True,
         }
         self._thread_local = threading.local()  # PyGithub's connections are not thread-safe
+        self._name = repository
+        self._name_until = 0.0  # time.monotonic
         self._installation: int | None = None
         self._login: str | None = None
 
@@ -125,10 +131,26 @@ class Session:
         def run() -> T:
             with self._translate_errors(what, writes=writes):
                 client = self._signed_in()
-                return action(ThreadContext(client, client.get_repo(self._repository), what, until, self._timeout))
+                repository = client.get_repo(self._present_name(client))
+                return action(ThreadContext(client, repository, what, until, self._timeout))
 
         until = time.monotonic() + self._timeout
         return await in_thread(run, deadline=self._timeout + GRACE_SECONDS, service=SERVICE)
+
+    def _present_name(self, client: github.Github) -> str:
+        """Return the repository's name, which may have changed since it was configured.
+
+        GitHub redirects a former name, but PyGithub follows without the query and follows no write: a filtered list
+        would have everything in it.
+        """
+        if time.monotonic() >= self._name_until:
+            name = client.get_repo(self.repository).complete().full_name
+            if not isinstance(name, str) or name.count("/") != 1:
+                raise ValueError("no repository")
+            if name.casefold() != self._name.casefold():
+                log.warning("the repository %s is called %s now: change GITHUB_REPOSITORY", self.repository, name)
+            self._name, self._name_until = name, time.monotonic() + NAME_SECONDS
+        return self._name
 
     def _signed_in(self) -> github.Github:
         if not hasattr(self._thread_local, "client"):
@@ -148,7 +170,7 @@ class Session:
             raise Refused("github_key_wrong", service=SERVICE) from error
         if self._installation is None:
             integration = github.GithubIntegration(auth=app, **self._client)
-            self._installation = integration.get_repo_installation(*self._repository.split("/")).id
+            self._installation = integration.get_repo_installation(*self.repository.split("/")).id
         return app.get_installation_auth(self._installation)
 
     @contextmanager
@@ -170,8 +192,10 @@ class Session:
         Source: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
         """
         why = error_message(error.data).replace(self._token or "\0", "***")
+        if error.status == GONE:  # only issues that are disabled answer so
+            return Refused("github_no_issues", service=SERVICE, repository=self._name)
         headers = {name.lower(): str(value) for name, value in (error.headers or {}).items()}
-        wait = None
+        wait = 60.0 if _graphql_limit(error.data) else None
         if error.status in (403, 429):
             wait = parse_retry_after(headers, "Retry-After")
             if wait is None and headers.get("x-ratelimit-remaining") == "0":
@@ -263,6 +287,15 @@ def invalid_assignees(data: Any) -> set[str] | None:
         return None
     values = (entry.get("value") for entry in entries)
     return {str(login) for value in values for login in (value if isinstance(value, list) else [value]) if login}
+
+
+def _graphql_limit(data: Any) -> bool:
+    """Return True for GraphQL's answer at a rate limit, which has status 200.
+
+    Source: https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api
+    """
+    errors = data.get("errors") if isinstance(data, dict) else None
+    return any(isinstance(entry, dict) and entry.get("type") == "RATE_LIMITED" for entry in errors or ())
 
 
 def exists_already(data: Any) -> bool:

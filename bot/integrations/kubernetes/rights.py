@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from bot.domain.errors import NotFound
+from bot.integrations.kubernetes.applications import GROUP, VERSION
 from bot.integrations.kubernetes.cluster import Cluster, client
 
 REVIEWS_AT_ONCE = 30
@@ -44,6 +47,12 @@ CLUSTER_WIDE: Rights = {
     ("", "events"): ("list",),
     ("metrics.k8s.io", "nodes"): ("list",),
 }
+# Where the cluster has them: Argo Rollouts beside the other workloads, Argo CD's Applications in its namespace.
+ROLLOUTS: Rights = {
+    ("argoproj.io", "rollouts"): ("get", "list", "patch"),
+    ("argoproj.io", "rollouts/scale"): ("patch",),
+}
+APPLICATIONS: Rights = {("argoproj.io", "applications"): ("get", "patch")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +67,38 @@ class Right:
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}" + (f".{self.group}" if self.group else "")
 
+    @property
+    def optional(self) -> bool:
+        """True for what only some services need: those that Argo CD deploys."""
+        return (self.group, self.resource) in APPLICATIONS
 
-def needed(namespaces: Sequence[str]) -> list[Right]:
-    """Return all rights that the bot's actions need, for services in these namespaces."""
-    places = [(namespace, NAMESPACED) for namespace in namespaces] + [(None, CLUSTER_WIDE)]
+
+def needed(namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace: str = "argocd") -> list[Right]:
+    """Return all rights that the bot's actions need, for services in these namespaces.
+
+    `argo` are the resources of the group `argoproj.io` that the cluster has.
+    """
+    namespaced = {**NAMESPACED, **(ROLLOUTS if "rollouts" in argo else {})}
+    places: list[tuple[str | None, Rights]] = [(namespace, namespaced) for namespace in namespaces]
+    places.append((None, CLUSTER_WIDE))
+    if "applications" in argo:
+        places.append((argocd_namespace, APPLICATIONS))
     return [
         Right(verb, group, resource, namespace)
         for namespace, rights in places
         for (group, resource), verbs in rights.items()
         for verb in verbs
     ]
+
+
+async def argo_resources(cluster: Cluster) -> list[str]:
+    """Return the names of the resources of Argo CD and Argo Rollouts that the cluster has."""
+    with suppress(NotFound):
+        found = await cluster.ask(
+            "resources of Argo", client.CustomObjectsApi(cluster.api).get_api_resources, GROUP, VERSION
+        )
+        return [resource.name for resource in found.resources]
+    return []
 
 
 async def missing(cluster: Cluster, rights: Sequence[Right]) -> list[Right]:
