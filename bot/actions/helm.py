@@ -161,12 +161,14 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
     """Raise WrongState without a canary of lower weight; in production also if it was not watched `since` its
     upgrade.
     """
-    enabled, current_weight = _canary(await ctx.helm.values(release, namespace))
+    values = await ctx.helm.values(release, namespace)
+    enabled, current_weight = _canary(values)
     if not enabled or current_weight >= weight:
         raise WrongState("no_canary", release=release, weight=current_weight)
     in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
     if in_production and since and not await ctx.deps.store.runs.was_watched(release, since):
-        raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight)
+        tag = image_tag(values)
+        raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight, tag=tag)
 
 
 async def _upgrade(ctx: Context, release: str, namespace: str | None, values: dict[str, Any]) -> Upgraded:
