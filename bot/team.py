@@ -177,7 +177,9 @@ class Query(_Part):
         None,
         description="what it measures of a service, for `/why`: latency, errors, traffic, accelerator (of GPUs), …",
     )
-    by_pod: str | None = Field(None, description="the same PromQL for each pod, with the label `pod`; for `/why`")
+    by_pod: str | None = Field(
+        None, description="the same PromQL for each pod, with the label `pod`; for `/why` and the watch of a canary"
+    )
 
 
 class Board(_Part):

@@ -70,8 +70,17 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
             [_metric_query(name, team.queries[name], team, service)],
             title=_title(team.queries[name].title),
         )
-    promql = _fill_names(name, team, service)
+    promql = fill_names(name, team, service)
     return Board(name, service if promql != name else None, [(MetricDefinition(name, {}), promql)], in_team_file=False)
+
+
+def board_of_pods(team: TeamFile, board_spec: Board) -> list[tuple[MetricDefinition, str]]:
+    """Return what a board can judge pod by pod: each metric with a threshold, and its PromQL by pod."""
+    return [
+        (metric, fill_names(promql, team, board_spec.service))
+        for metric, _ in board_spec.queries
+        if metric.threshold is not None and (promql := team.queries[metric.query].by_pod)
+    ]
 
 
 async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Board, at: datetime) -> None:
@@ -144,10 +153,10 @@ async def query_board(
 
 def _metric_query(name: str, query: Query, team: TeamFile, service: str | None) -> tuple[MetricDefinition, str]:
     definition = MetricDefinition(name, _title(query.title), query.unit, query.threshold, Direction(query.direction))
-    return definition, _fill_names(query.promql, team, service)
+    return definition, fill_names(query.promql, team, service)
 
 
-def _fill_names(promql: str, team: TeamFile, service: str | None) -> str:
+def fill_names(promql: str, team: TeamFile, service: str | None) -> str:
     """Replace `$service` and `$namespace` with values of the team file."""
     if service is None:
         if "$service" in promql or "$namespace" in promql:

@@ -16,7 +16,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
-from bot.integrations.helm import Revision, image_tag, origin, rollback_candidates, value_at
+from bot.integrations.helm import SECOND_ON, Revision, image_tag, origin, rollback_candidates, value_at
 from bot.integrations.manifests import differences, workloads_in
 from bot.names import ReleaseName, Tag
 from bot.team import PRODUCTION
@@ -83,7 +83,7 @@ async def upgrade(
     """
     ns = ctx.namespace(release, namespace)
     given = await _typed(ctx, release, ns, values) if values else {}
-    return await _upgrade(ctx, release, namespace, {"image.tag": tag, **given})
+    return await upgrade_release(ctx, release, namespace, {"image.tag": tag, **given})
 
 
 @action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops canary xr-engine tag=v4.2.0 weight=10")
@@ -91,7 +91,8 @@ async def canary(
     ctx: Context, release: ReleaseName, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
     """Send a share of the traffic to a new version."""
-    return await _upgrade(ctx, release, namespace, {"image.tag": tag, CANARY_ON: True, CANARY_WEIGHT: int(weight)})
+    values = {"image.tag": tag, CANARY_ON: True, CANARY_WEIGHT: int(weight)}
+    return await upgrade_release(ctx, release, namespace, values)
 
 
 @action("helm.promote", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops promote xr-engine weight=50")
@@ -103,7 +104,7 @@ async def promote(
     revisions = await ctx.helm.history(release, ns)
     if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
         await _require_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
-    return await _upgrade(ctx, release, namespace, {CANARY_WEIGHT: int(weight)})
+    return await upgrade_release(ctx, release, namespace, {CANARY_WEIGHT: int(weight)})
 
 
 @action("helm.rollback", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops rollback xr-engine")
@@ -138,7 +139,7 @@ async def rollback(
 @undo(rollback)
 async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
     """Roll back to the previous revision, unless the release was changed since."""
-    revisions = await _history(ctx, done.release, done.namespace)
+    revisions = await history_of(ctx, done.release, done.namespace)
     if done.before == 0:
         return await _remove(ctx, done, revisions)
     current = revisions[-1]
@@ -163,30 +164,36 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
     """Raise WrongState without a canary of lower weight; in production also if it was not watched `since` its
     upgrade.
     """
-    enabled, current_weight = _canary(await ctx.helm.values(release, namespace))
+    values = await ctx.helm.values(release, namespace)
+    enabled, current_weight = canary_of(values)
     if not enabled or current_weight >= weight:
         raise WrongState("no_canary", release=release, weight=current_weight)
     in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
     if in_production and since and not await ctx.deps.store.runs.was_watched(release, since):
-        raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight)
+        tag = image_tag(values)
+        raise WrongState("canary_not_watched", release=release, service=release, weight=current_weight, tag=tag)
 
 
-async def _upgrade(ctx: Context, release: str, namespace: str | None, values: dict[str, Any]) -> Upgraded:
+async def upgrade_release(
+    ctx: Context, release: str, namespace: str | None, values: dict[str, Any], mark: str | None = None
+) -> Upgraded:
+    """Upgrade a release with these values over its own. `mark` describes the revision: one that is there was done."""
+    mark = mark or ctx.key
     ns = ctx.namespace(release, namespace)
     chart = ctx.service(release).chart
     if chart is None:
         raise BadInput("no_chart", service=release)
-    revisions = await _history(ctx, release, ns)
+    revisions = await history_of(ctx, release, ns)
     before = revisions[-1] if revisions else None
-    if before and before.description == ctx.key and before.was_deployed:
+    if before and before.description == mark and before.was_deployed:
         return Upgraded(release, ns, before.number - 1, before.number, values)  # done before a crash
     _require_installed(release, ns, revisions)
     if before and before.pending:
         await _repair_pending(ctx, release, ns, revisions)
     live = await _live(ctx, release, ns) if before else Live({}, [], {})
     all_values = live.kept_values | values
-    await ctx.helm.upgrade(release, ns, chart, all_values, ctx.key, live.drift, running=live.workloads)
-    after = (await _history(ctx, release, ns))[-1:]
+    await ctx.helm.upgrade(release, ns, chart, all_values, mark, live.drift, running=live.workloads)
+    after = (await history_of(ctx, release, ns))[-1:]
     return Upgraded(release, ns, before.number if before else 0, after[0].number if after else 1, all_values)
 
 
@@ -223,7 +230,7 @@ async def _live(ctx: Context, release: str, namespace: str) -> Live:
 
 async def _typed(ctx: Context, release: str, namespace: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Return typed values: of the type that the release's value has now, else as Helm's own `--set` reads them."""
-    revisions = await _history(ctx, release, namespace)
+    revisions = await history_of(ctx, release, namespace)
     current = await ctx.helm.values(release, namespace, revisions[-1].number) if revisions else {}
     return {path: _as(path, text, value_at(current, path)) for path, text in given.items()}
 
@@ -261,7 +268,7 @@ def _json_like(path: str, text: str, example: Any) -> Any:
     return value
 
 
-def _canary(values: Mapping[str, Any]) -> tuple[bool, float]:
+def canary_of(values: Mapping[str, Any]) -> tuple[bool, float]:
     """Return whether a release has a canary, and its share of the traffic in per cent."""
     weight = value_at(values, CANARY_WEIGHT)
     try:
@@ -271,7 +278,7 @@ def _canary(values: Mapping[str, Any]) -> tuple[bool, float]:
     return bool(value_at(values, CANARY_ON)), share
 
 
-async def _history(ctx: Context, release: str, namespace: str) -> list[Revision]:
+async def history_of(ctx: Context, release: str, namespace: str) -> list[Revision]:
     """Return the revisions; none for a release that is not installed yet."""
     try:
         return await ctx.helm.history(release, namespace)
@@ -295,11 +302,11 @@ async def _repair_pending(ctx: Context, release: str, namespace: str, revisions:
 async def _last_good(
     ctx: Context, release: str, namespace: str, revisions: list[Revision]
 ) -> tuple[int, str | None] | None:
-    """Return the last good revision that had all of the traffic, with its image tag."""
+    """Return the last good revision that had all of the traffic, with its image tag; none with two versions."""
     for revision in rollback_candidates(revisions):
         values = await ctx.helm.values(release, namespace, revision.number)
-        enabled, weight = _canary(values)
-        if not enabled or weight == 100:
+        enabled, weight = canary_of(values)
+        if (not enabled or weight == 100) and not value_at(values, SECOND_ON):
             return revision.number, image_tag(values)
     return None
 

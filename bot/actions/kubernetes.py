@@ -39,6 +39,7 @@ DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
 REVERTED_WITHIN = timedelta(seconds=20)  # an autoscaler decides every 15 s, a self-healing GitOps tool sooner
 LONGEST_FOLLOWED, FOLLOW_EVERY = timedelta(minutes=10), timedelta(seconds=5)
 LINES_SHOWN, LINE_WIDTH = 8, 160  # of a log that is followed, in the run's message
+HIDDEN_COLUMNS = ("containers", "uid", "default_container")  # of pods, in a table
 T = TypeVar("T")
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE|CREDENTIAL|DATABASE_URL", re.IGNORECASE)
 
@@ -324,7 +325,7 @@ async def pods(ctx: Context, service: WorkloadName, namespace: Name | None = Non
     """List the pods of a service."""
     ns = namespace_of(ctx, service, namespace)
     rows = [asdict(pod) for pod in await pods_of(ctx, service, ns)]
-    return Table(ns, [{name: row[name] for name in row if name not in ("containers", "uid")} for row in rows])
+    return Table(ns, [{name: row[name] for name in row if name not in HIDDEN_COLUMNS} for row in rows])
 
 
 @action("kubernetes.top_pods", risk=Risk.READ, example="/ops top_pods xr-engine cpu")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from bot.actions.boards import board, query_board
+from pydantic import Field
+
+from bot.actions.boards import Board, board, board_of_pods, query_board
+from bot.actions.canary import OVERTIME, SAMPLE, Canary
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.domain.errors import WrongState
+from bot.domain.canary import Beside, Comparison
+from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
 from bot.domain.snapshot import MetricDefinition, MetricResult, Verdict
 from bot.domain.times import Duration
+
+Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +49,27 @@ class BoardMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """One metric of a canary's pods and of the others: means (None: no samples), verdict, samples of the canary."""
+
+    query: str
+    title: dict[str, str]
+    unit: str
+    canary: float | None
+    others: float | None
+    verdict: str
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
-    """How long and how often the metrics were checked, and their last values."""
+    """How long and how often the metrics were checked, and their last values; `beside`: those of a canary's pods."""
 
     seconds: float
     looks: int
     values: dict[str, float | None]
     figures: list[Figure] = field(default_factory=list)
+    beside: list[Compared] = field(default_factory=list)
 
 
 @action("prometheus.query", risk=Risk.READ, example="/ops prometheus.query latency_p95 service=xr-engine")
@@ -62,30 +84,81 @@ async def snapshot(ctx: Context, board: str | None = None, service: str | None =
     return await _read_board(ctx, board, service)
 
 
-@action("prometheus.watch", risk=Risk.READ, example="/ops prometheus.watch 15m service=xr-engine")
+@action("prometheus.watch", risk=Risk.READ, example="/ops prometheus.watch 15m service=xr-engine canary=v4.2.0")
 async def watch(
     ctx: Context,
     duration: Duration,
     board: str | None = None,
     service: str | None = None,
     every: Duration = timedelta(seconds=30),
+    canary: Tag | None = None,
 ) -> Watched:
-    """Check that metrics stay within their thresholds for a time; reports which one did not, when, and by how much."""
+    """Check that metrics stay within their thresholds for a time; reports which one did not, when, and by how much.
+
+    With the tag of a canary, its pods are compared with the others, too: a version that is worse is not hidden by the
+    pods that are well.
+    """
     started, looks = ctx.began, 0
+    compared: Sequence[Comparison] = ()
+    beside = _canary(ctx, board, service, canary, duration) if canary else None
     while True:
         metrics = await _read_board(ctx, board, service)
         looks += 1
         if ctx.dry_run:
             break
+        passed = ctx.clock.now() - started
         if not metrics.holds:
-            raise WrongState(
-                "figures_broke", after=round((ctx.clock.now() - started).total_seconds()), **_breach_facts(ctx, metrics)
-            )
+            raise WrongState("figures_broke", after=round(passed.total_seconds()), **_breach_facts(ctx, metrics))
+        enough = True
+        if beside:
+            board_spec, pods = beside
+            compared = await pods.compare(ctx, board_spec)
+            _require_not_worse(pods, compared, passed)
+            enough = await _enough_seen(ctx, pods, board_spec, compared, passed - duration)
         remaining = duration - (ctx.clock.now() - started)
-        if remaining <= timedelta():
+        if remaining <= timedelta() and enough:
             break
-        await ctx.clock.sleep(min(every, remaining).total_seconds())
-    return Watched((ctx.clock.now() - started).total_seconds(), looks, metrics.values, metrics.figures)
+        await ctx.clock.sleep((min(every, remaining) if remaining > timedelta() else every).total_seconds())
+    seconds = (ctx.clock.now() - started).total_seconds()
+    return Watched(seconds, looks, metrics.values, metrics.figures, [_compared(one) for one in compared])
+
+
+def _canary(ctx: Context, what: str | None, service: str | None, tag: str, duration: timedelta) -> tuple[Board, Canary]:
+    """Return what is compared. Raises BadInput for a board without a metric that has a threshold and goes by pod."""
+    board_spec = board(ctx.team, what, service)
+    if board_spec.service is None or not board_of_pods(ctx.team, board_spec):
+        raise BadInput("nothing_by_pod", board=board_spec.name)
+    looks = math.ceil((duration + OVERTIME).total_seconds() / SAMPLE)
+    return board_spec, Canary(board_spec.service, tag, ctx.began, looks)
+
+
+def _require_not_worse(canary: Canary, compared: Sequence[Comparison], passed: timedelta) -> None:
+    worse = [
+        {"query": one.metric.query, "canary": _amount(one.new, one.metric), "others": _amount(one.others, one.metric)}
+        for one in compared
+        if one.verdict is Beside.WORSE
+    ]
+    if worse:
+        after = round(passed.total_seconds())
+        raise WrongState("canary_worse", service=canary.service, tag=canary.tag, after=after, worse=worse)
+
+
+async def _enough_seen(
+    ctx: Context, canary: Canary, board_spec: Board, compared: Sequence[Comparison], over: timedelta
+) -> bool:
+    """Return whether the canary has been seen enough to be judged. Raises WrongState if it takes too long."""
+    if over < timedelta():
+        return False
+    if not compared:  # all pods run it
+        return True
+    requests, needed = await canary.requests(ctx, board_spec)
+    judged = all(one.verdict is not Beside.UNKNOWN for one in compared)
+    if judged and (requests is None or requests >= needed):
+        return True
+    if over >= OVERTIME:
+        facts = {"service": canary.service, "tag": canary.tag, "requests": requests, "needed": needed}
+        raise WrongState("canary_too_quiet", samples=min(one.samples for one in compared), **facts)
+    return False
 
 
 @action("prometheus.wait_until", risk=Risk.READ, example="/ops wait_until 10m service=xr-engine")
@@ -130,6 +203,11 @@ def _figure(metric: MetricResult | MetricDefinition, value: float | None, verdic
     return Figure(metric.query, title, value, unit, threshold, metric.direction.value, verdict.value)
 
 
+def _compared(one: Comparison) -> Compared:
+    metric = one.metric
+    return Compared(metric.query, dict(metric.title), metric.unit, one.new, one.others, one.verdict.value, one.samples)
+
+
 def _is_within_threshold(metric: MetricResult) -> bool:
     return metric.threshold is None or metric.verdict is Verdict.OK
 
@@ -140,8 +218,16 @@ def _breach_facts(ctx: Context, metrics: BoardMetrics) -> dict[str, Any]:
     broken = []
     for name, value in metrics.values.items():
         threshold = queries[name].threshold if name in queries else None
-        unit = f" {queries[name].unit}" if name in queries and queries[name].unit not in ("", "count") else ""
+        unit = _unit(queries[name].unit) if name in queries else ""
         shown = "?" if value is None else f"{value:.4g}{unit}"
         if value is None or threshold is None or (value > threshold) == (queries[name].direction == "above"):
             broken.append(f"{name} {shown}" + (f" ({threshold:g}{unit})" if threshold is not None else ""))
     return {"broken": broken}
+
+
+def _amount(value: float | None, metric: MetricDefinition) -> str:
+    return "?" if value is None else f"{value:.3g}{_unit(metric.unit)}"
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit not in ("", "count") else ""

@@ -29,6 +29,7 @@ from bot.integrations.manifests import as_running, manifest_diff
 SERVICE = "Helm"
 GRACE_SECONDS = 15.0
 DEPLOYED_STATUSES = ("deployed", "superseded")
+SECOND_ON, SECOND_TAG, SECOND_LIVE = (f"secondColor.{name}" for name in ("enabled", "tag", "live"))  # of our charts
 OLDEST = (3, 14)  # --reset-then-reuse-values, --dry-run=server
 READS = ("version", "history", "get", "list", "show")
 WORDS_LIMIT = 2_000
@@ -284,6 +285,12 @@ def value_at(values: Any, path: str) -> Any:
         else:
             values = values.get(re.sub(r"\\(.)", r"\1", name)) if isinstance(values, Mapping) else None
     return values
+
+
+def deployed_tag(values: Mapping[str, Any]) -> str | None:
+    """Return the newest image tag that a release's values set: that of a second colour while there is one."""
+    second = value_at(values, SECOND_TAG) if value_at(values, SECOND_ON) else None
+    return str(second) if second else image_tag(values)
 
 
 def image_tag(values: Mapping[str, Any]) -> str | None:

@@ -29,6 +29,8 @@ SERVICE, WHAT = "Prometheus", "query"
 CONNECT_TIMEOUT = 2.0
 RESPONSE_LIMIT_BYTES = 16_000_000  # protects the memory from a query for everything
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_-.:/")
+_RANGE = re.compile(r"\[(\d+)([smh])\]")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,20 @@ def fill(promql: str, **names: str) -> str:
         return "".join(char if char in _PLAIN else f"\\U{ord(char):08x}" for char in value)
 
     return re.sub(r"\$([a-z_]+)", quoted, promql)
+
+
+def narrowed(promql: str, seconds: int) -> str:
+    """Return `promql` with each range that is longer narrowed to `seconds`."""
+    return _RANGE.sub(lambda match: f"[{seconds}s]" if _seconds(match) > seconds else match[0], promql)
+
+
+def longest_range(promql: str) -> int:
+    """Return the longest range in `promql`, in seconds; 0 without any."""
+    return max((_seconds(match) for match in _RANGE.finditer(promql)), default=0)
+
+
+def _seconds(match: re.Match[str]) -> int:
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 class Prometheus:

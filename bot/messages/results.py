@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from jinja2 import UndefinedError
@@ -34,7 +35,8 @@ def result_sentence(action: str, facts: Facts, words: Translations) -> str:
     if key not in set(words.render("results")):
         return ""
     try:
-        return words.render_block("results", key, **{"parameters": {}, **facts})
+        means = {"amount": partial(amount, words=words), "pick": words.pick}
+        return words.render_block("results", key, **{"parameters": {}, **means, **facts})
     except UndefinedError:  # kept by an earlier version of the bot, which knew less
         return ""
 

@@ -14,13 +14,13 @@ from bot.domain.errors import BotError, NotFound
 from bot.domain.run import RunState, StepState
 from bot.domain.statistics import Attempt, Targets, compute
 from bot.domain.statistics import Statistics as IncidentStatistics
-from bot.integrations.helm import image_tag
+from bot.integrations.helm import deployed_tag
 from bot.integrations.kubernetes.workloads import KINDS, split_reference
 from bot.store.runs import attempts
 from bot.team import PRODUCTION, Service
 
 WINDOW = timedelta(days=90)
-DEPLOYING = ("helm.upgrade", "helm.canary", "helm.promote")
+DEPLOYING = ("helm.upgrade", "helm.canary", "helm.promote", "bluegreen.start")
 ROLLING_BACK = ("helm.rollback", "kubernetes.rollout_undo")
 DISPATCHING = "github.dispatch_workflow"
 _DEPLOYS = re.compile(r"deploy|release|hotfix|rollout|promote", re.IGNORECASE)
@@ -105,7 +105,7 @@ class Statistics:
             sightings = []
             for revision in await helm.history(name, namespace):
                 values = await helm.values(name, namespace, revision.number)
-                tag = image_tag(values) or revision.app_version
+                tag = deployed_tag(values) or revision.app_version
                 succeeded = None if revision.pending else revision.was_deployed or revision.status == "uninstalled"
                 if revision.updated:
                     back = revision.rolled_back_to is not None

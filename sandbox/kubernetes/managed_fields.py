@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from sandbox.kubernetes.errors import StatusError
 from sandbox.kubernetes.kinds import Kind
-from sandbox.kubernetes.objects import Object, deep_copy
+from sandbox.kubernetes.objects import Object
 from sandbox.kubernetes.patches import SETS, merge_key, strategic_merge
 
 # The path of a field. Its parts are `f:name` for a field, `k:{"name":"app"}` for an element of a list with keys and
@@ -79,7 +79,8 @@ def apply(kind: Kind, before: Object | None, wanted: Object, manager: str, *, fo
     if contested and not force:
         raise _conflict(contested)
     others = [replace(entry, fields=entry.fields - {path for _, path in contested}) for entry in others]
-    result = strategic_merge(deep_copy(live), applied, new_first=False)
+    atomic = [path for path in applied_fields if path[-1].removeprefix("f:") in ATOMIC]  # replaced as a whole
+    result = strategic_merge(_without(live, atomic), applied, new_first=False)
     if own is not None:
         kept = frozenset[Path]().union(*(entry.fields for entry in others)) | applied_fields
         result = _without(result, _abandoned(own.fields - applied_fields, kept))

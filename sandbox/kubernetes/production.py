@@ -31,7 +31,7 @@ from sandbox.kubernetes.resources.argo_cd import APPLICATION, TRACKING_ID, WORKL
 from sandbox.kubernetes.resources.argo_cd import MANAGER as ARGOCD
 from sandbox.kubernetes.resources.argo_cd import NAMESPACE as ARGOCD_NAMESPACE
 from sandbox.kubernetes.resources.basic import NAMESPACE as NAMESPACES
-from sandbox.kubernetes.resources.basic import NETWORK_POLICY
+from sandbox.kubernetes.resources.basic import NETWORK_POLICY, SERVICE
 from sandbox.kubernetes.resources.batch import JOB
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE, gpu_node, node_conditions
@@ -64,12 +64,16 @@ class Production:
             self._on_node_change(change)
         if namespace_of(change.object) != NAMESPACE:
             return
+        if kind is SERVICE and name_of(change.object) in self._world.deployments:
+            self._world.place(name_of(change.object), self._placed_pods(name_of(change.object)))
+        if kind is POD:
+            for service in self._world.deployments:
+                if labels_of(change.object).get("app") == service or self._selects(service, change.object):
+                    self._world.place(service, self._placed_pods(service))
         service = labels_of(change.object).get("app", "")
         if service not in self._world.deployments:
             return
-        if kind is POD:
-            self._world.place(service, self._placed_pods(service))
-        elif kind in WORKLOADS.values() and name_of(change.object) == service:
+        if kind in WORKLOADS.values() and name_of(change.object) == service:
             if change.type == "DELETED" and self._workload(service):
                 return  # it runs as another kind now
             deployment = self._world.deployments[service]
@@ -77,11 +81,20 @@ class Production:
             deployment.template = _world_template(change.object["spec"]["template"])
 
     def _placed_pods(self, service: str) -> list[Placed]:
+        """Return the service's pods; those that its Service does not select get no traffic."""
         return [
-            Placed(name_of(pod), pod["spec"]["nodeName"], _world_template(pod), _serves(pod))
+            Placed(name_of(pod), pod["spec"]["nodeName"], _world_template(pod), _serves(pod) and selected)
             for pod in self._cluster.store.all(POD, NAMESPACE)
-            if labels_of(pod).get("app") == service and pod["spec"].get("nodeName")
+            if pod["spec"].get("nodeName")
+            and ((selected := self._selects(service, pod)) or labels_of(pod).get("app") == service)
         ]
+
+    def _selects(self, service: str, pod: Object) -> bool:
+        """Return whether the Service of this name sends traffic to a pod; without it, all of its pods serve."""
+        found = self._cluster.store.get(SERVICE, NAMESPACE, service)
+        if found is None or not found["spec"].get("selector"):
+            return labels_of(pod).get("app") == service
+        return all(labels_of(pod).get(name) == value for name, value in found["spec"]["selector"].items())
 
     def _on_node_change(self, change: Change) -> None:
         """Take a GPU node from the world while it is deleted or not ready."""

@@ -27,6 +27,9 @@ class Version:
     leak: float = 0.0
 
 
+HARMLESS = Version()
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault of a service with a cause outside of it."""
@@ -69,7 +72,7 @@ class Pod:
 class Deployment:
     """A deployed service: the desired state (`template`, `replicas`) and the present one (`pods`).
 
-    `felt` are the causes as far as they have taken effect.
+    `felt` are the causes as far as they have taken effect, by the hash of the pods' template.
     """
 
     def __init__(self, service: Service, tsdb: Tsdb, seed: int) -> None:
@@ -81,7 +84,7 @@ class Deployment:
         self.faults: dict[str, Fault] = {}
         self.pods: list[Pod] = []
         self.source = DeploymentSource(tsdb, service)
-        self.felt = Causes(replicas=float(service.replicas))
+        self.felt = {self.template.hash: Causes(replicas=float(service.replicas))}
         self._tsdb = tsdb
         self._seed = seed
         self._made = 0
@@ -125,26 +128,33 @@ class Deployment:
         """Return the capacity of the GPU nodes that the ready pods run on."""
         return sum(nodes[name].power for name in {pod.node for pod in self.ready(at)} if name in nodes)
 
-    def causes(self, versions: Mapping[str, Version], load: float, gpu_power: float, at: int) -> Causes:
-        """Return the causes once everything has taken effect; images and features count by ready pod."""
+    def causes(self, versions: Mapping[str, Version], load: float, gpu_power: float, at: int) -> dict[str, Causes]:
+        """Return the causes once everything has taken effect, by the hash of the ready pods' template.
+
+        An image's work, answer times and errors are those of its own pods; the GPUs are shared by all. Without a ready
+        pod, they are those of the pods to come.
+        """
         ready = self.ready(at)
-        work = gpu_work = latency = 1.0
-        errors = 0.0
-        if ready:
-            effects = [versions.get(self.image(pod), Version()) for pod in ready]
-            features = [feature_work(pod.template.env) for pod in ready]
-            work = _mean(v.work * f[0] for v, f in zip(effects, features, strict=True))
-            gpu_work = _mean(v.work * f[1] for v, f in zip(effects, features, strict=True))
-            latency = _mean(version.latency for version in effects)
-            errors = _mean(version.errors for version in effects)
+        templates = {pod.template.hash: pod.template for pod in ready} or {self.template.hash: self.template}
+        effects = {key: versions.get(f"{self.service.name}:{one.version}", HARMLESS) for key, one in templates.items()}
+        features = {key: feature_work(one.env) for key, one in templates.items()}
+        keys = [pod.template.hash for pod in ready] or list(templates)
+        gpu_work = sum(effects[key].work * features[key][1] for key in keys) / len(keys)
+        slower, failing = 1.0, 0.0
         for fault in self.faults.values():
-            latency, errors = latency * fault.latency, errors + fault.errors
-        return Causes(float(len(ready)), load * self.load, work, gpu_work, gpu_power, latency, errors)
-
-
-def _mean(values: Iterable[float]) -> float:
-    collected = list(values)
-    return sum(collected) / len(collected)
+            slower, failing = slower * fault.latency, failing + fault.errors
+        return {
+            key: Causes(
+                float(len(ready)),
+                load * self.load,
+                version.work * features[key][0],
+                gpu_work,
+                gpu_power,
+                version.latency * slower,
+                version.errors + failing,
+            )
+            for key, version in effects.items()
+        }
 
 
 class Cluster(Protocol):

@@ -60,8 +60,8 @@ class Source:
 class Work:
     """What the pods of a service do in each of some intervals of time, which are `seconds` long.
 
-    `rate` (requests a second of each pod) and `errors` (a ratio) are the same for all; the others have a row a pod:
-    `p95` in seconds, `frames` a second, `cpu` in cores, `memory` in bytes.
+    `rate` (requests a second of each pod) is the same for all; the others have a row a pod: `errors` is a ratio, `p95`
+    in seconds, `frames` a second, `cpu` in cores, `memory` in bytes.
     """
 
     seconds: Floats

@@ -14,7 +14,18 @@ import numpy as np
 
 from sandbox.clock import Clock
 from sandbox.prometheus.tsdb import Floats, Tsdb
-from sandbox.world.deployments import LEAK_LIMIT, SETTLE, Cluster, Deployment, Fault, Placed, Pod, Template, Version
+from sandbox.world.deployments import (
+    HARMLESS,
+    LEAK_LIMIT,
+    SETTLE,
+    Cluster,
+    Deployment,
+    Fault,
+    Placed,
+    Pod,
+    Template,
+    Version,
+)
 from sandbox.world.effects import Causes, Figures, figures
 from sandbox.world.metrics import GpuSource, PodSource, Source, Work, do_work
 from sandbox.world.scenario import (
@@ -43,7 +54,6 @@ NEVER = 1 << 62  # ms
 RESCHEDULE = 40_000  # ms until the pods of a lost node are started elsewhere
 PERIODS = (41.0, 97.0, 263.0)  # seconds; prime, so that the sum does not repeat within hours
 FREQUENCIES = np.array([[math.tau / period] for period in PERIODS])  # radians a second
-HARMLESS = Version()
 
 
 @dataclass(frozen=True)
@@ -122,11 +132,14 @@ class World:
             self._moving = False
 
     def figures(self, service: str) -> Figures:
-        """Return the figures of a service now, without noise."""
+        """Return the figures of a service now, without noise: the means over its pods."""
         self.run_due()
         deployment = self.deployments[service]
-        felt = _approach(deployment.felt, self._causes(deployment), (self._at - self._worked) / 1000)
-        return figures(deployment.service, felt)
+        felt = _felt(deployment.felt, self._causes(deployment), (self._at - self._worked) / 1000)
+        ready = [pod.template.hash for pod in deployment.ready(self._worked)]
+        each = [figures(deployment.service, felt[key]) for key in ready or felt]
+        means = (sum(getattr(one, field.name) for one in each) / len(each) for field in fields(Figures))
+        return Figures(*means)
 
     def pods(self, service: str) -> list[Pod]:
         """Return the pods of a service, starting ones included."""
@@ -320,22 +333,24 @@ class World:
             target = self._causes(deployment)
             felt = []
             for span in seconds.tolist():
-                deployment.felt = _approach(deployment.felt, target, span)
+                deployment.felt = _felt(deployment.felt, target, span)
                 felt.append(deployment.felt)
             self._serve(deployment, felt, seconds)
 
-    def _causes(self, deployment: Deployment) -> Causes:
-        """Return what has acted on a deployment since the last work, once all of it has taken effect."""
+    def _causes(self, deployment: Deployment) -> Mapping[str, Causes]:
+        """Return what has acted on a deployment's pods since the last work, once all of it has taken effect."""
         gpu_power = deployment.power(self.nodes, self._worked) / GPU_POWER
         return deployment.causes(self.images, self.load, gpu_power, self._worked)
 
-    def _serve(self, deployment: Deployment, felt: Sequence[Causes], seconds: Floats) -> None:
+    def _serve(self, deployment: Deployment, felt: Sequence[Mapping[str, Causes]], seconds: Floats) -> None:
         service, noise = deployment.service, self._noise
         now = (self._worked + np.concatenate([[0.0], np.cumsum(seconds[:-1] * 1000)])) // TICK * TICK / 1000
-        rate, p95, errors, gpu, frames, cpu = self._expected(service, felt)
+        expected = {key: self._expected(service, [one[key] for one in felt]) for key in felt[0]}
+        rate, _, _, gpu, _, _ = next(iter(expected.values()))  # the same for all pods
         rate = rate * (1 + 0.03 * noise(now, f"{service.name}/rate")[0])
         ready = deployment.ready(self._worked)
         if ready:
+            _, p95, errors, _, frames, cpu = np.stack([expected[pod.template.hash] for pod in ready], axis=1)
             swings = [
                 noise(now, *(f"{pod.name}/{figure}" for pod in ready)) for figure in ("p95", "frames", "cpu", "memory")
             ]
@@ -357,7 +372,7 @@ class World:
             do_work([pod.source for pod in ready], work)
         for node in {pod.node for pod in ready} & self.nodes.keys():
             self._gpus[node].work(gpu + 2 * noise(now, f"{node}/gpu")[0] * np.minimum(1.0, (100 - gpu) / 20))
-        loads = np.array([causes.load for causes in felt])
+        loads = np.array([next(iter(one.values())).load for one in felt])
         deployment.source.work(service.users * loads * (1 + 0.02 * noise(now, "users")[0]))
         deployment.source.count(deployment.replicas, len(deployment.pods), len(ready))
 
@@ -423,6 +438,12 @@ class World:
 
     def _record_change(self, what: str, service: str | None = None) -> None:
         self.changes.append(Change(self._at, what, service))
+
+
+def _felt(felt: Mapping[str, Causes], target: Mapping[str, Causes], seconds: float) -> dict[str, Causes]:
+    """Return the causes of each template after `seconds`; one that is new begins where the newest of the others is."""
+    newest = list(felt.values())[-1]
+    return {key: _approach(felt.get(key, newest), causes, seconds) for key, causes in target.items()}
 
 
 def _approach(felt: Causes, target: Causes, seconds: float) -> Causes:

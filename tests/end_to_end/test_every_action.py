@@ -44,7 +44,9 @@ ORDER = [
     *(f"kubernetes.{name}" for name in ("cordon", "uncordon", "drain")),
     *(f"helm.{name}" for name in ("history", "status", "canary")),
     *(f"prometheus.{name}" for name in ("query", "snapshot", "wait_until", "watch")),
-    *(f"helm.{name}" for name in ("promote", "rollback", "upgrade")),
+    *(f"helm.{name}" for name in ("promote", "rollback")),
+    *(f"bluegreen.{name}" for name in ("start", "check", "switch", "finish")),
+    "helm.upgrade",
     *(f"pagerduty.{name}" for name in ("oncall", "page", "note", "acknowledge", "resolve")),
     *("argocd.pause_sync", "slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
 ]

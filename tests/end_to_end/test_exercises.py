@@ -98,7 +98,7 @@ def test_every_exercise_fits_its_runbook(name: str, exercise: Exercise) -> None:
     assert {*exercise.respond, *exercise.answers, exercise.reject, exercise.leave} - {None} <= steps
     given = {one.partition("=")[0] for one in asked[3:] if "=" in one}
     assert given <= set(book.inputs)
-    assert not exercise.helm or any(step.uses.startswith("helm.") for step in book.steps)
+    assert not exercise.helm or any(step.uses.startswith(("helm.", "bluegreen.")) for step in book.steps)
 
 
 def test_every_runbook_is_played_well_and_badly() -> None:

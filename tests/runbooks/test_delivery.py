@@ -27,6 +27,10 @@ async def test_a_good_version_gets_all_of_the_traffic_step_by_step(stage: Play) 
     assert stage.versions(CORE) == {NEW}
     watched = run.step("watch-10").result
     assert watched and watched["seconds"] >= 15 * 60
+    assert [(one["query"], one["verdict"]) for one in watched["beside"]] == [
+        ("latency_p95", "alike"), ("error_rate", "alike"),
+    ]  # fmt: skip
+    assert "el canary, como los demás" in await stage.shown(run, "como los demás")
     assert await statuses(stage) == ["superseded", "superseded", "deployed"]
 
 
@@ -36,6 +40,23 @@ async def test_when_a_figure_breaks_in_the_canary_it_goes_back_by_itself(stage: 
     assert (run.state, run.step("watch-10").error) == (RunState.UNDONE, "figures_broke"), story(run)
     assert stage.versions(CORE) == {OLD}
     assert run.step("canary").state is StepState.UNDONE and run.step("half").state is StepState.PENDING
+
+
+async def test_what_ten_per_cent_can_show_is_found_at_ten_per_cent(stage: Play) -> None:
+    stage.world.images[f"{CORE}:{NEW}"] = Version(errors=0.07)  # 1.4 % of all: within the service's limit
+    run = await stage.play(DEPLOY)
+    assert (run.state, run.step("watch-10").error) == (RunState.UNDONE, "canary_worse"), story(run)
+    assert run.step("half").state is StepState.PENDING and stage.versions(CORE) == {OLD}
+    said = await stage.shown(run, "van peor que los demás")
+    assert "error_rate 7" in said
+
+
+async def test_a_canary_that_nobody_calls_is_not_promoted(stage: Play) -> None:
+    stage.world.set_load(0.002, CORE)
+    run = await stage.play(DEPLOY)
+    assert (run.state, run.step("watch-10").error) == (RunState.UNDONE, "canary_too_quiet"), story(run)
+    assert stage.versions(CORE) == {OLD}
+    assert "No hay tráfico suficiente" in await stage.shown(run, "hacen falta")
 
 
 async def test_a_dry_run_waits_for_nothing_and_says_what_it_cannot_foresee(stage: Play) -> None:
@@ -59,8 +80,12 @@ async def test_in_production_a_canary_is_promoted_only_when_it_was_watched(stage
 
 
 async def test_what_only_half_of_the_traffic_shows_is_taken_back_in_stages(stage: Play) -> None:
-    stage.world.images[f"{CORE}:{NEW}"] = Version(errors=0.07)
-    run = await stage.play(DEPLOY)
+    stage.world.images[f"{CORE}:{NEW}"] = Version()
+    run = await stage.start(DEPLOY)
+    async with stage.approving(run, "bruno"):
+        await stage.reached(run, "half", StepState.DONE)
+        stage.world.images[f"{CORE}:{NEW}"] = Version(errors=0.5)
+        run = await stage.ended(run)
     assert (run.state, run.step("watch-50").error) == (RunState.UNDONE, "figures_broke"), story(run)
     assert stage.versions(CORE) == {OLD} and replicas(stage) == 4
     assert [run.step(id).state for id in ("canary", "half")] == [StepState.UNDONE] * 2

@@ -1,12 +1,13 @@
 """The world: what is done to it shows in the figures, within two minutes, and nowhere else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sandbox.prometheus.tsdb import STALE_BITS
-from sandbox.world.deployments import Fault, Version
+from sandbox.world.deployments import Fault, Placed, Version
 from sandbox.world.services import SERVICES
 from sandbox.world.world import World
 from tests.harness.hand_clock import HandClock
@@ -277,3 +278,21 @@ def test_what_does_not_exist_is_a_key_error(world: World, act: Act) -> None:
 def test_it_tells_what_was_done(burning: World) -> None:
     told = [(change.service, change.what) for change in burning.changes]
     assert told == [("xr-engine", "load 2.6"), ("xr-engine", "env {'EXPERIMENTAL_FEATURES': 'true'}")]
+
+
+def test_what_an_image_does_wrong_only_its_own_pods_do(world: World, clock: HandClock) -> None:
+    world.images["tamv-core:v9"] = Version(errors=0.3, latency=2.0)
+    service, template = world.deployments["tamv-core"], world.deployments["tamv-core"].template
+    placed = [Placed(pod.name, pod.node, template, True) for pod in world.pods("tamv-core")]
+    world.place("tamv-core", [*placed, Placed("canary", "node-1", replace(template, version="v9"), True)])
+    clock.forward(240)
+    world.advance()
+    own, others = 'service="tamv-core",pod="canary"', 'service="tamv-core",pod!="canary"'
+    for pods, errors, p95 in ((own, 0.302, 2 * service.service.p95), (others, 0.002, service.service.p95)):
+        failed = value(world, f'sum(rate(http_requests_total{{{pods},status=~"5.."}}[2m]))')
+        assert failed / value(world, f"sum(rate(http_requests_total{{{pods}}}[2m]))") == pytest.approx(
+            errors, abs=0.005
+        )
+        answers = f"sum by (le) (rate(http_request_duration_seconds_bucket{{{pods}}}[2m]))"
+        assert value(world, f"histogram_quantile(0.95, {answers})") == pytest.approx(p95, rel=0.25)
+    assert world.figures("tamv-core").errors == pytest.approx(0.062, abs=0.005)

@@ -7,6 +7,7 @@ from typing import Self
 
 from bot.integrations.kubernetes.applications import Applications
 from bot.integrations.kubernetes.cluster import Cluster
+from bot.integrations.kubernetes.colors import SecondColors
 from bot.integrations.kubernetes.exec import Dumps, Exec
 from bot.integrations.kubernetes.history import History
 from bot.integrations.kubernetes.jobs import Jobs
@@ -22,6 +23,7 @@ class Kubernetes:
     def __init__(self, kubeconfig: str | None, timeout: float = 10.0) -> None:
         self.cluster = Cluster(kubeconfig, timeout)
         self.workloads = Workloads(self.cluster)
+        self.second_colors = SecondColors(self.cluster, self.workloads)
         self.applications = Applications(self.cluster)
         self.pods = Pods(self.cluster)
         self.descriptions = Describer(self.cluster, self.pods, self.workloads)

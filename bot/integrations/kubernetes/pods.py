@@ -91,6 +91,7 @@ class Pod:
     containers: list[str] = field(default_factory=list)
     uid: str = ""
     default_container: str = ""  # kubectl's: the annotated one, or the first that is no sidecar
+    tag: str = ""  # of that container's image
 
     @property
     def is_ready(self) -> bool:
@@ -305,6 +306,7 @@ def _pod(pod: Mapping[str, Any]) -> Pod:
     lasting = [
         container["name"] for container in [*filter(is_sidecar, spec.get("initContainers") or ()), *spec["containers"]]
     ]
+    default = (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER) or spec["containers"][0]["name"]
     created = _time(pod["metadata"].get("creationTimestamp"))
     age = (datetime.now(UTC) - created).total_seconds() if created else 0.0
     return Pod(
@@ -317,8 +319,14 @@ def _pod(pod: Mapping[str, Any]) -> Pod:
         _why(pod),
         [*_unfinished(pod, lasting), *lasting],
         str(pod["metadata"].get("uid") or ""),
-        (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER) or spec["containers"][0]["name"],
+        default,
+        next((_tag(container["image"]) for container in spec["containers"] if container["name"] == default), ""),
     )
+
+
+def _tag(image: str) -> str:
+    """Return `v2` of `registry:5000/name:v2@sha256:…`; empty without a tag."""
+    return image.rpartition("/")[2].partition("@")[0].partition(":")[2]
 
 
 def _unfinished(pod: Mapping[str, Any], lasting: Sequence[str]) -> Iterator[str]:

@@ -249,7 +249,7 @@ class Workloads:
 
     async def env(self, reference: str, namespace: str) -> tuple[str, dict[str, str | None]]:
         """Return the main container's name and its variables; None for a value from elsewhere (a secret, a field)."""
-        container = _main_container(split_reference(reference)[1], await self.read(reference, namespace))
+        container = main_container(split_reference(reference)[1], await self.read(reference, namespace))
         variables = {variable["name"]: variable for variable in container.get("env") or ()}
         return str(container["name"]), {
             name: None if "valueFrom" in variable else str(variable.get("value", ""))
@@ -510,7 +510,7 @@ def _template(workload: Object) -> Object:
     return template
 
 
-def _main_container(name: str, workload: Object) -> Object:
+def main_container(name: str, workload: Object) -> Object:
     """Return the container that kubectl would choose, else the one named like the workload, else the first."""
     template = _template(workload)
     containers: list[Object] = template["spec"]["containers"]

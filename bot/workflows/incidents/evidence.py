@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from bot.deps import Deps
 from bot.domain.change import Change, ChangeKind, PodTraits, merged_changes
 from bot.domain.errors import BotError, NotFound
 from bot.domain.incident import Milestone
-from bot.integrations.prometheus import Line, Prometheus, fill
+from bot.integrations.prometheus import Line, Prometheus, fill, narrowed
 from bot.lazy import LazyModule
 from bot.team import PRODUCTION, Query, Service, Signal, TeamFile
 
@@ -36,12 +35,10 @@ LONGEST = timedelta(hours=3)
 CHANGES_SINCE = timedelta(hours=6)
 STEP_SECONDS = 15
 MOST_SAMPLES = 240
-NARROW = "2m"  # a longer range blurs when something began
+NARROW = 120  # seconds; a longer range blurs when something began
 OTHER_SERVICES = 8  # that are compared with this one
 AT_ONCE = 6
 ASK_FOR = 12.0  # seconds; what has not answered by then is missing
-_RANGE = re.compile(r"\[(\d+)([smh])\]")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 CPU = 'sum by (pod) (rate(container_cpu_usage_seconds_total{namespace="$namespace",pod=~"$pods",container!=""}[2m]))'
 MEMORY = 'sum by (pod) (container_memory_working_set_bytes{namespace="$namespace",pod=~"$pods",container!=""})'
@@ -217,7 +214,7 @@ class _Asked:
         if prometheus is None:
             self._missing["metrics"] = None
             return []
-        narrow = _RANGE.sub(_narrowed, promql)
+        narrow = narrowed(promql, NARROW)
         lines = await self._range(prometheus, narrow)
         return lines if lines or narrow == promql else await self._range(prometheus, promql)
 
@@ -421,11 +418,6 @@ class _Asked:
             if source:
                 self._missing[source] = None
             return None
-
-
-def _narrowed(match: re.Match[str]) -> str:
-    seconds = int(match[1]) * _SECONDS[match[2]]
-    return f"[{NARROW}]" if seconds > 2 * 60 else match[0]
 
 
 def _template_of(pod: str, service: Service) -> str | None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.domain.errors import Refused, Unavailable
+from bot.domain.blue_green import Color, Colors
+from bot.domain.errors import Refused, Unavailable, WrongState
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
@@ -175,3 +176,45 @@ async def test_an_expired_token_is_read_again(cluster: Cluster, tmp_path: Path) 
         await kubernetes.cluster.open()
         path.write_text(good)
         assert await kubernetes.pods.list(cluster.namespace) == []
+
+
+async def test_two_colours_stand_behind_one_service(cluster: Cluster, bot: Kubernetes) -> None:
+    where, colors = cluster.namespace, bot.second_colors
+    await cluster.apps.create_namespaced_deployment(where, deployment())
+    await rolled_out(bot, cluster)
+    with pytest.raises(WrongState) as nothing:
+        await colors.read("web", where)
+    assert (nothing.value.key, nothing.value.facts["services"]) == ("not_one_service", [])
+    service = {"metadata": {"name": "front"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
+    await cluster.main.create_namespaced_service(where, service)
+    pair = await colors.read("web", where)
+    assert (pair.service, pair.second, pair.colors) == ("front", "web-green", Colors("1"))
+
+    shown = await colors.create(pair.second, where, "2", pair, dry_run=True)
+    assert shown is not None and "+    app: web-green" in shown
+    assert (await colors.read("web", where)).colors.second is None, "a dry run creates nothing"
+    for _ in range(2):
+        await colors.create(pair.second, where, "2", pair)
+    with pytest.raises(WrongState):
+        await colors.create(pair.second, where, "3", pair)
+    async with deadline(DEADLINE):
+        await bot.workloads.wait_until_rolled_out("web-green", where)
+    assert {pod.tag for pod in await bot.pods.list(where, "app=web-green")} == {"2"}
+    assert {pod.tag for pod in await bot.pods.list(where, "app=web")} == {"1"}, (
+        "the first one's selector has only its own"
+    )
+
+    shown = await colors.switch("front", where, pair.value_of(Color.SECOND), pair, dry_run=True)
+    assert shown is not None and "+    app: web-green" in shown
+    await colors.switch("front", where, pair.value_of(Color.SECOND), pair)
+    pair = await colors.read("web", where)
+    assert pair.colors == Colors("1", "2", Color.SECOND)
+    shown = await colors.set_tag("web", where, "2", pair, dry_run=True)
+    assert shown is not None and "registry.example/web:2" in shown
+    await colors.set_tag("web", where, "2", pair)
+    assert await rolled_out(bot, cluster) == 2
+    await colors.switch("front", where, pair.value_of(Color.FIRST), pair)
+    for _ in range(2):
+        await colors.delete(pair.second, where)
+    assert (await colors.read("web", where)).colors == Colors("2")
+    assert (await cluster.main.read_namespaced_service("front", where)).spec.selector == {"app": "web"}
