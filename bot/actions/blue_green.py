@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 from bot.actions.context import Context
-from bot.actions.helm import Name, Tag, canary_of, history_of, upgrade_release
+from bot.actions.helm import canary_of, history_of, upgrade_release
 from bot.actions.registry import action, undo
 from bot.actions.workloads import find_to_change, require_running
 from bot.domain.blue_green import Color, Colors, Create, Move, Remove, Switch, Update, moves, way
@@ -24,6 +24,7 @@ from bot.integrations.helm import SECOND_LIVE, SECOND_ON, SECOND_TAG, image_tag,
 from bot.integrations.kubernetes.colors import Pair, with_suffix
 from bot.integrations.kubernetes.pods import Pod
 from bot.integrations.kubernetes.workloads import split_reference
+from bot.names import ReleaseName, Tag
 
 TARGET = "release/{environment}/{namespace}/{service}"
 ROLLOUT_SECONDS = 300.0
@@ -117,7 +118,7 @@ class ByService:
 
 
 @action("bluegreen.start", risk=Risk.DISRUPTIVE, target=TARGET, example="/ops bluegreen.start xr-engine tag=v4.2.0")
-async def start(ctx: Context, service: Name, tag: Tag, namespace: str | None = None) -> Changed:
+async def start(ctx: Context, service: ReleaseName, tag: Tag, namespace: str | None = None) -> Changed:
     """Start a new version as a second colour beside the service; no traffic goes to it yet."""
 
     def wanted(now: Colors) -> Colors:
@@ -131,7 +132,7 @@ async def start(ctx: Context, service: Name, tag: Tag, namespace: str | None = N
 
 
 @action("bluegreen.switch", risk=Risk.DISRUPTIVE, target=TARGET, example="/ops bluegreen.switch xr-engine")
-async def switch(ctx: Context, service: Name, namespace: str | None = None) -> Changed:
+async def switch(ctx: Context, service: ReleaseName, namespace: str | None = None) -> Changed:
     """Send all of the traffic to the second colour at once; the first one stays as the way back.
 
     Its pods must be ready.
@@ -151,7 +152,7 @@ async def switch(ctx: Context, service: Name, namespace: str | None = None) -> C
 
 
 @action("bluegreen.finish", risk=Risk.DISRUPTIVE, target=TARGET, example="/ops bluegreen.finish xr-engine")
-async def finish(ctx: Context, service: Name, namespace: str | None = None) -> Changed:
+async def finish(ctx: Context, service: ReleaseName, namespace: str | None = None) -> Changed:
     """Give the service's own deployment the version that serves, send the traffic there, remove the second colour."""
 
     def wanted(now: Colors) -> Colors:
@@ -178,7 +179,7 @@ async def restore_colors(ctx: Context, done: Changed) -> Changed:
 
 
 @action("bluegreen.check", risk=Risk.READ, example="/ops bluegreen.check xr-engine")
-async def check(ctx: Context, service: Name, namespace: str | None = None) -> Checked:
+async def check(ctx: Context, service: ReleaseName, namespace: str | None = None) -> Checked:
     """Check that every pod of the second colour is ready and answers the requests of the team's file."""
     ns = ctx.namespace(service, namespace)
     colors = (await _place(ctx, service, ns)).colors

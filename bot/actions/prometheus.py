@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from bot.actions.boards import Board, board, board_of_pods, query_board
 from bot.actions.canary import OVERTIME, SAMPLE, Canary
@@ -19,8 +17,7 @@ from bot.domain.errors import BadInput, WrongState
 from bot.domain.policy import Risk
 from bot.domain.snapshot import MetricDefinition, MetricResult, Verdict
 from bot.domain.times import Duration
-
-Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+from bot.names import Tag
 
 
 @dataclass(frozen=True, slots=True)

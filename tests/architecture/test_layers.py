@@ -30,6 +30,7 @@ GATHERING = frozenset(
 WITH_ONE_IMPORTER = {
     "bot.actions.aws": "actions by service; the dump of a database also writes to S3",
     "bot.actions.canary": "asks Kubernetes which pods are the canary's; the other actions of Prometheus do not",
+    "bot.actions.helm": "actions by service; the second colour of a release is an upgrade, too",
     "bot.actions.kubernetes_objects": "actions by service",
     "bot.cli.cluster_checks": "the doctor's look at the cluster",
     "bot.integrations.kubernetes.rights": "what the bot may do in the cluster",
