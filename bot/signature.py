@@ -137,7 +137,7 @@ class Signature:
         if len(self.parameters) == 1 and self.parameters[0].rest:
             values = {self.parameters[0].name: unescape_slack(typed.raw)} if typed.raw else {}
         else:
-            values = self._by_position(typed, usage, example)
+            values = self._by_position(typed, self.usage(command), example)
             for option, value in typed.options.items():
                 parameter = by_name.get(option.lower().replace("_", "-"))
                 if parameter is None:
@@ -175,7 +175,7 @@ class Signature:
         if parameter.mention:
             mentioned = _USER.search(value)
             if not mentioned:
-                facts = {"argument": parameter.name, "value": value, "expected": "@", "nearest": None}
+                facts = {"argument": parameter.name, "value": unescape_slack(value), "expected": "@", "nearest": None}
                 raise BadInput("bad_value", usage=usage, example=example, **facts)
             return mentioned[1]
         value = unescape_slack(value) if parameter.rest else read_reference(value)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from bot.domain.errors import BadInput, BotError, NotFound, Unavailable
-from bot.domain.nearest import nearest
+from bot.domain.nearest import known_service, nearest
 from bot.domain.snapshot import Direction, MetricDefinition, Missing, Series, Snapshot, build_result
 from bot.domain.translated import Translated
 from bot.integrations.base import retry
@@ -52,10 +52,8 @@ def board(team: TeamFile, what: str | None = None, service: str | None = None) -
     if what in team.services and what not in team.boards and what not in team.queries:
         what, service = None, what
     service = service or team.default_service
-    if service is not None and service not in team.services:
-        raise BadInput(
-            "unknown_service", service=service, nearest=nearest(service, team.services), known=sorted(team.services)
-        )
+    if service is not None:
+        service = known_service(service, team.services)
     name = what or (team.services[service].board if service else None)
     if name is None:
         raise BadInput("no_board", service=service, boards=sorted(team.boards))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from unicodedata import combining, normalize
+
+from bot.domain.errors import BadInput
 
 CUTOFF = 0.55  # of difflib's ratio: half alike is a coincidence
 MAX_COST = 5
@@ -29,6 +31,16 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     if (len(ranked) > 1 and ranked[1][0] == ranked[0][0]) or 1 - difference < CUTOFF:
         return None
     return by_lower[best]
+
+
+def known_service(name: str, services: Collection[str]) -> str:
+    """Return the service that `name` means, in whatever case it is typed. Raises BadInput with the nearest one."""
+    if name in services:
+        return name
+    same = [service for service in services if service.lower() == name.lower()]
+    if len(same) != 1:
+        raise BadInput("unknown_service", service=name, nearest=nearest(name, services), known=sorted(services))
+    return same[0]
 
 
 def _plain(text: str) -> str:

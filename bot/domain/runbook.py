@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.domain.errors import BadInput
-from bot.domain.nearest import nearest
+from bot.domain.nearest import known_service
 from bot.domain.times import Duration
 from bot.domain.translated import Translated
 
@@ -72,9 +72,8 @@ class Input(_Part):
                 expected = None if value.lower() in ("true", "false") else "true | false"
             case "choice":
                 expected = None if value in self.options else " | ".join(self.options)
-            case "service" if value not in services:
-                near = nearest(value, services)
-                raise BadInput("unknown_service", service=value, nearest=near, known=sorted(services))
+            case "service":
+                return known_service(value, services)
         if expected is not None:
             raise BadInput("wrong_input", input=name, value=value, expected=expected)
         return value.lower() == "true" if self.type == "boolean" else value

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 from bot.deps import Deps
 from bot.domain.catchup import CatchUp
-from bot.domain.errors import BadInput
 from bot.domain.incident import (
     Cause,
     Changed,
@@ -22,7 +21,7 @@ from bot.domain.incident import (
     merged,
     names_of_differences,
 )
-from bot.domain.nearest import nearest
+from bot.domain.nearest import known_service
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.team import policy_of
@@ -224,12 +223,7 @@ class Incidents:
 
     def check_service(self, service: str | None) -> str | None:
         """Return the service if the team file has it. Raises BadInput with the nearest one."""
-        services = self._deps.team.services
-        if service and service not in services:
-            raise BadInput(
-                "unknown_service", service=service, nearest=nearest(service, services), known=sorted(services)
-            )
-        return service or None
+        return known_service(service, self._deps.team.services) if service else None
 
     def _check_may(self, by: Person, verb: str) -> None:
         """Raise NotAllowed for a person in Slack whom the team file does not let do this."""

@@ -9,7 +9,7 @@ from bot.causes.catalogue import CAUSES
 from bot.deps import Deps
 from bot.domain.errors import BadInput, NotConfigured
 from bot.domain.incident import Cause, Changed, Incident, merged
-from bot.domain.nearest import nearest
+from bot.domain.nearest import known_service, nearest
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.messages.why import Why
@@ -40,14 +40,10 @@ class Causes:
         if deps.prometheus is None and deps.kubernetes is None:
             raise NotConfigured("why_off")
         name = service or (incident.service if incident else None) or deps.team.default_service
-        if name is None or name not in deps.team.services:
-            services = deps.team.services
-            raise BadInput(
-                "unknown_service" if name else "why_no_service",
-                service=name,
-                nearest=nearest(name or "", services),
-                known=sorted(services),
-            )
+        services = deps.team.services
+        if name is None:
+            raise BadInput("why_no_service", known=sorted(services))
+        name = known_service(name, services)
         if incident is None or incident.service != name:
             looked = await diagnose(deps, name)
             return Why(looked.diagnosis, looked.changes, looked.diagnosis.at - CHANGES_SINCE)

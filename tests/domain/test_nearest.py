@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.domain.nearest import nearest
+from bot.domain.errors import BadInput
+from bot.domain.nearest import known_service, nearest
 
 TEAMS = ["SRETeam", "DevTeam", "AITeam", "InfraTeam", "SecurityTeam", "DevOpsTeam"]
 
@@ -32,3 +33,14 @@ def test_a_word_is_taken_for_what_it_is_most_like(typed: str, meant: str | None)
 
 def test_of_nothing_nothing_is_near() -> None:
     assert nearest("sre", []) is None
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("xr-engine", "xr-engine"), ("XR-Engine", "xr-engine"), ("Core", "Core")])
+def test_a_service_is_known_in_any_case(typed: str, meant: str) -> None:
+    assert known_service(typed, ["xr-engine", "Core", "core"]) == meant
+
+
+@pytest.mark.parametrize("typed", ["xr-engin", "CORE"])
+def test_a_service_that_is_unknown_or_could_be_two_is_refused(typed: str) -> None:
+    with pytest.raises(BadInput):
+        known_service(typed, ["xr-engine", "Core", "core"])

@@ -46,6 +46,7 @@ ELSEWHERE = [
     ("/incident stats -P1D", ["-P1D", "diez años"]),
     ("/ops logs xr-engine since=999999d", ["999999d", "diez años"]),
     ("/ops undo", ["`/runbook undo`"]),
+    ("/incident resolve ya", ["ya", "/incident resolve"]),
     ("/incident run render-latency", ["`/runbook run`"]),
     ("/ops scale xr_engine 4", ["xr_engine", "minúsculas", "/ops scale xr-engine"]),
     ("/ops scale xr-engine 4 enviroment=staging", ["`environment=`", "`replicas=`"]),
