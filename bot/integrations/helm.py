@@ -80,7 +80,7 @@ class Helm:
     def __init__(
         self, kubeconfig: str | None, binary: str | None = None, timeout: float = 20.0, folder: Path | None = None
     ) -> None:
-        self._kubeconfig = str(Path(kubeconfig).absolute()) if kubeconfig else None
+        self._kubeconfig = _absolute(kubeconfig) if kubeconfig else None
         self._binary = shutil.which(binary or "helm") or binary or "helm"
         self._folder = folder
         self._timeout = timeout
@@ -205,14 +205,14 @@ class Helm:
             return ""
 
     async def _run(self, *arguments: str, timeout: float) -> str:
-        kubeconfig = ["--kubeconfig", self._kubeconfig] if self._kubeconfig else []
         if self._kubeconfig and not _is_there(self._kubeconfig):
-            raise Refused("kubeconfig_wrong", path=self._kubeconfig, why=os.strerror(errno.ENOENT))
+            raise Refused("kubeconfig_wrong", path=self._kubeconfig, fault="missing", why=os.strerror(errno.ENOENT))
+        env = os.environ | ({"KUBECONFIG": self._kubeconfig} if self._kubeconfig else {})
         try:
             process = await asyncio.create_subprocess_exec(
                 self._binary,
                 *arguments,
-                *kubeconfig,
+                env=env,
                 cwd=self._folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -337,6 +337,11 @@ def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused |
 
 def _only_reads(arguments: Sequence[str]) -> bool:
     return arguments[0] in READS or "--dry-run=server" in arguments
+
+
+def _absolute(kubeconfig: str) -> str:
+    """Return the same file or files as kubectl joins them, from wherever Helm is run."""
+    return os.pathsep.join(str(Path(part).expanduser().absolute()) for part in kubeconfig.split(os.pathsep) if part)
 
 
 def _is_there(kubeconfig: str) -> bool:

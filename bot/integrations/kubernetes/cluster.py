@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+import os
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -94,8 +96,10 @@ class Cluster:
                     config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
                 fresh = client.ApiClient(settings)
             except Exception as problem:  # the client raises whatever a broken file makes it raise
-                why = " ".join(str(problem).split()) or type(problem).__name__
-                raise Refused("kubeconfig_wrong", path=self._kubeconfig or "in-cluster", why=why[:300]) from problem
+                why = (" ".join(str(problem).split()) or type(problem).__name__)[:300]
+                fault = await asyncio.to_thread(_kubeconfig_fault, self._kubeconfig)
+                path = self._kubeconfig or "in-cluster"
+                raise Refused("kubeconfig_wrong", path=path, fault=fault, why=why) from problem
             api, self._is_open = self.api, True
             await api.rest_client.close()
             api.configuration, api.rest_client = fresh.configuration, fresh.rest_client
@@ -249,3 +253,25 @@ def _why(body: Any, problem: client.exceptions.ApiException) -> str:
     causes = (body.get("details") or {}).get("causes") or []
     budgets = [str(cause.get("message")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
     return " ".join([text, *budgets])[:300]
+
+
+def _kubeconfig_fault(kubeconfig: str | None) -> str:
+    """Return what is wrong with a kubeconfig, or several as kubectl joins them: `missing`, `folder`, `denied`,
+    `no_kubeconfig`, `no_context`, `outside` (of a cluster, without one), `other`.
+    """
+    if kubeconfig is None:
+        return "outside"
+    paths = [path for part in kubeconfig.split(os.pathsep) if part and (path := Path(part).expanduser()).exists()]
+    if not paths:
+        return "missing"
+    if any(path.is_dir() for path in paths):
+        return "folder"
+    try:
+        contents = [yaml.safe_load(path.read_bytes()) for path in paths]
+    except OSError:
+        return "denied"
+    except yaml.YAMLError:
+        return "no_kubeconfig"
+    if not all(isinstance(content, dict) and content.keys() & {"clusters", "contexts"} for content in contents):
+        return "no_kubeconfig"
+    return "other" if any(content.get("current-context") for content in contents) else "no_context"

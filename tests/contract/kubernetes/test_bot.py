@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,11 +14,14 @@ import pytest
 import yaml
 
 from bot.domain.blue_green import Color, Colors
-from bot.domain.errors import Refused, Unavailable, WrongState
+from bot.domain.errors import NotFound, Refused, Unavailable, WrongState
+from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.messages.translations import load_translations
 from sandbox.deadline import deadline
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment
+from tests.real import helm as real
 
 DEADLINE = 20.0  # real seconds
 
@@ -155,14 +160,38 @@ async def test_a_missing_right_is_named(cluster: Cluster, bot: Kubernetes) -> No
     assert facts["namespace"] == cluster.namespace
 
 
-async def test_a_cluster_is_opened_by_the_first_call_and_a_wrong_file_is_one_line(tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text("clusters: {")
-    for path in (tmp_path / "nothing", broken):
-        async with Kubernetes(str(path)) as kubernetes:
+@pytest.mark.parametrize(
+    ("text", "fault", "said"),
+    [
+        (None, "missing", "no existe ese archivo"),
+        ("clusters: {", "no_kubeconfig", "no es un kubeconfig"),
+        ("a line of text", "no_kubeconfig", "no es un kubeconfig"),
+        ("clusters: []\ncontexts: []", "no_context", "kubectl config use-context"),
+    ],
+)
+async def test_a_cluster_is_opened_by_the_first_call_and_a_wrong_file_is_one_line(
+    tmp_path: Path, text: str | None, fault: str, said: str
+) -> None:
+    path = tmp_path / "config"
+    if text is not None:
+        path.write_text(text)
+    words = load_translations(only=("es",))["es"]
+    for given, named in ((path, fault), (tmp_path, "folder")):
+        async with Kubernetes(str(given)) as kubernetes:
             with pytest.raises(Refused) as refused:
                 await kubernetes.cluster.check()
-        assert refused.value.key == "kubeconfig_wrong" and "\n" not in str(refused.value.facts["why"])
+        assert (refused.value.key, refused.value.facts["fault"]) == ("kubeconfig_wrong", named)
+        assert "\n" not in words.error(refused.value) and "Errno" not in words.error(refused.value)
+        assert named != fault or said in words.error(refused.value)
+
+
+async def test_several_files_are_read_as_kubectl_joins_them(cluster: Cluster, tmp_path: Path) -> None:
+    joined = f"{tmp_path}/nothing{os.pathsep}{cluster.kubeconfig}"
+    async with Kubernetes(joined) as kubernetes:
+        assert await kubernetes.cluster.check()
+    helm = Helm(joined, str(await asyncio.to_thread(real.helm)))
+    with pytest.raises(NotFound):  # Helm reached the cluster and found no such release
+        await helm.history("nothing", cluster.namespace)
 
 
 async def test_an_expired_token_is_read_again(cluster: Cluster, tmp_path: Path) -> None:
