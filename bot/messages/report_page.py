@@ -59,9 +59,11 @@ def report_page(markdown: str, page: PageContext) -> str:
     tokens = parser.parse(markdown, environment)
     _tick_boxes(tokens)
     body = parser.renderer.render(_with_pictures(tokens, page.pictures), parser.options, environment)
-    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+    named = escape(page.words.label("report.table"))
+    frame = f'<div class="table" tabindex="0" role="group" aria-label="{named}">'  # it scrolls, also by keys
+    body = body.replace("<table>", f"{frame}<table>").replace("</table>", "</table></div>")
     if page.parts.by_phase:  # then the first table is that of the two figures
-        body = body.replace('<div class="table">', '<div class="figures">', 1)
+        body = body.replace(frame, '<div class="figures">', 1)
     template = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("report.html.j2")
     return template.render(title=page.title, locale=page.words.locale, body=body)
 

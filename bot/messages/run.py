@@ -10,7 +10,6 @@ from jinja2 import TemplateNotFound
 from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
-from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.run import (
     FOLLOW_UP,
@@ -32,6 +31,7 @@ from bot.domain.run import (
 from bot.domain.runbook import Runbook
 from bot.messages.confirm import confirm
 from bot.messages.message import Message, actions, button, context, fit, section
+from bot.messages.results import lines as result_lines
 from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
@@ -99,44 +99,53 @@ def _undoable(run: Run, runbook: Runbook) -> list[StepRun]:
 
 
 def lines(run: Run, words: Translations) -> list[str]:
-    """Return one line per step: its state, what it would change or has changed, and the verdict."""
+    """Return one line per step: its state, what it would change or has changed, and the verdict.
+
+    Steps that only looked share a line, as what they saw is in the thread; those that a run that succeeded did not
+    need have none.
+    """
     runbook = Runbook.model_validate(run.definition)
-    texts = []
+    texts: list[str] = []
+    looked: list[str] = []
     depends = False  # on changes of earlier steps, which a dry run does not make
     for step_spec, step in zip(runbook.steps, run.steps, strict=True):
+        title = words.pick(step_spec.title) if step_spec.title else step.uses
+        if step.state is StepState.SKIPPED and run.state is RunState.SUCCEEDED and not run.dry_run:
+            continue
+        if _only_looked(step, words):
+            looked.append(title)
+            continue
+        texts += _looked(looked, words)
         not_plannable = depends and step.state is StepState.FAILED
         texts.append(
             words.render_block(
                 "run",
                 "step",
                 sign=_NOT_PLANNABLE if not_plannable else _SIGNS[step.state],
-                title=words.pick(step_spec.title) if step_spec.title else step.uses,
+                title=title,
                 step=step,
                 told=_step_text(step, words, not_plannable=not_plannable),
                 keeps=step_spec.keep and step.may_have_changed,
             )
         )
         depends |= run.dry_run and bool(step.effects)
-    return texts
+    return texts + _looked(looked, words)
 
 
-def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: Translations) -> Message:
-    """Propose runbooks for an alert, each with a button to run it and one for a dry run."""
-    text = words.render_block("run", "proposal")
-    blocks: list[Block] = [section(text)]
-    for runbook in runbooks[:5]:
-        value = f"{incident.id}|{runbook['name']}"
-        blocks.append(
-            section(words.render_block("run", "proposed", title=words.pick(runbook), runbook=runbook["name"]))
-        )
-        blocks += actions(
-            [
-                button(words.label("buttons.run_proposed"), "run_proposed", value, style="primary"),
-                button(words.label("buttons.rehearse_proposed"), "rehearse_proposed", value),
-            ],
-            block_id=value,
-        )
-    return Message(text, blocks)
+def _only_looked(step: StepRun, words: Translations) -> bool:
+    """Return True if the step changed nothing, and what it saw is shown in the thread."""
+    return (
+        step.state is StepState.DONE and not step.effects and step.verdict is None and bool(result_lines(step, words))
+    )
+
+
+def _looked(titles: list[str], words: Translations) -> list[str]:
+    """Return the line of these steps, and forget them."""
+    if not titles:
+        return []
+    line = words.render_block("run", "looked", sign=_SIGNS[StepState.DONE], titles=list(titles))
+    titles.clear()
+    return [line]
 
 
 def line(effect: Effect, words: Translations) -> str:
