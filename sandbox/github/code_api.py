@@ -12,7 +12,7 @@ from sandbox.github import shapes
 from sandbox.github.backend import GitHub
 from sandbox.github.code import blob_sha
 from sandbox.github.endpoint import REPO, Call, Page, paginate, route
-from sandbox.github.state import NOT_FOUND, Problem, Pull, ReviewState, Run
+from sandbox.github.state import NOT_FOUND, Commit, Problem, Pull, ReviewState, Run
 
 PULL = f"{REPO}/pulls/{{number:int}}"
 DEPLOYMENT = f"{REPO}/deployments/{{id:int}}"
@@ -128,13 +128,21 @@ def list_commits(call: Call) -> Page:
     return paginate(call, history, lambda commit: shapes.commit_json(call.github, commit, call.links))
 
 
+def _commit_in_path(call: Call) -> Commit:
+    """Return the commit of a path. Raises Problem 422, as GitHub does there for a name that is no reference."""
+    try:
+        return call.github.commit_of(call.path["ref"])
+    except Problem:
+        raise Problem(422, f"No commit found for SHA: {call.path['ref']}") from None
+
+
 def get_commit(call: Call) -> dict[str, Any]:
-    commit = call.github.commit_of(call.path["ref"])
+    commit = _commit_in_path(call)
     return shapes.commit_json(call.github, commit, call.links)
 
 
 def list_check_runs(call: Call) -> Page:
-    checks = call.github.checks_of(call.github.commit_of(call.path["ref"]).sha)
+    checks = call.github.checks_of(_commit_in_path(call).sha)
     return paginate(
         call,
         checks,
@@ -144,7 +152,7 @@ def list_check_runs(call: Call) -> Page:
 
 
 def get_combined_status(call: Call) -> dict[str, Any]:
-    sha = call.github.commit_of(call.path["ref"]).sha
+    sha = _commit_in_path(call).sha
     repository = shapes.minimal_repository_json(call.github, call.links)
     return shapes.combined_status_json(sha, call.links) | {"repository": repository}
 
