@@ -230,6 +230,17 @@ class Limits(_Part):
     protected: list[str] = Field(default_factory=list, description="names of objects that no action may change")
 
 
+class Pipeline(_Part):
+    """What a version should have behind it before production: off (nobody asks), warn (it is said) or require."""
+
+    environment: str = Field("staging", description="where it is tried first")
+    staging: Literal["off", "warn", "require"] = Field("warn", description="it has been there, healthy, smoke-tested")
+    checks: Literal["off", "warn", "require"] = Field(
+        "warn", description="the checks of its commit at GitHub are green"
+    )
+    needed_checks: list[str] = Field(default_factory=list, description="by name; without any, all checks count")
+
+
 class PolicyFile(_Part):
     """Who must approve what, and what is never allowed."""
 
@@ -469,6 +480,7 @@ class TeamFile(_Part):
     targets: Targets = Targets()
     followups: FollowUpPolicy
     policy: PolicyFile = PolicyFile()
+    pipeline: Pipeline = Pipeline()
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
     status_page: StatusPage = StatusPage()

@@ -17,6 +17,7 @@ from bot.domain.runbook import Approval as ApprovalSpec
 from bot.domain.runbook import Runbook, Step
 from bot.messages.confirm import confirm
 from bot.messages.message import Message, actions, button, context, fit, section
+from bot.messages.results import sentence
 from bot.messages.run import line
 from bot.messages.translations import Translations, escape
 
@@ -180,6 +181,7 @@ def _facts(view: ApprovalView, words: Translations) -> dict[str, Any]:
         "place": view.place,
         "risk": view.risk,
         "undoable": view.undoable,
+        "doubts": [sentence(step, words) for step in view.run.steps if (step.result or {}).get("doubts")],
         "tried": tried[-1] if tried else None,
         "tried_title": _title(specs[tried[-1].id], words, view.run) if tried else None,
         "approved_by": [d for d in view.approval.decisions if d.verdict is ApprovalState.APPROVED],

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.domain.errors import NotFound, WrongState
 from bot.domain.people import Person
+from bot.domain.pipeline import Trial
 from bot.domain.run import (
     APPROVAL_ROUNDS,
     DECIDED_FROM,
@@ -111,6 +112,33 @@ class Runs:
         async with self._database.read() as connection:
             parameters = (await connection.execute(not_dry)).scalars()
             return any((values or {}).get("service") == service for values in parameters)
+
+    async def trials(self, service: str, tag: str, environment: str) -> list[Trial]:
+        """Return the runs that deployed this version of a service there, oldest first, without dry runs."""
+        deploying, tested = run_steps.c, run_steps.alias().c
+        smoke = (
+            select(tested.id)
+            .where(tested.run_id == runs.c.id, tested.uses == "http.check", tested.state == StepState.DONE.value)
+            .exists()
+        )
+        query = (
+            select(runs.c.id, runs.c.state, runs.c.started_at, deploying.parameters, smoke.label("tested"))
+            .join(run_steps, runs.c.id == deploying.run_id)
+            .where(
+                deploying.uses == "helm.upgrade",
+                runs.c.environment == environment,
+                runs.c.dry_run.is_(False),
+                runs.c.state != RunState.RUNNING.value,
+            )
+            .order_by(runs.c.started_at)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            Trial(row.started_at, row.state == RunState.SUCCEEDED.value, bool(row.tested), row.id)
+            for row in rows
+            if row.parameters and (row.parameters.get("release"), row.parameters.get("tag")) == (service, tag)
+        ]
 
     async def list_by_incident(self, incident_id: str) -> list[Run]:
         """Return all runs of an incident, oldest first."""

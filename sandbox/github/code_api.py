@@ -12,7 +12,7 @@ from sandbox.github import shapes
 from sandbox.github.backend import GitHub
 from sandbox.github.code import blob_sha
 from sandbox.github.endpoint import REPO, Call, Page, paginate, route
-from sandbox.github.state import NOT_FOUND, Problem, Pull, ReviewState, Run
+from sandbox.github.state import NOT_FOUND, Commit, Problem, Pull, ReviewState, Run
 
 PULL = f"{REPO}/pulls/{{number:int}}"
 DEPLOYMENT = f"{REPO}/deployments/{{id:int}}"
@@ -130,13 +130,21 @@ def list_commits(call: Call) -> Page:
     return paginate(call, history, lambda commit: shapes.commit_json(call.github, commit, call.links))
 
 
+def _commit_in_path(call: Call) -> Commit:
+    """Return the commit of a path. Raises Problem 422, as GitHub does there for a name that is no reference."""
+    try:
+        return call.github.commit_of(call.path["ref"])
+    except Problem:
+        raise Problem(422, f"No commit found for SHA: {call.path['ref']}") from None
+
+
 def get_commit(call: Call) -> dict[str, Any]:
-    commit = call.github.commit_of(call.path["ref"])
+    commit = _commit_in_path(call)
     return shapes.commit_json(call.github, commit, call.links)
 
 
 def list_check_runs(call: Call) -> Page:
-    checks = call.github.checks_of(call.github.commit_of(call.path["ref"]).sha)
+    checks = call.github.checks_of(_commit_in_path(call).sha)
     return paginate(
         call,
         checks,
@@ -146,7 +154,7 @@ def list_check_runs(call: Call) -> Page:
 
 
 def get_combined_status(call: Call) -> Page:
-    sha = call.github.commit_of(call.path["ref"]).sha
+    sha = _commit_in_path(call).sha
     statuses = call.github.statuses_of(sha)
     return paginate(
         call,
@@ -158,7 +166,7 @@ def get_combined_status(call: Call) -> Page:
 
 def list_statuses(call: Call) -> Page:
     """Return every status of a commit, the newest first, also those that a newer one of the context replaced."""
-    sha = call.github.commit_of(call.path["ref"]).sha
+    sha = _commit_in_path(call).sha
     statuses = [status for status in reversed(call.github.statuses) if status.sha == sha]
     return paginate(call, statuses, lambda status: shapes.status_json(call.github, status, call.links))
 

@@ -16,6 +16,7 @@ TOKEN = "ghp_sandboxTokenOfTheTamvBot0000000000"
 BOT = "tamv-bot"
 QUEUE_BOT = "github-merge-queue[bot]"
 MAIN = "main"
+SHORTEST_SHA = 7
 CANARY, BUILD = ".github/workflows/cd_canary.yml", ".github/workflows/ci.yml"
 NOT_FOUND = "Not Found"
 WEB = "https://github.com"
@@ -357,6 +358,7 @@ class Repository:
         self.milestones: dict[int, Milestone] = {}
         self.commits: dict[str, Commit] = {}
         self.branches: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
         self.pulls: dict[int, Pull] = {}
         self.has_merge_queue = False
         self.queue: list[Pull] = []
@@ -441,15 +443,17 @@ class Repository:
     # Code.
 
     def commit_of(self, ref: str | None) -> Commit:
-        """Return the commit of a branch, a full ref or a sha; without one, of the default branch.
+        """Return the commit of a branch, a tag, a full ref or a sha, also a short one; without one, of the
+        default branch.
 
         Raises Problem 404.
         """
-        name = (ref or self.default_branch).removeprefix("refs/").removeprefix("heads/")
-        sha = self.branches.get(name, name)
-        if sha not in self.commits:
+        name = (ref or self.default_branch).removeprefix("refs/").removeprefix("heads/").removeprefix("tags/")
+        sha = self.branches.get(name) or self.tags.get(name) or name
+        found = [commit for known, commit in self.commits.items() if known.startswith(sha)]
+        if len(sha) < SHORTEST_SHA or len(found) != 1:
             raise Problem(404, f"No commit found for the ref {ref}")
-        return self.commits[sha]
+        return found[0]
 
     def add_commit(self, parents: tuple[str, ...], message: str, author: str, files: dict[str, str]) -> Commit:
         at = self.clock.now()

@@ -246,6 +246,18 @@ async def test_recent_deployments(world: World) -> None:
     assert len(await world.client.recent_deployments(environment="production", limit=2)) == 2
 
 
+async def test_the_commit_of_a_tag_and_how_its_checks_ended(world: World) -> None:
+    sha = world.host.branches["main"]
+    world.host.tags["v2.5.0"] = sha
+    for ref in ("v2.5.0", "main", sha, sha[:8]):
+        assert await world.client.code.commit(ref) == sha
+    for ref in ("v9.9.9", "0000000", "hotfix/nothing"):
+        assert await world.client.code.commit(ref) is None
+    world.host.code.check("main", "lint", "success")
+    world.host.code.check("main", "trivy")
+    assert await world.client.code.checks(sha) == {"lint": "success", "trivy": None}
+
+
 async def test_check_says_as_whom_and_what_is_left(world: World) -> None:
     said = await world.client.check()
     assert said.startswith(f"{REPOSITORY} as tamv-bot, 499") and said.endswith("of 5000 requests left")

@@ -34,7 +34,7 @@ ORDER = [
     *(f"flow.{name}" for name in ("wait", "check", "approve", "ask", "next_window", "window")),
     *(f"github.{name}" for name in ("create_issue", "create_branch", "open_pull_request", "request_review")),
     *(f"github.{name}" for name in ("wait_for_approval", "merge", "wait_for_build", "dispatch_workflow")),
-    *("github.workflow_status", "http.check", "migration.gate", "migration.review"),
+    *("github.workflow_status", "pipeline.gate", "http.check", "migration.gate", "migration.review"),
     *(f"kubernetes.{name}" for name in ("apply", "delete", "describe", "events", "logs", "exec", "curl", "pods")),
     *(
         f"kubernetes.{name}"

@@ -91,6 +91,27 @@ class Code:
 
         return await self._session.call("read the branch", fetch)
 
+    async def commit(self, ref: str) -> str | None:
+        """Return the commit of a tag, a branch or a (short) hash; None if GitHub knows none.
+
+        GitHub answers 422 for a name that is no reference.
+        Source: https://docs.github.com/en/rest/commits/commits#get-a-commit
+        """
+
+        def fetch(context: ThreadContext) -> str | None:
+            try:
+                return str(context.repository.get_commit(ref).complete().sha)
+            except github.GithubException as error:
+                if error.status in (404, 422):
+                    return None
+                raise
+
+        return await self._session.call("read the commit", fetch)
+
+    async def checks(self, sha: str) -> dict[str, str | None]:
+        """Return the conclusions of a commit's checks by name; None for one that is still running."""
+        return await self._session.call("read the checks", lambda context: _checks(context, sha))
+
     async def is_at(self, address: str) -> bool:
         """Return True if this is the repository at an address as Git takes it: HTTPS, `ssh://` or `git@host:path`.
 

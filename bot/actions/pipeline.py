@@ -1,0 +1,120 @@
+"""`pipeline.gate`: whether a version has been in staging and its commit's checks are green, before it is deployed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from bot.actions.context import Context
+from bot.actions.registry import action
+from bot.domain.errors import BotError, NotAllowed, NotConfigured, WrongState
+from bot.domain.pipeline import Checks, Demand, Staged, Trial, checked, doubts, staged
+from bot.domain.policy import Risk
+from bot.integrations.github.code import GREEN
+from bot.names import ReleaseName, Tag
+from bot.team import policy_of
+
+DEPLOYMENTS_READ = 50
+GITHUB = "GitHub"
+WENT_WELL = {"success": True, "inactive": True, "failure": False, "error": False}  # inactive: it was replaced later
+_OF_COMMIT = re.compile(r"(?:^|-)([0-9a-f]{7,40})$")  # `hotfix-20260102-1a2b3c4`
+
+Reason = Annotated[str, Field(max_length=500)]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is known of a version. `doubts` are `staging` and `checks`, as far as the team wants to know of them.
+
+    `staged_by` and `staged_at` say which trial counts; `names` are the checks that stand in the way. `despite` is why
+    it was let pass all the same, though the team demands it.
+    """
+
+    service: str
+    tag: str
+    staging: Staged
+    checks: Checks
+    doubts: list[str]
+    staged_by: str = ""
+    staged_at: datetime | None = None
+    commit: str = ""
+    names: list[str] = field(default_factory=list)
+    despite: str = ""
+
+
+@action("pipeline.gate", risk=Risk.READ, example="/ops pipeline.gate xr-engine tag=v4.2.0")
+async def gate(ctx: Context, service: ReleaseName, tag: Tag, despite: Reason | None = None) -> Gate:
+    """Say whether a version has been in staging, well and smoke-tested, and whether its commit's checks are green.
+
+    Where the team's file demands it, it stops there; in an emergency `despite` says why it goes on all the same.
+    """
+    pipeline = ctx.team.pipeline
+    demands: Mapping[str, Demand] = {"staging": pipeline.staging, "checks": pipeline.checks}
+    ctx.service(service)
+    (staging, trial), (checks, names, commit) = await asyncio.gather(_staged(ctx, service, tag), _checked(ctx, tag))
+    found, forbidding = doubts(staging, checks, demands)
+    why = (despite or "").strip() if forbidding else ""
+    facts = Gate(
+        service, tag, staging, checks, found,
+        trial.by if trial else "", trial.at if trial else None, commit, names, why,
+    )  # fmt: skip
+    if forbidding and not facts.despite:
+        raise WrongState(
+            "gate_closed", service=service, tag=tag, environment=pipeline.environment, forbidding=forbidding,
+            staging=staging.value, checks=checks.value, names=names,
+        )  # fmt: skip
+    if facts.despite:
+        await _require_emergency(ctx)
+    return facts
+
+
+async def _staged(ctx: Context, service: str, tag: str) -> tuple[Staged, Trial | None]:
+    environment = ctx.team.pipeline.environment
+    trials = await ctx.deps.store.runs.trials(service, tag, environment)
+    try:
+        deployments = await ctx.github.recent_deployments(service, environment, DEPLOYMENTS_READ)
+    except NotConfigured:
+        deployments = []
+    except BotError:
+        state, trial = staged(trials)
+        return (Staged.UNKNOWN if state is Staged.NEVER else state), trial
+    sha = _sha_of(tag)
+    trials += [
+        Trial(one.at, WENT_WELL.get(one.state or ""), smoke_tested=True, by=GITHUB)
+        for one in deployments
+        if one.ref.removeprefix("refs/tags/") == tag or (sha and one.sha.startswith(sha))
+    ]
+    return staged(trials)
+
+
+async def _checked(ctx: Context, tag: str) -> tuple[Checks, list[str], str]:
+    """Return the state of the checks of a tag's commit, the names that stand in the way, and the commit."""
+    try:
+        commit = await ctx.github.code.commit(tag)
+        if commit is None and (sha := _sha_of(tag)):
+            commit = await ctx.github.code.commit(sha)
+        if commit is None:
+            return Checks.NO_COMMIT, [], ""
+        conclusions = await ctx.github.code.checks(commit)
+    except BotError:
+        return Checks.UNKNOWN, [], ""
+    return *checked(conclusions, ctx.team.pipeline.needed_checks, GREEN), commit
+
+
+def _sha_of(tag: str) -> str:
+    match = _OF_COMMIT.search(tag)
+    return match[1] if match else ""
+
+
+async def _require_emergency(ctx: Context) -> None:
+    """Raise NotAllowed unless the run belongs to an incident whose severity allows what the rules forbid."""
+    allowed = policy_of(ctx.team).break_glass
+    incident = await ctx.deps.store.incidents.get(ctx.incident_id) if ctx.incident_id else None
+    if incident is None or incident.severity not in allowed:
+        raise NotAllowed("no_break_glass", severities=sorted(level.value for level in allowed))

@@ -1,0 +1,83 @@
+"""What a version should have behind it before it goes to production: staging, and the checks of its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+Demand = Literal["off", "warn", "require"]
+
+
+class Staged(StrEnum):
+    """How a version did in staging. `tried`: it is there, and no smoke test of it is known."""
+
+    PASSED = "passed"
+    TRIED = "tried"
+    FAILED = "failed"
+    NEVER = "never"
+    UNKNOWN = "unknown"
+
+
+class Checks(StrEnum):
+    """How the checks of a version's commit ended. `no_commit`: no commit is known by this tag."""
+
+    GREEN = "green"
+    RED = "red"
+    RUNNING = "running"
+    MISSING = "missing"
+    NO_COMMIT = "no_commit"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A version in staging: when, how it went, whether it was smoke-tested, and who knows it (a run's id, GitHub)."""
+
+    at: datetime
+    went_well: bool | None
+    smoke_tested: bool
+    by: str
+
+
+def staged(trials: Iterable[Trial]) -> tuple[Staged, Trial | None]:
+    """Return how the newest trial that has ended went, of those that were smoke-tested if there are any."""
+    ended = sorted((trial for trial in trials if trial.went_well is not None), key=lambda trial: trial.at)
+    if not ended:
+        return Staged.NEVER, None
+    newest = ended[-1]
+    if not newest.went_well:
+        return Staged.FAILED, newest
+    tested = next((trial for trial in reversed(ended) if trial.went_well and trial.smoke_tested), None)
+    return (Staged.PASSED, tested) if tested else (Staged.TRIED, newest)
+
+
+def checked(
+    conclusions: Mapping[str, str | None], needed: Iterable[str], green: Collection[str]
+) -> tuple[Checks, list[str]]:
+    """Return how checks ended (None: still running), and the names of those that stand in the way.
+
+    Those that are needed are found by their names, in any case; without any named, all of them count.
+    """
+    by_name = {name.casefold(): conclusion for name, conclusion in conclusions.items()}
+    names = [name.casefold() for name in needed] or list(by_name)
+    missing = [name for name in names if name not in by_name]
+    running = [name for name in names if name in by_name and by_name[name] is None]
+    red = [name for name in names if (ended := by_name.get(name)) is not None and ended not in green]
+    if red:
+        return Checks.RED, red
+    if running:
+        return Checks.RUNNING, running
+    return (Checks.MISSING, missing) if missing or not names else (Checks.GREEN, [])
+
+
+def doubts(staging: Staged, checks: Checks, demands: Mapping[str, Demand]) -> tuple[list[str], list[str]]:
+    """Return what speaks against a version, and what of it forbids it: `staging`, `checks`."""
+    found = [
+        name
+        for name, is_well in (("staging", staging is Staged.PASSED), ("checks", checks is Checks.GREEN))
+        if not is_well and demands[name] != "off"
+    ]
+    return found, [name for name in found if demands[name] == "require"]
