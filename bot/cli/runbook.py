@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli import new_runbook
+from bot.actions.registry import Action
 from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
 from bot.cli.runs import undo as undo_and_watch
-from bot.cli.targets import missing_targets
 from bot.cli.terminal import (
     Language,
     ask,
@@ -25,27 +27,37 @@ from bot.cli.terminal import (
     team_words,
 )
 from bot.deps import Deps
-from bot.domain.errors import BotError
+from bot.domain.errors import BotError, NotConfigured, NotFound
 from bot.domain.run import ApprovalState, Run, RunRequest, RunState, StepRef, is_undo, normalize_run_id, undo_step_id
+from bot.domain.runbook import Runbook, Step
 from bot.messages.message import Message
 from bot.messages.run import progress
 from bot.messages.run import runs as runs_message
 from bot.messages.runbook import library as library_message
 from bot.messages.runbook import runbook as runbook_message
 from bot.messages.text import as_text
-from bot.runbooks import Library
-from bot.runbooks.check import check, queries
+from bot.messages.translations import Translations
+from bot.runbooks import Library, Mistake
+from bot.runbooks.check import check, load, queries
 from bot.runbooks.document import mermaid
 from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import read as read_line
 from bot.services.ops import start
 from bot.signature import tokenize
-from bot.team import TeamFile, load_team
+from bot.team import PRODUCTION, TeamFile, load_team
+from bot.yaml_text import compose, line_and_column
+
+if TYPE_CHECKING:  # takes a second to import, which other commands do not need
+    from bot.integrations.kubernetes.kubernetes import Kubernetes
 
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
-commands.add_typer(new_runbook.commands)
+
+_NEW_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# What names a target in a step, and of a service in the team's file, in the order in which they count.
+_NAMES = ("deployment", "service", "release")
+_FIELDS = ("workloads", "workload", "deployment")
 
 Folder = Annotated[
     Path | None,
@@ -80,6 +92,50 @@ def show(name: Name, folder: Folder = None, lang: Language = "") -> None:
 
 
 @commands.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the runbook, and of its file: restart-checkout.")],
+    action: Annotated[str, typer.Argument(help="Action of its first step: kubernetes.restart.")] = "kubernetes.restart",
+    lang: Language = "",
+) -> None:
+    """Write a runbook with one step into the team's folder, ready to be changed; its inputs are the action's."""
+    words = team_words(lang)
+    if not _NEW_NAME.fullmatch(name):
+        exit_with([words.render_block("new_runbook", "wrong_name", name=name)])
+    try:
+        team = load_team(team_settings_or_exit().team_file)
+        path = team.runbooks / f"{name}.yaml"
+        if path.exists():
+            exit_with([words.render_block("new_runbook", "exists", path=path)])
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(_skeleton(name, ACTIONS.get(action), words), encoding="utf-8")
+        mistakes = [str(mistake) for mistake in check(path, load(path), ACTIONS, team)]
+    except BotError as problem:
+        exit_with_error(problem, lang)
+    except OSError as problem:
+        exit_with([words.render_block("new_runbook", "not_written", why=problem.strerror or problem)])
+    typer.echo(words.render_block("new_runbook", "written", path=path, name=name))
+    if mistakes:
+        exit_with(mistakes, code=1)
+
+
+def _skeleton(name: str, action: Action, words: Translations) -> str:
+    """Return a runbook that asks for what the action requires."""
+    required = [field for field, spec in action.parameters.model_fields.items() if spec.is_required()]
+    types: dict[Any, str] = {int: "integer", float: "number", bool: "boolean"}
+    inputs = []
+    for field in required:
+        kind = types.get(action.parameters.model_fields[field].annotation or str, "string")
+        inputs.append(f"  {field}: {{type: {kind}, required: true}}")
+    given = ", ".join(f'{field}: "{{{{ inputs.{field} }}}}"' for field in required)
+    title = json.dumps(words.action(action.name, action.summary).rstrip("."), ensure_ascii=False)
+    lines = [f"name: {name}", f"title: {title}"]
+    lines += ["inputs:", *inputs] if inputs else []
+    lines += ["steps:", f"  - id: {action.name.rpartition('.')[2].replace('_', '-')}", f"    title: {title}"]
+    lines += [f"    uses: {action.name}", *([f"    with: {{{given}}}"] if given else []), ""]
+    return "\n".join(lines)
+
+
+@commands.command()
 def validate(
     files: Annotated[list[Path] | None, typer.Argument(help="Check only these files.", exists=True)] = None,
     folder: Folder = None,
@@ -100,7 +156,7 @@ def validate(
     ]
     mistakes += [str(mistake) for mistake in queries(path, team)]
     if cluster and not mistakes:
-        mistakes += [str(mistake) for mistake in ask(lambda deps: missing_targets(deps, path, by_path))]
+        mistakes += [str(mistake) for mistake in ask(lambda deps: _missing_targets(deps, path, by_path))]
     if files:
         names = {path.name for path in files}
         mistakes = [line for line in mistakes if line.partition(":")[0] in names]
@@ -255,3 +311,59 @@ def _blocks(message: dict[str, object]) -> list[str]:
 def _print(texts: Sequence[str], names: dict[str, str] | None = None) -> None:
     for text in texts:
         typer.echo(as_text(text, names or {}).replace("`", ""))
+
+
+async def _missing_targets(deps: Deps, team: Path, runbooks: Mapping[Path, Runbook]) -> list[Mistake]:
+    """Return missing workloads of the team's services, and missing targets that runbooks name.
+
+    Raises NotConfigured without a cluster, and Unavailable if it does not answer.
+    """
+    if deps.kubernetes is None:
+        raise NotConfigured("kubernetes_off")
+    missing = []
+    for name, service in deps.team.services.items():
+        for environment, namespace in service.namespaces.items():
+            for workload in service.runs_as:
+                if not await _deployed(deps.kubernetes, workload, namespace):
+                    what = f"no workload `{workload}` in {namespace} ({environment})"
+                    field = next(field for field in _FIELDS if getattr(service, field))
+                    missing.append(Mistake(team.name, *line_and_column(_root(team), ("services", name, field)), what))
+    for path, runbook in runbooks.items():
+        for number, step in enumerate(runbook.steps):
+            async for field, what in _missing_of_step(deps, deps.kubernetes, step):
+                missing.append(
+                    Mistake(path.name, *line_and_column(_root(path), ("steps", number, "with", field)), what)
+                )
+    return missing
+
+
+async def _missing_of_step(deps: Deps, kubernetes: Kubernetes, step: Step) -> AsyncIterator[tuple[str, str]]:
+    if not step.uses.startswith(("kubernetes.", "helm.")):
+        return
+    literal = {name: value for name, value in step.with_.items() if isinstance(value, str) and "{" not in value}
+    subject = next((literal[name] for name in _NAMES if name in literal), deps.team.default_service or "")
+    service = deps.team.services.get(subject)
+    namespace = literal.get("namespace") or (service.namespaces.get(PRODUCTION) if service else None)
+    if namespace is None:
+        return
+    declared = service.runs_as if service else []
+    names = [*declared, literal["deployment"]] if "deployment" in literal and not declared else declared
+    if "deployment" in literal and not all([await _deployed(kubernetes, name, namespace) for name in names]):
+        yield "deployment", f"no workload `{literal['deployment']}` in {namespace}"
+    if "cron_job" in literal:
+        try:
+            await kubernetes.jobs.of_cron_job(literal["cron_job"], namespace, "check")
+        except NotFound:
+            yield "cron_job", f"no cron job `{literal['cron_job']}` in {namespace}"
+
+
+async def _deployed(kubernetes: Kubernetes, name: str, namespace: str) -> bool:
+    try:
+        await kubernetes.workloads.find(name, namespace)
+    except NotFound:
+        return False
+    return True
+
+
+def _root(path: Path) -> yaml.Node | None:
+    return compose(path.read_text(encoding="utf-8"))
