@@ -60,7 +60,7 @@ def progress(run: Run, words: Translations) -> Message:
     runbook = Runbook.model_validate(run.definition)
     rendered = words.render("run", run=run, title=words.pick(runbook.title))
     blocks: list[Block] = [section(rendered["title"])]
-    texts = lines(run, words)
+    texts = _few_lines(run, runbook, words)
     for start in range(0, len(texts), 8):
         blocks.append(section("\n".join(texts[start : start + 8])))
     if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
@@ -99,53 +99,50 @@ def _undoable(run: Run, runbook: Runbook) -> list[StepRun]:
 
 
 def lines(run: Run, words: Translations) -> list[str]:
-    """Return one line per step: its state, what it would change or has changed, and the verdict.
-
-    Steps that only looked share a line, as what they saw is in the thread; those that a run that succeeded did not
-    need have none.
-    """
+    """Return one line per step: its state, what it would change or has changed, and the verdict."""
     runbook = Runbook.model_validate(run.definition)
-    texts: list[str] = []
-    looked: list[str] = []
+    texts = []
     depends = False  # on changes of earlier steps, which a dry run does not make
     for step_spec, step in zip(runbook.steps, run.steps, strict=True):
-        title = words.pick(step_spec.title) if step_spec.title else step.uses
-        if step.state is StepState.SKIPPED and run.state is RunState.SUCCEEDED and not run.dry_run:
-            continue
-        if _only_looked(step, words):
-            looked.append(title)
-            continue
-        texts += _looked(looked, words)
         not_plannable = depends and step.state is StepState.FAILED
         texts.append(
             words.render_block(
                 "run",
                 "step",
                 sign=_NOT_PLANNABLE if not_plannable else _SIGNS[step.state],
-                title=title,
+                title=words.pick(step_spec.title) if step_spec.title else step.uses,
                 step=step,
                 told=_step_text(step, words, not_plannable=not_plannable),
                 keeps=step_spec.keep and step.may_have_changed,
             )
         )
         depends |= run.dry_run and bool(step.effects)
-    return texts + _looked(looked, words)
+    return texts
 
 
-def _only_looked(step: StepRun, words: Translations) -> bool:
-    """Return True if the step changed nothing, and what it saw is shown in the thread."""
-    return (
-        step.state is StepState.DONE and not step.effects and step.verdict is None and bool(result_lines(step, words))
-    )
+def _few_lines(run: Run, runbook: Runbook, words: Translations) -> list[str]:
+    """Return the lines of the message. Steps that only looked share one, as what they saw is in the thread; those that
+    a run that succeeded did not need have none.
+    """
+    texts: list[str] = []
+    looked: list[str] = []
 
+    def say_looked() -> None:
+        if looked:
+            texts.append(words.render_block("run", "looked", sign=_SIGNS[StepState.DONE], titles=list(looked)))
+            looked.clear()
 
-def _looked(titles: list[str], words: Translations) -> list[str]:
-    """Return the line of these steps, and forget them."""
-    if not titles:
-        return []
-    line = words.render_block("run", "looked", sign=_SIGNS[StepState.DONE], titles=list(titles))
-    titles.clear()
-    return [line]
+    unneeded = run.state is RunState.SUCCEEDED and not run.dry_run
+    for step_spec, step, text in zip(runbook.steps, run.steps, lines(run, words), strict=True):
+        if step.state is StepState.SKIPPED and unneeded:
+            continue
+        if step.state is StepState.DONE and not step.effects and step.verdict is None and result_lines(step, words):
+            looked.append(words.pick(step_spec.title) if step_spec.title else step.uses)
+            continue
+        say_looked()
+        texts.append(text)
+    say_looked()
+    return texts
 
 
 def line(effect: Effect, words: Translations) -> str:

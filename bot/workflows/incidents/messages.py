@@ -13,7 +13,7 @@ from bot.actions.boards import board, query_board
 from bot.deps import Deps
 from bot.domain.alert import ALERT_SOURCES
 from bot.domain.errors import BotError, Refused, Unavailable
-from bot.domain.incident import Incident
+from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT
 from bot.domain.snapshot import MetricResult, Verdict
 from bot.domain.timeline import Kind, TimelineEvent, is_call
@@ -80,10 +80,10 @@ async def thread_destination(deps: Deps, incident: Incident) -> Place | None:
     card = await deps.store.slack_messages.get(key)
     if card and card.ts:
         return replace(place, channel=card.channel, thread=card.ts)
-    tried_at = card.reserved_at if card else None
-    if card is None or (
-        not deps.slack.in_flight.was_refused(key) and tried_at and datetime.now(UTC) - tried_at < CARD_TIMEOUT
-    ):
+    waited = (deps.clock.now() - incident.milestones[Milestone.DECLARED]) / deps.clock.speed
+    if card and card.reserved_at:
+        waited = datetime.now(UTC) - card.reserved_at
+    if waited < CARD_TIMEOUT and not deps.slack.in_flight.was_refused(key):
         raise Unavailable("channel_pending", incident=incident.id)
     return place
 
