@@ -122,7 +122,7 @@ class Runs:
             .exists()
         )
         query = (
-            select(runs.c.id, runs.c.state, runs.c.started_at, deploying.parameters, smoke.label("tested"))
+            select(runs.c.id, runs.c.state, runs.c.started_at, deploying.parameters, smoke)
             .join(run_steps, runs.c.id == deploying.run_id)
             .where(
                 deploying.uses == "helm.upgrade",
@@ -135,9 +135,9 @@ class Runs:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return [
-            Trial(row.started_at, row.state == RunState.SUCCEEDED.value, bool(row.tested), row.id)
-            for row in rows
-            if row.parameters and (row.parameters.get("release"), row.parameters.get("tag")) == (service, tag)
+            Trial(started_at, state == RunState.SUCCEEDED.value, bool(smoke_tested), id)
+            for id, state, started_at, given, smoke_tested in rows
+            if given and (given.get("release"), given.get("tag")) == (service, tag)
         ]
 
     async def list_by_incident(self, incident_id: str) -> list[Run]:
