@@ -16,7 +16,7 @@ from bot.domain.errors import WrongState
 from bot.integrations.prometheus import Line, longest_range, narrowed
 
 SAMPLE = 60  # seconds; samples of the same pod that share none of their time say more than many that do
-OVERTIME = timedelta(minutes=8)  # longer than asked for, until enough of the new version has been seen
+OVERTIME = timedelta(minutes=5)  # longer than asked for, until enough of the new version has been seen
 
 PodLines = Sequence[tuple[Line, int]]
 

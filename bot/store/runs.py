@@ -135,9 +135,9 @@ class Runs:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return [
-            Trial(started_at, state == RunState.SUCCEEDED.value, bool(tested), id)
-            for id, state, started_at, parameters, tested in rows
-            if parameters and (parameters.get("release"), parameters.get("tag")) == (service, tag)
+            Trial(started_at, state == RunState.SUCCEEDED.value, bool(smoke_tested), id)
+            for id, state, started_at, given, smoke_tested in rows
+            if given and (given.get("release"), given.get("tag")) == (service, tag)
         ]
 
     async def list_by_incident(self, incident_id: str) -> list[Run]:

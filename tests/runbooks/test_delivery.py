@@ -53,7 +53,8 @@ async def test_what_ten_per_cent_can_show_is_found_at_ten_per_cent(stage: Play) 
 
 async def test_a_canary_that_nobody_calls_is_not_promoted(stage: Play) -> None:
     stage.world.set_load(0.002, CORE)
-    run = await stage.play(DEPLOY)
+    with stage.slowly(300):  # its end must come before the step's own
+        run = await stage.play(DEPLOY)
     assert (run.state, run.step("watch-10").error) == (RunState.UNDONE, "canary_too_quiet"), story(run)
     assert stage.versions(CORE) == {OLD}
     assert "No hay tráfico suficiente" in await stage.shown(run, "hacen falta")
