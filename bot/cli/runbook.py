@@ -21,6 +21,7 @@ from bot.cli.terminal import (
     person,
     reader,
     runbook_names,
+    say,
     team_settings_or_exit,
     team_words,
 )
@@ -254,4 +255,4 @@ def _blocks(message: dict[str, object]) -> list[str]:
 
 def _print(texts: Sequence[str], names: dict[str, str] | None = None) -> None:
     for text in texts:
-        typer.echo(as_text(text, names or {}).replace("`", ""))
+        say(as_text(text, names or {}).replace("`", ""))

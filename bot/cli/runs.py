@@ -20,6 +20,7 @@ from bot.cli.terminal import (
     has_slack_settings,
     login,
     person,
+    say,
     settings_or_exit,
     settings_without_slack,
 )
@@ -140,14 +141,14 @@ async def _watch(bot: Bot, run: Run, is_over: IsOver) -> Run:
         for number, (line, step) in enumerate(zip(lines(run, words), run.steps, strict=True)):
             if step.state is not StepState.PENDING and shown.get(number) != line:
                 shown[number] = line
-                typer.echo(as_text(line, people))
+                say(as_text(line, people))
                 if step.state is StepState.DONE:
                     typer.echo("".join(f"    {line}\n" for line in results.lines(step, words)), nl=False)
             for asked in (step.id, undo_step_id(step.id)):
                 command = await pending_approvers(bot.deps, run, asked) if _asks(step, asked) else None
                 if command and command not in printed:
                     printed.add(command)
-                    typer.echo(command)
+                    say(command)
         if ended:
             return run
         await asyncio.sleep(POLL_SECONDS)

@@ -6,8 +6,11 @@ import asyncio
 import logging
 import os
 import pwd
+import re
 import secrets
+import shutil
 import socket
+import textwrap
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, NoReturn, TypeVar
 
@@ -25,6 +28,8 @@ from bot.store.migrate import pending
 from bot.team import Owner, TeamFile, load_team
 
 T = TypeVar("T")
+
+NOT_A_TERMINAL = 100_000  # columns
 
 
 def _known_language(value: str) -> str:
@@ -90,6 +95,21 @@ def runbook_names(incomplete: str) -> list[str]:
     except WrongSettings:
         return []
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete))
+
+
+def say(text: str) -> None:
+    """Print text, wrapped at words to the terminal's width; what is not written to a terminal is left as it is."""
+    width = shutil.get_terminal_size((NOT_A_TERMINAL, 24)).columns
+    for line in text.splitlines() or [""]:
+        typer.echo(_wrapped(line, width))
+
+
+def _wrapped(line: str, width: int) -> str:
+    """Return the line, its continuations below its first word: behind its blanks, and the number or the sign."""
+    mark = re.match(r"\s*(?:\d+\.\s+|[•·▫✅❌⏭✋📈⏳🔎↩🚫❔]\ufe0f?\s+)?", line)
+    indent = " " * (len(mark[0]) if mark else 0)
+    wrapped = textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join(wrapped) if len(line) > width else line
 
 
 def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
