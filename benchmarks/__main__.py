@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import acknowledgement, declaring, history, process, runs, snapshots, storm, why
+from benchmarks import acknowledgement, declaring, history, process, runs, snapshots, storm, tired, why
 from benchmarks.figures import Figure
 
 # In the order of the table.
@@ -37,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "demo": process.demo,
     "history": history.history,
     "why": why.causes,
+    "tired": tired.tired,
 }
 COLOUR = {"reached": "green", "missed": "red", "not measured": "yellow", "no bar": "dim"}
 

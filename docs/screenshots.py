@@ -18,7 +18,7 @@ from sandbox.server import Sandbox
 
 IMAGES = Path(__file__).parent / "images"
 DESKTOP, PHONE, PAPER, TALL = (1440, 900), (390, 844), (860, 1100), (980, 1110)
-APPROVED = "#main article.message:has-text('kubernetes.set_node_selector')"
+APPROVED = "#main article.message:has-text('node-type=gpu-high-memory')"
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 
 # Images further away are loaded when somebody comes near them.

@@ -65,6 +65,21 @@ class Kind(StrEnum):
     TROUBLE = "trouble"
 
 
+# Somebody must see these: they stand in the channel. All others are records, below the card.
+_CALLS = frozenset(
+    {
+        Kind.SEVERITY_CHANGED,
+        Kind.UPDATE,
+        Kind.NOTE,
+        Kind.STILL_FIRING,
+        Kind.REOPENED,
+        Kind.UNACKNOWLEDGED,
+        Kind.PAGE_ASKED,
+        Kind.PAGE_FAILED,
+        Kind.CHANGE_REVERTED,
+        Kind.TROUBLE,
+    }
+)
 TERMINAL = "terminal"  # fact of an event: from which terminal its person acted
 
 
@@ -101,6 +116,16 @@ class TimelineEvent:
         ]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(f"{after}\n{canonical}".encode()).hexdigest()
+
+
+def is_call(event: TimelineEvent, timeline: Iterable[TimelineEvent]) -> bool:
+    """Return True if somebody must see the event: also an alert that fires again after the incident was mitigated, and
+    a cause that is still there a day later.
+    """
+    if event.kind is Kind.ALERT_FIRING:
+        states = [one.kind for one in timeline if one.seq < event.seq and one.kind in (Kind.MITIGATED, Kind.REOPENED)]
+        return states[-1:] == [Kind.MITIGATED]
+    return event.kind in _CALLS or (event.kind is Kind.CAUSE_REMAINS and bool(event.facts.get("again")))
 
 
 def first_broken_link(incident_id: str, events: Iterable[TimelineEvent]) -> int | None:

@@ -55,7 +55,7 @@ def approval_card(view: ApprovalView, words: Translations, *, buttons: bool = Tr
     """Show what would be changed, who can decide, since when it waits, until when, and what happens then."""
     rendered = _render(view, words)
     if view.approval.state is not ApprovalState.WAITING or not buttons:
-        return Message(fit(rendered["ended"], 3000), [section(rendered["ended"]), context(rendered["about"])])
+        return Message.of(fit(rendered["ended"], 3000))
     return Message(fit(rendered["text"], 3000), [section(rendered["who"]), *_body(view, words, rendered)])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from slack_sdk.models.blocks import Block, ButtonElement
@@ -31,12 +33,14 @@ def card(
     firing: int = 0,
     alert: Mapping[str, Any] | None = None,
     out: Sequence[MetricResult] | None = None,
+    measured_at: datetime | None = None,
 ) -> Message:
     """Render the incident's current state: the headline, or the card `in_own_channel`.
 
     `update` is the newest update, `alert` the facts of the declaration, if alerts caused it, and `out` the metrics
-    that are out of bounds (None: not measured).
+    that were out of bounds at `measured_at` (None: not measured).
     """
+    milestones = [(m, incident.milestones[m]) for m in Milestone if m in incident.milestones]
     rendered = words.render(
         "card",
         incident=incident,
@@ -44,34 +48,26 @@ def card(
         firing=firing,
         in_own_channel=in_own_channel,
         alert=defaultdict(lambda: None, alert or {}),
+        out=[out_of_bounds_text(metric, words) for metric in out or ()],
+        measured_at=measured_at,
         roles=[(role, incident.roles[role]) for role in Role if role in incident.roles],
-        milestones=[(m, incident.milestones[m]) for m in Milestone if m in incident.milestones],
+        milestones=milestones[:1] if in_own_channel else milestones,  # the channel itself tells the others
     )
     blocks: list[Block] = [header(_title(incident, words, firing))]
     blocks.append(section(rendered["state"]))
-    if rendered["alert"]:
-        blocks.append(section(rendered["alert"]))
-    if in_own_channel and alert:
+    blocks += [section(rendered[part]) for part in ("alert", "metrics") if rendered[part]]
+    if in_own_channel and alert and incident.status.is_open:
         blocks += actions(_link_buttons(incident, words, alert))
     if rendered["update"]:
         blocks.append(section(rendered["update"]))
     blocks.append(context(rendered["milestones"]))
-    ending = {
-        "incident": incident.id,
-        "firing": firing,
-        "out": ", ".join(out_of_bounds_text(metric, words) for metric in out or ()),
-        "measured": out is not None,
-        "minutes": LOOK_AGAIN_MINUTES,
-    }
-    blocks += actions(_buttons(incident, words, in_own_channel, ending))
+    blocks += actions(_buttons(incident, words, in_own_channel, Endings(firing, out)))
     return Message(fit(rendered["text"], TEXT_LIMIT), blocks)
 
 
-def topic(incident: Incident, words: Translations, *, commander: str | None = None) -> str:
-    """Return the channel's topic, at most 250 characters; names the commander, as topics have no mentions."""
-    icon = words.label("icons." + _icon(incident))
-    text = words.render_block("card", "topic", incident=incident, icon=icon, commander=commander)
-    return fit(text, TOPIC_LIMIT)
+def topic(incident: Incident, words: Translations) -> str:
+    """Return the channel's topic, at most 250 characters: nothing that changes soon, as each change is a message."""
+    return fit(words.render_block("card", "topic", incident=incident), TOPIC_LIMIT)
 
 
 def links(incident: Incident, team: TeamFile, grafana: str | None) -> list[tuple[str, str]]:
@@ -186,27 +182,47 @@ def _icon(incident: Incident) -> str:
     return ended.get(incident.status, incident.severity.value)
 
 
-def _buttons(
-    incident: Incident, words: Translations, in_own_channel: bool, ending: Mapping[str, Any]
-) -> list[ButtonElement]:
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """What the buttons that end an incident ask back with: how many alerts fire, and the metrics that are out of bounds
+    (None: not measured).
+    """
+
+    firing: int = 0
+    out: Sequence[MetricResult] | None = None
+
+
+def end_button(
+    incident: Incident, words: Translations, name: str, ending: Endings, *, style: str | None = None
+) -> ButtonElement:
+    """Return a button that ends something: it is asked back, with what still fires when it was drawn."""
+    dialog = confirm(
+        words,
+        name,
+        danger=name == "resolve" and bool(ending.firing or ending.out),
+        incident=incident.id,
+        firing=ending.firing,
+        out=", ".join(out_of_bounds_text(metric, words) for metric in ending.out or ()),
+        measured=ending.out is not None,
+        minutes=LOOK_AGAIN_MINUTES,
+    )
+    value = f"{incident.id}|{ending.firing}" if name == "resolve" else incident.id
+    return button(words.label(f"buttons.{name}"), name, value, style=style, confirm=dialog)
+
+
+def _buttons(incident: Incident, words: Translations, in_own_channel: bool, ending: Endings) -> list[ButtonElement]:
     def make(name: str, style: str | None = None) -> ButtonElement:
         return button(words.label(f"buttons.{name}"), name, incident.id, style=style)
-
-    def make_end(name: str, *, danger: bool = False) -> ButtonElement:
-        """Make a button that ends something: it is asked back, with what still fires when it was drawn."""
-        value = f"{incident.id}|{ending['firing']}" if name == "resolve" else incident.id
-        dialog = confirm(words, name, danger=danger, **ending)
-        return button(words.label(f"buttons.{name}"), name, value, confirm=dialog)
 
     if incident.status is Status.CLOSED:
         return []
     if incident.status is Status.DISMISSED:
         return [make("reopen")] if in_own_channel else []
     if incident.status is Status.RESOLVED:
-        reopen = [make("reopen")] if ending["firing"] else []
+        reopen = [make("reopen")] if ending.firing else []
         if not in_own_channel:
             return reopen
-        return [make("complete_report", "primary"), make("open_followup"), make_end("close_incident"), *reopen]
+        return [make("open_followup"), end_button(incident, words, "close_incident", ending), *reopen]
     buttons: list[ButtonElement] = []
     if incident.status is Status.DECLARED:
         buttons.append(make("acknowledge", "primary"))
@@ -215,8 +231,8 @@ def _buttons(
     if in_own_channel:
         buttons.append(make("post_update"))
         if incident.status is not Status.MITIGATED:
-            buttons.append(make_end("mitigate"))
-        buttons.append(make_end("resolve", danger=bool(ending["firing"] or ending["out"])))
+            buttons.append(end_button(incident, words, "mitigate", ending))
+        buttons.append(end_button(incident, words, "resolve", ending))
         buttons.append(make("open_followup"))
         if incident.status is Status.DECLARED:
             buttons.append(make("dismiss"))

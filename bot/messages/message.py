@@ -104,9 +104,13 @@ def header(text: str) -> HeaderBlock:
     return HeaderBlock(text=PlainTextObject(text=fit(text, HEADER_LIMIT), emoji=False))
 
 
-def section(text: str, fields: Sequence[str] = (), block_id: str | None = None) -> SectionBlock:
+def section(
+    text: str, fields: Sequence[str] = (), block_id: str | None = None, accessory: ButtonElement | None = None
+) -> SectionBlock:
     shown = [mrkdwn(field, FIELD_LIMIT) for field in fields[:10]]
-    return SectionBlock(text=mrkdwn(text) if text else None, fields=shown or None, block_id=block_id)
+    return SectionBlock(
+        text=mrkdwn(text) if text else None, fields=shown or None, block_id=block_id, accessory=accessory
+    )
 
 
 def context(*texts: str) -> ContextBlock:

@@ -117,10 +117,9 @@ def bars(parts: Parts, words: Translations) -> str:
 def summary(report: Report, words: Translations, read_at: str | None = None) -> Message:
     """Return the report's message: two figures, where the time went, what cured it; `read_at` is its files' URL."""
     incident = report.incident
-    rendered = {
-        part: words.render_block("report", part, report=report, incident=incident, locale=words.locale)
-        for part in ("text", "title", "cure")
-    }
+    missing = list(dict.fromkeys(words.label(f"report.missing_parts.{name}") for name in report.unknown))
+    facts = {"report": report, "incident": incident, "locale": words.locale, "missing": missing}
+    rendered = {part: words.render_block("report", part, **facts) for part in ("text", "title", "cure")}
     blocks: list[Block] = [section(rendered["title"])]
     if report.timing.phases:
         blocks.append(section(f"```{bars(whole(report.timing.phases), words)}```"))

@@ -10,7 +10,6 @@ from jinja2 import TemplateNotFound
 from slack_sdk.models.blocks import Block
 
 from bot.domain.errors import BotError
-from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.run import (
     FOLLOW_UP,
@@ -32,6 +31,7 @@ from bot.domain.run import (
 from bot.domain.runbook import Runbook
 from bot.messages.confirm import confirm
 from bot.messages.message import Message, actions, button, context, fit, section
+from bot.messages.results import lines as result_lines
 from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
 
@@ -60,7 +60,7 @@ def progress(run: Run, words: Translations) -> Message:
     runbook = Runbook.model_validate(run.definition)
     rendered = words.render("run", run=run, title=words.pick(runbook.title))
     blocks: list[Block] = [section(rendered["title"])]
-    texts = lines(run, words)
+    texts = _few_lines(run, runbook, words)
     for start in range(0, len(texts), 8):
         blocks.append(section("\n".join(texts[start : start + 8])))
     if run.state is RunState.FAILED and isinstance(runbook.on_failure, Runbook) and not run.dry_run:
@@ -120,23 +120,29 @@ def lines(run: Run, words: Translations) -> list[str]:
     return texts
 
 
-def proposal(incident: Incident, runbooks: Sequence[Mapping[str, str]], words: Translations) -> Message:
-    """Propose runbooks for an alert, each with a button to run it and one for a dry run."""
-    text = words.render_block("run", "proposal")
-    blocks: list[Block] = [section(text)]
-    for runbook in runbooks[:5]:
-        value = f"{incident.id}|{runbook['name']}"
-        blocks.append(
-            section(words.render_block("run", "proposed", title=words.pick(runbook), runbook=runbook["name"]))
-        )
-        blocks += actions(
-            [
-                button(words.label("buttons.run_proposed"), "run_proposed", value, style="primary"),
-                button(words.label("buttons.rehearse_proposed"), "rehearse_proposed", value),
-            ],
-            block_id=value,
-        )
-    return Message(text, blocks)
+def _few_lines(run: Run, runbook: Runbook, words: Translations) -> list[str]:
+    """Return the lines of the message. Steps that only looked share one, as what they saw is in the thread; those that
+    a run that succeeded did not need have none.
+    """
+    texts: list[str] = []
+    looked: list[str] = []
+
+    def say_looked() -> None:
+        if looked:
+            texts.append(words.render_block("run", "looked", sign=_SIGNS[StepState.DONE], titles=list(looked)))
+            looked.clear()
+
+    unneeded = run.state is RunState.SUCCEEDED and not run.dry_run
+    for step_spec, step, text in zip(runbook.steps, run.steps, lines(run, words), strict=True):
+        if step.state is StepState.SKIPPED and unneeded:
+            continue
+        if step.state is StepState.DONE and not step.effects and step.verdict is None and result_lines(step, words):
+            looked.append(words.pick(step_spec.title) if step_spec.title else step.uses)
+            continue
+        say_looked()
+        texts.append(text)
+    say_looked()
+    return texts
 
 
 def line(effect: Effect, words: Translations) -> str:

@@ -64,6 +64,26 @@ def causes_message(why: Why, words: Translations, incident_id: str | None = None
     return Message(_first_text(blocks), blocks)
 
 
+def causes_blocks(why: Why, words: Translations, *, treated: bool) -> list[Block]:
+    """Return the causes in as few words as they need: with evidence where one is claimed, and with its treatment where
+    no runbook is proposed (`treated`).
+    """
+    shown = why.diagnosis.shown
+    if why.confirmed or not shown:
+        blocks = _causes(why, words)
+        return blocks[:1] if treated else blocks
+    treatment = [] if treated else _treatment(why, shown[0], words)
+    if why.diagnosis.outcome is Outcome.CLAIM:
+        text = _block(words, "claim", suspect=shown[0], cause=cause_text(shown[0], words))
+        return [section(text), *_evidence(shown[0], words, limit=PIECES), *treatment]
+    lines = [_block(words, "unclear", count=len(shown))]
+    lines += [
+        _block(words, "fits", number=position, suspect=suspect, cause=cause_text(suspect, words), pieces=())
+        for position, suspect in enumerate(shown, start=1)
+    ]
+    return [section("\n".join(lines)), *treatment]
+
+
 def why_message(why: Why, words: Translations, incident_id: str | None = None) -> Message:
     """Return the answer to `/why`: the causes, what changed, and what could not be asked."""
     message = causes_message(why, words, incident_id)

@@ -45,13 +45,14 @@ class Library:
         return runbook.model_copy(update={"on_failure": self.resolve(str(runbook.on_failure))})
 
     def for_alert(self, alert: str, labels: Mapping[str, str]) -> list[Runbook]:
-        """Return the runbooks that an alert triggers."""
-        return [
-            runbook
+        """Return the runbooks that an alert triggers, first those that ask for more of its labels: they fit better."""
+        fitting = [
+            (len(trigger.labels), runbook)
             for runbook in self.runbooks.values()
             for trigger in runbook.triggers
             if trigger.alert == alert and trigger.labels.items() <= labels.items()
         ]
+        return [runbook for _, runbook in sorted(fitting, key=lambda fit: -fit[0])]
 
 
 def read(paths: Iterable[Path]) -> tuple[dict[Path, Runbook], list[str]]:

@@ -17,7 +17,8 @@ from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages import forms
 from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
 from bot.messages.incident import card, reminder, timeline_message
-from bot.messages.run import progress, proposal
+from bot.messages.next_step import next_step
+from bot.messages.run import progress
 from bot.messages.translations import Translations, load_translations
 from bot.messages.why import Why, causes_message, evidence_sheet
 from bot.team import load_team
@@ -55,7 +56,14 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         for element in block.get("elements", [])
         if element["type"] == "button"
     }
-    others = {"open_report", "run_due", "start_drill", "start_drill_1", "start_drill_2"}  # with tests of their own
+    others = {
+        "open_report",
+        "complete_report",
+        "run_due",
+        "start_drill",
+        "start_drill_1",
+        "start_drill_2",
+    }  # with tests of their own
     assert shown | _shown_by_runs() | _shown_with_causes() | others == set(BUTTONS)
 
 
@@ -90,7 +98,8 @@ def _shown_by_runs() -> set[str]:
     expired = replace(view, approval=replace(asked, state=ApprovalState.EXPIRED))
     stopped = replace(run, state=RunState.FAILED, steps=(replace(done, state=StepState.FAILED),))
     more = replace(stopped, definition={**book, "steps": [*book["steps"], {"id": "b", "uses": "lamp.dim"}]})
-    offered = proposal(_incident(), [{"name": "dim", "en": "Dim"}], words)
+    offered = next_step(_incident(), None, [{"name": "dim", "en": "Dim"}], words)
+    assert offered
     messages = [progress(replace(run, state=state), words) for state in RunState]
     messages.append(progress(stopped, words))
     messages += [approval_card(replace(view, is_question=is_question), words) for is_question in (True, False)]

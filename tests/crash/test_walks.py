@@ -122,7 +122,8 @@ async def told_once_in_order(stage: Scene, incident: Incident, said: Said) -> No
     timeline = await stage.bot.deps.store.incidents.timeline(incident.id)
     assert first_broken_link(incident.id, timeline) is None
     moments: dict[tuple[str, str | None], list[str]] = defaultdict(list)
-    places = {(incident.channel, None), *threads(incident, said)}
+    cards = {(channel.id, message.ts) for channel, message in said[f"{incident.id}/card"]}
+    places = {(incident.channel, None), *cards, *threads(incident, said)}
     for event in timeline:
         if event.kind in NOT_POSTED:
             continue

@@ -25,6 +25,7 @@ from bot.store.store import Store
 from bot.team import TeamFile, load_team
 from bot.workflows.engine.durable import Workflow
 from bot.workflows.engine.engine import Engine
+from bot.workflows.incidents.messages import update_card
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
@@ -92,7 +93,8 @@ class Here:
         return message
 
     def tables(self) -> list[Message]:
-        return [one for one in self._messages() if not one.files]
+        """Messages without files, and without the card."""
+        return [one for one in self._messages() if not one.files and self.incident.id not in one.text]
 
     def shared(self, channel: str | None = None) -> list[list[str]]:
         """The names of the files of each message that has any."""
@@ -141,6 +143,7 @@ async def place(
                 incident, _ = await store.incidents.change(
                     incident.id, lambda known: known.opened_in(opened, "inc-2026-0001", by=BOT, at=now)
                 )
+                await update_card(deps, incident.id)
             engine = Engine(deps, WORKFLOWS, url)
             await engine.start()
             try:

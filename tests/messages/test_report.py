@@ -268,7 +268,7 @@ def test_the_message_in_the_channel(language: str) -> None:
     assert [line.split()[0] for line in lines][-1] == {"es": "Medir", "en": "Measure"}[language]
     assert sum(int(line.split()[1]) for line in lines) == 9 and max(map(len, lines)) <= 34
     assert {"es": "No consta qué lo curó", "en": "What cured it is not known"}[language] in text
-    assert {"es": "*Falta contar:* personas", "en": "*Still to tell:* people"}[language] in last["text"]["text"]
+    assert {"es": "*Falta contar:* impacto, ", "en": "*Still to tell:* impact, "}[language] in last["text"]["text"]
     assert [one["action_id"] for one in buttons["elements"]] == ["complete_report"]
     url = "https://tamv.slack.com/archives/C/p1"
     both = summary(report, WORDS[language], url).to_dict()["blocks"][-1]["elements"]

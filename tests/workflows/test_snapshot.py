@@ -35,7 +35,7 @@ async def test_the_table_is_posted_the_charts_stand_behind_it_and_all_is_kept(tm
 
         assert here.shared() == [[f"{here.incident.id}-declared-{query}.png" for query in FIGURES]]
         charts = [one for one in here.sandbox.slack.channels[str(here.incident.channel)].messages.values() if one.files]
-        assert charts[0].thread_ts is None and charts[0].ts > table.ts
+        assert charts[0].thread_ts == table.thread_ts is not None and charts[0].ts > table.ts, "below the card"
         for file in here.sandbox.slack.files.values():
             assert file.content is not None and file.content.startswith(b"\x89PNG")
             assert file.title.endswith("al declarar · 02:20 UTC")

@@ -23,7 +23,12 @@ from bot.store.alerts import Applied, Policy, StormLimit, heartbeat_key
 from bot.team import Heartbeat, fits
 from bot.workflows.engine.durable import durable_step, sleep_until
 from bot.workflows.incidents.alert_service import service_of
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, update_incident_messages
+from bot.workflows.incidents.messages import (
+    MESSAGE_TIMEOUT,
+    destination,
+    thread_destination,
+    update_incident_messages,
+)
 
 SENDERS = {"alertmanager": Person("alertmanager", "Alertmanager"), "grafana": Person("grafana", "Grafana")}
 EVENTS_LIMIT = 6  # of one incident's alerts; what comes then is told in one line, which is edited
@@ -263,7 +268,7 @@ async def _show_line(deps: Deps, incident_id: str) -> None:
     key = f"{incident_id}/alert-line"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
-        place = await destination(deps, incident)
+        place = await (destination if incident.source == STORM else thread_destination)(deps, incident)
         if place is None:
             return  # the channel is not there yet: the next change shows it
         message = alert_line(incident, await deps.store.alerts.of_incident(incident_id), deps.words)

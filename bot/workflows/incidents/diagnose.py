@@ -16,18 +16,15 @@ from bot.causes.evidence import Found, find
 from bot.deps import Deps
 from bot.domain.change import Change, still_applies
 from bot.domain.diagnosis import PRESENT, Diagnosis, Outcome, Suspect
-from bot.domain.errors import Unavailable
 from bot.domain.followup import FollowUpDraft
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.messages.why import CHANGES_SHOWN, Treatment, Why, causes_message
-from bot.slack_messages import upsert_message
+from bot.messages.why import CHANGES_SHOWN, Treatment, Why
 from bot.store.runs import times_helped
 from bot.team import PRODUCTION
 from bot.workflows.engine.durable import durable_step, sleep_until
 from bot.workflows.incidents.evidence import CHANGES_SINCE, gather
-from bot.workflows.incidents.messages import destination
 
 # After the declaration: some causes show late. It ends when the same cause leads in two looks, or at the last one.
 LOOKS = tuple(timedelta(seconds=seconds) for seconds in (0, 15, 30, 45, 60, 120, 180, 240, 300))
@@ -291,16 +288,3 @@ def _command(action: Action, place: str, suspect: Suspect) -> str:
     }
     chosen = [f"{name}={value}" for name, value in values.items()] or [f"{name}=…" for name in required[1:]]
     return " ".join(["/ops", action.name, *([place] if required else []), *chosen])
-
-
-async def update_causes(deps: Deps, incident_id: str) -> None:
-    """Bring the message about the causes up to date. There is none while there is nothing to say."""
-    key = f"{incident_id}/why"
-    async with deps.message_lock(key):
-        incident = await deps.store.incidents.get(incident_id)
-        opinions = Opinions.of(await deps.store.incidents.timeline(incident_id))
-        why = await why_of(deps, incident, opinions)
-        place = await destination(deps, incident)
-        if place is None:
-            raise Unavailable("channel_pending", incident=incident_id)
-        await upsert_message(deps, key, place, causes_message(why, deps.words, incident_id))

@@ -8,18 +8,21 @@ from functools import partial
 from typing import Any
 
 from bot.deps import Deps
-from bot.domain.errors import Unavailable
 from bot.domain.followup import FollowUpDraft
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.message import Message
-from bot.messages.run import proposal
 from bot.slack_messages import Place, upsert_message
 from bot.store.pages import Page
 from bot.turns import Turn
 from bot.workflows.engine.durable import durable_step, start
-from bot.workflows.incidents.diagnose import update_causes
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, post_timeline_event, update_incident_messages
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, post_timeline_event, update_incident_messages
+from bot.workflows.incidents.next_step import (
+    CHANGES_ENDING,
+    CHANGES_NEXT_STEP,
+    update_endings,
+    update_next_step,
+)
 from bot.workflows.incidents.page import sync_page_state
 from bot.workflows.reports.report import update_report_message
 
@@ -65,6 +68,10 @@ async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
         if handler := _AFTER_EVENT.get(event.kind):
             await handler(deps, incident_id, event)
         await _tell(deps, incident_id, event, turn)
+    if event.kind in CHANGES_NEXT_STEP:
+        await durable_step("next step", lambda: update_next_step(deps, incident_id), MESSAGE_TIMEOUT)
+    if event.kind in CHANGES_ENDING:
+        await durable_step("ending", lambda: update_endings(deps, incident_id), MESSAGE_TIMEOUT)
     if event.kind in (Kind.NOTE, Kind.UPDATE):
         await _noted(deps, incident_id, event)
 
@@ -96,7 +103,7 @@ async def _tell(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) 
     if event.kind in _CHANGES_CARD:
         await update_incident_messages(deps, incident_id)
     if event.kind in (Kind.CAUSES_WEIGHED, Kind.CAUSE_CONFIRMED):
-        await durable_step("causes", lambda: update_causes(deps, incident_id), MESSAGE_TIMEOUT)
+        await durable_step("causes", lambda: update_next_step(deps, incident_id), MESSAGE_TIMEOUT)
     if event.kind in _CHANGES_REPORT:
         await durable_step("report's message", lambda: update_report_message(deps, incident_id), timedelta(minutes=10))
 
@@ -275,13 +282,5 @@ def _id(by: Any) -> str | None:
 
 
 async def propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
-    """Propose runbooks (`name`, and the title in each language) in the incident's channel, once it is open."""
-    await durable_step("propose", partial(_propose, deps, incident_id, runbooks), MESSAGE_TIMEOUT)
-
-
-async def _propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
-    incident = await deps.store.incidents.get(incident_id)
-    place = await destination(deps, incident)
-    if place is None:
-        raise Unavailable("channel_pending", incident=incident_id)
-    await upsert_message(deps, f"{incident_id}/proposal", place, proposal(incident, runbooks, deps.words))
+    """Propose the runbooks of the declaration in the incident's channel, once it is open."""
+    await durable_step("propose", lambda: update_next_step(deps, incident_id), MESSAGE_TIMEOUT)

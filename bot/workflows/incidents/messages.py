@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import html
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,10 @@ from bot.actions.boards import board, query_board
 from bot.deps import Deps
 from bot.domain.alert import ALERT_SOURCES
 from bot.domain.errors import BotError, Refused, Unavailable
-from bot.domain.incident import Incident
+from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT
 from bot.domain.snapshot import MetricResult, Verdict
-from bot.domain.timeline import Kind, TimelineEvent
+from bot.domain.timeline import Kind, TimelineEvent, is_call
 from bot.integrations.slack import reaction_of
 from bot.integrations.slack_errors import Reaction
 from bot.messages.incident import card, timeline_message, topic
@@ -29,6 +30,7 @@ MESSAGE_TIMEOUT = None
 SHORT_TOPIC = 120
 MEASURE_TIMEOUT_SECONDS = 2.0  # a card must not wait for Prometheus
 MEASURE_WINDOW = timedelta(minutes=5)
+CARD_TIMEOUT = timedelta(minutes=1)  # then records do not wait for the card any more
 
 
 async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent, turn: Turn) -> None:
@@ -46,7 +48,8 @@ async def post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent
 
 async def _post_timeline_event(deps: Deps, incident_id: str, event: TimelineEvent) -> dict[str, Any]:
     incident = await deps.store.incidents.get(incident_id)
-    place = await destination(deps, incident)
+    before = await deps.store.incidents.timeline(incident_id) if event.kind is Kind.ALERT_FIRING else ()
+    place = await (destination if is_call(event, before) else thread_destination)(deps, incident)
     if place is None:
         raise Unavailable("channel_pending", incident=incident_id)
     message = timeline_message(event, incident, deps.words)
@@ -63,6 +66,26 @@ async def destination(deps: Deps, incident: Incident) -> Place | None:
         return Place(incident.channel, incident_id=incident.id)
     headline = await deps.store.slack_messages.get(f"{incident.id}/headline")
     return Place(headline.channel, headline.ts, incident.id) if headline and headline.ts else None
+
+
+async def thread_destination(deps: Deps, incident: Incident) -> Place | None:
+    """Return where the incident's records go: the card's thread, so that the channel has only what somebody must see.
+
+    Raises Unavailable while the card is on its way. Without a card, records go to where other messages go.
+    """
+    place = await destination(deps, incident)
+    if place is None or incident.channel is None:
+        return place
+    key = f"{incident.id}/card"
+    card = await deps.store.slack_messages.get(key)
+    if card and card.ts:
+        return replace(place, channel=card.channel, thread=card.ts)
+    waited = (deps.clock.now() - incident.milestones[Milestone.DECLARED]) / deps.clock.speed
+    if card and card.reserved_at:
+        waited = datetime.now(UTC) - card.reserved_at
+    if waited < CARD_TIMEOUT and not deps.slack.in_flight.was_refused(key):
+        raise Unavailable("channel_pending", incident=incident.id)
+    return place
 
 
 async def update_incident_messages(deps: Deps, incident_id: str) -> None:
@@ -86,7 +109,8 @@ async def update_card(deps: Deps, incident_id: str) -> dict[str, Any] | None:
         if incident.channel is None:
             return None
         out = await out_of_bounds(deps, incident) if incident.status.is_open else None
-        message = card(incident, deps.words, in_own_channel=True, out=out, **shown)
+        now = deps.clock.now()
+        message = card(incident, deps.words, in_own_channel=True, out=out, measured_at=now, **shown)
         place = Place(incident.channel, incident_id=incident_id, moves=False)
         try:
             return await upsert_message(deps, f"{incident_id}/card", place, message)
@@ -103,8 +127,7 @@ async def update_topic(deps: Deps, incident_id: str) -> None:
         incident = await deps.store.incidents.get(incident_id)
         if incident.channel is None:
             return
-        owner = deps.team.person(slack=incident.commander) if incident.commander else None
-        text = topic(incident, deps.words, commander=owner.name if owner else None)
+        text = topic(incident, deps.words)
         digest = hashlib.sha256(text.encode()).hexdigest()
         posts = deps.store.slack_messages
         interrupted = not await posts.reserve(key, incident.channel, datetime.now(UTC))

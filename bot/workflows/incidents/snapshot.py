@@ -29,7 +29,7 @@ from bot.messages.translations import Translations
 from bot.slack_messages import Place, upload_once, upsert_message, where_it_went
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step, sleep_until, start
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure, thread_destination
 
 TABLE_TIMEOUT = CHART_UPLOAD_TIMEOUT = MESSAGE_TIMEOUT
 COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
@@ -240,7 +240,8 @@ async def _post_table(
     key = f"{incident_id}/snapshot/{moment}"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
-        place = await destination(deps, incident)
+        is_asked = request["occasion"] not in AT_MILESTONES
+        place = await (destination if is_asked else thread_destination)(deps, incident)
         if place is None:
             return None
         table = message(deps, deps.words, request, *_read(taken), later=later)
@@ -271,7 +272,7 @@ async def _upload_charts(
     taken: Mapping[str, Any],
     queries: Sequence[str],
 ) -> None:
-    """Upload the saved charts to the channel below the table, not to a thread: on a phone at 3 a.m. nobody opens it."""
+    """Upload the saved charts below the table."""
     incident_id = str(place.incident_id)
     after, before = _read(taken)
     titles = chart_titles(deps.words, request, after, before)

@@ -15,7 +15,7 @@ from bot.domain.errors import Refused, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.report import Chart, Previous, Report, build_report, time_incident
 from bot.domain.snapshot import MetricResult, Snapshot
-from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
+from bot.domain.timeline import Kind, TimelineEvent, first_broken_link, is_call
 from bot.messages.report import RenderedReport, ReportContext, summary, write
 from bot.messages.report_page import draw_svg
 from bot.slack_messages import Place, below, upload_once, upsert_message
@@ -211,11 +211,16 @@ async def _links(deps: Deps, incident: Incident, timeline: Sequence[TimelineEven
             if isinstance(url, str) and re.match(r"https?://", url):
                 links.setdefault(event.seq, []).append((name, url))
     taken = {event.facts["snapshot"]: event.seq for event in timeline if event.kind is Kind.SNAPSHOT_TAKEN}
+    records = {event.seq for event in timeline if event.seq > 1 and not is_call(event, timeline)}  # below the card
+    records -= {seq for id, seq in taken.items() if id.rpartition("/")[2].partition("-")[0] not in AT_MILESTONES}
     messages = await deps.store.slack_messages.with_prefix(f"{incident.id}/")
     for key, message in messages.items():
         suffix = key.removeprefix(f"{incident.id}/")
         seq = 1 if suffix == "card" else int(suffix) if suffix.isdigit() else taken.get(key)
         url = deps.slack.permalink(message.channel, message.ts) if seq and message.ts else None
+        card = messages.get(f"{incident.id}/card")
+        if seq and url and card and seq in records and message.channel == card.channel:
+            url = f"{url}?thread_ts={card.ts}&cid={card.channel}"
         if seq and url and not any(name == "Slack" for name, _ in links.get(seq, [])):
             links.setdefault(seq, []).append(("Slack", url))
     return links
