@@ -67,13 +67,14 @@ class Secret:
 
 @dataclass(frozen=True)
 class Token:
-    """A token. `ends` is None for one that does not expire; one that is renewable gets another `lease` then."""
+    """A token. `ends` is None for one that does not expire; a renewable one gets another `lease`, up to `most`."""
 
     name: str
     policies: tuple[str, ...]
     ends: datetime | None = None
     renewable: bool = False
     lease: timedelta = LEASE
+    most: datetime | None = None
 
 
 class Vault:
@@ -135,7 +136,8 @@ class Vault:
         entry = self.authenticate(token)
         if not entry.renewable:
             raise Problem(400, "lease is not renewable")
-        self.tokens[token] = replace(entry, ends=self.clock.now() + entry.lease)
+        ends = self.clock.now() + entry.lease
+        self.tokens[token] = replace(entry, ends=min(ends, entry.most or ends))
         return self.tokens[token]
 
     def allow(self, token: Token, path: str, capability: str) -> None:

@@ -28,6 +28,7 @@ from bot.actions.workloads import (
     workloads_of,
 )
 from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.times import Duration, at_most
 from bot.integrations.kubernetes.pods import Pod
@@ -371,14 +372,19 @@ async def logs(
 
     async def read() -> Lines:
         followed = ctx.clock.now() - ctx.began
+        pods = await pods_of(ctx, service, ns)
         found = await ctx.kubernetes.pods.logs(
-            await pods_of(ctx, service, ns),
+            pods,
             ns,
             since=None if previous else (since + followed).total_seconds(),
             tail=tail,
             container=container,
             previous=previous,
         )
+        names = sorted({name for pod in pods for name in pod.containers})
+        if container and container not in names and not found.texts and all(found.silent.values()):
+            facts = {"known": names, "nearest": nearest(container, names)}
+            raise NotFound("no_such_container", name=container, service=service, **facts)
         lines = {
             pod: [line for line in ctx.deps.redaction.lines(text.splitlines()) if wanted in line.lower()][-tail:]
             for pod, text in found.texts.items()

@@ -35,7 +35,7 @@ from bot.store.migrate import newer, pending
 from bot.team import PRODUCTION
 from bot.yaml_text import load
 
-TOKEN_WARNING = timedelta(days=7)  # how long before its end a token that cannot be renewed is a finding
+TOKEN_WARNING = timedelta(days=7)  # how long before its end a token that cannot be renewed any further is a finding
 QUERIES_AT_ONCE = 4  # a query's time limit also counts while it waits for a thread
 
 _PLACEHOLDER = re.compile(

@@ -1,10 +1,12 @@
-"""Which change of an incident cured it, and which did not: judged only by the metrics before and after each."""
+"""Which change of an incident cured it, and which did not: judged by the metrics before and after each, and by when
+it recovered.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +14,7 @@ from bot.domain.people import Person
 from bot.domain.snapshot import Assessment
 from bot.domain.timeline import Kind, TimelineEvent
 
+SETTLING = timedelta(minutes=15)  # within which alerts and averages follow what has changed
 _TELLING = ("slack.", "pagerduty.")  # actions that tell people; they cure nothing
 
 
@@ -19,17 +22,22 @@ class Effectiveness(StrEnum):
     """What a change did to the metrics.
 
     `one_of`: they came back while this change and another one were being made. `for_a_while`: they came back and left
-    again. `not_enough`: better, and still out of bounds.
+    again. `then_recovered`: better, and all was well within SETTLING with nothing else done. `not_enough`: better, and
+    still out of bounds.
     """
 
     CURED = "cured"
     ONE_OF = "one_of"
+    THEN_RECOVERED = "then_recovered"
     FOR_A_WHILE = "for_a_while"
     NOT_ENOUGH = "not_enough"
     NO_EFFECT = "no_effect"
     WORSE = "worse"
     MIXED = "mixed"
     NOT_MEASURED = "not_measured"
+
+
+_CURES = frozenset({Effectiveness.CURED, Effectiveness.ONE_OF, Effectiveness.THEN_RECOVERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +70,25 @@ class ChangeMade:
         return bool(self.out_before) and self.out_after == 0
 
 
-def changes_made(story: Sequence[TimelineEvent]) -> list[ChangeMade]:
+def changes_made(story: Sequence[TimelineEvent], recovered_at: datetime | None = None) -> list[ChangeMade]:
     """Return the changes of an incident's timeline in order, each with what it did to the metrics."""
     changes = [_change(event, story) for event in story if event.kind is Kind.RUN_CHANGED and not _tells(event)]
-    return [replace(change, effectiveness=_judge(change, changes)) for change in changes]
+    judged = [replace(change, effectiveness=_judge(change, changes)) for change in changes]
+    if recovered_at and judged and _recovered_after(judged[-1], recovered_at):
+        judged[-1] = replace(judged[-1], effectiveness=Effectiveness.THEN_RECOVERED)
+    return judged
+
+
+def _recovered_after(last: ChangeMade, recovered_at: datetime) -> bool:
+    """Return True if the last change had helped, and what was still out of bounds then came back soon after it."""
+    lasted = not last.undone and not last.reverted
+    soon = timedelta() <= recovered_at - last.until <= SETTLING
+    return last.effectiveness is Effectiveness.NOT_ENOUGH and lasted and soon
 
 
 def cures(changes: Sequence[ChangeMade]) -> list[ChangeMade]:
     """Return the change that cured, or those of which one did; empty if none is known to have."""
-    return [change for change in changes if change.effectiveness in (Effectiveness.CURED, Effectiveness.ONE_OF)]
+    return [change for change in changes if change.effectiveness in _CURES]
 
 
 def _tells(event: TimelineEvent) -> bool:

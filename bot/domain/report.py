@@ -258,7 +258,7 @@ def build_report(
     changes = compare(first, last) if first and last else ()
     timing = time_incident(incident, story, runs, approvals)
     response, recovery = Goal(timing.response, response_target), Goal(timing.recovery, recovery_target)
-    changes_of_runs = changes_made(story)
+    changes_of_runs = changes_made(story, timing.recovered_at)
     before = [series for series in first.series if series.points and series.points[0][0] < start] if first else []
 
     def newest(kind: Kind) -> Evidence | None:

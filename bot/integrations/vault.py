@@ -61,18 +61,24 @@ SecretRef = tuple[str, str]  # name in the team file, environment
 
 @dataclass(frozen=True, slots=True)
 class OwnToken:
-    """The bot's token: `ends_in` is None for one that does not end. `login` is a role's, which logs in again."""
+    """The bot's token: `ends_in` is None for one that does not end. `login` is a role's, which logs in again.
+
+    `lease` is how long it was given for. A renewable token is renewed in use, but no longer than its most total time.
+    """
 
     name: str
     policies: tuple[str, ...]
     ends_in: timedelta | None
+    lease: timedelta
     renewable: bool
     login: bool
 
     @property
     def runs_out(self) -> bool:
         """True if somebody has to make another one."""
-        return self.ends_in is not None and not self.renewable and not self.login
+        if self.ends_in is None or self.login:
+            return False
+        return not self.renewable or self.ends_in < self.lease / 2  # although it has just been renewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +186,9 @@ class Vault:
     def _own_token(self, client: hvac.Client) -> OwnToken:
         token = client.auth.token.lookup_self()["data"]
         ends_in = timedelta(seconds=int(token["ttl"])) if token.get("expire_time") else None
-        name, login = str(token.get("display_name") or "-"), self._role is not None
-        return OwnToken(name, tuple(token["policies"]), ends_in, bool(token.get("renewable")), login)
+        name, lease = str(token.get("display_name") or "-"), timedelta(seconds=int(token.get("creation_ttl") or 0))
+        renewable, login = bool(token.get("renewable")), self._role is not None
+        return OwnToken(name, tuple(token["policies"]), ends_in, lease, renewable, login)
 
     def _read(self, client: hvac.Client, mount: str, path: str, entry: str) -> tuple[dict[str, Any], str]:
         """Return the metadata and the current value of one entry."""

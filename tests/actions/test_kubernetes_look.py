@@ -113,6 +113,23 @@ async def test_a_missing_right_is_named(place: Place) -> None:
     assert (refused.value.key, refused.value.facts["resource"]) == ("kubernetes_forbidden", "pods/proxy")
 
 
+async def test_what_is_not_there_names_what_is(place: Place) -> None:
+    words = {language: words.error for language, words in load_translations().items()}
+    asked: list[tuple[str, dict[str, str], str, str]] = [
+        ("kubernetes.cordon", {"node": "gpu-node-9"}, "node/gpu-node-9", "gpu-node-1"),
+        ("kubernetes.describe", {"kind": "node", "name": "gpu-node-9"}, "node/gpu-node-9", "gpu-node-1"),
+        ("kubernetes.describe", {"kind": "pod", "name": "tamv-core"}, "pod/tamv-core", "tamv-core-"),
+        ("kubernetes.describe", {"kind": "job", "name": "x"}, "job/x", "There is none at all"),
+        ("kubernetes.logs", {"service": CORE, "container": "tamv-cor"}, "tamv-cor", "Did you mean `tamv-core`?"),
+    ]
+    for name, given, wrong, right in asked:
+        with pytest.raises(NotFound) as missing:
+            await place.actor.rehearse(name, **given)
+        said = words["en"](missing.value)
+        assert wrong in said and right in said and wrong in words["es"](missing.value), said
+        assert len(missing.value.facts["known"]) <= 5  # type: ignore[arg-type]
+
+
 async def test_a_log_is_followed_in_the_runs_message_until_the_time_is_over(place: Place) -> None:
     async def report(sees: Mapping[str, Any]) -> None:
         place.seen.append(sees)

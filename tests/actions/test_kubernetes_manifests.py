@@ -170,4 +170,4 @@ async def test_an_object_is_described_with_what_happened_to_it(cluster: Cluster)
     assert {"field", "container", "condition", "event"} == {row["part"] for row in told.rows}
     assert any(row["name"] == "Started" for row in told.rows)
     assert (await cluster.actor.perform("kubernetes.describe", kind="node", name="gpu-node-2")).namespace == ""
-    assert await refused(cluster, "kubernetes.describe", kind="pod", name="tamv-core-0") == "kubernetes_not_found"
+    assert await refused(cluster, "kubernetes.describe", kind="pod", name="tamv-core-0") == "no_such_object"

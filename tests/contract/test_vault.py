@@ -271,6 +271,8 @@ async def test_a_renewable_token_is_renewed_in_use_and_another_says_when_it_ends
     assert world.store.tokens[token].ends == pytest.approx(clock.now() + LEASE, abs=timedelta(minutes=1))
     renewed = await world.client(token).check()
     assert renewed.renewable and not renewed.runs_out
+    world.store.tokens[token] = Token("short", ("tamv-bot",), near, renewable=True, most=near)
+    assert (await world.client(token).check()).runs_out, "it was renewed as often as it may be"
     world.store.tokens[token] = Token("short", ("tamv-bot",), near)
     client = world.client(token)
     assert (await client.state("secret", PATH, "jwt-secret")).version == 1

@@ -30,8 +30,9 @@ class Told(Story):
         self.then(lambda now: now.with_event(Kind.RUN_CHANGED, facts, by=ANA, at=after(ended)))
         return self
 
-    def judged(self) -> dict[str, str]:
-        return {change.effects[0]: change.effectiveness.value for change in changes_made(self.timeline)}
+    def judged(self, recovered: float | None = None) -> dict[str, str]:
+        at = after(recovered) if recovered is not None else None
+        return {change.effects[0]: change.effectiveness.value for change in changes_made(self.timeline, at)}
 
 
 def begin() -> Told:
@@ -60,6 +61,19 @@ def test_one_change(verdict: str | None, out: tuple[int, int, int] | None, effec
 def test_the_one_after_which_all_was_back_and_not_the_one_before_it() -> None:
     story = begin().change("replicas", 3, 6, "helped", (3, 2, 0)).change("nodes", 9, 12, "helped", (2, 0, 0))
     assert story.judged() == {"replicas": "not_enough", "nodes": "cured"}
+
+
+def test_what_was_better_and_well_soon_after_with_nothing_else_done() -> None:
+    story = begin().change("nodes", 1, 2, "no_effect", (3, 3, 0)).change("replicas", 3, 6, "helped", (3, 2, 0))
+    assert story.judged(recovered=8) == {"nodes": "no_effect", "replicas": "then_recovered"}
+    for recovered in (5, 22, None):  # before it was measured, long after, never
+        assert story.judged(recovered=recovered)["replicas"] == "not_enough"
+    undone = MADE | {"run": "R-1", "digest": "replicas"}
+    story.then(lambda now: now.with_event(Kind.RUN_UNDONE, undone, by=BRUNO, at=after(7)))
+    assert story.judged(recovered=8)["replicas"] == "not_enough"
+    assert begin().change("a", 3, 6, "helped", (3, 2, 0)).change("b", 7, 8, None, None).judged(recovered=9) == {
+        "a": "not_enough", "b": "not_measured"
+    }  # fmt: skip
 
 
 def test_two_in_one_window_are_one_of_these_two() -> None:

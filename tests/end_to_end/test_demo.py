@@ -147,7 +147,8 @@ def test_an_overloaded_statefulset_is_mended_by_a_run(tmp_path: Path) -> None:
     places = [played.out.find(sentence) for sentence in told]
     assert places == sorted(places) and -1 not in places, "the alerts end after the run, and by it"
     report = Path(summary["report"]).read_text("utf-8")
-    assert "statefulset/blockchain-msr: replicas 2 → 6" in report
+    assert "✅ tamv-prod/statefulset/blockchain-msr: replicas 2 → 6" in report
+    assert "no change is known to have cured it" not in report
 
 
 def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Each example of docs/actions.md, typed in Slack by Ana, approved by others, and played to its end on the sandbox.
+"""Each example of docs/actions.md, typed in Slack by Ana, approved by others, and played to its end on the sandbox;
+what only reads is answered in a terminal before that, too.
 
 One bot and one sandbox for all of them, in the order of a story: what one leaves behind the next one needs.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
@@ -18,11 +20,14 @@ from bot.domain.policy import Risk
 from bot.domain.run import Run, RunState, WaitsFor
 from bot.messages import results
 from bot.messages.run import lines
+from demo.environment import sandbox_settings
 from sandbox.kubernetes.resources.argo_cd import APPLICATION
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.world.scenario import GitOps
+from tests.harness.command_line import environment, tamv_bot
 from tests.harness.play import LONG, Play, playing, story
 from tests.harness.scene import TEAM
+from tests.real import helm
 
 XR, BRANCH = "xr-engine", "hotfix/lento"
 ORDER = [
@@ -69,6 +74,12 @@ async def test_every_example_does_what_it_says_and_says_what_it_did(stage: Play,
     example = action.signature.example
     assert example.startswith("/ops ")
     line = await PREPARED[name](stage, example) if name in PREPARED else example
+    if action.risk is Risk.READ and not action.waits_for:
+        ran = await tamv_bot(
+            "ops", *shlex.split(line.removeprefix("/ops ")), "--as", "ana-torres", env=in_terminal(stage)
+        )
+        assert (ran.code, ran.err) == (0, ""), (line, ran)
+        assert ran.out.rstrip().endswith("succeeded") and f"✅ {name} — " in ran.out, ran.out
     run = await played(stage, line, in_incident=name.startswith("pagerduty."))
     assert run.state is RunState.SUCCEEDED, (line, story(run), dict(run.step("it").facts))
     step = run.step("it")
@@ -78,6 +89,16 @@ async def test_every_example_does_what_it_says_and_says_what_it_did(stage: Play,
         assert action.risk is not Risk.READ or results.sentence(step, words), f"{line} has no answer"
     if name in CAME_ABOUT:
         assert await CAME_ABOUT[name](stage), f"{line} had no effect"
+
+
+def in_terminal(stage: Play) -> dict[str, str]:
+    """The environment of a terminal beside the bot, in English."""
+    folder = stage.database.parent
+    settings = sandbox_settings(
+        stage.url, stage.sandbox, f"sqlite:///{stage.database}", "en", kubeconfig=str(folder / "kubeconfig"),
+        team_dir=str(folder / "team"), helm=str(helm.helm()),
+    )  # fmt: skip
+    return environment(settings)
 
 
 async def played(stage: Play, line: str, *, in_incident: bool) -> Run:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from bot.domain.errors import NotFound, Refused, Unavailable
+from bot.domain.nearest import nearest
 from bot.integrations.kubernetes.secret_values import hide_in_objects
 from bot.lazy import LazyModule
 
@@ -34,6 +35,7 @@ SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"
 PAGE = 500  # items of a list in one answer
 LIST_ATTEMPTS = 3
+NAMED = 5  # objects that are named where one is not there
 ALL = "All"  # value of `dryRun`: all stages run, nothing is persisted
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
@@ -161,6 +163,27 @@ class Cluster:
         except (aiohttp.ClientError, OSError) as problem:
             why = type(problem).__name__
             raise Unavailable("unreachable", service=SERVICE, what=what, why=why) from problem
+
+    async def find(
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None,
+        read: Callable[..., Awaitable[Any]],
+        listing: Callable[..., Awaitable[Any]],
+    ) -> Any:
+        """Return an object. Raises NotFound `no_such_object` with the names that are nearest to it."""
+        where = (namespace,) if namespace else ()
+        try:
+            return await self.ask(f"{kind} {'/'.join((*where, name))}", read, name, *where)
+        except NotFound as missing:
+            try:
+                names = [str(other["metadata"]["name"]) for other in await self.list_all(f"{kind}s", listing, *where)]
+            except Refused:
+                raise missing from None
+            known = difflib.get_close_matches(name, names, NAMED, cutoff=0.0)
+            facts = {"kind": kind, "name": name, "namespace": namespace, "more": len(names) - len(known)}
+            raise NotFound("no_such_object", **facts, nearest=nearest(name, names), known=known) from missing
 
     async def list_all(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> list[Any]:
         """Return all items of a list as plain JSON, page by page. Raises as `ask`.

@@ -48,7 +48,7 @@ class Nodes:
 
     async def is_schedulable(self, node: str) -> bool:
         """Return True if new pods may be scheduled on the node."""
-        current = await self._cluster.ask(f"node {node}", self._v1.read_node, node)
+        current = await self._cluster.find("node", node, None, self._v1.read_node, self._v1.list_node)
         return not current.spec.unschedulable
 
     @effect("kubernetes.cordon")

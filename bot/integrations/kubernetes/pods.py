@@ -397,13 +397,14 @@ class Describer:
         core, batch = client.CoreV1Api(self._cluster.api), client.BatchV1Api(self._cluster.api)
         match kind:
             case "pod":
-                thing = await self._cluster.ask(f"pod {namespace}/{name}", core.read_namespaced_pod, name, namespace)
+                calls: tuple[Any, Any] = core.read_namespaced_pod, core.list_namespaced_pod
             case "job":
-                thing = await self._cluster.ask(f"job {namespace}/{name}", batch.read_namespaced_job, name, namespace)
+                calls = batch.read_namespaced_job, batch.list_namespaced_job
             case "node":
-                thing = await self._cluster.ask(f"node {name}", core.read_node, name)
+                calls = core.read_node, core.list_node
             case _:
                 return await self._workloads.read(reference, namespace)
+        thing = await self._cluster.find(kind, name, None if kind == "node" else namespace, *calls)
         return self._cluster.plain(thing)
 
 
