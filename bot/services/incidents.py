@@ -63,16 +63,18 @@ class Incidents:
         idempotency_key: str,
         service: str | None = None,
         drill: bool = False,
+        paging: str | None = None,
     ) -> Incident:
-        """Declare an incident. Raises BadInput for an invalid title or service."""
+        """Declare an incident. `paging` is a team that is paged for it by itself.
+
+        Raises BadInput for an invalid title or service.
+        """
         service = self.check_service(service)
         at = self._now()
+        facts = {"paging": paging} if paging else {}
+        declaration = Declaration(title, severity, by=by, at=at, service=service, drill=drill, facts=facts)
         incident, _ = await self._deps.store.incidents.declare(
-            lambda id: self._deps.redaction.of(
-                Incident.declare(id, Declaration(title, severity, by=by, at=at, service=service, drill=drill))
-            ),
-            at,
-            idempotency_key=idempotency_key,
+            lambda id: self._deps.redaction.of(Incident.declare(id, declaration)), at, idempotency_key=idempotency_key
         )
         return incident
 

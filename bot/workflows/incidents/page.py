@@ -34,7 +34,7 @@ async def page_teams(deps: Deps, incident_id: str, trigger: str) -> None:
     """
     outcome = await durable_step("who", lambda: _teams(deps, incident_id, trigger))
     for position, team in enumerate(outcome.value or []):
-        key = _key(incident_id, position, team)
+        key = page_key(incident_id, position, team)
         if team:
             await start("page", f"{key}/paging/{trigger}", key, incident_id, team, "", trigger)
 
@@ -55,22 +55,25 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
 
 
 async def _teams(deps: Deps, incident_id: str, trigger: str) -> list[str]:
-    """Return the teams to page, in the order of their keys; empty in the place of one whose page is held back."""
+    """Return the teams to page, in the order of their keys; empty in the place of one held back or asked for."""
     incident = await deps.store.incidents.get(incident_id)
     if trigger == "declared" and incident.source == "pagerduty":
         return []  # PagerDuty has paged already
     if incident.drill and not deps.team.drills.page:
         return []
     teams = list(deps.team.severity_policy(incident.severity).page)
+    declared = await deps.store.incidents.newest(incident_id, Kind.DECLARED) if trigger == "declared" else None
+    if declared:  # the team that the declaration is about is paged by who asked for it, with their words
+        teams = ["" if team == declared.facts.get("paging") else team for team in teams]
     if trigger != "declared" or incident.source not in ALERT_SOURCES or deps.pagerduty is None:
         return teams
     for position, team in enumerate(teams):
-        if await _is_held(deps, incident, _key(incident_id, position, team), team):
+        if team and await _is_held(deps, incident, page_key(incident_id, position, team), team):
             teams[position] = ""
     return teams
 
 
-def _key(incident_id: str, position: int, team: str) -> str:
+def page_key(incident_id: str, position: int, team: str) -> str:
     """Return the dedup key of a page: the first team is paged with the incident's own."""
     return incident_id if position == 0 else f"{incident_id}/{team}"
 
