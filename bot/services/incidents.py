@@ -63,18 +63,18 @@ class Incidents:
         idempotency_key: str,
         service: str | None = None,
         drill: bool = False,
-        paging: str | None = None,
     ) -> Incident:
-        """Declare an incident. `paging` is a team that is paged for it by itself.
-
-        Raises BadInput for an invalid title or service.
-        """
+        """Declare an incident. Raises BadInput for an invalid title or service."""
         service = self.check_service(service)
-        at = self._now()
-        facts = {"paging": paging} if paging else {}
-        declaration = Declaration(title, severity, by=by, at=at, service=service, drill=drill, facts=facts)
+        declaration = Declaration(title, severity, by=by, at=self._now(), service=service, drill=drill)
+        return await self.declare_as(declaration, idempotency_key=idempotency_key)
+
+    async def declare_as(self, declaration: Declaration, *, idempotency_key: str) -> Incident:
+        """Declare an incident with more than what people say of it. Raises BadInput for an invalid title."""
         incident, _ = await self._deps.store.incidents.declare(
-            lambda id: self._deps.redaction.of(Incident.declare(id, declaration)), at, idempotency_key=idempotency_key
+            lambda id: self._deps.redaction.of(Incident.declare(id, declaration)),
+            declaration.at,
+            idempotency_key=idempotency_key,
         )
         return incident
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
-from bot.domain.incident import Incident, Severity, headline
+from bot.domain.incident import Declaration, Incident, Severity, headline
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
@@ -52,8 +52,9 @@ class Paging:
         title = headline(self._deps.redaction.text(text))
         async with self._deps.message_lock(f"page/{title}"):
             same = [one for one in await self._deps.store.incidents.list_open() if one.title == title]
-            incident = same[0] if same else await self._incidents.declare(
-                title, severity, by=by, idempotency_key=f"{idempotency_key}/declare", paging=team
+            facts, at = {"paging": team}, self._deps.clock.now()
+            incident = same[0] if same else await self._incidents.declare_as(
+                Declaration(title, severity, by=by, at=at, facts=facts), idempotency_key=f"{idempotency_key}/declare"
             )  # fmt: skip
         await self.page(incident, team, text, by=by, idempotency_key=idempotency_key)
         return incident
