@@ -189,15 +189,20 @@ async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False
     if not resolve and incident.status is Status.DECLARED:
         return
     state = "resolved" if resolve else "acknowledged"
-    # A page whose sending was interrupted may have arrived, so it is resolved too. It is not acknowledged here: the
-    # workflow that sends it would take it for sent.
-    states = ("sent", "acknowledged", "sending") if resolve else ("sent", "acknowledged")
+    # A page whose sending was interrupted, or whose answers were lost, may have arrived, so it is resolved too. It is
+    # not acknowledged here: the workflow that sends it would take it for sent.
+    states = ("sent", "acknowledged", "sending", "failed") if resolve else ("sent", "acknowledged")
     for page in await deps.store.pages.list_by_incident(incident_id):
         if page.state not in states or page.state == state:
             continue
         if page.team in deps.team.teams:
             service = _service(deps, page.team)
-            await (pagerduty.resolve if resolve else pagerduty.acknowledge)(page.key, service=service)
+            try:
+                await (pagerduty.resolve if resolve else pagerduty.acknowledge)(page.key, service=service)
+            except (Refused, NotConfigured):
+                if page.state != "failed":
+                    raise
+                continue  # refused as the page itself was: it has not arrived
         elif page.pagerduty_id:  # opened in PagerDuty, so our routing key does not match
             await (pagerduty.resolve_incident if resolve else pagerduty.acknowledge_incident)(page.pagerduty_id)
         await deps.store.pages.add(page.key, incident_id, page.team, state)
