@@ -65,12 +65,14 @@ class Incidents:
     ) -> Incident:
         """Declare an incident. Raises BadInput for an invalid title or service."""
         service = self.check_service(service)
-        at = self._now()
+        declaration = Declaration(title, severity, by=by, at=self._now(), service=service, drill=drill)
+        return await self.declare_as(declaration, idempotency_key=idempotency_key)
+
+    async def declare_as(self, declaration: Declaration, *, idempotency_key: str) -> Incident:
+        """Declare an incident with more than what people say of it. Raises BadInput for an invalid title."""
         incident, _ = await self._deps.store.incidents.declare(
-            lambda id: self._deps.redaction.of(
-                Incident.declare(id, Declaration(title, severity, by=by, at=at, service=service, drill=drill))
-            ),
-            at,
+            lambda id: self._deps.redaction.of(Incident.declare(id, declaration)),
+            declaration.at,
             idempotency_key=idempotency_key,
         )
         return incident

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
-from bot.domain.incident import Incident, Severity
+from bot.domain.incident import Declaration, Incident, Severity, headline
 from bot.domain.nearest import nearest
 from bot.domain.on_call import Rota
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.services.incidents import Incidents
-from bot.workflows.incidents.page import can_be_paged, on_call_contacts
+from bot.workflows.incidents.page import can_be_paged, on_call_contacts, page_key
 
 
 class Paging:
@@ -49,11 +49,12 @@ class Paging:
     ) -> Incident:
         """Page a team outside of an incident: joins the open incident with this title, or declares one."""
         await self.check(team)
-        title = " ".join(self._deps.redaction.text(text).split())
+        title = headline(self._deps.redaction.text(text))
         async with self._deps.message_lock(f"page/{title}"):
             same = [one for one in await self._deps.store.incidents.list_open() if one.title == title]
-            incident = same[0] if same else await self._incidents.declare(
-                title, severity, by=by, idempotency_key=f"{idempotency_key}/declare"
+            facts, at = {"paging": team}, self._deps.clock.now()
+            incident = same[0] if same else await self._incidents.declare_as(
+                Declaration(title, severity, by=by, at=at, facts=facts), idempotency_key=f"{idempotency_key}/declare"
             )  # fmt: skip
         await self.page(incident, team, text, by=by, idempotency_key=idempotency_key)
         return incident
@@ -61,15 +62,23 @@ class Paging:
     async def page(self, incident: Incident, team: str, text: str, *, by: Person, idempotency_key: str) -> None:
         """Page a team about an incident, durably."""
         await self.check(team)
-        facts = self._deps.redaction.of(
-            {"team": team, "text": text, "key": f"{incident.id}/{team}/{idempotency_key[:16]}"}
-        )
+        key = await self._first_key(incident, team) or f"{incident.id}/{team}/{idempotency_key[:16]}"
+        facts = self._deps.redaction.of({"team": team, "text": text, "key": key})
         at = self._deps.clock.now()
         await self._deps.store.incidents.change(
             incident.id,
             lambda incident_now: incident_now.with_event(Kind.PAGE_ASKED, facts, by=by, at=at),
             idempotency_key=idempotency_key,
         )
+
+    async def _first_key(self, incident: Incident, team: str) -> str | None:
+        """Return the key of the page that the declaration leaves to the one that was asked for, if it is still owed."""
+        store = self._deps.store.incidents
+        declared = await store.newest(incident.id, Kind.DECLARED)
+        if declared is None or declared.facts.get("paging") != team or await store.newest(incident.id, Kind.PAGE_ASKED):
+            return None
+        teams = self._deps.team.severity_policy(incident.severity).page
+        return page_key(incident.id, teams.index(team), team) if team in teams else None
 
     async def resolve(self, incident: Incident, *, by: Person, idempotency_key: str) -> None:
         """Resolve the pages of an incident; the incident itself stays open."""

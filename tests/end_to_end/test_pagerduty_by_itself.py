@@ -116,3 +116,15 @@ async def test_a_page_that_was_refused_is_said_loudly_and_tried_again(stage: Sce
 async def _kinds(stage: Scene, channel: Any) -> set[Kind]:
     incident = await stage.record(channel)
     return {event.kind for event in await stage.bot.deps.store.incidents.timeline(incident.id)}
+
+
+async def test_a_page_that_arrived_though_its_answers_were_lost_stops_when_all_is_over(stage: Scene) -> None:
+    channel = await stage.incident(sev="SEV2")
+    await stage.told(channel, "PagerDuty avisó", "SRETeam")
+    await stage.quiet()
+    (page,) = stage.sandbox.pagerduty.incidents.values()
+    await stage.bot.deps.store.pages.add(page.key, page.key, "SRETeam", "failed")  # all that the bot knows of it then
+    await stage.person("ana").run("/incident resolve", channel.name)
+    await stage.told(channel, "*resuelto*")
+    await stage.quiet()
+    assert not page.is_open

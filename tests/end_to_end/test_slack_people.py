@@ -69,6 +69,18 @@ async def test_the_same_page_again_joins_the_first(stage: Scene) -> None:
     assert await stage.bot.deps.store.incidents.count() == 1
 
 
+async def test_a_page_of_many_words_is_sent_whole_and_its_incident_has_a_title(stage: Scene) -> None:
+    text = "el render no responde " * 20
+    await stage.person("ana").run(f"/page @SRETeam {text}")
+    channel = await stage.opened()
+    await stage.told(channel, "📟", "SRETeam")
+    assert (await stage.record(channel)).title == f"{text[:199]}…"
+    await stage.quiet()
+    (page,) = stage.sandbox.pagerduty.incidents.values()  # one, though its severity pages the same team
+    assert page.key == (await stage.record(channel)).id and text.strip() in page.title
+    assert len([one for one in stage.own(channel) if "PagerDuty avisó" in one]) == 1
+
+
 async def test_seventy_open_incidents_are_counted_and_all_can_be_seen(stage: Scene) -> None:
     incidents, ana = stage.bot.incidents, Declarer("U0ANA00001", "Ana", "es")
     for number in range(70):

@@ -34,7 +34,7 @@ async def page_teams(deps: Deps, incident_id: str, trigger: str) -> None:
     """
     outcome = await durable_step("who", lambda: _teams(deps, incident_id, trigger))
     for position, team in enumerate(outcome.value or []):
-        key = _key(incident_id, position, team)
+        key = page_key(incident_id, position, team)
         if team:
             await start("page", f"{key}/paging/{trigger}", key, incident_id, team, "", trigger)
 
@@ -55,22 +55,25 @@ async def page(deps: Deps, key: str, incident_id: str, team: str, text: str, tri
 
 
 async def _teams(deps: Deps, incident_id: str, trigger: str) -> list[str]:
-    """Return the teams to page, in the order of their keys; empty in the place of one whose page is held back."""
+    """Return the teams to page, in the order of their keys; empty in the place of one held back or asked for."""
     incident = await deps.store.incidents.get(incident_id)
     if trigger == "declared" and incident.source == "pagerduty":
         return []  # PagerDuty has paged already
     if incident.drill and not deps.team.drills.page:
         return []
     teams = list(deps.team.severity_policy(incident.severity).page)
+    declared = await deps.store.incidents.newest(incident_id, Kind.DECLARED) if trigger == "declared" else None
+    if declared:  # the team that the declaration is about is paged by who asked for it, with their words
+        teams = ["" if team == declared.facts.get("paging") else team for team in teams]
     if trigger != "declared" or incident.source not in ALERT_SOURCES or deps.pagerduty is None:
         return teams
     for position, team in enumerate(teams):
-        if await _is_held(deps, incident, _key(incident_id, position, team), team):
+        if team and await _is_held(deps, incident, page_key(incident_id, position, team), team):
             teams[position] = ""
     return teams
 
 
-def _key(incident_id: str, position: int, team: str) -> str:
+def page_key(incident_id: str, position: int, team: str) -> str:
     """Return the dedup key of a page: the first team is paged with the incident's own."""
     return incident_id if position == 0 else f"{incident_id}/{team}"
 
@@ -186,15 +189,20 @@ async def sync_page_state(deps: Deps, incident_id: str, *, resolve: bool = False
     if not resolve and incident.status is Status.DECLARED:
         return
     state = "resolved" if resolve else "acknowledged"
-    # A page whose sending was interrupted may have arrived, so it is resolved too. It is not acknowledged here: the
-    # workflow that sends it would take it for sent.
-    states = ("sent", "acknowledged", "sending") if resolve else ("sent", "acknowledged")
+    # A page whose sending was interrupted, or whose answers were lost, may have arrived, so it is resolved too. It is
+    # not acknowledged here: the workflow that sends it would take it for sent.
+    states = ("sent", "acknowledged", "sending", "failed") if resolve else ("sent", "acknowledged")
     for page in await deps.store.pages.list_by_incident(incident_id):
         if page.state not in states or page.state == state:
             continue
         if page.team in deps.team.teams:
             service = _service(deps, page.team)
-            await (pagerduty.resolve if resolve else pagerduty.acknowledge)(page.key, service=service)
+            try:
+                await (pagerduty.resolve if resolve else pagerduty.acknowledge)(page.key, service=service)
+            except (Refused, NotConfigured):
+                if page.state != "failed":
+                    raise
+                continue  # refused as the page itself was: it has not arrived
         elif page.pagerduty_id:  # opened in PagerDuty, so our routing key does not match
             await (pagerduty.resolve_incident if resolve else pagerduty.acknowledge_incident)(page.pagerduty_id)
         await deps.store.pages.add(page.key, incident_id, page.team, state)
