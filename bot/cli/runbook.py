@@ -250,7 +250,7 @@ def undo(run: str, by: As = None) -> None:
     undo_and_watch(normalize_run_id(run), by)
 
 
-@single.command()
+@single.command(context_settings={"ignore_unknown_options": True})  # -1 is a number, and mistakes are said in our words
 def ops(
     line: Annotated[list[str], typer.Argument(help="As after /ops: scale xr-engine 10", metavar="ACTION [WORDS]...")],
     dry_run: DryRun = False,

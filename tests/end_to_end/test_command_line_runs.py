@@ -115,6 +115,8 @@ async def test_an_action_is_done_and_told_while_slack_is_down(terminal: Terminal
         (("ops", "scale", "xr-engine", "5", *EMMA), "Only responders can change anything"),
         (("ops", "scale", "xr-engine", "5", "--as", "mallory"), "mallory"),
         (("ops", "scael", "xr-engine", "5", *ANA), "scale"),
+        (("ops", "scale", "xr-engine", "-1", *ANA), "0 or more"),
+        (("ops", "scale", "xr-engine", "5", "--environmnt=staging", *ANA), "`environment=`"),
         (("runbook", "run", "rollback-fst", "service=xr-engine", *ANA), "rollback-fast"),
         (("runbook", "run", "rollback-fast", "servce=xr-engine", *ANA), "service"),
     ],
