@@ -91,11 +91,11 @@ class Paging:
             idempotency_key=idempotency_key,
         )
 
-    async def rota(self) -> list[Rota]:
-        """Return who is on call for each team with a PagerDuty service, and as of when."""
+    async def rota(self, only: str | None = None) -> list[Rota]:
+        """Return who is on call for each team with a PagerDuty service, or for one team, and as of when."""
         rotas = []
         for name, team in self._deps.team.teams.items():
-            if not team.pagerduty:
+            if not team.pagerduty or only not in (None, name):
                 continue
             team_contact = team.contact
             contact = (

@@ -61,7 +61,7 @@ ELSEWHERE = [
     ("/incident declare \u200b", ["título", "/incident declare"]),
     ("/incident declare Render sev = SEV9", ["SEV9", "SEV1 | SEV2 | SEV3 | SEV4", "/incident declare"]),
     ("/incident status INC-1999-0001", ["INC-1999-0001", "/incident list"]),
-    ("/oncall hoy", ["hoy", "/oncall"]),
+    ("/oncall hoy", ["hoy", "SRETeam"]),
 ]
 
 IN_AN_INCIDENT = [

@@ -229,6 +229,10 @@ async def test_who_is_on_call_is_answered_with_phone_and_until_when(stage: Scene
     assert "☎ +" in answer and "<!date^" in answer and "hasta" in answer
     english = await stage.answer("/oncall", who="emma", holding="SRETeam")
     assert "On call" in english or "on call" in english
+    one = await stage.answer("/oncall @sre-team", holding="SRETeam")
+    assert "AITeam" in answer and "AITeam" not in one
+    without = await stage.answer("/oncall DevTeam")
+    assert "DevTeam" in without and "+" in without, "whom to call instead"
 
 
 async def test_paging_by_hand_elsewhere_declares_and_pages_that_team(stage: Scene) -> None:

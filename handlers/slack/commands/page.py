@@ -51,7 +51,10 @@ async def resolve(call: Call) -> Message:
 
 
 @ON_CALL.verb("/oncall", default=True)
-async def oncall(call: Call) -> Message:
-    """Show who is on call now, by team, and until when."""
-    rotas = await call.bot.paging.rota()
+async def oncall(call: Call, team: str | None = None) -> Message:
+    """Show who is on call now, by team or of one team, and until when."""
+    name = call.bot.paging.team(team) if team else None
+    if name:
+        await call.bot.paging.check(name)  # says whom to call instead, where nobody can be paged
+    rotas = await call.bot.paging.rota(name)
     return on_call(rotas, await call.translations(), call.bot.deps.team.emergency_contact)
