@@ -121,23 +121,28 @@ def lines(run: Run, words: Translations) -> list[str]:
 
 
 def _few_lines(run: Run, runbook: Runbook, words: Translations) -> list[str]:
-    """Return the lines of the message. Steps that only looked share one, as what they saw is in the thread; those that
-    a run that succeeded did not need have none.
+    """Return the lines of the message. Steps that looked one after the other share one, as what they saw is in the
+    thread; those that a run that succeeded did not need have none. A dry run tells of each step.
     """
+    all_lines = lines(run, words)
+    if run.dry_run:
+        return all_lines
     texts: list[str] = []
-    looked: list[str] = []
+    looked: list[tuple[str, str]] = []
 
     def say_looked() -> None:
-        if looked:
-            texts.append(words.render_block("run", "looked", sign=_SIGNS[StepState.DONE], titles=list(looked)))
-            looked.clear()
+        if len(looked) > 1:
+            titles = [title for title, _ in looked]
+            texts.append(words.render_block("run", "looked", sign=_SIGNS[StepState.DONE], titles=titles))
+        else:
+            texts.extend(text for _, text in looked)
+        looked.clear()
 
-    unneeded = run.state is RunState.SUCCEEDED and not run.dry_run
-    for step_spec, step, text in zip(runbook.steps, run.steps, lines(run, words), strict=True):
-        if step.state is StepState.SKIPPED and unneeded:
+    for step_spec, step, text in zip(runbook.steps, run.steps, all_lines, strict=True):
+        if step.state is StepState.SKIPPED and run.state is RunState.SUCCEEDED:
             continue
         if step.state is StepState.DONE and not step.effects and step.verdict is None and result_lines(step, words):
-            looked.append(words.pick(step_spec.title) if step_spec.title else step.uses)
+            looked.append((words.pick(step_spec.title) if step_spec.title else step.uses, text))
             continue
         say_looked()
         texts.append(text)

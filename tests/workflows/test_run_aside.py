@@ -221,7 +221,8 @@ async def test_without_a_channel_of_the_incident_its_run_is_told_in_the_headline
     )
     assert (await ended(stage, run)).state is RunState.SUCCEEDED
     await over(run.id)
-    progress, card = (next(one for one in messages if sign in one.all_text()) for sign in ("📒", f"{run.id}/a"))
+    by_key = {one.metadata["event_payload"]["key"]: one for one in messages if one.metadata}
+    progress, card = by_key[f"{run.id}/progress"], by_key[f"{run.id}/a/approval"]
     found = next(one for one in messages if "lamps ADD COLUMN" in one.all_text())
     diff = next(one for one in messages if one.files)
     assert {one.thread_ts for one in (progress, card, found, diff)} == {headline.ts}

@@ -320,7 +320,14 @@ def _pod(pod: Mapping[str, Any]) -> Pod:
         [*_unfinished(pod, lasting), *lasting],
         str(pod["metadata"].get("uid") or ""),
         default,
-        next((_tag(container["image"]) for container in spec["containers"] if container["name"] == default), ""),
+        next(
+            (
+                _tag(str(container.get("image") or ""))
+                for container in spec["containers"]
+                if container["name"] == default
+            ),
+            "",
+        ),
     )
 
 
