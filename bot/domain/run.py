@@ -81,6 +81,11 @@ class Effect:
     def to_json(self) -> dict[str, Any]:
         return {"key": self.key, "facts": dict(self.facts), "diff": self.diff}
 
+    @property
+    def done(self) -> Effect:
+        """The effect once it has come about: without what only warned before it (`drift`)."""
+        return replace(self, facts={name: value for name, value in self.facts.items() if name != "drift"})
+
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Effect:
         return cls(raw["key"], raw["facts"], raw.get("diff", ""))

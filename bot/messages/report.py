@@ -103,12 +103,17 @@ def write(report: Report, words: Translations, report_context: ReportContext) ->
     return RenderedReport(text, report_page(text, page))
 
 
-def bars(parts: Parts, words: Translations) -> str:
-    """Return one line per phase: its name, its whole minutes (or seconds), and a bar. At most 34 characters wide."""
+def bars(parts: Parts, words: Translations, *, empty: bool = True) -> str:
+    """Return one line per phase: its name, its whole minutes (or seconds), and a bar. At most 34 characters wide.
+
+    Without `empty`, phases that took no time are left out.
+    """
     most = max(parts.by_phase.values(), default=0)
     scale = min(1.0, BAR_WIDTH / most) if most else 0.0
     lines = []
     for phase, took in parts.by_phase.items():
+        if not took and not empty:
+            continue
         bar = "█" * (max(1, round(took * scale)) if took else 0)
         lines.append(f"{words.label(f'report.phases.{phase}'):<11}{took:>4} {parts.unit} {bar}".rstrip())
     return "\n".join(lines)
@@ -122,7 +127,7 @@ def summary(report: Report, words: Translations, read_at: str | None = None) -> 
     rendered = {part: words.render_block("report", part, **facts) for part in ("text", "title", "cure")}
     blocks: list[Block] = [section(rendered["title"])]
     if report.timing.phases:
-        blocks.append(section(f"```{bars(whole(report.timing.phases), words)}```"))
+        blocks.append(section(f"```{bars(whole(report.timing.phases), words, empty=False)}```"))
     if rendered["cure"]:
         blocks.append(section("\n".join(line for line in rendered["cure"].splitlines() if line)))
     buttons = []

@@ -38,7 +38,7 @@ async def test_the_whole_way(tmp_path: Path) -> None:
         await stage.until(reported, 40)
         assert shared(stage, channel) == [f"{incident.id}.md", f"{incident.id}.html"]
         told = await stage.in_channel(channel, f"Informe de {incident.id}")
-        assert "Recuperado en" in told and "Notar" in told and "complete_report" in told
+        assert "Recuperado en" in told and "objetivo" in told and "complete_report" in told
 
         async def readable() -> bool:
             message = await stage.in_channel(channel, f"Informe de {incident.id}")

@@ -265,7 +265,8 @@ def test_the_message_in_the_channel(language: str) -> None:
         language
     ] in first["text"]["text"]
     lines = code["text"]["text"].strip("`").splitlines()
-    assert [line.split()[0] for line in lines][-1] == {"es": "Medir", "en": "Measure"}[language]
+    assert all(int(line.split()[1]) for line in lines), "a phase that took no time is not told"
+    assert [line.split()[0] for line in lines][-1] == {"es": "Decidir", "en": "Decide"}[language]
     assert sum(int(line.split()[1]) for line in lines) == 9 and max(map(len, lines)) <= 34
     assert {"es": "No consta qué lo curó", "en": "What cured it is not known"}[language] in text
     assert {"es": "*Falta contar:* impacto, ", "en": "*Still to tell:* impact, "}[language] in last["text"]["text"]

@@ -190,6 +190,6 @@ def _change_facts(deps: Deps, step_run: StepRun) -> Facts:
         "action": step_run.uses,
         "digest": step_run.digest,
         "began": step_run.began_at.isoformat() if step_run.began_at else None,
-        "effects": [line(effect, deps.words) for effect in step_run.effects],
+        "effects": [line(effect.done, deps.words) for effect in step_run.effects],
         "verdict": step_run.verdict.value if step_run.verdict else None,
     }
