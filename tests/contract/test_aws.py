@@ -295,7 +295,7 @@ async def failure(client: Aws, act: str = "database", *given: Any) -> BotError:
     return found.value
 
 
-async def test_when_aws_fails(world: World) -> None:
+async def test_when_aws_fails(world: World, tmp_path: Path) -> None:
     faults = world.sandbox.faults
     for kind, how in (("status", {"status": 500}), ("drop_before", {}), ("nonsense", {"body": "<no"})):
         faults.add("aws", kind, times=None, **how)  # type: ignore[arg-type]
@@ -315,7 +315,7 @@ async def test_when_aws_fails(world: World) -> None:
     assert isinstance(lost, Unavailable) and lost.uncertain
     assert isinstance(await failure(Aws(clients(REGION, "http://127.0.0.1:9", ("a", "b"), 2), 2)), Unavailable)
     with pytest.raises(NotConfigured):
-        await Actor(parts(Path("unused"), Clock())).rehearse("aws.rds_status")
+        await Actor(parts(tmp_path, Clock())).rehearse("aws.rds_status")
 
 
 async def test_who_we_are_and_that_nobody_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
