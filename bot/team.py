@@ -159,6 +159,10 @@ class SeverityPolicy(_Part):
     page: list[str] = Field(default_factory=list, description="teams that are paged when an incident is declared")
     invite: list[str] = Field(default_factory=list, description="teams that are invited to the incident's channel")
     update_every: Duration | None = Field(None, description="how often an update is due")
+    tell_stakeholders_within: Duration | None = Field(
+        None,
+        description="how soon stakeholders are to know: somebody is asked to publish a draft; default: never",
+    )
     followups: list[UsualFollowUp] = Field(default_factory=list, description="opened automatically on resolve")
 
 
@@ -255,7 +259,7 @@ class PolicyFile(_Part):
     cool_down: Duration = timedelta(seconds=30)
     approval_expires: Duration = timedelta(minutes=15)
     limits: Limits = Limits()
-    incidents: dict[Literal["resolve", "close", "reopen", "severity", "dismiss", "mitigate"], str] = Field(
+    incidents: dict[Literal["resolve", "close", "reopen", "severity", "dismiss", "mitigate", "announce"], str] = Field(
         default_factory=dict,
         description="role that may do this to an incident, or `anyone`; default: responder for all but `mitigate`. "
         "Anyone may declare, note and acknowledge",
@@ -585,6 +589,9 @@ class TeamFile(_Part):
             named.append(("language", ("languages", at), language, languages()))
         if parse_zone(self.timezone) is None:
             yield ("timezone",), f"no time zone {self.timezone}"
+        for level, policy in self.severities.items():
+            if policy.tell_stakeholders_within and self.stakeholders_channel is None:
+                yield ("severities", level.value, "tell_stakeholders_within"), "there is no `stakeholders_channel`"
         for kind, where, word, allowed in named:
             if word and word not in allowed:
                 near = nearest(word, allowed)

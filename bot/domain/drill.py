@@ -91,8 +91,8 @@ def score(
 ) -> Score:
     """Score a drill from its timeline and the runs of its drill runbooks. `ends`: the drill ends now.
 
-    - Response: until the incident was acknowledged. Told: until an update or an announcement. Both start at `word`, the
-      time the fault was told to begin, or at the declaration if they were reached before that.
+    - Response: until the incident was acknowledged. Told: until an update, a notice or an announcement. Both start at
+      `word`, the time the fault was told to begin, or at the declaration if they were reached before that.
     - RTO (recovery time objective): from the fault until the incident was marked as mitigated or a runbook saw the
       metrics hold. A later check in which they did not hold invalidates everything before it.
     - RPO (recovery point objective): the age of the newest restorable point in time at the last check before the fault;
@@ -106,9 +106,10 @@ def score(
     announced = [
         event.at for event in events if event.kind is Kind.RUN_CHANGED and event.facts["action"] == "slack.announce"
     ]
+    told = [_first(events, Kind.UPDATE), _first(events, Kind.STAKEHOLDERS_TOLD)]
     reached_at = {
         Goal.RESPONSE: _first(events, Kind.ACKNOWLEDGED),
-        Goal.STAKEHOLDERS: min([*filter(None, [_first(events, Kind.UPDATE)]), *announced], default=None),
+        Goal.STAKEHOLDERS: min([*filter(None, told), *announced], default=None),
         Goal.RTO: _recovered(events, runs, fault),
     }
     declared = events[0].at if events else now

@@ -14,6 +14,7 @@ from bot.domain.timeline import Kind, TimelineEvent
 
 TITLE_LIMIT = 200
 TEXT_LIMIT = 3000
+NOTICE_LIMIT = 1500  # a button's value can carry it
 
 
 class Severity(StrEnum):
@@ -257,6 +258,19 @@ class Incident:
         self._require_not_closed()
         event = TimelineEvent(Kind.UPDATE, at, by, {"text": text(words, "text_missing")})
         return replace(self, updated_at=at), event
+
+    def tell_stakeholders(
+        self, words: str, channel: str, news_at: datetime | None, *, by: Person, at: datetime
+    ) -> Changed:
+        """Publish a notice that promises news at `news_at`; once the incident is over, it is the last one."""
+        ends = not self.status.is_open
+        facts = {
+            "text": text(words, "text_missing", NOTICE_LIMIT),
+            "channel": channel,
+            "ends": ends,
+            "next": news_at.isoformat() if news_at and not ends else None,
+        }
+        return self, TimelineEvent(Kind.STAKEHOLDERS_TOLD, at, by, facts)
 
     def note(self, words: str, *, by: Person, at: datetime) -> Changed:
         self._require_not_closed()

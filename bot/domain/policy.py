@@ -37,6 +37,7 @@ INCIDENT_ROLES: Mapping[str, str] = {
     "reopen": RESPONDER,
     "severity": RESPONDER,
     "dismiss": RESPONDER,
+    "announce": RESPONDER,
     "mitigate": ANYONE,
 }
 

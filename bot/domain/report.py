@@ -148,6 +148,7 @@ class Report:
     reopenings: tuple[Reopening, ...]
     response: Goal
     recovery: Goal
+    told: Goal
     timing: Timing
     changes: tuple[ChangeMade, ...]
     observations: Observations
@@ -226,6 +227,11 @@ class Report:
         return [event for event in self.timeline if event.kind in _ABOUT_CAUSES]
 
     @property
+    def notices(self) -> Sequence[TimelineEvent]:
+        """What stakeholders were told."""
+        return [event for event in self.timeline if event.kind is Kind.STAKEHOLDERS_TOLD]
+
+    @property
     def done(self) -> int:
         return sum(followup.state is FollowUpState.DONE for followup in self.followups)
 
@@ -243,8 +249,11 @@ def build_report(
     previous: Previous | None = None,
     response_target: timedelta | None = None,
     recovery_target: timedelta | None = None,
+    told_target: timedelta | None = None,
 ) -> Report:
     """Build the report of an incident's current state.
+
+    `told_target` is how soon after the declaration stakeholders are to be told; None: they are told nothing.
 
     `timeline` holds all its events in order, `snapshots` start with the oldest; `links` maps event numbers to links
     (name, URL); `runs` and `approvals` are those of the incident. Deterministic: the same arguments give the same
@@ -258,6 +267,8 @@ def build_report(
     changes = compare(first, last) if first and last else ()
     timing = time_incident(incident, story, runs, approvals)
     response, recovery = Goal(timing.response, response_target), Goal(timing.recovery, recovery_target)
+    first_notice = next((event.at for event in story if event.kind is Kind.STAKEHOLDERS_TOLD), None)
+    told = Goal(first_notice - incident.milestones[Milestone.DECLARED] if first_notice else None, told_target)
     changes_of_runs = changes_made(story, timing.recovered_at)
     before = [series for series in first.series if series.points and series.points[0][0] < start] if first else []
 
@@ -271,6 +282,7 @@ def build_report(
         reopenings=tuple(_reopenings(story, evidence)),
         response=response,
         recovery=recovery,
+        told=told,
         timing=timing,
         changes=tuple(changes_of_runs),
         observations=observe(story, changes_of_runs, approvals, response, recovery),

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     UPDATE = "update"
     NOTE = "note"
     SNOOZED = "snoozed"
+    STAKEHOLDERS_TOLD = "stakeholders_told"
+    NOTICE_SNOOZED = "notice_snoozed"
     MESSAGE_ADDED = "message_added"
     MITIGATED = "mitigated"
     RESOLVED = "resolved"

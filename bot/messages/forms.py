@@ -19,7 +19,7 @@ from slack_sdk.models.blocks import (
 from slack_sdk.models.blocks.block_elements import InputInteractiveElement
 from slack_sdk.models.views import View
 
-from bot.domain.incident import TEXT_LIMIT, TITLE_LIMIT, Incident, Severity
+from bot.domain.incident import NOTICE_LIMIT, TEXT_LIMIT, TITLE_LIMIT, Incident, Severity
 from bot.domain.runbook import Input
 from bot.messages.message import fit, section
 from bot.messages.translations import Translations
@@ -55,6 +55,12 @@ def update(words: Translations, incident_id: str) -> View:
     """Return the form `update`: a status update."""
     field = _input(words, "update.text", "text", _text("", TEXT_LIMIT, multiline=True), hint="update.text_hint")
     return _form(words, "update", [field], submit="send", about=incident_id)
+
+
+def notice(words: Translations, text: str, *, about: str) -> View:
+    """Return the form `notice`: what stakeholders are told."""
+    field = _input(words, "notice.text", "text", _text(text, NOTICE_LIMIT, multiline=True), hint="notice.text_hint")
+    return _form(words, "notice", [field], submit="publish_notice", about=about)
 
 
 def report(words: Translations, team: TeamFile, incident: Incident, *, about: str) -> View:

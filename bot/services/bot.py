@@ -14,6 +14,7 @@ from bot.services.paging import Paging
 from bot.services.reports import Reports
 from bot.services.runs import Runs
 from bot.services.snapshots import Snapshots
+from bot.services.stakeholders import Stakeholders
 from bot.services.statistics import Statistics
 from bot.services.status_page import StatusPages
 from bot.services.why import Causes
@@ -40,6 +41,7 @@ class Bot:
         self.home = Home(deps)
         self.status_pages = StatusPages(deps)
         self.causes = Causes(deps)
+        self.stakeholders = Stakeholders(deps)
 
     def use_team(self, team: TeamFile, library: Library) -> None:
         """Replace the team and its runbooks; runs in flight have their own copies of theirs."""

@@ -11,6 +11,7 @@ from bot.workflows.incidents.event_handlers import announce, follow, handle_even
 from bot.workflows.incidents.page import page, page_later, page_teams
 from bot.workflows.incidents.remind import remind_loop
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
+from bot.workflows.incidents.stakeholders import tell_stakeholders
 from bot.workflows.reports.followups import file_followup
 from bot.workflows.reports.report import write_report
 from bot.workflows.runs.play import play_runbook
@@ -45,4 +46,5 @@ WORKFLOWS: dict[str, Workflow] = {
     "write_report": write_report,
     "file_followup": file_followup,
     "tell_due": tell_due,
+    "tell_stakeholders": tell_stakeholders,
 }

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 from bot.domain.errors import BadInput
 from bot.domain.run import ApprovalState, RunRequest, StepRef
+from bot.domain.stakeholders import Draft
 from bot.messages import forms
 from bot.messages.approval import change_sheet
 from bot.messages.catchup import catch_up as catch_up_message
 from bot.messages.message import Message
+from bot.messages.stakeholders import form as notice_form
 from bot.messages.why import evidence_sheet
 from bot.services.why import Opinion
 from handlers.slack.context import Call
@@ -103,6 +105,24 @@ async def _say_if_not_shown(call: Call) -> None:
 async def post_update(call: Call) -> None:
     await call.ack()
     await call.open(forms.update(await call.cached_translations(), call.value))
+
+
+async def publish_notice(call: Call) -> None:
+    """Publish exactly the text that the draft shows."""
+    await call.ack()
+    draft = Draft.parse(call.value)
+    await call.bot.stakeholders.tell(draft, by=await call.person(), idempotency_key=call.idempotency_key)
+
+
+async def edit_notice(call: Call) -> None:
+    await call.ack()
+    await call.open(notice_form(Draft.parse(call.value), await call.cached_translations()))
+
+
+async def snooze_notice(call: Call) -> None:
+    """Ask for the notice again in a few minutes; the draft says when."""
+    await call.ack()
+    await call.bot.stakeholders.snooze(call.value, by=await call.person(), idempotency_key=call.idempotency_key)
 
 
 async def complete_report(call: Call) -> None:
@@ -314,6 +334,9 @@ BUTTONS: dict[str, Handler] = {
     "snooze": snooze,
     "close_incident": close_incident,
     "post_update": post_update,
+    "publish_notice": publish_notice,
+    "edit_notice": edit_notice,
+    "snooze_notice": snooze_notice,
     "complete_report": complete_report,
     "open_followup": open_followup,
     "show_evidence": show_evidence,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bot.domain.errors import BadInput
 from bot.domain.incident import Cause, Impact, Severity
 from bot.domain.run import ApprovalState, StepRef
+from bot.domain.stakeholders import Draft
 from bot.messages.forms import NO_SERVICE
 from bot.messages.message import Message
 from bot.services.followups import FollowUpRequest
@@ -39,6 +41,16 @@ async def update(call: Call) -> None:
         return
     await call.ack()
     await call.bot.incidents.update(_about(call), text, by=await call.person(), idempotency_key=_idempotency_key(call))
+
+
+async def notice(call: Call) -> None:
+    text = (_values(call)["text"] or "").strip()
+    if not text:
+        await _field_errors(call, "text", BadInput("text_missing"))
+        return
+    await call.ack()
+    draft = replace(Draft.parse(_about(call)), text=text)
+    await call.bot.stakeholders.tell(draft, by=await call.person(), idempotency_key=_idempotency_key(call))
 
 
 async def report(call: Call) -> None:
@@ -173,6 +185,7 @@ async def _field_errors(call: Call, block: str, problem: BadInput) -> None:
 FORMS: dict[str, Handler] = {
     "declare": declare,
     "update": update,
+    "notice": notice,
     "report": report,
     "followup": followup,
     "dismiss": dismiss,

@@ -34,6 +34,7 @@ WAITING = {
     "diagnose",
     "check_causes",
     "watch_change",
+    "tell_stakeholders",
 }  # workflows that wait for a moment to come
 SOON = 15.0  # seconds
 

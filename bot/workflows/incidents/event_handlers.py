@@ -10,6 +10,7 @@ from typing import Any
 from bot.deps import Deps
 from bot.domain.followup import FollowUpDraft
 from bot.domain.people import BOT, Person
+from bot.domain.stakeholders import asks_again
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages.message import Message
 from bot.slack_messages import Place, upsert_message
@@ -36,6 +37,7 @@ NOT_POSTED = _RUN_EVENTS | {
     Kind.SNAPSHOT_TAKEN,
     Kind.REPORT_WRITTEN,
     Kind.SNOOZED,
+    Kind.NOTICE_SNOOZED,
     Kind.CAUSES_WEIGHED,
 }
 _CHANGES_CARD = frozenset(
@@ -74,6 +76,8 @@ async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
         await durable_step("ending", lambda: update_endings(deps, incident_id), MESSAGE_TIMEOUT)
     if event.kind in (Kind.NOTE, Kind.UPDATE):
         await _noted(deps, incident_id, event)
+    if asks_again(event):  # last, since earlier versions did not: what they have begun goes on behind its steps
+        await start("tell_stakeholders", f"{incident_id}/{seq}/stakeholders", incident_id, seq)
 
 
 def _changes_pages(event: TimelineEvent) -> bool:

@@ -56,11 +56,16 @@ async def _look(deps: Deps, incident_id: str, resolved_seq: int, number: int) ->
 
 def _call(deps: Deps, incident: Incident, resolved_by: str | None, *, everybody: bool) -> list[str]:
     """Return whom to mention: the commander and who resolved it; the second time also who is on call."""
-    people = [incident.commander, resolved_by]
-    if everybody:
-        for name in deps.team.severity_policy(incident.severity).page:
-            service = deps.team.teams[name].pagerduty
-            for person in deps.on_call.cached(service) if service else ():
-                owner = deps.team.person(pagerduty=person.user_id) if person.user_id else None
-                people.append(owner.slack if owner else None)
+    people = [incident.commander, resolved_by, *(people_on_call(deps, incident) if everybody else ())]
     return list(dict.fromkeys(person for person in people if person))
+
+
+def people_on_call(deps: Deps, incident: Incident) -> list[str]:
+    """Return the Slack user ids of those who are on call for the incident, the first ones first, as last known."""
+    people = []
+    for name in deps.team.severity_policy(incident.severity).page:
+        service = deps.team.teams[name].pagerduty
+        for person in deps.on_call.cached(service) if service else ():
+            owner = deps.team.person(pagerduty=person.user_id) if person.user_id else None
+            people.append(owner.slack if owner else None)
+    return [person for person in people if person]

@@ -83,6 +83,7 @@ async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]
         previous=await _previous(deps, incident, timeline[0]),
         response_target=targets.response if incident.drill else targets.mtta,
         recovery_target=targets.rto if incident.drill else targets.mttr,
+        told_target=deps.team.severity_policy(incident.severity).tell_stakeholders_within,
     )
     context = ReportContext(
         names=_names(deps, timeline),

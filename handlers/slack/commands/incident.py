@@ -14,6 +14,7 @@ from bot.messages.alerts import splittable
 from bot.messages.catchup import catch_up
 from bot.messages.incident import card, listing, timeline
 from bot.messages.message import Message
+from bot.messages.stakeholders import form as notice_form
 from bot.messages.statistics import statistics as statistics_message
 from bot.services.followups import FollowUpRequest
 from bot.services.statistics import WINDOW
@@ -92,6 +93,20 @@ async def update(call: Call, text: Rest | None = None) -> Message | None:
         return None
     incident = await call.incident()
     await call.bot.incidents.update(incident.id, text, by=await call.person(), idempotency_key=call.idempotency_key)
+    return await done(call, incident)
+
+
+@INCIDENT.verb("/incident announce El render 4D va lento. Estamos trabajando en ello.")
+async def announce(call: Call, text: Rest | None = None) -> Message | None:
+    """Tell the stakeholders; without text a form opens with a draft."""
+    incident = await call.incident()
+    draft = call.bot.stakeholders.draft(incident)
+    if not text:
+        await call.open(notice_form(draft, await call.cached_translations()))
+        return None
+    await call.bot.stakeholders.tell(
+        replace(draft, text=text), by=await call.person(), idempotency_key=call.idempotency_key
+    )
     return await done(call, incident)
 
 
