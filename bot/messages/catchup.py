@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from bot.messages.run import line
 from bot.messages.translations import Mrkdwn, Translations
 
 TRIED = 6
+DRAFTED = 2  # of what was tried, in the draft of an update
 
 
 def catch_up(so_far: CatchUp, words: Translations) -> Message:
@@ -53,6 +55,23 @@ def catch_up(so_far: CatchUp, words: Translations) -> Message:
     return Message(rendered["title"], blocks)
 
 
+def progress(so_far: CatchUp, words: Translations) -> str:
+    """Return a draft of an update, as plain text: what was tried and whether it helped, what waits, and how it is."""
+    said = [
+        words.label("progress.tried", title=_title(one.run, one.step, words), verdict=_verdict(one.step, words))
+        for one in so_far.tried[-DRAFTED:]
+    ]
+    if not said:
+        said.append(words.label("progress.looking"))
+    said += [words.label("progress.waiting", title=_title(one.run, one.step, words)) for one in so_far.waiting]
+    if so_far.out:
+        out = ", ".join(html.unescape(out_of_bounds_text(metric, words)) for metric in so_far.out)
+        said.append(words.label("progress.out", out=out))
+    elif so_far.out is not None:
+        said.append(words.label("progress.calm"))
+    return " ".join(said)
+
+
 def handover(incident: Incident, so_far: CatchUp | None, words: Translations, facts: Mapping[str, Any]) -> Message:
     """Say that the on-call person changes, with what has happened `so_far` for who comes."""
     text = words.render_block("catchup", "handover", **facts)
@@ -63,8 +82,11 @@ def handover(incident: Incident, so_far: CatchUp | None, words: Translations, fa
 
 def _tried(step: StepRun, words: Translations) -> str:
     effects = ", ".join(line(effect, words) for effect in step.effects[:3])
-    verdict = words.label(f"verdicts.{step.verdict.value}") if step.verdict else words.label("verdicts.unknown")
-    return f"{effects} ({verdict})"
+    return f"{effects} ({_verdict(step, words)})"
+
+
+def _verdict(step: StepRun, words: Translations) -> str:
+    return words.label(f"verdicts.{step.verdict.value}" if step.verdict else "verdicts.unknown")
 
 
 def _title(run: Run, step: StepRun, words: Translations) -> str:

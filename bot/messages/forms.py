@@ -51,9 +51,9 @@ def declare(words: Translations, team: TeamFile, *, severity: Severity, service:
     )
 
 
-def update(words: Translations, incident_id: str) -> View:
+def update(words: Translations, incident_id: str, text: str = "") -> View:
     """Return the form `update`: a status update."""
-    field = _input(words, "update.text", "text", _text("", TEXT_LIMIT, multiline=True), hint="update.text_hint")
+    field = _input(words, "update.text", "text", _text(text, TEXT_LIMIT, multiline=True), hint="update.text_hint")
     return _form(words, "update", [field], submit="send", about=incident_id)
 
 

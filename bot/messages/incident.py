@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from slack_sdk.models.blocks import Block, ButtonElement
@@ -88,11 +88,24 @@ def timeline_message(event: TimelineEvent, incident: Incident, words: Translatio
 
 
 def reminder(incident: Incident, text: str, words: Translations) -> Message:
-    """Remind of an update that is due, with the button that posts it and the one that asks later."""
+    """Remind the channel of an update that is due, with the button that posts it and the one that asks later."""
     post = button(words.label("buttons.post_update"), "post_update", incident.id, style="primary")
-    return Message(
-        text, [section(text), *actions([post, button(words.label("buttons.snooze"), "snooze", incident.id)])]
-    )
+    return Message(text, [section(text), *actions([post, _snooze(incident, words)])])
+
+
+def update_draft(incident: Incident, draft: str, key: str, silent: timedelta, words: Translations) -> Message:
+    """Ask the commander whether `draft` may be posted as an update; `key` makes sure that it is posted once."""
+    facts = {"incident": incident, "silent": silent, "draft": draft}
+    text = words.render_block("reminder", "draft_due", **facts)
+    value = f"{incident.id}|{key}|{draft}"
+    post = button(words.label("buttons.publish_update"), "publish_update", value, style="primary")
+    edit = button(words.label("buttons.edit_update"), "edit_update", value)
+    quoted = section(words.render_block("reminder", "draft", **facts))
+    return Message(text, [section(text), quoted, *actions([post, edit, _snooze(incident, words)])])
+
+
+def _snooze(incident: Incident, words: Translations) -> ButtonElement:
+    return button(words.label("buttons.snooze"), "snooze", incident.id)
 
 
 def timeline_line(event: TimelineEvent, incident: Incident, words: Translations) -> str:

@@ -107,6 +107,28 @@ async def post_update(call: Call) -> None:
     await call.open(forms.update(await call.cached_translations(), call.value))
 
 
+async def publish_update(call: Call) -> None:
+    """Post exactly the draft that is shown, once."""
+    await call.ack()
+    id, key, text = _update_draft(call)
+    await call.bot.incidents.update(id, text, by=await call.person(), idempotency_key=f"{id}/update-draft/{key}")
+
+
+async def edit_update(call: Call) -> None:
+    await call.ack()
+    id, _, text = _update_draft(call)
+    await call.open(forms.update(await call.cached_translations(), id, text))
+
+
+def _update_draft(call: Call) -> tuple[str, str, str]:
+    """Return the incident, the key and the text that a draft's button carries. Raises BadInput."""
+    id, _, rest = call.value.partition("|")
+    key, _, text = rest.partition("|")
+    if not (id and key and text):
+        raise BadInput("malformed_request")
+    return id, key, text
+
+
 async def publish_notice(call: Call) -> None:
     """Publish exactly the text that the draft shows."""
     await call.ack()
@@ -334,6 +356,8 @@ BUTTONS: dict[str, Handler] = {
     "snooze": snooze,
     "close_incident": close_incident,
     "post_update": post_update,
+    "publish_update": publish_update,
+    "edit_update": edit_update,
     "publish_notice": publish_notice,
     "edit_notice": edit_notice,
     "snooze_notice": snooze_notice,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from datetime import datetime, timedelta
 
 from bot.domain.incident import Severity
@@ -75,6 +76,49 @@ async def test_a_reminder_has_its_buttons_and_can_wait_a_quarter_of_an_hour(stag
     assert len([text for text in stage.own(channel) if "nadie informa" in text]) == before
     await wait_minutes(stage, 6)
     await stage.see(lambda: len([text for text in stage.own(channel) if "nadie informa" in text]) > before)
+
+
+async def test_the_commander_gets_a_draft_of_the_update_that_is_due_and_the_channel_is_left_alone(stage: Scene) -> None:
+    ana = stage.person("ana")
+    stage.sandbox.clock.speed = 60.0  # a durable sleep is as long as the clock's speed was when it began
+    channel = await stage.incident(sev="SEV1")
+    await ana.press(stage.card(channel), "take_command")
+
+    def drafts() -> list[Message]:
+        return [
+            one
+            for c in stage.slack.channels.values()
+            if c.is_im and ana.id in c.members
+            for one in c.messages.values()
+            if "publish_update" in str(one.blocks)
+        ]
+
+    draft = await stage.see(lambda: next(iter(drafts()), None), 40)
+    stage.sandbox.clock.speed = 1.0
+    assert "Nadie informa" in words(draft) and "Seguimos buscando la causa." in words(draft)
+    assert not [text for text in stage.own(channel) if "nadie informa" in text]
+    again = copy.deepcopy(draft)
+    await ana.press(draft, "publish_update")
+    await stage.told(channel, "📣", "Seguimos buscando la causa.")
+    await stage.see(lambda: "informó a las" in words(draft))
+    await ana.press(again, "publish_update")
+    await stage.quiet()
+    assert len([text for text in stage.own(channel) if "Seguimos buscando" in text and "📣" in text]) == 1
+    await (await ana.press(again, "edit_update")).view()
+    assert (await ana.submit({"text": "Ya casi está"})).closed
+    await stage.told(channel, "Ya casi está")
+
+
+async def test_when_the_commander_does_not_answer_the_channel_is_reminded_once(stage: Scene) -> None:
+    stage.sandbox.clock.speed = 120.0
+    channel = await stage.incident(sev="SEV1")
+    await stage.person("ana").press(stage.card(channel), "take_command")
+    await stage.told(channel, "nadie informa", seconds=40)
+    started = stage.sandbox.clock.now()
+    while stage.sandbox.clock.now() < started + timedelta(minutes=40):  # noqa: ASYNC110 - it is the clock that moves
+        await asyncio.sleep(0.05)
+    stage.sandbox.clock.speed = 1.0
+    assert len([text for text in stage.own(channel) if "nadie informa" in text]) == 1
 
 
 async def test_who_comes_on_call_is_told_before_and_can_take_over(stage: Scene) -> None:

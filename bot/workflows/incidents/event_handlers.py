@@ -25,6 +25,7 @@ from bot.workflows.incidents.next_step import (
     update_next_step,
 )
 from bot.workflows.incidents.page import sync_page_state
+from bot.workflows.incidents.remind import answer_update_drafts
 from bot.workflows.reports.report import update_report_message
 
 EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
@@ -76,6 +77,8 @@ async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
         await durable_step("ending", lambda: update_endings(deps, incident_id), MESSAGE_TIMEOUT)
     if event.kind in (Kind.NOTE, Kind.UPDATE):
         await _noted(deps, incident_id, event)
+    if event.kind in (Kind.UPDATE, Kind.RESOLVED, Kind.DISMISSED):
+        await durable_step("drafts", lambda: answer_update_drafts(deps, incident_id, event), MESSAGE_TIMEOUT)
     if asks_again(event):  # last, since earlier versions did not: what they have begun goes on behind its steps
         await start("tell_stakeholders", f"{incident_id}/{seq}/stakeholders", incident_id, seq)
 
