@@ -27,6 +27,9 @@ from sandbox.world.scenario import load_scenario
 T = TypeVar("T")
 
 STORY = Path(__file__).with_name("story.yaml")
+TEAM = "tamv-incidents"
+UPDATES = "tamv-avisos"
+TOLD = ("SEV1", "SEV2")  # severities of which stakeholders are told
 SIGN_TIMEOUT = 15.0  # real seconds, for what the bot does at once
 ALERT_TIMEOUT = 20 * 60.0  # world seconds until an alert fires or resolves
 ROUGH_NIGHT = "rough-night"
@@ -96,7 +99,7 @@ async def respond(sandbox: Sandbox, scenario: str, *, say: Callable[[str], None]
 async def wait_for_declaration(sandbox: Sandbox, story: Story) -> Response:
     """Wait for the incident that the alert opens, and for its channel."""
     slack = sandbox.slack
-    team = slack.channel("tamv-incidents")
+    team = slack.channel(TEAM)
     timeout = ALERT_TIMEOUT / sandbox.clock.speed + SIGN_TIMEOUT
     headline = await wait_for_sign(story, "declared", lambda: _message_with(team, "INC-"), timeout)
     text = headline.all_text()
@@ -124,6 +127,7 @@ class Response:
     async def play(self) -> None:
         """Respond until the report is complete."""
         await self.take_command()
+        await self.inform()
         await self.recover()
         await self.follow_up()
         await self.resolve()
@@ -146,6 +150,26 @@ class Response:
         await self._sign("update", lambda: self._posted("📣"), button=button)
         self.story.tell("update", button=button)
 
+    async def inform(self) -> None:
+        """Publish the draft for stakeholders, if the severity asks for one."""
+        updates = next((c for c in self.sandbox.slack.channels.values() if c.name == UPDATES), None)
+        headline = _message_with(self.sandbox.slack.channel(TEAM), self.incident)
+        if updates is None or headline is None or not any(level in headline.all_text() for level in TOLD):
+            return
+        while not await self._publish(updates):  # a draft that the incident has overtaken makes way for a newer one
+            continue
+
+    async def _publish(self, updates: Channel) -> bool:
+        """Press Ana's newest draft, and return whether it was still current."""
+        draft, button = await self._sign("informed", self._draft, channel=updates.name, button="…")
+        text = draft.all_text().splitlines()[1].removeprefix("> ")
+        await self.ana.press(draft, "publish_notice")
+        await self._sign("informed", lambda: not list(draft.elements()), channel=updates.name, button=button)
+        if _message_with(updates, text) is None:
+            return False
+        self.story.tell("informed", channel=updates.name, button=button)
+        return True
+
     async def recover(self) -> None:
         """Remove the cause, and mitigate when the alerts have resolved."""
         if self.sandbox.has_cluster:
@@ -164,6 +188,7 @@ class Response:
         button = await self._press("mitigate", self.ana)
         await self._sign("mitigated", lambda: self._posted("🩹") and self._files(".png") > charts, button=button)
         self.story.tell("mitigated", button=button)
+        await self.inform()
 
     async def _run_command(self, command: str) -> None:
         """Follow a run to its end; Bruno approves its requests."""
@@ -190,6 +215,7 @@ class Response:
         await self.ana.run("/incident resolve", self.channel.name)
         await self._sign("resolved", lambda: self._posted("✅") and self._page("resolved"))
         self.story.tell("resolved")
+        await self.inform()
         await self._sign("reported", lambda: self._files(".md") and self._files(".html"), 2 * SIGN_TIMEOUT)
         self.story.tell("reported")
 
@@ -232,12 +258,12 @@ class Response:
         return _message_with(self.channel, sign)
 
     def _button(self, action: str) -> tuple[Message, str] | None:
-        """Return the newest message with this button, and the button's text."""
-        for message in reversed(self.channel.messages.values()):
-            for _, element in message.elements():
-                if element["action_id"] == action and message.ephemeral_to is None:
-                    return message, element["text"]["text"]
-        return None
+        return _button_in(self.channel, action)
+
+    def _draft(self) -> tuple[Message, str] | None:
+        """Return Ana's newest draft for stakeholders, and the text of the button that publishes it."""
+        direct = [c for c in self.sandbox.slack.channels.values() if c.is_im and self.ana.id in c.members]
+        return next(filter(None, (_button_in(channel, "publish_notice") for channel in direct)), None)
 
     def _ended_runs(self) -> set[str]:
         """Return the runs whose messages offer to undo them."""
@@ -258,6 +284,15 @@ class Response:
 
     def _issue(self, title: str) -> Issue | None:
         return next((issue for issue in self.sandbox.github.issues.values() if issue.title == title), None)
+
+
+def _button_in(channel: Channel, action: str) -> tuple[Message, str] | None:
+    """Return the newest message with this button, and the button's text."""
+    for message in reversed(channel.messages.values()):
+        for _, element in message.elements():
+            if element["action_id"] == action and message.ephemeral_to is None:
+                return message, element["text"]["text"]
+    return None
 
 
 def _message_with(channel: Channel, text: str) -> Message | None:

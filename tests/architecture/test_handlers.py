@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from bot.actions.catalogue import ACTIONS
@@ -13,12 +13,14 @@ from bot.domain.incident import Declaration, Incident, Severity, Status
 from bot.domain.people import Person
 from bot.domain.run import Approval, ApprovalState, Effect, Run, RunState, StepRun, StepState
 from bot.domain.runbook import Input
+from bot.domain.stakeholders import Draft
 from bot.domain.timeline import Kind, TimelineEvent
 from bot.messages import forms
 from bot.messages.approval import ApprovalView, approval_card, home_blocks, refusal
-from bot.messages.incident import card, reminder, timeline_message
+from bot.messages.incident import card, reminder, timeline_message, update_draft
 from bot.messages.next_step import next_step
 from bot.messages.run import progress
+from bot.messages.stakeholders import request
 from bot.messages.translations import Translations, load_translations
 from bot.messages.why import Why, causes_message, evidence_sheet
 from bot.team import load_team
@@ -64,7 +66,7 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         "start_drill_1",
         "start_drill_2",
     }  # with tests of their own
-    assert shown | _shown_by_runs() | _shown_with_causes() | others == set(BUTTONS)
+    assert shown | _shown_by_runs() | _shown_with_causes() | _shown_with_drafts() | others == set(BUTTONS)
 
 
 def _card(status: Status, words: Translations, alert: dict[str, str], *, in_own_channel: bool) -> dict[str, Any]:
@@ -81,6 +83,22 @@ def _shown_with_causes() -> set[str]:
         element["action_id"]
         for block in blocks
         for element in block.to_dict().get("elements", [])
+        if element["type"] == "button"
+    }
+
+
+def _shown_with_drafts() -> set[str]:
+    """The buttons of the drafts of updates and of notices for stakeholders."""
+    words, moment, incident = load_translations()["en"], datetime(2026, 1, 1, tzinfo=UTC), _incident()
+    drafts = [
+        update_draft(incident, "All is well.", "1/1", timedelta(minutes=30), words),
+        request(incident, Draft(incident.id, 1, moment, "All is well."), moment, "#updates", words),
+    ]
+    return {
+        element["action_id"]
+        for message in drafts
+        for block in message.to_dict()["blocks"]
+        for element in block.get("elements", [])
         if element["type"] == "button"
     }
 
@@ -115,6 +133,7 @@ def test_every_form_has_a_handler_and_every_handler_a_form() -> None:
     views = [
         forms.declare(words, team, severity=Severity.SEV3, service=None),
         forms.update(words, incident.id),
+        forms.notice(words, "All is well.", about="INC-2026-0001|1||"),
         forms.report(words, team, incident, about="INC-2026-0001|3"),
         forms.followup(words, team, incident.id, due=date(2026, 1, 15)),
         forms.dismiss(words, incident.id, 1),

@@ -56,7 +56,6 @@ WITH_ONE_IMPORTER = {
     "bot.workflows.engine.serialization": "closes DBOS's pickle serializer, for security",
     "bot.workflows.engine.assignments": "one concept of the engine",
     "bot.workflows.incidents.handover": "one concept beside the reminders that call it",
-    "bot.workflows.incidents.look_again": "one concept beside the reminders that call it",
     "bot.workflows.incidents.next_step": "one concept beside the events that change it",
     "bot.workflows.runs.measure": "one phase of a run: the metrics before and after",
     "demo.bot_process": "a process that is killed, apart from what kills it",
