@@ -82,10 +82,12 @@ async def upsert_message(deps: Deps, key: str, place: Place, message: Message) -
                 raise
             if problem.facts.get("error") in _GONE and not place.moves:
                 raise  # it can be edited again once the channel is open
+            if problem.facts.get("error") not in _NO_REPLIES:
+                await deps.store.outbox.enqueue_once(
+                    f"{key}/replaced/{sent.ts}", "point_to_replacement", [place.name, key, sent.channel, sent.ts]
+                )
             await deps.store.slack_messages.start_again(key)
-            new = await _send(deps, key, place, message)
-            await _point_to(deps, key, sent, new)
-            return new
+            return await _send(deps, key, place, message)
         return {"channel": sent.channel, "ts": sent.ts}
 
 
@@ -195,7 +197,7 @@ async def _in_some_form(place: Place, send: Send[T], forms: Sequence[Message]) -
             return await send(place, form)
         except Refused as problem:
             error = problem.facts.get("error")
-            if place.thread and error in _NO_REPLIES:
+            if place.thread and place.moves and error in _NO_REPLIES:
                 return await send(replace(place, thread=None), form)
             if reaction_of(problem) not in (Reaction.DIFFERENTLY, Reaction.NEVER) or simpler is None:
                 raise
@@ -268,17 +270,18 @@ async def _edit(deps: Deps, key: str, sent: SlackMessage, message: Message) -> N
     await deps.store.slack_messages.mark_sent(key, sent.channel, sent.ts, message.digest)
 
 
-async def _point_to(deps: Deps, key: str, old: SlackMessage, new: dict[str, Any]) -> None:
-    """Say below a message that can no longer be edited where the current one is. A courtesy: not tried again."""
-    link = deps.slack.permalink(new["channel"], new["ts"])
-    if link is None or old.ts is None:
-        return
+async def point_to_replacement(deps: Deps, key: str, channel: str, ts: str) -> None:
+    """Say below a message that can no longer be edited where the current one is. Idempotent.
+
+    Raises Unavailable, also while the current one is on its way, and Refused.
+    """
+    new = await deps.store.slack_messages.get(key)
+    if new is None or new.ts is None:
+        raise Unavailable("message_pending")
+    await deps.slack.identity()
+    link = deps.slack.permalink(new.channel, new.ts)
     message = Message.of(deps.words.render_block("everybody", "replaced", link=link))
-    pointer = f"{key}/replaced/{old.ts}"[:KEY_LIMIT]
-    try:
-        await deps.slack.post(old.channel, message.text, message.blocks, key=pointer, thread=old.ts)
-    except (Unavailable, Refused):
-        return
+    await upsert_message(deps, f"{key}/replaced/{ts}"[:KEY_LIMIT], Place(channel, ts, moves=False), message)
 
 
 # Finding.

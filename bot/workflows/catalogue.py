@@ -8,6 +8,7 @@ from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
 from bot.workflows.incidents.declare import declare, furnish
 from bot.workflows.incidents.diagnose import check_causes, diagnose_incident
 from bot.workflows.incidents.event_handlers import announce, follow, handle_event, propose, sync_pages
+from bot.workflows.incidents.messages import point_to_replacement
 from bot.workflows.incidents.page import page, page_later, page_teams
 from bot.workflows.incidents.remind import remind_loop
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
@@ -47,4 +48,5 @@ WORKFLOWS: dict[str, Workflow] = {
     "file_followup": file_followup,
     "tell_due": tell_due,
     "tell_stakeholders": tell_stakeholders,
+    "point_to_replacement": point_to_replacement,
 }

@@ -122,6 +122,20 @@ async def test_a_headline_that_cannot_be_edited_is_replaced_by_a_new_one(stage: 
         assert pointer.thread_ts == old.ts and new.ts.replace(".", "") in words(pointer)
 
 
+async def test_a_replaced_headline_points_to_the_new_one_even_if_slack_refuses_that_at_first(stage: Scene) -> None:
+    channel = await stage.incident()
+    await stage.quiet()
+    (old,) = holding(stage.slack.channel(TEAM), "INC-")
+    faults = stage.sandbox.faults
+    faults.add("slack", "error", "chat.update", error="edit_window_closed", times=None)
+    before = len(stage.slack.channel(TEAM).messages)
+    await stage.person("ana").run("/incident severity SEV1", channel.name)
+    await stage.see(lambda: len(stage.slack.channel(TEAM).messages) > before)
+    faults.add("slack", "error", "chat.postMessage", error="internal_error", times=3)
+    pointer = await stage.told(TEAM, "➡️", seconds=LATER)
+    assert pointer.thread_ts == old.ts
+
+
 async def test_what_slack_refuses_for_a_while_comes_in_order(stage: Scene) -> None:
     channel = await stage.incident()
     await stage.quiet()

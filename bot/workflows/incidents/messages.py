@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bot import slack_messages
 from bot.actions.boards import board, query_board
 from bot.deps import Deps
 from bot.domain.alert import ALERT_SOURCES
@@ -27,6 +28,7 @@ from bot.workflows.engine.durable import Outcome, durable_step
 
 # What people were promised to see is tried for ever: a late message is better than a lost one.
 MESSAGE_TIMEOUT = None
+POINTER_TIMEOUT = timedelta(hours=1)
 SHORT_TOPIC = 120
 MEASURE_TIMEOUT_SECONDS = 2.0  # a card must not wait for Prometheus
 MEASURE_WINDOW = timedelta(minutes=5)
@@ -54,6 +56,13 @@ async def _post_timeline_event(deps: Deps, incident_id: str, event: TimelineEven
         raise Unavailable("channel_pending", incident=incident_id)
     message = timeline_message(event, incident, deps.words)
     return await upsert_message(deps, f"{incident_id}/{event.seq}", place, message)
+
+
+async def point_to_replacement(deps: Deps, subject: str, key: str, channel: str, ts: str) -> None:
+    """Say below a message that was replaced where the current one is; `subject` is what the messages are about."""
+    await durable_step(
+        "point to replacement", lambda: slack_messages.point_to_replacement(deps, key, channel, ts), POINTER_TIMEOUT
+    )
 
 
 async def destination(deps: Deps, incident: Incident) -> Place | None:
