@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from bot.clock import Clock
 from bot.domain.errors import BotError, NotConfigured, Refused, Unavailable
-from bot.domain.on_call import OnCall
+from bot.domain.on_call import OnCall, PagerDutyAgent
 from bot.integrations.base import connection_error, http_error, in_thread, invalid_response, parse_retry_after
 
 EVENTS_INTEGRATION = "events_api_v2_inbound_integration"
@@ -40,6 +40,7 @@ class PagerDutyIncident:
     url: str
     service: str
     assignees: tuple[str, ...]
+    acknowledged_by: tuple[PagerDutyAgent, ...] = ()
 
 
 def verify_signature(header: str, body: bytes, secrets: Sequence[str]) -> bool:
@@ -68,6 +69,10 @@ def parse_incident(raw: Mapping[str, Any]) -> PagerDutyIncident:
         raw["html_url"],
         raw["service"]["summary"],
         tuple(assignment["assignee"]["summary"] for assignment in raw.get("assignments", ())),
+        tuple(
+            PagerDutyAgent(who["id"], who.get("type") or "", who.get("summary"))
+            for who in (one["acknowledger"] for one in raw.get("acknowledgements") or ())
+        ),
     )
 
 
@@ -189,6 +194,12 @@ class PagerDuty:
             return parse_incident(matches[0]) if matches else None
 
         return await self._call("find the incident", find)
+
+    async def incident(self, incident_id: str) -> PagerDutyIncident:
+        """Return an incident as it is now. Raises Refused if it does not exist."""
+        return await self._call(
+            "read the incident", lambda call: parse_incident(call.rest().rget(f"incidents/{_id(incident_id)}"))
+        )
 
     async def key_of(self, incident_id: str) -> str | None:
         """Return the dedup key of an incident. Raises Refused if it does not exist."""

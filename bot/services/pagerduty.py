@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from bot.domain.incident import (
 from bot.domain.on_call import PageEvent, PagerDutyAgent
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
+from bot.integrations.pagerduty import PagerDutyIncident
 from bot.services.incidents import Incidents
 from bot.store.alerts import PageFromOutside, StormLimit
 from bot.store.pages import Page
@@ -43,11 +45,11 @@ class PagerDutyEvents:
         PagerDuty must say which page it is of, and does not answer.
         """
         page = await self._find_page(event)
-        if page is None:
-            if event.kind == "triggered":
-                await self._declare(event)
+        if event.kind == "triggered":
+            if page is None or page.team == SOURCE:
+                await self._begin(event)
             return
-        if event.kind == "triggered" or await self._is_own_event(event):
+        if page is None or await self._is_own_event(event):
             return
         try:
             await self._apply(event, page)
@@ -143,7 +145,26 @@ class PagerDutyEvents:
         except (Unavailable, Refused):
             return False
 
-    async def _declare(self, event: PageEvent) -> None:
+    async def _begin(self, event: PageEvent) -> None:
+        """Declare an incident, as far as it has come in PagerDuty: its events may arrive in another order."""
+        there = await self._as_it_is(event.incident_id)
+        if there and there.status == "resolved":
+            return
+        incident = await self._declare(event)
+        page = await self._deps.store.pages.by_pagerduty_id(event.incident_id)
+        if page and there and there.acknowledged_by and incident.source != STORM:
+            acknowledged = replace(event, kind="acknowledged", agent=there.acknowledged_by[-1])
+            with contextlib.suppress(WrongState):
+                await self._apply(acknowledged, page)
+
+    async def _as_it_is(self, pagerduty_id: str) -> PagerDutyIncident | None:
+        """Return the incident as PagerDuty has it now; None if it does not say."""
+        try:
+            return await self._deps.pagerduty.incident(pagerduty_id) if self._deps.pagerduty else None
+        except (Unavailable, Refused):
+            return None
+
+    async def _declare(self, event: PageEvent) -> Incident:
         at = self._deps.clock.now()
         severity = Severity.SEV2 if event.urgency == "high" else Severity.SEV3
         declaration = Declaration(
@@ -155,7 +176,7 @@ class PagerDutyEvents:
             facts={"page": web_address(event.url or ""), "pagerduty": event.incident_id},
         )
         storm = self._deps.team.alerts.storm
-        await self._deps.store.alerts.declare_page(
+        return await self._deps.store.alerts.declare_page(
             PageFromOutside(event.dedup_key, event.incident_id, SOURCE),
             lambda id, is_storm: self._deps.redaction.of(Incident.declare(id, self._declared(declaration, is_storm))),
             at,

@@ -11,6 +11,7 @@ import pytest
 from bot.domain.incident import Milestone, Status
 from bot.domain.timeline import Kind
 from sandbox.pagerduty.backend import WEBHOOK_SECRET
+from sandbox.pagerduty.shapes import integration_reference
 from tests.end_to_end.test_pagerduty import PATH, paged, settled, signed, status
 from tests.harness.scene import Scene
 
@@ -128,3 +129,22 @@ async def test_a_page_that_arrived_though_its_answers_were_lost_stops_when_all_i
     await stage.told(channel, "*resuelto*")
     await stage.quiet()
     assert not page.is_open
+
+
+@pytest.mark.parametrize("done", ["acknowledge", "resolve"])
+async def test_what_was_done_there_before_its_beginning_is_heard_of_is_so_here(stage: Scene, done: str) -> None:
+    """PagerDuty does not promise the order of its events."""
+    pagerduty = stage.sandbox.pagerduty
+    service = pagerduty.company.pagerduty.service("equipo-SRE-TAMV")
+    subscriptions, pagerduty.subscriptions = pagerduty.subscriptions, {}
+    page = pagerduty.open(service, "nagios/43", "Disk full on db-1", integration_reference(pagerduty, service))
+    await getattr(pagerduty.person("bruno"), done)(page)
+    pagerduty.subscriptions = subscriptions
+    for kind in (f"{done}d", "triggered"):
+        await hear(stage, kind, page)
+    if done == "resolve":
+        assert await stage.bot.deps.store.incidents.count() == 0
+        return
+    channel = await stage.opened()
+    assert (await stage.record(channel)).status is Status.ACKNOWLEDGED
+    await stage.told(channel, "👀", "<@U0BRUNO002>", "PagerDuty")
