@@ -24,9 +24,11 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._deliveries = Counter(
-            "tamv_bot_deliveries", "Deliveries by source: accepted or duplicate.", ["source", "outcome"],
+            "tamv_bot_deliveries",
+            "Deliveries by source: accepted, duplicate, or failed when handled.",
+            ["source", "outcome"],
             registry=registry,
-        )  # fmt: skip
+        )
         self._webhooks = Counter(
             "tamv_bot_webhooks", "Webhook calls by HTTP status.", ["source", "status"], registry=registry
         )
@@ -87,7 +89,13 @@ class Metrics:
 
     def delivered(self, source: str, *, new: bool) -> None:
         """Count a delivery. `source` is as deliveries name it: `github/issues` counts as github."""
-        self._deliveries.labels(source.partition("/")[0], "accepted" if new else "duplicate").inc()
+        name = source.partition("/")[0]
+        self._deliveries.labels(name, "accepted" if new else "duplicate").inc()
+        self._deliveries.labels(name, "failed")  # begins at 0, so that the first failure is an increase
+
+    def delivery_failed(self, source: str) -> None:
+        """Count a delivery that was accepted and could not be handled, by a fault of the bot."""
+        self._deliveries.labels(source.partition("/")[0], "failed").inc()
 
     def webhook(self, source: str, status: int) -> None:
         self._webhooks.labels(source, str(status)).inc()

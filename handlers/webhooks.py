@@ -105,6 +105,7 @@ class Webhooks:
             log.warning("webhook of %s failed: %s", delivery.source, problem)
         except Exception:
             log.exception("webhook of %s failed unexpectedly", delivery.source)
+            deps.metrics.delivery_failed(delivery.source)
         try:
             await deps.store.deliveries.mark_done(delivery.key, deps.clock.now())
         except Unavailable as problem:

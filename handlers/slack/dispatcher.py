@@ -94,6 +94,7 @@ class SlackDispatcher:
         except Exception:
             reference = uuid.uuid4().hex[:8]
             log.exception("handler failed unexpectedly, reference %s", reference)
+            self._bot.deps.metrics.delivery_failed(SOURCE)
             await self._reply_failure(call, BotError("unexpected", reference=reference))
 
     async def _reply_not_saved(self, call: Call, problem: BotError) -> None:

@@ -25,6 +25,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "tamv.rules.yaml"
 BOT_RULES = DEPLOY / "prometheus" / "bot.rules.yaml"
 UP = 'up{job="tamv-bot"}'
+FAILED = 'tamv_bot_deliveries_total{source="alertmanager",outcome="failed"}'
 RUNS, OUTBOX, DELIVERIES, TAKEOVERS = (
     f"tamv_bot_{name}" for name in ("engine_runs", "outbox", "deliveries_waiting", "takeovers_total")
 )
@@ -35,7 +36,7 @@ def ready(check: str) -> str:
 
 
 HEALTHY: dict[str, int | str] = {
-    **{UP: 1, RUNS: 2, OUTBOX: 0, DELIVERIES: 0, TAKEOVERS: 2},
+    **{UP: 1, RUNS: 2, OUTBOX: 0, DELIVERIES: 0, TAKEOVERS: 2, FAILED: 0},
     **{ready(check): 1 for check in ("database", "engine", "slack", "socket_mode")},
 }
 
@@ -82,6 +83,7 @@ def test_promtool_accepts_the_rules_the_configuration_and_the_worlds_metrics() -
         ({ready("slack"): 0}, "IncidentBotSlackTokenRefused"),
         ({ready("socket_mode"): 0}, "IncidentBotSocketClosed"),
         ({TAKEOVERS: "0+1"}, "IncidentBotReplicasDie"),
+        ({FAILED: "0+1"}, "IncidentBotDeliveriesFail"),
         ({OUTBOX: 3}, "IncidentBotWorkWaits"),
         ({DELIVERIES: 3}, "IncidentBotWorkWaits"),
     ],
@@ -100,7 +102,11 @@ def test_each_fault_of_the_bot_itself_fires_its_alert_and_no_other(
             (name, value), *_ = fault.items()
             labels = dict(rule["labels"]) | (ours if name == UP else {})
             labels |= {"check": name.split('"')[1]} if name.startswith("tamv_bot_ready") else {}
-            said = {key: text.replace("{{ $value }}", str(value)) for key, text in rule["annotations"].items()}
+            labels |= {"source": "alertmanager"} if name == FAILED else {}
+            said = {
+                key: text.replace("{{ $value }}", str(value)).replace("{{ $labels.source }}", "alertmanager")
+                for key, text in rule["annotations"].items()
+            }
             alerts = [{"exp_labels": labels, "exp_annotations": said}]
         expected.append({"eval_time": "8m", "alertname": rule["alert"], "exp_alerts": alerts})
     test = {

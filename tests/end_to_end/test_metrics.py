@@ -21,6 +21,7 @@ from demo.environment import DemoEnvironment, demo_environment
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
+from tests.harness.alerts import BEARER, PATH, alert, notification
 from tests.real.parts import installed, require
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,23 @@ async def test_it_counts_what_happens(stage: DemoEnvironment) -> None:
     await until(stage, 1, "tamv_bot_workflows_total", workflow="declare", outcome="ok")
     assert await value(stage, "tamv_bot_engine_runs") == 1
     assert await value(stage, "tamv_bot_database_up") == 1
+
+
+async def test_it_counts_what_was_accepted_and_then_failed_by_a_fault_of_ours(stage: DemoEnvironment) -> None:
+    assert await value(stage, "tamv_bot_deliveries_total", outcome="failed") == 0
+    stage.bot.alerts = Broken()  # type: ignore[assignment]
+    body = notification(alert("f1"))
+    async with aiohttp.ClientSession() as http:
+        answer = await http.post(f"{stage.url}{PATH}", data=body, headers=BEARER)
+        assert answer.status == 202
+    await until(stage, 1, "tamv_bot_deliveries_total", source="alertmanager", outcome="failed")
+
+
+class Broken:
+    """A service with a fault."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("a fault of ours")
 
 
 async def test_it_counts_what_fails(stage: DemoEnvironment) -> None:
