@@ -65,6 +65,7 @@ class ChangeOutcome(StrEnum):
 OUTCOME = "change_outcome"  # a ChangeOutcome, of a step that was stopped
 LEFT = "change_left"  # the effects that were not made, as JSON; None if that is not known
 STOPPING = "stopping"  # it was stopped, and what came of its change is being looked for
+RETRYING = "retrying"  # why it is tried again (`error`, `facts`), and until when (`until`, ISO 8601)
 UNCHANGED = "unchanged"  # it was so already: the step made none of its effects
 REVERTED = "reverted"  # something else has put the change back: its `owner`, and the `effects` that are gone
 VERIFYING_SINCE = "verifying_since"  # when the change was made and its measuring began (ISO 8601)

@@ -15,6 +15,7 @@ from bot.domain.run import (
     FOLLOW_UP,
     LEFT,
     OUTCOME,
+    RETRYING,
     REVERTED,
     STOPPING,
     UNCHANGED,
@@ -188,6 +189,9 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
         why = _why(step.error, facts, words)
         failed = words.render_block("run", "unforeseen" if not_plannable else "failed", why=why)
         return f"{failed} {came_of_it(step, effects, words)}".strip()
+    if (retrying := facts.get(RETRYING)) and step.state in (StepState.PENDING, StepState.PERFORMING):
+        why, until = _why(retrying["error"], retrying["facts"], words), datetime.fromisoformat(retrying["until"])
+        return words.render_block("run", "retrying", why=why, until=until)
     if facts.get(STOPPING):
         return f"{effects} · {words.render_block('run', 'stopping')}"
     if facts.get(UNCHANGED):

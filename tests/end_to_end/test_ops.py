@@ -47,6 +47,16 @@ async def _all(stage: Scene) -> list[Run]:
     return await stage.bot.deps.store.runs.recent()
 
 
+async def test_while_the_cluster_does_not_answer_the_message_says_so_and_until_when_it_is_tried(
+    stage: Scene, cluster: tuple[Sandbox, str]
+) -> None:
+    away = cluster[0].faults.add("kubernetes", "status", "*", status=503, times=None)
+    await stage.person("ana").run("/ops scale xr-engine 5", TEAM)
+    said = await stage.told(TEAM, "⏳ Kubernetes", "Lo intento hasta las")
+    away.times = 0
+    await stage.see(lambda: "3 → 5" in words(said) and "Lo intento" not in words(said), 40)
+
+
 async def test_a_short_word_changes_the_cluster_and_the_channel_sees_it(stage: Scene) -> None:
     run = await ended(stage, "scale xr-engine 5")
     assert (run.state, run.step("it").result) == (

@@ -78,25 +78,31 @@ async def durable_step(
 
 
 async def run_with_retries(
-    name: str, call: Callable[[], Awaitable[Any]], give_up_after: timedelta | None = None
+    name: str,
+    call: Callable[[], Awaitable[Any]],
+    give_up_after: timedelta | None = None,
+    *,
+    on_retry: Callable[[Unavailable], Awaitable[None]] | None = None,
 ) -> Outcome:
     """Do a part of a durable step, with the same retries, without recording it.
 
     Recording costs more than most parts do. A step may therefore consist of several parts, each of which may be
-    repeated after a crash; the step's `call` then returns an Outcome.
+    repeated after a crash; the step's `call` then returns an Outcome. `on_retry` is called before each wait.
     """
     workflow = current.get()
 
-    async def on_retry(problem: Unavailable) -> None:
+    async def about_to_retry(problem: Unavailable) -> None:
         log.warning("step %s of %s is retried: %s", name, DBOS.workflow_id, problem)
         workflow.metrics.step_waits(workflow.name, name)
+        if on_retry:
+            await on_retry(problem)
 
     async def call_within_lease() -> Any:
         await workflow.gate()
         return await call()
 
     try:
-        outcome = await retry(call_within_lease, give_up_after, on_retry=on_retry)
+        outcome = await retry(call_within_lease, give_up_after, on_retry=about_to_retry)
         return outcome if isinstance(outcome, Outcome) else Outcome(outcome)
     except BotError as problem:
         workflow.metrics.step_failed(workflow.name, name, problem.key)

@@ -24,6 +24,7 @@ from bot.domain.run import (
     DECIDED_FROM,
     FOLLOW_UP,
     OUTCOME,
+    RETRYING,
     STOPPING,
     UNCHANGED,
     VERIFYING_SINCE,
@@ -269,8 +270,21 @@ class StepPlay:
     async def _durable(self, name: str, call: Any, give_up_after: timedelta | None = None) -> Outcome:
         return await durable_step(f"{self._step.id}: {name}", call, give_up_after)
 
-    async def _retry(self, name: str, call: Any, give_up_after: timedelta | None = None) -> Outcome:
-        return await run_with_retries(f"{self._step.id}: {name}", call, give_up_after)
+    async def _retry(
+        self, name: str, call: Any, give_up_after: timedelta | None = None, *, shown: bool = False
+    ) -> Outcome:
+        """Do a part of the step with retries; `shown`: the run's message says what it is retried for."""
+        until = self._deps.clock.now() + give_up_after if give_up_after else None
+        on_retry = partial(self._show_retry, until) if shown and until else None
+        return await run_with_retries(f"{self._step.id}: {name}", call, give_up_after, on_retry=on_retry)
+
+    async def _show_retry(self, until: datetime, problem: Unavailable) -> None:
+        """Show why a part is tried again; the run does not depend on it."""
+        why = self._deps.redaction.of({"error": problem.key, "facts": to_json_facts(problem.facts)})
+        with contextlib.suppress(BotError):
+            _, step_run = await self._current()
+            await self._set(facts={**step_run.facts, RETRYING: {**why, "until": until.isoformat()}})
+            schedule_run_message(self._deps, self._run.id)
 
     async def _current(self) -> tuple[Run, StepRun]:
         run = await self._deps.store.runs.refresh(self._run)
@@ -295,7 +309,7 @@ class StepPlay:
 
     async def _plan(self) -> Outcome:
         """Plan the step and show its approval card; execute it immediately if it only reads."""
-        planned = await self._retry("prepare", self._make_plan, PLAN_TIMEOUT)
+        planned = await self._retry("prepare", self._make_plan, PLAN_TIMEOUT, shown=True)
         if not planned.ok:
             return planned
         plan: StepPlan
@@ -433,7 +447,7 @@ class StepPlay:
             locked = await self._retry("take", partial(self._acquire_target, plan.locks), plan.timeout)
             if not locked.ok:
                 return locked
-        executed = await self._retry("perform", partial(self._execute_once, plan, started), plan.timeout)
+        executed = await self._retry("perform", partial(self._execute_once, plan, started), plan.timeout, shown=True)
         if not executed.ok:
             return executed
         if executed.value.state is StepState.DONE:
@@ -480,6 +494,10 @@ class StepPlay:
         if plan.changes:
             await raise_if_frozen(deps)
         if step_run.state is StepState.PERFORMING:
+            if RETRYING in step_run.facts:
+                step_run = replace(step_run, facts=_kept_facts(step_run))
+                await self._set(facts=step_run.facts)
+                schedule_run_message(deps, run.id)
             if plan.changes and self._deadline is None:
                 await self._report_remaining(run, step_run)
             return step_run
