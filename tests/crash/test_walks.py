@@ -122,7 +122,8 @@ async def told_once_in_order(stage: Scene, incident: Incident, said: Said) -> No
     timeline = await stage.bot.deps.store.incidents.timeline(incident.id)
     assert first_broken_link(incident.id, timeline) is None
     moments: dict[tuple[str, str | None], list[str]] = defaultdict(list)
-    cards = {(channel.id, message.ts) for channel, message in said[f"{incident.id}/card"]}
+    card = f"{incident.id}/card"
+    cards = {(channel.id, message.ts) for channel, message in (*said[card], *said[REPLACED + card])}
     places = {(incident.channel, None), *cards, *threads(incident, said)}
     for event in timeline:
         if event.kind in NOT_POSTED:

@@ -122,6 +122,21 @@ async def test_a_headline_that_cannot_be_edited_is_replaced_by_a_new_one(stage: 
         assert pointer.thread_ts == old.ts and new.ts.replace(".", "") in words(pointer)
 
 
+async def test_a_second_name_whose_answer_is_lost_is_found_again_though_the_first_is_free_by_then(stage: Scene) -> None:
+    faults = stage.sandbox.faults
+    faults.add("slack", "error", "conversations.create", error="name_taken", times=1)
+    lost = faults.add("slack", "drop_after", "conversations.create", times=2)
+    channel = await stage.opened(await _declare(stage))
+    await stage.quiet(LATER)
+    assert lost.used and [c.name for c in stage.slack.channels.values() if c.name.startswith("inc-")] == [channel.name]
+
+
+async def _declare(stage: Scene) -> set[str]:
+    before = set(stage.slack.channels)
+    await stage.person("ana").run("/incident declare Render lento sev=SEV3")
+    return before
+
+
 async def test_a_replaced_headline_points_to_the_new_one_even_if_slack_refuses_that_at_first(stage: Scene) -> None:
     channel = await stage.incident()
     await stage.quiet()

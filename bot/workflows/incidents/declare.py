@@ -121,8 +121,15 @@ async def open_channel(deps: Deps, incident_id: str) -> str:
 
 
 async def _create(deps: Deps, incident: Incident) -> tuple[str, str]:
-    for attempt in itertools.count(1):
-        name = channel_name(incident, attempt)
+    """Create the channel, under another name where one is taken. A call whose answer was lost is made again for the
+    same name, so that it finds what it has created.
+    """
+    posts, key = deps.store.slack_messages, f"{incident.id}/channel-name"
+    tried = await posts.get(key)
+    names = (channel_name(incident, attempt) for attempt in itertools.count(1))
+    for name in itertools.dropwhile(lambda name: tried and name != tried.channel, names):
+        if name != channel_name(incident):
+            await posts.keep(key, name)
         try:
             # A repeated call is fenced by the name: it is taken once the first one is done.
             response = await deps.slack.call("conversations.create", name=name, is_private=False)
