@@ -227,6 +227,12 @@ class Report:
         return [event for event in self.timeline if event.kind in _ABOUT_CAUSES]
 
     @property
+    def left_out(self) -> Sequence[int]:
+        """The numbers of the events that are not in the report: that it was written."""
+        there = {event.seq for event in self.timeline}
+        return [seq for seq in range(1, self.timeline[-1].seq) if seq not in there]
+
+    @property
     def notices(self) -> Sequence[TimelineEvent]:
         """What stakeholders were told."""
         return [event for event in self.timeline if event.kind is Kind.STAKEHOLDERS_TOLD]

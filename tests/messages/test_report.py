@@ -217,6 +217,8 @@ def test_every_kind_of_event_has_a_line(language: str) -> None:
     report = build_report(story.incident, story.timeline, [], [])
     text = write(report, WORDS[language], ReportContext(NAMES)).markdown
     assert len(re.findall(r'^\| <a id="event-\d+"></a>', text, re.MULTILINE)) == len(Kind)  # one is not of the story
+    written_at = next(event.seq for event in story.timeline if event.kind is Kind.REPORT_WRITTEN)
+    assert {"es": f"Falta el número {written_at}", "en": f"Number {written_at} is left out"}[language] in text
 
 
 def test_the_same_facts_give_the_same_bytes() -> None:
