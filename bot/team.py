@@ -318,6 +318,11 @@ class Alerts(_Part):
         default_factory=list,
         description="services of alerts, before the service label, workload, pod, container and namespace; first wins",
     )
+    titles: dict[str, Translated] = Field(
+        default_factory=dict,
+        description="alert's name → title of its incident; without one it is the alert's own sentence. `{service}` is "
+        "the service's public name, or its name",
+    )
     ignore: list[Labels] = Field(default_factory=list, description="alerts that open no incident")
     heartbeats: list[Heartbeat] = Field(default_factory=list, description="alerts that must not stop firing")
     storm: Storm = Storm()
@@ -596,6 +601,10 @@ class TeamFile(_Part):
             if word and word not in allowed:
                 near = nearest(word, allowed)
                 yield where, f"no {kind} `{word}`" + (f"; did you mean `{near}`?" if near else "")
+
+    def public_name(self, service: str | None) -> Mapping[str, str]:
+        """Return what users call a service, by language; empty if the status page does not name it."""
+        return self.status_page.components.get(service or "", {})
 
     def nearest_severity(self, level: Severity) -> Severity:
         """Return the severity if the team has it; else the nearest one, rather the more severe."""

@@ -23,7 +23,7 @@ _ANSWERS = {
 
 def suggestion(incident: Incident, team: TeamFile, words: Translations) -> str:
     """Return what a notice could say now, in the team's words: nothing internal, no cause, no promise of a repair."""
-    name = words.pick(team.status_page.components.get(incident.service or "", {}))
+    name = words.pick(team.public_name(incident.service))
     what = name or words.label("notices.part", organisation=team.organisation)
     if incident.status is Status.DISMISSED:
         says = "false_alarm"

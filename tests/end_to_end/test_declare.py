@@ -127,10 +127,11 @@ async def test_by_alert_once_however_often_it_is_told(stage: Scene) -> None:
     await stage.quiet()
     incident = await stage.record(channel)
     assert (incident.title, incident.severity, incident.service) == (
-        "HighLatency: p95 de 900 ms",
+        "Latencia alta: Mundos inmersivos",
         "SEV2",
         "xr-engine",
     )
+    assert "*HighLatency:* p95 de 900 ms" in words(stage.card(channel))
     assert incident.milestones[Milestone.DETECTED].isoformat().startswith("2026-01-07T02:10:00")
     assert await stage.bot.deps.store.incidents.count() == 1
 

@@ -84,7 +84,7 @@ async def test_what_only_describes_an_alert_does_not_lose_it(
         if one["fingerprint"] == "f1":
             one["fingerprint"] = group
     (incident,) = await declared(stage, PATH, json.dumps(body).encode(), BEARER)
-    assert incident.title == "HighLatency: p95 de 900 ms" and incident.severity is Severity.SEV2
+    assert incident.title == "Latencia alta: Mundos inmersivos" and incident.severity is Severity.SEV2
     assert refusals(caplog) == []
 
 

@@ -174,11 +174,16 @@ def _declaration(
     if rule := labels.get("rulename"):  # Grafana's DatasourceNoData and DatasourceError name their rule so
         name = f"{name} · {rule}"
     title = headline(f"{name}: {text}" if text else f"{name} {labels.get('service', '')}", first.fingerprint)
+    in_own_words = deps.team.alerts.titles.get(name)
     if decision.storm:
         title = deps.words.label("alerts.storm_title", name=name)
+    elif in_own_words:
+        what = deps.words.pick(deps.team.public_name(service)) or service or labels.get("service", "")
+        title = headline(deps.words.pick(in_own_words).replace("{service}", what).rstrip(" :·,"), name)
     recurred = f" (↩ {before.id})" if before else ""
     facts = {
         "alert": name,
+        "summary": text if in_own_words else "",
         "labels": labels,
         "where": telling(alerts),
         "alerts": sum(alert.count for alert in alerts),

@@ -88,7 +88,7 @@ async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]
     context = ReportContext(
         names=_names(deps, timeline),
         channel_url=await _channel_url(deps, incident),
-        public_name=deps.words.pick(deps.team.status_page.components.get(incident.service or "", {})),
+        public_name=deps.words.pick(deps.team.public_name(incident.service)),
         organisation=deps.team.organisation,
         pictures={
             chart.name: draw_svg(
