@@ -12,6 +12,7 @@ _WORKLOAD = r"^([a-z]{2,12}/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _RELEASE = r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$"
 _JOB = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
 _DATABASE = r"^[a-z]([a-z0-9]|-[a-z0-9]){0,62}$"
+_SNAPSHOT = r"^(rds:)?[a-z]([a-z0-9]|-[a-z0-9]){0,250}$"  # RDS's own, automated ones begin with rds:
 _MIGRATION = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 _TAG = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
 _BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"
@@ -26,6 +27,7 @@ FORMS = {
     _RELEASE: "name",
     _JOB: "name",
     _DATABASE: "name",
+    _SNAPSHOT: "name",
     _MIGRATION: "name",
     _TAG: "tag",
     _BRANCH: "branch",
@@ -47,6 +49,7 @@ WorkloadName = Annotated[str, Field(pattern=_WORKLOAD), BeforeValidator(_lower)]
 ReleaseName = Annotated[str, Field(pattern=_RELEASE), BeforeValidator(_lower)]
 JobName = Annotated[str, Field(pattern=_JOB), BeforeValidator(_lower)]
 DatabaseName = Annotated[str, Field(pattern=_DATABASE), BeforeValidator(_lower)]
+SnapshotName = Annotated[str, Field(pattern=_SNAPSHOT), BeforeValidator(_lower)]
 MigrationName = Annotated[str, Field(pattern=_MIGRATION), BeforeValidator(_lower)]
 Tag = Annotated[str, Field(pattern=_TAG)]
 BranchName = Annotated[str, Field(pattern=_BRANCH)]

@@ -14,6 +14,7 @@ from pydantic import (
     AnyHttpUrl,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -124,7 +125,43 @@ class Backups(_Part):
     environment: str = Field(PRODUCTION, description="the only environment whose backups are stored here")
     keep: int = Field(7, ge=1, description="number of newest backups that are never deleted, whatever their age")
     fresh: Duration = Field(timedelta(hours=26), description="if the newest backup is older, the last backup failed")
+    retention: Duration | None = Field(None, description="none is kept for longer, but for two days more")
     runbook: str | None = Field(None, description="runbook that makes one; the calendar has a button for it")
+
+
+class RestoreProof(_Part):
+    """How often a restore of a database is proven, by a runbook with `aws.rds_proof` whose input is `database`."""
+
+    every: Duration = timedelta(days=30)
+    runbook: str = "prove-backup"
+
+
+DailyWindowText = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
+WeeklyWindowText = Annotated[str, Field(pattern=rf"^{_DAY}:([01]\d|2[0-3]):[0-5]\d-{_DAY}:([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Database(_Part):
+    """An RDS instance, and what is asked of its backups; what is left out is not compared with what RDS says."""
+
+    environment: str
+    retention: Duration | None = Field(None, description="for how long RDS keeps its automated backups: whole days")
+    window: DailyWindowText | None = Field(None, description="backup window in UTC, as RDS writes it: 03:00-04:00")
+    maintenance: WeeklyWindowText | None = Field(
+        None, description="maintenance window in UTC, as RDS writes it: sun:04:00-sun:05:00"
+    )
+    multi_az: bool = Field(False, description="it must have a standby in another zone")
+    point_in_time: bool = Field(False, description="it can be restored to a moment no older than the target `rpo`")
+    proof: RestoreProof | None = None
+    runbook: str | None = Field(None, description="runbook that makes a backup; the calendar has a button for it")
+
+
+def _database(value: object) -> object:
+    """Return the short form, the environment alone, as the long one."""
+    return {"environment": value} if isinstance(value, str) else value
+
+
+DatabaseEntry = Annotated[Database, BeforeValidator(_database, json_schema_input_type=str | Database)]
 
 
 class Contact(_Part):
@@ -477,7 +514,9 @@ class TeamFile(_Part):
     people: list[Owner] = Field(default_factory=list)
     roles: dict[str, Role] = Field(default_factory=dict, description="responder, incident_commander, … → who has it")
     secrets: dict[str, VaultSecret] = Field(default_factory=dict, description="secrets that vault.rotate may rotate")
-    databases: dict[str, str] = Field(default_factory=dict, description="RDS instance → environment")
+    databases: dict[str, DatabaseEntry] = Field(
+        default_factory=dict, description="RDS instance → its environment, or that and what is asked of its backups"
+    )
     backups: dict[str, Backups] = Field(default_factory=dict)
     codeowners: str = ""
     severities: dict[Severity, SeverityPolicy] = Field(
@@ -558,7 +597,13 @@ class TeamFile(_Part):
         services, secrets, backups = self.services.values(), self.secrets.values(), self.backups.values()
         names = [name for service in services for name in (*service.namespaces, *service.health)]
         names += [name for secret in secrets for name in secret.paths]
-        return frozenset((*names, *self.databases.values(), *(stored.environment for stored in backups)))
+        names += [database.environment for database in self.databases.values()]
+        names += [stored.environment for stored in backups]
+        return frozenset(names)
+
+    def database_of(self, environment: str) -> str | None:
+        """Return the first database of an environment."""
+        return next((name for name, database in self.databases.items() if database.environment == environment), None)
 
     def _unknown_names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield the path of every name that stands for nothing, and what it should be."""

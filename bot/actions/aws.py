@@ -14,7 +14,7 @@ from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.times import Duration
-from bot.names import DatabaseName
+from bot.names import DatabaseName, SnapshotName
 from bot.team import Backups
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Pruned:
 @action("aws.rds_status", risk=Risk.READ, example="/ops rds_status tamv-prod-postgres")
 async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatus:
     """Show the status of a database and its newest snapshot."""
-    instance = await _require_exists(ctx, _database(ctx, database))
+    instance = await require_database(ctx, database_name(ctx, database))
     newest = await ctx.aws.newest_snapshot(instance.name)
     return DatabaseStatus(
         instance.name,
@@ -110,7 +110,7 @@ async def rds_status(ctx: Context, database: str | None = None) -> DatabaseStatu
 )
 async def rds_snapshot(ctx: Context, database: str | None = None, within: Duration = timedelta(hours=1)) -> Snapshotted:
     """Take a snapshot of a database and wait until it is complete."""
-    instance = await _require_exists(ctx, _database(ctx, database))
+    instance = await require_database(ctx, database_name(ctx, database))
     name = instance.name
     snapshot = f"{name}-{re.sub('[^a-z0-9]+', '-', ctx.key.lower())}"[:200].strip("-")
     if instance.status not in SNAPSHOT_STATES and await ctx.aws.snapshot(snapshot) is None:
@@ -123,9 +123,9 @@ async def rds_snapshot(ctx: Context, database: str | None = None, within: Durati
 
     async def complete() -> str | None:
         taken = await ctx.aws.snapshot(snapshot)
-        return _status_if_available(snapshot, taken.status if taken else "gone")
+        return status_if_available(snapshot, taken.status if taken else "gone")
 
-    return Snapshotted(name, snapshot, await _wait(ctx, snapshot, within, complete))
+    return Snapshotted(name, snapshot, await wait_until(ctx, snapshot, within, complete))
 
 
 @undo(rds_snapshot, risk=Risk.DESTRUCTIVE)
@@ -142,13 +142,13 @@ async def delete_snapshot(ctx: Context, done: Snapshotted) -> Snapshotted:
     example="/ops rds_restore tamv-snapshot-20251231 tamv-restore-temp",
 )
 async def rds_restore(
-    ctx: Context, snapshot: DatabaseName, into: DatabaseName, within: Duration = timedelta(hours=3)
+    ctx: Context, snapshot: SnapshotName, into: DatabaseName, within: Duration = timedelta(hours=3)
 ) -> Restored:
     """Restore a snapshot into a new instance and wait for it; never overwrites an existing one."""
     source = await ctx.aws.snapshot(snapshot)
     if source is None:
         raise NotFound("no_such_snapshot", snapshot=snapshot)
-    like = _database(ctx, source.database)
+    like = database_name(ctx, source.database)
     if source.status != "available":
         raise WrongState("database_state", name=snapshot, state=source.status)
     existing = await ctx.aws.database(into)
@@ -161,9 +161,9 @@ async def rds_restore(
 
     async def ready() -> str | None:
         instance = await ctx.aws.database(into)
-        return (instance.address or "") if instance and _status_if_available(into, instance.status) else None
+        return (instance.address or "") if instance and status_if_available(into, instance.status) else None
 
-    return Restored(snapshot, into, await _wait(ctx, into, within, ready), ctx.key)
+    return Restored(snapshot, into, await wait_until(ctx, into, within, ready), ctx.key)
 
 
 @undo(rds_restore)
@@ -180,7 +180,7 @@ async def delete_restored(ctx: Context, done: Restored) -> Restored:
 )
 async def rds_protect(ctx: Context, database: DatabaseName) -> Protected:
     """Enable deletion protection for an instance; afterwards RDS refuses every deletion, also that of an undo."""
-    instance = await _require_exists(ctx, database)
+    instance = await require_database(ctx, database)
     await ctx.aws.protect(instance.name)
     return Protected(instance.name)
 
@@ -195,7 +195,7 @@ async def rds_failover(
     ctx: Context, database: str | None = None, within: Duration = timedelta(minutes=15)
 ) -> FailedOver:
     """Fail over to the standby in the other zone; connections break for a minute or two."""
-    instance = await _require_exists(ctx, _database(ctx, database))
+    instance = await require_database(ctx, database_name(ctx, database))
     if not instance.multi_az or instance.zone is None:
         raise WrongState("not_multi_az", name=instance.name)
     if ctx.dry_run and instance.status != "available":
@@ -207,10 +207,10 @@ async def rds_failover(
         return FailedOver(instance.name, before, before)
 
     async def elsewhere() -> str | None:
-        current = await _require_exists(ctx, instance.name)
-        return current.zone if current.zone != before and _status_if_available(current.name, current.status) else None
+        current = await require_database(ctx, instance.name)
+        return current.zone if current.zone != before and status_if_available(current.name, current.status) else None
 
-    return FailedOver(instance.name, before, await _wait(ctx, instance.name, within, elsewhere))
+    return FailedOver(instance.name, before, await wait_until(ctx, instance.name, within, elsewhere))
 
 
 @action(
@@ -238,11 +238,10 @@ def _require_recent_backup(ctx: Context, name: str, backups: Backups, objects: l
         raise WrongState("backup_missing", name=name, newest=newest.modified.isoformat() if newest else None)
 
 
-def _database(ctx: Context, name: str | None) -> str:
+def database_name(ctx: Context, name: str | None) -> str:
     """Return a database of the team file, by default the first of this environment. Raises BadInput."""
     databases = ctx.team.databases
-    if name is None:
-        name = next((database for database, environment in databases.items() if environment == ctx.environment), None)
+    name = name or ctx.team.database_of(ctx.environment)
     if name is None or name not in databases:
         raise BadInput("unknown_database", name=name, nearest=nearest(name or "", databases), known=sorted(databases))
     return name
@@ -256,21 +255,23 @@ def backups_of(ctx: Context, name: str) -> Backups:
     return configured[name]
 
 
-async def _require_exists(ctx: Context, name: str) -> Database:
+async def require_database(ctx: Context, name: str) -> Database:
+    """Return a database. Raises NotFound if RDS has none of this name."""
     database = await ctx.aws.database(name)
     if database is None:
         raise NotFound("no_such_database", name=name)
     return database
 
 
-def _status_if_available(name: str, status: str) -> str | None:
+def status_if_available(name: str, status: str) -> str | None:
     """Return the status once it is `available`, None before. Raises WrongState if it never will be."""
     if status == "gone" or FAILED_STATUS.search(status):
         raise WrongState("database_state", name=name, state=status)
     return status if status == "available" else None
 
 
-async def _wait(ctx: Context, name: str, within: timedelta, check: Callable[[], Awaitable[str | None]]) -> str:
+async def wait_until(ctx: Context, name: str, within: timedelta, check: Callable[[], Awaitable[str | None]]) -> str:
+    """Return what `check` answers once it answers. Raises WrongState when the time since the step began is over."""
     until = ctx.began + within
     while (outcome := await check()) is None:
         if ctx.clock.now() >= until:

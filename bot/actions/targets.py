@@ -52,7 +52,7 @@ def lock_key(team: TeamFile, action: Action, parameters: Parameters, environment
     if "namespace" in resolved:
         resolved["namespace"] = _namespace(team, parameters, environment)
     if "database" in resolved and resolved["database"] is None:
-        resolved["database"] = next((name for name, at in team.databases.items() if at == environment), None)
+        resolved["database"] = team.database_of(environment)
     return action.lock_key(resolved, environment=environment)
 
 
@@ -90,7 +90,7 @@ def _found(
         return _of_namespaces(team, [_namespace(team, parameters, requested)])
     if kind == "node":
         return _of_namespaces(team, pod_namespaces)
-    if kind == "database":
+    if kind in ("database", "restored"):  # what is restored of a database has its data
         return _of_database(team, parameters, requested)
     if kind == "backups":
         return _of_backups(team, str(parameters.get("backups")))
@@ -126,8 +126,8 @@ def _of_namespaces(team: TeamFile, namespaces: Iterable[str | None]) -> set[str]
 def _of_database(team: TeamFile, parameters: Parameters, requested: str) -> set[str]:
     name = parameters.get("into") or parameters.get("database")
     if name is None:
-        return {requested} if requested in team.databases.values() else set()
-    return {team.databases[name]} if name in team.databases else set()
+        return {requested} if team.database_of(requested) else set()
+    return {team.databases[name].environment} if name in team.databases else set()
 
 
 def _of_backups(team: TeamFile, name: str) -> set[str]:

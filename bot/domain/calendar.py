@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, Self
 
+from bot.domain.backup import Aspect, Check
 from bot.domain.rotation import Rotation
 
 KEY_LIMIT = 90  # characters: it becomes a part of the keys of messages, runs and incidents
@@ -97,16 +98,6 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBackup:
-    """The newest backup (None: there is none), which should be no older than `fresh`."""
-
-    name: str
-    newest: datetime | None
-    fresh: timedelta
-    runbook: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """All that a team has planned. Things are told at `at` in `zone`; the digest on `digest` (0 is Monday)."""
 
@@ -117,7 +108,7 @@ class Plan:
     exercises: Sequence[Exercise] = ()
     maintenance: Sequence[Maintenance] = ()
     rotations: Sequence[tuple[Rotation, str | None]] = ()  # each with the runbook that rotates it
-    backups: Sequence[StoredBackup] = ()
+    backups: Sequence[Check] = ()
 
     def moment(self, day: date) -> datetime:
         """Return when the things of a day are told."""
@@ -211,11 +202,11 @@ def _rotations(plan: Plan, now: datetime) -> Iterator[Due]:
 
 
 def _backups(plan: Plan, now: datetime) -> Iterator[Due]:
-    for backup in plan.backups:
-        stale_at = backup.newest + backup.fresh if backup.newest else now
-        if stale_at <= now:
-            newest = backup.newest.isoformat() if backup.newest else None
-            runbooks = (backup.runbook,) if backup.runbook else ()
-            key = _key("backup", backup.name, newest or "none")
-            facts = {"name": backup.name, "newest": newest, "hours": round(backup.fresh.total_seconds() / 3600)}
-            yield Due(key, DueKind.BACKUP, stale_at, runbooks=runbooks, facts=facts)
+    """Yield what is wrong with a backup: each occasion once, and what stays wrong for good once a month."""
+    for check in plan.backups:
+        if check.holds is False and check.since is not None and check.since <= now:
+            # A dump has had this key since before anything else was looked at.
+            parts = (check.of,) if check.aspect is Aspect.DUMP else (check.of, check.aspect)
+            runbooks = (check.runbook,) if check.runbook else ()
+            key = _key("backup", *parts, check.mark)
+            yield Due(key, DueKind.BACKUP, check.since, runbooks=runbooks, facts={"check": check.to_json()})

@@ -42,13 +42,24 @@ class Score:
     """The result of a drill. `fault` is when the first fault began; `over` is True once the drill's incident is
     resolved.
 
-    `did_not_hold` are the ids of the steps after which the metrics were checked and out of bounds.
+    `did_not_hold` are the ids of the steps after which the metrics were checked and out of bounds. `last` is the drill
+    of the same scenario before this one.
     """
 
     fault: datetime | None
     over: bool
     marks: tuple[Mark, ...]
     did_not_hold: tuple[str, ...] = ()
+    last: LastDrill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastDrill:
+    """The last drill of a scenario that was held to its end, when it began, and its results by goal."""
+
+    incident_id: str
+    at: datetime
+    marks: Mapping[Goal, Mark]
 
 
 @dataclass(frozen=True, slots=True)

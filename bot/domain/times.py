@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import Annotated
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
@@ -133,6 +133,26 @@ class DailyWindow:
 
     opens: time
     closes: time
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the window of `03:00-04:00`, as RDS writes it. Raises ValueError."""
+        opens, closes = (time.fromisoformat(part) for part in text.split("-"))
+        return cls(opens, closes)
+
+    def contains(self, moment: datetime) -> bool:
+        """Return True if the window is open at this moment, its end included."""
+        clock = moment.astimezone(UTC).time()
+        if self.opens < self.closes:
+            return self.opens <= clock <= self.closes
+        return clock >= self.opens or clock <= self.closes
+
+    def last(self, before: datetime) -> tuple[datetime, datetime]:
+        """Return start and end of the last window that had ended at `before`."""
+        begins, ends = self.next(before - timedelta(days=2))
+        while ends + timedelta(days=1) <= before:
+            begins, ends = begins + timedelta(days=1), ends + timedelta(days=1)
+        return begins, ends
 
     def next(self, after: datetime) -> tuple[datetime, datetime]:
         """Return start and end of the first window that begins at `after` or later."""

@@ -47,7 +47,8 @@ GRACE_SECONDS = 0.5
 class Database:
     """An RDS instance. `status` is RDS's word; `made_by` is the key of the bot's step that created it, if any.
 
-    `restorable_until` is the newest point in time that can be restored (`LatestRestorableTime`).
+    `restorable_until` is the newest point in time that can be restored (`LatestRestorableTime`). `retention_days` is 0
+    while automated backups are off; the windows are RDS's words, in UTC.
     """
 
     name: str
@@ -59,11 +60,14 @@ class Database:
     address: str | None
     restorable_until: datetime | None
     made_by: str | None
+    retention_days: int = 0
+    backup_window: str = ""
+    maintenance_window: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot of a database; `percent` is its progress."""
+    """A snapshot of a database; `percent` is its progress, `automated` ones are RDS's daily backups."""
 
     name: str
     database: str
@@ -71,6 +75,7 @@ class Snapshot:
     percent: int
     at: datetime | None
     made_by: str | None
+    automated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,9 @@ def read_database(rds: Any, name: str) -> Database | None:
             (raw.get("Endpoint") or {}).get("Address"),
             raw.get("LatestRestorableTime"),
             creator_key(raw),
+            int(raw.get("BackupRetentionPeriod") or 0),
+            str(raw.get("PreferredBackupWindow") or ""),
+            str(raw.get("PreferredMaintenanceWindow") or ""),
         )
     return None
 
@@ -113,7 +121,13 @@ def parse_snapshot(raw: dict[str, Any]) -> Snapshot:
         int(raw.get("PercentProgress", 100)),
         raw.get("SnapshotCreateTime"),
         creator_key(raw),
+        raw.get("SnapshotType") == "automated",
     )
+
+
+def _newest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    dated = [(snapshot.at, snapshot) for snapshot in snapshots if snapshot.status == "available" and snapshot.at]
+    return max(dated, key=lambda pair: pair[0])[1] if dated else None
 
 
 def creator_key(raw: dict[str, Any]) -> str | None:
@@ -360,9 +374,11 @@ class Aws:
 
     async def newest_snapshot(self, database: str) -> Snapshot | None:
         """Return the newest complete snapshot of a database, whoever made it."""
-        snapshots = await self._snapshots(database)
-        dated = [(snapshot.at, snapshot) for snapshot in snapshots if snapshot.status == "available" and snapshot.at]
-        return max(dated, key=lambda pair: pair[0])[1] if dated else None
+        return _newest(await self._snapshots(database))
+
+    async def newest_automated_snapshot(self, database: str) -> Snapshot | None:
+        """Return the newest complete snapshot that RDS has made by itself, as its daily backup."""
+        return _newest([snapshot for snapshot in await self._snapshots(database) if snapshot.automated])
 
     async def _snapshots(self, database: str) -> list[Snapshot]:
         def fetch() -> list[Snapshot]:

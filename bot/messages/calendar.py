@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 
 from slack_sdk.models.blocks import Block
 
+from bot.domain.backup import Check
 from bot.domain.calendar import Due, DueKind
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation
 from bot.domain.statistics import Statistics
+from bot.messages.backups import backup_due, backup_sections
 from bot.messages.confirm import confirm
 from bot.messages.message import Message, actions, button, section
 from bot.messages.translations import Translations
@@ -33,7 +35,10 @@ class LongWait:
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """The facts of a digest. `rotations` are due, `waits` are the longest first; `rotations_known`: Vault was asked."""
+    """The facts of a digest. `rotations` are due, `waits` are the longest first; `rotations_known`: Vault was asked.
+
+    `backups` are all checks of the backups, of those that are well, too.
+    """
 
     since: datetime
     until: datetime
@@ -43,6 +48,7 @@ class Week:
     rotations: Sequence[Rotation] = ()
     rotations_known: bool = True
     waits: Sequence[LongWait] = ()
+    backups: Sequence[Check] = ()
 
 
 def due_message(due: Due, words: Translations) -> Message:
@@ -69,6 +75,8 @@ def due_text(due: Due, words: Translations) -> str:
         "runbooks": due.runbooks,
         **{name: _moment(name, fact) for name, fact in due.facts.items()},
     }
+    if "check" in due.facts:
+        return backup_due(Check.from_json(due.facts["check"]), words)
     return words.render_block("calendar", due.kind.value, **facts)
 
 
@@ -108,6 +116,7 @@ def digest(week: Week, words: Translations) -> Message:
             blocks.append(section("\n".join([heading, *lines, *more])))
     if not week.rotations_known:
         blocks.append(section(words.render_block("calendar", "rotations_unknown")))
+    blocks += backup_sections(week.backups, words)
     return Message(title, blocks)
 
 

@@ -39,7 +39,14 @@ def summary(score: Score, words: Translations) -> str:
 
 
 def _lines(score: Score, words: Translations) -> list[str]:
-    lines = [words.render_block("drill", "mark", mark=mark, sign=_sign(mark)) for mark in score.marks]
+    before = score.last.marks if score.last else {}
+    lines = [
+        words.render_block("drill", "mark", mark=mark, sign=_sign(mark), before=before.get(mark.goal))
+        for mark in score.marks
+    ]
+    if score.last:
+        day = words.format_time_plain(score.last.at.date())  # it stands in the report, too
+        lines.append(words.render_block("drill", "last", last=score.last, day=day))
     if score.did_not_hold:
         lines.append(words.render_block("drill", "did_not_hold", steps=score.did_not_hold))
     return lines

@@ -9,12 +9,14 @@ from babel.dates import format_date
 from slack_sdk.models.blocks import Block, DividerBlock
 from slack_sdk.models.views import View
 
+from bot.domain.backup import Check
 from bot.domain.calendar import Due
 from bot.domain.drill import NextDrill
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.messages.approval import ApprovalView, home_blocks
+from bot.messages.backups import backup_sections
 from bot.messages.calendar import due_text
 from bot.messages.incident import listing
 from bot.messages.message import context, header, section
@@ -28,7 +30,7 @@ class ShowsApproval(Protocol):
 
 
 class AppHomeData(Protocol):
-    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations, maintenance."""
+    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations, dates, backups."""
 
     @property
     def incidents(self) -> Sequence[Incident]: ...
@@ -44,6 +46,8 @@ class AppHomeData(Protocol):
     def rotations(self) -> Rotations | None: ...
     @property
     def maintenance(self) -> Sequence[Due]: ...
+    @property
+    def backups(self) -> Sequence[Check]: ...
 
 
 def home(data: AppHomeData, words: Translations) -> View:
@@ -70,4 +74,5 @@ def home(data: AppHomeData, words: Translations) -> View:
         blocks.append(section(words.render_block("home", "rotations", rotations=data.rotations)))
     if data.maintenance:
         blocks.append(section("\n".join(due_text(window, words) for window in data.maintenance)))
+    blocks += backup_sections(data.backups, words)
     return View(type="home", blocks=blocks)

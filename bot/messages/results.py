@@ -12,6 +12,7 @@ from slack_sdk.models.blocks import Block
 
 from bot.domain.run import StepRun
 from bot.messages.amounts import amount
+from bot.messages.backups import backup_table
 from bot.messages.message import SECTION_LIMIT, Message, section
 from bot.messages.translations import Translations, escape, format_duration
 
@@ -61,6 +62,8 @@ def lines(step: StepRun, words: Translations) -> list[str]:
     for name in ("rows", "revisions"):
         if isinstance(facts.get(name), list):
             return _table(facts[name], words)
+    if isinstance(facts.get("checks"), list):
+        return backup_table(facts["checks"], words)
     if isinstance(facts.get("traces"), list):
         return _table([{key: row[key] for key in ("milliseconds", "name", "id")} for row in facts["traces"]], words)
     if isinstance(facts.get("figures"), list):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from bot.deps import Deps
-from bot.domain.drill import INJECT, PREFIX, Goal, Score, score, waiting_inject
+from bot.domain.drill import INJECT, PREFIX, Goal, LastDrill, Score, score, waiting_inject
 from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.incident import Incident
 from bot.domain.nearest import nearest
@@ -71,8 +72,16 @@ class Drills:
         raise WrongState("nothing_to_inject", incident=incident.id)
 
     async def score(self, incident: Incident, *, ends_now: bool = False) -> Score:
-        """Return the drill's score; with `ends_now`, unreached goals are missed. Raises BadInput if it is no drill."""
-        runs, targets = await self._drill_runs(incident), self._deps.team.targets
+        """Return the drill's score beside the last one of its scenario; with `ends_now`, unreached goals are missed.
+
+        Raises BadInput if it is no drill.
+        """
+        runs = await self._drill_runs(incident)
+        result = await self._score(incident, runs, ends_now=ends_now)
+        return replace(result, last=await self._last(runs[0]) if runs else None)
+
+    async def _score(self, incident: Incident, runs: Sequence[Run], *, ends_now: bool = False) -> Score:
+        targets = self._deps.team.targets
         goals = {
             Goal.RESPONSE: targets.response,
             Goal.STAKEHOLDERS: targets.stakeholders_told,
@@ -83,6 +92,23 @@ class Drills:
         return score(
             events, runs, goals, self._deps.clock.now(), inject_at=await self._inject_at(runs), ends_now=ends_now
         )
+
+    async def _last(self, run: Run) -> LastDrill | None:
+        """Return the newest drill of the run's scenario before it whose fault had begun and that is over."""
+        store = self._deps.store
+        earlier = [one for one in await store.runs.list_by_runbook(run.runbook) if one.started_at < run.started_at]
+        for incident_id in dict.fromkeys(one.incident_id for one in reversed(earlier)):
+            incident = await store.incidents.get(incident_id) if incident_id else None
+            if incident is None or not incident.drill or incident.id == run.incident_id:
+                continue
+            try:
+                runs = await self._drill_runs(incident)
+            except NotFound:  # what its runs did is no longer kept
+                return None
+            result = await self._score(incident, runs)
+            if result.fault and result.over:
+                return LastDrill(incident.id, runs[0].started_at, {mark.goal: mark for mark in result.marks})
+        return None
 
     async def stop(self, incident: Incident, *, by: Person, idempotency_key: str) -> Score:
         """Undo the drill's remaining faults, put its score on the timeline, and resolve it.

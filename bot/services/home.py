@@ -1,22 +1,25 @@
-"""The App Home's data: open incidents, pending approvals, follow-ups, the next drill, secrets to rotate."""
+"""The App Home's data: open incidents, pending approvals, follow-ups, the next drill, secrets to rotate, backups."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from bot.deps import Deps
+from bot.domain.backup import Aspect, Check
 from bot.domain.calendar import Due
 from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.domain.run import is_undo
-from bot.workflows.calendar import maintenance_within, rotations
+from bot.workflows.calendar import backups, maintenance_within, rotations
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending
 
 SOON = timedelta(days=7)
+AWS_WITHIN = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Pending:
     drill: NextDrill | None = None
     rotations: Rotations | None = None
     maintenance: Sequence[Due] = ()
+    backups: Sequence[Check] = ()
 
 
 class Home:
@@ -52,7 +56,16 @@ class Home:
             await self._drill(),
             await self._rotations(),
             maintenance_within(self._deps, SOON),
+            await self._backups(),
         )
+
+    async def _backups(self) -> Sequence[Check]:
+        """Return the checks of the backups; not known if AWS takes too long, which must not hold up the rest."""
+        try:
+            async with asyncio.timeout(AWS_WITHIN):
+                return await backups(self._deps)
+        except TimeoutError:
+            return [Check("AWS", Aspect.DATABASE, None, {"problem": "unknown"})]
 
     async def _rotations(self) -> Rotations | None:
         """Return the rotations; None without Vault or secrets."""

@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from bot.actions.backups import backup_checks
 from bot.deps import Deps
+from bot.domain.backup import Check
 from bot.domain.calendar import (
     Due,
     DueKind,
@@ -20,12 +22,11 @@ from bot.domain.calendar import (
     Maintenance,
     Plan,
     Recurring,
-    StoredBackup,
     due,
     upcoming,
 )
 from bot.domain.drill import PREFIX
-from bot.domain.errors import BotError, Unavailable
+from bot.domain.errors import Unavailable
 from bot.domain.rotation import Rotation
 from bot.domain.run import Approval, ApprovalState
 from bot.domain.statistics import Targets, compute
@@ -124,24 +125,13 @@ async def _plan(deps: Deps) -> Plan:
         exercises=exercises,
         maintenance=_windows(deps),
         rotations=[(rotation, team.secrets[rotation.secret].runbook) for rotation in known_rotations],
-        backups=await _backups(deps),
+        backups=await backups(deps),
     )
 
 
-async def _backups(deps: Deps) -> list[StoredBackup]:
-    """Return the newest of each kind of backups; what cannot be read now is left out, and asked for again later."""
-    if deps.aws is None:
-        return []
-    found = []
-    for name, stored in deps.team.backups.items():
-        try:
-            objects = await deps.aws.list_objects(stored.bucket, stored.prefix)
-        except BotError as problem:
-            log.warning("could not read the age of the backups %s: %s", name, problem)
-            continue
-        newest = max((one.modified for one in objects), default=None)
-        found.append(StoredBackup(name, newest, stored.fresh, stored.runbook))
-    return found
+async def backups(deps: Deps) -> list[Check]:
+    """Return what the team's file asks of its backups, compared with what is; nothing without AWS."""
+    return await backup_checks(deps, deps.aws) if deps.aws else []
 
 
 async def week_before(deps: Deps, until: datetime) -> Week:
@@ -166,6 +156,7 @@ async def week_before(deps: Deps, until: datetime) -> Week:
         overdue=[followup for followup in followups if followup.due and followup.due < until.date()],
         rotations=[rotation for rotation in planned or () if rotation.due_at and rotation.due_at <= until],
         rotations_known=all(rotation.due_at for rotation in planned or ()),
+        backups=await backups(deps),
         waits=sorted(waits, key=lambda wait: wait.took, reverse=True)[:LONG_WAITS],
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,8 +24,10 @@ PRODUCTION, STAGING = "tamv-prod-postgres", "tamv-staging-postgres"
 BUCKET, PREFIX = "tamv-backups-prod", "database/"
 BACKUPS = 45  # one a day, the newest of this night
 SNAPSHOT_TAKES = timedelta(minutes=4)
-RESTORE_TAKES = timedelta(minutes=20)
+RESTORE_TAKES = timedelta(minutes=9)
+DELETE_TAKES = timedelta(minutes=4)
 FAILOVER_TAKES = timedelta(seconds=90)
+NIGHTLY = time(3, 5)  # UTC: in the backup window of both databases
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
 _RESTORABLE = re.compile(rb"(?<=<LatestRestorableTime>)[^<]*")
 
@@ -49,15 +51,18 @@ def routes(aws: Aws) -> list[BaseRoute]:
 
 
 class Aws:
-    """RDS and S3 of one account. What is started completes after some time of the world.
+    """RDS and S3 of one account. What is started completes after some time of the world, and RDS backs up by itself.
 
-    While `stuck`, nothing completes; `breaks` is the state it ends in instead of `available`.
+    While `stuck`, nothing completes; `breaks` is the state it ends in instead of `available`. `backs_up` is when of
+    the day RDS makes its backups, None never; `restore_takes` grows with a database.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.stuck = False
         self.breaks: str | None = None
+        self.backs_up: time | None = NIGHTLY
+        self.restore_takes = RESTORE_TAKES
         self._due: list[tuple[datetime, Callable[[], None]]] = []
         self._client = Client(DomainDispatcherApplication(create_backend_app), use_cookies=False)
         self._client.post("/moto-api/reset", base_url="http://moto")
@@ -85,10 +90,14 @@ class Aws:
         What RDS refuses in a state in between is refused here, as moto knows no such states.
         """
         self.settle()
+        self._back_up()
         refusal = self._refusal(body)
         if refusal is not None:
             return refusal
+        before = dict(self.rds.databases)
         answer = self._client.open(path, method=method, query_string=query, headers=headers, data=body)
+        for name in before.keys() - self.rds.databases.keys():
+            self._delete_later(name, before[name])
         answer.set_data(_RESTORABLE.sub(self._restorable_until().encode(), answer.get_data()))
         if answer.status_code == 200 and body.startswith(b"Action="):
             self._start({name: values[0] for name, values in parse_qs(body.decode()).items()})
@@ -106,6 +115,14 @@ class Aws:
                 if database and database.status not in ("available", "storage-optimization"):
                     message = f"Cannot perform this because {database.db_instance_identifier} is {database.status}."
                     return _error("InvalidDBInstanceState", message)
+            case "RestoreDBInstanceFromDBSnapshot":
+                snapshot = self.rds.database_snapshots.get(parameters.get("DBSnapshotIdentifier"))
+                if snapshot:  # moto takes the maintenance window of the seed for an overlap
+                    snapshot.database.preferred_maintenance_window = "sun:06:00-sun:07:00"
+            case "DeleteDBInstance":
+                database = self.rds.databases.get(parameters.get("DBInstanceIdentifier"))
+                if database and database.status == "deleting":
+                    return _error("InvalidDBInstanceState", "The instance is already being deleted.")
             case "DeleteDBSnapshot":
                 snapshot = self.rds.database_snapshots.get(parameters.get("DBSnapshotIdentifier"))
                 if snapshot and snapshot.status == "creating":
@@ -122,6 +139,10 @@ class Aws:
         for do in due:
             do()
 
+    def _moto_now(self) -> datetime:
+        """Return the world's time as moto keeps it: UTC without saying so."""
+        return self.clock.now().replace(tzinfo=None)
+
     def _restorable_until(self) -> str:
         """RDS saves the transaction log every five minutes; moto answers the machine's time."""
         now = self.clock.now()
@@ -132,17 +153,40 @@ class Aws:
         get_backend("s3")[ACCOUNT]["aws"].put_object(BUCKET, f"{PREFIX}{name}", b"x" * size)
         self.objects[f"{PREFIX}{name}"].last_modified = modified.replace(tzinfo=None)
 
+    def _back_up(self) -> None:
+        """Make the automated backups that are due, and delete those that the retention is over of, as RDS does.
+
+        Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithAutomatedBackups.html
+        """
+        if self.backs_up is None:
+            return
+        rds, now = self.rds, self._moto_now()
+        night = datetime.combine(now.date(), self.backs_up)
+        night -= timedelta(days=night > now)
+        for name, database in list(rds.databases.items()):
+            backup = f"rds:{name}-{night:%Y-%m-%d-%H-%M}"
+            if database.backup_retention_period and database.created < night and backup not in rds.database_snapshots:
+                made = rds.create_db_snapshot(name, backup, "automated")
+                made.created = made.original_snapshot_create_time = night
+            for id, kept in list(rds.database_snapshots.items()):
+                over = night - timedelta(days=database.backup_retention_period)
+                if kept.snapshot_type == "automated" and kept.db_instance_identifier == name and kept.created < over:
+                    del rds.database_snapshots[id]
+
     def _start(self, parameters: dict[str, str]) -> None:
         rds, now = self.rds, self.clock.now()
         match parameters["Action"]:
             case "CreateDBSnapshot":
                 snapshot = rds.database_snapshots[parameters["DBSnapshotIdentifier"]]
+                snapshot.created = self._moto_now()
                 self._complete_later(snapshot, "creating", now + SNAPSHOT_TAKES)
                 database = rds.databases[parameters["DBInstanceIdentifier"]]
                 database.status = "backing-up"
                 self._due.append((now + SNAPSHOT_TAKES, lambda: _available(database)))
             case "RestoreDBInstanceFromDBSnapshot":
-                self._complete_later(rds.databases[parameters["DBInstanceIdentifier"]], "creating", now + RESTORE_TAKES)
+                restored = rds.databases[parameters["DBInstanceIdentifier"]]
+                restored.created = self._moto_now()
+                self._complete_later(restored, "creating", now + self.restore_takes)
             case "RebootDBInstance":
                 database = rds.databases[parameters["DBInstanceIdentifier"]]
                 self._complete_later(database, "rebooting", now + FAILOVER_TAKES)
@@ -153,9 +197,16 @@ class Aws:
         resource.status = meanwhile
 
         def complete() -> None:
-            resource.status = self.breaks or "available"
+            if resource.status == meanwhile:
+                resource.status = self.breaks or "available"
 
         self._due.append((until, complete))
+
+    def _delete_later(self, name: str, database: Any) -> None:
+        """Let a deleted instance be there for a while, as `deleting`."""
+        databases = self.rds.databases
+        databases[name] = database
+        self._due.append((self.clock.now() + DELETE_TAKES, lambda: databases.pop(name, None)))
 
     def _seed(self) -> None:
         rds, now = self.rds, self.clock.now()
@@ -171,12 +222,17 @@ class Aws:
                     "multi_az": multi_az,
                     "availability_zone": f"{REGION}a",
                     "storage_type": "gp3",
+                    "backup_retention_period": 30 if multi_az else 7,
+                    "preferred_backup_window": "03:00-04:00",
                 }
             )
-        night = now.replace(hour=3, minute=5, second=0, microsecond=0)
+            database = rds.databases[name]
+            database.created = self._moto_now() - timedelta(days=400)
+            database.preferred_maintenance_window = "sun:04:00-sun:05:00"  # moto takes its neighbour for an overlap
+        rds.database_snapshots.clear()  # moto's of the moment: the databases are older than the sandbox
+        self._back_up()
+        night = datetime.combine(now.date(), NIGHTLY, now.tzinfo)
         night -= timedelta(days=night > now)
-        for database in (PRODUCTION, STAGING):
-            rds.create_db_snapshot(database, f"{database}-{night:%Y%m%d}", "automated")
         get_backend("s3")[ACCOUNT]["aws"].create_bucket(BUCKET, REGION)
         for days in range(BACKUPS):
             at = night - timedelta(days=days)

@@ -28,7 +28,7 @@ GATHERING = frozenset(
 
 # The other modules with one importer, and why they are not a part of it.
 WITH_ONE_IMPORTER = {
-    "bot.actions.aws": "actions by service; the dump of a database also writes to S3",
+    "bot.actions.backups": "what the calendar and the App Home show of AWS, and the actions that prove a restore",
     "bot.actions.canary": "asks Kubernetes which pods are the canary's; the other actions of Prometheus do not",
     "bot.actions.helm": "actions by service; the second colour of a release is an upgrade, too",
     "bot.actions.kubernetes_objects": "actions by service",

@@ -67,7 +67,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_how_a_database_stands(world: World) -> None:
     found = await world.do("rds_status")
     assert (found.name, found.status, found.multi_az, found.zone) == (PRODUCTION, "available", True, f"{REGION}a")
-    assert found.newest_snapshot and found.newest_snapshot.startswith(PRODUCTION)
+    assert found.newest_snapshot and found.newest_snapshot.startswith(f"rds:{PRODUCTION}-")
     assert found.restorable_until and found.restorable_until <= world.sandbox.clock.now()
     facts = {"name": "db", "status": "available", "engine": "postgres", "size": "l", "multi_az": True}
     unknown = dict.fromkeys(("zone", "newest_snapshot", "restorable_until"))
@@ -152,6 +152,10 @@ async def test_a_restore_goes_into_a_new_instance_and_is_deleted_by_the_undo(wor
     assert await world.key("rds_restore", key="R-2/a", snapshot=snapshot, into=TEMPORARY) == "database_exists"
     await world.actor.undo("aws.rds_restore", done)
     await world.actor.undo("aws.rds_restore", done)
+    assert world.account.rds.databases[TEMPORARY].status == "deleting"
+    async with deadline(20):
+        while await world.client.database(TEMPORARY):  # noqa: ASYNC110 - the world's time goes by
+            await asyncio.sleep(0.01)
     assert set(world.account.rds.databases) == {PRODUCTION, STAGING}
 
 

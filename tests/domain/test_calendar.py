@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bot.domain.calendar import Due, Exercise, Maintenance, Plan, Recurring, StoredBackup, due, upcoming
+from bot.domain.backup import Aspect, Check, StoredDump, WantedDumps, check_dumps
+from bot.domain.calendar import Due, Exercise, Maintenance, Plan, Recurring, due, upcoming
 from bot.domain.rotation import Rotation
 
 DAY = timedelta(days=1)
@@ -92,14 +93,23 @@ def test_a_secret_is_due_again_after_it_was_rotated() -> None:
     assert Due.from_json(told.to_json()) == told
 
 
-def test_a_backup_that_is_too_old_or_missing_is_told() -> None:
-    def newest(at: str | None) -> Plan:
-        return replace(EMPTY, backups=[StoredBackup("db", madrid(at) if at else None, timedelta(hours=26))])
+def test_a_backup_that_is_wrong_is_told_once_for_each_occasion() -> None:
+    night = madrid("2026-01-02T05:00")
 
-    assert keys(newest("2026-01-01T03:00"), "2026-01-02T04:59") == []
+    def newest(at: str | None) -> Plan:
+        dumps = [StoredDump(1, madrid(at))] if at else []
+        return replace(EMPTY, backups=check_dumps("db", WantedDumps(timedelta(hours=26)), dumps, night))
+
+    assert keys(newest("2026-01-01T03:01"), "2026-01-02T09:00") == []
     assert keys(newest("2026-01-01T03:00"), "2026-01-02T05:00") == []  # at night it waits
     assert keys(newest("2026-01-01T03:00"), "2026-01-02T09:00") == ["backup/db/2026-01-01T03:00:00+01:00"]
     assert keys(newest(None), "2026-01-02T09:00") == ["backup/db/none"]
+    plan = replace(EMPTY, backups=[Check("db", Aspect.MULTI_AZ, False, {"problem": "none"}, night, "2026-01", "fix")])
+    (told,) = due(plan, madrid("2026-01-02T09:00"), LONG_AGO)
+    assert (told.key, told.runbooks) == ("backup/db/multi_az/2026-01", ("fix",))
+    assert Due.from_json(told.to_json()) == told
+    unknown = replace(plan, backups=[Check("db", Aspect.DATABASE, None)])
+    assert keys(unknown, "2026-01-02T09:00") == []
 
 
 def test_long_names_have_short_keys_that_differ() -> None:

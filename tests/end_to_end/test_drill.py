@@ -10,6 +10,7 @@ import pytest
 from bot.domain.drill import Goal
 from bot.domain.incident import Status
 from bot.domain.run import Run, RunState, StepState
+from bot.messages.translations import format_duration
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.slack.state import Channel
 from tests.harness.play import LONG, Play, playing, story
@@ -72,6 +73,27 @@ async def test_nothing_is_broken_before_the_word_and_all_is_measured_after_it(pl
     await play.told(channel, "Resultado del simulacro")
     assert (await play.record(channel)).status is Status.RESOLVED
     assert (await play.known(run)).state is RunState.SUCCEEDED, "what is back is not undone"
+
+
+async def test_a_drill_is_compared_with_the_last_one_of_its_kind(play: Play) -> None:
+    async def held() -> tuple[Channel, str]:
+        channel, run = await begun(play)
+        await play.answer("/drill inject", channel=channel.name)
+        async with play.approving(run, "bruno"):
+            await play.ended(run)
+        return channel, await play.answer("/drill stop", channel=channel.name)
+
+    first, told = await held()
+    assert "la última vez" not in told, "there was none"
+    id = (await play.record(first)).id
+    unheld, _ = await begun(play)
+    await play.answer("/drill stop", channel=unheld.name)  # its fault never began: nothing to compare with
+    second, told = await held()
+    took = next(
+        mark.took for mark in (await play.bot.drills.score(await play.record(first))).marks if mark.goal is Goal.RTO
+    )
+    assert took and f"la última vez {format_duration(took)}" in told and f"El anterior: {id}" in told
+    await play.told(second, "Resultado del simulacro", f"El anterior: {id}")
 
 
 async def test_stopped_in_the_middle_the_node_comes_back(play: Play) -> None:

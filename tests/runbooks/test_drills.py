@@ -9,6 +9,7 @@ from sandbox.kubernetes.resources.batch import JOB
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.world.services import NAMESPACE
 from tests.harness.play import Play, story
+from tests.harness.scene import words
 
 
 async def inject(stage: Play, run: Run) -> None:
@@ -115,3 +116,44 @@ async def test_nobody_scales_and_the_surge_is_not_borne(stage: Play) -> None:
         done = await stage.ended(run)
     assert (done.state, done.step("load").error) == (RunState.UNDONE, "job_failed"), story(done)
     assert not stage.cluster.store.all(JOB, NAMESPACE), "what it began is gone"
+
+
+def isolated(stage: Play) -> bool:
+    return stage.cluster.store.get(NETWORK_POLICY, NAMESPACE, "isolate-xr-engine") is not None
+
+
+def api_key(stage: Play) -> str:
+    return str((stage.sandbox.vault.read("tamv-prod/api") or {})["api-key"])
+
+
+async def test_a_leaked_secret_is_isolated_rotated_and_the_evidence_kept(stage: Play) -> None:
+    before = api_key(stage)
+    run = await stage.start("drill-security-leak")
+    await inject(stage, run)
+    async with stage.approving(run, "bruno", "diego"):
+        await stage.reached(run, "isolate", StepState.DONE)
+        assert isolated(stage)
+        done = await stage.ended(run)
+    assert done.state is RunState.SUCCEEDED, story(done)
+    assert {step.state for step in done.steps} == {StepState.DONE}, story(done)
+    assert not isolated(stage) and api_key(stage) != before
+    assert (done.step("restorable").result or {})["restorable_until"], "the RPO is measured"
+    made = (done.step("database").result or {})["snapshot"]
+    assert made in stage.sandbox.aws.rds.database_snapshots and (done.step("logs").result or {})["count"] > 0
+    assert api_key(stage) not in str(done)
+
+
+async def test_a_leak_that_one_commander_alone_answers_is_not_isolated_and_leaves_nothing(stage: Play) -> None:
+    before = api_key(stage)
+    run = await stage.start("drill-security-leak")
+    await inject(stage, run)
+    await stage.reached(run, "isolate", StepState.WAITING)
+    with stage.slowly():
+        card = await stage.button(run)
+        await stage.person("bruno").press(card, "approve")
+        await stage.see(lambda: "Falta 1 de 2" in words(card))
+        await stage.person("diego").press(card, "reject")
+        done = await stage.ended(run)
+    assert (done.state, done.step("isolate").error) == (RunState.UNDONE, "rejected"), story(done)
+    assert not isolated(stage) and api_key(stage) == before
+    assert not stage.cluster.store.all(JOB, NAMESPACE), "the leak is gone"
