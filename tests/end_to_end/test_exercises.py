@@ -30,7 +30,17 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
 
 
 @pytest.mark.parametrize(
-    "name", ["emergency-shutdown", "emergency-shutdown-rejected", "drill-s3-outage", "smoke-test-ill"]
+    "name",
+    [
+        "emergency-shutdown",
+        "emergency-shutdown-rejected",
+        "drill-s3-outage",
+        "drill-security-leak",
+        "drill-security-leak-rejected",
+        "prove-backup",
+        "prove-backup-damaged",
+        "smoke-test-ill",
+    ],
 )
 async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     told: list[str] = []
