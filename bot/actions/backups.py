@@ -267,7 +267,7 @@ async def delete_temporary(
     return TemporaryDeleted(name, temporary)
 
 
-@action(PROOF, risk=Risk.READ)
+@action(PROOF, risk=Risk.READ, example="/ops rds_proof tamv-prod-postgres tamv-snapshot-20251231 2026-01-05T04:10:00Z")
 async def proof(ctx: Context, database: str, snapshot: SnapshotName, began: AwareDatetime) -> RestoreProven:
     """Record that a restore which began then is proven now: how long it took, against the target RTO."""
     now = ctx.clock.now()

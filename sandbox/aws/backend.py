@@ -29,6 +29,7 @@ DELETE_TAKES = timedelta(minutes=4)
 FAILOVER_TAKES = timedelta(seconds=90)
 NIGHTLY = time(3, 5)  # UTC: in the backup window of both databases
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]
+_MAINTENANCE = re.compile(rb"(?<=<PreferredMaintenanceWindow>)[^<]*")
 _RESTORABLE = re.compile(rb"(?<=<LatestRestorableTime>)[^<]*")
 
 
@@ -54,7 +55,8 @@ class Aws:
     """RDS and S3 of one account. What is started completes after some time of the world, and RDS backs up by itself.
 
     While `stuck`, nothing completes; `breaks` is the state it ends in instead of `available`. `backs_up` is when of
-    the day RDS makes its backups, None never; `restore_takes` grows with a database.
+    the day RDS makes its backups, None never; `restore_takes` grows with a database. `maintenance` is the window of all
+    databases: moto refuses one that begins when the backup window ends.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -63,6 +65,7 @@ class Aws:
         self.breaks: str | None = None
         self.backs_up: time | None = NIGHTLY
         self.restore_takes = RESTORE_TAKES
+        self.maintenance = "sun:04:00-sun:05:00"
         self._due: list[tuple[datetime, Callable[[], None]]] = []
         self._client = Client(DomainDispatcherApplication(create_backend_app), use_cookies=False)
         self._client.post("/moto-api/reset", base_url="http://moto")
@@ -98,7 +101,8 @@ class Aws:
         answer = self._client.open(path, method=method, query_string=query, headers=headers, data=body)
         for name in before.keys() - self.rds.databases.keys():
             self._delete_later(name, before[name])
-        answer.set_data(_RESTORABLE.sub(self._restorable_until().encode(), answer.get_data()))
+        for pattern, value in ((_RESTORABLE, self._restorable_until()), (_MAINTENANCE, self.maintenance)):
+            answer.set_data(pattern.sub(value.encode(), answer.get_data()))
         if answer.status_code == 200 and body.startswith(b"Action="):
             self._start({name: values[0] for name, values in parse_qs(body.decode()).items()})
         return answer
@@ -115,10 +119,6 @@ class Aws:
                 if database and database.status not in ("available", "storage-optimization"):
                     message = f"Cannot perform this because {database.db_instance_identifier} is {database.status}."
                     return _error("InvalidDBInstanceState", message)
-            case "RestoreDBInstanceFromDBSnapshot":
-                snapshot = self.rds.database_snapshots.get(parameters.get("DBSnapshotIdentifier"))
-                if snapshot:  # moto takes the maintenance window of the seed for an overlap
-                    snapshot.database.preferred_maintenance_window = "sun:06:00-sun:07:00"
             case "DeleteDBInstance":
                 database = self.rds.databases.get(parameters.get("DBInstanceIdentifier"))
                 if database and database.status == "deleting":
@@ -226,9 +226,7 @@ class Aws:
                     "preferred_backup_window": "03:00-04:00",
                 }
             )
-            database = rds.databases[name]
-            database.created = self._moto_now() - timedelta(days=400)
-            database.preferred_maintenance_window = "sun:04:00-sun:05:00"  # moto takes its neighbour for an overlap
+            rds.databases[name].created = self._moto_now() - timedelta(days=400)
         rds.database_snapshots.clear()  # moto's of the moment: the databases are older than the sandbox
         self._back_up()
         night = datetime.combine(now.date(), NIGHTLY, now.tzinfo)

@@ -36,6 +36,7 @@ ORDER = [
         f"aws.{name}"
         for name in ("rds_status", "rds_snapshot", "rds_restore", "rds_failover", "rds_protect", "s3_prune")
     ),
+    *(f"aws.{name}" for name in ("rds_restore_temporary", "rds_delete_temporary", "rds_proof", "backups")),
     *(f"flow.{name}" for name in ("wait", "check", "approve", "ask", "next_window", "window")),
     *(f"github.{name}" for name in ("create_issue", "create_branch", "open_pull_request", "request_review")),
     *(f"github.{name}" for name in ("wait_for_approval", "merge", "wait_for_build", "dispatch_workflow")),

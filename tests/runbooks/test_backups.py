@@ -82,7 +82,7 @@ async def test_what_rds_and_s3_say_is_compared_with_the_teams_file(stage: Play) 
     assert await wrong(stage) == expected, "the sandbox keeps dumps for 45 days, and nobody has proven a restore"
     database = aws.rds.databases[PRODUCTION]
     database.backup_retention_period, database.preferred_backup_window = 7, "13:14-13:44"
-    database.preferred_maintenance_window, database.multi_az = "wed:06:38-wed:07:08", False
+    aws.maintenance, database.multi_az = "wed:06:38-wed:07:08", False
     aws.put_backup("empty.dump", 0, stage.sandbox.clock.now())
     assert await wrong(stage) - expected == {
         (PRODUCTION, "retention", "differs"),
@@ -124,11 +124,13 @@ async def test_what_aws_does_not_answer_is_not_known_and_told_to_nobody(stage: P
 
 
 async def test_a_restore_is_proven_timed_and_its_instance_deleted(stage: Play) -> None:
-    done = await stage.play("prove-backup", approvers=())
+    stage.sandbox.aws.restore_takes = timedelta(minutes=2)
+    with stage.slowly(60):  # a busy machine has 13 seconds of its own until the RTO is over
+        done = await stage.play("prove-backup", approvers=())
     assert done.state is RunState.SUCCEEDED, story(done)
     restored, proof = done.step("restore").result, done.step("proof").result
     assert restored and proof and restored["snapshot"].startswith(f"rds:{PRODUCTION}-")
-    assert proof["in_time"] is True and timedelta(minutes=9) < timedelta(seconds=proof["seconds"]) < RTO
+    assert proof["in_time"] is True and timedelta(minutes=2) <= timedelta(seconds=proof["seconds"]) < RTO
     assert temporary(stage) == [], "the run waits until it is gone"
     check = (await checks(stage))[PRODUCTION, Aspect.PROOF]
     assert check.holds is True and check.facts["took"] == proof["seconds"]
