@@ -140,6 +140,7 @@ class Exercise(BaseModel):
     story: Text
     begin: str
     run: str | None = None
+    then: tuple[str, ...] = ()
     world: list[Action] = []
     sandbox: list[Condition] = []
     github: Colleagues | None = None
@@ -206,10 +207,17 @@ class ExercisePlay(Response):
     exercise: Exercise
 
     async def run(self) -> None:
-        """Follow the run to its end: approve, reject or ignore its requests."""
-        if self.exercise.run:
-            await self._type(self.exercise.run)
-        message, run = await self._sign("under_way", self._run_message)
+        """Follow each run to its end: approve, reject or ignore its requests. All but the last must succeed."""
+        lines = [self.exercise.run, *self.exercise.then]
+        runs: list[str] = []
+        for line in lines:
+            if line:
+                await self._type(line)
+            runs.append(await self._follow(runs, self.exercise.ends if line == lines[-1] else "succeeded"))
+
+    async def _follow(self, before: Sequence[str], ends: str) -> str:
+        """Follow the run after those `before` to its end and return its id."""
+        message, run = await self._sign("under_way", lambda: self._run_message(before))
         self.story.tell("under_way", run=run)
         handled: set[str] = set()
         fast_forward = asyncio.create_task(self._fast_forward_to_window()) if self.exercise.hurry else None
@@ -223,10 +231,11 @@ class ExercisePlay(Response):
         finally:
             if fast_forward:
                 fast_forward.cancel()
-        expected = getattr(STATES[self.exercise.ends], self.story.language)
+        expected = getattr(STATES[ends], self.story.language)
         if expected not in message.all_text():
             raise SignMissing(self.story.missed("ended", state=expected))
         self.story.tell("ended", state=expected)
+        return run
 
     async def end(self) -> None:
         """Stop a drill, which scores it; resolve an emergency."""
@@ -305,7 +314,7 @@ class ExercisePlay(Response):
         """Bruno runs a command of his own and reports the mitigation when it has ended."""
         await self.bruno.run(words, self.channel.name)
         self.story.tell("typed", who="Bruno", what=words)
-        message, _ = await self._sign("under_way", lambda: self._run_message(other_than=drill))
+        message, _ = await self._sign("under_way", lambda: self._run_message([drill]))
         while any(action == "cancel_run" for action, _ in _buttons(message)):  # noqa: ASYNC110 - seen in Slack
             await asyncio.sleep(0.05)
         await self.bruno.run("/incident mitigate", self.channel.name)
@@ -332,11 +341,11 @@ class ExercisePlay(Response):
         await self.ana.run(words, self.channel.name)
         self.story.tell("typed", who="Ana", what=words)
 
-    def _run_message(self, other_than: str = "") -> tuple[Message, str] | None:
-        """Return the newest message about the state of a run, and the run's id, which is not `other_than`."""
+    def _run_message(self, known: Sequence[str]) -> tuple[Message, str] | None:
+        """Return the newest message about the state of a run, and the run's id, which is none of the `known` ones."""
         for message in reversed(self.channel.messages.values()):
             match = RUN.search(message.text) if message.all_text().startswith("📒") else None
-            if match and match[0] != other_than and message.ephemeral_to is None:
+            if match and match[0] not in known and message.ephemeral_to is None:
                 return message, match[0]
         return None
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,12 +18,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bot.actions.aws import backups_of
+from bot.actions.boards import board, query_board
 from bot.actions.context import Context
 from bot.actions.kubernetes import ready_pod, refuse_secrets
 from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
-from bot.domain.errors import BadInput, BotError, Refused, Unavailable, WrongState
+from bot.domain.errors import BadInput, BotError, NotFound, Refused, Unavailable, WrongState
+from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
+from bot.domain.snapshot import Verdict
 from bot.domain.times import Duration
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.jobs import JobState
@@ -30,6 +35,10 @@ from bot.integrations.kubernetes.status import Obstacle
 from bot.names import JobName, Name, Tag
 
 LONGEST_NAME = 52  # of a job, without the suffix that its key adds
+LONGEST_BATCH = timedelta(hours=2)
+LOAD_SECONDS = 30.0  # of the bot's clock, between two looks at the load while a batch waits for it
+PROGRESS_LINES = 50  # of the end of a log, in which the progress is looked for
+_PROGRESS = re.compile(r"\bprogress (\d{1,15})/(\d{1,15})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ async def run_job(
     name, body = await _body(ctx, cron_job, manifest, ns)
     _override(body, variables or {}, tag)
     job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
-    source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
+    source = _source(body)
     if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest or name)
     await ctx.kubernetes.jobs.start(job, ns, body)
@@ -104,6 +113,11 @@ async def _body(ctx: Context, cron_job: str | None, manifest: str | None, namesp
     if more:
         raise BadInput("manifest_wrong", path=manifest, why=more[0].name)
     return first.name, first.body
+
+
+def _source(body: Mapping[str, Any]) -> str:
+    """Return the digest of a job's specification."""
+    return hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _override(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None) -> None:
@@ -143,16 +157,124 @@ async def _wait_until_ended(ctx: Context, job: str, namespace: str, wait: timede
 
 
 async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
-    """Return the log of its newest pod, with secrets removed and without timestamps; empty if there is none.
+    """Return the job's log; empty if it cannot be read: a job that has succeeded has done so all the same."""
+    try:
+        return await _read_log(ctx, job, namespace, most)
+    except BotError:
+        return []
 
-    A job that has succeeded has done so whether or not its log can be read.
-    """
-    logs: Mapping[str, str] = {}
-    with suppress(BotError):
-        pods = sorted(await ctx.kubernetes.pods.list(namespace, f"job-name={job}"), key=lambda pod: -pod.age)[-1:]
-        logs = (await ctx.kubernetes.pods.logs(pods, namespace, tail=most)).texts
+
+async def _read_log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
+    """Return the log of the job's newest pod, with secrets removed and without timestamps; empty if it has none."""
+    pods = sorted(await ctx.kubernetes.pods.list(namespace, f"job-name={job}"), key=lambda pod: -pod.age)[-1:]
+    logs = (await ctx.kubernetes.pods.logs(pods, namespace, tail=most)).texts
     lines = [line.partition(" ")[2] for text in logs.values() for line in text.splitlines()]
     return ctx.deps.redaction.lines(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """Jobs that ran one after the other until nothing was left: how many, and rows done of all; None: not said.
+
+    `paused` are the seconds in which they waited for the load; `source` is the digest of their specification.
+    """
+
+    manifest: str
+    namespace: str
+    jobs: int
+    done: int | None
+    total: int | None
+    paused: float
+    source: str
+    step: str
+
+
+@action(
+    "kubernetes.run_batches",
+    risk=Risk.CHANGE,
+    target="job/{environment}/{namespace}/-/{manifest}",
+    example="/ops kubernetes.run_batches jobs/backfill.yaml tag=v2.6.0",
+)
+async def run_batches(
+    ctx: Context,
+    manifest: ManifestPath,
+    tag: Tag | None = None,
+    service: str | None = None,
+    namespace: str | None = None,
+    load: str | None = None,
+) -> Batched:
+    """Run a job of a manifest again and again until its log says `progress 900/900`; pauses while `load`, a query of
+    the team's file, is out of bounds.
+
+    A job that says nothing of its progress runs once.
+    """
+    ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
+    if load is not None and load not in ctx.team.queries:
+        raise BadInput(
+            "unknown_query", query=load, nearest=nearest(load, ctx.team.queries), known=list(ctx.team.queries)
+        )
+    _, body = await _body(ctx, None, manifest, ns)
+    _override(body, {}, tag)
+    source = _source(body)
+    if ctx.planned.get("source", source) != source:
+        raise WrongState("changed_since", name=manifest)
+    if ctx.dry_run:
+        await ctx.kubernetes.jobs.start(_batch_job(ctx.key, 0), ns, body)
+        return Batched(manifest, ns, 0, None, None, 0.0, source, ctx.key)
+    paused, done, total = 0.0, None, None
+    for number in itertools.count():
+        paused += await _wait_for_load(ctx, load, done, total)
+        job = _batch_job(ctx.key, number)
+        await ctx.kubernetes.jobs.start(job, ns, body)
+        ended = await _wait_until_ended(ctx, job, ns, LONGEST_BATCH)
+        lines = await _read_log(ctx, job, ns, PROGRESS_LINES)
+        if not ended.ended:
+            raise Refused("job_failed", job=job, namespace=ns, why=ended.why, line=next(reversed(lines), ""))
+        said = next(filter(None, map(_PROGRESS.search, reversed(lines))), None)
+        if said is None:
+            break
+        if done is not None and int(said[1]) <= done < int(said[2]):
+            raise WrongState("batches_stuck", job=job, done=done, total=total)
+        done, total = int(said[1]), int(said[2])
+        await ctx.tell(name=manifest, rows=done, of=total)
+        if done >= total:
+            break
+    return Batched(manifest, ns, number + 1, done, total, paused, source, ctx.key)
+
+
+@undo(run_batches)
+async def remove_batches(ctx: Context, done: Batched) -> Batched:
+    """Delete the jobs, even one that runs; the rows that are filled in stay."""
+    for number in itertools.count():
+        job = _batch_job(done.step, number)
+        try:
+            await ctx.kubernetes.jobs.state(job, done.namespace)
+        except NotFound:
+            return done
+        await ctx.kubernetes.jobs.delete(job, done.namespace)
+    return done
+
+
+def _batch_job(key: str, number: int) -> str:
+    return f"batch-{hashlib.sha256(key.encode()).hexdigest()[:8]}-{number}"
+
+
+async def _wait_for_load(ctx: Context, load: str | None, done: int | None, total: int | None) -> float:
+    """Wait until the query is within its threshold; returns for how many seconds. What is not known is out of bounds:
+    nobody loads a database that cannot be seen.
+    """
+    if load is None:
+        return 0.0
+    began, query = ctx.clock.now(), ctx.team.queries[load]
+    while True:
+        now = ctx.clock.now()
+        result = await query_board(ctx.prometheus, board(ctx.team, load), now)
+        if any(metric.verdict in (Verdict.OK, Verdict.NO_THRESHOLD) for metric in result.figures):
+            return (now - began).total_seconds()
+        value = result.figures[0].value if result.figures else None
+        shown = {"title": dict(query.title), "value": value, "unit": query.unit, "limit": query.threshold}
+        await ctx.tell(name=load, rows=done, of=total, paused=shown)
+        await ctx.clock.sleep(LOAD_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,15 +35,34 @@ class Reviewed:
 async def gate(
     ctx: Context, migration: MigrationName, step: Phase, tag: Tag, runbook: str = "database-migration"
 ) -> Passed:
-    """Continue only if the previous step is done; drop only in a later release than the one that reads the new
-    schema.
+    """Continue only if the previous step is done; drop only in a later release than the one that reads the new schema.
+
+    `down` takes back `add`, and only while no later step is done.
     """
     done: dict[str, str] = {}
+    newest: list[str] = []  # migrations whose statements ran here, in order: `down` takes back the last one
     for run in await ctx.deps.store.runs.list_by_runbook(runbook):
         inputs = run.inputs
         counts = run.state is RunState.SUCCEEDED and not run.dry_run and run.environment == ctx.environment
-        if counts and inputs.get("migration") == migration:
-            done[str(inputs.get("step"))] = str(inputs.get("tag"))
+        if not counts:
+            continue
+        name, phase = str(inputs.get("migration")), str(inputs.get("step"))
+        if phase == Phase.DOWN:
+            newest = newest[:-1]
+        elif phase in (Phase.ADD, Phase.DROP):
+            newest.append(name)
+        if name == migration and phase == Phase.DOWN:
+            done.clear()
+        elif name == migration:
+            done[phase] = str(inputs.get("tag"))
+    if step is Phase.DOWN:
+        if not done:
+            raise WrongState("migration_nothing_to_undo", migration=migration)
+        last = max(map(Phase, done), key=list(Phase).index)
+        if last is not Phase.ADD:
+            raise WrongState("migration_down_late", migration=migration, step=last.value)
+        if newest[-1] != migration:
+            raise WrongState("migration_not_newest", migration=migration, newest=newest[-1])
     if step.before and step.before.value not in done:
         raise WrongState("migration_step_missing", migration=migration, step=step.value, missing=step.before.value)
     if step is Phase.DROP and tag in done.values():
@@ -60,7 +79,7 @@ async def review_plan(ctx: Context, sql: list[str], step: Phase, cut: bool = Fal
     """Refuse a plan that mixes destructive and other statements, or is destructive before its step."""
     if cut:
         raise WrongState("migration_plan_cut", lines=len(sql))
-    statements = await asyncio.to_thread(plan, sql)  # 0.3 s for 5,000 lines
+    statements = await asyncio.to_thread(plan, sql, step)  # 0.3 s for 5,000 lines
     if not ctx.dry_run or sql:
         review(statements, step)
     return Reviewed(

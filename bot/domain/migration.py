@@ -26,11 +26,18 @@ _BREAKS_TABLE = {"AT_SetNotNull", "AT_AlterColumnType", "AT_DetachPartition", "A
 _BREAKS_DOMAIN = {"O", "X"}  # SET NOT NULL, DROP CONSTRAINT
 
 _TOOLS = re.compile(  # what node-pg-migrate prints between the SQL
-    r"^(dry run|no lock|> Migrating files:|> - \S+|#> WARNING: .* <|### MIGRATION \S+ \(UP\) ###"
+    r"^(dry run|no lock|> Migrating files:|> - \S+|#> WARNING: .* <|### MIGRATION \S+ \((UP|DOWN)\) ###"
     r"|No migrations to run!|Migrations complete!)$",
     re.MULTILINE,
 )
-_TABLE = "pgmigrations"  # where node-pg-migrate records the migrations that have run
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """How node-pg-migrate records the migrations that have run: this kind of statement on this table."""
+
+    statement: str = "InsertStmt"
+    table: str = "pgmigrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +49,8 @@ class Statement:
     adds: bool
 
 
-def statements(sql: str, bookkeeping: str) -> list[Statement]:
-    """Return the statements that change something, except inserts into the table `bookkeeping`.
+def statements(sql: str, bookkeeping: Bookkeeping) -> list[Statement]:
+    """Return the statements that change something, except the tool's own bookkeeping.
 
     A function definition counts as a change, its body does not. The body of a DO block counts; dynamic SQL in it
     (EXECUTE) is unknown until it runs and counts as destructive. Raises BadInput for invalid SQL, and for a statement
@@ -62,7 +69,7 @@ def statements(sql: str, bookkeeping: str) -> list[Statement]:
     return result
 
 
-def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
+def _effects(text: str, bookkeeping: Bookkeeping) -> Iterator[bool]:
     """Yield, for each change of one statement, whether it is destructive."""
     import postgast
     from google.protobuf.message import DecodeError
@@ -81,11 +88,12 @@ def _effects(text: str, bookkeeping: str) -> Iterator[bool]:
     else:
         for _, node in postgast.walk(statement):
             is_change = _kind(node) in _INSIDE or (node is statement and _kind(node) not in _SILENT)
-            if is_change and not (_kind(node) == "InsertStmt" and node.relation.relname == bookkeeping):
+            books = _kind(node) == bookkeeping.statement and node.relation.relname == bookkeeping.table
+            if is_change and not books:
                 yield _destroys(node)
 
 
-def _in_block(tree: Any, bookkeeping: str) -> Iterator[bool]:
+def _in_block(tree: Any, bookkeeping: Bookkeeping) -> Iterator[bool]:
     """Yield the same for a DO block, from its tree as JSON."""
     for name, node in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if name in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "dynquery"):
@@ -127,7 +135,7 @@ def _kind(node: Any) -> str:
 
 
 class Phase(StrEnum):
-    """The phases of a schema change, in order.
+    """The phases of a schema change, in order; `down` takes the first one back, while nothing uses what it added.
 
     Old columns are dropped in a later release than the last one that read them.
     """
@@ -137,22 +145,25 @@ class Phase(StrEnum):
     BACKFILL = "backfill"
     SWITCH_READS = "switch-reads"
     DROP = "drop"
+    DOWN = "down"
 
     @property
     def before(self) -> Phase | None:
         """The phase that must be complete before this one."""
+        if self is Phase.DOWN:
+            return Phase.ADD
         order = list(Phase)
         position = order.index(self)
         return order[position - 1] if position else None
 
 
-def plan(lines: Iterable[str]) -> list[Statement]:
-    """Return the statements of a plan printed by `node-pg-migrate up --dry-run`, without the tool's own output and
-    rows.
+def plan(lines: Iterable[str], phase: Phase = Phase.ADD) -> list[Statement]:
+    """Return the statements of a plan printed by `node-pg-migrate up --dry-run`, or `down --dry-run` in phase `down`.
 
-    Raises BadInput for invalid SQL.
+    The tool's own output and rows are left out. Raises BadInput for invalid SQL.
     """
-    return statements(_TOOLS.sub("", "\n".join(lines)), bookkeeping=_TABLE)
+    books = Bookkeeping("DeleteStmt") if phase is Phase.DOWN else Bookkeeping()
+    return statements(_TOOLS.sub("", "\n".join(lines)), books)
 
 
 def review(statements: Sequence[Statement], phase: Phase) -> None:
@@ -163,10 +174,10 @@ def review(statements: Sequence[Statement], phase: Phase) -> None:
         raise WrongState("migration_empty", step=phase.value)
     if destroying and adding:
         raise WrongState("migration_mixed", destroys=_short(destroying), other=_short(adding))
-    if destroying and phase is not Phase.DROP:
+    if destroying and phase not in (Phase.DROP, Phase.DOWN):
         raise WrongState("migration_too_early", destroys=_short(destroying), step=phase.value)
-    if adding and phase is Phase.DROP:
-        raise WrongState("migration_not_a_drop", other=_short(adding))
+    if adding and phase in (Phase.DROP, Phase.DOWN):
+        raise WrongState("migration_not_a_drop", other=_short(adding), step=phase.value)
 
 
 def _short(statement: Statement) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateNotFound
@@ -30,6 +31,7 @@ from bot.domain.run import (
     run_id,
 )
 from bot.domain.runbook import Runbook
+from bot.messages.amounts import amount
 from bot.messages.confirm import confirm
 from bot.messages.message import Message, actions, button, context, fit, section
 from bot.messages.results import lines as result_lines
@@ -203,7 +205,12 @@ def _step_text(step: StepRun, words: Translations, *, not_plannable: bool) -> st
     if found := facts.get(REVERTED):
         text = f"{text} · {words.render_block('run', 'reverted', owner=found['owner'])}"
     if step.state is StepState.PERFORMING and (sees := facts.get("sees")):
-        text = " · ".join(filter(None, (text, words.render_block("run", "sees", **sees))))
+        text = " · ".join(
+            filter(
+                None,
+                (text, words.render_block("run", "sees", pick=words.pick, amount=partial(amount, words=words), **sees)),
+            )
+        )
     if not facts.get("interrupted"):
         return text
     left = facts["left"]

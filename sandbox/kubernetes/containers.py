@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -53,6 +53,24 @@ class Behaviour:
     log: Sequence[str] = ()
 
 
+@dataclass
+class Backfill:
+    """What `migrate:backfill` does: each pod fills in `per_pod` of the `rows` of its namespace, and says how many."""
+
+    rows: int = 1_000_000
+    per_pod: int = 250_000
+    pods: dict[str, list[str]] = field(default_factory=dict)  # by namespace, in the order in which they worked
+
+    def log(self, pod: Object) -> list[str]:
+        """Return what a pod writes; it works when it is first asked."""
+        worked = self.pods.setdefault(namespace_of(pod), [])
+        if name_of(pod) not in worked:
+            worked.append(name_of(pod))
+        before = worked.index(name_of(pod)) * self.per_pod
+        marks = (before + self.per_pod // 2, before + self.per_pod)
+        return [f"progress {min(mark, self.rows)}/{self.rows}" for mark in marks]
+
+
 class Behaviours:
     """Behaviours by image, as shell patterns (`*/tamv-core:v2.4.1`); the last one that was set counts.
 
@@ -60,6 +78,7 @@ class Behaviours:
     """
 
     def __init__(self) -> None:
+        self.backfill = Backfill()
         self._patterns: list[tuple[str, Behaviour]] = []
 
     def set(self, pattern: str, behaviour: Behaviour) -> None:
@@ -182,7 +201,9 @@ class Logs:
         """Yield the log of the image's behaviour, spread over the time that it runs."""
         spec = next(spec for spec in pod["spec"]["containers"] if spec["name"] == container)
         behaviour = self._behaviours.of(spec)
-        texts = behaviour.log or ("INFO begin", "ERROR it went wrong" if behaviour.exit_code else "INFO done")
+        backfills = any("migrate:backfill" in word for word in spec.get("command") or ())
+        texts: Sequence[str] = self._behaviours.backfill.log(pod) if backfills and not behaviour.log else behaviour.log
+        texts = texts or ("INFO begin", "ERROR it went wrong" if behaviour.exit_code else "INFO done")
         for number, text in enumerate(texts):
             yield LogLine(started + timedelta(seconds=behaviour.run * number / len(texts)), text)
 

@@ -19,6 +19,7 @@ STATUSES = ("200", "404", "500", "503")
 ALL, SECONDS, COUNT, STATUS = range(len(BUCKETS), len(BUCKETS) + 4)
 CPU = STATUS + len(STATUSES)
 COUNTERS = CPU + 1
+DATABASE_BUSY = 30.0  # percent of the database's processors that the normal load takes
 NOT_FOUND = 0.01  # ratio of 404 answers, which are no errors of the service
 
 METADATA: Mapping[str, Metadata] = {
@@ -26,6 +27,7 @@ METADATA: Mapping[str, Metadata] = {
     "http_requests_total": Metadata("counter", "Requests answered, by status."),
     "nvidia_gpu_utilization_gpu": Metadata("gauge", "Percent of the time in which the GPU was busy."),
     "xr_frame_rate": Metadata("gauge", "Frames a second that users see."),
+    "aws_rds_cpuutilization_average": Metadata("gauge", "Percent of a database's processors in use, by CloudWatch."),
     "xr_active_users": Metadata("gauge", "Users in an immersive session."),
     "container_cpu_usage_seconds_total": Metadata("counter", "CPU time used by a container."),
     "container_memory_working_set_bytes": Metadata("gauge", "Memory that a container needs."),
@@ -131,7 +133,7 @@ class GpuSource(Source):
 
 
 class DeploymentSource(Source):
-    """The replica counts of one deployment, and the users of its service if it has any."""
+    """The replica counts of one deployment, the users of its service if it has any, and the load of its database."""
 
     def __init__(self, tsdb: Tsdb, service: Service) -> None:
         labels = {"deployment": service.name, "namespace": NAMESPACE}
@@ -139,14 +141,19 @@ class DeploymentSource(Source):
         series = [tsdb.series(f"kube_deployment_{name}", labels) for name in names]
         if service.users:
             series.append(tsdb.series("xr_active_users", {"service": service.name}))
+        if service.database:
+            instance = {"dimension_DBInstanceIdentifier": service.database}
+            series.append(tsdb.series("aws_rds_cpuutilization_average", instance))
         super().__init__(series)
-        self._has_users = bool(service.users)
+        self._service = service
 
-    def work(self, users: Floats) -> None:
-        """Serve so many users in each of some intervals."""
+    def work(self, users: Floats, loads: Floats) -> None:
+        """Serve so many users, at so many times the normal load, in each of some intervals."""
         self.rows = np.zeros((len(users), len(self.series)))
-        if self._has_users:
-            self.rows[:, -1] = np.round(users)
+        if self._service.users:
+            self.rows[:, 3] = np.round(users)
+        if self._service.database:
+            self.rows[:, -1] = np.round(np.minimum(DATABASE_BUSY * loads, 100.0), 1)
 
     def count(self, wanted: int, pods: int, ready: int) -> None:
         """Set the replicas of the last intervals."""

@@ -15,7 +15,7 @@ class Service:
     `rate` is requests a second over all replicas, `p95` seconds, `busy` the share of its replicas' capacity that
     the normal load takes, `errors` the ratio of 5xx answers. `cpu` (cores) and `memory` (bytes) are per replica.
     A service that renders has `gpu_share` of its time on the GPU, and `users` and `frames` (FPS).
-    One with `storage` needs objects from outside the cluster.
+    One with `storage` needs objects from outside the cluster; `database` is the RDS instance that it keeps its data in.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Service:
     frames: float = 0.0
     deadline: float = 2.0
     storage: bool = False
+    database: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,7 +49,16 @@ class GpuNode:
 GIB = 1024.0**3
 
 SERVICES = (
-    Service("tamv-core", 4, rate=140.0, p95=0.120, version="v2.4.0", cpu=0.45, memory=0.6 * GIB),
+    Service(
+        "tamv-core",
+        4,
+        rate=140.0,
+        p95=0.120,
+        version="v2.4.0",
+        cpu=0.45,
+        memory=0.6 * GIB,
+        database="tamv-prod-postgres",
+    ),
     Service("isabella-ai", 3, rate=36.0, p95=0.340, version="v3.0.2", cpu=1.10, memory=2.2 * GIB),
     Service(
         "xr-engine",

@@ -373,7 +373,7 @@ class World:
         for node in {pod.node for pod in ready} & self.nodes.keys():
             self._gpus[node].work(gpu + 2 * noise(now, f"{node}/gpu")[0] * np.minimum(1.0, (100 - gpu) / 20))
         loads = np.array([next(iter(one.values())).load for one in felt])
-        deployment.source.work(service.users * loads * (1 + 0.02 * noise(now, "users")[0]))
+        deployment.source.work(service.users * loads * (1 + 0.02 * noise(now, "users")[0]), loads)
         deployment.source.count(deployment.replicas, len(deployment.pods), len(ready))
 
     @staticmethod

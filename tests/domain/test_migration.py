@@ -142,8 +142,12 @@ def test_a_statement_that_would_crash_the_grammar_is_not_judged(levels: int) -> 
 
 def test_the_bookkeeping_is_not_a_way_around() -> None:
     assert refused(["DROP TABLE pgmigrations;"], Phase.ADD) == "migration_too_early"
+    assert refused(["DELETE FROM pgmigrations;"], Phase.ADD) == "migration_too_early"
+    assert plan(["DELETE FROM pgmigrations WHERE name='17';"], Phase.DOWN) == []
     assert refused(["SET search_path = x; SELECT 1; DROP TABLE users"], Phase.ADD) == "migration_too_early"
 
 
 def test_the_steps_have_an_order() -> None:
-    assert [phase.before for phase in Phase] == [None, *list(Phase)[:-1]]
+    *steps, down = Phase
+    assert [phase.before for phase in steps] == [None, *steps[:-1]]
+    assert (down, down.before) == (Phase.DOWN, Phase.ADD)

@@ -46,8 +46,8 @@ ORDER = [
         f"kubernetes.{name}"
         for name in ("top_pods", "top_nodes", "rollout_status", "restart", "rollout_undo", "scale", "set_env")
     ),
-    *(f"kubernetes.{name}" for name in ("set_node_selector", "run_job", "exec_dump", "refresh_external_secret")),
-    *(f"kubernetes.{name}" for name in ("cordon", "uncordon", "drain")),
+    *(f"kubernetes.{name}" for name in ("set_node_selector", "run_job", "run_batches", "exec_dump")),
+    *(f"kubernetes.{name}" for name in ("refresh_external_secret", "cordon", "uncordon", "drain")),
     *(f"helm.{name}" for name in ("history", "status", "canary")),
     *(f"prometheus.{name}" for name in ("query", "snapshot", "wait_until", "watch")),
     *(f"helm.{name}" for name in ("promote", "rollback")),

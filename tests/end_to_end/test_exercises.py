@@ -34,6 +34,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
     [
         "emergency-shutdown",
         "emergency-shutdown-rejected",
+        "database-migration",
         "drill-s3-outage",
         "drill-security-leak",
         "drill-security-leak-rejected",
@@ -48,8 +49,9 @@ async def test_it_is_played_to_its_report(play: Play, name: str) -> None:
     incident = await play.bot.deps.store.incidents.get(incident_id)
     assert incident.status is Status.RESOLVED
     assert incident.drill is load_exercises()[name].is_drill
-    (run,) = await play.bot.deps.store.runs.list_by_incident(incident_id)
+    *before, run = await play.bot.deps.store.runs.list_by_incident(incident_id)
     assert run.state == load_exercises()[name].ends
+    assert [one.state for one in before] == [RunState.SUCCEEDED] * len(load_exercises()[name].then)
     assert any("pulsa" in line for line in told) is bool(load_exercises()[name].approvers)
     assert any("RTO" in line for line in told) is incident.drill
 

@@ -15,7 +15,6 @@ from bot.domain.run import Run, RunState, StepRef, StepState
 from bot.domain.times import DailyWindow
 from bot.runbooks import load
 from sandbox.aws.backend import BACKUPS, PREFIX, PRODUCTION
-from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
@@ -196,61 +195,3 @@ async def test_when_the_second_secret_is_refused_the_first_is_as_before(stage: P
         done = await stage.ended(run)
     assert done.step("api").error == "rejected", story(done)
     assert secrets(stage) == before
-
-
-# --- migrations
-
-
-def plan(stage: Play, tag: str, *lines: str) -> None:
-    stage.cluster.behaviours.set(f"*/tamv-core:{tag} *migrate:up*", Behaviour(start=1, run=3, log=lines))
-
-
-async def test_a_migration_goes_through_its_gates_in_order(stage: Play) -> None:
-    plan(stage, "v2.5.0", "### MIGRATION 17 (UP) ###", *ADD, "INSERT INTO public.pgmigrations VALUES (17);")
-    early = await stage.play("database-migration migration=email step=backfill tag=v2.5.0", approvers=("bruno",))
-    assert (early.state, early.step("gate").error) == (RunState.FAILED, "migration_step_missing"), story(early)
-    done = await stage.play("database-migration migration=email step=add tag=v2.5.0", approvers=("bruno",))
-    assert done.state is RunState.SUCCEEDED, story(done)
-    where = [job["metadata"]["namespace"] for job in stage.cluster.store.all(JOB) if "migrate-" in str(job["metadata"])]
-    assert where.count("tamv-staging") >= 2 and where.count("tamv-prod") == 1
-    staging, production = done.step("staging-tests").ended_at, done.step("migrate").began_at
-    assert staging and production and staging < production
-    again = await stage.play("database-migration migration=email step=dual-write tag=v2.5.0", approvers=("bruno",))
-    assert again.state is RunState.SUCCEEDED, story(again)
-    assert stage.versions("tamv-core") == {"v2.5.0"}
-
-
-async def test_a_destructive_change_mixed_with_others_reaches_no_database(stage: Play) -> None:
-    plan(stage, "v2.5.0", *ADD, *DROP)
-    done = await stage.play("database-migration migration=email step=add tag=v2.5.0", approvers=("bruno",))
-    assert done.step("review").error == "migration_mixed", story(done)
-    assert done.step("staging-migrate").state is StepState.PENDING
-
-
-async def test_tests_that_fail_in_staging_keep_it_out_of_production(stage: Play) -> None:
-    plan(stage, "v2.5.0", *ADD)
-    failing = Behaviour(start=1, run=3, exit_code=1, log=("1 failing",))
-    stage.cluster.behaviours.set("*/tamv-core:v2.5.0 *test:migration", failing)
-    done = await stage.play("database-migration migration=email step=add tag=v2.5.0", approvers=("bruno",))
-    assert done.step("staging-tests").error == "job_failed", story(done)
-    assert done.step("migrate").state is StepState.PENDING
-    assert started_jobs(stage, "tamv-prod") == []
-
-
-async def test_a_run_that_is_cancelled_takes_its_job_with_it(stage: Play) -> None:
-    stage.cluster.behaviours.set("*/tamv-core:v2.5.0 *", Behaviour(start=1, run=10_000_000))
-    run = await stage.start("database-migration migration=email step=add tag=v2.5.0")
-    await stage.reached(run, "plan", StepState.PERFORMING)
-    async with deadline(20):
-        while not stage.cluster.store.all(JOB, "tamv-staging"):  # noqa: ASYNC110 - the cluster is another program
-            await asyncio.sleep(0.02)
-    await stage.answer(f"/runbook cancel {run.id}")
-    done = await stage.ended(run)
-    assert done.state is RunState.CANCELLED, story(done)
-    assert started_jobs(stage, "tamv-staging") == []
-
-
-def started_jobs(stage: Play, namespace: str) -> list[str]:
-    """The jobs that a run has started; those of the cluster's CronJobs come by the time of day."""
-    names = [job["metadata"]["name"] for job in stage.cluster.store.all(JOB, namespace)]
-    return [name for name in names if not name.startswith("db-maintenance-")]
