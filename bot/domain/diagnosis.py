@@ -151,6 +151,12 @@ class Diagnosis:
     missing: Sequence[str] = ()
     root: str | None = None
 
+    @classmethod
+    def of_event(cls, at: datetime, facts: Mapping[str, Any]) -> Diagnosis:
+        """Return the diagnosis that an event of the timeline holds."""
+        suspects = [Suspect.from_json(raw) for raw in facts["suspects"]]
+        return cls(at, facts["service"], Outcome(facts["outcome"]), suspects, facts["missing"])
+
     @property
     def shown(self) -> Sequence[Suspect]:
         """The causes to show, at most three: one alone where it is claimed."""
