@@ -31,7 +31,7 @@ from tests.real import helm
 
 BAR = "time to recovery, render-latency"
 SEEDS = 3
-SPEED = 60.0
+SPEED, EVENING_SPEED = 60.0, 600.0  # world seconds in one of ours
 BEFORE = timedelta(minutes=40)  # of an ordinary evening, to which what happens then is compared
 READS = 60.0  # world seconds from the offered runbook to Ana's press, and from a card to Bruno's
 PATIENCE = 45 * 60.0  # world seconds until the alerts are quiet
@@ -127,8 +127,9 @@ async def recover(cause: str, seed: int, *, look_for_causes: bool) -> Recovery:
         database = f"sqlite:///{folder}/bot.db"
         async with demo_environment(sandbox, database, cluster=Path(folder), **given) as stage:  # type: ignore[arg-type]
             planted.evening(sandbox.world, dice)
-            sandbox.clock.speed = SPEED
+            sandbox.clock.speed = EVENING_SPEED
             await sandbox.clock.sleep(BEFORE.total_seconds() + dice.uniform(0, 60))
+            sandbox.clock.speed = SPEED
             planted.happens(sandbox.world, dice)
             return await _recovered(stage)
 

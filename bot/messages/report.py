@@ -82,7 +82,7 @@ def write(report: Report, words: Translations, report_context: ReportContext) ->
         ]
         for name, some in found.items()
     }
-    weighed = [event for event in report.opinions if event.kind is Kind.CAUSES_WEIGHED]
+    weighed = [event for event in report.opinions if event.kind is Kind.CAUSES_WEIGHED and "suspects" in event.facts]
     why = reasons([(event.seq, Diagnosis.of_event(event.at, event.facts)) for event in weighed], words)
     parts = whole(report.timing.phases)
     before = report.previous.timing.phases if report.previous else {}

@@ -33,6 +33,14 @@ async def _has_ended(play: Play, channel: Channel) -> bool:
     return not (await play.record(channel)).status.is_open
 
 
+def _names(play: Play, message: Message) -> str:
+    return " ".join(play.slack.files[id].name for id in message.files)
+
+
+def _chart(play: Play, channel: Channel) -> Message | None:
+    return next((one for one in channel.messages.values() if "-causes-" in _names(play, one)), None)
+
+
 async def kinds(play: Play, channel: Channel) -> list[Kind]:
     record = await play.record(channel)
     return [event.kind for event in await play.bot.deps.store.incidents.timeline(record.id)]
@@ -48,6 +56,13 @@ async def test_bad_version_is_claimed_by_itself_and_said_to_remain_until_it_is_r
 
         sheet = await (await play.person("ana").press(message, "show_evidence")).view()
         assert "versión v2.4.0 → v2.4.1" in sheet.all_text() and "Qué cambió" in sheet.all_text()
+
+        # The chart is drawn into the card's thread, once however often it is asked for.
+        await play.person("bruno").press(message, "show_evidence")
+        chart = await play.see(lambda: _chart(play, channel), LONG)
+        assert chart.thread_ts == channel.pins[0]
+        await play.quiet(LONG)
+        assert sum(bool(one.files) and "causes" in _names(play, one) for one in channel.messages.values()) == 1
 
         # A service that is well gets no cause, whatever was changed elsewhere.
         assert "No encuentro la causa en `xr-engine`" in await play.answer("/why xr-engine", holding="🔎")
@@ -97,9 +112,7 @@ async def test_treatment_of_the_likely_cause_goes_first_says_why_and_cures_it_al
         channel = await play.incident("Latencia alta en el render")
         await causes(play, channel, "Causa probable", "EXPERIMENTAL_FEATURES")
 
-        why = (
-            "Primero *Funciones experimentales fuera*: trata la causa probable, un cambio de configuración: `EXP"
-        )
+        why = "Primero *Funciones experimentales fuera*: trata la causa probable, un cambio de configuración: `EXP"
         await play.shown(await play.start("render-latency --dry-run", channel), why)
         run = await play.start("render-latency", channel)
         await play.shown(run, why)
