@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from benchmarks.figures import Figure, median
@@ -34,6 +34,7 @@ SEEDS = 3
 SPEED, EVENING_SPEED = 60.0, 600.0  # world seconds in one of ours
 BEFORE = timedelta(minutes=40)  # of an ordinary evening, to which what happens then is compared
 READS = 60.0  # world seconds from the offered runbook to Ana's press, and from a card to Bruno's
+FOR_GOOD = timedelta(minutes=3)  # without an alert and without a run
 PATIENCE = 45 * 60.0  # world seconds until the alerts are quiet
 SERVICE = "xr-engine"
 
@@ -62,7 +63,7 @@ def _more_requests_and_a_feature(world: World, dice: random.Random) -> None:
 
 CAUSES: Mapping[str, Planted] = {
     "more requests": Planted(
-        lambda world, dice: _busy(world, 0.9, 1.1, dice), lambda world, dice: _busy(world, 2.7, 3.0, dice)
+        lambda world, dice: _busy(world, 0.9, 1.1, dice), lambda world, dice: _busy(world, 2.4, 3.0, dice)
     ),
     "a feature switched on": Planted(
         lambda world, dice: _busy(world, 2.15, 2.3, dice),
@@ -138,12 +139,11 @@ async def _recovered(stage: DemoEnvironment) -> Recovery:
     sandbox, store = stage.sandbox, stage.bot.deps.store
     response = await wait_for_declaration(sandbox, Story(sandbox.clock, "render-latency", "en", lambda line: None))
     await _press(response, "run_proposed", response.ana.press)
-    await _quiet(response)
+    over = await _quiet(stage, response)
     incident = await store.incidents.get(response.incident)
-    ended = max(alert.ends_at for alert in sandbox.alertmanager.alerts.values())
     runs = [run for run in await store.runs.list_by_incident(incident.id) if not run.dry_run]
     changes = sorted((step.began_at, step.id) for step in runs[0].steps if step.effects and step.began_at)
-    return Recovery(ended - incident.milestones[Milestone.DETECTED], changes[0][1] if changes else "-", runs[0])
+    return Recovery(over - incident.milestones[Milestone.DETECTED], changes[0][1] if changes else "-", runs[0])
 
 
 async def _press(response: Response, action: str, press: Callable[..., object]) -> None:
@@ -155,20 +155,27 @@ async def _press(response: Response, action: str, press: Callable[..., object]) 
         await asyncio.sleep(0.05)
     await clock.sleep(READS)
     found = _newest(response, action) or found
-    await press(found, action)  # type: ignore[misc]
+    value = f"{response.incident}|render-latency" if action == "run_proposed" else None
+    await press(found, action, value=value)  # type: ignore[misc]
 
 
-async def _quiet(response: Response) -> None:
-    """Approve what asks, until the alerts are over."""
-    clock, alerts = response.sandbox.clock, response.sandbox.alertmanager.alerts
-    until, asked = clock.now() + timedelta(seconds=PATIENCE), None
-    while not all(alert.is_resolved(clock.now()) for alert in alerts.values()):
-        if clock.now() > until:
+async def _quiet(stage: DemoEnvironment, response: Response) -> datetime:
+    """Approve what asks, until no run goes on and the alerts are over for good. Returns when the last one ended."""
+    clock, store = stage.sandbox.clock, stage.bot.deps.store.runs
+    until, asked, over = clock.now() + timedelta(seconds=PATIENCE), None, None
+    while True:
+        now = clock.now()
+        if now > until:
             raise TimeoutError("the alerts go on")
         card = _newest(response, "approve")
         if card and card is not asked:
             asked = card
             await _press(response, "approve", response.bruno.press)
+        firing = any(not alert.is_resolved(now) for alert in stage.sandbox.alertmanager.alerts.values())
+        over = None if firing else over or now
+        runs = await store.list_by_incident(response.incident)
+        if over and now - over >= FOR_GOOD and runs and all(run.state.ended for run in runs):
+            return over
         await asyncio.sleep(0.05)
 
 

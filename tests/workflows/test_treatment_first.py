@@ -22,8 +22,12 @@ AS_TREATED = {"change": {"settings": [{"name": "EXPERIMENTAL_FEATURES", "from": 
 HIDDEN = {"change": {"settings": [{"name": "ADVANCED_RENDERING", "from": None, "to": None}]}}
 
 
+FULL = {"now": 0.96}
+
+
 def suspect(cause: str, facts: Mapping[str, Any] | None = None, place: str = "xr-engine") -> Suspect:
-    return Suspect(cause, place, 0.9, [Piece("new_configuration", 1.0, 2.0, facts or {})])
+    finding = "accelerator_full" if facts is FULL else "new_configuration"
+    return Suspect(cause, place, 0.9, [Piece(finding, 1.0, 2.0, facts or {})])
 
 
 async def incident_with(stage: DemoEnvironment, one: Suspect, outcome: Outcome = Outcome.CLAIM) -> Incident:
@@ -73,6 +77,7 @@ def order(run: Run) -> list[str]:
         ("bad_version", None, "tamv-core", None),  # of a service that the run does not change
         ("node_loss", None, "gpu-node-2", "gpu-nodes"),
         ("more_load", None, "xr-engine", "scale"),
+        ("more_load", FULL, "xr-engine", "gpu-nodes"),  # more pods would share the same GPUs
         ("database", None, "xr-engine", None),  # what treats it is no step of the runbook
     ],
 )

@@ -86,20 +86,30 @@ class Opinions:
         return next((one for one in known if one.cause == cause), Suspect(cause, service, 0.0))
 
 
-async def diagnose(deps: Deps, service: str, *, since: datetime | None = None, excluded: Sequence[str] = ()) -> Looked:
-    """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out.
+async def diagnose(
+    deps: Deps,
+    service: str,
+    *,
+    since: datetime | None = None,
+    excluded: Sequence[str] = (),
+    alerting: bool = False,
+) -> Looked:
+    """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out; `alerting`: an
+    alert of the service fires.
 
     Where the trouble comes from a service that this one calls, its cause is looked for there.
     """
-    looked = await _look_into(deps, service, since, excluded)
+    looked = await _look_into(deps, service, since, excluded, alerting=alerting)
     if (root := looked.diagnosis.root) is None:
         return looked
     at_root = await _look_into(deps, root, since, excluded)
     return Looked(joined(looked.diagnosis, at_root.diagnosis), looked.changes)
 
 
-async def _look_into(deps: Deps, service: str, since: datetime | None, excluded: Sequence[str]) -> Looked:
-    gathered = await gather(deps, service, since)
+async def _look_into(
+    deps: Deps, service: str, since: datetime | None, excluded: Sequence[str], *, alerting: bool = False
+) -> Looked:
+    gathered = await gather(deps, service, since, alerting=alerting)
     confirmed = await deps.store.incidents.confirmed_causes(service)
     ask = partial(weigh, excluded=excluded, confirmed_before=confirmed, missing=gathered.missing)
     return Looked(await asyncio.to_thread(ask, gathered.evidence), gathered.changes)
@@ -189,7 +199,10 @@ def _is_in_place(suspect: Suspect, found: Found, changes: Sequence[Change]) -> b
 async def look_at(deps: Deps, incident: Incident, opinions: Opinions) -> Looked:
     """Look at an incident's service, of those that the team's file has."""
     since = incident.milestones.get(Milestone.DETECTED)
-    return await diagnose(deps, incident.service or "", since=since, excluded=list(opinions.ruled_out))
+    alerting = await deps.store.alerts.count_firing(incident.id) > 0
+    return await diagnose(
+        deps, incident.service or "", since=since, excluded=list(opinions.ruled_out), alerting=alerting
+    )
 
 
 async def diagnose_incident(deps: Deps, incident_id: str, seq: int) -> None:
@@ -321,7 +334,8 @@ async def treatments(deps: Deps, suspects: Sequence[Suspect], service: str) -> M
         cause = CAUSES.get(suspect.cause)
         place = suspect.place if suspect.place in deps.team.services else service
         has_chart = place in deps.team.services and deps.team.services[place].chart is not None
-        names = [name for name in cause.treatments if has_chart or not name.startswith("helm.")] if cause else []
+        treating = cause.treatments_of(suspect) if cause else ()
+        names = [name for name in treating if has_chart or not name.startswith("helm.")]
         if not names:
             continue
         action = ACTIONS.get(names[0])

@@ -127,7 +127,7 @@ async def _put_first(
         step
         for step in runbook.steps
         if step.any_order
-        and step.uses in cause.treatments
+        and step.uses in cause.treatments_of(suspect)
         and ACTIONS.get(step.uses).undo
         and not step.keep
         and _acts_on(step, service, suspect, names)
