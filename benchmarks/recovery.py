@@ -30,7 +30,7 @@ from sandbox.world.world import World
 from tests.real import helm
 
 BAR = "time to recovery, render-latency"
-SEEDS = 3
+SEEDS = 2
 SPEED, EVENING_SPEED = 60.0, 600.0  # world seconds in one of ours
 BEFORE = timedelta(minutes=40)  # of an ordinary evening, to which what happens then is compared
 READS = 60.0  # world seconds from the offered runbook to Ana's press, and from a card to Bruno's

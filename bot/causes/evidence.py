@@ -33,6 +33,7 @@ BEFORE: Mapping[ChangeKind, timedelta] = {
 AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
 ALERTED = 0.8  # how ill a service is at least while its alert fires: somebody's threshold says so, and may be wrong
 NOTICEABLE = 4.0  # strength of an onset from which it is one, as in `health_of`
+LOOKED_INTO = 3  # services, where nobody has said what calls what
 PARTS = 8  # of a series, whose means tell a climb from noise
 SETTLED_SAMPLES = 12  # after which a rollout that went on would have gone further
 ROLLED_OUT = 0.6  # share of the pods from which a new version is no canary
@@ -103,10 +104,14 @@ class Evidence:
 
 @dataclass(slots=True)
 class Found:
-    """Findings of a service, and the places that they point at: `node`, `zone`, `dependency`."""
+    """Findings of a service, and the places that they point at: `node`, `zone`, `dependency`.
+
+    `suffering` are the services from which its trouble may come where nobody has said what calls what, at most three.
+    """
 
     findings: dict[str, Finding] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    suffering: Sequence[str] = ()
 
     def add(self, name: str, value: float | None, /, **facts: Any) -> None:
         """Add a finding; None is left out, as it is not known."""
@@ -371,6 +376,9 @@ class _Finder:
             ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
             self.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
         calls = {name: set(service.depends_on) for name, service in self.evidence.services.items()}
+        if not any(calls.values()):  # nobody has said what calls what
+            self.found.suffering = self._suffering(known)[:LOOKED_INTO]
+            return
         if not any(name in known for name in self.service.depends_on):
             return
         root = self._root(calls, known)
@@ -380,6 +388,24 @@ class _Finder:
             explained = _callers(root, calls) | {root}
             unrelated = [other.ill or 0.0 for name, other in known.items() if name not in explained]
             self.add("unrelated_ill", max(unrelated, default=0.0))
+
+    def _suffering(self, known: Mapping[str, Health]) -> list[str]:
+        """Return the services that began to suffer no later, those whose latency (or errors) grew most first.
+
+        What a service waits for adds to its latency at most what it has grown itself.
+        """
+        latest = self.health.onset.ago - 2
+        ill = [name for name, one in known.items() if (one.ill or 0.0) >= ILL and one.onset.ago >= latest]
+        return sorted(ill, key=lambda name: -self._growth(name, known[name]))
+
+    def _growth(self, name: str, health: Health) -> float:
+        """Return by how much a service's latency, or its errors where this one fails, has risen in its own unit."""
+        service = self.evidence.services[name]
+        series, shift = (service.errors, health.errors) if self.by_errors else (service.latency, health.latency)
+        if series is None or not shift.strength:
+            return 0.0
+        levels = _levels(series, shift)
+        return levels["to"] - levels["from"]
 
     def _root(self, calls: Mapping[str, set[str]], known: Mapping[str, Health]) -> str | None:
         """Return where the trouble comes from: an ill service, called over ill ones, that calls none that is ill."""

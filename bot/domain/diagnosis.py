@@ -148,7 +148,8 @@ class Outcome(StrEnum):
 class Diagnosis:
     """What is known of the causes at a moment. `suspects` has all causes, the likeliest first.
 
-    `root` is the service from which the trouble seems to come, if not from the diagnosed one.
+    `roots` are the services from which the trouble may come instead: one that it calls, or a few where nobody has said
+    what calls what.
     """
 
     at: datetime
@@ -156,7 +157,7 @@ class Diagnosis:
     outcome: Outcome
     suspects: Sequence[Suspect]
     missing: Sequence[str] = ()
-    root: str | None = None
+    roots: Sequence[str] = ()
 
     @classmethod
     def of_event(cls, at: datetime, facts: Mapping[str, Any]) -> Diagnosis:

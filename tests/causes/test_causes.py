@@ -32,6 +32,17 @@ def test_cause_is_first_in_worlds_that_have_it(cause: str) -> None:
     assert all(result.claim_right for result in results if result.claimed)
 
 
+def test_where_nobody_has_said_what_calls_what_the_cause_is_looked_for_where_most_was_added() -> None:
+    elsewhere = [
+        world
+        for seed in range(12)
+        if (world := World(TUNING + seed, "one", ["bad_version"])).truth[0][1] != world.service
+    ]
+    results = [play(world, ["dependencies"]) for world in elsewhere]
+    assert sum(result.right[0] for result in results) > len(results) / 2
+    assert all(result.claim_right for result in results if result.claimed)
+
+
 def test_nothing_is_claimed_in_quiet_worlds() -> None:
     assert not any(play(World(TUNING + 6000 + seed, "quiet")).claimed for seed in range(4))
 

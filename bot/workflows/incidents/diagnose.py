@@ -97,13 +97,11 @@ async def diagnose(
     """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out; `alerting`: an
     alert of the service fires.
 
-    Where the trouble comes from a service that this one calls, its cause is looked for there.
+    Where the trouble may come from another service, one that this one calls, its cause is looked for there, too.
     """
     looked = await _look_into(deps, service, since, excluded, alerting=alerting)
-    if (root := looked.diagnosis.root) is None:
-        return looked
-    at_root = await _look_into(deps, root, since, excluded)
-    return Looked(joined(looked.diagnosis, at_root.diagnosis), looked.changes)
+    at_roots = await asyncio.gather(*(_look_into(deps, root, since, excluded) for root in looked.diagnosis.roots))
+    return Looked(joined(looked.diagnosis, [one.diagnosis for one in at_roots]), looked.changes)
 
 
 async def _look_into(
