@@ -17,7 +17,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import acknowledgement, canary, declaring, history, process, runs, snapshots, storm, tired, why
+from benchmarks import (
+    acknowledgement,
+    canary,
+    declaring,
+    history,
+    process,
+    recovery,
+    runs,
+    snapshots,
+    storm,
+    tired,
+    why,
+)
 from benchmarks.figures import Figure
 
 # In the order of the table.
@@ -39,6 +51,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "why": why.causes,
     "canary": canary.canary,
     "tired": tired.tired,
+    "recovery": recovery.recovery,
 }
 COLOUR = {"reached": "green", "missed": "red", "not measured": "yellow", "no bar": "dim"}
 

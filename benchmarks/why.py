@@ -59,9 +59,7 @@ def is_right(guess: Guess, world: World) -> bool:
 def look(world: World, at: int, without: Collection[str] = ()) -> Diagnosis:
     """Diagnose at one sample, as the bot does."""
     diagnosis = diagnose(world.evidence(world.service, at, without))
-    if diagnosis.root is None:
-        return diagnosis
-    return joined(diagnosis, diagnose(world.evidence(diagnosis.root, at, without)))
+    return joined(diagnosis, [diagnose(world.evidence(root, at, without)) for root in diagnosis.roots])
 
 
 def play(world: World, without: Collection[str] = ()) -> Result:

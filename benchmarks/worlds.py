@@ -436,6 +436,7 @@ class World:
                 for moment, policy in self.policies
                 if moment <= at
             ],
+            alerting=self.fired and name == self.service,
         )  # fmt: skip
 
     def _seen(

@@ -38,16 +38,23 @@ def diagnose(
         excluded=excluded,
         confirmed_before=confirmed_before,
     )
-    root = found.places.get("dependency") if found.value("dependency_ill") >= ILL else None
-    return Diagnosis(evidence.until, evidence.service, outcome_of(suspects), suspects, missing, root)
+    is_called = found.value("dependency_ill") >= ILL and "dependency" in found.places
+    roots = [found.places["dependency"]] if is_called else found.suffering
+    return Diagnosis(evidence.until, evidence.service, outcome_of(suspects), suspects, missing, roots)
 
 
-def joined(diagnosis: Diagnosis, at_root: Diagnosis) -> Diagnosis:
-    """Return the diagnosis of a service after that of the one from which its trouble seems to come.
+def joined(diagnosis: Diagnosis, at_roots: Sequence[Diagnosis]) -> Diagnosis:
+    """Return the diagnosis of a service after those of the services from which its trouble may come.
 
     A cause that leads there counts. Without one, that a dependency suffers is all that is known: it is never claimed,
-    because why it does is not known.
+    because why it does is not known. Where nobody has said what calls what, the others merely suffer, too: then a claim
+    here stands, and else one there if no other contradicts it, or what is likelier there than here.
     """
+    if not at_roots:
+        return diagnosis
+    if any(one.cause == "slow_dependency" and "dependency_ill" in one.unknown for one in diagnosis.suspects):
+        return _likeliest(diagnosis, at_roots)
+    (at_root,) = at_roots
     first = next(iter(diagnosis.suspects), None)
     blames_root = first is not None and first.cause == "slow_dependency"
     leads = at_root.outcome is Outcome.CLAIM or (blames_root and _leads(at_root))
@@ -57,6 +64,17 @@ def joined(diagnosis: Diagnosis, at_root: Diagnosis) -> Diagnosis:
         doubted = replace(first, probability=first.probability * HALF_KNOWN)
         return replace(diagnosis, outcome=Outcome.UNCLEAR, suspects=[doubted, *diagnosis.suspects[1:]])
     return diagnosis
+
+
+def _likeliest(diagnosis: Diagnosis, others: Sequence[Diagnosis]) -> Diagnosis:
+    """Return the claim of a service, or of the only others that have one; else what is likeliest, unclaimed."""
+    if diagnosis.outcome is Outcome.CLAIM:
+        return diagnosis
+    claims = [one for one in others if one.outcome is Outcome.CLAIM]
+    best = max(claims or [diagnosis, *others], key=lambda one: max((s.probability for s in one.suspects), default=0.0))
+    contradicted = len({(one.shown[0].cause, one.shown[0].place) for one in claims}) > 1
+    outcome = Outcome.UNCLEAR if contradicted else best.outcome
+    return replace(best, service=diagnosis.service, missing=diagnosis.missing, outcome=outcome)
 
 
 def _leads(diagnosis: Diagnosis) -> bool:

@@ -31,6 +31,9 @@ BEFORE: Mapping[ChangeKind, timedelta] = {
     ChangeKind.POLICY: timedelta(minutes=3),
 }
 AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
+ALERTED = 0.8  # how ill a service is at least while its alert fires: somebody's threshold says so, and may be wrong
+NOTICEABLE = 4.0  # strength of an onset from which it is one, as in `health_of`
+LOOKED_INTO = 3  # services, where nobody has said what calls what
 PARTS = 8  # of a series, whose means tell a climb from noise
 SETTLED_SAMPLES = 12  # after which a rollout that went on would have gone further
 ROLLED_OUT = 0.6  # share of the pods from which a new version is no canary
@@ -82,6 +85,7 @@ class Evidence:
     """All that was asked for: `samples` values, `step` seconds apart, the last one at `until`.
 
     `lost_nodes` are those that are not ready, `busy_nodes` those that became busy, each with how much. None: not known.
+    `alerting`: an alert of the service fires, on a metric that may be none of these.
     """
 
     service: str
@@ -91,6 +95,7 @@ class Evidence:
     lost_nodes: Sequence[str] | None = None
     busy_nodes: Mapping[str, float] | None = None
     policies: Sequence[Change] | None = None
+    alerting: bool = False
 
     def at(self, ago: int) -> datetime:
         """Return the time of a sample, counted from the last one."""
@@ -99,10 +104,14 @@ class Evidence:
 
 @dataclass(slots=True)
 class Found:
-    """Findings of a service, and the places that they point at: `node`, `zone`, `dependency`."""
+    """Findings of a service, and the places that they point at: `node`, `zone`, `dependency`.
+
+    `suffering` are the services from which its trouble may come where nobody has said what calls what, at most three.
+    """
 
     findings: dict[str, Finding] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    suffering: Sequence[str] = ()
 
     def add(self, name: str, value: float | None, /, **facts: Any) -> None:
         """Add a finding; None is left out, as it is not known."""
@@ -162,8 +171,11 @@ class _Finder:
         self.evidence = evidence
         self.service = evidence.services[evidence.service]
         self.health = health_of(self.service)
-        is_ill = (self.health.ill or 0) >= ILL
-        self.began = evidence.at(self.health.onset.ago) if is_ill else evidence.until
+        self.ill = self.health.ill
+        if evidence.alerting:
+            self.ill = max(self.ill or 0.0, ALERTED)
+        shifted = (self.health.ill or 0) >= ILL or (evidence.alerting and self.health.onset.strength >= NOTICEABLE)
+        self.began = evidence.at(self.health.onset.ago) if shifted else evidence.until
         self.by_errors = (self.health.failing or 0) > ILL
         self.found = Found()
         self.add = self.found.add
@@ -179,12 +191,12 @@ class _Finder:
 
     def _health(self) -> None:
         service, health, since = self.service, self.health, self.began.isoformat()
-        self.add("ill", health.ill, since=since)
+        self.add("ill", self.ill, since=since)
         if service.latency is not None:
             self.add("slow", health.slow, since=since, **_levels(service.latency, health.latency))
         if service.errors is not None:
             self.add("failing", health.failing, since=since, **_levels(service.errors, health.errors))
-        if (health.ill or 0) > 0.3:
+        if (self.ill or 0) > 0.3 and health.onset.strength:
             self.add("sudden", ramp(health.onset.sudden, 0.3, 0.8), since=since)
 
     def _load(self) -> None:
@@ -275,7 +287,7 @@ class _Finder:
         stays = {pod.node for pod, is_here in zip(pods.pods, serving[:, -1], strict=True) if is_here}
         gone = len(nodes) == 1 and None not in nodes and not nodes & stays
         rescheduled = self.found.value("node_not_ready") and not nodes & stays
-        self.add("pods_gone_with_node", float(bool(lost.sum() > 1 and (gone or rescheduled))))
+        self.add("pods_gone_with_node", float(bool((lost.sum() > 1 and gone) or (lost.any() and rescheduled))))
         if gone and nodes:
             self.found.places.setdefault("node", str(next(iter(nodes))))
         if self.service.traffic is not None:
@@ -364,6 +376,9 @@ class _Finder:
             ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
             self.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
         calls = {name: set(service.depends_on) for name, service in self.evidence.services.items()}
+        if not any(calls.values()):  # nobody has said what calls what
+            self.found.suffering = self._suffering(known)[:LOOKED_INTO]
+            return
         if not any(name in known for name in self.service.depends_on):
             return
         root = self._root(calls, known)
@@ -373,6 +388,24 @@ class _Finder:
             explained = _callers(root, calls) | {root}
             unrelated = [other.ill or 0.0 for name, other in known.items() if name not in explained]
             self.add("unrelated_ill", max(unrelated, default=0.0))
+
+    def _suffering(self, known: Mapping[str, Health]) -> list[str]:
+        """Return the services that began to suffer no later, those whose latency (or errors) grew most first.
+
+        What a service waits for adds to its latency at most what it has grown itself.
+        """
+        latest = self.health.onset.ago - 2
+        ill = [name for name, one in known.items() if (one.ill or 0.0) >= ILL and one.onset.ago >= latest]
+        return sorted(ill, key=lambda name: -self._growth(name, known[name]))
+
+    def _growth(self, name: str, health: Health) -> float:
+        """Return by how much a service's latency, or its errors where this one fails, has risen in its own unit."""
+        service = self.evidence.services[name]
+        series, shift = (service.errors, health.errors) if self.by_errors else (service.latency, health.latency)
+        if series is None or not shift.strength:
+            return 0.0
+        levels = _levels(series, shift)
+        return levels["to"] - levels["from"]
 
     def _root(self, calls: Mapping[str, set[str]], known: Mapping[str, Health]) -> str | None:
         """Return where the trouble comes from: an ill service, called over ill ones, that calls none that is ill."""

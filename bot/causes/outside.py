@@ -10,6 +10,7 @@ from bot.domain.diagnosis import Place
     Place.OUTSIDE,
     must=["more_requests", "more_requests_only_here", "autoscaler_at_most", "quota_refuses"],
     treatments=["kubernetes.scale"],
+    treatments_if={"accelerator_full": ["kubernetes.set_node_selector"]},  # more pods would share the same GPUs
 )
 def more_load() -> Ways:
     """Requests rose, and work for each did not. Refuted by requests that stayed as they were."""

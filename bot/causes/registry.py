@@ -47,10 +47,12 @@ class Registry:
         must: Sequence[str],
         treatments: Sequence[str] = (),
         remains: str | None = None,
+        treatments_if: Mapping[str, Sequence[str]] | None = None,
     ) -> Callable[[Function], Function]:
         """Register a function that returns what the cause predicts: finding → probability, or one such for each way.
 
-        Its docstring says what it is and what refutes it; the words for people are in the labels, under `causes`.
+        Its docstring says what it is and what refutes it; the words for people are in the labels, under `causes`. The
+        `treatments` are tried in their order, those of `treatments_if` instead where its finding is made.
         Raises ValueError for a finding that nobody looks for.
         """
 
@@ -64,8 +66,10 @@ class Registry:
                 tuple(must),
                 tuple(treatments),
                 remains,
+                treatments_if or {},
             )
-            unknown = {name for way in cause.ways for name in way} | set(must) | ({remains} if remains else set())
+            unknown = {name for way in cause.ways for name in way} | set(must) | set(cause.treatments_if)
+            unknown |= {remains} if remains else set()
             if unknown := unknown - set(BASE):
                 raise ValueError(f"{cause.name} predicts what nobody looks for: {', '.join(sorted(unknown))}")
             self._causes[cause.name] = cause

@@ -19,11 +19,14 @@ class ChangeKind(StrEnum):
     VERSION = "version"
     CONFIGURATION = "configuration"
     LIMITS = "limits"
+    OBJECT = "object"  # a ConfigMap or a Secret that its pods use; what in it changed is not looked at
     REPLICAS = "replicas"
+    AUTOSCALED = "autoscaled"
     NODE = "node"
     KILLED = "killed"
     QUOTA = "quota"
     POLICY = "policy"
+    CERTIFICATE = "certificate"  # it ended
     JOB = "job"
     MERGE = "merge"
     WORKFLOW = "workflow"

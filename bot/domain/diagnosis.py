@@ -42,7 +42,8 @@ class Cause:
     """A kind of cause. `ways` are the ways in which it shows: finding → probability that it is there.
 
     A finding that a way does not name is as likely as when something else is to blame. `must` are the findings that
-    could refute it: nothing is claimed before they are known. `treatments` are actions that treat it. `remains` is the
+    could refute it: nothing is claimed before they are known. `treatments` are actions that treat it, `treatments_if`
+    those that do so instead where a finding is made. `remains` is the
     finding that shows, after the symptoms are cured, that the cause is still in place; None if nothing shows it.
     """
 
@@ -52,6 +53,12 @@ class Cause:
     must: Sequence[str]
     treatments: Sequence[str] = ()
     remains: str | None = None
+    treatments_if: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def treatments_of(self, suspect: Suspect) -> Sequence[str]:
+        """Return the actions that treat the cause with the evidence that it has in an incident."""
+        made = {piece.finding for piece in suspect.evidence if piece.value >= PRESENT}
+        return next((actions for finding, actions in self.treatments_if.items() if finding in made), self.treatments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,8 @@ class Outcome(StrEnum):
 class Diagnosis:
     """What is known of the causes at a moment. `suspects` has all causes, the likeliest first.
 
-    `root` is the service from which the trouble seems to come, if not from the diagnosed one.
+    `roots` are the services from which the trouble may come instead: one that it calls, or a few where nobody has said
+    what calls what.
     """
 
     at: datetime
@@ -149,7 +157,13 @@ class Diagnosis:
     outcome: Outcome
     suspects: Sequence[Suspect]
     missing: Sequence[str] = ()
-    root: str | None = None
+    roots: Sequence[str] = ()
+
+    @classmethod
+    def of_event(cls, at: datetime, facts: Mapping[str, Any]) -> Diagnosis:
+        """Return the diagnosis that an event of the timeline holds."""
+        suspects = [Suspect.from_json(raw) for raw in facts["suspects"]]
+        return cls(at, facts["service"], Outcome(facts["outcome"]), suspects, facts["missing"])
 
     @property
     def shown(self) -> Sequence[Suspect]:

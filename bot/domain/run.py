@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bot.domain.diagnosis import Suspect
 from bot.domain.errors import BadInput, NotFound
 from bot.domain.incident import Incident
 from bot.domain.people import Person
@@ -18,6 +19,7 @@ from bot.domain.snapshot import Assessment as Verdict
 # Facts of a step.
 COPIED_FROM = "copied_from"  # the stopped run in which it was done
 APPROVAL_ROUNDS = "rounds"  # how often its approval was asked for; 1 when it is missing
+TREATS = "treats"  # the cause (`Treats` as JSON) for which it goes before the steps that may be done instead
 
 
 class RunState(StrEnum):
@@ -92,6 +94,26 @@ class Effect:
         return cls(raw["key"], raw["facts"], raw.get("diff", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Treats:
+    """The cause that a step treats: one that leads clearly, or that a person has confirmed.
+
+    The step's action has `helped` so often before of the times it was `measured`.
+    """
+
+    suspect: Suspect
+    confirmed: bool
+    helped: int = 0
+    measured: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "suspect": self.suspect.to_json()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Treats:
+        return cls(Suspect.from_json(raw["suspect"]), raw["confirmed"], raw["helped"], raw["measured"])
+
+
 UNDO = "undo"  # fact of a step: who asked for its undo, what that changes, its digest, and since when it is made
 _UNDO_PREFIX = "_"  # no step of a runbook begins with it
 
@@ -131,6 +153,12 @@ class StepRun:
     facts: Mapping[str, Any] = field(default_factory=dict)
     began_at: datetime | None = None
     ended_at: datetime | None = None
+
+    @property
+    def treats(self) -> Treats | None:
+        """The cause for which the step was put before those that may be done instead of it."""
+        raw = self.facts.get(TREATS)
+        return Treats.from_json(raw) if raw else None
 
     @property
     def copied_from(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from datetime import timedelta
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -123,6 +124,13 @@ class Step(_Part):
     keep: bool = Field(False, description="undoing the run does not undo this step: a safety copy, evidence")
     approval: Approval | None = None
     verify: Verify | None = None
+    any_order: bool = Field(
+        False,
+        alias="any-order",
+        description="interchangeable with the steps beside it that say so, too: they are done one after the other "
+        "until the metrics of one's `verify` hold, and the rest are skipped; in an incident whose cause is known the "
+        "one that treats it goes first",
+    )
 
 
 class Runbook(_Part):
@@ -149,6 +157,21 @@ class Runbook(_Part):
                 raise ValueError(f"two steps are called `{step.id}`")
             ids.add(step.id)
         return self
+
+    def interchangeable(self, step_id: str) -> list[Step]:
+        """Return the steps that may be done instead of this one, itself included; none if its place is fixed."""
+        for any_order, steps in groupby(self.steps, key=lambda step: step.any_order):
+            group = list(steps)
+            if any_order and any(step.id == step_id for step in group):
+                return group
+        return []
+
+    def with_first(self, step_id: str) -> Runbook:
+        """Return the runbook with this step before those that may be done instead of it."""
+        group = self.interchangeable(step_id)
+        start = self.steps.index(group[0])
+        ordered = sorted(group, key=lambda step: step.id != step_id)
+        return self.model_copy(update={"steps": [*self.steps[:start], *ordered, *self.steps[start + len(group) :]]})
 
     def to_json(self) -> dict[str, Any]:
         """Return the copy that a run keeps; `Runbook.model_validate` parses it."""

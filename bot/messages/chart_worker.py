@@ -1,7 +1,8 @@
 """`python -m bot.messages.chart_worker`: the process that draws charts for `bot.messages.charts`.
 
-Reads one line of JSON per snapshot from stdin: `snapshot`, the `queries` to draw, `marks` (`[ISO 8601, text]`) and
-`locale`. Writes one line of JSON to stdout, with the `sizes` of the PNGs that follow or with the `problem`.
+Reads one line of JSON per snapshot from stdin: `snapshot`, the `queries` to draw, `marks` (`[ISO 8601, text, likely]`)
+and `locale`; with `strip` all metrics are on one axis, and the marks are changes. Writes one line of JSON to stdout,
+with the `sizes` of the PNGs that follow or with the `problem`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from bot.domain.snapshot import Snapshot
 from bot.messages.charts import Mark
-from bot.messages.plot import draw
+from bot.messages.plot import draw, draw_strip
 from bot.messages.translations import Translations
 
 NICE = 10  # acknowledgements have priority
@@ -40,8 +41,11 @@ def main() -> None:
 
 def _draw(request: Mapping[str, Any]) -> Iterator[bytes]:
     snapshot, words = Snapshot.from_json(request["snapshot"]), _words(request["locale"])
-    marks = [Mark(datetime.fromisoformat(at), text) for at, text in request["marks"]]
+    marks = [Mark(datetime.fromisoformat(at), text, likely) for at, text, likely in request["marks"]]
     metrics = {metric.query: metric for metric in snapshot.figures}
+    if request.get("strip"):
+        yield draw_strip(snapshot, [metrics[query] for query in request["queries"]], marks, words)
+        return
     for query in request["queries"]:
         yield draw(snapshot, metrics[query], marks, words)
 

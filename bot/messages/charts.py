@@ -11,7 +11,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,19 +30,45 @@ COMMAND = (sys.executable, "-m", "bot.messages.chart_worker")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A vertical line across the chart: an event of the incident and its label."""
+    """A vertical line across the chart: an event of the incident, or a change, and its label.
+
+    `likely`: the cause may be this change.
+    """
 
     at: datetime
     text: str
+    likely: bool = False
 
 
 async def render(
     snapshot: Snapshot, metrics: Sequence[MetricResult], marks: Sequence[Mark], words: Translations
 ) -> list[bytes]:
     """Return a PNG of 1200 x 675 pixels for each of these metrics, in order. Raises RuntimeError on failure."""
+    return await _render(_request(snapshot, metrics, marks, words))
+
+
+async def render_strip(
+    snapshot: Snapshot, metrics: Sequence[MetricResult], changes: Sequence[Mark], words: Translations
+) -> bytes:
+    """Return a PNG of these metrics and the changes on one axis, 1200 pixels wide. Raises RuntimeError on failure."""
+    return (await _render(_request(snapshot, metrics, changes, words) | {"strip": True}))[0]
+
+
+async def _render(request: Mapping[str, Any]) -> list[bytes]:
     _worker.stop_when_idle()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_worker.thread, _worker.render, snapshot, metrics, marks, words.locale)
+    return await loop.run_in_executor(_worker.thread, _worker.render, request)
+
+
+def _request(
+    snapshot: Snapshot, metrics: Sequence[MetricResult], marks: Sequence[Mark], words: Translations
+) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot.to_json(),
+        "queries": [metric.query for metric in metrics],
+        "marks": [[mark.at.isoformat(), mark.text, mark.likely] for mark in marks],
+        "locale": words.locale,
+    }
 
 
 def prestart() -> None:
@@ -77,15 +103,7 @@ class ChartWorker:
             )
         return self._process
 
-    def render(
-        self, snapshot: Snapshot, metrics: Sequence[MetricResult], marks: Sequence[Mark], locale: str
-    ) -> list[bytes]:
-        request = {
-            "snapshot": snapshot.to_json(),
-            "queries": [metric.query for metric in metrics],
-            "marks": [[mark.at.isoformat(), mark.text] for mark in marks],
-            "locale": locale,
-        }
+    def render(self, request: Mapping[str, Any]) -> list[bytes]:
         line = json.dumps(request).encode() + b"\n"
         try:
             return self._request(line)

@@ -43,6 +43,7 @@ _MARGIN, _RIGHT, _BOTTOM = 40, 44, 66
 _HEAD = 178  # height of title and value
 _SMALL = 29  # font size of everything but title and value
 _ROW, _LEADER, _GAP = 38, 40, 22
+_STRIP_HEAD, _LANE, _CHANGE_ROW = 128, 190, 46  # of the metrics below each other: head, each metric, each change
 _SPACINGS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
              345_600, 604_800, 1_209_600)  # fmt: skip
 
@@ -62,27 +63,63 @@ def draw(snapshot: Snapshot, metric: MetricResult, marks: Sequence[Mark], words:
     return Chart(snapshot, metric, marks, words).png()
 
 
-class Chart:
-    """The chart of one metric: title, window, value, verdict, lines, threshold and marks."""
+def draw_strip(
+    snapshot: Snapshot, metrics: Sequence[MetricResult], changes: Sequence[Mark], words: Translations
+) -> bytes:
+    """Return metrics and changes on one axis as a PNG, 1200 pixels wide. Not thread-safe: fonts are shared."""
+    return Strip(snapshot, metrics, changes, words).png()
 
-    def __init__(self, snapshot: Snapshot, metric: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
-        self._snapshot, self._metric, self._words = snapshot, metric, words
+
+class _Paper:
+    """A picture of so many pixels, with text whose width is known."""
+
+    def __init__(self, height: int) -> None:
+        self._height = height
         # At 72 dots per inch a point is a pixel.
         self._picture = Picture(
-            figsize=(WIDTH / 72, HEIGHT / 72), dpi=72, facecolor=_PAPER, edgecolor=_RULE, linewidth=4
+            figsize=(WIDTH / 72, height / 72), dpi=72, facecolor=_PAPER, edgecolor=_RULE, linewidth=4
         )
         self._canvas = FigureCanvasAgg(self._picture)
         self._renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
-        series = [s for s in worst_first(snapshot.of(metric.query), metric) if s.points]
-        self._shown = series[:MOST_LINES]
-        self._hidden = metric.count - len(self._shown)
-        self._low, self._high = y_range(metric, self._shown)
-        self._draw(marks)
 
     def png(self) -> bytes:
         file = io.BytesIO()
         self._canvas.print_png(file, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
         return file.getvalue()
+
+    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Write text whose baseline is `y` pixels below the top of the image."""
+        self._picture.text(x / WIDTH, 1 - y / self._height, _drawable(text), va="baseline", parse_math=False, **style)
+
+    def _rule(self, xs: Sequence[float], ys: Sequence[float], **style: Any) -> None:
+        """Draw a line through pixels, counted from the left and from the top."""
+        points = [x / WIDTH for x in xs], [1 - y / self._height for y in ys]
+        self._picture.add_artist(Line2D(*points, transform=self._picture.transFigure, **style))
+
+    def _width(self, text: str, size: float, weight: str = "normal") -> float:
+        font = FontProperties(size=size, weight=weight)
+        width, _, _ = self._renderer.get_text_width_height_descent(_drawable(text), font, False)
+        return float(width)
+
+    def _cut(self, text: str, room: float, size: float, weight: str = "normal") -> str:
+        text = _drawable(text)[:200]
+        if self._width(text, size, weight) <= room:
+            return text
+        most = bisect(range(len(text)), room, key=lambda length: self._width(text[:length] + "…", size, weight))
+        return text[: max(most - 1, 1)].rstrip() + "…"
+
+
+class Chart(_Paper):
+    """The chart of one metric: title, window, value, verdict, lines, threshold and marks."""
+
+    def __init__(self, snapshot: Snapshot, metric: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
+        super().__init__(HEIGHT)
+        self._snapshot, self._metric, self._words = snapshot, metric, words
+        series = [s for s in worst_first(snapshot.of(metric.query), metric) if s.points]
+        self._shown = series[:MOST_LINES]
+        self._hidden = metric.count - len(self._shown)
+        self._low, self._high = y_range(metric, self._shown)
+        self._draw(marks)
 
     def _draw(self, marks: Sequence[Mark]) -> None:
         ticks = self._y_ticks()
@@ -221,14 +258,13 @@ class Chart:
         return [Label(*label, size) for label in zip(texts, mark_xs, text_xs, widths, strict=True)]
 
     def _marks(self, labels: Sequence[Label], top: int) -> None:
-        style: dict[str, Any] = {"color": _FAINT, "linewidth": 2.5, "transform": self._picture.transFigure}
         for label in labels:
             foot = min(max(label.mark_x, label.text_x + 8), label.text_x + label.width - 8)
             leader = [(foot, top - _LEADER), (label.mark_x, top - 4)]
             line = [(label.mark_x, top - 4), (label.mark_x, HEIGHT - _BOTTOM)]
             for points, dashes in ((leader, (None, None)), (line, (2, 2))):
-                xs, ys = [x / WIDTH for x, _ in points], [1 - y / HEIGHT for _, y in points]
-                self._picture.add_artist(Line2D(xs, ys, dashes=dashes, zorder=2, **style))
+                xs, ys = [x for x, _ in points], [y for _, y in points]
+                self._rule(xs, ys, color=_FAINT, linewidth=2.5, dashes=dashes, zorder=2)
             self._text(label.text_x, top - _LEADER - 12, label.text, size=label.size, color=_INK)
 
     def _names(self) -> list[str]:
@@ -246,27 +282,8 @@ class Chart:
             x = _MARGIN if index % 2 == 0 else WIDTH / 2 + 10
             y = _HEAD + _ROW * (index // 2 + 1) - 12
             if index < len(self._shown):
-                self._picture.add_artist(
-                    Line2D([x / WIDTH, (x + 32) / WIDTH], [1 - (y - 10) / HEIGHT] * 2, color=_LINES[index], linewidth=9,
-                           transform=self._picture.transFigure)
-                )  # fmt: skip
+                self._rule([x, x + 32], [y - 10] * 2, color=_LINES[index], linewidth=9)
             self._text(x + 46, y, name, size=_SMALL, color=_INK)
-
-    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Write text whose baseline is `y` pixels below the top of the image."""
-        self._picture.text(x / WIDTH, 1 - y / HEIGHT, _drawable(text), va="baseline", parse_math=False, **style)
-
-    def _width(self, text: str, size: float, weight: str = "normal") -> float:
-        font = FontProperties(size=size, weight=weight)
-        width, _, _ = self._renderer.get_text_width_height_descent(_drawable(text), font, False)
-        return float(width)
-
-    def _cut(self, text: str, room: float, size: float, weight: str = "normal") -> str:
-        text = _drawable(text)[:200]
-        if self._width(text, size, weight) <= room:
-            return text
-        most = bisect(range(len(text)), room, key=lambda length: self._width(text[:length] + "…", size, weight))
-        return text[: max(most - 1, 1)].rstrip() + "…"
 
     def _two_lines(self, text: str, room: float, size: float) -> list[str]:
         first = self._cut(text, room, size, "bold").removesuffix("…")
@@ -274,6 +291,83 @@ class Chart:
             first = first[: first.rindex(" ")]
         rest = text[len(first) :].strip()
         return [first, self._cut(rest, room, size, "bold")] if rest else [first]
+
+
+class Strip(_Paper):
+    """Metrics below each other, and through all of them the changes, numbered: their list is below the axis."""
+
+    def __init__(
+        self, snapshot: Snapshot, metrics: Sequence[MetricResult], changes: Sequence[Mark], words: Translations
+    ) -> None:
+        self._snapshot, self._words = snapshot, words
+        self._changes = sorted(changes, key=lambda change: change.at)
+        self._foot = _STRIP_HEAD + len(metrics) * _LANE
+        super().__init__(self._foot + _BOTTOM + len(self._changes) * _CHANGE_ROW + _MARGIN)
+        when = self._cut(_window(snapshot, words), WIDTH - 2 * _MARGIN, 40, "bold")
+        self._text(_MARGIN, 66, when, size=40, weight="bold", color=_INK)
+        for number, metric in enumerate(metrics):
+            self._lane(metric, _STRIP_HEAD + number * _LANE, is_last=number == len(metrics) - 1)
+        self._numbers()
+        for row, change in enumerate(self._changes):
+            self._change(row, change)
+
+    def _lane(self, metric: MetricResult, top: int, *, is_last: bool) -> None:
+        """Draw one metric: its name and value, its worst line, its threshold."""
+        color = _VERDICTS[metric.verdict]
+        value = "?" if metric.value is None else amount(metric.value, metric.unit, self._words)
+        if metric.value is not None and metric.normal is not None:
+            value = f"{amount(metric.normal, metric.unit, self._words)} → {value}"
+        over: dict[str, Any] = {"size": _SMALL, "bbox": {"facecolor": _PAPER, "edgecolor": "none", "pad": 3}}
+        self._text(WIDTH - _RIGHT, top + 34, value, weight="bold", color=color, ha="right", **over)
+        room = WIDTH - _RIGHT - _MARGIN - self._width(value, _SMALL, "bold") - _GAP
+        self._text(
+            _MARGIN, top + 34, self._cut(metric.in_language(self._words.locale), room, _SMALL), color=_INK, **over
+        )
+        series = [one for one in worst_first(self._snapshot.of(metric.query), metric) if one.points][:1]
+        low, high = y_range(metric, series)
+        plot = self._picture.add_axes(
+            (_MARGIN / WIDTH, 1 - (top + _LANE - 14) / self._height, self._room / WIDTH, (_LANE - 64) / self._height),
+            facecolor="none",
+        )
+        start, end = self._snapshot.start.timestamp(), self._snapshot.at.timestamp()
+        plot.set_xlim(start, end)
+        plot.set_ylim(low, high)
+        spacing = next((s for s in _SPACINGS if (end - start) / s <= 6), _SPACINGS[-1])
+        ticks = [tick for i in range(8) if start <= (tick := (start // spacing + i) * spacing) <= end]
+        plot.set_xticks(ticks, [_tick(tick, spacing, self._words) if is_last else "" for tick in ticks])
+        plot.set_yticks([])
+        plot.tick_params(labelsize=_SMALL, colors=_FAINT, length=0, pad=10)
+        for side in ("top", "right", "left"):
+            plot.spines[side].set_visible(False)
+        plot.spines["bottom"].set(color=_FAINT, linewidth=3)
+        if metric.threshold is not None:
+            plot.axhline(metric.threshold, color=_BAD, linewidth=3, dashes=(3, 2), zorder=3)
+        for one in series:
+            for run in runs(one):
+                xs, ys = [at.timestamp() for at, _ in run], [value for _, value in run]
+                plot.plot(xs, ys, "-" if len(run) > 1 else "o", color=_LINES[0], linewidth=6, ms=9, zorder=4)
+
+    @property
+    def _room(self) -> int:
+        return WIDTH - _MARGIN - _RIGHT
+
+    def _numbers(self) -> None:
+        """Draw each change's line, and its number at its head, as close to it as the others allow."""
+        xs = [_MARGIN + (one.at - self._snapshot.start) / self._snapshot.window * self._room for one in self._changes]
+        widths = [self._width(str(number), _SMALL, "bold") for number in range(1, len(xs) + 1)]
+        places = side_by_side([x - w / 2 for x, w in zip(xs, widths, strict=True)], widths, _GAP, 16, WIDTH - 16)
+        for number, (change, x, place) in enumerate(zip(self._changes, xs, places, strict=True), start=1):
+            color, width = (_BAD, 5.0) if change.likely else (_FAINT, 2.5)
+            self._rule([x, x], [_STRIP_HEAD, self._foot - 14], color=color, linewidth=width, dashes=(2, 2), zorder=2)
+            self._text(place, _STRIP_HEAD - 10, str(number), size=_SMALL, weight="bold",
+                       color=_BAD_INK if change.likely else _INK)  # fmt: skip
+
+    def _change(self, row: int, change: Mark) -> None:
+        y = self._foot + _BOTTOM + (row + 1) * _CHANGE_ROW - 12
+        weight, color = ("bold", _BAD_INK) if change.likely else ("normal", _INK)
+        text = f"{row + 1}  {_clock(change.at, self._snapshot, self._words)}  {change.text}"
+        shown = self._cut(text, WIDTH - 2 * _MARGIN, _SMALL, weight)
+        self._text(_MARGIN, y, shown, size=_SMALL, weight=weight, color=color)
 
 
 def _drawable(text: str) -> str:

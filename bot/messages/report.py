@@ -8,14 +8,17 @@ from typing import Any
 
 from slack_sdk.models.blocks import Block
 
+from bot.domain.diagnosis import Diagnosis
 from bot.domain.incident import Status
 from bot.domain.observations import Observation
 from bot.domain.phases import Parts, whole
 from bot.domain.report import Report
+from bot.domain.timeline import Kind
 from bot.messages.markdown import Markdown, markdown, markup_of
 from bot.messages.message import TEXT_LIMIT, Message, actions, button, fit, section
 from bot.messages.report_page import PageContext, report_page
 from bot.messages.translations import Translations
+from bot.messages.why import reasons
 
 BAR_WIDTH = 15  # characters
 
@@ -79,6 +82,8 @@ def write(report: Report, words: Translations, report_context: ReportContext) ->
         ]
         for name, some in found.items()
     }
+    weighed = [event for event in report.opinions if event.kind is Kind.CAUSES_WEIGHED and "suspects" in event.facts]
+    why = reasons([(event.seq, Diagnosis.of_event(event.at, event.facts)) for event in weighed], words)
     parts = whole(report.timing.phases)
     before = report.previous.timing.phases if report.previous else {}
     text = templates.write(
@@ -86,6 +91,7 @@ def write(report: Report, words: Translations, report_context: ReportContext) ->
         report=report,
         incident=incident,
         lines=lines,
+        reasons=why,
         observations={name: [Markdown(line) for line in some] for name, some in observations.items()},
         parts=parts,
         bars=f"```minutes\n{bars(parts, words)}\n```",

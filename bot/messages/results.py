@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -13,10 +13,12 @@ from slack_sdk.models.blocks import Block
 from bot.domain.run import StepRun
 from bot.messages.amounts import amount
 from bot.messages.backups import backup_table
-from bot.messages.message import SECTION_LIMIT, Message, section
+from bot.messages.message import SECTION_LIMIT, Message, fit, section
 from bot.messages.translations import Translations, escape, format_duration
 
 RESULT_LIMIT = 2500
+TOP_ROWS = 6  # with the head of the table
+ROW_LIMIT = 300
 
 Facts = Mapping[str, Any]
 
@@ -54,6 +56,18 @@ def message(step: StepRun, title: str, words: Translations) -> tuple[Message, by
         blocks: list[Block] = [section(head), section(f"```{shown}```"[:SECTION_LIMIT])]
         return Message(head, blocks), None
     return Message.of(head), text.encode()
+
+
+def looked(title: str, steps: Sequence[tuple[str, StepRun]], words: Translations) -> Message:
+    """Return what the first steps of a runbook have seen, each with its title: a sentence, and the top of a table."""
+    head = words.render_block("result", "looked", title=title)
+    blocks: list[Block] = [section(head)]
+    for name, step in steps:
+        text = words.render_block("result", "saw", title=name, told=sentence(step, words))
+        table = lines(step, words)[:TOP_ROWS] if isinstance((step.result or {}).get("rows"), list) else []
+        shown = "\n".join(escape(fit(row, ROW_LIMIT)).replace("```", "’’’") for row in table)
+        blocks.append(section(f"{text}\n```{shown}```" if table else text))
+    return Message(head, blocks)
 
 
 def lines(step: StepRun, words: Translations) -> list[str]:

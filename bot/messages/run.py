@@ -37,6 +37,7 @@ from bot.messages.message import Message, actions, button, context, fit, section
 from bot.messages.results import lines as result_lines
 from bot.messages.results import sentence
 from bot.messages.translations import Translations, escape
+from bot.messages.why import cause_text
 
 WHY_LIMIT = 1500
 _SIGNS = {
@@ -63,6 +64,8 @@ def progress(run: Run, words: Translations) -> Message:
     runbook = Runbook.model_validate(run.definition)
     rendered = words.render("run", run=run, title=words.pick(runbook.title))
     blocks: list[Block] = [section(rendered["title"])]
+    if first := _first(run, runbook, words):
+        blocks.append(section(first))
     texts = _few_lines(run, runbook, words)
     for start in range(0, len(texts), 8):
         blocks.append(section("\n".join(texts[start : start + 8])))
@@ -91,6 +94,16 @@ def progress(run: Run, words: Translations) -> Message:
         undo = confirm(words, "undo_run", count=len(changes), effects=effects)
         buttons.append(button(words.label("buttons.undo_run"), "undo_run", run.id, confirm=undo))
     return Message(fit(rendered["text"], 3000), [*blocks, *actions(buttons)])
+
+
+def _first(run: Run, runbook: Runbook, words: Translations) -> str:
+    """Return which of the steps in any order goes first, and why; empty if none was put first."""
+    for step_spec, step in zip(runbook.steps, run.steps, strict=True):
+        if treats := step.treats:
+            title = words.pick(step_spec.title) if step_spec.title else step.uses
+            cause = cause_text(treats.suspect, words)
+            return words.render_block("run", "first", title=title, cause=cause, treats=treats)
+    return ""
 
 
 def _undoable(run: Run, runbook: Runbook) -> list[StepRun]:

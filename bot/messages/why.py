@@ -16,10 +16,13 @@ from bot.domain.diagnosis import WORTH_SAYING, Diagnosis, Outcome, Piece, Suspec
 from bot.domain.findings import ILL, SOURCE
 from bot.domain.people import Person
 from bot.messages.amounts import number
+from bot.messages.charts import Mark
 from bot.messages.message import Message, actions, button, context, fit, section
+from bot.messages.text import as_text
 from bot.messages.translations import Mrkdwn, Translations
 
 CHANGES_SHOWN = 8
+CHANGES_ON_CHART = 5
 EVIDENCE_SHOWN = 5
 PIECES = 2  # the strongest ones for a cause, and as many against it
 TOLD_BY_NAME: Mapping[str, Sequence[str]] = {  # findings that a cause's own text has already
@@ -96,8 +99,11 @@ def why_message(why: Why, words: Translations, incident_id: str | None = None) -
     return Message(message.text, blocks)
 
 
-def evidence_sheet(why: Why, words: Translations, incident_id: str) -> View:
-    """Return the sheet with each cause's evidence, what speaks against it, and the buttons of who knows better."""
+def evidence_sheet(why: Why, words: Translations, incident_id: str, *, charted: bool = False) -> View:
+    """Return the sheet with each cause's evidence, what speaks against it, and the buttons of who knows better.
+
+    `charted`: the metrics and the changes are drawn in the card's thread.
+    """
     blocks: list[Block] = []
     for suspect in why.diagnosis.shown:
         blocks.append(section(f"*{_capitalized(cause_text(suspect, words))}* · {_odds(suspect, words)}"))
@@ -110,6 +116,8 @@ def evidence_sheet(why: Why, words: Translations, incident_id: str) -> View:
             ]
         )
     blocks += _changes(why, words)
+    if charted:
+        blocks.append(context(_block(words, "charted")))
     if why.diagnosis.missing:
         blocks.append(context(_block(words, "missing", missing=why.diagnosis.missing)))
     return View(
@@ -138,6 +146,51 @@ def change_text(change: Change, words: Translations) -> str:
     line = _block(words, f"change_{change.kind}", change=change, facts=facts)
     line = _block(words, "by", line=Mrkdwn(line), change=change)
     return _block(words, "when", line=line, change=change)
+
+
+def reasons(weighed: Sequence[tuple[int, Diagnosis]], words: Translations) -> Mapping[int, Sequence[str]]:
+    """Return by number of event why the bot thought so, as plain text: what spoke for and against the causes that
+    fitted, and against those that had fitted before.
+    """
+    result: dict[int, Sequence[str]] = {}
+    before: Sequence[Suspect] = ()
+    for seq, diagnosis in weighed:
+        lines = []
+        for suspect in diagnosis.shown:
+            known = {"for": _strongest(suspect, PIECES), "against": suspect.against[:PIECES]}
+            lines += [_reason(part, suspect, pieces, words) for part, pieces in known.items() if pieces]
+        fits = {suspect.cause for suspect in diagnosis.shown}
+        now = {suspect.cause: suspect for suspect in diagnosis.suspects}
+        for suspect in before:
+            if suspect.cause not in fits:
+                lines.append(
+                    _reason("gone", suspect, now[suspect.cause].against if suspect.cause in now else (), words)
+                )
+        result[seq], before = lines, diagnosis.shown
+    return result
+
+
+def _reason(part: str, suspect: Suspect, pieces: Sequence[Piece], words: Translations) -> str:
+    refuting = sorted(pieces, key=lambda piece: piece.finding not in suspect.refuted_by)[:PIECES]
+    texts = [Mrkdwn(piece_text(piece, words)) for piece in refuting]
+    cause = words.label(f"causes.{suspect.cause}")
+    return as_text(_block(words, f"reason_{part}", cause=cause, pieces=texts), {}).replace("`", "")
+
+
+def changes_on_chart(
+    diagnosis: Diagnosis, changes: Sequence[Change], since: datetime, words: Translations
+) -> list[Mark]:
+    """Return the newest changes as marks of a chart that begins at `since`, and always those that a cause points at."""
+    blamed = {piece.facts.get("at") for suspect in diagnosis.shown for piece in suspect.evidence} - {None}
+    seen = [change for change in changes if since <= change.at <= diagnosis.at]
+    others = [change for change in seen if change.at.isoformat() not in blamed][-CHANGES_ON_CHART:]
+    marks = []
+    for change in seen:
+        likely = change.at.isoformat() in blamed
+        if likely or change in others:
+            text = _block(words, f"change_{change.kind}", change=change, facts=defaultdict(lambda: None, change.facts))
+            marks.append(Mark(change.at, as_text(text, {}).replace("`", ""), likely))
+    return marks
 
 
 def _causes(why: Why, words: Translations) -> list[Block]:

@@ -282,6 +282,10 @@ class StepChecker:
             yield ("uses",), f"unknown action `{step.uses}`" + (f"; did you mean `{guess}`?" if guess else "")
         if step.keep and step.uses in self._registry and self._registry.get(step.uses).undo is None:
             yield ("keep",), f"{step.uses} cannot be undone anyway: remove `keep`"
+        if step.any_order and step.verify is None:
+            yield ("any-order",), "add a `verify`: the steps in any order are done until the metrics of one hold"
+        if step.any_order and len(self._runbook.interchangeable(step.id)) == 1:
+            yield ("any-order",), "there is no step beside it in any order: mark that one, too, or remove `any-order`"
         if step.verify and step.verify.board not in self._team.boards:
             board = step.verify.board
             yield ("verify",), f"unknown board `{board}`" + _did_you_mean(board, self._team.boards)
@@ -355,6 +359,9 @@ class StepChecker:
             return
         for step_id in sorted(self._expressions.referenced_steps(text) - self._before.keys()):
             yield f"step `{step_id}` is not before this step" + _did_you_mean(step_id, self._before)
+        others = {step.id for step in self._runbook.interchangeable(self._step.id)}
+        for step_id in sorted(self._expressions.referenced_steps(text) & others & self._before.keys()):
+            yield f"step `{step_id}` may come later: both are in any order"
         allowed = {"inputs": set(self._runbook.inputs), **CONTEXT_FACTS}
         for path in sorted(self._expressions.paths(text)):
             if path[0] == "steps" and len(path) > 2 and path[1] in self._before:

@@ -21,6 +21,13 @@ approval of a second person and a *destructive* one for two, in production, unle
 ✋ demands more than the policy. 📈 names the board whose metrics must be in bounds afterwards. Undoing a run does not
 undo steps with 🔒 (`keep: true`): a safety copy, evidence.
 
+Steps with 🔀 (`any-order: true`) that stand beside each other may be done instead of each other: one after the other,
+until the metrics of one hold; the rest are skipped. In an incident in which one cause leads clearly, or a person has
+confirmed it, the cheapest of them that treats it and can be undone goes first: least risk, then no approval of its own,
+then the place in the file. A step that sets variables treats a changed setting only if it sets that one. The order is
+decided when the run starts, and shown there and in the dry run with its reason; it is kept with the run, whatever is
+thought later. Each step keeps its approvals.
+
 When an action exceeds its `timeout`, it is stopped and the step fails. The time counts from the start of the action,
 not while the step waits for people or for another run's lock, and starts again after a restart of the bot. Without
 `timeout` an action may take ten minutes plus the time that its own parameters make it wait (`duration`, `within`,
@@ -47,7 +54,7 @@ The runbooks implement TAMV's operations manual, without its mistakes.
 | an issue assigned to a team | GitHub assigns people only | assigns the owner from the team file and mentions the team |
 | annotate `force-sync`, then restart | the pods may start with the old secret | waits for the sync |
 | staging goes back to production's revision number | each release has its own revision numbers | staging gets the same version that production is rolled back to |
-| scale and roll back at once when the render is slow | it stays unknown what helped | one change at a time, each measured; rolls back only if the four metrics have not recovered |
+| scale and roll back at once when the render is slow | it stays unknown what helped | one change at a time, each measured, the likely cause's treatment first; rolls back only while the four metrics have not recovered |
 """
 
 LABEL_LIMIT = 60
@@ -101,6 +108,8 @@ def _step(step: Step, actions: Registry) -> str:
         notes += [f"if it {how}: {what}" for how, what in meanings if what != "stop"]
     if step.verify:
         notes.append(f"📈 {step.verify.board}")
+    if step.any_order:
+        notes.append("🔀 any order")
     if step.keep:
         notes.append("🔒 not undone with the run")
     if step.continue_on_error:
@@ -119,13 +128,20 @@ def mermaid(runbook: Runbook, translate: Callable[[Mapping[Any, str]], str]) -> 
     lines = ["flowchart TD", f'    begin(["{_text(runbook.name)}"])']
     previous, label = "begin", ""
     open_ends: list[str] = []  # false conditions lead to the next step
+    enough: list[str] = []  # steps in any order whose metrics hold lead behind the others
 
     def towards(node: str) -> Iterator[str]:
         yield f"    {previous} -->{label} {node}"
         yield from (f"    {end} -->|no| {node}" for end in open_ends)
 
+    def behind_the_others(node: str) -> Iterator[str]:
+        yield from (f"    {end} -->|📈 ✓| {node}" for end in enough)
+        enough.clear()
+
     for number, step in enumerate(runbook.steps):
         node = f"s{number}"
+        if not step.any_order:
+            lines += behind_the_others(f"if{number}" if step.if_ else node)
         if step.if_:
             lines.append(f'    if{number}{{"{_text(step.if_.strip().strip("{}").strip())}"}}')
             lines += towards(f"if{number}")
@@ -133,8 +149,11 @@ def mermaid(runbook: Runbook, translate: Callable[[Mapping[Any, str]], str]) -> 
         lines.append(f'    {node}["{_node_label(step, translate)}"]')
         lines += towards(node)
         open_ends, previous, label = ([f"if{number}"] if step.if_ else []), node, ""
+        if step.any_order and step is not runbook.interchangeable(step.id)[-1]:
+            enough.append(node)
+            label = "|📈 ✗|"
     lines.append('    finish(["✓"])')
-    lines += towards("finish")
+    lines += [*towards("finish"), *behind_the_others("finish")]
     if runbook.on_failure != "stop":
         other = runbook.on_failure if isinstance(runbook.on_failure, str) else runbook.on_failure.name
         shown = f"↩ {other}" if other in STANDARD else f"➡ {_text(other)}"
@@ -148,6 +167,8 @@ def _node_label(step: Step, of: Callable[[Mapping[Any, str]], str]) -> str:
         parts.append(f"✋ {step.approval.count or 1} × {_text(step.approval.role or 'responder')}")
     if step.verify:
         parts.append(f"📈 {_text(step.verify.board)}")
+    if step.any_order:
+        parts.append("🔀")
     if step.keep:
         parts.append("🔒")
     return "<br/>".join(parts)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
 
+from bot.actions.catalogue import ACTIONS
+from bot.actions.registry import Action
 from bot.deps import Deps
 from bot.domain.alert import Alert, IncidentAlert, Notification
 from bot.domain.alert_rule import SeverityRule
 from bot.domain.errors import BadInput
 from bot.domain.incident import Declaration, Incident, headline
 from bot.domain.people import Person
+from bot.domain.policy import Risk
+from bot.domain.runbook import Runbook, Step
 from bot.runbooks import Library
 from bot.store.alerts import Applied
 from bot.workflows.incidents.alert_service import service_of
 from bot.workflows.incidents.alerts import handle_notification
+from bot.workflows.incidents.diagnostics import DIAGNOSTICS
 
 
 class Alerts:
@@ -57,17 +64,37 @@ class Alerts:
         )
         return made
 
-    def _runbooks(self, firing: Sequence[Alert]) -> list[dict[str, str]]:
-        """Return the runbooks that these alerts trigger, each once: `name`, and the title in each language."""
-        runbooks = [
-            runbook
+    def _runbooks(self, firing: Sequence[Alert]) -> list[dict[str, Any]]:
+        """Return the runbooks that these alerts trigger, each once: `name`, and the title in each language.
+
+        The first one comes with its diagnostics, as they are now: editing the file changes nothing of an incident.
+        """
+        runbooks = {
+            runbook.name: runbook
             for alert in firing
             for runbook in self._library.for_alert(alert.labels.get("alertname", ""), alert.labels)
+        }
+        proposed: list[dict[str, Any]] = [
+            {"name": name} | {str(language): text for language, text in runbook.title.items()}
+            for name, runbook in runbooks.items()
         ]
-        return [
-            {"name": name} | {str(language): text for language, text in title.items()}
-            for name, title in {runbook.name: runbook.title for runbook in runbooks}.items()
-        ]
+        if proposed and (steps := _diagnostics(next(iter(runbooks.values())))):
+            runbook = next(iter(runbooks.values()))
+            only_reads = runbook.model_copy(update={"steps": steps, "on_failure": "stop"})
+            proposed[0][DIAGNOSTICS] = only_reads.to_json()
+        return proposed
+
+
+def _diagnostics(runbook: Runbook) -> list[Step]:
+    """Return the steps that a runbook begins with, as long as they only read; figures are in the snapshot already."""
+    steps = takewhile(
+        lambda step: step.if_ is None and step.approval is None and _only_reads(ACTIONS.get(step.uses)), runbook.steps
+    )
+    return [step for step in steps if not step.uses.startswith("prometheus.")]
+
+
+def _only_reads(action: Action) -> bool:
+    return action.risk is Risk.READ and action.waits_for is None
 
 
 def _is_wanted(alert: IncidentAlert, wanted: str) -> bool:

@@ -13,7 +13,7 @@ from bot.domain.nearest import known_service, nearest
 from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.messages.why import Why
-from bot.workflows.incidents.diagnose import Opinions, diagnose, look_at, record, why_of
+from bot.workflows.incidents.diagnose import CHART, Opinions, diagnose, diagnosis_of, look_at, record, why_of
 from bot.workflows.incidents.evidence import CHANGES_SINCE
 
 
@@ -51,12 +51,28 @@ class Causes:
         looked = await look_at(deps, incident, opinions)
         if incident.status.is_open:
             await record(deps, incident, opinions, looked, idempotency_key=f"{idempotency_key}/why")
+            await self._chart(incident, await self._opinions(incident))
         return await why_of(deps, incident, opinions, looked)
 
     async def evidence(self, incident: Incident) -> Why | None:
-        """Return what the timeline has of the causes, without asking anybody; None: nothing yet."""
+        """Return what the timeline has of the causes, without asking anybody; None: nothing yet.
+
+        Its chart is drawn into the card's thread, once for each time that the bot has changed its mind.
+        """
         opinions = await self._opinions(incident)
+        await self._chart(incident, opinions)
         return await why_of(self._deps, incident, opinions) if opinions.weighed else None
+
+    @property
+    def charts(self) -> bool:
+        """Whether there are metrics to draw."""
+        return self._deps.prometheus is not None
+
+    async def _chart(self, incident: Incident, opinions: Opinions) -> None:
+        event = opinions.weighed
+        if event and self.charts and diagnosis_of(event).shown:
+            key = f"{incident.id}/{event.seq}/{CHART}"
+            await self._deps.store.outbox.enqueue_once(key, CHART, [incident.id, event.seq])
 
     async def rule_out(self, opinion: Opinion, reason: str | None, *, by: Person, idempotency_key: str) -> None:
         """Say that it is not this one: it is left out from now on."""

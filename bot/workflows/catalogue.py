@@ -6,7 +6,7 @@ from bot.workflows.calendar import tell_due
 from bot.workflows.engine.durable import Workflow
 from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
 from bot.workflows.incidents.declare import declare, furnish
-from bot.workflows.incidents.diagnose import check_causes, diagnose_incident
+from bot.workflows.incidents.diagnose import CHART, chart_causes, check_causes, diagnose_incident
 from bot.workflows.incidents.event_handlers import announce, follow, handle_event, propose, sync_pages
 from bot.workflows.incidents.messages import point_to_replacement
 from bot.workflows.incidents.page import page, page_later, page_teams
@@ -35,6 +35,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "propose": propose,
     "diagnose": diagnose_incident,
     "check_causes": check_causes,
+    CHART: chart_causes,
     "run": play_runbook,
     "undo": undo_run,
     "tell_run": tell_run,

@@ -296,7 +296,7 @@ async def show_evidence(call: Call) -> None:
     if found is None:
         await call.reply(Message.of(words.render_block("why", "no_evidence")))
         return
-    await call.open(evidence_sheet(found, words, incident.id))
+    await call.open(evidence_sheet(found, words, incident.id, charted=call.bot.causes.charts))
 
 
 async def rule_out(call: Call) -> None:

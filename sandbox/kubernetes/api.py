@@ -184,6 +184,8 @@ class Api:
     def _list(self, call: Call, items: Sequence[Object], metadata: Object) -> Response:
         if call.wants_table:
             return JSONResponse(self._table(call, items, metadata))
+        if call.wants_metadata:
+            return JSONResponse(shapes.metadata_list(items, metadata))
         return JSONResponse(shapes.object_list(call.target.kind, items, metadata))
 
     def _table(self, call: Call, items: Sequence[Object], metadata: Object) -> Object:

@@ -101,6 +101,10 @@ class Call:
         return "as=Table" in self.headers.get("accept", "")
 
     @property
+    def wants_metadata(self) -> bool:
+        return "as=PartialObjectMetadata" in self.headers.get("accept", "")
+
+    @property
     def options(self) -> WriteOptions:
         """The options of a write. Raises StatusError 422 for an unknown dry run."""
         dry_run = self.query.getlist("dryRun")

@@ -84,6 +84,21 @@ def table(kind: Kind, items: Sequence[Object], metadata: Object, now: datetime, 
     }
 
 
+def metadata_only(obj: Object) -> Object:
+    """Return an object without anything but its metadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def metadata_list(items: Sequence[Object], metadata: Object) -> Object:
+    """Build a list of objects of which only the metadata was asked for."""
+    return {
+        "kind": "PartialObjectMetadataList",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "items": [metadata_only(item) for item in items],
+    }
+
+
 def _row_object(obj: Object, include: str) -> Object | None:
     match include:
         case "None":
@@ -91,7 +106,7 @@ def _row_object(obj: Object, include: str) -> Object | None:
         case "Object":
             return obj
         case _:
-            return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+            return metadata_only(obj)
 
 
 # --- discovery: the groups and resources that are served

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bot.actions.kubernetes_jobs import Ran
+from bot.domain.change import ChangeKind
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from sandbox.deadline import deadline
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import deep_copy
+from sandbox.kubernetes.resources.basic import CONFIG_MAP, SECRET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
@@ -62,6 +65,45 @@ async def test_a_drain_is_shown_done_and_the_node_opened_again(cluster: Cluster)
     assert again.before is True, "tried again, it still knows that the node was open"
     await cluster.actor.undo("kubernetes.drain", done)
     assert cluster.is_open(GPU)
+
+
+async def test_history_knows_closed_nodes_the_autoscaler_and_which_objects_changed_but_not_what(
+    cluster: Cluster,
+) -> None:
+    backend, kubernetes = cluster.backend, cluster.actor.deps.kubernetes
+    assert kubernetes
+    await cluster.actor.perform("kubernetes.cordon", node=GPU)
+    closed = (await kubernetes.history.nodes())[GPU]
+    assert closed.ready and [(one.kind, one.about, one.facts) for one in closed.changes] == [
+        (ChangeKind.NODE, GPU, {"trouble": "closed"})
+    ]
+
+    deployment = backend.store.get(DEPLOYMENT, PROD, "xr-engine")
+    assert deployment
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "xr-engine", "namespace": PROD, "uid": "1"},
+    }
+    for message in ("New size: 8; reason: cpu above target", "New size: {{ 7 * 7 }} <!channel>"):
+        backend.cluster.record_event(scaler, "SuccessfulRescale", message, source="horizontal-pod-autoscaler")
+    seen = await kubernetes.history.of_workload("xr-engine", "xr-engine", PROD, datetime.now(UTC), {})
+    scaled = [one.facts for one in seen.changes if one.kind is ChangeKind.AUTOSCALED]
+    assert sorted(scaled, key=len) == [{}, {"to": 8}]
+
+    for kind, name in ((CONFIG_MAP, "render"), (SECRET, "tokens"), (SECRET, "of-somebody-else")):
+        made = {"metadata": {"name": name, "namespace": PROD}, "data": {"value": "c2VjcmV0"}}
+        backend.writer.create(kind, made)
+    used = deep_copy(deployment)
+    used["spec"]["template"]["spec"]["volumes"] = [{"name": "a", "secret": {"secretName": "tokens"}}]
+    used["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "render"}}]
+    backend.store.put(DEPLOYMENT, used)
+    objects = await kubernetes.history.configuration("xr-engine", "xr-engine", PROD)
+    assert [(one.kind, one.facts) for one in objects] == [
+        (ChangeKind.OBJECT, {"kind": "ConfigMap", "name": "render"}),
+        (ChangeKind.OBJECT, {"kind": "Secret", "name": "tokens"}),
+    ]
+    assert "c2VjcmV0" not in str(objects)
 
 
 async def test_a_node_that_was_closed_before_stays_closed_after_the_undo(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,8 @@ from benchmarks.why import TUNING, play
 from benchmarks.worlds import CAUSES as PLANTED
 from benchmarks.worlds import World
 from bot.actions.catalogue import ACTIONS
-from bot.causes.catalogue import CAUSES
+from bot.causes.catalogue import CAUSES, diagnose
+from bot.causes.evidence import ALERTED, find
 from bot.domain.change import Change, ChangeKind
 from bot.domain.diagnosis import Finding, Outcome, Piece, Suspect, outcome_of
 from bot.domain.findings import BASE, SOURCE
@@ -30,8 +32,28 @@ def test_cause_is_first_in_worlds_that_have_it(cause: str) -> None:
     assert all(result.claim_right for result in results if result.claimed)
 
 
+def test_where_nobody_has_said_what_calls_what_the_cause_is_looked_for_where_most_was_added() -> None:
+    elsewhere = [
+        world
+        for seed in range(12)
+        if (world := World(TUNING + seed, "one", ["bad_version"])).truth[0][1] != world.service
+    ]
+    results = [play(world, ["dependencies"]) for world in elsewhere]
+    assert sum(result.right[0] for result in results) > len(results) / 2
+    assert all(result.claim_right for result in results if result.claimed)
+
+
 def test_nothing_is_claimed_in_quiet_worlds() -> None:
     assert not any(play(World(TUNING + 6000 + seed, "quiet")).claimed for seed in range(4))
+
+
+def test_alert_alone_says_that_a_service_suffers_and_claims_nothing() -> None:
+    for seed in range(4):
+        world = World(TUNING + 6000 + seed, "quiet")
+        quiet = world.evidence(world.service, world.alert)
+        alerting = replace(quiet, alerting=True)
+        assert find(alerting).value("ill") >= ALERTED > find(quiet).value("ill")
+        assert diagnose(alerting).outcome is not Outcome.CLAIM
 
 
 def test_benchmark_plants_every_cause() -> None:
@@ -92,7 +114,7 @@ def test_every_cause_and_finding_has_its_words(locale: str) -> None:
         pieces = [Piece(name, 1.0, 1.0, _facts()) for name in BASE]
         assert cause_text(Suspect(cause.name, "xr-engine", 0.9, pieces), words)
         assert cause_text(Suspect(cause.name, "xr-engine", 0.9), words)  # without any facts
-        for action in cause.treatments:
+        for action in (*cause.treatments, *(one for some in cause.treatments_if.values() for one in some)):
             assert words.action(action, ACTIONS.get(action).summary)
     for name in BASE:
         assert piece_text(Piece(name, 1.0, 1.0, _facts()), words) != piece_text(Piece(name, 0.0, -1.0), words)

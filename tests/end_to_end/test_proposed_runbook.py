@@ -31,6 +31,15 @@ async def test_from_the_alert_to_the_rehearsal(tmp_path: Path) -> None:
         channel, message = await slack.wait_for(offered, 30)
         sandbox.clock.speed = 1
         assert "render-latency" in message.all_text()
+
+        def looked() -> Any:
+            return next((one for one in channel.messages.values() if "🩺" in one.all_text()), None)
+
+        seen = await slack.wait_for(looked, 30)
+        assert seen.thread_ts == channel.pins[0] and seen.ts != seen.thread_ts  # in the card's thread
+        read = ("Quién gasta más CPU", "xr-engine-", "Quién gasta más memoria", "Logs de la última hora", "líneas de")
+        assert all(sign in seen.all_text() for sign in read)
+        assert not await runs.list_by_incident("INC-2026-0001")  # nobody has run anything
         await Person(slack, "emma").join(channel.name)
         await Person(slack, "emma").press(message, "run_proposed", value="INC-2026-0001|render-latency")
         refused = await slack.wait_for(

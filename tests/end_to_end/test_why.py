@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bot.domain.run import StepState
 from bot.domain.timeline import Kind
 from sandbox.slack.state import Channel, Message
 from sandbox.world.scenario import load_scenario
 from tests.harness.play import Play, playing
 from tests.harness.scene import scene, words
 
+EVENING = 900.0  # in which nothing happens
 SLOW = 60.0  # of the world's seconds in one of ours: looks are 15 s apart
 LONG = 60.0
 
@@ -31,6 +33,14 @@ async def _has_ended(play: Play, channel: Channel) -> bool:
     return not (await play.record(channel)).status.is_open
 
 
+def _names(play: Play, message: Message) -> str:
+    return " ".join(play.slack.files[id].name for id in message.files)
+
+
+def _chart(play: Play, channel: Channel) -> Message | None:
+    return next((one for one in channel.messages.values() if "-causes-" in _names(play, one)), None)
+
+
 async def kinds(play: Play, channel: Channel) -> list[Kind]:
     record = await play.record(channel)
     return [event.kind for event in await play.bot.deps.store.incidents.timeline(record.id)]
@@ -46,6 +56,13 @@ async def test_bad_version_is_claimed_by_itself_and_said_to_remain_until_it_is_r
 
         sheet = await (await play.person("ana").press(message, "show_evidence")).view()
         assert "versión v2.4.0 → v2.4.1" in sheet.all_text() and "Qué cambió" in sheet.all_text()
+
+        # The chart is drawn into the card's thread, once however often it is asked for.
+        await play.person("bruno").press(message, "show_evidence")
+        chart = await play.see(lambda: _chart(play, channel), LONG)
+        assert chart.thread_ts == channel.pins[0]
+        await play.quiet(LONG)
+        assert sum(bool(one.files) and "causes" in _names(play, one) for one in channel.messages.values()) == 1
 
         # A service that is well gets no cause, whatever was changed elsewhere.
         assert "No encuentro la causa en `xr-engine`" in await play.answer("/why xr-engine", holding="🔎")
@@ -83,6 +100,30 @@ async def test_two_causes_are_shown_and_people_rule_one_out_and_confirm_the_othe
         await play.person("bruno").run("/why confirm bad-configuration", channel.name)
         await play.told(channel, "🎯", "Causa confirmada", "EXPERIMENTAL_FEATURES", seconds=LONG)
         assert (await play.record(channel)).cause.primary == "Cambio de configuración"
+
+
+async def test_treatment_of_the_likely_cause_goes_first_says_why_and_cures_it_alone(tmp_path: Path) -> None:
+    async with playing(tmp_path, why=True, speed=EVENING) as play:
+        play.world.set_load(2.2, "xr-engine")
+        await play.sandbox.clock.sleep(45 * 60)
+        play.sandbox.clock.speed = SLOW
+        play.world.set_env("xr-engine", {"EXPERIMENTAL_FEATURES": "true"})
+        await play.sandbox.clock.sleep(240)
+        channel = await play.incident("Latencia alta en el render")
+        await causes(play, channel, "Causa probable", "EXPERIMENTAL_FEATURES")
+
+        why = "Primero *Funciones experimentales fuera*: trata la causa probable, un cambio de configuración: `EXP"
+        await play.shown(await play.start("render-latency --dry-run", channel), why)
+        run = await play.start("render-latency", channel)
+        await play.shown(run, why)
+        await play.person("ana").run("/why rule-out bad-configuration", channel.name)  # the order stays as it began
+        done = await play.ended(run)
+        assert [step.id for step in done.steps][4:] == ["features-off", "scale", "gpu-nodes", "roll-back"]
+        assert done.step("features-off").verified
+        assert {done.step(id).state for id in ("scale", "gpu-nodes", "roll-back")} == {StepState.SKIPPED}
+        assert "primero `features-off`, que trata la causa probable" in await play.answer(
+            "/incident timeline", channel=channel.name, holding="features-off"
+        )
 
 
 async def test_quiet_service_gets_no_message_and_missing_sources_are_named(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from bot.domain.snapshot import Direction, MetricDefinition, MetricResult, Series, Snapshot, build_result
-from bot.messages.charts import Mark, render
-from bot.messages.plot import draw
+from bot.messages.charts import Mark, render, render_strip
+from bot.messages.plot import draw, draw_strip
 from bot.messages.translations import Translations
 
 AT = datetime(2026, 1, 7, 2, 14, 30, tzinfo=UTC)
@@ -204,3 +204,24 @@ async def test_what_cannot_be_drawn_is_said_and_the_next_chart_is_drawn(es: Tran
 def drawing_processes() -> list[psutil.Process]:
     children = psutil.Process().children()
     return [one for one in children if one.is_running() and "bot.messages.chart_worker" in one.cmdline()]
+
+
+def test_strip_has_metrics_below_each_other_and_changes_on_their_axis(es: Translations) -> None:
+    series = [line(LATENCY, lambda share: 180 if share < 0.5 else 943), line(FRAMES, lambda share: 88)]
+    found = [build_result(one, (of,), AT, AT - HOUR / 2) for one, of in zip((LATENCY, FRAMES), series, strict=True)]
+    snapshot = Snapshot("render", "xr-engine", AT, HOUR, AT, tuple(found), tuple(series))
+    changes = [Mark(AT - HOUR / 2, "EXPERIMENTAL_FEATURES = true", likely=True), Mark(AT - HOUR / 4, "v2.4.0")]
+    image = pixels(draw_strip(snapshot, found, changes, es))
+    without = pixels(draw_strip(snapshot, found, [], es))
+    assert image.shape[1] == 1200 and image.shape[0] > without.shape[0]  # each change has its line below the axis
+    assert len(pixels(draw_strip(snapshot, found[:1], [], es))) < len(without)
+    middle = slice(590, 610)
+    orange = (np.abs(image[:, middle] - np.array(BAD)).sum(axis=2) < 40).any(axis=1)
+    assert orange[130:480].mean() > 0.4  # the likely change goes through all metrics
+    assert not (np.abs(without[140:160, middle] - np.array(BAD)).sum(axis=2) < 40).any()
+
+
+async def test_strip_is_drawn_in_the_process_of_the_charts(es: Translations) -> None:
+    snapshot, figure = taken(LATENCY, line(LATENCY, lambda _: 300))
+    drawn = await render_strip(snapshot, [figure], [Mark(AT - HOUR / 2, "v2.4.0 <b>*_`|")], es)
+    assert Image.open(io.BytesIO(drawn)).size[0] == 1200

@@ -12,6 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from bot.codeowners import assignee
+from bot.domain.diagnosis import Piece, Suspect
 from bot.domain.followup import FollowUpState
 from bot.domain.incident import Cause, Impact
 from bot.domain.people import BOT, Person
@@ -389,3 +390,43 @@ def test_the_issue_of_a_follow_up(team: TeamFile) -> None:
 @pytest.fixture(scope="module")
 def team() -> TeamFile:
     return load_team(TEMPLATES.parent / "teams/tamv/team.yaml")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("es", ["Versión defectuosa, a favor: los pods nuevos van peor", "ya no Más peticiones: las peticiones no",
+                "descartó: Versión defectuosa", "**confirmó** la causa: Cambio de configuración"]),
+        ("en", ["Bad version, for it: the new pods are worse", "no longer More requests: requests did not rise",
+                "ruled out: Bad version", "**confirmed** the cause: Changed settings"]),
+    ],
+)  # fmt: skip
+def test_report_says_what_was_thought_when_what_refuted_it_and_who_confirmed_it(language: str, said: list[str]) -> None:
+    rose, did_not = Piece("more_requests", 1.0, 2.0), Piece("more_requests", 0.0, -3.0)
+    load = Suspect("more_load", "xr-engine", 0.6, [rose])
+    version = Suspect("bad_version", "xr-engine", 0.3, [Piece("new_pods_worse", 1.0, 2.5)])
+    refuted = replace(load, probability=0.01, evidence=[], against=[did_not], refuted_by=["more_requests"])
+    story = Story.begin()
+    for outcome, suspects in (
+        ("unclear", [load, version]),
+        ("claim", [replace(version, probability=0.9), refuted]),
+    ):
+        weighed = {
+            "service": "xr-engine",
+            "outcome": outcome,
+            "suspects": [one.to_json() for one in suspects],
+            "changes": [],
+            "missing": [],
+        }
+        _say(story, Kind.CAUSES_WEIGHED, weighed, BOT)
+    _say(story, Kind.CAUSE_RULED_OUT, {"suspect": version.to_json(), "reason": None}, ANA)
+    confirmed = Suspect("bad_configuration", "xr-engine", 0.0)
+    _say(story, Kind.CAUSE_CONFIRMED, {"suspect": confirmed.to_json(), "reason": None}, BRUNO)
+    report = build_report(story.incident, story.timeline, [], [])
+    text = write(report, WORDS[language], ReportContext(NAMES)).markdown
+    places = [text.find(sentence) for sentence in said]
+    assert -1 not in places and places == sorted(places), text
+
+
+def _say(story: Story, kind: Kind, facts: dict[str, Any], by: Person) -> None:
+    story.then(lambda now: now.with_event(kind, facts, by=by, at=after(len(story.timeline))))

@@ -104,6 +104,54 @@ def test_a_mistake_says_where_and_what_is_right(
     assert any(one.startswith(f"render-latency.yaml:{place}:") and said in one for one in found), found
 
 
+def in_any_order(*steps: str) -> str:
+    return GOOD[: GOOD.index("  - id: scale")] + "".join(steps)
+
+
+SCALE = """\
+  - id: scale
+    uses: things.scale
+    with: {deployment: "{{ inputs.service }}", replicas: 10}
+    verify: {board: render, within: 5m}
+    any-order: true
+"""
+BACK = """\
+  - id: back
+    uses: things.scale
+    with: {deployment: "{{ inputs.service }}", replicas: 3}
+    verify: {board: render, within: 5m}
+    any-order: true
+"""
+
+
+def test_steps_in_any_order_are_interchangeable_and_one_can_be_put_first(tmp_path: Path, registry: Registry) -> None:
+    path = written(tmp_path, in_any_order(SCALE, BACK))
+    book = load(path)
+    assert check(path, book, registry, load_team(ROOT / "teams/tamv/team.yaml")) == []
+    assert [step.id for step in book.interchangeable("scale")] == ["scale", "back"]
+    assert [step.id for step in book.with_first("back").steps] == ["back", "scale"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "said"),
+    [
+        ((SCALE,), "13:5", "there is no step beside it in any order"),
+        ((SCALE, BACK.replace("    verify: {board: render, within: 5m}\n", "")), "17:5", "add a `verify`"),
+        (
+            (SCALE, BACK.replace("replicas: 3", 'replicas: "{{ steps.scale.before }}"')),
+            "16:48",
+            "`scale` may come later",
+        ),
+    ],
+)
+def test_mistake_of_steps_in_any_order_says_where_and_what_is_right(
+    tmp_path: Path, registry: Registry, steps: tuple[str, ...], place: str, said: str
+) -> None:
+    path = written(tmp_path, in_any_order(*steps))
+    found = [str(each) for each in check(path, load(path), registry, load_team(ROOT / "teams/tamv/team.yaml"))]
+    assert any(one.startswith(f"render-latency.yaml:{place}:") and said in one for one in found), found
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,18 +18,38 @@ ZONE = "topology.kubernetes.io/zone"
 TEMPLATE_LABELS = ("pod-template-hash", "controller-revision-hash", "rollouts-pod-template-hash")
 QUOTA_WORDS = "exceeded quota"
 OUT_OF_MEMORY = "OOMKilled"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+OBJECTS = {  # where a pod's spec names a ConfigMap or a Secret
+    "configMap": "ConfigMap",
+    "configMapRef": "ConfigMap",
+    "configMapKeyRef": "ConfigMap",
+    "secret": "Secret",
+    "secretRef": "Secret",
+    "secretKeyRef": "Secret",
+}
+PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
+_NEW_SIZE = re.compile(r"New size: (\d{1,6})\b")
 
 Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node: its zone, whether it is ready, and since when."""
+    """A node: its zone, whether it is ready, and since when; what else troubles it (`closed`, `MemoryPressure`)."""
 
     name: str
     zone: str | None
     ready: bool
     since: datetime | None
+    troubles: Mapping[str, datetime] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> list[Change]:
+        """What is wrong with the node, and since when."""
+        facts = [({"trouble": trouble}, at) for trouble, at in self.troubles.items()]
+        if not self.ready and self.since:
+            facts.append(({}, self.since))
+        return [Change(ChangeKind.NODE, at, self.name, fact, sources=("kubernetes",)) for fact, at in facts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +92,7 @@ class History:
             _time(event) for event in events if QUOTA_WORDS in str(event.get("message")) and _is_about(event, name)
         ]
         changes += [Change(ChangeKind.QUOTA, at, service, sources=("kubernetes",)) for at in refused]
+        changes += [_autoscaled(service, event) for event in events if _is_rescale(event) and _is_about(event, name)]
         return WorkloadHistory(
             changes,
             [_traits(pod, nodes) for pod in pods],
@@ -95,6 +117,25 @@ class History:
         )
         return [_policy(policy) for policy in found]
 
+    async def configuration(self, service: str, reference: str, namespace: str) -> list[Change]:
+        """Return when each ConfigMap and Secret that a workload's pods use last changed, and by which program.
+
+        Only metadata is asked for: what is in them never leaves the cluster.
+        """
+        core, only = client.CoreV1Api(self._cluster.api), {"_headers": {"Accept": METADATA_ONLY}}
+        workload, maps, secrets = await asyncio.gather(
+            self._workloads.read(reference, namespace),
+            self._cluster.list_all(f"ConfigMaps of {namespace}", core.list_namespaced_config_map, namespace, **only),
+            self._cluster.list_all(f"Secrets of {namespace}", core.list_namespaced_secret, namespace, **only),
+        )
+        used = set(_used_objects(workload["spec"]["template"]["spec"]))
+        return [
+            _changed_object(service, kind, one)
+            for kind, found in (("ConfigMap", maps), ("Secret", secrets))
+            for one in found
+            if (kind, one["metadata"]["name"]) in used
+        ]
+
     async def jobs_of_cron(self, namespace: str) -> list[Change]:
         """Return the jobs that CronJobs have started, by the events that say so."""
         core = client.CoreV1Api(self._cluster.api)
@@ -106,15 +147,6 @@ class History:
             for event in events
             if (event.get("involvedObject") or {}).get("kind") == "CronJob"
         ]
-
-
-def node_changes(nodes: Mapping[str, NodeState]) -> list[Change]:
-    """Return which nodes are not ready, and since when."""
-    return [
-        Change(ChangeKind.NODE, node.since, node.name, {"ready": False}, sources=("kubernetes",))
-        for node in nodes.values()
-        if not node.ready and node.since
-    ]
 
 
 def _template(revision: Object, pods: Sequence[Object]) -> Template:
@@ -194,14 +226,72 @@ def _node(node: Object) -> NodeState:
         zone,
         ready.get("status") == "True",
         datetime.fromisoformat(str(since)) if since else None,
+        _troubles(node),
     )
+
+
+def _troubles(node: Object) -> dict[str, datetime]:
+    """Return what a node suffers from besides not being ready, and since when."""
+    found = {
+        str(one["type"]): datetime.fromisoformat(str(one["lastTransitionTime"]))
+        for one in (node.get("status") or {}).get("conditions") or ()
+        if one.get("type") in PRESSURES and one.get("status") == "True" and one.get("lastTransitionTime")
+    }
+    closed = [
+        datetime.fromisoformat(str(entry["time"]))
+        for entry in node["metadata"].get("managedFields") or ()
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}) and entry.get("time")
+    ]
+    if (node.get("spec") or {}).get("unschedulable") and closed:
+        found["closed"] = max(closed)
+    return found
+
+
+def _used_objects(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of the ConfigMaps and Secrets that a pod's spec names, wherever it does."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _used_objects(item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            name = (item.get("name") or item.get("secretName")) if isinstance(item, Mapping) else None
+            if key in OBJECTS and name:
+                yield OBJECTS[key], str(name)
+            yield from _used_objects(item)
+
+
+def _changed_object(service: str, kind: str, found: Object) -> Change:
+    metadata = found["metadata"]
+    made = (datetime.fromisoformat(str(metadata["creationTimestamp"])), "")
+    at, by = max([made, *_writes(metadata)])
+    facts = {"kind": kind, "name": str(metadata["name"])}
+    return Change(ChangeKind.OBJECT, at, service, facts, by=by, sources=("kubernetes",))
+
+
+def _writes(metadata: Object) -> list[tuple[datetime, str]]:
+    """Return when each program last wrote to an object, and its name."""
+    return [
+        (datetime.fromisoformat(str(entry["time"])), str(entry.get("manager") or ""))
+        for entry in metadata.get("managedFields") or ()
+        if entry.get("time")
+    ]
 
 
 def _policy(policy: Object) -> Change:
     metadata = policy["metadata"]
-    times = [metadata["creationTimestamp"], *(entry.get("time") for entry in metadata.get("managedFields") or ())]
-    at = max(datetime.fromisoformat(str(time)) for time in times if time)
-    return Change(ChangeKind.POLICY, at, str(metadata["name"]), sources=("kubernetes",))
+    times = [datetime.fromisoformat(str(metadata["creationTimestamp"])), *(at for at, _ in _writes(metadata))]
+    return Change(ChangeKind.POLICY, max(times), str(metadata["name"]), sources=("kubernetes",))
+
+
+def _is_rescale(event: Object) -> bool:
+    about = (event.get("involvedObject") or {}).get("kind")
+    return about == "HorizontalPodAutoscaler" and event.get("reason") == "SuccessfulRescale"
+
+
+def _autoscaled(service: str, event: Object) -> Change:
+    size = _NEW_SIZE.search(str(event.get("message") or ""))
+    facts = {"to": int(size[1])} if size else {}
+    return Change(ChangeKind.AUTOSCALED, _time(event), service, facts, sources=("kubernetes",))
 
 
 def _is_about(event: Object, name: str) -> bool:

@@ -22,6 +22,7 @@ NAMESPACED: Rights = {
     ("", "pods/exec"): ("get", "create"),
     ("", "pods/proxy"): ("get",),
     ("", "events"): ("list",),
+    ("", "configmaps"): ("list",),
     ("", "secrets"): ("get", "list", "create", "update", "delete"),
     ("", "services"): ("get", "list", "watch", "create", "patch"),
     ("apps", "deployments"): ("get", "list", "watch", "create", "patch", "delete"),

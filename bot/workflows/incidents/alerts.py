@@ -42,11 +42,11 @@ TELLING = (
     "environment",
 )  # fmt: skip
 
-Runbooks = Callable[[Sequence[Alert]], list[dict[str, str]]]
-"""The runbooks that alerts trigger, each once: `name`, and the title in each language."""
+Runbooks = Callable[[Sequence[Alert]], list[dict[str, Any]]]
+"""The runbooks that alerts trigger, each once: `name`, and the title in each language; the first one's diagnostics."""
 
 
-def no_runbooks(alerts: Sequence[Alert]) -> list[dict[str, str]]:
+def no_runbooks(alerts: Sequence[Alert]) -> list[dict[str, Any]]:
     return []
 
 

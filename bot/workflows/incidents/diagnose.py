@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
 from bot.causes.catalogue import CAUSES, joined
@@ -16,20 +17,29 @@ from bot.causes.evidence import Found, find
 from bot.deps import Deps
 from bot.domain.change import Change, still_applies
 from bot.domain.diagnosis import PRESENT, Diagnosis, Outcome, Suspect
+from bot.domain.errors import NotConfigured
 from bot.domain.followup import FollowUpDraft
 from bot.domain.incident import Incident, Milestone
 from bot.domain.people import BOT, Person
 from bot.domain.timeline import Kind, TimelineEvent
-from bot.messages.why import CHANGES_SHOWN, Treatment, Why
+from bot.messages.charts import render_strip
+from bot.messages.why import CHANGES_SHOWN, Treatment, Why, changes_on_chart
+from bot.slack_messages import upload_once
+from bot.store.documents import Document
 from bot.store.runs import times_helped
 from bot.team import PRODUCTION
 from bot.workflows.engine.durable import durable_step, sleep_until
 from bot.workflows.incidents.evidence import CHANGES_SINCE, gather
+from bot.workflows.incidents.messages import thread_destination
 
 # After the declaration: some causes show late. It ends when the same cause leads in two looks, or at the last one.
 LOOKS = tuple(timedelta(seconds=seconds) for seconds in (0, 15, 30, 45, 60, 120, 180, 240, 300))
 LOOK_TIMEOUT = timedelta(seconds=30)
 NEXT_DAY = timedelta(hours=24)
+CHART = "chart_causes"  # the workflow `chart_causes`
+CHART_TIMEOUT = timedelta(minutes=10)
+CHART_BEFORE = timedelta(minutes=40)  # the incident, to see what is normal
+CHART_METRICS = 4
 KEPT = 3  # causes in the timeline
 CHANGED = ("new_version", "new_configuration", "new_limits")  # findings that stay true when it was changed back
 
@@ -76,20 +86,28 @@ class Opinions:
         return next((one for one in known if one.cause == cause), Suspect(cause, service, 0.0))
 
 
-async def diagnose(deps: Deps, service: str, *, since: datetime | None = None, excluded: Sequence[str] = ()) -> Looked:
-    """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out.
+async def diagnose(
+    deps: Deps,
+    service: str,
+    *,
+    since: datetime | None = None,
+    excluded: Sequence[str] = (),
+    alerting: bool = False,
+) -> Looked:
+    """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out; `alerting`: an
+    alert of the service fires.
 
-    Where the trouble comes from a service that this one calls, its cause is looked for there.
+    Where the trouble may come from another service, one that this one calls, its cause is looked for there, too.
     """
-    looked = await _look_into(deps, service, since, excluded)
-    if (root := looked.diagnosis.root) is None:
-        return looked
-    at_root = await _look_into(deps, root, since, excluded)
-    return Looked(joined(looked.diagnosis, at_root.diagnosis), looked.changes)
+    looked = await _look_into(deps, service, since, excluded, alerting=alerting)
+    at_roots = await asyncio.gather(*(_look_into(deps, root, since, excluded) for root in looked.diagnosis.roots))
+    return Looked(joined(looked.diagnosis, [one.diagnosis for one in at_roots]), looked.changes)
 
 
-async def _look_into(deps: Deps, service: str, since: datetime | None, excluded: Sequence[str]) -> Looked:
-    gathered = await gather(deps, service, since)
+async def _look_into(
+    deps: Deps, service: str, since: datetime | None, excluded: Sequence[str], *, alerting: bool = False
+) -> Looked:
+    gathered = await gather(deps, service, since, alerting=alerting)
     confirmed = await deps.store.incidents.confirmed_causes(service)
     ask = partial(weigh, excluded=excluded, confirmed_before=confirmed, missing=gathered.missing)
     return Looked(await asyncio.to_thread(ask, gathered.evidence), gathered.changes)
@@ -159,6 +177,12 @@ def likely(opinions: Opinions) -> list[Suspect]:
     return [suspect for suspect in shown if suspect.cause not in opinions.ruled_out]
 
 
+def leading(opinions: Opinions) -> Suspect | None:
+    """Return the cause that was confirmed, or else the one that leads clearly; None if none does."""
+    claimed = opinions.weighed is not None and diagnosis_of(opinions.weighed).outcome is Outcome.CLAIM
+    return next(iter(likely(opinions)), None) if opinions.confirmed or claimed else None
+
+
 def _is_in_place(suspect: Suspect, found: Found, changes: Sequence[Change]) -> bool:
     """Return whether a cause is proved to be there still: what was changed was not changed back, or it still shows."""
     cause = CAUSES.get(suspect.cause)
@@ -173,7 +197,10 @@ def _is_in_place(suspect: Suspect, found: Found, changes: Sequence[Change]) -> b
 async def look_at(deps: Deps, incident: Incident, opinions: Opinions) -> Looked:
     """Look at an incident's service, of those that the team's file has."""
     since = incident.milestones.get(Milestone.DETECTED)
-    return await diagnose(deps, incident.service or "", since=since, excluded=list(opinions.ruled_out))
+    alerting = await deps.store.alerts.count_firing(incident.id) > 0
+    return await diagnose(
+        deps, incident.service or "", since=since, excluded=list(opinions.ruled_out), alerting=alerting
+    )
 
 
 async def diagnose_incident(deps: Deps, incident_id: str, seq: int) -> None:
@@ -206,13 +233,15 @@ async def _look(deps: Deps, incident_id: str, key: str) -> str | None:
 
 async def record(deps: Deps, incident: Incident, opinions: Opinions, looked: Looked, *, idempotency_key: str) -> None:
     """Keep what was found in the timeline, if it says something else than before."""
-    diagnosis = looked.diagnosis
-    if _summary(diagnosis) == _summary(last_look(opinions, incident).diagnosis):
+    diagnosis, before = looked.diagnosis, last_look(opinions, incident).diagnosis
+    if _summary(diagnosis) == _summary(before):
         return
+    fitted = {suspect.cause for suspect in before.shown}  # what speaks against those now belongs to the report
+    kept = [suspect for rank, suspect in enumerate(diagnosis.suspects) if rank < KEPT or suspect.cause in fitted]
     facts = {
         "service": diagnosis.service,
         "outcome": diagnosis.outcome.value,
-        "suspects": [suspect.to_json() for suspect in diagnosis.suspects[:KEPT]],
+        "suspects": [suspect.to_json() for suspect in kept],
         "changes": [change.to_json() for change in looked.changes[-CHANGES_SHOWN:]],
         "missing": list(diagnosis.missing),
     }
@@ -224,11 +253,47 @@ async def record(deps: Deps, incident: Incident, opinions: Opinions, looked: Loo
     )
 
 
+async def chart_causes(deps: Deps, incident_id: str, seq: int) -> None:
+    """Draw the metrics and the changes of the look that event `seq` holds, and show them in the card's thread."""
+    drawn = await durable_step("draw", partial(_draw, deps, incident_id, seq), CHART_TIMEOUT)
+    if drawn.ok:
+        await durable_step("charts", partial(_upload, deps, incident_id, seq), CHART_TIMEOUT)
+
+
+async def _draw(deps: Deps, incident_id: str, seq: int) -> None:
+    if deps.prometheus is None:
+        raise NotConfigured("prometheus_off")
+    incident, event = await deps.store.incidents.get(incident_id), await deps.store.incidents.event(incident_id, seq)
+    diagnosis, changes = diagnosis_of(event), [Change.from_json(raw) for raw in event.facts["changes"]]
+    since = min(incident.milestones[Milestone.DETECTED], event.at) - CHART_BEFORE
+    snapshot = await query_board(deps.prometheus, board(deps.team, None, diagnosis.service), event.at, start=since)
+    metrics = [metric for metric in snapshot.figures if snapshot.of(metric.query)][:CHART_METRICS]
+    if not metrics:
+        return
+    marks = changes_on_chart(diagnosis, changes, since, deps.words)
+    picture = await render_strip(snapshot, metrics, marks, deps.words)
+    await deps.store.documents.write(incident_id, Document(_chart_name(seq), "image/png", picture, deps.clock.now()))
+
+
+async def _upload(deps: Deps, incident_id: str, seq: int) -> None:
+    incident, event = await deps.store.incidents.get(incident_id), await deps.store.incidents.event(incident_id, seq)
+    document, place = await deps.store.documents.read(incident_id, _chart_name(seq)), None
+    if document:
+        place = await thread_destination(deps, incident)
+    if document is None or place is None:
+        return
+    causes = [deps.words.label(f"causes.{suspect.cause}") for suspect in diagnosis_of(event).shown]
+    title = deps.words.render_block("why", "chart", causes=causes)
+    file = (f"{incident_id}-{document.name.rpartition('/')[2]}", f"{incident_id} #{seq}", document.content)
+    await upload_once(deps, f"{incident_id}/{seq}/{CHART}", place, [file], title)
+
+
+def _chart_name(seq: int) -> str:
+    return f"charts/causes-{seq}.png"
+
+
 def diagnosis_of(event: TimelineEvent) -> Diagnosis:
-    """Return the diagnosis that an event of the timeline holds."""
-    facts = event.facts
-    suspects = [Suspect.from_json(raw) for raw in facts["suspects"]]
-    return Diagnosis(event.at, facts["service"], Outcome(facts["outcome"]), suspects, facts["missing"])
+    return Diagnosis.of_event(event.at, event.facts)
 
 
 def _summary(diagnosis: Diagnosis) -> object:
@@ -267,7 +332,8 @@ async def treatments(deps: Deps, suspects: Sequence[Suspect], service: str) -> M
         cause = CAUSES.get(suspect.cause)
         place = suspect.place if suspect.place in deps.team.services else service
         has_chart = place in deps.team.services and deps.team.services[place].chart is not None
-        names = [name for name in cause.treatments if has_chart or not name.startswith("helm.")] if cause else []
+        treating = cause.treatments_of(suspect) if cause else ()
+        names = [name for name in treating if has_chart or not name.startswith("helm.")]
         if not names:
             continue
         action = ACTIONS.get(names[0])

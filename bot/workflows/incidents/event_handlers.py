@@ -17,6 +17,7 @@ from bot.slack_messages import Place, upsert_message
 from bot.store.pages import Page
 from bot.turns import Turn
 from bot.workflows.engine.durable import durable_step, start
+from bot.workflows.incidents.diagnostics import run_diagnostics
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, post_timeline_event, update_incident_messages
 from bot.workflows.incidents.next_step import (
     CHANGES_ENDING,
@@ -288,6 +289,7 @@ def _id(by: Any) -> str | None:
     return person if isinstance(person, str) and Person(person).in_slack else None
 
 
-async def propose(deps: Deps, incident_id: str, runbooks: list[dict[str, str]]) -> None:
-    """Propose the runbooks of the declaration in the incident's channel, once it is open."""
+async def propose(deps: Deps, incident_id: str, runbooks: list[dict[str, Any]]) -> None:
+    """Propose the runbooks of the declaration in the incident's channel, once it is open, and look with the first."""
     await durable_step("propose", lambda: update_next_step(deps, incident_id), MESSAGE_TIMEOUT)
+    await run_diagnostics(deps, incident_id, runbooks)

@@ -59,11 +59,15 @@ class Gathered:
     missing: list[str] = field(default_factory=list)
 
 
-async def gather(deps: Deps, service: str, since: datetime | None = None) -> Gathered:
-    """Ask for what happened to a service until now; `since` is when the incident began. Never raises BotError."""
+async def gather(deps: Deps, service: str, since: datetime | None = None, *, alerting: bool = False) -> Gathered:
+    """Ask for what happened to a service until now. Never raises BotError.
+
+    `since` is when the incident began; `alerting`: an alert of the service fires.
+    """
     now = deps.clock.now().replace(microsecond=0)
     asked = _Asked(deps, service, now, min(since or now, now))
-    return await asked.gather()
+    gathered = await asked.gather()
+    return replace(gathered, evidence=replace(gathered.evidence, alerting=alerting))
 
 
 class _Asked:
@@ -79,14 +83,16 @@ class _Asked:
         self._changes_since = min(since, now) - CHANGES_SINCE
         self._free = asyncio.Semaphore(AT_ONCE)
         self._missing: dict[str, None] = {}
+        self._ended_certificates: list[Change] = []
 
     async def gather(self) -> Gathered:
         names = self._compared()
         nodes, (changes, others_changes) = await asyncio.gather(self._nodes(), self._elsewhere())
         histories = await self._histories(names, nodes or {})
         services = dict(zip(names, await asyncio.gather(*(self._of(name, histories) for name in names)), strict=True))
-        busy, policies = await asyncio.gather(self._busy_nodes(), self._policies())
-        found = [*changes, *others_changes, *(policies or ()), *self._node_changes(nodes)]
+        busy, policies, objects = await asyncio.gather(self._busy_nodes(), self._policies(), self._configuration())
+        found = [*changes, *others_changes, *(policies or ()), *objects, *self._ended_certificates]
+        found += [change for node in (nodes or {}).values() for change in node.changes]
         for history in histories.values():
             found += history.changes if history else ()
         merged = merged_changes(found, since=self._changes_since, until=self._now + timedelta(minutes=1))
@@ -193,7 +199,13 @@ class _Asked:
 
     async def _certificate(self, service: str) -> bool | None:
         lines = await self._lines(fill(CERTIFICATES, service=service))
-        return lines[0].points[-1][1] < 0 if lines and lines[0].points else None
+        if not lines:
+            return None
+        at, left = lines[0].points[-1]
+        if left < 0:
+            ended = at + timedelta(seconds=left)
+            self._ended_certificates.append(Change(ChangeKind.CERTIFICATE, ended, service, sources=("prometheus",)))
+        return left < 0
 
     async def _busy_nodes(self) -> Mapping[str, float] | None:
         """Return how much more each node's processor is in use than before, as a share; None if not measured."""
@@ -269,19 +281,24 @@ class _Asked:
         kubernetes = self._deps.kubernetes
         return await self._ask("nodes", kubernetes.history.nodes) if kubernetes else None
 
-    @staticmethod
-    def _node_changes(nodes: Mapping[str, NodeState] | None) -> list[Change]:
-        return [
-            Change(ChangeKind.NODE, node.since, node.name, sources=("kubernetes",))
-            for node in (nodes or {}).values()
-            if not node.ready and node.since
-        ]
-
     async def _policies(self) -> list[Change] | None:
         kubernetes, namespace = self._deps.kubernetes, self._namespace
         if kubernetes is None or not namespace:
             return None
         return await self._ask("policies", lambda: kubernetes.history.policies(namespace))
+
+    async def _configuration(self) -> list[Change]:
+        """Return when the ConfigMaps and Secrets that the service's pods use were changed."""
+        kubernetes, namespace = self._deps.kubernetes, self._namespace
+        if kubernetes is None or not namespace:
+            return []
+        ask = kubernetes.history.configuration
+        references = self._team.services[self._service].runs_as
+        found = [
+            await self._ask("configuration", partial(ask, self._service, reference, namespace))
+            for reference in references
+        ]
+        return [change for part in found for change in part or ()]
 
     async def _autoscaler(self, service: Service, history: WorkloadHistory | None) -> bool | None:
         """Return whether the service's autoscaler is at its most; False without one."""

@@ -18,7 +18,7 @@ from bot.domain.run import UNCHANGED, Run, StepRun
 from bot.domain.runbook import Step
 from bot.domain.snapshot import Assessment, Change, Snapshot, Trend, Verdict, assess, compare
 from bot.team import PRODUCTION
-from bot.workflows.runs.step import step_environment
+from bot.workflows.runs.step import NAMES_OF_SERVICES, step_environment
 
 # When to compare metrics if the runbook has no `verify`: rates need a minute or two.
 DEFAULT_VERIFY_WITHIN = timedelta(minutes=2)
@@ -132,7 +132,7 @@ class Measuring:
     def _changed_service(self, step_run: StepRun) -> str | None:
         """Return the service named in the step's parameters."""
         parameters: Mapping[str, Any] = step_run.parameters or {}
-        named = (str(parameters[name]) for name in ("service", "deployment", "release") if parameters.get(name))
+        named = (str(parameters[name]) for name in NAMES_OF_SERVICES if parameters.get(name))
         return next((name for name in named if name in self._deps.team.services), None)
 
     async def _keep(self, when: str, snapshot: Snapshot) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from bot.domain.run import (
     OUTCOME,
     RETRYING,
     STOPPING,
+    TREATS,
     UNCHANGED,
     VERIFYING_SINCE,
     Approval,
@@ -107,7 +109,8 @@ async def _play_steps(deps: Deps, run: Run, runbook: Runbook) -> RunState:
     for step in runbook.steps:
         if run.step(step.id).copied_from:  # done by the run that this one continues
             continue
-        step_state = await StepPlay(deps, run, step).play()
+        instead = {one.id for one in runbook.interchangeable(step.id)} - {step.id}
+        step_state = await StepPlay(deps, run, step, instead).play()
         if step_state in (StepState.DONE, StepState.SKIPPED):
             continue
         if step_state is StepState.FAILED and step.continue_on_error:
@@ -234,13 +237,15 @@ class StepPlan:
 class StepPlay:
     """Plays one step through its phases: plan, wait for approval, execute, verify, record.
 
-    Every phase may be repeated after a crash: decisions and progress are in the store.
+    Every phase may be repeated after a crash: decisions and progress are in the store. `instead` are the steps of
+    which one that has brought the metrics back makes this one superfluous.
     """
 
-    def __init__(self, deps: Deps, run: Run, step: Step) -> None:
+    def __init__(self, deps: Deps, run: Run, step: Step, instead: Collection[str] = ()) -> None:
         self._deps = deps
         self._run = run
         self._step = step
+        self._instead = instead
         self._action = ACTIONS.get(step.uses)
         self._measuring = Measuring(deps, run, step)
         # Of the execution in this process.
@@ -344,7 +349,8 @@ class StepPlay:
             return StepPlan(seconds=timeout.total_seconds()), step_run
         names = await expression_names(deps, run, step)
         expressions = Expressions()
-        if step.if_ and not expressions.evaluate(step.if_, names):
+        superfluous = any(other.verified for other in run.steps if other.id in self._instead)
+        if superfluous or (step.if_ and not expressions.evaluate(step.if_, names)):
             await self._set(state=StepState.SKIPPED)
             return StepPlan(skip=True), step_run
         parameters = action.read(expressions.render(step.with_, names))
@@ -623,5 +629,5 @@ class StepPlay:
 
 
 def _kept_facts(step_run: StepRun) -> dict[str, Any]:
-    """Return the facts that stay while the step goes on: on them depend its approval's messages."""
-    return {name: fact for name, fact in step_run.facts.items() if name in (APPROVAL_ROUNDS, DECIDED_FROM)}
+    """Return the facts that stay while the step goes on: why it goes first, and what its approval's messages say."""
+    return {name: fact for name, fact in step_run.facts.items() if name in (APPROVAL_ROUNDS, DECIDED_FROM, TREATS)}

@@ -12,6 +12,7 @@ from bot.domain.run import (
     LEFT,
     OUTCOME,
     REVERTED,
+    TREATS,
     Approval,
     ApprovalState,
     Effect,
@@ -120,7 +121,9 @@ def _entry(deps: Deps, run: Run, what: str, kind: Kind, facts: Facts, by: Person
 
 
 def started(deps: Deps, run: Run) -> TimelineEntry | None:
-    facts = {"inputs": dict(run.inputs), "environment": run.environment, "dry_run": run.dry_run}
+    facts: Facts = {"inputs": dict(run.inputs), "environment": run.environment, "dry_run": run.dry_run}
+    if first := next((step for step in run.steps if step.treats), None):
+        facts["first"] = {"step": first.id, "action": first.uses, TREATS: first.facts[TREATS]}
     return _entry(deps, run, "start", Kind.RUN_STARTED, facts)
 
 

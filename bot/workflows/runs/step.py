@@ -22,6 +22,7 @@ from bot.workflows.runs.presentation import schedule_run_message
 
 DEFAULT_STEP_TIMEOUT = timedelta(minutes=10)
 WAIT_PARAMETERS = ("duration", "within", "wait", "ends", "follow")  # parameters that make an action wait
+NAMES_OF_SERVICES = ("service", "deployment", "release")  # parameters that may name a service
 TARGET_POLL_SECONDS = 1.0
 WAITS_FOR = "waits_for"  # fact of a step: the run that holds its target
 SEES = "sees"  # fact of a step: what its running action waits for
