@@ -1,6 +1,7 @@
 # Everything that the product can do: the bot, its sandbox and example team, and Helm. What builds stays behind. The image
 # needs no write access but to /tmp (and to its SQLite file, when DATABASE_URL points to one: mount a volume there).
 # The base must have SQLite 3.42 or newer, without which the engine does not start on SQLite: Debian 13 has 3.46.
+# What it is made of: /opt/venv/sbom.cdx.json. Built and run by tests/end_to_end/test_image.py.
 ARG BASE=python:3.13-slim-trixie
 ARG HELM_IMAGE=alpine/helm:4.0.0
 
@@ -20,7 +21,9 @@ COPY bot bot
 COPY demo demo
 COPY handlers handlers
 COPY sandbox sandbox
+COPY --from=helm /usr/bin/helm /usr/local/bin/helm
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation . \
+    && /opt/venv/bin/python deploy/sbom.py > /opt/venv/sbom.cdx.json \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib \
     && /opt/venv/bin/pip uninstall --yes setuptools pip
 
@@ -37,7 +40,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HELM_DATA_HOME=/tmp/helm/data \
     HOST=0.0.0.0 \
     PORT=3000
-RUN groupadd --system --gid 10001 tamv && useradd --system --uid 10001 --gid tamv --no-create-home tamv
+RUN groupadd --gid 10001 tamv && useradd --uid 10001 --gid tamv --no-create-home --shell /usr/sbin/nologin tamv
 COPY --from=helm /usr/bin/helm /usr/local/bin/helm
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /tmp

@@ -7,9 +7,11 @@ import contextlib
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,16 @@ from bot.cli import incident, init, manifest, runbook
 from bot.cli.doctor import run_checks
 from bot.cli.findings import CHECK_SECONDS
 from bot.cli.team import add_team_option
-from bot.cli.terminal import Language, exit_with, runbook_names, settings_or_exit, team_settings_or_exit, team_words
+from bot.cli.terminal import (
+    Language,
+    exit_with,
+    exit_with_error,
+    runbook_names,
+    settings_or_exit,
+    team_settings_or_exit,
+    team_words,
+    terminal_language,
+)
 from bot.domain.errors import BotError
 from bot.logs import configure_logging
 from bot.messages.translations import load_translations
@@ -36,6 +47,8 @@ from handlers.app import Server
 from handlers.health import Health
 from handlers.heartbeat import beat
 from handlers.http_server import bind, listen
+
+log = logging.getLogger(__name__)
 
 cli = typer.Typer(
     help="The incident bot: from the alert to the report.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -53,7 +66,13 @@ def run() -> None:
     """Run the command line."""
     command = typer.main.get_command(cli)
     add_team_option(command)
-    command(prog_name="tamv-bot")
+    try:
+        command(prog_name="tamv-bot")
+    except Exception as problem:  # a fault of ours; whoever types need not read its trace
+        if os.environ.get("LOG_LEVEL") == "DEBUG":
+            sys.stderr.write(Redaction().text(traceback.format_exc()))
+        words = load_translations()[terminal_language()]
+        sys.exit(words.render_block("terminal", "unexpected", kind=type(problem).__name__))
 
 
 def _version(wanted: bool) -> None:
@@ -78,7 +97,10 @@ def serve() -> None:
     try:
         asyncio.run(_serve(settings))
     except BotError as problem:
-        exit_with([team_words(settings.locale).error(problem)])
+        exit_with_error(problem, settings.locale, code=2)
+    except Exception:
+        log.exception("the bot ends")  # its log is where whoever runs it looks
+        raise
 
 
 @cli.command()
@@ -133,8 +155,7 @@ def runbook_test(
     try:
         test = runbook_test.read(settings, words, names or ())
     except BotError as problem:
-        lines = problem.facts.get("lines") or problem.facts.get("mistakes")
-        exit_with(lines if isinstance(lines, list) else [words.error(problem)])
+        exit_with_error(problem, lang, code=2)
     except LookupError as problem:
         exit_with([str(problem.args[0])])
     try:
@@ -160,7 +181,7 @@ def database_upgrade() -> None:
     try:
         upgrade(settings.database_url)
     except BotError as problem:
-        exit_with([team_words(settings.locale).error(problem)], code=1)
+        exit_with_error(problem, settings.locale)
 
 
 @database.command("backup")
@@ -173,7 +194,7 @@ def database_backup(
         for path in backup(settings.database_url, folder):
             typer.echo(path)
     except BotError as problem:
-        exit_with([team_words(settings.locale).error(problem)], code=1)
+        exit_with_error(problem, settings.locale)
 
 
 @database.command("restore")
@@ -186,7 +207,7 @@ def database_restore(
     try:
         restore(settings.database_url, folder, force=force)
     except BotError as problem:
-        exit_with([team_words(settings.locale).error(problem)], code=1)
+        exit_with_error(problem, settings.locale)
 
 
 async def _serve(settings: Settings) -> None:

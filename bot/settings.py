@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -20,9 +21,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from bot.domain.errors import BotError
+from bot.expected import in_words
 from bot.shipped import EXAMPLE_TEAM, languages
 from bot.yaml_text import load
 
@@ -54,8 +56,9 @@ def _certificates(value: Path | None) -> Path | None:
     if value is not None:
         try:
             ssl.create_default_context(cafile=str(value))
-        except (OSError, ssl.SSLError) as problem:
-            raise ValueError(f"is not a readable PEM file of certificates ({problem})") from None
+        except OSError as problem:  # ssl.SSLError is one
+            why = "" if isinstance(problem, ssl.SSLError) else f": {problem.strerror}"
+            raise ValueError(f"is not a readable PEM file of certificates{why}") from None
     return value
 
 
@@ -65,9 +68,18 @@ def _must_be_set(value: SecretStr) -> SecretStr:
     return value
 
 
-RequiredSecret = Annotated[SecretStr, AfterValidator(_must_be_set)]
+def _one_word(value: SecretStr | None) -> SecretStr | None:
+    """Refuse what no HTTP header can carry: a line end, or the `…` of an example."""
+    text = value.get_secret_value() if value else ""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("must be one word of plain letters, digits and signs: copy it again")
+    return value
+
+
+RequiredSecret = Annotated[SecretStr, AfterValidator(_must_be_set), AfterValidator(_one_word)]
 Text = Annotated[str | None, BeforeValidator(_blank_is_unset)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+Token = Annotated[Secret, AfterValidator(_one_word)]
 Folder = Annotated[Path | None, BeforeValidator(_blank_is_unset)]
 Url = Annotated[AnyHttpUrl | None, BeforeValidator(_blank_is_unset)]
 Headers = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_headers)]
@@ -147,7 +159,7 @@ class Settings(TeamSettings):
     secrets_dir: Folder = None
     slack_bot_token: RequiredSecret
     slack_signing_secret: RequiredSecret
-    slack_app_token: Secret = None
+    slack_app_token: Token = None
     slack_api_url: AnyHttpUrl = AnyHttpUrl("https://slack.com/api/")
     incident_channel: str = "#tamv-incidents"
     database_url: str = "sqlite:///tamv-bot.db"
@@ -162,13 +174,13 @@ class Settings(TeamSettings):
     keep_runs: int = Field(400, ge=1, description="days")
 
     prometheus_url: Url = None
-    prometheus_token: Secret = None
+    prometheus_token: Token = None
     prometheus_headers: Headers = Field(default_factory=dict)
     alertmanager_url: Url = None
     alertmanager_headers: Headers = Field(default_factory=dict)
-    alertmanager_webhook_token: Secret = None
+    alertmanager_webhook_token: Token = None
     grafana_url: Url = None
-    grafana_webhook_token: Secret = None
+    grafana_webhook_token: Token = None
     tempo_url: Url = None
     tempo_headers: Headers = Field(default_factory=dict)
     health_gateway_url: Url = None
@@ -179,21 +191,21 @@ class Settings(TeamSettings):
     aws_secret_access_key: Secret = None
 
     vault_addr: Url = None
-    vault_token: Secret = None
+    vault_token: Token = None
     vault_role: Text = None
     vault_namespace: Text = None
 
     kubeconfig: Text = None
     helm: Text = None
 
-    pagerduty_api_token: Secret = None
-    pagerduty_routing_key: Secret = None
+    pagerduty_api_token: Token = None
+    pagerduty_routing_key: Token = None
     pagerduty_from: Text = None
     pagerduty_webhook_secrets: Secrets = Field(default_factory=list)
     pagerduty_api_url: AnyHttpUrl = AnyHttpUrl("https://api.pagerduty.com")
     pagerduty_events_url: AnyHttpUrl = AnyHttpUrl("https://events.pagerduty.com")
 
-    github_token: Secret = None
+    github_token: Token = None
     github_app_id: Text = None
     github_app_private_key: Secret = None
     github_repository: Text = None
@@ -203,9 +215,21 @@ class Settings(TeamSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        value = value.replace("postgres://", "postgresql://", 1)
+        if value.startswith("sqlite:///"):
+            if Path(value.removeprefix("sqlite:///")).name in ("", ":memory:"):
+                raise ValueError("must name a file: sqlite:///tamv-bot.db")
+            return value
+        if not value.startswith("postgresql://"):
             raise ValueError("must begin with sqlite:/// or postgresql://")
-        return value.replace("postgres://", "postgresql://", 1)
+        try:
+            parts = urlsplit(value)
+            is_whole = bool(parts.path.strip("/")) and (parts.port is None or parts.port > 0)
+        except ValueError:  # the port is no number, or a bracket is missing
+            is_whole = False
+        if not is_whole:
+            raise ValueError("must be postgresql://USER:PASSWORD@HOST:5432/DATABASE (%40 stands for @ in a password)")
+        return value
 
     @field_validator("github_repository")
     @classmethod
@@ -294,6 +318,11 @@ def _load(model: type[S], overrides: dict[str, object]) -> S:
     except ValidationError as mistakes:
         lines = []
         for mistake in mistakes.errors(include_input=False, include_url=False):
-            why = "is not set" if mistake["type"] == "missing" else mistake["msg"].removeprefix("Value error, ")
+            why = "is not set" if mistake["type"] == "missing" else in_words(mistake, model)
             lines.append(f"{str(mistake['loc'][0]).upper()}: {why}" if mistake["loc"] else why)
         raise WrongSettings(lines) from None
+    except UnicodeDecodeError:
+        raise WrongSettings([".env: is not UTF-8; nor may a file in SECRETS_DIR be anything else"]) from None
+    except (OSError, SettingsError) as problem:
+        why = getattr(problem, "strerror", None) or "too large, or not of its form"
+        raise WrongSettings([f".env or SECRETS_DIR: cannot be read: {why}"]) from None

@@ -30,8 +30,9 @@ from bot.domain.nearest import nearest
 from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
 from bot.domain.times import Duration, parse_zone
 from bot.domain.translated import Translated
+from bot.expected import in_words
 from bot.shipped import languages
-from bot.yaml_text import compose, line_and_column, load
+from bot.yaml_text import NotYaml, line_and_column, parse
 
 PRODUCTION = "production"  # the default environment, and the only one whose metrics and deployments are judged
 
@@ -194,7 +195,11 @@ class SeverityPolicy(_Part):
 
     title: Translated
     page: list[str] = Field(default_factory=list, description="teams that are paged when an incident is declared")
-    invite: list[str] = Field(default_factory=list, description="teams that are invited to the incident's channel")
+    invite: list[str] = Field(
+        default_factory=list,
+        description="teams that are invited to the incident's channel; of teams with nobody in them, who has the role "
+        "responder",
+    )
     update_every: Duration | None = Field(None, description="how often an update is due")
     tell_stakeholders_within: Duration | None = Field(
         None,
@@ -574,12 +579,13 @@ class TeamFile(_Part):
     @classmethod
     def _first_team_owns_followups(cls, raw: Any) -> Any:
         """Let the first team own follow-ups without another owner, unless the file names one."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("teams"), dict):
+        if not isinstance(raw, dict):
             return raw
-        followups = raw.get("followups") or {}
+        teams, followups = raw.get("teams"), raw.get("followups") or {}
         if not isinstance(followups, dict):
             return raw
-        return raw | {"followups": {"owner": next(iter(raw["teams"]), "")} | followups}
+        first = next(iter(teams), "") if isinstance(teams, dict) else ""
+        return raw | {"followups": {"owner": first} | followups}
 
     @property
     def zone(self) -> tzinfo:
@@ -689,36 +695,34 @@ TeamFile.model_rebuild()
 def load_team(path: Path) -> TeamFile:
     """Read and validate a team file; its folder is the team's. Raises BadInput with one line per mistake."""
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = load(text)
+        document = parse(path.read_text(encoding="utf-8"))
+        team = TeamFile.model_validate(document.values)
+    except NotYaml as problem:
+        raise _wrong(path, problem.mistakes) from None
+    except ValidationError as mistakes:
+        errors = mistakes.errors(include_input=False, include_url=False)
+        raise _wrong(path, [place for mistake in errors for place in _places(document.root, mistake)]) from None
     except OSError as problem:
         raise BadInput("team_file_unreadable", path=str(path), why=problem.strerror) from problem
-    except ValueError as problem:  # not UTF-8
-        raise BadInput("team_file_unreadable", path=str(path), why=str(problem)) from problem
-    except yaml.YAMLError as problem:
-        raise BadInput("team_file_not_yaml", path=str(path), why=" ".join(str(problem).split())) from problem
-    try:
-        team = TeamFile.model_validate(raw)
-    except ValidationError as mistakes:
-        root = compose(text)
-        lines = [
-            f"{path.name}:{line}:{column}: {what}"
-            for mistake in mistakes.errors(include_input=False, include_url=False)
-            for line, column, what in _places(root, mistake)
-        ]
-        raise BadInput("team_file_wrong", path=str(path), lines=lines) from mistakes
+    except ValueError:
+        raise BadInput("team_file_unreadable", path=str(path), why="it is not UTF-8") from None
     team._folder = path.parent
     return team
 
 
+def _wrong(path: Path, mistakes: list[tuple[int, int, str]]) -> BadInput:
+    lines = [f"{path}:{line}:{column}: {what}" for line, column, what in mistakes]
+    return BadInput("team_file_wrong", path=str(path), lines=lines)
+
+
 def _places(root: yaml.Node | None, mistake: ErrorDetails) -> Iterator[tuple[int, int, str]]:
     """Yield line, column and text of a mistake; one for each name that does not exist."""
-    for line in mistake["msg"].removeprefix("Value error, ").splitlines():
-        path, separator, what = line.partition(MISTAKE)
-        location = tuple(int(part) if part.isdigit() else part for part in path.split(".")) if separator else ()
-        location = location or mistake["loc"]
-        where = ".".join(str(part) for part in location)
-        yield *line_and_column(root, location), f"{where}: {what or line}" if where else line
+    said = in_words(mistake, TeamFile)
+    names_one_each = mistake["type"] == "value_error" and not mistake["loc"]
+    for line in said.splitlines() if names_one_each else [f"{'.'.join(map(str, mistake['loc']))}{MISTAKE}{said}"]:
+        path, _, what = line.partition(MISTAKE)
+        location = tuple(int(part) if part.isdigit() else part for part in path.split(".")) if path else ()
+        yield *line_and_column(root, location), f"{path}{MISTAKE}{what}" if path else what
 
 
 def policy_of(team: TeamFile) -> Policy:

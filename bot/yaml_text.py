@@ -2,11 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+MERGE = "tag:yaml.org,2002:merge"  # `<<: *defaults`
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class NotYaml(Exception):
+    """A text that is no YAML document: line and column (1-based) with what is wrong there, for each mistake."""
+
+    def __init__(self, mistakes: list[tuple[int, int, str]]) -> None:
+        super().__init__(mistakes)
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as plain values, and as nodes, which know their places."""
+
+    values: Any
+    root: yaml.Node | None
+
+
+def parse(text: str) -> Document:
+    """Return the document that a person has written. Raises NotYaml, also for a key that is there twice: YAML would
+    silently take the last one.
+    """
+    try:
+        root = yaml.compose(text, LOADER)
+        twice = list(_duplicate_keys(root))
+        values = load(text)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise NotYaml([(*at, f"is not valid YAML: {problem.problem or 'unreadable'}")]) from None
+    except RecursionError:
+        raise NotYaml([(1, 1, "is nested too deeply, or contains itself")]) from None
+    except yaml.reader.ReaderError as problem:
+        before = text[: int(problem.position)].splitlines() or [""]
+        raise NotYaml([(len(before), len(before[-1]) + 1, "is not valid YAML: a character that it forbids")]) from None
+    except (yaml.YAMLError, ValueError) as problem:  # such as a date that there is not
+        raise NotYaml([(1, 1, f"is not valid YAML: {' '.join(str(problem).split())}")]) from None
+    if twice:
+        raise NotYaml([(*at, f"duplicate key `{key}`") for key, at in twice])
+    return Document(values, root)
+
+
+def _duplicate_keys(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, int]]]:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _duplicate_keys(item)
+    elif isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, value in node.value:
+            if str(key.value) in keys and key.tag != MERGE:
+                yield str(key.value), (key.start_mark.line + 1, key.start_mark.column + 1)
+            keys.add(str(key.value))
+            yield from _duplicate_keys(value)
 
 
 def load(text: str) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from bot.cli.findings import Checks, Finding, State
 from bot.deps import Deps
 from bot.domain.errors import BotError, NotFound
+from bot.domain.runbook import Runbook
 from bot.integrations.helm import Helm
 from bot.team import PRODUCTION
 
@@ -15,8 +16,9 @@ HELM_AT_ONCE = 4  # each is a process of its own
 
 
 class ClusterChecks(Checks):
-    def __init__(self, deps: Deps, seconds: float) -> None:
+    def __init__(self, deps: Deps, seconds: float, runbooks: Iterable[Runbook]) -> None:
         super().__init__(deps.words, seconds)
+        self._runbooks = runbooks
         self._deps = deps
         services = deps.team.services.values()
         self._namespaces = sorted({namespace for service in services for namespace in service.namespaces.values()})
@@ -43,19 +45,22 @@ class ClusterChecks(Checks):
 
     async def _rights(self) -> AsyncIterator[Finding]:
         # its client is slow to import
-        from bot.integrations.kubernetes.rights import argo_resources, missing, needed
+        from bot.integrations.kubernetes.rights import Use, argo_resources, missing, needed
 
         if self._deps.kubernetes is None:
             return
         cluster = self._deps.kubernetes.cluster
         rights = needed(self._namespaces, await argo_resources(cluster), self._deps.team.argocd_namespace)
         absent = await missing(cluster, rights)
+        use = Use.of(self._deps.team, self._runbooks)
         for right in absent:
             subject = f"Kubernetes · {right.namespace or 'cluster'}"
             if right.optional:
                 yield self._note(subject, "argocd_right_missing", right=str(right))
-            else:
+            elif use.needs(right):
                 yield self._finding(subject, State.WRONG, "right_missing", right=str(right))
+        if only_ops := sorted({str(right) for right in absent if not right.optional and not use.needs(right)}):
+            yield self._note("Kubernetes · RBAC", "ops_rights_missing", rights=only_ops)
         if not absent:
             yield self._good("Kubernetes · RBAC", "rights", count=len(rights))
 

@@ -22,6 +22,8 @@ ENVIRONMENTS = (
     ("staging", r"stag|\bstg\b|preprod|\buat\b"),
     ("development", r"\bdev\b|\btest\b|development|sandbox|preview"),
 )
+INCIDENT_CHANNEL = re.compile(r"(?!inc-).*(inciden|outage|on-?call|guardia)")
+MOST_PEOPLE = 20
 SERVICE_LABELS = ("service", "app", "service_name", "job", "container", "destination_service_name", "deployment")
 
 
@@ -102,6 +104,7 @@ class Discovery:
     services: dict[str, ServiceGuess] = field(default_factory=dict)
     queries: dict[str, QueryGuess] = field(default_factory=dict)
     teams: dict[str, TeamGuess] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)  # of the incident channel: Slack user id → name
     severities: list[str] = field(default_factory=list)
     pagerduty: list[str] = field(default_factory=list)
     unseen: dict[str, BotError] = field(default_factory=dict)
@@ -140,8 +143,6 @@ async def _services(deps: Deps, discovery: Discovery, only: Collection[str]) -> 
     for namespace in sorted(names, key=lambda name: (environment_of(name) != "production", name)):
         environment = environment_of(namespace)
         for reference in await deps.kubernetes.workloads.names(namespace):
-            if reference.startswith("daemonset/"):
-                continue
             name = reference.rpartition("/")[2]
             same = discovery.services.get(name)
             if same and environment in same.namespaces:
@@ -202,9 +203,13 @@ async def _slack(deps: Deps, discovery: Discovery) -> None:
     identity = await deps.slack.read("auth.test")
     discovery.organisation = str(identity.get("team") or "") or None
     channels = await deps.slack.paginate("conversations.list", "channels", exclude_archived="true")
-    likely = [channel for channel in channels if re.match(r"(?!inc-).*incident", channel["name"])]
-    likely.sort(key=lambda channel: (not channel.get("is_member"), len(channel["name"])))
+    likely = [one for one in channels if one.get("is_member") or INCIDENT_CHANNEL.match(one["name"])]
+    likely.sort(key=lambda one: (not INCIDENT_CHANNEL.match(one["name"]), not one.get("is_member"), len(one["name"])))
     discovery.channel = f"#{likely[0]['name']}" if likely else None
+    if likely:
+        members = await deps.slack.paginate("conversations.members", "members", channel=likely[0]["id"])
+        others = [str(member) for member in members if member != identity.get("user_id")][:MOST_PEOPLE]
+        discovery.people = {id: (await deps.slack.person(id, id, deps.locale)).name for id in others}
     groups = (await deps.slack.read("usergroups.list")).get("usergroups") or []
     for group in groups:
         discovery.teams[str(group.get("name") or group["handle"])] = TeamGuess(usergroup=str(group["id"]))

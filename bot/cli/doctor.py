@@ -23,11 +23,13 @@ from bot.cli.findings import CHECK_SECONDS, Checks, Finding, State
 from bot.cli.terminal import team_words
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
+from bot.domain.policy import RESPONDER
 from bot.domain.timeline import first_broken_link
 from bot.integrations.http import Http, HttpResponse
 from bot.integrations.prometheus import Prometheus, fill
 from bot.integrations.tempo import slower_than
 from bot.runbooks import Library
+from bot.runbooks.library import read
 from bot.settings import Settings
 from bot.shipped import MANIFEST
 from bot.store.maintenance import count_executors
@@ -82,7 +84,8 @@ class Doctor(Checks):
             ("health endpoints", "BOT_CONFIG", self._health()),
             ("team", "BOT_CONFIG", self._placeholders()),
         ]
-        cluster = ClusterChecks(self._deps, self._seconds).findings()
+        runbooks, _ = read(sorted(self._deps.team.runbooks.glob("*.yaml")))
+        cluster = ClusterChecks(self._deps, self._seconds, runbooks.values()).findings()
         *results, of_cluster = await asyncio.gather(*(self._try(*check) for check in checks), cluster)
         return [*(finding for findings in results for finding in findings), *of_cluster]
 
@@ -280,7 +283,10 @@ class Doctor(Checks):
             yield self._good("health endpoints", "healthy", count=len(checks))
 
     async def _placeholders(self) -> AsyncIterator[Finding]:
-        """Look for what was never filled in."""
+        """Look for what was never filled in, and whether anybody responds."""
+        role = self._deps.team.roles.get(RESPONDER)
+        if not self._deps.team.people_by_role().get(RESPONDER) and not (role and role.usergroup):
+            yield self._note("team", "no_responder")
         found = list(placeholders(self._deps.team.model_dump(mode="json", exclude={"queries"})))
         for path, value in found:
             yield self._note(str(self._settings.team_file.name), "placeholder", path=path, value=value)

@@ -15,7 +15,7 @@ import typer
 from bot.app import build_deps
 from bot.cli.discovery import Discovery, TeamGuess, discover
 from bot.cli.doctor import run_checks
-from bot.cli.terminal import exit_with
+from bot.cli.terminal import exit_with, terminal_language
 from bot.messages.translations import Translations, load_translations
 from bot.settings import TEAM_FILE, Settings, WrongSettings, load_settings
 from bot.shipped import EXAMPLE_TEAM, languages
@@ -66,12 +66,9 @@ def init(
 
 
 def _language(lang: str | None) -> str:
-    for wanted in (lang, os.environ.get("LOCALE"), os.environ.get("LANG", "")[:2]):
-        if wanted in languages():
-            return str(wanted)
-        if wanted and wanted is lang:
-            exit_with([f"--lang: must be one of {', '.join(languages())}"])
-    return "en"
+    if lang and lang not in languages():
+        exit_with([f"--lang: must be one of {', '.join(languages())}"])
+    return lang or terminal_language()
 
 
 def _settings(language: str) -> tuple[Settings, bool]:
@@ -105,7 +102,9 @@ def team_yaml(discovery: Discovery, organisation: str, channel: str, words: Tran
         lines += [note("roles"), "roles:", f"  responder: {{usergroup: {group}}}"]
         lines += [f"  incident_commander: {{usergroup: {group}}}"]
     else:
-        lines += [note("people"), "people: []", "#  - {name: Ada, slack: U0123456789, roles: [responder]}"]
+        people = discovery.people or {"U0123456789": "Ada"}
+        named = (f"#  - {{name: {_q(name)}, slack: {id}, roles: [responder]}}" for id, name in people.items())
+        lines += [note("people"), "people: []", *named]
     lines += ["", *_services(discovery, note("services"), first), "", *_queries(discovery, words, note("queries")), ""]
     lines += [note("severities"), "severities:"]
     for level, invited in (("SEV1", True), ("SEV2", True), ("SEV3", True), ("SEV4", False)):

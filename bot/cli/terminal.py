@@ -42,6 +42,12 @@ def _known_language(value: str) -> str:
 Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="Language.", callback=_known_language)]
 
 
+def terminal_language() -> str:
+    """Return the language of the terminal by LOCALE or LANG; English if the bot has none of them."""
+    wanted = (os.environ.get("LOCALE", ""), os.environ.get("LANG", "")[:2])
+    return next((language for language in wanted if language in languages()), "en")
+
+
 def team_settings_or_exit() -> TeamSettings:
     """Return where the team's folder is; if that is invalid, print one line per mistake and exit with 2."""
     try:
@@ -118,10 +124,10 @@ def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
     raise typer.Exit(code)
 
 
-def exit_with_error(problem: BotError, locale: str) -> NoReturn:
-    """Print the error, one line per mistake of a runbook, and exit with 1."""
-    mistakes = problem.facts.get("mistakes")
-    exit_with(mistakes if isinstance(mistakes, list) else [as_text(team_words(locale).error(problem), {})], code=1)
+def exit_with_error(problem: BotError, locale: str, code: int = 1) -> NoReturn:
+    """Print the error, one line per mistake of a file, and exit."""
+    mistakes = problem.facts.get("mistakes") or problem.facts.get("lines")
+    exit_with(mistakes if isinstance(mistakes, list) else [as_text(team_words(locale).error(problem), {})], code)
 
 
 def ask(question: Callable[[Deps], Awaitable[T]]) -> T:

@@ -11,6 +11,8 @@ ONLY = ""  # the key of a text that exists in one unnamed language
 
 
 def _one_language(value: Any) -> Any:
+    if not isinstance(value, str | Mapping):
+        raise ValueError("must be a text, or one for each language: {en: …, es: …}")
     return {ONLY: value} if isinstance(value, str) else value
 
 

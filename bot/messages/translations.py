@@ -10,14 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from babel.dates import format_date, format_datetime
-from jinja2 import BaseLoader, ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import (
+    BaseLoader,
+    ChainableUndefined,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateSyntaxError,
+)
 
-from bot.domain.errors import BotError
+from bot.domain.errors import BadInput, BotError
+from bot.domain.nearest import nearest
 from bot.domain.people import BOT, Person
 from bot.domain.translated import in_language
 from bot.shipped import TEMPLATES, languages
 from bot.team import TeamFile
-from bot.yaml_text import load
+from bot.yaml_text import NotYaml, load, parse
+
+LABELS_FILE, ACTIONS_FILE = "labels.yaml", "actions.yaml"
 
 
 class Mrkdwn(str):
@@ -116,8 +127,8 @@ class Translations:
         self.locale = locale
         self.names = names
         self._folders = [folder for folder in (root / locale, TEMPLATES / locale) if folder.is_dir()]
-        self._labels: Mapping[str, Any] = self._read("labels.yaml")
-        self._actions: Mapping[str, str] = self._read("actions.yaml")
+        self._labels: Mapping[str, Any] = self._read(LABELS_FILE)
+        self._actions: Mapping[str, str] = self._read(ACTIONS_FILE)
         self._environment = Environment(  # noqa: S701 - not HTML; `finalize` escapes for Slack
             loader=self.loader(),
             undefined=StrictUndefined,
@@ -152,6 +163,42 @@ class Translations:
             if (path := folder / name).is_file():
                 texts = _merged(texts, load(self.names.rename(path.read_text(encoding="utf-8"))) or {})
         return texts
+
+    def wrong(self, name: str, text: str) -> Iterator[tuple[str, str]]:
+        """Yield place and mistake of a text that would take the place of the file `name` of these."""
+        try:
+            if name == ACTIONS_FILE:
+                texts = parse(text).values
+                if not isinstance(texts, dict) or not all(isinstance(one, str) for one in texts.values()):
+                    yield "1:1", "must be a mapping of actions to texts"
+            elif name == LABELS_FILE:
+                shipped = load((TEMPLATES / self.locale / name).read_text("utf-8"))
+                yield from self._wrong_labels(shipped, parse(text).values)
+            else:
+                blocks, own = (set(template.blocks) for template in (
+                    self._environment.get_template(name), self._environment.from_string(text)))  # fmt: skip
+                yield from (("1:1", f"the block `{block}` is missing") for block in sorted(blocks - own))
+        except NotYaml as problem:
+            yield from ((f"{line}:{column}", what) for line, column, what in problem.mistakes)
+        except TemplateSyntaxError as problem:
+            yield f"{problem.lineno}:1", f"is no valid template: {problem.message}"
+
+    def _wrong_labels(self, shipped: Any, own: Any, place: str = "") -> Iterator[tuple[str, str]]:
+        if isinstance(shipped, dict) and isinstance(own, dict):
+            for key, value in own.items():
+                path = f"{place}.{key}".removeprefix(".")
+                if key in shipped:
+                    yield from self._wrong_labels(shipped[key], value, path)
+                else:
+                    near = nearest(str(key), [str(one) for one in shipped])
+                    yield "1:1", f"{path}: no such text" + (f"; did you mean `{near}`?" if near else "")
+        elif type(shipped) is not type(own):
+            yield "1:1", f"{place or 'the file'}: must be {'a mapping' if isinstance(shipped, dict) else 'a text'}"
+        elif isinstance(own, str):
+            try:
+                self._environment.from_string(own)
+            except TemplateSyntaxError as problem:
+                yield "1:1", f"{place}: is no valid template: {problem.message}"
 
     def messages(self) -> list[str]:
         """Return the names of all message templates; rendering one compiles it."""
@@ -279,8 +326,34 @@ def load_translations(
 
 
 def translations_of(team: TeamFile, locale: str) -> dict[str, Translations]:
-    """Return the texts of a team: its own templates and command names, in its languages and in that of its channels."""
+    """Return the texts of a team: its own templates and command names, in its languages and in that of its channels.
+
+    Raises BadInput with a line for each mistake in its templates.
+    """
+    if lines := list(_wrong_texts(team.path("templates"))):
+        raise BadInput("team_file_wrong", path=str(team.path("templates")), lines=lines)
     own = team.default_service or next(iter(team.services), None)
     service = None if EXAMPLE_SERVICES & team.services.keys() else own
     names = CommandNames(team.commands.names(), service, team.app.bot)
     return load_translations(team.path("templates"), names, tuple({locale, *team.languages}) if team.languages else ())
+
+
+def _wrong_texts(folder: Path) -> Iterator[str]:
+    """Yield a line for each mistake in a team's own texts, which would otherwise show in the middle of an incident."""
+    known = [path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*") if path.is_file()]
+    known += [f"{language}/{ACTIONS_FILE}" for language in languages()]  # English ones stand in the code
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name.startswith(".") or "/." in name:  # such as `..data`, by which a ConfigMap is mounted
+            continue
+        if name not in known:
+            near = nearest(name, known)
+            yield f"{path}:1:1: no text of the product is called so" + (f"; did you mean `{near}`?" if near else "")
+            continue
+        shipped = load_translations()[name.partition("/")[0]]
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            yield f"{path}:1:1: cannot be read as UTF-8"
+            continue
+        yield from (f"{path}:{line}: {what}" for line, what in shipped.wrong(name.partition("/")[2], text))

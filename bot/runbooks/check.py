@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import promql_parser
-import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.actions.registry import Action, Registry
 from bot.domain.errors import BadInput, NotFound
 from bot.domain.nearest import nearest
-from bot.domain.runbook import STANDARD, Approval, Input, Runbook, Step, Trigger, Verify
+from bot.domain.runbook import STANDARD, Input, Runbook, Step
+from bot.expected import in_words
 from bot.runbooks.expressions import Expressions
 from bot.team import TeamFile
-from bot.yaml_text import compose, line_and_column
-from bot.yaml_text import load as load_yaml
+from bot.yaml_text import NotYaml, compose, line_and_column, parse
 
 YamlPath = tuple[str | int, ...]
 Problems = Iterator[tuple[YamlPath, str]]
@@ -31,11 +30,6 @@ CONTEXT_FACTS = {"incident": {"id", "service", "severity", "title"}, "run": {"id
 STEP_FACTS = {"state", "verified"}
 RUN_OPTIONS = {"environment", "dry_run"}  # given as `key=value` too, and taken by the run itself
 _INPUT_NAME = re.compile(r"[a-z_][a-z0-9_]*")
-
-
-_MODELS: dict[object, type[BaseModel]] = {
-    "steps": Step, "approval": Approval, "verify": Verify, "triggers": Trigger, "inputs": Input,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +47,25 @@ class Mistake:
 
 def load(path: Path) -> Runbook:
     """Parse a runbook. Raises BadInput with a Mistake for everything that is not well-formed."""
-    return _load(path, path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:  # ValueError: not UTF-8
+        why = getattr(problem, "strerror", None) or "it is not UTF-8"
+        raise BadInput("runbook_wrong", mistakes=[str(Mistake(path.name, 1, 1, f"cannot be read: {why}"))]) from None
+    return _load(path, text)
 
 
 @cache
 def _load(path: Path, text: str) -> Runbook:
     try:
-        root = compose(text)
-        raw = load_yaml(text)
-    except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark
-        at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise BadInput(
-            "runbook_wrong", mistakes=[str(Mistake(path.name, *at, problem.problem or "not YAML"))]
-        ) from None
-    if duplicates := [str(Mistake(path.name, *at, f"duplicate key `{key}`")) for key, at in _duplicate_keys(root)]:
-        raise BadInput("runbook_wrong", mistakes=duplicates)
+        document = parse(text)
+    except NotYaml as problem:
+        raise BadInput("runbook_wrong", mistakes=[str(Mistake(path.name, *one)) for one in problem.mistakes]) from None
     try:
-        runbook = Runbook.model_validate(raw)
+        runbook = Runbook.model_validate(document.values)
     except ValidationError as errors:
         mistakes = [
-            str(Mistake(path.name, *line_and_column(root, error["loc"]), _error_message(error)))
+            str(Mistake(path.name, *line_and_column(document.root, error["loc"]), _error_message(error)))
             for error in errors.errors(include_url=False, include_input=False)
             if "Runbook" not in error["loc"]  # `on-failure` is an inline runbook only in a run's copy
         ]
@@ -89,29 +81,8 @@ def _error_message(mistake: ErrorDetails) -> str:
     """Return the field and what is valid; for an unknown field the nearest valid one."""
     location = [part for part in mistake["loc"] if not str(part).startswith(("constrained-", "function-"))]
     field = ".".join(str(part) for part in location)
-    if mistake["type"] != "extra_forbidden":
-        text = mistake["msg"].removeprefix("Value error, ")
-        return f"{field}: {text}" if field else text
-    model = next((_MODELS[part] for part in reversed(location[:-1]) if part in _MODELS), Runbook)
-    allowed = [field.alias or name for name, field in model.model_fields.items()]
-    near = nearest(str(location[-1]), allowed)
-    return f"{field}: unknown field `{location[-1]}`; " + (
-        f"did you mean `{near}`?" if near else f"expected {', '.join(allowed)}"
-    )
-
-
-def _duplicate_keys(node: yaml.Node | None) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield keys that appear twice in a mapping, of which YAML would silently use the last."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _duplicate_keys(item)
-    elif isinstance(node, yaml.MappingNode):
-        keys: set[str] = set()
-        for key, value in node.value:
-            if str(key.value) in keys:
-                yield str(key.value), (key.start_mark.line + 1, key.start_mark.column + 1)
-            keys.add(str(key.value))
-            yield from _duplicate_keys(value)
+    what = in_words({**mistake, "loc": location}, Runbook)
+    return f"{field}: {what}" if field else what
 
 
 def check(
@@ -321,7 +292,7 @@ class StepChecker:
         except ValidationError as errors:
             for error in errors.errors(include_url=False, include_input=False):
                 if error["loc"] and error["loc"][0] in plain:
-                    yield ("with", *error["loc"]), f"`{error['loc'][0]}`: {error['msg']}"
+                    yield ("with", *error["loc"]), f"`{error['loc'][0]}` {in_words(error, action.parameters)}"
         if action.name.startswith("prometheus."):
             yield from self._check_verify(plain)
 

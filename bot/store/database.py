@@ -60,6 +60,14 @@ def dialect_insert(connection: AsyncConnection, table: Table) -> sqlite.Insert |
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
+def make_folder_of(file: str) -> None:
+    """Make the folder that an SQLite file will be in. Raises Unavailable."""
+    try:
+        Path(file).resolve().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise Unavailable("database_not_opened", why=f"{file}: {problem.strerror}") from problem
+
+
 class Database:
     """Transactions on one database.
 
@@ -73,7 +81,7 @@ class Database:
         self.url = url
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:
-            Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+            make_folder_of(parsed.database)
         self.on_enqueued: Callable[[], None] = lambda: None  # called after a commit that enqueued a workflow
         # Gives what is awaited in a transaction of the current task before it writes, or None.
         self.fence: Callable[[], Fence | None] = lambda: None

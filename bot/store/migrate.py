@@ -7,13 +7,17 @@ Alembic takes half a second. A test compares the tables of both ways.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
+from bot.domain.errors import Unavailable
 from bot.lazy import LazyModule
-from bot.store.database import translate_errors
+from bot.store.database import make_folder_of
 from bot.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -38,8 +42,7 @@ def upgrade(url: str) -> None:
 
     A database of a newer version of the bot is left unchanged. Raises Unavailable without the database.
     """
-    engine = engine_of(url)
-    with translate_errors(), engine.begin() as connection:
+    with _opening(url) as engine, engine.begin() as connection:
         if engine.dialect.name != "sqlite":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727563)")
         current = _current(connection)
@@ -50,7 +53,6 @@ def upgrade(url: str) -> None:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    engine.dispose()
 
 
 def pending(url: str) -> list[str]:
@@ -61,10 +63,8 @@ def pending(url: str) -> list[str]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
         return revisions()
-    engine = engine_of(url)
-    with translate_errors(), engine.connect() as connection:
+    with _opening(url) as engine, engine.connect() as connection:
         current = _current(connection)
-    engine.dispose()
     return [revision for revision in revisions() if revision > (current or "")]
 
 
@@ -76,11 +76,27 @@ def newer(url: str) -> str | None:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
         return None
-    engine = engine_of(url)
-    with translate_errors(), engine.connect() as connection:
+    with _opening(url) as engine, engine.connect() as connection:
         current = _current(connection)
-    engine.dispose()
     return current if current is not None and current not in revisions() else None
+
+
+@contextmanager
+def _opening(url: str) -> Iterator[Engine]:
+    """Yield the engine of a database that may not be there, not let this user in, or be none. Raises Unavailable."""
+    try:
+        engine = engine_of(url)
+        yield engine
+        engine.dispose()
+    except (SQLAlchemyError, OSError) as problem:
+        raise Unavailable("database_not_opened", why=_reason(problem)) from problem
+
+
+def _reason(problem: Exception) -> str:
+    """Return what the database or the system says, without the client's sentence around it."""
+    said = getattr(problem, "strerror", None) or str(getattr(problem, "orig", None) or problem)
+    first = (said.strip().splitlines() or [""])[0]
+    return re.sub(r"^.*(?:FATAL:|failed:)\s*", "", first).rstrip(".")
 
 
 def _create(connection: Connection) -> None:
@@ -99,7 +115,7 @@ def engine_of(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
-            Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+            make_folder_of(parsed.database)
         return _sqlite(url)
     parsed = parsed.set(drivername="postgresql+psycopg")
     return create_engine(parsed, connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from bot.actions.catalogue import ACTIONS
+from bot.domain.policy import Risk
 from bot.integrations.aws import Aws, clients
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.objects import PLURALS
-from bot.integrations.kubernetes.rights import needed
+from bot.integrations.kubernetes.rights import CHANGES, needed, needed_by
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
@@ -177,14 +178,22 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 async def test_the_roles_are_exactly_what_the_actions_need(place: Place) -> None:
+    asked: set[tuple[str, str, str]] = set()
     for number, (name, given) in enumerate(DONE):
+        place.account.used.clear()
         key = f"R-{number}/a"
         await place.actor.rehearse(name, key, **given)
         done = await place.actor.perform(name, key, **given)
         if ACTIONS.get(name).undo is not None and name != "kubernetes.uncordon":
             await place.actor.undo(name, done, f"{key}/undo")
+        used = {(verb, group, resource) for verb, group, resource, where in place.account.used if where == NAMESPACE}
+        of_nodes = {("create", "", "pods/eviction")}
+        assert used - of_nodes <= flat(needed_by([name])), name
+        asked |= {(verb, group, resource) for verb, group, resource, _ in place.account.used}
+    place.account.used.clear()
     await read_for_causes(place.actor)
-    assert {(verb, group, resource) for verb, group, resource, _ in place.account.used} == named() - ELSEWHERE
+    asked |= {(verb, group, resource) for verb, group, resource, _ in place.account.used}
+    assert asked == named() - ELSEWHERE
 
 
 async def read_for_causes(actor: Actor) -> None:
@@ -197,6 +206,10 @@ async def read_for_causes(actor: Actor) -> None:
     await kubernetes.history.configuration(CORE, CORE, NAMESPACE)
     assert await kubernetes.history.policies(NAMESPACE)
     await kubernetes.history.jobs_of_cron(NAMESPACE)
+
+
+def flat(rights: Mapping[tuple[str, str], Iterable[str]]) -> set[tuple[str, str, str]]:
+    return {(verb, group, resource) for (group, resource), verbs in rights.items() for verb in verbs}
 
 
 def named() -> set[tuple[str, str, str]]:
@@ -216,6 +229,13 @@ def test_the_doctor_asks_for_what_the_roles_grant() -> None:
     everywhere = needed([NAMESPACE], ["applications", "rollouts"], "gitops")
     assert {(right.verb, right.group, right.resource) for right in everywhere} == named()
     assert {right.namespace for right in everywhere if right.resource == "applications"} == {"gitops"}
+
+
+def test_every_action_that_changes_a_cluster_is_among_those_that_need_more_than_reading() -> None:
+    those = ("kubernetes.", "helm.", "bluegreen.")
+    changing = {one.name for one in ACTIONS.all() if one.name.startswith(those) and one.risk is not Risk.READ}
+    nodes = {"kubernetes.cordon", "kubernetes.drain", "kubernetes.uncordon"}
+    assert changing - nodes <= set(CHANGES) <= {one.name for one in ACTIONS.all()}
 
 
 def test_every_action_on_the_cluster_is_tried() -> None:

@@ -33,7 +33,6 @@ WITH_ONE_IMPORTER = {
     "bot.actions.helm": "actions by service; the second colour of a release is an upgrade, too",
     "bot.actions.kubernetes_objects": "actions by service",
     "bot.cli.cluster_checks": "the doctor's look at the cluster",
-    "bot.integrations.kubernetes.rights": "what the bot may do in the cluster",
     "bot.messages.manifest": "the Slack app's manifest with the team's names",
     "bot.actions.document": "generates a document; nothing of it runs in the bot",
     "bot.cli.discovery": "what `init` finds; it only reads",

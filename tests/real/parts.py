@@ -13,6 +13,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "postgresql": ("postgres", "initdb"),
     "chromium": ("chromium",),
     "kubernetes": ("control-plane",),
+    "image": ("buildah", "mmdebstrap", "unshare"),
 }
 HINTS: Mapping[str, str] = {"kubernetes": "`make cluster` builds it"}
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"prometheus-alertmanager": ("alertmanager",)}

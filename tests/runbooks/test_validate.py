@@ -85,8 +85,8 @@ def test_a_good_one_has_none(tmp_path: Path) -> None:
         ("verify: {board: render,", "verify: {board: rendr,", "16:5", "unknown board `rendr`; did you mean `render`?"),
         ("labels: {service: xr-engine}}", "labels: {service: xr-engin}}", "4:26", "did you mean `xr-engine`?"),
         # types
-        ("replicas: 10}", "replicas: ten}", "15:48", "`replicas`: Input should be a valid integer"),
-        ("replicas: 10}", "replicas: -1}", "15:48", "`replicas`: Input should be greater than or equal to 0"),
+        ("replicas: 10}", "replicas: ten}", "15:48", "`replicas` must be a whole number"),
+        ("replicas: 10}", "replicas: -1}", "15:48", "`replicas` must be 0 or more"),
         ("within: 5m", "within: soon", "16:29", "steps.1.verify.within: "),
         ("type: integer", "type: integr", "7:14", "'integer'"),
         ("{type: integer, required: true}", "{type: choice}", "7:3", "`options` go with the type `choice`"),
@@ -123,7 +123,7 @@ def test_a_good_one_has_none(tmp_path: Path) -> None:
         ("duration: 5m}\n", "duration: 5m}\n    keep: true\n", "25:5", "prometheus.watch cannot be undone"),
         ("on-failure: stop", "on-failure: othr", "25:1", "unknown runbook `othr`; did you mean `other`?"),
         ("on-failure: stop", "on-failure: slow", "25:1", "`on-failure` is circular: slow → slow → slow"),
-        ("on-failure: stop", "on-failure: 5", "25:1", "valid string"),
+        ("on-failure: stop", "on-failure: 5", "25:1", "must be a text"),
         # YAML
         ("on-failure: stop", "on-failure: stop\nname: slow", "26:1", "duplicate key `name`"),
         ("title: {es", "title: {{es", "3:1", "expected"),

@@ -3,42 +3,87 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from bot.domain.errors import NotFound
+from bot.domain.runbook import Runbook
 from bot.integrations.kubernetes.applications import GROUP, VERSION
 from bot.integrations.kubernetes.cluster import Cluster, client
+from bot.team import TeamFile
 
 REVIEWS_AT_ONCE = 30
 
 Rights = Mapping[tuple[str, str], Sequence[str]]
+ROLLOUTS = ("argoproj.io", "rollouts")  # of Argo, where the cluster has them
 
-# By API group and resource, in each namespace of the team's services; deploy/kubernetes/access grants the same.
-NAMESPACED: Rights = {
+# By API group and resource, in each namespace of the team's services; deploy/kubernetes/access grants all of it.
+# What is read whatever the runbooks do: looks, snapshots, `/why`, who else decides over a workload.
+READ: Rights = {
     ("", "pods"): ("get", "list"),
     ("", "pods/log"): ("get",),
-    ("", "pods/exec"): ("get", "create"),
-    ("", "pods/proxy"): ("get",),
     ("", "events"): ("list",),
     ("", "configmaps"): ("list",),
-    ("", "secrets"): ("get", "list", "create", "update", "delete"),
-    ("", "services"): ("get", "list", "watch", "create", "patch"),
-    ("apps", "deployments"): ("get", "list", "watch", "create", "patch", "delete"),
-    ("apps", "statefulsets"): ("get", "list", "patch"),
-    ("apps", "daemonsets"): ("get", "list", "patch"),
-    ("apps", "deployments/scale"): ("patch",),
-    ("apps", "statefulsets/scale"): ("patch",),
+    ("", "services"): ("get", "list"),
+    ("apps", "deployments"): ("get", "list"),
+    ("apps", "statefulsets"): ("get", "list"),
+    ("apps", "daemonsets"): ("get", "list"),
     ("apps", "replicasets"): ("list",),
     ("apps", "controllerrevisions"): ("list",),
-    ("autoscaling", "horizontalpodautoscalers"): ("get", "list", "create", "update", "patch", "delete"),
+    ROLLOUTS: ("get", "list"),
+    ("autoscaling", "horizontalpodautoscalers"): ("get", "list"),
     ("batch", "cronjobs"): ("get",),
-    ("batch", "jobs"): ("get", "create", "delete"),
-    ("external-secrets.io", "externalsecrets"): ("get", "patch"),
+    ("batch", "jobs"): ("get",),
+    ("external-secrets.io", "externalsecrets"): ("get",),
     ("metrics.k8s.io", "pods"): ("list",),
-    ("networking.k8s.io", "networkpolicies"): ("get", "list", "create", "update", "patch", "delete"),
-    ("policy", "poddisruptionbudgets"): ("get", "create", "update", "patch", "delete"),
+    ("networking.k8s.io", "networkpolicies"): ("get", "list"),
+    ("policy", "poddisruptionbudgets"): ("get",),
+}
+_EXEC: Rights = {("", "pods/exec"): ("get", "create")}
+_SCALE: Rights = {
+    ("apps", "deployments/scale"): ("patch",),
+    ("apps", "statefulsets/scale"): ("patch",),
+    ("argoproj.io", "rollouts/scale"): ("patch",),
+}
+_CHANGE: Rights = {
+    ("apps", "deployments"): ("patch",),
+    ("apps", "statefulsets"): ("patch",),
+    ("apps", "daemonsets"): ("patch",),
+    ROLLOUTS: ("patch",),
+}
+_APPLIED = (
+    ("autoscaling", "horizontalpodautoscalers"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("policy", "poddisruptionbudgets"),
+)
+_MANIFESTS: Rights = dict.fromkeys(_APPLIED, ("create", "update", "patch", "delete"))
+_RELEASE: Rights = {  # Helm keeps its revisions in Secrets
+    ("", "secrets"): ("get", "list", "create", "update", "delete"),
+    ("", "services"): ("watch", "create", "patch"),
+    ("apps", "deployments"): ("watch", "create", "patch", "delete"),
+}
+# What each action needs beyond that, with its undo; what is not named here only reads.
+CHANGES: Mapping[str, Rights] = {
+    "kubernetes.exec": _EXEC,
+    "kubernetes.exec_dump": _EXEC,
+    "kubernetes.curl": {("", "pods/proxy"): ("get",)},
+    "kubernetes.scale": _SCALE,
+    "kubernetes.shut_down": _SCALE,
+    "kubernetes.set_env": _CHANGE,
+    "kubernetes.set_node_selector": _CHANGE,
+    "kubernetes.restart": _CHANGE,
+    "kubernetes.rollout_undo": _CHANGE,
+    "kubernetes.run_job": {("batch", "jobs"): ("create", "delete")},
+    "kubernetes.apply": _MANIFESTS,
+    "kubernetes.delete": _MANIFESTS,
+    "kubernetes.refresh_external_secret": {("external-secrets.io", "externalsecrets"): ("patch",)},
+    "helm.status": {("", "secrets"): ("get", "list")},
+    "helm.history": {("", "secrets"): ("get", "list")},
+    **dict.fromkeys(("helm.upgrade", "helm.canary", "helm.promote", "helm.rollback"), _RELEASE),
+    **dict.fromkeys(("bluegreen.start", "bluegreen.switch", "bluegreen.finish"), _RELEASE),
+    "bluegreen.check": {("", "secrets"): ("get", "list")},
 }
 # In the whole cluster, for what the bot does to nodes.
 CLUSTER_WIDE: Rights = {
@@ -48,11 +93,8 @@ CLUSTER_WIDE: Rights = {
     ("", "events"): ("list",),
     ("metrics.k8s.io", "nodes"): ("list",),
 }
-# Where the cluster has them: Argo Rollouts beside the other workloads, Argo CD's Applications in its namespace.
-ROLLOUTS: Rights = {
-    ("argoproj.io", "rollouts"): ("get", "list", "patch"),
-    ("argoproj.io", "rollouts/scale"): ("patch",),
-}
+_NODES = ("kubernetes.cordon", "kubernetes.drain", "kubernetes.uncordon")  # the actions that need it
+# In the namespace of Argo CD's Applications, where the cluster has them.
 APPLICATIONS: Rights = {("argoproj.io", "applications"): ("get", "patch")}
 
 
@@ -74,12 +116,75 @@ class Right:
         return (self.group, self.resource) in APPLICATIONS
 
 
+def needed_by(actions: Collection[str]) -> dict[tuple[str, str], list[str]]:
+    """Return the rights in a namespace for these actions, and for what is always read."""
+    both: dict[tuple[str, str], list[str]] = {}
+    for rights in (READ, *(CHANGES[action] for action in sorted(actions) if action in CHANGES)):
+        for resource, verbs in rights.items():
+            both[resource] = list(dict.fromkeys((*both.get(resource, ()), *verbs)))
+    return both
+
+
+def rules_for(actions: Collection[str]) -> list[dict[str, list[str]]]:
+    """Return the rules of a Role for these actions; resources of one group with the same verbs share one."""
+    together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (group, resource), verbs in needed_by(actions).items():
+        together.setdefault((group, tuple(verbs)), []).append(resource)
+    return [
+        {"apiGroups": [group], "resources": resources, "verbs": list(verbs)}
+        for (group, verbs), resources in together.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The actions of a team's runbooks, by the namespaces in which they may act; and whether any is about nodes."""
+
+    by_namespace: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, team: TeamFile, runbooks: Iterable[Runbook], also: Iterable[str] = ()) -> Self:
+        """Return what these runbooks use, and the actions of `also` everywhere."""
+        steps = [(step.environment or runbook.environment, step.uses) for runbook in runbooks for step in runbook.steps]
+        steps += [(None, action) for action in also]
+        places = {place for service in team.services.values() for place in service.namespaces.items()}
+        return cls(
+            {
+                namespace: frozenset(
+                    action for environment, action in steps if environment is None or (environment, namespace) in places
+                )
+                for _, namespace in sorted(places)
+            }
+        )
+
+    @property
+    def nodes(self) -> bool:
+        return any(action in _NODES for actions in self.by_namespace.values() for action in actions)
+
+    @property
+    def argocd(self) -> bool:
+        return any(action.startswith("argocd.") for actions in self.by_namespace.values() for action in actions)
+
+    def needs(self, right: Right) -> bool:
+        """Return True if a runbook needs it, or what is always read; else only `/ops` does."""
+        if right.namespace is None:
+            return self.nodes
+        if right.namespace not in self.by_namespace or right.group == GROUP:
+            return True
+        return right.verb in needed_by(self.by_namespace[right.namespace]).get((right.group, right.resource), ())
+
+
 def needed(namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace: str = "argocd") -> list[Right]:
     """Return all rights that the bot's actions need, for services in these namespaces.
 
     `argo` are the resources of the group `argoproj.io` that the cluster has.
     """
-    namespaced = {**NAMESPACED, **(ROLLOUTS if "rollouts" in argo else {})}
+    everything = needed_by(CHANGES)
+    namespaced = {
+        (group, resource): verbs
+        for (group, resource), verbs in everything.items()
+        if group != GROUP or resource.partition("/")[0] in argo
+    }
     places: list[tuple[str | None, Rights]] = [(namespace, namespaced) for namespace in namespaces]
     places.append((None, CLUSTER_WIDE))
     if "applications" in argo:

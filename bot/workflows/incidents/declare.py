@@ -16,6 +16,7 @@ from bot.deps import Deps
 from bot.domain.errors import Blocked, BotError, Refused, Unavailable
 from bot.domain.incident import Incident
 from bot.domain.people import BOT
+from bot.domain.policy import RESPONDER
 from bot.domain.timeline import Kind
 from bot.integrations.slack import reaction_of
 from bot.integrations.slack_errors import Reaction, reaction_to
@@ -175,6 +176,8 @@ async def responders(deps: Deps, incident: Incident) -> Responders:
         else:
             members += result
     listed = [member for team in teams.values() for member in team.members]
+    if teams and not groups and not listed:  # the team's file says who responds, and not in which team
+        listed = sorted(deps.team.people_by_role().get(RESPONDER, ()))
     declarer = [incident.declared_by.id] if incident.declared_by.in_slack else []
     people = tuple(dict.fromkeys([*declarer, *incident.roles.values(), *members, *listed]))
     return Responders(people, unreadable)

@@ -1,0 +1,146 @@
+"""The product's own chart on a real control plane, where `restricted` is enforced; and what its account may do.
+
+fakelet plays the nodes: the API server admits and the controllers count the pods, no container runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.integrations.kubernetes.rights import Right, missing, needed
+from tests.architecture.tree import ROOT
+from tests.contract.kubernetes.conftest import Cluster
+from tests.contract.kubernetes.programs import Program
+from tests.harness.command_line import run_tamv_bot
+from tests.teams.test_acme import ACME
+
+pytestmark = pytest.mark.real("kubernetes")
+
+CHART = str(ROOT / "deploy/helm/tamv-bot")
+FILES = ("team.yaml", "runbooks/slow-ledger.yaml")
+TEAM = [f"--set-file=team.files.{name.replace('.', chr(92) + '.')}={ACME / name}" for name in FILES]
+WAIT = ("--wait", "--timeout=35s")
+
+
+def kind_of(group: str, plural: str, kind: str) -> dict[str, Any]:
+    """A resource definition that takes everything, as the Prometheus operator's stands in a cluster that has it."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+@pytest.fixture
+def kubeconfig(real_kubeconfig: Path) -> Path:
+    return real_kubeconfig
+
+
+@pytest.fixture
+def pay(cluster: Cluster, kubectl: Program) -> Iterator[str]:
+    """The namespace of the team's services; the bot's own enforces `restricted`."""
+    kubectl("label", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("create", "secret", "generic", "tamv-bot", "--from-literal=SLACK_BOT_TOKEN=xoxb-of-a-test")
+    name = f"{cluster.namespace}-pay"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@asynccontextmanager
+async def account(kubectl: Program, folder: Path) -> AsyncIterator[Kubernetes]:
+    """The bot's client, with the token that a pod of the release would have."""
+    config = yaml.safe_load(kubectl.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kubectl("create", "token", "acme").strip()}
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    async with Kubernetes(str(folder / "kubeconfig")) as kubernetes:
+        yield kubernetes
+
+
+async def test_it_is_installed_tested_upgraded_and_rolled_back_where_restricted_is_enforced(
+    cluster: Cluster, helm: Program, kubectl: Program, pay: str
+) -> None:
+    for plural, kind in (("servicemonitors", "ServiceMonitor"), ("prometheusrules", "PrometheusRule")):
+        kubectl("apply", "-f", "-", text=json.dumps(kind_of("monitoring.coreos.com", plural, kind)))
+        kubectl("wait", "--for=condition=established", "--timeout=20s", f"crd/{plural}.monitoring.coreos.com")
+    everything = [f"access.namespaces={{{pay}}}", "access.nodes=true", "ingress.enabled=true", "rules.enabled=true",
+                  "ingress.host=bot.example.org", "serviceMonitor.enabled=true", "secretFiles=true"]  # fmt: skip
+    flags = [*TEAM, *(f"--set={value}" for value in everything)]
+    refused = kubectl.run("run", "x", "--image=x")
+    assert refused.returncode != 0 and "violates PodSecurity" in refused.stderr, "it is enforced"
+
+    helm("install", "acme", CHART, *flags, *WAIT)
+    deployment = kubectl.json("get", "deployment", "acme")
+    assert deployment["status"]["readyReplicas"] == 2
+
+    async def healthy() -> int:
+        return int(kubectl.json("get", "poddisruptionbudget", "acme")["status"].get("currentHealthy", 0))
+
+    await cluster.until(healthy, 2)
+    found = {one["kind"] for one in kubectl.json("get", "ingress,networkpolicy,servicemonitor,prometheusrule")["items"]}
+    assert found == {"Ingress", "NetworkPolicy", "ServiceMonitor", "PrometheusRule"}
+    helm("test", "acme", "--timeout=35s")
+
+    helm("upgrade", "acme", CHART, *flags, "--set=replicas=3", "--set=settings.LOCALE=en", *WAIT)
+    newer = kubectl.json("get", "deployment", "acme")
+    assert newer["status"]["readyReplicas"] == 3
+    template = "checksum/settings"
+    annotations = [one["spec"]["template"]["metadata"]["annotations"][template] for one in (deployment, newer)]
+    assert annotations[0] != annotations[1], "new settings reach the pods"
+    assert kubectl.json("get", "configmap", "acme")["data"]["LOCALE"] == "en"
+    helm("rollback", "acme", "1", *WAIT)
+    assert kubectl.json("get", "deployment", "acme")["spec"]["replicas"] == 2
+    assert "LOCALE" not in kubectl.json("get", "configmap", "acme")["data"]
+    helm("uninstall", "acme", *WAIT)
+    ours = ["-l", "app.kubernetes.io/instance=acme"]
+    assert kubectl.json("get", "deployments,configmaps,services,serviceaccounts", *ours)["items"] == []
+    assert kubectl.json("get", "clusterroles,clusterrolebindings", *ours)["items"] == []
+    assert kubectl.json("get", "rolebindings", "--namespace", pay)["items"] == []
+
+
+async def test_its_account_may_do_all_that_the_actions_ask_for_there_and_nothing_elsewhere(
+    helm: Program, kubectl: Program, pay: str, tmp_path: Path
+) -> None:
+    helm("install", "acme", CHART, *TEAM, f"--set=access.namespaces={{{pay}}}", "--set=access.nodes=true")
+    async with account(kubectl, tmp_path) as bot:
+        assert await missing(bot.cluster, needed([pay])) == []
+        elsewhere = needed(["default"])
+        granted = {str(one) for one in elsewhere} - {str(one) for one in await missing(bot.cluster, elsewhere)}
+        assert granted <= {str(one) for one in needed([])}, "what it may in the whole cluster is about nodes"
+
+
+async def test_with_the_rights_of_a_teams_runbooks_it_may_do_what_these_do(
+    helm: Program, kubectl: Program, pay: str, tmp_path: Path
+) -> None:
+    ran = run_tamv_bot("rights", "--team", str(ACME))
+    assert ran.code == 0, ran.err
+    values = tmp_path / "access.yaml"
+    values.write_text(ran.out.replace("pay:", f"{pay}:"))
+    helm("install", "acme", CHART, *TEAM, "-f", str(values))
+    async with account(kubectl, tmp_path) as bot:
+        rights = {
+            ("get", "apps", "statefulsets"): True,
+            ("patch", "apps", "statefulsets/scale"): True,
+            ("create", "", "pods/exec"): False,
+            ("get", "", "secrets"): False,
+            ("delete", "apps", "deployments"): False,
+        }
+        absent = await missing(bot.cluster, [Right(*right, pay) for right in rights])
+        assert {(one.verb, one.group, one.resource) for one in absent} == {
+            one for one, may in rights.items() if not may
+        }
