@@ -83,8 +83,9 @@ async def upsert_message(deps: Deps, key: str, place: Place, message: Message) -
             if problem.facts.get("error") in _GONE and not place.moves:
                 raise  # it can be edited again once the channel is open
             if problem.facts.get("error") not in _NO_REPLIES:
+                where = [sent.channel, sent.ts, sent.thread or sent.ts]
                 await deps.store.outbox.enqueue_once(
-                    f"{key}/replaced/{sent.ts}", "point_to_replacement", [place.name, key, sent.channel, sent.ts]
+                    f"{key}/replaced/{sent.ts}", "point_to_replacement", [place.name, key, *where]
                 )
             await deps.store.slack_messages.start_again(key)
             return await _send(deps, key, place, message)
@@ -118,16 +119,17 @@ async def upload_once(deps: Deps, key: str, place: Place, files: Sequence[File],
 
     async def upload(candidate: Place, _: Message) -> str:
         channel = await _channel_id(deps, candidate.channel)
+        await posts.send_to(key, candidate.channel, candidate.thread)
         ids = await deps.slack.upload(key, channel, files, comment, candidate.thread)
         return next(iter(ids), key)[:32]
 
+    posts = deps.store.slack_messages
     async with _waiting(deps, key, place):
-        posts = deps.store.slack_messages
         stored = await posts.get(key)
         if stored and stored.ts:
             return
-        if not await posts.reserve(key, place.channel, datetime.now(UTC)):
-            for candidate in [place, *await _other_places(deps, place)]:
+        if not await posts.reserve(key, place.channel, datetime.now(UTC), thread=place.thread):
+            for candidate in await _places_to_search(deps, place, stored):
                 if ts := await _find_upload(deps, candidate, files, stored.reserved_at if stored else None):
                     deps.slack.in_flight.forget(key)
                     await posts.mark_sent(key, candidate.channel, ts, None)
@@ -156,13 +158,16 @@ async def below(deps: Deps, place: Place, sent: Mapping[str, Any]) -> Place:
 
 async def _send(deps: Deps, key: str, place: Place, message: Message) -> dict[str, Any]:
     posts = deps.store.slack_messages
-    reserved = await posts.reserve(key, place.channel, datetime.now(UTC))
+    reserved = await posts.reserve(key, place.channel, datetime.now(UTC), thread=place.thread, digest=message.digest)
     if not (reserved or deps.slack.in_flight.was_refused(key)) and (existing := await _find(deps, key, place)):
         deps.slack.in_flight.forget(key)
-        await posts.mark_sent(key, existing.channel, existing.ts, None)
+        await posts.send_to(key, existing.channel, existing.thread)
+        await posts.mark_sent(key, existing.channel, existing.ts, existing.digest)
         return await upsert_message(deps, key, place, message)
 
     async def post(candidate: Place, form: Message) -> tuple[str, str]:
+        if not reserved or (candidate.channel, candidate.thread) != (place.channel, place.thread):
+            await posts.send_to(key, candidate.channel, candidate.thread)
         return await deps.slack.post(candidate.channel, form.text, form.blocks, key=key, thread=candidate.thread)
 
     earlier_call = deps.slack.in_flight.is_under_way(key)  # it sends an earlier state of the message
@@ -270,8 +275,8 @@ async def _edit(deps: Deps, key: str, sent: SlackMessage, message: Message) -> N
     await deps.store.slack_messages.mark_sent(key, sent.channel, sent.ts, message.digest)
 
 
-async def point_to_replacement(deps: Deps, key: str, channel: str, ts: str) -> None:
-    """Say below a message that can no longer be edited where the current one is. Idempotent.
+async def point_to_replacement(deps: Deps, key: str, channel: str, ts: str, thread: str) -> None:
+    """Say in the thread of a message that can no longer be edited where the current one is. Idempotent.
 
     Raises Unavailable, also while the current one is on its way, and Refused.
     """
@@ -281,7 +286,7 @@ async def point_to_replacement(deps: Deps, key: str, channel: str, ts: str) -> N
     await deps.slack.identity()
     link = deps.slack.permalink(new.channel, new.ts)
     message = Message.of(deps.words.render_block("everybody", "replaced", link=link))
-    await upsert_message(deps, f"{key}/replaced/{ts}"[:KEY_LIMIT], Place(channel, ts, moves=False), message)
+    await upsert_message(deps, f"{key}/replaced/{ts}"[:KEY_LIMIT], Place(channel, thread, moves=False), message)
 
 
 # Finding.
@@ -291,7 +296,7 @@ async def _find(deps: Deps, key: str, place: Place) -> SlackMessage | None:
     """Return the message if an earlier attempt has sent it to one of its places."""
     reserved = await deps.store.slack_messages.get(key)
     since = reserved.reserved_at if reserved else None
-    for candidate in [place, *await _other_places(deps, place)]:
+    for candidate in await _places_to_search(deps, place, reserved):
         try:
             channel = await _channel_id(deps, candidate.channel)
             ts = await deps.slack.find_message(channel, key, thread=candidate.thread, since=since)
@@ -300,8 +305,18 @@ async def _find(deps: Deps, key: str, place: Place) -> SlackMessage | None:
                 continue
             raise
         if ts:
-            return SlackMessage(key, channel, ts, None)
+            return SlackMessage(key, channel, ts, reserved.digest if reserved else None, thread=candidate.thread)
     return None
+
+
+async def _places_to_search(deps: Deps, place: Place, reserved: SlackMessage | None) -> list[Place]:
+    """Return where an earlier attempt may have sent a message: where it was to go last (its place may be another one
+    now, such as the thread of a card that was replaced), and where it goes now.
+    """
+    now = [place, *await _other_places(deps, place)]
+    if reserved is None or any((one.channel, one.thread) == (reserved.channel, reserved.thread) for one in now):
+        return now
+    return [replace(place, channel=reserved.channel, thread=reserved.thread), *now]
 
 
 async def _find_upload(deps: Deps, place: Place, files: Sequence[File], since: datetime | None) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 
 from bot.store.database import Database, dialect_insert
 from bot.store.tables import posts
@@ -13,13 +14,16 @@ from bot.store.tables import posts
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message by its key. Without `ts` it is unknown whether Slack has it; it was first tried at `reserved_at`."""
+    """A message by its key. Without `ts` it is unknown whether Slack has it: it was first tried at `reserved_at`, and
+    last in `channel` and `thread`, and `digest` is that of the one call, None after several.
+    """
 
     key: str
     channel: str
     ts: str | None
     digest: str | None
     reserved_at: datetime | None = None
+    thread: str | None = None
 
 
 class SlackMessages:
@@ -31,14 +35,24 @@ class SlackMessages:
     async def get(self, key: str) -> SlackMessage | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(posts).where(posts.c.key == key))).one_or_none()
-        return SlackMessage(row.key, row.channel, row.ts, row.digest, row.reserved_at) if row else None
+        return _message(row) if row else None
 
-    async def reserve(self, key: str, channel: str, at: datetime) -> bool:
-        """Record that the message is about to be sent. Returns False if it was recorded before."""
+    async def reserve(
+        self, key: str, channel: str, at: datetime, *, thread: str | None = None, digest: str | None = None
+    ) -> bool:
+        """Record that the message is about to be sent for the first time. Returns False if it was recorded before."""
         async with self._database.write() as connection:
-            statement = dialect_insert(connection, posts).values(key=key, channel=channel, reserved_at=at)
+            values = {"key": key, "channel": channel, "thread": thread, "digest": digest, "reserved_at": at}
+            statement = dialect_insert(connection, posts).values(values)
             inserted = await connection.execute(statement.on_conflict_do_nothing().returning(posts.c.key))
             return inserted.first() is not None
+
+    async def send_to(self, key: str, channel: str, thread: str | None) -> None:
+        """Record that a reserved message is about to be sent again, or to another place, where it is looked for
+        afterwards; it is not known any more which state of it will be found there.
+        """
+        values = {"channel": channel, "thread": thread, "digest": None}
+        await self._database.execute(update(posts).where(posts.c.key == key, posts.c.ts.is_(None)).values(values))
 
     async def keep(self, key: str, channel: str) -> None:
         """Record a channel's id under a key."""
@@ -69,4 +83,8 @@ class SlackMessages:
             rows = await connection.execute(
                 select(posts).where(posts.c.key.startswith(prefix, autoescape=True), posts.c.ts.is_not(None))
             )
-            return {row.key: SlackMessage(row.key, row.channel, row.ts, row.digest, row.reserved_at) for row in rows}
+            return {row.key: _message(row) for row in rows}
+
+
+def _message(row: Row[Any]) -> SlackMessage:
+    return SlackMessage(row.key, row.channel, row.ts, row.digest, row.reserved_at, row.thread)

@@ -184,6 +184,7 @@ posts = Table(
     Column("ts", String(32)),
     Column("digest", String(64)),
     Column("reserved_at", Utc),
+    Column("thread", String(32)),
     Index(None, "channel", "ts"),
 )
 

@@ -122,6 +122,21 @@ async def test_a_headline_that_cannot_be_edited_is_replaced_by_a_new_one(stage: 
         assert pointer.thread_ts == old.ts and new.ts.replace(".", "") in words(pointer)
 
 
+async def test_a_record_whose_answer_is_lost_is_found_in_the_thread_of_a_card_that_was_replaced(stage: Scene) -> None:
+    channel = await stage.incident()
+    await stage.quiet()
+    card, ana = stage.card(channel), stage.person("ana")
+    lost = stage.sandbox.faults.add("slack", "drop_after", "chat.postMessage", times=1)
+    stage.sandbox.faults.add("slack", "error", "chat.update", error="edit_window_closed", times=None)
+    await ana.press(card, "take_command")
+    await stage.quiet(LATER)
+    assert lost.used
+    for sign in ("🧭", "👀"):
+        assert len([one for one in channel.messages.values() if sign in words(one)[:2]]) == 1, sign
+    pointers = [one.thread_ts for one in channel.messages.values() if "➡️" in words(one)]
+    assert card.ts in pointers
+
+
 async def test_a_second_name_whose_answer_is_lost_is_found_again_though_the_first_is_free_by_then(stage: Scene) -> None:
     faults = stage.sandbox.faults
     faults.add("slack", "error", "conversations.create", error="name_taken", times=1)

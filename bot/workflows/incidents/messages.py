@@ -7,6 +7,7 @@ import hashlib
 import html
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from bot import slack_messages
@@ -58,11 +59,10 @@ async def _post_timeline_event(deps: Deps, incident_id: str, event: TimelineEven
     return await upsert_message(deps, f"{incident_id}/{event.seq}", place, message)
 
 
-async def point_to_replacement(deps: Deps, subject: str, key: str, channel: str, ts: str) -> None:
-    """Say below a message that was replaced where the current one is; `subject` is what the messages are about."""
-    await durable_step(
-        "point to replacement", lambda: slack_messages.point_to_replacement(deps, key, channel, ts), POINTER_TIMEOUT
-    )
+async def point_to_replacement(deps: Deps, subject: str, key: str, channel: str, ts: str, thread: str) -> None:
+    """Say in the thread of a message that was replaced where the current one is; `subject` is what both are about."""
+    pointing = partial(slack_messages.point_to_replacement, deps, key, channel, ts, thread)
+    await durable_step("point to replacement", pointing, POINTER_TIMEOUT)
 
 
 async def destination(deps: Deps, incident: Incident) -> Place | None:
