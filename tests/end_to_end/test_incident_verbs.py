@@ -157,6 +157,17 @@ async def test_the_form_of_an_update(stage: Scene) -> None:
     assert (await kinds(stage, channel)).count(Kind.UPDATE) == 1
 
 
+async def test_impact_and_cause_are_told_in_plain_words_too(stage: Scene) -> None:
+    channel = await stage.incident()
+    ana = stage.person("ana")
+    await ana.run("/incident impact Nadie podía entrar desde las 3 users=40", channel.name)
+    await ana.run("/incident cause El disco se llenó de logs", channel.name)
+    await stage.told(channel, "🔎", "El disco se llenó de logs")
+    incident = await stage.record(channel)
+    assert (incident.impact.summary, incident.impact.users) == ("Nadie podía entrar desde las 3", 40)
+    assert incident.cause.primary == "El disco se llenó de logs"
+
+
 async def test_the_form_of_the_report_keeps_what_is_known(stage: Scene) -> None:
     channel = await stage.incident()
     ana = stage.person("ana")

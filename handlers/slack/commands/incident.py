@@ -187,14 +187,15 @@ async def timeline_(call: Call) -> Message:
 @INCIDENT.verb('/incident impact users=1200 revenue="$4,000" summary="Render lento en toda Europa"')
 async def impact(
     call: Call,
+    text: Rest | None = None,
     *,
     users: Annotated[int, Field(ge=0, lt=10**MOST_DIGITS)] | None = None,
     services: str | None = None,
     revenue: str | None = None,
     summary: str | None = None,
 ) -> Message | None:
-    """Set who was affected; without values a form opens."""
-    incident = await call.incident()
+    """Set who was affected; text alone is the summary, without values a form opens."""
+    incident, summary = await call.incident(), summary or text
     if users is None and services is None and revenue is None and summary is None:
         await call.open_findings(incident)
         return None
@@ -213,14 +214,15 @@ async def impact(
 @INCIDENT.verb('/incident cause primary="Fuga de memoria en el render" detection="Alerta HighLatency"')
 async def cause(
     call: Call,
+    text: Rest | None = None,
     *,
     primary: str | None = None,
     contributing: str | None = None,
     detection: str | None = None,
     lesson: str | None = None,
 ) -> Message | None:
-    """Set the root cause; without values a form opens."""
-    incident = await call.incident()
+    """Set the root cause; text alone is the primary one, without values a form opens."""
+    incident, primary = await call.incident(), primary or text
     if primary is None and contributing is None and detection is None and lesson is None:
         await call.open_findings(incident)
         return None
