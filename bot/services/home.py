@@ -15,11 +15,12 @@ from bot.domain.followup import FollowUp
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.domain.run import is_undo
-from bot.workflows.calendar import backups, maintenance_within, rotations
+from bot.workflows import calendar
+from bot.workflows.calendar import maintenance_within
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending
 
 SOON = timedelta(days=7)
-AWS_WITHIN = 5.0  # seconds
+AWS_WITHIN = 2.5  # seconds: Slack shows the last Home meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +48,36 @@ class Home:
         """Return the data for a Slack user id."""
         store = self._deps.store
         names = self._names(user)
-        followups = await store.followups.not_done()
+        incidents, approvals, followups, drill, rotations, backups = await asyncio.gather(
+            store.incidents.list_open(),
+            self._approvals(user),
+            store.followups.not_done(),
+            self._drill(),
+            self._rotations(),
+            self._backups(),
+        )
         return Pending(
-            await store.incidents.list_open(),
-            await self._approvals(user),
+            incidents,
+            approvals,
             [followup for followup in followups if followup.owner in names],
             [followup for followup in followups if followup.owner not in names],
-            await self._drill(),
-            await self._rotations(),
+            drill,
+            rotations,
             maintenance_within(self._deps, SOON),
-            await self._backups(),
+            backups,
         )
 
     async def _backups(self) -> Sequence[Check]:
         """Return the checks of the backups; not known if AWS takes too long, which must not hold up the rest."""
         try:
             async with asyncio.timeout(AWS_WITHIN):
-                return await backups(self._deps)
+                return await calendar.backups(self._deps)
         except TimeoutError:
             return [Check("AWS", Aspect.DATABASE, None, {"problem": "unknown"})]
 
     async def _rotations(self) -> Rotations | None:
         """Return the rotations; None without Vault or secrets."""
-        planned = await rotations(self._deps)
+        planned = await calendar.rotations(self._deps)
         return None if planned is None else Rotations.at(self._deps.clock.now(), planned)
 
     async def _drill(self) -> NextDrill | None:
