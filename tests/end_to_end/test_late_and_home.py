@@ -110,7 +110,7 @@ async def test_the_commander_gets_a_draft_of_the_update_that_is_due_and_the_chan
 
 
 async def test_when_the_commander_does_not_answer_the_channel_is_reminded_once(stage: Scene) -> None:
-    stage.sandbox.clock.speed = 120.0
+    stage.sandbox.clock.speed = 240.0
     channel = await stage.incident(sev="SEV1")
     await stage.person("ana").press(stage.card(channel), "take_command")
     await stage.told(channel, "nadie informa", seconds=40)
