@@ -394,6 +394,8 @@ class _Finder:
 
         What a service waits for adds to its latency at most what it has grown itself.
         """
+        if (self.ill or 0.0) < ILL:
+            return []
         latest = self.health.onset.ago - 2
         ill = [name for name, one in known.items() if (one.ill or 0.0) >= ILL and one.onset.ago >= latest]
         return sorted(ill, key=lambda name: -self._growth(name, known[name]))
