@@ -91,7 +91,7 @@ function drawHead(app, channel, head) {
       "div",
       { class: "head-row" },
       backLink(app),
-      h("h2", { class: "head-name" }, icon(channel.is_private ? "lock" : "hash"), h("span", null, channel.name)),
+      h("h2", { class: "head-name" }, !channel.is_im && icon(channel.is_private ? "lock" : "hash"), h("span", null, channel.is_im ? channelName(app, channel) : channel.name)),
       h("div", { class: "head-topic", title: app.t("topic") }, richLine(app, channel.topic)),
       channel.pins.length > 0 && h("a", { class: "head-chip", href: `#/${channel.id}/pins`, "aria-label": pins, title: pins }, icon("pin"), String(channel.pins.length)),
       h("span", { class: "head-chip", role: "img", "aria-label": members, title: channel.members.map((id) => nameOf(app, id)).join(", ") },
