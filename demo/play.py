@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bot.workflows.incidents.event_handlers import NOT_POSTED
 from bot.workflows.incidents.snapshot import AT_MILESTONES
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import LoadAwareClock
+from sandbox.company import Company, load_company
 from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
 from sandbox.kubernetes.seed import write_charts
@@ -42,6 +44,7 @@ from sandbox.world.scenario import load_scenario, scenario_names
 SCENARIO_TIMEOUT_SECONDS = 120.0  # for a scenario at SPEED; it takes half a minute on two idle cores
 SPEED = 90.0  # simulated seconds per real second
 INTERACTIVE_SPEED = 10.0  # when a person responds
+RESPONDERS = ("ana", "bruno")
 START_DELAY_SECONDS = 5.0  # time to open the page
 
 
@@ -50,7 +53,7 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
 
     Raises OSError if the port is taken or `out` is not writable.
     """
-    sandbox = Sandbox(clock=LoadAwareClock(speed=speed))
+    sandbox = Sandbox(company_speaking(locale), clock=LoadAwareClock(speed=speed))
     if auto:
         (out / "charts").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -130,6 +133,13 @@ async def _incident_of_play(sandbox: Sandbox, scenario: str, language: str) -> s
         return await play_rough_night(sandbox, say=_say, language=language)
     play = play_exercise if scenario in load_exercises() else respond
     return await play(sandbox, scenario, say=_say, language=language)
+
+
+def company_speaking(locale: str) -> Company:
+    """Return the sandbox's company; those as whom one responds speak the demo's language."""
+    company = load_company()
+    people = (replace(one, locale=locale) if one.handle in RESPONDERS else one for one in company.people)
+    return replace(company, people=tuple(people))
 
 
 def _begins(scenario: str, locale: str) -> dict[str, str]:

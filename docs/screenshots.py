@@ -12,6 +12,7 @@ from typing import Literal
 from playwright.async_api import Browser, async_playwright
 
 from demo.environment import demo_environment
+from demo.play import company_speaking
 from sandbox.clock import Clock
 from sandbox.responder import respond
 from sandbox.server import Sandbox
@@ -44,7 +45,7 @@ async def _play(chromium: str, language: str) -> None:
 
 
 async def _pictures(browser: Browser, language: str) -> None:
-    sandbox = Sandbox(clock=Clock(speed=30.0))
+    sandbox = Sandbox(company_speaking(language), clock=Clock(speed=30.0))
     with tempfile.TemporaryDirectory() as folder:
         database, cluster = f"sqlite:///{folder}/demo.db", Path(folder)
         async with demo_environment(sandbox, database, locale=language, cluster=cluster) as stage:

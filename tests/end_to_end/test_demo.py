@@ -53,6 +53,7 @@ def up(*options: str) -> Iterator[subprocess.Popen[str]]:
             (
                 "Alertmanager llama al bot",
                 "Ana pulsa «Tomar el mando»",
+                "Ana pulsa «Publicar» en el borrador",
                 "Bruno pulsa",
                 "Ya no suena",
                 "El informe está",
@@ -63,6 +64,7 @@ def up(*options: str) -> Iterator[subprocess.Popen[str]]:
             (
                 "Alertmanager calls the bot",
                 "Ana presses “Take command”",
+                "Ana presses “Publish” on the draft",
                 "Bruno presses",
                 "No alert is firing",
                 "The report is",
