@@ -85,7 +85,7 @@ manifest: setup ## the Slack app manifest for a bot that Slack reaches over HTTP
 	@.venv/bin/tamv-bot manifest --url '$(URL)'
 
 site: setup ## the documentation as a site, into site/; fails at a link that leads nowhere
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 screenshots: setup ## docs/images anew, from the demo in headless Chromium
 	.venv/bin/python -m docs.screenshots es

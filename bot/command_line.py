@@ -243,6 +243,8 @@ async def _serve_until_rotated(settings: Settings, stop: asyncio.Event, bound: s
             server.socket_mode(settings),
             listen(server.app(), settings.host, settings.port, bound),
         ):
+            slack = "Socket Mode" if settings.slack_app_token else "HTTP: POST /slack/events"
+            log.info("listening on %s:%s; Slack reaches the bot by %s", settings.host, settings.port, slack)
             gc.freeze()  # skip objects that live as long as the process: scanning them takes 0.2 s each time
             stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(bot.engine.failed())
             changed = asyncio.create_task(rotated(settings), name="watch the secrets")

@@ -29,6 +29,10 @@ from bot.shipped import EXAMPLE_TEAM, languages
 from bot.yaml_text import load
 
 TEAM_FILE = "team.yaml"
+WHERE_SLACK_SHOWS = {
+    "SLACK_BOT_TOKEN": "your app, OAuth & Permissions; `tamv-bot manifest` makes the app",
+    "SLACK_SIGNING_SECRET": "your app, Basic Information",
+}
 
 
 def _blank_is_unset(value: object) -> object:
@@ -319,7 +323,9 @@ def _load(model: type[S], overrides: dict[str, object]) -> S:
         lines = []
         for mistake in mistakes.errors(include_input=False, include_url=False):
             why = "is not set" if mistake["type"] == "missing" else in_words(mistake, model)
-            lines.append(f"{str(mistake['loc'][0]).upper()}: {why}" if mistake["loc"] else why)
+            name = str(mistake["loc"][0]).upper() if mistake["loc"] else ""
+            where = WHERE_SLACK_SHOWS.get(name) if why == "is not set" else None
+            lines.append(": ".join(filter(None, (name, why))) + (f" (api.slack.com/apps, {where})" if where else ""))
         raise WrongSettings(lines) from None
     except UnicodeDecodeError:
         raise WrongSettings([".env: is not UTF-8; nor may a file in SECRETS_DIR be anything else"]) from None

@@ -15,8 +15,10 @@ INTERVAL_SECONDS = 60.0
 TIMEOUT_SECONDS = 10.0
 
 
-async def beat(is_ready: Callable[[], Awaitable[bool]], http: Http, url: str) -> None:
-    """Call `url` while `is_ready`, until cancelled. A call that fails is logged, and made again at the next beat."""
+async def beat(is_ready: Callable[[], Awaitable[bool]], http: Http, url: str, every: float = INTERVAL_SECONDS) -> None:
+    """Call `url` each so many seconds while `is_ready`, until cancelled. A call that fails is logged and not repeated
+    before the next beat.
+    """
     while True:
         try:
             if await is_ready():
@@ -25,4 +27,4 @@ async def beat(is_ready: Callable[[], Awaitable[bool]], http: Http, url: str) ->
                     log.warning("the heartbeat's URL answers %s", response.status)
         except BotError as problem:
             log.warning("the heartbeat did not arrive: %s", problem.key)
-        await asyncio.sleep(INTERVAL_SECONDS)
+        await asyncio.sleep(every)

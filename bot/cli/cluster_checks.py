@@ -82,7 +82,7 @@ class ClusterChecks(Checks):
         for (service, _, namespace), outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, BotError):
                 is_good = False
-                yield self._wrong_in_team(f"{service} · {namespace}", outcome, f"services.{service}")
+                yield self._wrong_in_team(f"{service} · {namespace}", outcome, f"services.{service}", "KUBECONFIG")
             elif isinstance(outcome, BaseException):
                 raise outcome
         if is_good:
@@ -132,7 +132,7 @@ class ClusterChecks(Checks):
             try:
                 await helm.show_chart(chart)
             except BotError as problem:
-                found.append(self._wrong_in_team(subject, problem, f"services.{release}.chart"))
+                found.append(self._wrong_in_team(subject, problem, f"services.{release}.chart", "HELM"))
             if namespace is None:
                 return found
             try:

@@ -163,7 +163,7 @@ class Doctor(Checks):
                 if series:
                     return None
         except BotError as problem:
-            return self._wrong_in_team(subject, problem, f"queries.{name}.promql")
+            return self._wrong_in_team(subject, problem, f"queries.{name}.promql", "PROMETHEUS_URL")
         return self._note(subject, "no_data", query=name)
 
     async def _alertmanager(self) -> AsyncIterator[Finding]:
@@ -196,7 +196,7 @@ class Doctor(Checks):
                 try:
                     await pagerduty.on_call(its.pagerduty)
                 except BotError as problem:
-                    yield self._wrong(f"PagerDuty · {team}", problem, "BOT_CONFIG")
+                    yield self._wrong(f"PagerDuty · {team}", problem, "PAGERDUTY_API_TOKEN")
         if not self._settings.pagerduty_webhook_secrets:
             yield self._off("PagerDuty → bot", "PAGERDUTY_WEBHOOK_SECRETS")
 
@@ -224,7 +224,8 @@ class Doctor(Checks):
                 try:
                     await vault.updated_at(secret.mount, path)
                 except BotError as problem:
-                    yield self._wrong_in_team(f"Vault · {name}", problem, f"secrets.{name}.paths.{environment}")
+                    path = f"secrets.{name}.paths.{environment}"
+                    yield self._wrong_in_team(f"Vault · {name}", problem, path, "VAULT_ADDR")
 
     async def _aws(self) -> AsyncIterator[Finding]:
         aws, team = self._deps.aws, self._deps.team
@@ -239,7 +240,7 @@ class Doctor(Checks):
             try:
                 stored = await aws.list_objects(backups.bucket, backups.prefix)
             except BotError as problem:
-                yield self._wrong_in_team(f"AWS · {name}", problem, f"backups.{name}.bucket")
+                yield self._wrong_in_team(f"AWS · {name}", problem, f"backups.{name}.bucket", "AWS_REGION")
             else:
                 if not stored:
                     yield self._note(f"AWS · {name}", "no_backups", place=f"{backups.bucket}/{backups.prefix}")

@@ -67,10 +67,12 @@ class Checks:
             return self._finding(subject, State.WRONG, "refused", why=why, setting=setting)
         return Finding(subject, State.WRONG, self._words.error(problem))
 
-    def _wrong_in_team(self, subject: str, problem: BotError, path: str) -> Finding:
-        """Word a mistake of the team file, with the place in it that mends it (`services.web.chart`)."""
+    def _wrong_in_team(self, subject: str, problem: BotError, path: str, setting: str) -> Finding:
+        """Word a mistake of the team file, with the place in it that mends it (`services.web.chart`); where nobody
+        answers, the setting that says who should.
+        """
         if isinstance(problem, Unavailable):
-            return self._wrong(subject, problem, "BOT_CONFIG")
+            return self._wrong(subject, problem, setting)
         is_bare = problem.key in ("slack_refused", "refused") and problem.facts.get("why")
         why = str(problem.facts["why"]) if is_bare else self._words.error(problem)
         return self._finding(subject, State.WRONG, "wrong_in_team", why=why.rstrip("."), path=path)

@@ -58,6 +58,8 @@ def init(
         exit_with([words.render_block("init", "not_written", folder=folder, why=problem.strerror or problem)])
     load_team(folder / TEAM_FILE)
     typer.echo(words.render_block("init", "written", folder=folder, discovery=discovery))
+    if not discovery.services:
+        typer.echo(words.render_block("init", "no_services"))
     for integration, reason in discovery.unseen.items():
         typer.echo(words.render_block("init", "unseen", integration=integration, why=words.error(reason)))
     if has_slack:

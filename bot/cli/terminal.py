@@ -69,7 +69,7 @@ def has_slack_settings() -> bool:
     try:
         load_settings()
     except WrongSettings as error:
-        return not all(line.endswith("is not set") and line.startswith("SLACK_") for line in error.lines)
+        return not all(": is not set" in line and line.startswith("SLACK_") for line in error.lines)
     return True
 
 

@@ -86,6 +86,7 @@ DONE: list[tuple[str, dict[str, Any]]] = [
     ("kubernetes.describe", {"kind": "daemonset", "name": "agent", "namespace": NAMESPACE}),
     ("kubernetes.run_job", {"cron_job": "db-maintenance"}),
     ("kubernetes.run_job", {"manifest": "jobs/smoke-test.yaml"}),
+    ("kubernetes.run_batches", {"manifest": "jobs/smoke-test.yaml"}),
     ("kubernetes.refresh_external_secret", {"secret": "tamv-core-secrets"}),
     ("kubernetes.exec_dump", {"backups": "database", "service": CORE}),
     ("kubernetes.apply", {"manifest": "policy.yaml"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,21 @@ def test_the_bot_may_do_what_its_actions_ask_for_in_the_named_namespaces_only() 
     shipped = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/access/argocd.yaml").read_text("utf-8")))
     assert (role["rules"], role["metadata"]["namespace"]) == (shipped["rules"], "argocd")
     assert not [kind for kind, _ in rendered() if "Role" in kind]
+
+
+def test_the_rights_of_a_teams_runbooks_are_roles_in_their_namespaces() -> None:
+    rule = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}
+    rules = f"access.rules={json.dumps({'pay': [rule]})}"
+    objects = rendered("--set-json", rules)
+    (role,) = (one for (kind, _), one in objects.items() if kind == "Role")
+    assert (role["metadata"]["namespace"], role["rules"]) == ("pay", [rule])
+    assert not [kind for kind, _ in objects if kind.startswith("Cluster")]
+    for more, said in (
+        (["--set", "access.namespaces={pay}"], "choose one"),
+        (["--set-json", rules.replace("patch", "*")], "verbs"),
+    ):
+        done = run("template", "acme", CHART, "--set-json", rules, *more)
+        assert done.returncode != 0 and said in done.stderr, done.stderr
 
 
 def test_a_secret_is_mounted_as_files_where_it_is_to_be_rotated() -> None:

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from bot.command_line import cli
 from bot.settings import Settings
+from bot.store.tables import metadata
 from handlers.sources import SOURCES
 from tests.architecture.tree import ROOT, files, python, syntax
 
@@ -71,6 +72,13 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name.lower() for cell in first_cells for name in re.findall(r"`([A-Z_]+)`", cell)}
     assert named == set(Settings.model_fields)
+
+
+def test_it_is_documented_how_long_every_table_is_kept() -> None:
+    rows = (ROOT / "docs/operating.md").read_text("utf-8").split("## What is kept")[1].split("\n## ")[0].splitlines()
+    first_cells = [line.split("|")[1] for line in rows if line.startswith("| `")]
+    named = {name for cell in first_cells for name in re.findall(r"`([a-z_]+)`", cell)}
+    assert named == set(metadata.tables)
 
 
 def test_every_target_that_a_document_names_can_be_made() -> None:

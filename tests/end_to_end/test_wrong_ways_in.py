@@ -150,7 +150,7 @@ def test_each_mistake_is_a_line_and_nothing_listens(name: str, folder: Path) -> 
     for path, text in wrong.files.items():
         write(folder / path, text)
     env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "PORT": "0", "LANG": "C.UTF-8", "LOCALE": "en"}
-    ran = run_tamv_bot("serve", env=env | wrong.settings, cwd=folder, seconds=90)
+    ran = run_tamv_bot("serve", env={**env, **wrong.settings}, cwd=folder, seconds=90)
     assert ran.code == 2, ran
     assert not LIBRARIES_WORDS.search(ran.out + ran.err), ran.err
     assert "hunter2" not in ran.out + ran.err

@@ -45,6 +45,6 @@ class Receiver:
                 answer = 202
             return Response(status_code=answer)
 
-        async with serving(Starlette(routes=[Route(path, hook, methods=["POST"])])) as base:
+        async with serving(Starlette(routes=[Route(path, hook, methods=["GET", "POST"])])) as base:
             self.url = f"{base}{path}"
             yield self

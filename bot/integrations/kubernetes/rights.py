@@ -41,6 +41,7 @@ READ: Rights = {
     ("networking.k8s.io", "networkpolicies"): ("get", "list"),
     ("policy", "poddisruptionbudgets"): ("get",),
 }
+_JOBS: Rights = {("batch", "jobs"): ("create", "delete")}
 _EXEC: Rights = {("", "pods/exec"): ("get", "create")}
 _SCALE: Rights = {
     ("apps", "deployments/scale"): ("patch",),
@@ -75,7 +76,8 @@ CHANGES: Mapping[str, Rights] = {
     "kubernetes.set_node_selector": _CHANGE,
     "kubernetes.restart": _CHANGE,
     "kubernetes.rollout_undo": _CHANGE,
-    "kubernetes.run_job": {("batch", "jobs"): ("create", "delete")},
+    "kubernetes.run_job": _JOBS,
+    "kubernetes.run_batches": _JOBS,
     "kubernetes.apply": _MANIFESTS,
     "kubernetes.delete": _MANIFESTS,
     "kubernetes.refresh_external_secret": {("external-secrets.io", "externalsecrets"): ("patch",)},

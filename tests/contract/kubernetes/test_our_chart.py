@@ -1,4 +1,4 @@
-"""The product's own chart on a real control plane, where `restricted` is enforced; and what its account may do.
+"""The product on a real control plane: its chart where `restricted` is enforced, what its account may do, `init`.
 
 fakelet plays the nodes: the API server admits and the controllers count the pods, no container runs.
 """
@@ -16,11 +16,17 @@ import yaml
 
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.rights import Right, missing, needed
+from bot.team import load_team
+from demo.environment import sandbox_settings
+from sandbox.company import load_company
+from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.programs import Program
-from tests.harness.command_line import run_tamv_bot
-from tests.teams.test_acme import ACME
+from tests.end_to_end.test_command_line import SCOPES
+from tests.end_to_end.test_init import missed
+from tests.harness.command_line import environment, run_tamv_bot, tamv_bot
+from tests.teams.test_acme import ACME, workload
 
 pytestmark = pytest.mark.real("kubernetes")
 
@@ -144,3 +150,28 @@ async def test_with_the_rights_of_a_teams_runbooks_it_may_do_what_these_do(
         assert {(one.verb, one.group, one.resource) for one in absent} == {
             one for one, may in rights.items() if not may
         }
+
+
+async def test_init_writes_a_folder_against_which_the_doctor_has_nothing(
+    kubectl: Program, pay: str, tmp_path: Path
+) -> None:
+    for kind, name in (("Deployment", "checkout"), ("StatefulSet", "ledger"), ("DaemonSet", "agent")):
+        made = workload(kind, name, 1)
+        if kind == "DaemonSet":
+            del made["spec"]["replicas"]
+        kubectl("apply", "--namespace", pay, "-f", "-", text=json.dumps(made))
+    sandbox = Sandbox(load_company(ACME / "company.yaml"))
+    sandbox.slack.scopes = set(SCOPES)
+    async with sandbox.serving() as url:
+        settings = sandbox_settings(
+            url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en", kubeconfig=str(kubectl.kubeconfig)
+        )
+        env = environment(settings) | {"TEAM_DIR": "", "INCIDENT_CHANNEL": ""}
+        written = await tamv_bot("init", "team", "--yes", "--namespace", pay, env=env, cwd=tmp_path)
+        assert written.code == 0 and missed(written.out) == [], written.out + written.err
+        examined = await tamv_bot("doctor", "--timeout", "90", "--team", "team", env=env, cwd=tmp_path)
+    assert missed(examined.out) == [], examined.out
+    services = load_team(tmp_path / "team/team.yaml").services
+    assert {name: service.runs_as for name, service in services.items()} == {
+        "checkout": ["checkout"], "ledger": ["statefulset/ledger"], "agent": ["daemonset/agent"],
+    }  # fmt: skip
