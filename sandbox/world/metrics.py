@@ -142,7 +142,7 @@ class DeploymentSource(Source):
         if service.users:
             series.append(tsdb.series("xr_active_users", {"service": service.name}))
         if service.database:
-            instance = {"dimension_DBInstanceIdentifier": service.database}
+            instance = {"dbinstance_identifier": service.database}
             series.append(tsdb.series("aws_rds_cpuutilization_average", instance))
         super().__init__(series)
         self._service = service

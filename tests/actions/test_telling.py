@@ -49,7 +49,7 @@ def pages(stage: DemoEnvironment) -> dict[str, Page]:
 
 
 def said(stage: DemoEnvironment, words: str) -> list[str]:
-    messages = stage.sandbox.slack.channel("tamv-incidents").messages.values()
+    messages = stage.sandbox.slack.channel("tamv-avisos").messages.values()
     return [str(one.blocks) for one in messages if words in str(one.blocks)]
 
 
@@ -58,7 +58,7 @@ async def test_stakeholders_are_told_once(stage: DemoEnvironment) -> None:
     actor = Actor(stage.bot.deps, incident=declared.id, by=ANA)
     given = {"text": "Los usuarios ven <lentitud> & saltos", "occasion": "incident"}
     effects, foreseen = await actor.rehearse("slack.announce", **given)
-    assert [effect.facts for effect in effects] == [{"channel": "#tamv-incidents", "text": given["text"]}]
+    assert [effect.facts for effect in effects] == [{"channel": "#tamv-avisos", "text": given["text"]}]
     assert foreseen.ts == "" and said(stage, "lentitud") == []
     first = await actor.perform("slack.announce", **given)
     assert await actor.perform("slack.announce", **given) == first

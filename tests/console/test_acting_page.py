@@ -42,7 +42,7 @@ async def test_commands_people_channels_and_emoji_are_completed(at: Console) -> 
     await box.fill("")
     await box.press_sequentially("@bru")
     await box.press("Enter")
-    await box.press_sequentially("look at #tamv")
+    await box.press_sequentially("look at #tamv-i")
     await box.press("ArrowDown")
     await box.press("Enter")
     await box.press_sequentially(":rocke")

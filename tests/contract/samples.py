@@ -35,6 +35,7 @@ def lines() -> list[Line]:
         *_gpus(chance),
         *_frames(chance),
         *_deployments(),
+        *_databases(),
         *_oddities(chance),
     ]
 
@@ -131,6 +132,11 @@ def _frames(chance: random.Random) -> Iterator[Line]:
         kept = [at for number, at in enumerate(times) if not 200 <= number < 260]  # 15 minutes without a sample
         points = ((at, round(88 + chance.gauss(0, 3), 2)) for at in kept)
         yield _line("xr_frame_rate", {"service": "xr-engine", "pod": pod}, points)
+
+
+def _databases() -> Iterator[Line]:
+    points = ((at, 22.0 + number % 7) for number, at in enumerate(_times(230)))
+    yield _line("aws_rds_cpuutilization_average", {"dbinstance_identifier": "tamv-prod-postgres"}, points)
 
 
 def _deployments() -> Iterator[Line]:

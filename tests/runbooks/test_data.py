@@ -19,7 +19,7 @@ from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.resources.batch import JOB
 from tests.architecture.tree import ROOT
 from tests.harness.play import Play, playing, story
-from tests.harness.scene import TEAM, words
+from tests.harness.scene import words
 
 RESTORED = "tamv-restore-temp"
 ADD = ("ALTER TABLE users ADD COLUMN email_verified_v2 boolean DEFAULT NULL;",)
@@ -104,7 +104,7 @@ async def test_a_restored_database_is_checked_announced_and_taken_in_its_window(
     assert told.ended_at and opened.ended_at and agreed.ended_at and agreed.result
     assert told.ended_at < begins <= opened.ended_at < agreed.ended_at < ends
     assert len(agreed.result["by"]) == 2
-    assert words(await soon.told(TEAM, "Mantenimiento", PRODUCTION))
+    assert words(await soon.told("tamv-avisos", "Mantenimiento", PRODUCTION))
     database = soon.sandbox.aws.rds.databases[RESTORED]
     assert database.deletion_protection, "what production runs on is not deleted by an undo"
     assert soon.cluster.store.all(JOB, "tamv-staging"), "its integrity was looked at"
