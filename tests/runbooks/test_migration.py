@@ -8,7 +8,7 @@ from bot.domain.run import Run, RunState, StepState
 from sandbox.deadline import deadline
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.resources.batch import JOB
-from tests.harness.play import AT_HAND, FAST, Play, story
+from tests.harness.play import FAST, Play, story
 
 ADD = ("ALTER TABLE users ADD COLUMN email_verified_v2 boolean DEFAULT NULL;",)
 DROP = ("ALTER TABLE users DROP COLUMN email_verified;", "ALTER TABLE users DROP COLUMN verification_token;")
@@ -108,7 +108,7 @@ async def test_the_five_steps_to_their_end_each_gate_refused_before_and_passed_i
 
 
 async def test_a_backfill_goes_on_batch_by_batch_until_all_rows_are_done(stage: Play) -> None:
-    stage.sandbox.clock.speed = AT_HAND  # slow enough for each batch to be seen on a busy machine
+    stage.sandbox.clock.speed = 20.0  # slow enough for each batch to be seen on a busy machine
     run = await stage.start_ops("kubernetes.run_batches jobs/backfill.yaml tag=v2.6.0 load=database_load")
     await stage.shown(run, "250000 de 1000000 filas")
     stage.sandbox.clock.speed = FAST
