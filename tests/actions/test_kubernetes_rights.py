@@ -204,7 +204,7 @@ async def read_for_causes(actor: Actor) -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
     nodes = await kubernetes.history.nodes()
     await kubernetes.history.of_workload(CORE, CORE, NAMESPACE, since, nodes)
-    await kubernetes.history.configuration(CORE, CORE, NAMESPACE)
+    await kubernetes.history.configuration("ConfigMap", CORE, CORE, NAMESPACE)
     assert await kubernetes.history.policies(NAMESPACE)
     await kubernetes.history.jobs_of_cron(NAMESPACE)
 

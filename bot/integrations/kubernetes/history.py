@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from bot.domain.change import Change, ChangeKind, PodTraits, Template, in_order_of_rollout, template_changes
 from bot.integrations.kubernetes.cluster import Cluster, client
@@ -117,24 +117,21 @@ class History:
         )
         return [_policy(policy) for policy in found]
 
-    async def configuration(self, service: str, reference: str, namespace: str) -> list[Change]:
-        """Return when each ConfigMap and Secret that a workload's pods use last changed, and by which program.
+    async def configuration(
+        self, kind: Literal["ConfigMap", "Secret"], service: str, reference: str, namespace: str
+    ) -> list[Change]:
+        """Return when each object of the kind that a workload's pods use last changed, and by which program.
 
         Only metadata is asked for: what is in them never leaves the cluster.
         """
         core, only = client.CoreV1Api(self._cluster.api), {"_headers": {"Accept": METADATA_ONLY}}
-        workload, maps, secrets = await asyncio.gather(
+        listing = core.list_namespaced_config_map if kind == "ConfigMap" else core.list_namespaced_secret
+        workload, found = await asyncio.gather(
             self._workloads.read(reference, namespace),
-            self._cluster.list_all(f"ConfigMaps of {namespace}", core.list_namespaced_config_map, namespace, **only),
-            self._cluster.list_all(f"Secrets of {namespace}", core.list_namespaced_secret, namespace, **only),
+            self._cluster.list_all(f"{kind}s of {namespace}", listing, namespace, **only),
         )
         used = set(_used_objects(workload["spec"]["template"]["spec"]))
-        return [
-            _changed_object(service, kind, one)
-            for kind, found in (("ConfigMap", maps), ("Secret", secrets))
-            for one in found
-            if (kind, one["metadata"]["name"]) in used
-        ]
+        return [_changed_object(service, kind, one) for one in found if (kind, one["metadata"]["name"]) in used]
 
     async def jobs_of_cron(self, namespace: str) -> list[Change]:
         """Return the jobs that CronJobs have started, by the events that say so."""

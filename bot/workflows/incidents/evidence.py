@@ -288,16 +288,21 @@ class _Asked:
         return await self._ask("policies", lambda: kubernetes.history.policies(namespace))
 
     async def _configuration(self) -> list[Change]:
-        """Return when the ConfigMaps and Secrets that the service's pods use were changed."""
+        """Return when the ConfigMaps and Secrets that the service's pods use were changed; the bot may be allowed to
+        list only one of the two.
+        """
         kubernetes, namespace = self._deps.kubernetes, self._namespace
         if kubernetes is None or not namespace:
             return []
         ask = kubernetes.history.configuration
         references = self._team.services[self._service].runs_as
-        found = [
-            await self._ask("configuration", partial(ask, self._service, reference, namespace))
-            for reference in references
-        ]
+        found = await asyncio.gather(
+            *(
+                self._ask("configuration", partial(ask, kind, self._service, reference, namespace))
+                for reference in references
+                for kind in ("ConfigMap", "Secret")
+            )
+        )
         return [change for part in found for change in part or ()]
 
     async def _autoscaler(self, service: Service, history: WorkloadHistory | None) -> bool | None:
