@@ -98,7 +98,11 @@ async def test_history_knows_closed_nodes_the_autoscaler_and_which_objects_chang
     used["spec"]["template"]["spec"]["volumes"] = [{"name": "a", "secret": {"secretName": "tokens"}}]
     used["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "render"}}]
     backend.store.put(DEPLOYMENT, used)
-    objects = await kubernetes.history.configuration("xr-engine", "xr-engine", PROD)
+    ask = kubernetes.history.configuration
+    objects = [
+        *await ask("ConfigMap", "xr-engine", "xr-engine", PROD),
+        *await ask("Secret", "xr-engine", "xr-engine", PROD),
+    ]
     assert [(one.kind, one.facts) for one in objects] == [
         (ChangeKind.OBJECT, {"kind": "ConfigMap", "name": "render"}),
         (ChangeKind.OBJECT, {"kind": "Secret", "name": "tokens"}),
