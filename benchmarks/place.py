@@ -20,9 +20,9 @@ from pydantic import SecretStr
 
 from benchmarks.requests import Request, Workspace
 from bot.settings import Settings
+from demo.bot_process import free_port
 from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
-from tests.harness.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 START = 60.0  # seconds within which a process must be ready

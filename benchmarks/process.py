@@ -11,7 +11,7 @@ import aiohttp
 
 from benchmarks.figures import Figure, median
 from benchmarks.place import ROOT, environment, place, serve, world
-from tests.harness.processes import free_port
+from demo.bot_process import free_port
 
 STARTS = 5
 IDLE = 8.0

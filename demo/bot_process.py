@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -132,10 +133,15 @@ class BotProcess:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface on which nobody listens.
+
+    It is below those that Linux, macOS and Windows give to connections, which may take any of theirs at any moment.
+    """
+    while True:
+        port = 16_384 + secrets.randbelow(16_384)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _serve(settings: Settings, clock: Clock, log: Path) -> None:

@@ -22,11 +22,11 @@ from sqlalchemy import select
 from bot.settings import Settings
 from bot.store.database import Database
 from bot.store.tables import assignments
+from demo.bot_process import free_port
 from demo.environment import sandbox_settings
 from sandbox.server import Sandbox
 from tests.crash import serving
 from tests.crash.outside import until
-from tests.harness.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ("app_home_opened", "reaction_added")  # as app.yaml says

@@ -21,6 +21,7 @@ from bot.domain.run import Run
 from bot.store.database import Database
 from bot.store.store import Store
 from bot.store.tables import executors
+from demo.bot_process import free_port
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
@@ -31,7 +32,6 @@ from tests.architecture.tree import ROOT
 from tests.crash.outside import Outside, until, until_complete
 from tests.crash.processes import EVENTS, BotProcess, environment
 from tests.crash.serving import Inside
-from tests.harness.processes import free_port
 
 SPEED = 90.0  # six minutes of watching figures are four seconds
 INCIDENT = f"INC-{time.gmtime().tm_year}-0001"

@@ -12,11 +12,11 @@ import yaml
 from bot.store.database import Database
 from bot.store.migrate import upgrade
 from bot.store.store import Store
+from demo.bot_process import free_port
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.state import Message
 from tests.crash.processes import EVENTS, BotProcess, environment
-from tests.harness.processes import free_port
 from tests.harness.scene import TEAM, words
 
 ROOT = Path(__file__).parents[2]

@@ -17,12 +17,12 @@ import pytest
 from bot.domain.timeline import Kind, first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
+from demo.bot_process import free_port
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Channel
 from tests.crash.outside import Outside, keys, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment
-from tests.harness.processes import free_port
 from tests.real.parts import require
 from tests.real.postgresql import postgresql
 

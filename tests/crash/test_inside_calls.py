@@ -15,11 +15,11 @@ import pytest
 from bot.domain.timeline import first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
+from demo.bot_process import free_port
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.crash.outside import Outside, files, keys, notification, until, until_complete
 from tests.crash.processes import EVENTS, BotProcess, environment
-from tests.harness.processes import free_port
 
 CALLS = (
     ("pagerduty", "POST /events/v2/enqueue"),  # first: the team's next pages are held back for a minute

@@ -19,9 +19,9 @@ import pytest
 from bot.domain.timeline import Kind, TimelineEvent, first_broken_link
 from bot.store.database import Database
 from bot.store.store import Store
+from demo.bot_process import free_port
 from tests.crash.outside import Outside, files, keys, notification, until, until_complete
 from tests.crash.processes import BotProcess, environment, sandbox_process
-from tests.harness.processes import free_port
 
 SEED = int(os.environ.get("CRASH_SEED", "20261124"))
 _chance = random.Random(SEED)  # noqa: S311 - the same points each time

@@ -21,12 +21,12 @@ from bot.store.database import Database
 from bot.store.outbox import NOTIFY
 from bot.store.store import Store
 from bot.store.tables import assignments
+from demo.bot_process import free_port
 from sandbox.server import Sandbox
 from sandbox.slack.deliveries import Delivery
 from sandbox.slack.person import Person
 from tests.crash.outside import Outside, notification, until
 from tests.crash.processes import EVENTS, BotProcess, environment, runner_and_other
-from tests.harness.processes import free_port
 
 INCIDENT = f"INC-{time.gmtime().tm_year}-0001"
 NOBODY = "http://127.0.0.1:9"  # no bot listens there

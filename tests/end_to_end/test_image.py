@@ -13,13 +13,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from demo.bot_process import free_port
 from demo.environment import sandbox_settings
 from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT
 from tests.end_to_end.test_command_line import SCOPES
 from tests.harness.command_line import environment
-from tests.harness.processes import free_port
 from tests.real.image import Image, image
 from tests.real.parts import require
 

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import yaml
 
+from demo.bot_process import free_port
 from demo.environment import sandbox_settings
 from sandbox.company import load_company
 from sandbox.deadline import deadline
@@ -20,7 +21,6 @@ from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT, files
 from tests.end_to_end.test_command_line import SCOPES
 from tests.harness.command_line import environment
-from tests.harness.processes import free_port
 from tests.teams.test_acme import ACME, furnish
 
 LONG = 200

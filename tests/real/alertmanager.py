@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from tests.harness.processes import free_port, running
+from demo.bot_process import free_port
+from tests.harness.processes import running
 from tests.real.parts import installed
 
 

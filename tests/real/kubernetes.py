@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.harness.processes import free_port, running
+from demo.bot_process import free_port
+from tests.harness.processes import running
 from tests.real.parts import installed
 
 ADDRESS = "127.0.0.1"

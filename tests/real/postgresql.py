@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.harness.processes import DEADLINE, free_port
+from demo.bot_process import free_port
+from tests.harness.processes import DEADLINE
 from tests.real.parts import installed
 
 OWNER = "tamv"

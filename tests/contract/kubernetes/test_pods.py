@@ -10,9 +10,9 @@ import pytest
 from kubernetes.aio import client
 from kubernetes.aio.stream import WsApiClient
 
+from demo.bot_process import free_port
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.workloads import deployment, rolled_out
-from tests.harness.processes import free_port
 
 
 async def standing(cluster: Cluster, **spec: Any) -> list[str]:
