@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bot.domain.alert import Alert, Notification
@@ -30,6 +30,7 @@ class KnownAlert:
     incident: str | None
     count: int = 1
     returned: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,13 @@ class SeverityRule:
 
     def of(self, alert: Alert) -> Severity:
         return alert.severity or self.of_labels(alert.labels)
+
+    def is_worse(self, alert: Alert, recorded: KnownAlert) -> bool:
+        """Return True if an alert is more severe than it was reported before.
+
+        The severity is a label, and a label makes another alert; but not for senders that make fingerprints up.
+        """
+        return self.of(alert) < self.of(replace(alert, labels=recorded.labels))
 
     def of_labels(self, labels: Mapping[str, str]) -> Severity:
         wanted = labels.get(self.label, "").strip().casefold()
@@ -95,7 +103,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """A more severe alert has joined."""
+    """A more severe alert has joined, or one has become more severe."""
 
     incident: str
     severity: Severity
@@ -122,7 +130,8 @@ Decision = Declare | Join | Raise | Over | Nothing
 class Fact:
     """What to remember of one reported alert: in which row (None: a new one), and of which incident.
 
-    The incident is None for the one that is declared. `is_new` to its incident; `returned` after it had ended.
+    The incident is None for the one that is declared. `is_new` to its incident; `returned` after it had ended;
+    `is_worse` than it was reported before.
     """
 
     alert: Alert
@@ -130,6 +139,7 @@ class Fact:
     incident: str | None
     is_new: bool = False
     returned: bool = False
+    is_worse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Verdict:
 
 def decide(notification: Notification, situation: Situation, severities: SeverityRule, at: datetime) -> Verdict:
     """Return what comes of a notification that arrives at `at`."""
-    facts, unowned = _owned(notification, situation, at)
+    facts, unowned = _owned(notification, situation, severities, at)
     ended = _ended(notification, situation)
     before = None
     declared: tuple[Alert, ...] = ()
@@ -169,7 +179,9 @@ def is_leftover(alert: Alert, incident: Incident, at: datetime) -> bool:
     return resolved_at is not None and at - resolved_at < SETTLE and alert.started_at <= resolved_at
 
 
-def _owned(notification: Notification, situation: Situation, at: datetime) -> tuple[list[Fact], list[Alert]]:
+def _owned(
+    notification: Notification, situation: Situation, severities: SeverityRule, at: datetime
+) -> tuple[list[Fact], list[Alert]]:
     """Return the firing alerts that belong to an incident by themselves, and those that do not."""
     facts, unowned = [], []
     for alert in notification.complete():
@@ -178,7 +190,8 @@ def _owned(notification: Notification, situation: Situation, at: datetime) -> tu
         same = _same(alert, notification.sender, situation.recorded)
         owner = situation.incidents.get(same.incident or "") if same else None
         if same and owner and (owner.status.is_open or is_leftover(alert, owner, at)):
-            facts.append(Fact(alert, same, owner.id, returned=not same.firing))
+            is_worse = severities.is_worse(alert, same)
+            facts.append(Fact(alert, same, owner.id, returned=not same.firing, is_worse=is_worse))
         else:
             unowned.append(alert)
     return facts, unowned
@@ -267,14 +280,15 @@ def _news(incident: Incident, facts: Sequence[Fact], situation: Situation, sever
     firing = max(0, firing - sum(fact.recorded.count for fact in ended if fact.recorded))
     if not incident.status.is_open:  # what is left over starts silently, and ends
         new, returned = [], []
+    decisions: list[Decision] = []
     alerts = [tuple(fact.alert for fact in some) for some in (new, returned, ended)]
-    if not any(alerts):
-        return []
-    is_news = bool(new) or any(fact.recorded and not fact.recorded.returned for fact in ended)
-    if not firing:
-        return [Over(incident.id, alerts[2], is_news)]
-    decisions: list[Decision] = [Join(incident.id, alerts[0], alerts[1], alerts[2], firing, is_news)]
-    worst = min((severities.of(alert) for alert in alerts[0]), default=incident.severity)
+    if any(alerts):
+        is_news = bool(new) or any(fact.recorded and not fact.recorded.returned for fact in ended)
+        if not firing:
+            return [Over(incident.id, alerts[2], is_news)]
+        decisions.append(Join(incident.id, alerts[0], alerts[1], alerts[2], firing, is_news))
+    worse = [severities.of(fact.alert) for fact in facts if fact.is_new or fact.is_worse]
+    worst = min(worse, default=incident.severity)
     if worst < incident.severity and incident.status.is_open and not incident.drill:
         decisions.append(Raise(incident.id, worst))
     return decisions

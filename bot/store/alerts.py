@@ -284,6 +284,7 @@ async def _recorded(connection: AsyncConnection, fingerprints: Sequence[str]) ->
                 incident=row.incident_id,
                 count=row._mapping["count"],  # a row has a method of this name
                 returned=row.returned,
+                labels=row.labels,
             )
             for row in rows
         ]
@@ -412,7 +413,7 @@ async def _save(
             continue
         started_at = alert.started_at if alert.firing else recorded.started_at
         before = (recorded.firing, recorded.incident, recorded.started_at, recorded.count, recorded.sender is None)
-        if before == (alert.firing, incident, started_at, alert.count, False):
+        if before == (alert.firing, incident, started_at, alert.count, False) and not fact.is_worse:
             continue
         changed.append(
             {

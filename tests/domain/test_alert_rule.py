@@ -63,8 +63,10 @@ def known(
     sender: str | None = EU,
     started: datetime | None = STARTED,
     returned: int = 0,
+    severity: str = "critical",
 ) -> KnownAlert:
-    return KnownAlert(hash(name), name, sender, started, firing, incident.id if incident else None, 1, returned)
+    owner, labels = incident.id if incident else None, {"alertname": name, "severity": severity}
+    return KnownAlert(hash(name), name, sender, started, firing, owner, 1, returned, labels)
 
 
 def situation(
@@ -134,7 +136,20 @@ TABLE = [
     ("two more", OPEN, told(fires("a"), fires("b"), fires("c")), "join A +b +c =3"),
     ("one more, worse", OPEN, told(fires("b", "emergency")), "join A +b =2; raise A SEV1"),
     ("one more, milder", OPEN, told(fires("b", "warning")), "join A +b =2"),
-    ("worse, but known", situation(known("a", MILD), group=MILD), told(fires("a", "emergency")), "nothing"),
+    ("it is worse now", situation(known("a", MILD), group=MILD), told(fires("a", "emergency")), "raise MILD SEV1"),
+    (
+        "it was as bad, and a person has said otherwise",
+        situation(known("a", MILD, severity="emergency"), group=MILD),
+        told(fires("a", "emergency")),
+        "nothing",
+    ),
+    ("it is milder now", OPEN, told(fires("a", "warning")), "nothing"),
+    (
+        "it is worse now, and the other one has ended",
+        TWO,
+        told(fires("a", "emergency"), ends("b")),
+        "join A -b =1; raise A SEV1",
+    ),
     ("after all was calm", CALM, told(fires("b")), "join A +b =1"),
     ("one more and one ended", TWO, told(fires("c"), ends("a")), "join A +c -a =2"),
     # what ends, and what does not
@@ -233,7 +248,13 @@ TABLE = [
         "join A +b ~a =2",
     ),
     ("a restart between two reports", OPEN, told(fires("a", started=LATER)), "nothing"),
-    ("it comes back as bad as before", CALM, told(fires("a", "emergency", LATER)), "join A ~a =1 quietly"),
+    (
+        "it comes back as bad as before",
+        situation(known("a", firing=False, severity="emergency"), group=A),
+        told(fires("a", "emergency", LATER)),
+        "join A ~a =1 quietly",
+    ),
+    ("it comes back worse", CALM, told(fires("a", "emergency", LATER)), "join A ~a =1 quietly; raise A SEV1"),
     # after the incident
     ("left over", situation(known("a", JUST), group=JUST), told(fires("a")), "nothing"),
     ("left over, another of that time", situation(group=JUST), told(fires("b")), "nothing"),

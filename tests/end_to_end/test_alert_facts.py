@@ -71,6 +71,20 @@ async def test_an_alert_stays_in_its_incident_whatever_its_group(stage: Scene) -
     assert await counted(stage) == 1
 
 
+async def test_an_alert_that_becomes_more_severe_raises_its_incident_once(stage: Scene) -> None:
+    """A script's fingerprint stays the same, whatever the severity that it reports."""
+    await send(stage, notification(alert("disk", severity="warning")))
+    channel = await stage.opened()
+    assert (await stage.record(channel)).severity is Severity.SEV3
+    worse = alert("disk", severity="critical")
+    await send(stage, notification(worse))
+    assert (await stage.record(channel)).severity is Severity.SEV2
+    await stage.told(channel, "SEV2")
+    await stage.answer("/incident severity SEV3", channel=channel.name)
+    await send(stage, notification(worse))
+    assert (await stage.record(channel)).severity is Severity.SEV3
+
+
 async def test_groups_whose_long_keys_differ_at_their_end_are_two(stage: Scene) -> None:
     route = "/".join(f'{{team="{"t" * 40}-{n}"}}' for n in range(150))
     for end in ("a", "b"):
