@@ -61,7 +61,7 @@ async def in_a_storm() -> list[Figure]:
     )
     return [
         Figure(TOGETHER, "median", median(commands.milliseconds), "ms", note=note),
-        Figure(TOGETHER, "p99", percentile(commands.milliseconds, 99), "ms", 150.0),
+        Figure(TOGETHER, "p99", percentile(commands.milliseconds, 99), "ms", 40.0),
         Figure(TOGETHER, "slowest", max(commands.milliseconds), "ms", SLACK_GIVES_UP),
         Figure(TOGETHER, "not acknowledged", commands.refused, "requests", 0.0),
     ]
@@ -89,8 +89,8 @@ def _alone(what: str, answers: Answers) -> Sequence[Figure]:
     times = answers.milliseconds
     note = f"{len(times)} times, {answers.refused} refused"
     return (
-        Figure(ALONE, f"{what}, median", median(times), "ms", 8.0, note),
-        Figure(ALONE, f"{what}, p99", percentile(times, 99), "ms", 25.0),
+        Figure(ALONE, f"{what}, median", median(times), "ms", 3.0, note),
+        Figure(ALONE, f"{what}, p99", percentile(times, 99), "ms", 8.0),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -60,6 +61,15 @@ class Place:
             found: dict[str, Any] = await answer.json()
             return found
 
+    async def headlines(self) -> list[dict[str, Any]]:
+        """The calls that posted a message of its own into the incidents' channel."""
+        known = (await self.state("slack"))["channels"]
+        places = {"#tamv-incidents", *(channel["id"] for channel in known if channel["name"] == "tamv-incidents")}
+        posted = [call for call in await self.calls("/chat.postMessage") if call["status"] == 200]
+        return [
+            call for call in posted if call["brought"]["channel"] in places and not call["brought"].get("thread_ts")
+        ]
+
     async def latency(self, service: str, seconds: float) -> None:
         """Every answer of a service comes that much later; 0 ends it."""
         async with self.session.delete(f"{self.world_url}/faults?service={service}"):
@@ -92,22 +102,24 @@ async def place(
     database: str | None = None,
     prometheus: str | None = None,
     runbooks: Mapping[str, str] | None = None,
+    team: Mapping[str, str] | None = None,
     measures: bool = True,
     replicas: int = 1,
 ) -> AsyncIterator[Place]:
     """Both processes, from their start until they have ended; the database is a new SQLite file unless one is given.
 
     With more `replicas`, other bots run workflows on the same database, and are asked nothing. With `runbooks` (name →
-    YAML) the bot has these instead of the shipped ones, and the sandbox's cluster. Unless it
-    `measures`, it has no Prometheus.
+    YAML) the bot has these instead of the shipped ones, and the sandbox's cluster. `team` says what is written in its
+    team.yaml instead of what the shipped one has. Unless it `measures`, it has no Prometheus.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        port, cwd = free_port(), ROOT
+        port, cwd = free_port(), Path(folder)
         async with world(f"http://127.0.0.1:{port}") as world_url:
             given = environment(world_url, database or f"sqlite:///{folder}/bot.db", port, prometheus=prometheus)
+            given["TEAM_DIR"] = str(_team_folder(cwd / "team", team or {}, runbooks))
             if runbooks is not None:
-                cwd = Path(folder)
-                given |= _with_runbooks(cwd, world_url, runbooks)
+                (cwd / "kubeconfig").write_text(Sandbox().kubernetes.kubeconfig(f"{world_url}/kubernetes"), "utf-8")
+                given["KUBECONFIG"] = str(cwd / "kubeconfig")
             if not measures:
                 del given["PROMETHEUS_URL"]
             async with (
@@ -120,15 +132,21 @@ async def place(
                 yield Place(f"http://127.0.0.1:{port}", world_url, bot, session, Workspace(f"{world_url}/heard"))
 
 
-def _with_runbooks(folder: Path, world_url: str, runbooks: Mapping[str, str]) -> dict[str, str]:
-    (folder / "runbooks").mkdir()
-    for name, text in runbooks.items():
-        (folder / "runbooks" / f"{name}.yaml").write_text(text, "utf-8")
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(Sandbox().kubernetes.kubeconfig(f"{world_url}/kubernetes"), "utf-8")
-    team = (ROOT / "teams" / "tamv" / "team.yaml").read_text("utf-8").replace("cool_down: 30s", "cool_down: 0s")
-    (folder / "team.yaml").write_text(team, "utf-8")  # one measurement does not wait for the one before
-    return {"KUBECONFIG": str(kubeconfig), "TEAM_DIR": str(folder)}
+def _team_folder(folder: Path, changes: Mapping[str, str], runbooks: Mapping[str, str] | None) -> Path:
+    """The shipped team with some words of its file replaced, and with other runbooks if some are given."""
+    shutil.copytree(ROOT / "teams" / "tamv", folder)
+    file = folder / "team.yaml"
+    text = file.read_text("utf-8")
+    for before, after in changes.items():
+        assert before in text, before
+        text = text.replace(before, after)
+    file.write_text(text, "utf-8")
+    if runbooks is not None:
+        shutil.rmtree(folder / "runbooks")
+        (folder / "runbooks").mkdir()
+        for name, content in runbooks.items():
+            (folder / "runbooks" / f"{name}.yaml").write_text(content, "utf-8")
+    return folder
 
 
 @asynccontextmanager

@@ -31,9 +31,9 @@ async def start() -> list[Figure]:
                     used.append(bot.cpu_times().user + bot.cpu_times().system)
     new, *again = seconds
     return [
-        Figure(START_BAR, "a new database, migrated", new, "s", 3.0),
-        Figure(START_BAR, "median of the next starts", median(again), "s", 3.0, f"{STARTS} times"),
-        Figure(START_BAR, "slowest", max(again), "s", 3.0),
+        Figure(START_BAR, "a new database, migrated", new, "s", 1.0),
+        Figure(START_BAR, "median of the next starts", median(again), "s", 1.0, f"{STARTS} times"),
+        Figure(START_BAR, "slowest", max(again), "s", 1.0),
         Figure(START_BAR, "processor time until then", median(used[1:]), "s"),
     ]
 
@@ -47,8 +47,8 @@ async def memory() -> list[Figure]:
         resident = sum(one.memory_info().rss for one in (here.bot, *here.bot.children(recursive=True))) / 1e6
     busy = (after.user + after.system - before.user - before.system) / IDLE * 100
     return [
-        Figure(IDLE_BAR, "resident", resident, "MB", 200.0),
-        Figure(IDLE_BAR, "processor", busy, "% of a core"),
+        Figure(IDLE_BAR, "resident", resident, "MB", 130.0),
+        Figure(IDLE_BAR, "processor", busy, "% of a core", 1.0),
     ]
 
 
@@ -63,5 +63,5 @@ async def demo() -> list[Figure]:
         took = time.perf_counter() - began
     last = said.decode().strip().splitlines()[-1] if said else ""
     if process.returncode:
-        return [Figure(DEMO_BAR, "played to its end", None, "s", 60.0, f"exit {process.returncode}: {last}")]
-    return [Figure(DEMO_BAR, "played to its end", took, "s", 60.0)]
+        return [Figure(DEMO_BAR, "played to its end", None, "s", 20.0, f"exit {process.returncode}: {last}")]
+    return [Figure(DEMO_BAR, "played to its end", took, "s", 20.0)]

@@ -15,7 +15,7 @@ from tests.real.parts import missing
 from tests.real.prometheus import prometheus
 
 BAR = "snapshot: four range queries, four charts, upload"
-LIMIT = 900.0
+LIMIT = 250.0
 TIMES = 12
 CHARTS = 4
 
