@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from string import ascii_lowercase
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from unicodedata import category, normalize
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticKnownError
 
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
+from bot.domain.runbook import NUMBER, WHOLE_NUMBER
 from bot.expected import expectation
 
 
@@ -34,11 +37,21 @@ class _MentionMark: ...
 Rest = Annotated[str, _RestMark()]
 """All remaining words, as typed."""
 
+NOTHING: Mapping[str, bool] = MappingProxyType({})
+INCIDENT: Mapping[str, bool] = MappingProxyType({"incident": True})
+
 Mention = Annotated[str, _MentionMark()]
 """A Slack user id, typed as @person."""
 
+KUBECTL = {"n": "namespace", "c": "container"}  # its short options
+
 _SMART = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'"})
 _DASHES = re.compile(r"(?<!\S)[—–](?=\w)")
+_NUMBERS: Mapping[Any, tuple[re.Pattern[str], Literal["int_parsing", "float_parsing"]]] = {
+    int: (WHOLE_NUMBER, "int_parsing"),
+    float: (NUMBER, "float_parsing"),
+}
+_DASHED = re.compile(r"-[a-z]")
 _VALUE = r"""(?:"[^"]*"|'[^']*'|<[@\#!][^<>]*>|\S*)"""
 _USER = re.compile(r"<@([UW][A-Z0-9]+)(?:\|([^<>]*))?>")
 _REFERENCE = re.compile(r"<(?:[@#]|!subteam\^)([A-Z0-9]+)(?:\|[^<>]*)?>|<(?:mailto|tel):[^<>|]+\|([^<>]+)>")
@@ -55,11 +68,11 @@ class Tokens:
 
     def option(self, name: str) -> str | None:
         """Return the value of an option whose key may be typed in any case."""
-        return next((value for key, value in self.options.items() if key.lower() == name), None)
+        return next((value for key, value in self.options.items() if _plain(key) == name), None)
 
     def without(self, *names: str) -> dict[str, str]:
         """Return the other options, with their keys as typed."""
-        return {key: value for key, value in self.options.items() if key.lower() not in names}
+        return {key: value for key, value in self.options.items() if _plain(key) not in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +134,12 @@ class Signature:
     def takes_text(self) -> bool:
         return any(parameter.rest for parameter in self.parameters)
 
-    def split(self, text: str) -> Tokens:
-        """Split the text after this verb."""
+    def split(self, text: str, general: Mapping[str, bool] = INCIDENT) -> Tokens:
+        """Split the text after this verb. `general`: the options that the command takes, and whether with a value."""
         if len(self.parameters) == 1 and self.parameters[0].rest:
             return tokenize(text)
-        return tokenize(text, [*(parameter.name.replace("_", "-") for parameter in self.parameters), "incident"])
+        names = {_plain(parameter.name): not parameter.flag for parameter in self.parameters}
+        return tokenize(text, {**names, **general}, has_text=self.takes_text)
 
     def read(self, typed: Tokens, command: str, general: Sequence[str] = ()) -> dict[str, Any]:
         """Parse the function's arguments. Raises BadInput with the mistake, the nearest valid name and an example.
@@ -133,13 +147,13 @@ class Signature:
         `general` are the options that the command itself takes, whatever the function.
         """
         usage, example = self._prefix(command), self.example
-        by_name = {parameter.name.replace("_", "-"): parameter for parameter in self.parameters}
+        by_name = {_plain(parameter.name): parameter for parameter in self.parameters}
         if len(self.parameters) == 1 and self.parameters[0].rest:
             values = {self.parameters[0].name: unescape_slack(typed.raw)} if typed.raw else {}
         else:
             values = self._by_position(typed, self.usage(command), example)
             for option, value in typed.options.items():
-                parameter = by_name.get(option.lower().replace("_", "-"))
+                parameter = by_name.get(_plain(option))
                 if parameter is None:
                     known = [*by_name, *general]
                     near = nearest(option, known)
@@ -163,7 +177,7 @@ class Signature:
             values[parameter.name] = " ".join(words) if parameter.rest else words[0]
             del words[: len(words) if parameter.rest else 1]
         if words:
-            raise BadInput("too_many_words", word=words[0], usage=usage, example=example)
+            raise BadInput("too_many_words", word=unescape_slack(words[0]), usage=usage, example=example)
         return values
 
     def _require(self, parameter: Parameter, command: str, example: str) -> bool:
@@ -197,36 +211,55 @@ class Signature:
             ) from None
 
 
-def tokenize(text: str, names: Sequence[str] = ()) -> Tokens:
+def tokenize(text: str, names: Mapping[str, bool] = NOTHING, *, has_text: bool = True) -> Tokens:
     """Split the text after a verb. Smart quotes and long dashes, as phones type them, become plain ones first.
 
-    Of the options with these names, which a verb has, `sev = SEV1`, `sev:SEV1` and `--sev=SEV1` are `sev=SEV1`, too:
-    a severity that is taken for a part of the title wakes nobody.
+    Of the options with these `names`, which a verb has, `sev = SEV1`, `sev:SEV1` and `--sev=SEV1` are `sev=SEV1`, too:
+    a severity that is taken for a part of the title wakes nobody. So are `--sev SEV1`, and `-n tamv-prod` as kubectl
+    has it, of those whose name says that a value follows (a flag has none). Where the line `has_text`, a word with one
+    dash is a part of it, else an option.
     """
     text = _DASHES.sub("--", text.translate(_SMART)).strip()
     words: list[str] = []
     options: dict[str, str] = {}
-    for token in _pattern(tuple(names)).finditer(text):
+    valued = tuple(name for name, has_value in names.items() if has_value)
+    shorts = {} if has_text else {short: name for short, name in KUBECTL.items() if name in valued}
+    for token in _pattern(tuple(names), valued, tuple(shorts)).finditer(text):
+        word = token["word"] or ""
         if key := token["known"] or token["key"]:
             options[key] = _unquoted(token["value"])
+        elif key := token["spaced"] or shorts.get(token["short"]):
+            options[key] = _unquoted(token["after"])
         elif token["quoted"]:
             words.append(_unquoted(token["quoted"]))
-        elif token["word"].startswith("--") and len(token["word"]) > 2:
-            options[token["word"][2:]] = "true"
+        elif len(word) > 2 and word.startswith("--"):
+            options[word[2:]] = "true"
+        elif _DASHED.match(word) and not has_text:
+            options[word[1:]] = "true"
         else:
-            words.append(token["word"])
+            words.append(word)
     return Tokens(tuple(words), options, text)
 
 
 @lru_cache
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+def _pattern(names: tuple[str, ...], valued: tuple[str, ...], shorts: tuple[str, ...]) -> re.Pattern[str]:
     """Return the pattern of a token of a line in which options with these names may be."""
-    known = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names) or "(?!)"
+    known, spaced = _any_of(names), _any_of(valued)
     return re.compile(
         rf"""(?:--?)?(?: (?P<known>{known})(?:\s*=\s*(?![\w-]+=)|:(?=\S)) | (?P<key>[\w-]*\w)= )(?P<value>{_VALUE})
+        | -(?: -(?P<spaced>{spaced}) | (?P<short>{_any_of(shorts)}) )\s+(?P<after>(?!-){_VALUE})
         | (?P<quoted>"[^"]*"|'[^']*') | (?P<word><[@\#!][^<>]*>|\S+)""",
         re.VERBOSE | re.IGNORECASE,
     )
+
+
+def _plain(name: str) -> str:
+    """Return the name of an option as it is compared: `Dry_Run` is `dry-run`."""
+    return name.lower().replace("_", "-")
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names) or "(?!)"
 
 
 def read_reference(text: str) -> str:
@@ -292,11 +325,23 @@ def _without_none(hint: Any) -> Any:
 
 
 def _from_text(hint: Any) -> Any:
-    """Return the type in a form that also accepts text for the values of a Literal."""
+    """Return the type in a form that also accepts text for the values of a Literal, and of numbers plain ones only."""
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if kind in _NUMBERS:
+        return Annotated[hint, BeforeValidator(_plain_number(*_NUMBERS[kind]))]
     if get_origin(hint) is not Literal:
         return hint
     values = {str(value): value for value in get_args(hint)}
     return Annotated[hint, BeforeValidator(lambda given: values.get(given, given))]
+
+
+def _plain_number(form: re.Pattern[str], error: Literal["int_parsing", "float_parsing"]) -> Callable[[Any], Any]:
+    def check(given: Any) -> Any:
+        if isinstance(given, str) and not form.fullmatch(given):
+            raise PydanticKnownError(error)
+        return given
+
+    return check
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class Level(StrEnum):
 
 async def declare(ctx: object, title: Rest | None = None, *, level: Level | None = None, service: str = "") -> None: ...
 async def give(ctx: object, level: Level, person: Mention, *, why: str | None = None) -> None: ...
+async def restart(ctx: object, name: str, namespace: str | None = None, *, after: float = 0) -> None: ...
 async def note_(ctx: object, text: Rest) -> None: ...
 async def scale(ctx: object, name: str, replicas: Annotated[int, Field(ge=0)], *, dry_run: bool = False) -> None: ...
 
@@ -27,6 +28,7 @@ async def scale(ctx: object, name: str, replicas: Annotated[int, Field(ge=0)], *
 DECLARE = Signature.of(declare, example="/i declare Render lento level=high")
 GIVE = Signature.of(give, example="/i give high @ana")
 NOTE = Signature.of(note_, example="/i note hola")
+RESTART = Signature.of(restart, example="/i restart xr-engine")
 SCALE = Signature.of(scale, example="/i scale xr-engine 10")
 
 
@@ -67,6 +69,12 @@ SCALE = Signature.of(scale, example="/i scale xr-engine 10")
         (SCALE, "<mailto:ana@tamv.world|ana@tamv.world> 3", {"name": "ana@tamv.world", "replicas": 3}),
         (NOTE, "<!subteam^S0SRETEAM1|@sres> y <@U0ANA00001|ana>", {"text": "@sres y @ana"}),
         (SCALE, "replicas=3 xr-engine", {"name": "xr-engine", "replicas": 3}),
+        (SCALE, "xr-engine --replicas 3 -dry-run", {"name": "xr-engine", "replicas": 3, "dry_run": True}),
+        (SCALE, "--dry-run xr-engine 3", {"name": "xr-engine", "replicas": 3, "dry_run": True}),
+        (RESTART, "xr-engine -n tamv-prod", {"name": "xr-engine", "namespace": "tamv-prod"}),
+        (RESTART, "--namespace tamv-prod xr-engine", {"name": "xr-engine", "namespace": "tamv-prod"}),
+        (RESTART, "xr-engine after=1.5", {"name": "xr-engine", "after": 1.5}),
+        (DECLARE, "Render lento --level high -n x", {"title": "Render lento -n x", "level": Level.HIGH}),
     ],
 )  # fmt: skip
 def test_a_line_is_read(signature: Signature, line: str, read: dict[str, Any]) -> None:
@@ -84,6 +92,14 @@ def test_a_line_is_read(signature: Signature, line: str, read: dict[str, Any]) -
         (GIVE, "high <@U1> wy=x", "unknown_option", {"option": "wy", "nearest": "why"}),
         (SCALE, "xr-engine muchos", "bad_value", {"argument": "replicas", "value": "muchos"}),
         (SCALE, "xr-engine -1", "bad_value", {"argument": "replicas", "value": "-1"}),
+        (SCALE, "xr-engine +2", "bad_value", {"argument": "replicas", "value": "+2"}),
+        (SCALE, "xr-engine 1_000", "bad_value", {"argument": "replicas", "value": "1_000"}),
+        (SCALE, "xr-engine 2.0", "bad_value", {"argument": "replicas", "value": "2.0"}),
+        (SCALE, "xr-engine -wet-run", "unknown_option", {"option": "wet-run"}),
+        (SCALE, "xr-engine 3 -n", "unknown_option", {"option": "n"}),
+        (RESTART, "xr-engine after=inf", "bad_value", {"argument": "after"}),
+        (RESTART, "xr-engine after=1e3", "bad_value", {"argument": "after"}),
+        (RESTART, "xr-engine a <@U1|ana>", "too_many_words", {"word": "@ana"}),
         (SCALE, "xr-engine 1 dry_run=quizá", "bad_value", {"argument": "dry_run"}),
         (SCALE, "xr-engine 1 --wet-run", "unknown_option", {"option": "wet-run", "nearest": "dry-run"}),
         (NOTE, "   ", "argument_missing", {"argument": "text"}),
@@ -93,7 +109,7 @@ def test_what_cannot_be_read_says_what_would_be_right(
     signature: Signature, line: str, key: str, facts: dict[str, Any]
 ) -> None:
     with pytest.raises(BadInput) as wrong:
-        signature.read(tokenize(line), "/i")
+        signature.read(signature.split(line), "/i")
     assert wrong.value.key == key
     assert {name: wrong.value.facts[name] for name in facts} == facts
     assert wrong.value.facts["example"] == signature.example

@@ -44,8 +44,7 @@ from bot.runbooks.document import mermaid
 from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import read as read_line
-from bot.services.ops import start
-from bot.signature import tokenize
+from bot.services.ops import read_runbook, start
 from bot.team import PRODUCTION, TeamFile, load_team
 from bot.yaml_text import compose, line_and_column
 
@@ -179,17 +178,17 @@ def run(
 
     A dry run needs no settings of Slack: without them it is nobody's, is posted nowhere, and is not kept.
     """
-    given = {key.replace("-", "_"): value for key, value in tokenize(_line(inputs or ())).options.items()}
 
     async def start_run(bot: Bot, idempotency_key: str) -> Run:
+        asked = read_runbook(_line([name, *(inputs or ())]), bot.runs.library)
         request = RunRequest(
             by=(reader if dry_run else person)(bot.deps.team, by),
             idempotency_key=idempotency_key,
             incident=await bot.incidents.find(incident) if incident else None,
-            environment=environment,
-            dry_run=dry_run,
+            environment=asked.environment or environment,
+            dry_run=dry_run or asked.dry_run,
         )
-        return await bot.runs.start(name, given, request)
+        return await start(bot.runs, asked, request)
 
     start_and_watch(start_run, dry_run=dry_run)
 

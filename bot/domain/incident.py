@@ -351,3 +351,9 @@ def text(words: str, missing: str, limit: int = TEXT_LIMIT) -> str:
     if len(words) > limit:
         raise BadInput("text_too_long", limit=limit, length=len(words))
     return words
+
+
+def normalize_incident_id(typed: str) -> str:
+    """Return an incident's id as people type it: in any case, without leading zeros (`inc-2026-1`)."""
+    prefix, _, number = (id := typed.strip().upper()).rpartition("-")
+    return f"{prefix}-{number:0>4}" if prefix and number.isdecimal() else id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Collection
 from datetime import timedelta
 from itertools import groupby
@@ -15,6 +15,9 @@ from bot.domain.nearest import known_service
 from bot.domain.times import Duration
 from bot.domain.translated import Translated
 
+# `+2` is no number: who types it of replicas wants two more.
+WHOLE_NUMBER = re.compile(r"-?\d{1,400}", re.ASCII)
+NUMBER = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 STANDARD = ("undo", "stop")  # values of `on-failure` other than a runbook's name
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 InputType = Literal["string", "integer", "number", "boolean", "choice", "service", "environment"]
@@ -61,14 +64,14 @@ class Input(_Part):
         """Parse the text `value` of the input `name` into its type. Raises BadInput with what is valid."""
         expected: str | None = None
         match self.type:
-            case "integer" | "number":
-                try:
-                    number = int(value) if self.type == "integer" else float(value)
-                except ValueError:
-                    number = math.nan
-                if math.isfinite(number):
-                    return number
-                expected = "1, 2, 3…" if self.type == "integer" else "1.5"
+            case "integer":
+                if WHOLE_NUMBER.fullmatch(value):
+                    return int(value)
+                expected = "1, 2, 3…"
+            case "number":
+                if NUMBER.fullmatch(value):
+                    return float(value)
+                expected = "1.5"
             case "boolean":
                 expected = None if value.lower() in ("true", "false") else "true | false"
             case "choice":

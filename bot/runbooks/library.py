@@ -32,9 +32,11 @@ class Library:
         return cls(by_name)
 
     def get(self, name: str) -> Runbook:
-        """Return a runbook. Raises NotFound with the nearest name."""
+        """Return a runbook. Raises NotFound with the one that has the nearest name or title."""
         if name not in self.runbooks:
-            raise NotFound("unknown_runbook", runbook=name, nearest=nearest(name, self.runbooks))
+            titles = {title: known for known, one in self.runbooks.items() for title in one.title.values()}
+            by_title = titles.get(nearest(name, titles) or "")
+            raise NotFound("unknown_runbook", runbook=name, nearest=nearest(name, self.runbooks) or by_title)
         return self.runbooks[name]
 
     def resolve(self, name: str) -> Runbook:

@@ -20,6 +20,7 @@ from bot.domain.incident import (
     Status,
     merged,
     names_of_differences,
+    normalize_incident_id,
 )
 from bot.domain.nearest import known_service
 from bot.domain.people import Person
@@ -194,8 +195,8 @@ class Incidents:
         return replace(impact, services=tuple(name for name in impact.services if name in self._deps.team.services))
 
     async def find(self, id: str) -> Incident:
-        """Return an incident by id, in any case (`inc-2026-0001`). Raises NotFound."""
-        return await self._deps.store.incidents.get(id.strip().upper())
+        """Return an incident by its id as people type it. Raises NotFound."""
+        return await self._deps.store.incidents.get(normalize_incident_id(id))
 
     async def catch_up(self, incident: Incident) -> CatchUp:
         """Return what somebody who comes late needs to know."""

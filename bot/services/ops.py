@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,11 @@ from bot.services.runs import Runs
 from bot.signature import Tokens, read_reference, tokenize, unescape_slack
 from bot.team import TeamFile
 
-OPTIONS = ("dry-run", "environment")  # options of the run, not of the action
+OPTIONS = {"dry-run": False, "environment": True}  # options of the run, not of the action, and whether with a value
+_DRY_RUN = re.compile(r"dry[-_]?run", re.IGNORECASE)
+# As YAML, people and kubectl (`server`, `client`, `none`) say it.
+DRY_RUN = dict.fromkeys(("true", "yes", "sí", "si", "1", "on", "server", "client"), True)
+DRY_RUN |= dict.fromkeys(("false", "no", "0", "off", "none"), False)
 # Aliases in addition to the actions' verbs. A verb that only one service has is an alias by itself (`scale`).
 ALIASES = {
     "deploy": "helm.upgrade",
@@ -76,21 +81,50 @@ async def start(runs: Runs, ops_request: OpsRequest, request: RunRequest) -> Run
 def read(line: str, team: TeamFile, library: Library) -> OpsRequest:
     """Parse a line. Raises BadInput and NotFound, with what is valid."""
     tokens = tokenize(line)
-    options = tokens.without(*OPTIONS)
     first = tokens.words[0].lower() if tokens.words else ""
     if first in RUNBOOK_ALIASES:
-        name, is_runbook = RUNBOOK_ALIASES[first], True
-        inputs = dict(zip(library.get(name).inputs, tokens.words[1:], strict=False))
-        given: Mapping[str, Any] = inputs | {
-            key.replace("-", "_"): read_reference(value) for key, value in options.items()
-        }
-    else:
-        action, rest = find(tokens.words)
-        name, is_runbook = action.name, False
-        rest, options = _resolve_shorthand(action, rest, options, team)
-        given = _parameters(action, Tokens(rest, options, line))
-    environment, dry_run = tokens.option("environment"), tokens.option("dry-run") == "true"
-    return OpsRequest(name, given, is_runbook, environment, dry_run)
+        return read_runbook(line, library, RUNBOOK_ALIASES[first])
+    action, rest = find(tokens.words)
+    verb = len(tokens.words) - len(rest)
+    tokens, dry_run = _without_dry_run(action.signature.split(line, OPTIONS))
+    words, options = _resolve_shorthand(action, tokens.words[verb:], tokens.without("environment"), team)
+    given = _parameters(action, Tokens(words, options, line))
+    return OpsRequest(action.name, given, environment=tokens.option("environment"), dry_run=dry_run)
+
+
+def read_runbook(line: str, library: Library, alias_of: str | None = None) -> OpsRequest:
+    """Parse `name key=value …`; after an alias the first inputs may be typed without their names.
+
+    Raises BadInput and NotFound, with what is valid.
+    """
+    words = tokenize(line).words
+    usage, example = "/runbook run name key=value …", "/runbook run render-latency service=xr-engine"
+    if not words:
+        raise BadInput("argument_missing", argument="name", usage=usage, example=example)
+    runbook = library.get(alias_of or words[0])
+    names = {name.replace("_", "-"): kind.type != "boolean" for name, kind in runbook.inputs.items()}
+    tokens, dry_run = _without_dry_run(tokenize(line, names | OPTIONS, has_text=False))
+    by_position = dict(zip(runbook.inputs, tokens.words[1:], strict=False)) if alias_of else {}
+    if more := tokens.words[1 + len(by_position) :]:
+        usage = " ".join([f"/runbook run {runbook.name}", *(f"[{name}=…]" for name in runbook.inputs)])
+        raise BadInput("too_many_words", word=unescape_slack(more[0]), usage=usage, example=example)
+    named = {key.replace("-", "_"): read_reference(value) for key, value in tokens.without("environment").items()}
+    return OpsRequest(runbook.name, by_position | named, True, tokens.option("environment"), dry_run)
+
+
+def _without_dry_run(tokens: Tokens) -> tuple[Tokens, bool]:
+    """Return the tokens without `--dry-run`, `dry-run=…` or the bare word, and what it says.
+
+    Raises BadInput rather than take what it does not know for a no.
+    """
+    given = ["true" for word in tokens.words if _DRY_RUN.fullmatch(word)]
+    given += [value.lower() for key, value in tokens.options.items() if _DRY_RUN.fullmatch(key)]
+    if unknown := [value for value in given if value not in DRY_RUN]:
+        facts = {"argument": "dry-run", "value": unknown[0], "expected": "true | false", "nearest": None}
+        raise BadInput("bad_value", usage="/ops", example="/ops scale xr-engine 10 --dry-run", **facts)
+    words = tuple(word for word in tokens.words if not _DRY_RUN.fullmatch(word))
+    options = {key: value for key, value in tokens.options.items() if not _DRY_RUN.fullmatch(key)}
+    return Tokens(words, options, tokens.raw), any(DRY_RUN[value] for value in given)
 
 
 def _verbs() -> dict[str, list[str]]:
@@ -130,7 +164,7 @@ def _parameters(action: Action, tokens: Tokens) -> dict[str, Any]:
             del parameters[pairs]
     plain = [parameter for parameter in action.signature.parameters if parameter.name not in parameters]
     signature = replace(action.signature, parameters=tuple(plain))
-    read = signature.read(Tokens(tokens.words, options, tokens.raw), "/ops", OPTIONS)
+    read = signature.read(Tokens(tokens.words, options, tokens.raw), "/ops", tuple(OPTIONS))
     return parameters | {name: to_jsonable_python(value) for name, value in read.items() if value is not None}
 
 

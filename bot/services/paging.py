@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
 from bot.domain.incident import Declaration, Incident, Severity, headline
@@ -11,6 +13,8 @@ from bot.domain.people import Person
 from bot.domain.timeline import Kind
 from bot.services.incidents import Incidents
 from bot.workflows.incidents.page import can_be_paged, on_call_contacts, page_key
+
+_USER_ID = re.compile(r"[UW][A-Z0-9]{6,}")
 
 
 class Paging:
@@ -32,6 +36,10 @@ class Paging:
         service = self._deps.team.services.get(name)
         if service and service.owners:
             return service.owners[0]
+        people = self._deps.team.people
+        called = [word for one in people for word in (one.name, *one.name.split()[:1], one.login or one.name)]
+        if _USER_ID.fullmatch(name) or normalized in [word.lower() for word in called]:
+            raise BadInput("person_not_paged", known=sorted(teams))
         raise BadInput("unknown_team", team=name, nearest=nearest(name, teams), known=sorted(teams))
 
     async def check(self, team: str) -> None:

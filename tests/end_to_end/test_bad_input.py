@@ -62,6 +62,18 @@ ELSEWHERE = [
     ("/incident declare Render sev = SEV9", ["SEV9", "SEV1 | SEV2 | SEV3 | SEV4", "/incident declare"]),
     ("/incident status INC-1999-0001", ["INC-1999-0001", "/incident list"]),
     ("/oncall hoy", ["hoy", "SRETeam"]),
+    ("/page bruno algo", ["no a una persona", "SRETeam"]),
+    ("/page @bruno algo", ["no a una persona", "SRETeam"]),
+    ("/incident resolve --help", ["`/incident resolve`"]),
+    ("/ops scale xr-engine 4 --help", ["/ops scale deployment replicas"]),
+    ("/ops scale xr-engine +2", ["`+2`", "número entero"]),
+    ("/ops logs xr-engine -f", ["`follow=`"]),
+    ("/ops restart xr-engine dry-run=quizá", ["quizá", "true | false"]),
+    ("/runbook render-latency", ["`/runbook run render-latency`"]),
+    ("/runbook run Latencia", ["`render-latency`"]),
+    ("/runbook run render-latency ya", ["Sobra `ya`", "service="]),
+    ("/runbook run", ["Falta", "/runbook run"]),
+    ("/incident status inc-1999-1", ["INC-1999-0001"]),
 ]
 
 IN_AN_INCIDENT = [

@@ -10,7 +10,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.domain.errors import BadInput
 from bot.domain.runbook import Runbook
 from bot.runbooks import Library
-from bot.services.ops import aliases, find, read
+from bot.services.ops import aliases, find, read, read_runbook
 from bot.team import load_team
 from tests.architecture.tree import ROOT
 
@@ -24,6 +24,16 @@ LIBRARY = Library.read(ROOT / "teams/tamv/runbooks", ACTIONS, TEAM)
         ("scale xr-engine 10", "kubernetes.scale", {"deployment": "xr-engine", "replicas": 10}),
         ("kubernetes.scale xr-engine replicas=10", "kubernetes.scale", {"deployment": "xr-engine", "replicas": 10}),
         ("restart xr-engine", "kubernetes.restart", {"deployment": "xr-engine"}),
+        (
+            "restart xr-engine -n tamv-prod",
+            "kubernetes.restart",
+            {"deployment": "xr-engine", "namespace": "tamv-prod"},
+        ),
+        (
+            "logs xr-engine --tail 50 -c web --since=30m",
+            "kubernetes.logs",
+            {"service": "xr-engine", "since": "PT30M", "tail": 50, "container": "web"},
+        ),
         (
             "logs xr-engine since=30m tail=50 pattern='gpu oom'",
             "kubernetes.logs",
@@ -77,6 +87,45 @@ def test_a_line_is_an_action_with_its_parameters(line: str, name: str, given: di
     asked = read(line, TEAM, LIBRARY)
     assert (asked.name, asked.given, asked.is_runbook) == (name, given, False)
     ACTIONS.get(name).read(dict(asked.given))  # and it is what the action's own model takes
+
+
+@pytest.mark.parametrize("read_line", ["scale xr-engine 4", "smoke"])
+@pytest.mark.parametrize(
+    ("typed", "dry"),
+    [
+        ("", False),
+        ("--dry-run", True),
+        ("-dry-run", True),
+        ("—dry-run", True),
+        ("--Dry_Run", True),
+        ("dry-run=yes", True),
+        ("--dry-run=server", True),
+        ("dry_run=TRUE", True),
+        ("--dry-run=none", False),
+        ("dry-run=no", False),
+        ("--dryrun", True),
+        ("dry-run", True),
+        ("dry-run=maybe", None),
+        ("--dry-run=", None),
+    ],
+)
+def test_what_may_be_a_dry_run_never_changes_anything(read_line: str, typed: str, dry: bool | None) -> None:
+    line = f"{read_line} environment=staging {typed}"
+    if dry is not None:
+        assert read(line, TEAM, LIBRARY).dry_run is dry
+        return
+    with pytest.raises(BadInput) as wrong:
+        read(line, TEAM, LIBRARY)
+    assert wrong.value.facts["argument"] == "dry-run"
+
+
+def test_no_word_after_a_runbook_is_ignored() -> None:
+    asked = read_runbook("render-latency --service xr-engine -dry-run", LIBRARY)
+    assert (asked.name, asked.given, asked.dry_run) == ("render-latency", {"service": "xr-engine"}, True)
+    for line in ("render-latency xr-engine", "render-latency service=xr-engine now"):
+        with pytest.raises(BadInput) as wrong:
+            read_runbook(line, LIBRARY)
+        assert wrong.value.key == "too_many_words"
 
 
 def test_smoke_is_a_runbook_with_its_inputs_in_their_order() -> None:

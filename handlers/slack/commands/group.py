@@ -15,16 +15,20 @@ from handlers.slack.context import Call
 
 Verb = Callable[..., Awaitable[Message | None]]
 HELP = ("help", "-h", "?")
-_INCIDENT = re.compile(r"INC-\d{4}-\d{4,}", re.IGNORECASE)
+_INCIDENT = re.compile(r"INC-\d{4}-\d+", re.IGNORECASE)
 
 
 class Command:
-    """A command `/name verb …`. The `default` verb runs when the line does not start with a verb."""
+    """A command `/name verb …`. The `default` verb runs when the line does not start with a verb.
+
+    `suggest` gives what was probably meant by a word that is no verb.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.verbs: dict[str, Signature] = {}
         self.default: Signature | None = None
+        self.suggest: Callable[[Call, str], str | None] = lambda _, word: nearest(word, self.verbs)
 
     def verb(self, example: str, *, default: bool = False) -> Callable[[Verb], Verb]:
         """Register a function as a verb. Its help text is in the labels, under `help.<command>.<verb>`."""
@@ -45,19 +49,20 @@ class Command:
         first = "help" if first in HELP else first
         if (first == "help" and "help" not in self.verbs) or (not tokens.raw and self.default is None):
             return await self._help(call, tokens.words[1] if len(tokens.words) > 1 else None)
-        if len(tokens.words) == 2 and tokens.words[1].lower() in HELP and first in self.verbs:
+        asks = [word.lower() for word in (*tokens.words[1:], *tokens.options)]
+        if len(asks) == 1 and asks[0] in HELP and first in self.verbs:
             return await self._help(call, first)
-        signature, rest = self._choose(first, tokens)
+        signature, rest = self._choose(call, first, tokens)
         arguments = signature.read(self._without_incident(call, signature, rest), self._command(signature))
         return await signature.function(call, **arguments)  # type: ignore[no-any-return]
 
-    def _choose(self, first: str, tokens: Tokens) -> tuple[Signature, Tokens]:
+    def _choose(self, call: Call, first: str, tokens: Tokens) -> tuple[Signature, Tokens]:
         chosen = self.verbs.get(first)
         if chosen and (chosen is not self.default or self.default.name != self.name):
             return chosen, chosen.split(tokens.raw[len(tokens.raw.split(None, 1)[0]) :])
         if self.default:
             return self.default, self.default.split(tokens.raw)
-        raise BadInput("unknown_verb", command=f"/{self.name}", verb=first, nearest=nearest(first, self.verbs))
+        raise BadInput("unknown_verb", command=f"/{self.name}", verb=first, nearest=self.suggest(call, first))
 
     @staticmethod
     def _without_incident(call: Call, signature: Signature, tokens: Tokens) -> Tokens:

@@ -12,7 +12,7 @@ from bot.messages.runbook import action as action_help
 from bot.messages.runbook import actions
 from bot.services.ops import aliases, find, read, start
 from bot.signature import Rest, tokenize
-from handlers.slack.commands.group import Command
+from handlers.slack.commands.group import HELP, Command
 from handlers.slack.commands.runbook import run_request
 from handlers.slack.context import Call
 
@@ -42,8 +42,11 @@ async def help_(call: Call, action: Rest | None = None) -> Message:
 @OPS.verb("/ops scale xr-engine 10", default=True)
 async def ops(call: Call, line: Rest | None = None) -> Message:
     """Run a single action, by alias or as `service.verb`."""
-    words = tokenize(line or "").words
-    if not words or words[-1] == "help":
+    typed = tokenize(line or "")
+    words = typed.words
+    if "help" in typed.options or not words:
+        return await _help(call, words)
+    if words[-1].lower() in HELP:
         return await _help(call, words[:-1])
     runs = call.bot.runs
     ops_request = read(line or "", call.bot.deps.team, runs.library)

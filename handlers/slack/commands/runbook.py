@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bot.actions.catalogue import ACTIONS
-from bot.domain.errors import BadInput
+from bot.domain.nearest import nearest
 from bot.domain.run import RunRequest, normalize_run_id
 from bot.messages.message import Message
 from bot.messages.run import progress, runs
 from bot.messages.runbook import library, runbook
-from bot.services.ops import OPTIONS
-from bot.signature import Rest, read_reference, tokenize
+from bot.services.ops import read_runbook, start
+from bot.signature import Rest
 from handlers.slack.commands.group import Command
 from handlers.slack.context import Call
 
@@ -34,18 +34,9 @@ async def show(call: Call, name: str) -> Message:
 @RUNBOOK.verb("/runbook run render-latency service=xr-engine --dry-run")
 async def run(call: Call, line: Rest) -> Message:
     """Run a runbook; with `--dry-run` only show what it would do."""
-    tokens = tokenize(line)
-    if not tokens.words:
-        raise BadInput(
-            "argument_missing",
-            argument="name",
-            usage="/runbook run name key=value …",
-            example="/runbook run render-latency service=xr-engine",
-        )
-    inputs = {name.replace("-", "_"): read_reference(value) for name, value in tokens.without(*OPTIONS).items()}
-    environment, dry_run = tokens.option("environment"), tokens.option("dry-run") == "true"
-    request = await run_request(call, environment=environment, dry_run=dry_run)
-    started = await call.bot.runs.start(tokens.words[0], inputs, request)
+    asked = read_runbook(line, call.bot.runs.library)
+    request = await run_request(call, environment=asked.environment, dry_run=asked.dry_run)
+    started = await start(call.bot.runs, asked, request)
     return progress(started, await call.translations())
 
 
@@ -86,3 +77,11 @@ async def run_request(call: Call, *, environment: str | None, dry_run: bool) -> 
         environment=environment,
         dry_run=dry_run,
     )
+
+
+def _suggest(call: Call, word: str) -> str | None:
+    known = call.bot.runs.library.runbooks
+    return f"run {word}" if word in known else nearest(word, [*RUNBOOK.verbs, *(f"run {name}" for name in known)])
+
+
+RUNBOOK.suggest = _suggest
