@@ -54,6 +54,7 @@ ORDER = [
     *(f"bluegreen.{name}" for name in ("start", "check", "switch", "finish")),
     "helm.upgrade",
     *(f"pagerduty.{name}" for name in ("oncall", "page", "note", "acknowledge", "resolve")),
+    "litmus.run",
     *("argocd.pause_sync", "slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
 ]
 
