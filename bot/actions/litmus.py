@@ -111,9 +111,10 @@ async def run(
         source = hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
         if ctx.planned.get("source", source) != source:
             raise WrongState("changed_since", name=manifest)
-        pods = await _begin(ctx, name, service, ns, experiment, watched, body)
+        trial = _Trial(name, service, ns, experiment, watched)
+        pods = await _begin(ctx, trial, body)
         if not ctx.dry_run:
-            result = await _followed(ctx, name, ns, experiment, [str(probe["name"]) for probe in made], wait)
+            result = await _followed(ctx, trial, wait)
     seen = _probed(watched, result)
     if not ctx.dry_run:
         _require_held(name, experiment, result, seen)
@@ -132,28 +133,35 @@ async def stop(ctx: Context, done: Experimented) -> Experimented:
     return done
 
 
-async def _begin(
-    ctx: Context,
-    name: str,
-    service: str,
-    namespace: str,
-    experiment: Experiment,
-    watched: Board,
-    body: Mapping[str, Any],
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """An experiment on a service: the engine's name, and the board that watches."""
+
+    name: str
+    service: str
+    namespace: str
+    experiment: Experiment
+    watched: Board
+
+
+async def _begin(ctx: Context, trial: _Trial, body: Mapping[str, Any]) -> list[str]:
     """Begin the experiment, and return the pods that it may hit. One that an earlier attempt has begun goes on."""
     chaos = ctx.kubernetes.chaos
-    if not ctx.dry_run and await chaos.state(name, namespace) is not None:
+    if not ctx.dry_run and await chaos.state(trial.name, trial.namespace) is not None:
         return list(ctx.planned.get("pods", ()))
     await _require_calm(ctx)
-    await chaos.require(experiment.name, namespace)
-    pods = await _pods(ctx, service, namespace, experiment)
-    await _require_holding(ctx, watched)
-    await chaos.start(
-        name, namespace, body, experiment=experiment.name, label=experiment.label, pods=pods,
-        affected=experiment.affected(len(pods)), seconds=experiment.lasts.total_seconds(),
-        probes=[metric.query for metric, _ in watched.queries if metric.threshold is not None],
-    )  # fmt: skip
+    await chaos.require(trial.experiment.name, trial.namespace)
+    pods = await _pods(ctx, trial)
+    await _require_holding(ctx, trial.watched)
+    aim = {
+        "experiment": trial.experiment.name,
+        "label": trial.experiment.label,
+        "pods": pods,
+        "affected": trial.experiment.affected(len(pods)),
+        "seconds": trial.experiment.lasts.total_seconds(),
+        "probes": [metric.query for metric, _ in trial.watched.queries if metric.threshold is not None],
+    }
+    await chaos.start(trial.name, trial.namespace, body, aim)
     return pods
 
 
@@ -212,20 +220,20 @@ async def _open_incident(ctx: Context) -> Mapping[str, str] | None:
     return {"incident": found.id, "title": found.title} if found else None
 
 
-async def _pods(ctx: Context, service: str, namespace: str, experiment: Experiment) -> list[str]:
+async def _pods(ctx: Context, trial: _Trial) -> list[str]:
     """Return the pods that the experiment's label matches now.
 
     Raises NotFound if none does, and BadInput if one is not the service's.
     """
+    service, namespace, label = trial.service, trial.namespace, trial.experiment.label
     own_selectors = await selectors(ctx, service, namespace)
     pods = ctx.kubernetes.pods
-    matched = sorted(pod.name for pod in await pods.list(namespace, experiment.label))
+    matched = sorted(pod.name for pod in await pods.list(namespace, label))
     if not matched:
-        facts = {"label": experiment.label, "namespace": namespace, "service": service}
-        raise NotFound("chaos_no_target", known=own_selectors, **facts)
+        raise NotFound("chaos_no_target", label=label, namespace=namespace, service=service, known=own_selectors)
     own = {pod.name for selector in own_selectors for pod in await pods.list(namespace, selector)}
     if others := [name for name in matched if name not in own]:
-        raise BadInput("chaos_other_pods", label=experiment.label, service=service, others=others[:5])
+        raise BadInput("chaos_other_pods", label=label, service=service, others=others[:5])
     return matched
 
 
@@ -241,21 +249,22 @@ async def _require_holding(ctx: Context, watched: Board) -> None:
 # What is seen while it goes on.
 
 
-async def _followed(
-    ctx: Context, name: str, namespace: str, experiment: Experiment, expected: Sequence[str], wait: timedelta
-) -> ChaosResult:
+async def _followed(ctx: Context, trial: _Trial, wait: timedelta) -> ChaosResult:
     """Return the result when there is one. Stops the experiment for an incident, and when the time is up."""
-    chaos, until = ctx.kubernetes.chaos, ctx.began + experiment.lasts + wait
+    chaos, until = ctx.kubernetes.chaos, ctx.began + trial.experiment.lasts + wait
+    expected = [probe_name(metric.query) for metric, _ in trial.watched.queries if metric.threshold is not None]
+    facts = {"engine": trial.name, "experiment": trial.experiment.name}
     while True:
-        result = read_result(await chaos.result(name, experiment.name, namespace), expected)
+        content = await chaos.result(trial.name, trial.experiment.name, trial.namespace)
+        result = read_result(content, expected)
         if result.outcome is not Outcome.AWAITED:
             return result
         if incident := await _open_incident(ctx):
-            await chaos.stop(name, namespace)
-            raise WrongState("chaos_stopped_for_incident", engine=name, experiment=experiment.name, **incident)
+            await chaos.stop(trial.name, trial.namespace)
+            raise WrongState("chaos_stopped_for_incident", **facts, **incident)
         if ctx.clock.now() >= until:
-            await chaos.stop(name, namespace)
-            raise WrongState("chaos_unknown", engine=name, experiment=experiment.name, why="")
+            await chaos.stop(trial.name, trial.namespace)
+            raise WrongState("chaos_unknown", **facts, why="")
         await ctx.clock.sleep(LOOK_SECONDS)
 
 

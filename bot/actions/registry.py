@@ -142,7 +142,7 @@ action, undo = ACTIONS.action, ACTIONS.undo
 
 def _shuts_down(effect: Effect) -> bool:
     if effect.key == "litmus.start":
-        return len(effect.facts["pods"]) <= int(effect.facts["affected"])
+        return len(effect.facts["aim"]["pods"]) <= int(effect.facts["aim"]["affected"])
     return effect.key == "kubernetes.scale" and effect.facts.get("replicas") == 0
 
 

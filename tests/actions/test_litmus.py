@@ -100,7 +100,7 @@ async def test_it_is_shown_with_its_targets_done_once_and_judged_by_the_teams_fi
     before = place.pods()
     (effect,), shown = await place.actor.rehearse("litmus.run", **DELETE)
     assert not place.engines() and (shown.outcome, set(shown.pods)) == ("awaited", before)
-    facts = effect.facts
+    facts = {**effect.facts, **effect.facts["aim"]}
     assert (facts["namespace"], facts["label"], facts["experiment"]) == (PROD, "app=xr-engine", "pod-delete")
     assert (facts["seconds"], facts["affected"], set(facts["pods"])) == (180.0, 1, before)
     assert facts["probes"] == ["latency_p95", "error_rate", "gpu_utilization", "frame_rate"]
@@ -163,17 +163,17 @@ async def test_undoing_it_stops_it(place: Place) -> None:
     assert engine["status"]["engineStatus"] == "stopped"
 
 
-async def test_a_bot_that_is_stopped_leaves_it_and_a_freeze_stops_it(place: Place) -> None:
-    for frozen in (False, True):
-        running = asyncio.create_task(place.actor.perform("litmus.run", **LATENCY))
-        await place.begun()
-        if frozen:
-            await place.actor.deps.store.kill_switch.freeze("espera", BOT, place.sandbox.clock.now(), "k")
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        (engine,) = place.engines()
-        assert engine["spec"]["engineState"] == ("stop" if frozen else "active")
+@pytest.mark.parametrize(("frozen", "state"), [(False, "active"), (True, "stop")])
+async def test_a_bot_that_is_stopped_leaves_it_and_a_freeze_stops_it(place: Place, frozen: bool, state: str) -> None:
+    running = asyncio.create_task(place.actor.perform("litmus.run", **LATENCY))
+    await place.begun()
+    if frozen:
+        await place.actor.deps.store.kill_switch.freeze("espera", BOT, place.sandbox.clock.now(), "k")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (engine,) = place.engines()
+    assert engine["spec"]["engineState"] == state
 
 
 async def test_a_verdict_that_does_not_come_is_not_known(place: Place) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bot.domain.errors import NotFound, WrongState
@@ -68,20 +68,12 @@ class ChaosEngines:
 
     @effect("litmus.start", hidden=("body",))
     async def start(
-        self,
-        engine: str,
-        namespace: str,
-        body: Mapping[str, Any],
-        *,
-        experiment: str,
-        label: str,
-        pods: Sequence[str],
-        affected: int,
-        seconds: float,
-        probes: Sequence[str],
-        dry_run: bool = False,
+        self, engine: str, namespace: str, body: Mapping[str, Any], aim: Mapping[str, Any], *, dry_run: bool = False
     ) -> str:
-        """Create the engine; does nothing if one of that name exists. What is shown stands in the other arguments."""
+        """Create the engine; does nothing if one of that name exists.
+
+        `aim` is what people approve: experiment, label, pods, how many of them are affected at a time, seconds, probes.
+        """
         if await self.state(engine, namespace) is not None:
             return ""
         created = await self._cluster.ask(
