@@ -69,8 +69,8 @@ async def test_an_experiment_is_shown_begun_once_and_its_verdict_read(cluster: C
 
     await cluster.until(outcome, Outcome.HELD)
 
-    async def state() -> str | None:
-        return await bot.chaos.state("web-1", where)
+    async def state() -> str:
+        return await bot.chaos.state("web-1", where) or ""
 
     await cluster.until(state, "completed")
     assert before - {pod.name for pod in await bot.pods.list(where, "app=web")}, "a pod was really deleted"
@@ -89,9 +89,9 @@ async def test_an_experiment_is_stopped(cluster: Cluster, bot: Kubernetes) -> No
     assert await bot.chaos.state("web-2", where) == "initialized"
     await bot.chaos.stop("web-2", where)
 
-    async def stopped() -> tuple[str | None, Outcome]:
+    async def stopped() -> tuple[str, Outcome]:
         result = read_result(await bot.chaos.result("web-2", "pod-delete", where), [])
-        return await bot.chaos.state("web-2", where), result.outcome
+        return await bot.chaos.state("web-2", where) or "", result.outcome
 
     await cluster.until(stopped, ("stopped", Outcome.STOPPED))
 
