@@ -102,11 +102,12 @@ def test_pods_are_deleted_one_by_one_and_the_result_says_which() -> None:
     for _ in range(9):
         place.after(10)
     gone = before - place.pods()
-    assert len(gone) == 2 and len(place.pods()) == len(before)
+    assert gone and len(place.pods()) == len(before)
     assert place.engine["status"]["engineStatus"] == "completed"
     assert (place.test["verdict"], place.test["probeSuccessPercentage"]) == ("Pass", "100")
     history = place.result["status"]["history"]
-    assert (history["passedRuns"], {one["name"] for one in history["targets"]}) == (1, gone)
+    targets = {one["name"] for one in history["targets"]}  # the second may be one that came in place of the first
+    assert (history["passedRuns"], len(targets), targets & before) == (1, 2, gone)
 
 
 @pytest.mark.parametrize("experiment", [NETWORK_LATENCY, CPU_HOG])
