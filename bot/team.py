@@ -24,11 +24,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from bot.domain.calendar import Maintenance
 from bot.domain.errors import BadInput
 from bot.domain.incident import Severity
 from bot.domain.nearest import nearest
 from bot.domain.policy import INCIDENT_ROLES, Policy, Risk, Rule, Window
-from bot.domain.times import Duration, parse_zone
+from bot.domain.times import Duration, PositiveDuration, parse_zone
 from bot.domain.translated import Translated
 from bot.expected import in_words
 from bot.shipped import languages
@@ -287,6 +288,18 @@ class Pipeline(_Part):
     needed_checks: list[str] = Field(default_factory=list, description="by name; without any, all checks count")
 
 
+class Chaos(_Part):
+    """Where and how long litmus.run may break something on purpose, and where its probes ask for the team's figures."""
+
+    namespaces: list[str] = Field(min_length=1, description="where experiments may run")
+    longest: PositiveDuration = Field(
+        timedelta(minutes=5), le=timedelta(minutes=10), description="of one experiment, its ramps included"
+    )
+    prometheus: str = Field(
+        pattern=r"^https?://\S+$", description="Prometheus as the cluster's pods reach it; Litmus sends it no token"
+    )
+
+
 class PolicyFile(_Part):
     """Who must approve what, and what is never allowed."""
 
@@ -534,6 +547,7 @@ class TeamFile(_Part):
     followups: FollowUpPolicy
     policy: PolicyFile = PolicyFile()
     pipeline: Pipeline = Pipeline()
+    chaos: Chaos | None = Field(None, description="what litmus.run may do; without it, nothing")
     drills: DrillPolicy = DrillPolicy()
     schedules: Schedules = Schedules()
     status_page: StatusPage = StatusPage()
@@ -738,3 +752,11 @@ def policy_of(team: TeamFile) -> Policy:
         expires=file.approval_expires,
         incident_roles={**INCIDENT_ROLES, **{str(verb): role for verb, role in file.incidents.items()}},
     )
+
+
+def maintenance_of(team: TeamFile) -> list[Maintenance]:
+    """Return the windows of maintenance of the team's file."""
+    return [
+        Maintenance(name, window.title, window.begins, window.lasts, window.notice, window.every, window.runbook)
+        for name, window in team.schedules.maintenance.items()
+    ]

@@ -17,11 +17,13 @@ from sandbox import yaml_file
 from sandbox.deadline import deadline
 from sandbox.github.state import CANARY
 from sandbox.kubernetes.containers import Behaviour, Dump
+from sandbox.kubernetes.resources.litmus import CHAOS_ENGINE, CHAOS_RESULT
 from sandbox.responder import SIGN_TIMEOUT, Response, SignMissing, Story, wait_for_sign
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from sandbox.slack.state import Channel, Message
 from sandbox.world.scenario import Action, Image, Strict, Text
+from sandbox.world.services import NAMESPACE
 
 T = TypeVar("T")
 FILE = Path(__file__).with_name("exercises.yaml")
@@ -149,6 +151,7 @@ class Exercise(BaseModel):
     reject: str | None = None
     leave: str | None = None
     respond: Mapping[str, str] = {}
+    interrupt: Mapping[str, str] = {}
     answers: Mapping[str, str] = {}
     hurry: bool = False
     ends: Literal["succeeded", "failed", "undone"]
@@ -309,6 +312,8 @@ class ExercisePlay(Response):
         await self._press_as("approve", card, value, self.exercise.approvers)
         if words := self.exercise.respond.get(step):
             await self._respond(words, value.partition("|")[0])
+        if words := self.exercise.interrupt.get(step):
+            await self._interrupt(words)
 
     async def _respond(self, words: str, drill: str) -> None:
         """Bruno runs a command of his own and reports the mitigation when it has ended."""
@@ -319,6 +324,23 @@ class ExercisePlay(Response):
             await asyncio.sleep(0.05)
         await self.bruno.run("/incident mitigate", self.channel.name)
         self.story.tell("typed", who="Bruno", what="/incident mitigate")
+
+    async def _interrupt(self, words: str) -> None:
+        """Bruno types a command in the team's channel while Litmus breaks something; the clock waits for him."""
+        kubernetes, clock = self.sandbox.kubernetes, self.sandbox.clock
+        await self._sign("under_way", lambda: kubernetes.store.all(CHAOS_RESULT, NAMESPACE), run="Litmus")
+        before = clock.speed
+        clock.speed = 1.0
+        try:
+            await self.bruno.run(words, TEAM)
+            self.story.tell("typed", who="Bruno", what=words)
+            await self._sign("under_way", self._is_stopped, run="Litmus")
+        finally:
+            clock.speed = before
+
+    def _is_stopped(self) -> bool:
+        engines = self.sandbox.kubernetes.store.all(CHAOS_ENGINE, NAMESPACE)
+        return any(engine["spec"]["engineState"] == "stop" for engine in engines)
 
     async def _press_as(self, action: str, card: Message, value: str, handles: Sequence[str]) -> None:
         """Press a button of a card, one person after the other, for as long as the card has it."""

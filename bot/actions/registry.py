@@ -51,7 +51,8 @@ class Action:
     def risk_of(self, effects: Iterable[Effect], *, undoing: bool = False) -> Risk:
         """Return what these planned effects, of the action or of its undo, may do: at least what its own risk says.
 
-        Whatever leaves a workload without pods is as destructive as `kubernetes.shut_down`, by whatever action.
+        Whatever leaves a workload without pods, or breaks all of them, is as destructive as `kubernetes.shut_down`, by
+        whatever action.
         """
         own = self.undo_risk if undoing else self.risk
         risks = [own, *(Risk.DESTRUCTIVE for effect in effects if _shuts_down(effect))]
@@ -140,6 +141,8 @@ action, undo = ACTIONS.action, ACTIONS.undo
 
 
 def _shuts_down(effect: Effect) -> bool:
+    if effect.key == "litmus.start":
+        return len(effect.facts["aim"]["pods"]) <= int(effect.facts["aim"]["affected"])
     return effect.key == "kubernetes.scale" and effect.facts.get("replicas") == 0
 
 

@@ -33,6 +33,7 @@ class ClusterChecks(Checks):
         checks = [
             ("Kubernetes", "KUBECONFIG", self._rights()),
             ("Kubernetes", "KUBECONFIG", self._workloads()),
+            ("Litmus", "KUBECONFIG", self._litmus()),
             ("metrics-server", "KUBECONFIG", self._metrics()),
             ("Helm", "HELM", self._helm()),
         ]
@@ -45,12 +46,19 @@ class ClusterChecks(Checks):
 
     async def _rights(self) -> AsyncIterator[Finding]:
         # its client is slow to import
-        from bot.integrations.kubernetes.rights import Use, argo_resources, missing, needed
+        from bot.integrations.kubernetes.applications import GROUP, VERSION
+        from bot.integrations.kubernetes.rights import Use, missing, needed
 
         if self._deps.kubernetes is None:
             return
         cluster = self._deps.kubernetes.cluster
-        rights = needed(self._namespaces, await argo_resources(cluster), self._deps.team.argocd_namespace)
+        chaos = self._deps.team.chaos
+        rights = needed(
+            self._namespaces,
+            await cluster.resources(GROUP, VERSION),
+            self._deps.team.argocd_namespace,
+            chaos.namespaces if chaos else (),
+        )
         absent = await missing(cluster, rights)
         use = Use.of(self._deps.team, self._runbooks)
         for right in absent:
@@ -87,6 +95,15 @@ class ClusterChecks(Checks):
                 raise outcome
         if is_good:
             yield self._good("Kubernetes · workloads", "workloads", count=len(places))
+
+    async def _litmus(self) -> AsyncIterator[Finding]:
+        """Yield whether Litmus is there, for a team that uses it."""
+        if self._deps.kubernetes is None or self._deps.team.chaos is None:
+            return
+        if missing := await self._deps.kubernetes.chaos.missing_definitions():
+            yield self._finding("Litmus", State.WRONG, "litmus_missing", missing=missing)
+        else:
+            yield self._good("Litmus", "litmus")
 
     async def _metrics(self) -> AsyncIterator[Finding]:
         if self._deps.kubernetes is None or not self._namespaces:

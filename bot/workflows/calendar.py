@@ -19,7 +19,6 @@ from bot.domain.calendar import (
     Due,
     DueKind,
     Exercise,
-    Maintenance,
     Plan,
     Recurring,
     due,
@@ -32,6 +31,7 @@ from bot.domain.run import Approval, ApprovalState
 from bot.domain.statistics import Targets, compute
 from bot.messages.calendar import LongWait, Week, digest, due_message
 from bot.slack_messages import Place, upsert_message
+from bot.team import maintenance_of
 from bot.workflows.engine.durable import durable_step
 
 log = logging.getLogger(__name__)
@@ -97,15 +97,8 @@ async def rotations(deps: Deps) -> list[Rotation] | None:
 
 def maintenance_within(deps: Deps, time: timedelta) -> list[Due]:
     """Return the windows of maintenance that go on or begin within this time."""
-    plan = Plan(deps.team.zone, deps.team.schedules.at, maintenance=_windows(deps))
+    plan = Plan(deps.team.zone, deps.team.schedules.at, maintenance=maintenance_of(deps.team))
     return upcoming(plan, deps.clock.now(), time)
-
-
-def _windows(deps: Deps) -> list[Maintenance]:
-    return [
-        Maintenance(name, window.title, window.begins, window.lasts, window.notice, window.every, window.runbook)
-        for name, window in deps.team.schedules.maintenance.items()
-    ]
 
 
 async def _plan(deps: Deps) -> Plan:
@@ -123,7 +116,7 @@ async def _plan(deps: Deps) -> Plan:
             Recurring(name, task.title, task.first, task.every, task.runbook) for name, task in schedules.tasks.items()
         ],
         exercises=exercises,
-        maintenance=_windows(deps),
+        maintenance=maintenance_of(deps.team),
         rotations=[(rotation, team.secrets[rotation.secret].runbook) for rotation in known_rotations],
         backups=await backups(deps),
     )

@@ -24,6 +24,7 @@ from sandbox.kubernetes.resources import (
     daemon_sets,
     deployments,
     external_secrets,
+    litmus,
     nodes,
     pods,
     policy,
@@ -49,6 +50,7 @@ KINDS: tuple[Kind, ...] = (
     *access.KINDS,
     *external_secrets.KINDS,
     *argo_cd.KINDS,
+    *litmus.KINDS,
 )
 MAX_CALLS = 1000
 MAX_SLEEP_SECONDS = 0.2  # real ones; the clock's speed may change, and the world be moved from another thread
@@ -109,6 +111,7 @@ class Kubernetes:
             autoscaling.Autoscalers(self.cluster, usage.cpu),
             external_secrets.ExternalSecrets(self.cluster, read_secret),
             argo_cd.ArgoCD(self.cluster, git),
+            litmus.LitmusOperator(self.cluster, self.world),
             basic.Definitions(self.cluster, self.kinds),
             basic.GarbageCollector(self.cluster, self.kinds),
         ]

@@ -26,6 +26,7 @@ from sandbox.kubernetes.resources.batch import CRON_JOB
 from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT, REPLICA_SET, REVISION, replica_set_for
 from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
+from sandbox.kubernetes.resources.litmus import CHAOS_EXPERIMENT, EXPERIMENTS, experiment
 from sandbox.kubernetes.resources.nodes import GENERAL_NODES, NODE, general_node, gpu_node
 from sandbox.kubernetes.resources.pods import POD, pod_status
 from sandbox.kubernetes.resources.policy import DISRUPTION_BUDGET
@@ -196,6 +197,8 @@ class Seed:
         writer = self._writer(EXTRAS_AGE)
         for service, keys in self._company["secrets"].items():
             writer.create(EXTERNAL_SECRET, _external_secret(service, namespace, keys))
+        for name in EXPERIMENTS:
+            writer.create(CHAOS_EXPERIMENT, experiment(name, namespace))
         cron_job = writer.create(CRON_JOB, _maintenance(namespace))
         writer.set_status(CRON_JOB, cron_job, {"lastScheduleTime": timestamp(self._now)})
         if namespace != PRODUCTION:

@@ -19,6 +19,8 @@ from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.objects import PLURALS
 from bot.integrations.kubernetes.rights import CHANGES, needed, needed_by
+from bot.integrations.prometheus import Prometheus
+from bot.store.migrate import upgrade
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
 from sandbox.clock import Clock
 from sandbox.kubernetes import charts
@@ -34,7 +36,7 @@ from tests.real import helm
 
 ACCESS = ROOT / "deploy" / "kubernetes" / "access"
 TOKEN, NAME = "token-of-the-bot", "tamv-bot"
-CORE, GPU = "tamv-core", "gpu-node-2"
+CORE, XR, GPU = "tamv-core", "xr-engine", "gpu-node-2"
 SCALER = """\
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -58,6 +60,7 @@ ELSEWHERE = {
     ("create", "", "services"),  # to apply what is not there yet
     ("create", "apps", "deployments"),
     ("list", "", "services"),  # where a watch cannot begin with what is there
+    ("patch", "litmuschaos.io", "chaosengines"),  # to stop an experiment that goes on
     ("delete", "", "secrets"),  # of the eleventh revision back
     *((verb, "argoproj.io", "rollouts") for verb in ("get", "list", "patch")),  # where Argo Rollouts is used
     ("patch", "argoproj.io", "rollouts/scale"),
@@ -74,6 +77,7 @@ DONE: list[tuple[str, dict[str, Any]]] = [
     ("kubernetes.describe", {"kind": "deployment", "name": CORE}),
     ("kubernetes.describe", {"kind": "node", "name": GPU}),
     ("kubernetes.rollout_status", {"deployment": CORE}),
+    ("litmus.run", {"manifest": "chaos.yaml", "service": XR, "board": "latency_p95"}),
     ("kubernetes.scale", {"deployment": CORE, "replicas": 5}),
     ("kubernetes.set_env", {"deployment": CORE, "variables": {"EXPERIMENTAL_FEATURES": "false"}}),
     ("kubernetes.set_node_selector", {"deployment": CORE, "selector": {"kubernetes.io/os": "linux"}}),
@@ -147,12 +151,14 @@ def _documents(file: str) -> list[dict[str, Any]]:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     program = str(await asyncio.to_thread(helm.helm))
+    upgrade(f"sqlite:///{tmp_path / 'bot.db'}")
     sandbox = Sandbox(clock=Clock(speed=200))
     folder = tmp_path / "manifests"
     (folder / "jobs").mkdir(parents=True)
     (folder / "scaler.yaml").write_text(SCALER)
     (folder / "budget.yaml").write_text(BUDGET)
-    for name, shipped in (("policy.yaml", "drills/block-s3.yaml"), ("jobs/smoke-test.yaml", "jobs/smoke-test.yaml")):
+    copied = {"policy": "drills/block-s3", "jobs/smoke-test": "jobs/smoke-test", "chaos": "chaos/pod-delete"}
+    for name, shipped in ((f"{name}.yaml", f"{shipped}.yaml") for name, shipped in copied.items()):
         (folder / name).write_text((ROOT / "teams/tamv/manifests" / shipped).read_text("utf-8"))
     core = next(one for one in SERVICES if one.name == CORE)
     charts.write(core, core.replicas, tmp_path / "charts", f"{CORE}-secrets")
@@ -171,9 +177,16 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         said.write_text(config.read_text().replace("user: {token", f"user: {{as: {NAME}, token"))
         aws = Aws(clients(REGION, f"{url}/aws/", (KEY_ID, SECRET_KEY)))
         async with Kubernetes(str(config)) as kubernetes:
-            made = parts(tmp_path, sandbox.clock, kubernetes=kubernetes, aws=aws, helm=Helm(str(said), program))
+            made = parts(
+                tmp_path, sandbox.clock, kubernetes=kubernetes, aws=aws, helm=Helm(str(said), program),
+                prometheus=Prometheus(f"{url}/prometheus"),
+            )  # fmt: skip
             service = made.team.services[CORE].model_copy(update={"chart": str(tmp_path / "charts" / CORE)})
-            changed = {"manifests": str(folder), "services": {**made.team.services, CORE: service}}
+            changed = {
+                "manifests": str(folder),
+                "services": {**made.team.services, CORE: service},
+                "schedules": made.team.schedules.model_copy(update={"maintenance": {}}),
+            }
             team = made.team.model_copy(update=changed)
             yield Place(Actor(replace(made, team=team)), account)
 
@@ -226,21 +239,22 @@ def named() -> set[tuple[str, str, str]]:
 
 def test_the_doctor_asks_for_what_the_roles_grant() -> None:
     asked = {(right.verb, right.group, right.resource) for right in needed([NAMESPACE])}
-    assert asked == {one for one in named() if one[1] != "argoproj.io"}
-    everywhere = needed([NAMESPACE], ["applications", "rollouts"], "gitops")
+    assert asked == {one for one in named() if one[1] not in ("argoproj.io", "litmuschaos.io")}
+    everywhere = needed([NAMESPACE, "other"], ["applications", "rollouts"], "gitops", [NAMESPACE])
+    assert {right.namespace for right in everywhere if right.group == "litmuschaos.io"} == {NAMESPACE}
     assert {(right.verb, right.group, right.resource) for right in everywhere} == named()
     assert {right.namespace for right in everywhere if right.resource == "applications"} == {"gitops"}
 
 
 def test_every_action_that_changes_a_cluster_is_among_those_that_need_more_than_reading() -> None:
-    those = ("kubernetes.", "helm.", "bluegreen.")
+    those = ("kubernetes.", "helm.", "bluegreen.", "litmus.")
     changing = {one.name for one in ACTIONS.all() if one.name.startswith(those) and one.risk is not Risk.READ}
     nodes = {"kubernetes.cordon", "kubernetes.drain", "kubernetes.uncordon"}
     assert changing - nodes <= set(CHANGES) <= {one.name for one in ACTIONS.all()}
 
 
 def test_every_action_on_the_cluster_is_tried() -> None:
-    those = {one.name for one in ACTIONS.all() if one.name.startswith(("kubernetes.", "helm.", "argocd."))}
+    those = {one.name for one in ACTIONS.all() if one.name.startswith(("kubernetes.", "helm.", "argocd.", "litmus."))}
     assert those - {name for name, _ in DONE} <= {"helm.history", "helm.promote"}, "both as helm.status and helm.canary"
 
 

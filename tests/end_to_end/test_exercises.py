@@ -38,6 +38,9 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
         "drill-s3-outage",
         "drill-security-leak",
         "drill-security-leak-rejected",
+        "drill-chaos",
+        "drill-chaos-broken",
+        "drill-chaos-incident",
         "prove-backup",
         "prove-backup-damaged",
         "smoke-test-ill",
@@ -107,7 +110,9 @@ def test_every_exercise_fits_its_runbook(name: str, exercise: Exercise) -> None:
     asked = words(exercise)
     book = library.get(asked[2] if exercise.run else f"drill-{asked[2]}")
     steps = {step.id for step in book.steps}
-    assert {*exercise.respond, *exercise.answers, exercise.reject, exercise.leave} - {None} <= steps
+    assert {*exercise.respond, *exercise.interrupt, *exercise.answers, exercise.reject, exercise.leave} - {
+        None
+    } <= steps
     given = {one.partition("=")[0] for one in asked[3:] if "=" in one}
     assert given <= set(book.inputs)
     assert not exercise.helm or any(step.uses.startswith(("helm.", "bluegreen.")) for step in book.steps)

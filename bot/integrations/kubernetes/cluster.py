@@ -212,6 +212,16 @@ class Cluster:
         version = await self.ask("version", client.VersionApi(self.api).get_code)
         return str(version.git_version)
 
+    async def resources(self, group: str, version: str) -> list[str]:
+        """Return the names of an API group's resources, none if the cluster does not have the group."""
+        try:
+            found = await self.ask(
+                f"resources of {group}", client.CustomObjectsApi(self.api).get_api_resources, group, version
+            )
+        except NotFound:
+            return []
+        return [str(resource.name) for resource in found.resources]
+
     async def namespaces(self) -> list[str]:
         """Return the names of all namespaces. Raises Refused if the bot may not list them."""
         items = await self.list_all("namespaces", client.CoreV1Api(self.api).list_namespace)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from bot.integrations.kubernetes.applications import Applications
+from bot.integrations.kubernetes.chaos import ChaosEngines
 from bot.integrations.kubernetes.cluster import Cluster
 from bot.integrations.kubernetes.colors import SecondColors
 from bot.integrations.kubernetes.exec import Dumps, Exec
@@ -30,6 +31,7 @@ class Kubernetes:
         self.nodes = Nodes(self.cluster)
         self.history = History(self.cluster, self.workloads)
         self.jobs = Jobs(self.cluster)
+        self.chaos = ChaosEngines(self.cluster)
         self.objects = Objects(self.cluster)
         self.programs = Exec(self.cluster)
         self.dumps = Dumps(self.programs)

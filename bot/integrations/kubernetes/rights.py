@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from bot.domain.errors import NotFound
 from bot.domain.runbook import Runbook
-from bot.integrations.kubernetes.applications import GROUP, VERSION
+from bot.integrations.kubernetes.applications import GROUP
 from bot.integrations.kubernetes.cluster import Cluster, client
 from bot.team import TeamFile
 
@@ -18,6 +16,7 @@ REVIEWS_AT_ONCE = 30
 
 Rights = Mapping[tuple[str, str], Sequence[str]]
 ROLLOUTS = ("argoproj.io", "rollouts")  # of Argo, where the cluster has them
+LITMUS = "litmuschaos.io"  # where the team's file has a section `chaos`
 
 # By API group and resource, in each namespace of the team's services; deploy/kubernetes/access grants all of it.
 # What is read whatever the runbooks do: looks, snapshots, `/why`, who else decides over a workload.
@@ -81,6 +80,11 @@ CHANGES: Mapping[str, Rights] = {
     "kubernetes.apply": _MANIFESTS,
     "kubernetes.delete": _MANIFESTS,
     "kubernetes.refresh_external_secret": {("external-secrets.io", "externalsecrets"): ("patch",)},
+    "litmus.run": {
+        (LITMUS, "chaosengines"): ("get", "create", "patch"),
+        (LITMUS, "chaosexperiments"): ("list",),
+        (LITMUS, "chaosresults"): ("get",),
+    },
     "helm.status": {("", "secrets"): ("get", "list")},
     "helm.history": {("", "secrets"): ("get", "list")},
     **dict.fromkeys(("helm.upgrade", "helm.canary", "helm.promote", "helm.rollback"), _RELEASE),
@@ -176,10 +180,15 @@ class Use:
         return right.verb in needed_by(self.by_namespace[right.namespace]).get((right.group, right.resource), ())
 
 
-def needed(namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace: str = "argocd") -> list[Right]:
+def needed(
+    namespaces: Sequence[str],
+    argo: Sequence[str] = (),
+    argocd_namespace: str = "argocd",
+    chaos: Collection[str] = (),
+) -> list[Right]:
     """Return all rights that the bot's actions need, for services in these namespaces.
 
-    `argo` are the resources of the group `argoproj.io` that the cluster has.
+    `argo` are the resources of the group `argoproj.io` that the cluster has, `chaos` the namespaces of experiments.
     """
     everything = needed_by(CHANGES)
     namespaced = {
@@ -196,17 +205,8 @@ def needed(namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace
         for namespace, rights in places
         for (group, resource), verbs in rights.items()
         for verb in verbs
+        if group != LITMUS or namespace in chaos
     ]
-
-
-async def argo_resources(cluster: Cluster) -> list[str]:
-    """Return the names of the resources of Argo CD and Argo Rollouts that the cluster has."""
-    with suppress(NotFound):
-        found = await cluster.ask(
-            "resources of Argo", client.CustomObjectsApi(cluster.api).get_api_resources, GROUP, VERSION
-        )
-        return [resource.name for resource in found.resources]
-    return []
 
 
 async def missing(cluster: Cluster, rights: Sequence[Right]) -> list[Right]:
