@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,9 @@ def test_its_settings_exist() -> None:
     data = rendered("--set", "settings.LOCALE=en")["ConfigMap", "acme"]["data"]
     assert {name.lower() for name in data} <= set(Settings.model_fields)
     assert data["LOCALE"] == "en"
+    for flags, said in (((), "json"), (("--set", "settings.LOG_FORMAT=text"), "text")):
+        done = run("template", "acme", CHART, *flags)
+        assert re.findall(r"LOG_FORMAT: (.*)", done.stdout) == [said]
 
 
 @pytest.mark.parametrize(

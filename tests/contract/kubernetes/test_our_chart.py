@@ -1,11 +1,16 @@
 """The product on a real control plane: its chart where `restricted` is enforced, what its account may do, `init`.
 
-fakelet plays the nodes: the API server admits and the controllers count the pods, no container runs.
+fakelet plays the nodes: the API server admits and the controllers count the pods, no container runs. In the test of the
+replicas tests/real/kubelet.py runs them, as processes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,19 +18,27 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import select
 
+from bot.domain.timeline import Kind
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.rights import Right, missing, needed
+from bot.store.database import Database
+from bot.store.store import Store
+from bot.store.tables import assignments
 from bot.team import load_team
 from demo.environment import sandbox_settings
 from sandbox.company import load_company
 from sandbox.server import Sandbox
+from sandbox.slack.person import Person
 from tests.architecture.tree import ROOT
 from tests.contract.kubernetes.conftest import Cluster
 from tests.contract.kubernetes.programs import Program
+from tests.crash.outside import until
 from tests.end_to_end.test_command_line import SCOPES
 from tests.end_to_end.test_init import missed
 from tests.harness.command_line import environment, run_tamv_bot, tamv_bot
+from tests.real.kubelet import Kubelet, Pod
 from tests.teams.test_acme import ACME, workload
 
 pytestmark = pytest.mark.real("kubernetes")
@@ -34,6 +47,8 @@ CHART = str(ROOT / "deploy/helm/tamv-bot")
 FILES = ("team.yaml", "runbooks/slow-ledger.yaml")
 TEAM = [f"--set-file=team.files.{name.replace('.', chr(92) + '.')}={ACME / name}" for name in FILES]
 WAIT = ("--wait", "--timeout=35s")
+OF_THIS_MACHINE = {"PATH", "HOME", "LANG", "COLUMNS", "HOST", "PORT", "TEAM_DIR", "HELM", "LOG_FORMAT"}
+SECRET = "TOKEN|SECRET|PRIVATE_KEY|ROUTING_KEY|DATABASE_URL"  # which the chart takes from a Secret only
 
 
 def kind_of(group: str, plural: str, kind: str) -> dict[str, Any]:
@@ -175,3 +190,110 @@ async def test_init_writes_a_folder_against_which_the_doctor_has_nothing(
     assert {name: service.runs_as for name, service in services.items()} == {
         "checkout": ["checkout"], "ledger": ["statefulset/ledger"], "agent": ["daemonset/agent"],
     }  # fmt: skip
+
+
+@pytest.fixture
+async def released(
+    cluster: Cluster, helm: Program, kubectl: Program, pay: str, postgresql_url: str, tmp_path: Path
+) -> AsyncIterator[tuple[Sandbox, Kubelet, Store]]:
+    """Acme's release with two replicas that really run, connected to a sandbox; its service `ledger` in the cluster."""
+    if os.geteuid() != 0:
+        pytest.skip("kubernetes: only root may give a process the files of a pod")
+    sandbox = Sandbox(load_company(ACME / "company.yaml"))
+    database = Database(postgresql_url)
+    async with sandbox.serving() as url:
+        kubectl("apply", "--namespace", pay, "-f", "-", text=json.dumps(workload("StatefulSet", "ledger-db", 2)))
+        team = tmp_path / "acme"
+        shutil.copytree(ACME, team)
+        text = (team / "team.yaml").read_text("utf-8").replace("production: pay", f"production: {pay}")
+        unmeasured = text.replace("    board: golden\n", "")  # what is measured after a change takes minutes
+        (team / "team.yaml").write_text(unmeasured)
+        ran = run_tamv_bot("rights", "--team", str(team))
+        (tmp_path / "access.yaml").write_text(ran.out)
+        given = environment(sandbox_settings(url, sandbox, postgresql_url, "en", team_dir=team))
+        given = {name: value for name, value in given.items() if name.isupper() and name not in OF_THIS_MACHINE}
+        secrets = {name: value for name, value in given.items() if re.search(SECRET, name)}
+        kubectl("delete", "secret", "tamv-bot")
+        kubectl("create", "secret", "generic", "tamv-bot", *(f"--from-literal={n}={v}" for n, v in secrets.items()))
+        settings = {name: value for name, value in given.items() if name not in secrets}
+        values = {"image": {"repository": "tamv-bot", "tag": "broken"}, "settings": settings}
+        (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+        files = [flag.replace(str(ACME), str(team)) for flag in TEAM]
+        flags = [*files, "-f", str(tmp_path / "values.yaml"), "-f", str(tmp_path / "access.yaml")]
+        kubelet = Kubelet(cluster, "app.kubernetes.io/name=tamv-bot", tmp_path / "pods")
+        async with kubelet.running():
+            await asyncio.to_thread(helm, "install", "acme", CHART, *flags, *WAIT)
+            yield sandbox, kubelet, Store(database, "test")
+            ended = [pod.process for pod in kubelet.pods.values()]
+            await asyncio.to_thread(helm, "uninstall", "acme", *WAIT)
+            codes = [await asyncio.wait_for(process.wait(), 30) for process in ended if process]
+            assert codes == [0, 0], "they end when they are asked to"
+    await database.close()
+
+
+async def runner(kubelet: Kubelet, store: Store) -> Pod | None:
+    """The pod that runs the incident's workflows, by what it has logged of itself."""
+    for incident in await store.incidents.ids():
+        async with store.database.read() as connection:
+            query = select(assignments.c.executor).where(assignments.c.subject == incident)
+            executor = (await connection.execute(query)).scalar_one_or_none()
+        return next((pod for pod in kubelet.pods.values() if f"executor {executor}" in kubelet.log(pod)), None)
+    return None
+
+
+async def test_an_incident_goes_on_when_one_of_its_two_replicas_is_killed(
+    released: tuple[Sandbox, Kubelet, Store], cluster: Cluster, kubectl: Program, pay: str
+) -> None:
+    sandbox, kubelet, store = released
+    slack, priya = sandbox.slack, Person(sandbox.slack, "priya")
+
+    async def ready() -> list[str]:
+        """Where the service sends a request, and nothing while the control plane counts otherwise."""
+        urls = await kubelet.endpoints("acme")
+        counted = kubectl.json("get", "deployment", "acme")["status"].get("readyReplicas", 0)
+        return urls if len(urls) == counted else []
+
+    async def both() -> bool:
+        return len(await ready()) == 2
+
+    await until(both, 20, "two endpoints")
+    slack.bot_url = (await ready())[0]
+    held = sandbox.faults.add("slack", "slow", "conversations.create", seconds=1.5)
+    await priya.run("/acme-incident declare The ledger is slow sev=SEV2 service=ledger", "acme-incidents")
+    await asyncio.wait_for(held.met.wait(), 20)
+    killed = await until(lambda: runner(kubelet, store), 20, "who runs the incident's workflows")
+    assert killed.process
+    kubelet.may_restart.clear()
+    killed.process.kill()
+
+    async def other() -> str | None:
+        urls = await ready()
+        return urls[0] if len(urls) == 1 else None
+
+    slack.bot_url = await until(other, 20, "the service to know of the other one only")
+    channel = await slack.wait_for(
+        lambda: next((one for one in slack.channels.values() if one.name.startswith("inc-") and one.pins), None), 30
+    )
+    (incident,) = await store.incidents.ids()
+    kubelet.may_restart.set()
+    await priya.run("/acme-runbook run slow-ledger", channel.name)
+
+    async def changed() -> bool:
+        """The step has done it; what comes of it is watched for two minutes more."""
+        runs = await store.runs.list_by_incident(incident)
+        return bool(runs and runs[0].steps[1].result)
+
+    await until(changed, 60, "the run to change the cluster")
+    assert kubectl.json("get", "statefulset", "ledger-db", "--namespace", pay)["spec"]["replicas"] == 3
+    await until(both, 40, "two endpoints again")
+    pods = kubectl.json("get", "pods", "-l", "app.kubernetes.io/name=tamv-bot")["items"]
+    restarts = {one["metadata"]["name"]: one["status"]["containerStatuses"][0]["restartCount"] for one in pods}
+    assert sorted(restarts.values()) == [0, 1] and restarts[killed.name] == 1
+
+    await priya.run("/acme-incident mitigate", channel.name)
+
+    async def mitigated() -> bool:
+        return any(event.kind is Kind.MITIGATED for event in await store.incidents.timeline(incident))
+
+    await until(mitigated, 30, "the mitigation")
+    assert len([one for one in slack.channels.values() if one.name.startswith("inc-")]) == 1
