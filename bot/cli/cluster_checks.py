@@ -45,18 +45,20 @@ class ClusterChecks(Checks):
 
     async def _rights(self) -> AsyncIterator[Finding]:
         # its client is slow to import
-        from bot.integrations.kubernetes.rights import Use, argo_resources, missing, needed
+        from bot.integrations.kubernetes.rights import FLUX, Use, argo_resources, has_flux, missing, needed
 
         if self._deps.kubernetes is None:
             return
         cluster = self._deps.kubernetes.cluster
-        rights = needed(self._namespaces, await argo_resources(cluster), self._deps.team.argocd_namespace)
+        argo, flux = await asyncio.gather(argo_resources(cluster), has_flux(cluster))
+        rights = needed(self._namespaces, argo, self._deps.team.argocd_namespace, flux=flux)
         absent = await missing(cluster, rights)
         use = Use.of(self._deps.team, self._runbooks)
         for right in absent:
             subject = f"Kubernetes · {right.namespace or 'cluster'}"
             if right.optional:
-                yield self._note(subject, "argocd_right_missing", right=str(right))
+                block = "flux_right_missing" if (right.group, right.resource) in FLUX else "argocd_right_missing"
+                yield self._note(subject, block, right=str(right))
             elif use.needs(right):
                 yield self._finding(subject, State.WRONG, "right_missing", right=str(right))
         if only_ops := sorted({str(right) for right in absent if not right.optional and not use.needs(right)}):

@@ -12,6 +12,8 @@ from bot.domain.errors import NotFound
 from bot.domain.runbook import Runbook
 from bot.integrations.kubernetes.applications import GROUP, VERSION
 from bot.integrations.kubernetes.cluster import Cluster, client
+from bot.integrations.kubernetes.flux import GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION
+from bot.integrations.kubernetes.flux import NAMESPACE as FLUX_NAMESPACE
 from bot.team import TeamFile
 
 REVIEWS_AT_ONCE = 30
@@ -98,6 +100,8 @@ CLUSTER_WIDE: Rights = {
 _NODES = ("kubernetes.cordon", "kubernetes.drain", "kubernetes.uncordon")  # the actions that need it
 # In the namespace of Argo CD's Applications, where the cluster has them.
 APPLICATIONS: Rights = {("argoproj.io", "applications"): ("get", "patch")}
+# Of Flux, where the cluster has it, in its namespace; deploy/kubernetes/access/flux.yaml grants it.
+FLUX: Rights = {(group, plural): ("get",) for group, _, plural in (KUSTOMIZATION, HELM_RELEASE, GIT_REPOSITORY)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,8 @@ class Right:
 
     @property
     def optional(self) -> bool:
-        """True for what only some services need: those that Argo CD deploys."""
-        return (self.group, self.resource) in APPLICATIONS
+        """True for what only some services need: those that Argo CD or Flux deploys."""
+        return (self.group, self.resource) in (*APPLICATIONS, *FLUX)
 
 
 def needed_by(actions: Collection[str]) -> dict[tuple[str, str], list[str]]:
@@ -176,10 +180,12 @@ class Use:
         return right.verb in needed_by(self.by_namespace[right.namespace]).get((right.group, right.resource), ())
 
 
-def needed(namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace: str = "argocd") -> list[Right]:
+def needed(
+    namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace: str = "argocd", *, flux: bool = False
+) -> list[Right]:
     """Return all rights that the bot's actions need, for services in these namespaces.
 
-    `argo` are the resources of the group `argoproj.io` that the cluster has.
+    `argo` are the resources of the group `argoproj.io` that the cluster has, `flux` whether it has Flux.
     """
     everything = needed_by(CHANGES)
     namespaced = {
@@ -191,6 +197,8 @@ def needed(namespaces: Sequence[str], argo: Sequence[str] = (), argocd_namespace
     places.append((None, CLUSTER_WIDE))
     if "applications" in argo:
         places.append((argocd_namespace, APPLICATIONS))
+    if flux:
+        places.append((FLUX_NAMESPACE, FLUX))
     return [
         Right(verb, group, resource, namespace)
         for namespace, rights in places
@@ -207,6 +215,15 @@ async def argo_resources(cluster: Cluster) -> list[str]:
         )
         return [resource.name for resource in found.resources]
     return []
+
+
+async def has_flux(cluster: Cluster) -> bool:
+    """Return True if the cluster knows Flux's Kustomizations."""
+    group, version, _ = KUSTOMIZATION
+    with suppress(NotFound):
+        await cluster.ask("resources of Flux", client.CustomObjectsApi(cluster.api).get_api_resources, group, version)
+        return True
+    return False
 
 
 async def missing(cluster: Cluster, rights: Sequence[Right]) -> list[Right]:
