@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from bot.actions.context import Context
 from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.integrations.kubernetes.applications import Application
+from bot.integrations.kubernetes.flux import Applied
 from bot.integrations.kubernetes.workloads import Owner, split_reference
 
 
@@ -97,13 +99,22 @@ async def owners(ctx: Context, target: Target) -> list[Owner]:
     deployed = {service.chart and name for name, service in ctx.team.services.items()}
     found = await ctx.kubernetes.workloads.owners(target.reference, target.namespace)
     others = [owner for owner in found if owner.kind != "helm" or owner.name not in deployed]
-    return [await _with_sync(ctx, owner) if owner.kind == "argocd" else owner for owner in others]
+    return [await _with_sync(ctx, owner) for owner in others]
 
 
 async def _with_sync(ctx: Context, owner: Owner) -> Owner:
-    """Return Argo CD as an owner, with what its Application says about syncing by itself."""
-    application = await ctx.kubernetes.applications.find(owner.name, ctx.team.argocd_namespace)
-    return replace(owner, heals=application.heals) if application else owner
+    """Return Argo CD or Flux as an owner with whether it puts changes back by itself; another one as it is."""
+    found = await applied_by(ctx, owner)
+    return replace(owner, heals=found.heals) if found else owner
+
+
+async def applied_by(ctx: Context, owner: Owner) -> Application | Applied | None:
+    """Return what says how an owner applies the workload from Git; None if nothing does, or the bot may not read it."""
+    if owner.kind == "argocd":
+        return await ctx.kubernetes.applications.find(owner.name, ctx.team.argocd_namespace)
+    if owner.group and owner.namespace:
+        return await ctx.kubernetes.flux.find(owner.group, owner.name, owner.namespace)
+    return None
 
 
 async def require_running(ctx: Context, target: Target) -> None:

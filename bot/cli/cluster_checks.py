@@ -47,24 +47,28 @@ class ClusterChecks(Checks):
     async def _rights(self) -> AsyncIterator[Finding]:
         # its client is slow to import
         from bot.integrations.kubernetes.applications import GROUP, VERSION
-        from bot.integrations.kubernetes.rights import Use, missing, needed
+        from bot.integrations.kubernetes.flux import KUSTOMIZATION
+        from bot.integrations.kubernetes.rights import FLUX, Use, missing, needed
 
         if self._deps.kubernetes is None:
             return
         cluster = self._deps.kubernetes.cluster
         chaos = self._deps.team.chaos
+        argo, flux = await asyncio.gather(cluster.resources(GROUP, VERSION), cluster.resources(*KUSTOMIZATION[:2]))
         rights = needed(
             self._namespaces,
-            await cluster.resources(GROUP, VERSION),
+            argo,
             self._deps.team.argocd_namespace,
             chaos.namespaces if chaos else (),
+            flux=bool(flux),
         )
         absent = await missing(cluster, rights)
         use = Use.of(self._deps.team, self._runbooks)
         for right in absent:
             subject = f"Kubernetes · {right.namespace or 'cluster'}"
             if right.optional:
-                yield self._note(subject, "argocd_right_missing", right=str(right))
+                block = "flux_right_missing" if (right.group, right.resource) in FLUX else "argocd_right_missing"
+                yield self._note(subject, block, right=str(right))
             elif use.needs(right):
                 yield self._finding(subject, State.WRONG, "right_missing", right=str(right))
         if only_ops := sorted({str(right) for right in absent if not right.optional and not use.needs(right)}):

@@ -14,6 +14,7 @@ import yaml
 from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
 from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_watch
+from bot.cli.runs import answer as give_answer
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.terminal import (
     Language,
@@ -230,6 +231,16 @@ def reject(run: str, step: str, digest: str, by: As = None) -> None:
     start_and_watch(
         lambda bot, key: decide(bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), verdict),
         tuple(RunState),
+    )
+
+
+@commands.command("answer")
+def answer_(run: str, step: str, digest: str, answer: str, by: As = None) -> None:
+    """Answer the question of a step, and watch the run; exit 0 if it succeeds."""
+    start_and_watch(
+        lambda bot, key: give_answer(
+            bot, person(bot.deps.team, by), StepRef(normalize_run_id(run), step, digest), answer.strip()
+        )
     )
 
 

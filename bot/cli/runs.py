@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import typer
 
+from bot.actions.catalogue import ACTIONS
 from bot.app import running_bot
 from bot.cli.terminal import (
     exit_with_error,
@@ -27,7 +28,19 @@ from bot.cli.terminal import (
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.people import Person
-from bot.domain.run import UNDO, ApprovalState, Run, RunState, StepRef, StepRun, StepState, is_undo, undo_step_id
+from bot.domain.run import (
+    UNDO,
+    ApprovalState,
+    Run,
+    RunState,
+    StepRef,
+    StepRun,
+    StepState,
+    WaitsFor,
+    base_step_id,
+    is_undo,
+    undo_step_id,
+)
 from bot.domain.runbook import Runbook
 from bot.messages import results
 from bot.messages.run import lines
@@ -81,12 +94,20 @@ async def decide(bot: Bot, by: Person, step: StepRef, verdict: ApprovalState) ->
     return await bot.deps.store.runs.get(step.run_id)
 
 
+async def answer(bot: Bot, by: Person, step: StepRef, text: str) -> Run:
+    """Answer the question of a step, as its form does."""
+    await bot.runs.answer(step, text, by=by, idempotency_key=_idempotency_key())
+    return await bot.deps.store.runs.get(step.run_id)
+
+
 async def pending_approvers(deps: Deps, run: Run, step_id: str) -> str | None:
-    """Return who else must approve, and the command for it; None if the step does not wait."""
+    """Return who else must approve or what is asked, and the command for it; None if the step does not wait."""
     approval = await deps.store.runs.approval(run.id, step_id)
     if approval is None or approval.state is not ApprovalState.WAITING:
         return None
-    return deps.words.render_block("terminal", "asked", asked=approval)
+    step = run.step(base_step_id(step_id))
+    is_question = not is_undo(step_id) and ACTIONS.get(step.uses).waits_for is WaitsFor.ANSWER
+    return deps.words.render_block("terminal", "question" if is_question else "asked", asked=approval)
 
 
 def names(deps: Deps) -> dict[str, str]:

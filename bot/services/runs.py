@@ -129,7 +129,7 @@ class Runs:
         step_run = run.step(step.step_id)
         policy_of(self._deps.team).may_run(by.id, ACTIONS.get(step_run.uses).risk_of(step_run.effects))
         if step_run.digest != step.digest or step_run.in_git is None:
-            raise WrongState("not_in_git")
+            raise WrongState("not_in_git", why="changed")
         arguments = [run.id, step.step_id, step.digest, by.to_json()]
         await self._deps.store.outbox.enqueue_once(f"{idempotency_key}/propose", PROPOSE, arguments)
 

@@ -24,6 +24,7 @@ from sandbox.kubernetes.resources import (
     daemon_sets,
     deployments,
     external_secrets,
+    flux,
     litmus,
     nodes,
     pods,
@@ -51,6 +52,7 @@ KINDS: tuple[Kind, ...] = (
     *external_secrets.KINDS,
     *argo_cd.KINDS,
     *litmus.KINDS,
+    *flux.KINDS,
 )
 MAX_CALLS = 1000
 MAX_SLEEP_SECONDS = 0.2  # real ones; the clock's speed may change, and the world be moved from another thread
@@ -61,7 +63,7 @@ class Kubernetes:
 
     What may be changed to try something out: `behaviours` of images, `programs` that exec runs, `accounts`, and
     `vault`, the keys and values that External Secrets reads, by path, unless they are read by `read_secret`. Argo CD
-    reads `git`.
+    and Flux read `git`.
     `calls` has the last requests that were allowed and were not for reading, dry runs too.
     """
 
@@ -112,6 +114,7 @@ class Kubernetes:
             external_secrets.ExternalSecrets(self.cluster, read_secret),
             argo_cd.ArgoCD(self.cluster, git),
             litmus.LitmusOperator(self.cluster, self.world),
+            flux.Flux(self.cluster, git),
             basic.Definitions(self.cluster, self.kinds),
             basic.GarbageCollector(self.cluster, self.kinds),
         ]

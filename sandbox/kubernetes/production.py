@@ -27,6 +27,7 @@ from sandbox.kubernetes.objects import (
     status_of,
     timestamp,
 )
+from sandbox.kubernetes.resources import flux
 from sandbox.kubernetes.resources.argo_cd import APPLICATION, TRACKING_ID, WORKLOADS, Git, application
 from sandbox.kubernetes.resources.argo_cd import MANAGER as ARGOCD
 from sandbox.kubernetes.resources.argo_cd import NAMESPACE as ARGOCD_NAMESPACE
@@ -167,14 +168,17 @@ class Production:
         self._cluster.writer.delete(DEPLOYMENT, before)
         self._cluster.settle()
 
-    def put_into_git(self, service: str) -> None:
-        """Write the service's workload into Git as it is, and let Argo CD keep it so."""
+    def put_into_git(self, service: str, by: str) -> None:
+        """Write the service's workload into Git as it is, and let Argo CD or Flux (`flux`) keep it so."""
         found = self._workload(service)
         if found is None:
             return
         kind, live = found
         path = f"deploy/{NAMESPACE}/{service}"
-        self._git.commit(f"{path}/{kind.name.lower()}.yaml", _manifest(kind, live), f"{service}: deployed by Argo CD")
+        self._git.commit(f"{path}/{kind.name.lower()}.yaml", _manifest(kind, live), f"{service}: deployed from Git")
+        if by == "flux":
+            self._give_to_flux(service, path)
+            return
 
         def track(workload: Object) -> None:
             tracking_id = f"{service}:apps/{kind.name}:{NAMESPACE}/{service}"
@@ -184,6 +188,19 @@ class Production:
         if self._cluster.store.get(NAMESPACES, "", ARGOCD_NAMESPACE) is None:
             self._cluster.writer.create(NAMESPACES, {"metadata": {"name": ARGOCD_NAMESPACE}})
         self._cluster.writer.create(APPLICATION, application(service, self._git.address, path, NAMESPACE))
+        self._cluster.settle()
+
+    def _give_to_flux(self, service: str, path: str) -> None:
+        def mark(workload: Object) -> None:
+            labels = {f"{flux.GROUP}/name": service, f"{flux.GROUP}/namespace": flux.NAMESPACE}
+            workload["metadata"].setdefault("labels", {}).update(labels)
+
+        self._change_workload(service, mark, flux.MANAGER)
+        writer, store = self._cluster.writer, self._cluster.store
+        if store.get(NAMESPACES, "", flux.NAMESPACE) is None:
+            writer.create(NAMESPACES, {"metadata": {"name": flux.NAMESPACE}})
+            writer.create(flux.GIT_REPOSITORY, flux.git_repository(self._git.address, "main"))
+        writer.create(flux.KUSTOMIZATION, flux.kustomization(service, path, NAMESPACE))
         self._cluster.settle()
 
     def _set_node_ready(self, node: Object, ready: bool) -> None:
@@ -218,7 +235,7 @@ def _manifest(kind: Kind, live: Object) -> str:
         for variable in container.get("env") or ()
         if "value" in variable
     )
-    return f"""# Argo CD applies this file.
+    return f"""# What is deployed of it.
 apiVersion: apps/v1
 kind: {kind.name}
 metadata:

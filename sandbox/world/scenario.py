@@ -106,10 +106,11 @@ class RunAs(Strict):
 
 
 class GitOps(Strict):
-    """Argo CD owns the service, where there is a cluster: as a file in Git says it is now."""
+    """Argo CD or Flux owns the service, where there is a cluster: as a file in Git says it is now."""
 
     do: Literal["gitops"]
     service: str
+    by: Literal["argocd", "flux"] = "argocd"
 
 
 Action = Annotated[

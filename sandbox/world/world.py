@@ -291,7 +291,7 @@ class World:
                 case RunAs() if self.cluster is not None:
                     self.cluster.run_as_stateful_set(action.service)
                 case GitOps() if self.cluster is not None:
-                    self.cluster.put_into_git(action.service)
+                    self.cluster.put_into_git(action.service, action.by)
 
     # Moving in time.
 

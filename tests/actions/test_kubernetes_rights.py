@@ -18,7 +18,7 @@ from bot.integrations.aws import Aws, clients
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.objects import PLURALS
-from bot.integrations.kubernetes.rights import CHANGES, needed, needed_by
+from bot.integrations.kubernetes.rights import CHANGES, FLUX, needed, needed_by
 from bot.integrations.prometheus import Prometheus
 from bot.store.migrate import upgrade
 from sandbox.aws import KEY_ID, REGION, SECRET_KEY
@@ -62,6 +62,7 @@ ELSEWHERE = {
     ("list", "", "services"),  # where a watch cannot begin with what is there
     ("patch", "litmuschaos.io", "chaosengines"),  # to stop an experiment that goes on
     ("delete", "", "secrets"),  # of the eleventh revision back
+    *(("get", group, resource) for group, resource in FLUX),  # where Flux is used: test_flux
     *((verb, "argoproj.io", "rollouts") for verb in ("get", "list", "patch")),  # where Argo Rollouts is used
     ("patch", "argoproj.io", "rollouts/scale"),
 }
@@ -132,13 +133,18 @@ class Place:
 
 def rules() -> list[Rule]:
     """The roles as rules of the sandbox's cluster: those of services in their namespaces, those of nodes anywhere,
-    that of Argo CD in its own.
+    those of Argo CD and Flux in their own.
     """
     bound = [one for one in _documents("services.yaml") if one["kind"] == "RoleBinding"]
     namespaces = [one["metadata"]["namespace"] for one in bound]
     return [
         Rule(rule["verbs"], rule["resources"], rule["apiGroups"], where)
-        for file, where in (("services.yaml", namespaces), ("nodes.yaml", ["*"]), ("argocd.yaml", ["argocd"]))
+        for file, where in (
+            ("services.yaml", namespaces),
+            ("nodes.yaml", ["*"]),
+            ("argocd.yaml", ["argocd"]),
+            ("flux.yaml", ["flux-system"]),
+        )
         for document in _documents(file)
         for rule in document.get("rules", ())
     ]
@@ -239,8 +245,9 @@ def named() -> set[tuple[str, str, str]]:
 
 def test_the_doctor_asks_for_what_the_roles_grant() -> None:
     asked = {(right.verb, right.group, right.resource) for right in needed([NAMESPACE])}
-    assert asked == {one for one in named() if one[1] not in ("argoproj.io", "litmuschaos.io")}
-    everywhere = needed([NAMESPACE, "other"], ["applications", "rollouts"], "gitops", [NAMESPACE])
+    optional = [one for one in named() if one[1] in ("argoproj.io", "litmuschaos.io") or one[1].endswith(".fluxcd.io")]
+    assert asked == named() - set(optional)
+    everywhere = needed([NAMESPACE, "other"], ["applications", "rollouts"], "gitops", [NAMESPACE], flux=True)
     assert {right.namespace for right in everywhere if right.group == "litmuschaos.io"} == {NAMESPACE}
     assert {(right.verb, right.group, right.resource) for right in everywhere} == named()
     assert {right.namespace for right in everywhere if right.resource == "applications"} == {"gitops"}
@@ -267,6 +274,11 @@ def test_what_a_manifest_may_hold_is_what_the_role_names() -> None:
 
 def test_nobody_gets_more_by_a_wildcard() -> None:
     assert not [rule for rule in rules() if "*" in {*rule.verbs, *rule.resources, *rule.groups}]
-    bound = [*_documents("services.yaml"), *_documents("nodes.yaml"), *_documents("argocd.yaml")]
+    bound = [
+        *_documents("services.yaml"),
+        *_documents("nodes.yaml"),
+        *_documents("argocd.yaml"),
+        *_documents("flux.yaml"),
+    ]
     subjects = [one["subjects"] for one in bound if "subjects" in one]
     assert all(one == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAME}] for one in subjects)

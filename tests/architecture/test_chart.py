@@ -67,9 +67,11 @@ def test_the_bot_may_do_what_its_actions_ask_for_in_the_named_namespaces_only() 
         assert objects["ClusterRole", f"incidents-acme-{name}"]["rules"] == shipped["rules"]
     bindings = [each for (kind, _), each in objects.items() if kind == "RoleBinding"]
     assert bindings and all(each["metadata"]["namespace"] in ("pay", "shop") for each in bindings)
-    (role,) = (one for (kind, _), one in rendered("--set", "access.argocd=argocd").items() if kind == "Role")
-    shipped = next(yaml.safe_load_all((ROOT / "deploy/kubernetes/access/argocd.yaml").read_text("utf-8")))
-    assert (role["rules"], role["metadata"]["namespace"]) == (shipped["rules"], "argocd")
+    for tool, namespace in (("argocd", "argocd"), ("flux", "flux-system")):
+        given = rendered("--set", f"access.{tool}={namespace}")
+        (role,) = (one for (kind, _), one in given.items() if kind == "Role")
+        shipped = next(yaml.safe_load_all((ROOT / f"deploy/kubernetes/access/{tool}.yaml").read_text("utf-8")))
+        assert (role["rules"], role["metadata"]["namespace"]) == (shipped["rules"], namespace)
     assert not [kind for kind, _ in rendered() if "Role" in kind]
 
 

@@ -208,6 +208,19 @@ async def test_somebody_else_approves_in_a_terminal_of_theirs(terminal: Terminal
     assert known and [one.person for one in known.decisions] == ["U0BRUNO002"]
 
 
+async def test_a_question_is_answered_in_a_terminal(terminal: Terminal) -> None:
+    assert (await terminal.types("db", "upgrade")).code == 0
+    asking = asyncio.create_task(terminal.types("ops", "flow.ask", "Which service?", "service", *ANA))
+    run, digest = await waiting(terminal)
+    wrong = await terminal.types("runbook", "answer", run.id, "it", digest, "nobody", *ANA)
+    assert (wrong.code, wrong.out) == (1, "") and wrong.err
+    right = await terminal.types("runbook", "answer", run.id, "it", digest, "xr-engine", *ANA)
+    asked_for = await asking
+    assert (right.code, asked_for.code) == (0, 0), right.err + asked_for.out
+    assert f"tamv-bot runbook answer {run.id} it {digest} ANSWER" in asked_for.out
+    assert "xr-engine" in asked_for.out
+
+
 async def test_the_bot_that_leads_plays_what_a_terminal_asks_for(tmp_path: Path) -> None:
     sandbox = Sandbox(clock=Clock(speed=60))
     async with sandbox.serving() as cluster:

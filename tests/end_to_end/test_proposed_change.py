@@ -1,8 +1,11 @@
-"""A change of what Argo CD owns as a pull request: by a button, once, by who may, told, and applied when merged."""
+"""A change of what Argo CD or Flux owns as a pull request: by a button, once, told, applied when merged."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from bot.domain.timeline import Kind
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
@@ -13,10 +16,13 @@ QUANTUM, PROD = "quantum-processor", "tamv-prod"
 FILE = f"deploy/{PROD}/{QUANTUM}/deployment.yaml"
 
 
-async def test_the_button_opens_one_pull_request_that_argo_cd_applies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "name"), [("argocd", "Argo CD"), ("flux", "Flux")])
+async def test_the_button_opens_one_pull_request_that_is_applied_when_merged(
+    tmp_path: Path, by: Literal["argocd", "flux"], name: str
+) -> None:
     async with playing(tmp_path) as stage:
         github, cluster = stage.sandbox.github, stage.cluster
-        stage.world.act([GitOps(do="gitops", service=QUANTUM)])
+        stage.world.act([GitOps(do="gitops", service=QUANTUM, by=by)])
         channel, store = await stage.incident(service=QUANTUM), stage.bot.deps.store
 
         async def handled() -> bool:
@@ -25,7 +31,7 @@ async def test_the_button_opens_one_pull_request_that_argo_cd_applies(tmp_path: 
         await stage.person("ana").run(f"/ops scale {QUANTUM} 3", channel.name)
         (run,) = await stage.until(store.runs.recent)
         run = await stage.ended(run)
-        await stage.told(channel, "No ha durado", "Argo CD", seconds=LONG)
+        await stage.told(channel, "No ha durado", name, seconds=LONG)
         message = await stage.button(run, "propose_change")
         await stage.person("emma").join(channel.name)
         await stage.person("emma").press(message, "propose_change")
@@ -39,7 +45,7 @@ async def test_the_button_opens_one_pull_request_that_argo_cd_applies(tmp_path: 
         assert f"PR #{number}" in told.all_text()
         title, body = pull.issue.title, pull.issue.body or ""
         assert title.endswith("réplicas 2 → 3 (INC-2026-0001)"), title
-        assert run.id in body, body
+        assert run.id in body and f"{name} aplica este archivo" in body, body
         assert not [text for text in stage.own(channel) if "No se abrió" in text], "two presses at once are one"
         before, after = (github.files(branch)[1] for branch in ("HEAD", pull.head))
         assert after == {**before, FILE: before[FILE].replace("replicas: 2  #", "replicas: 3  #")} != before

@@ -19,14 +19,15 @@ MERGE = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an Application's manifests are: repository, folder and revision in Git; `chart` is a folder that is a
-    Helm chart by its settings.
+    """Where manifests are: repository, folder and revision in Git; `chart` is a folder that is a Helm chart by its
+    settings, `release` the `NAMESPACE/NAME` of the HelmRelease there that has the workload's values.
     """
 
     repository: str
     path: str
     revision: str
     chart: bool = False
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)

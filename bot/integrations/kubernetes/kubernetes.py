@@ -10,6 +10,7 @@ from bot.integrations.kubernetes.chaos import ChaosEngines
 from bot.integrations.kubernetes.cluster import Cluster
 from bot.integrations.kubernetes.colors import SecondColors
 from bot.integrations.kubernetes.exec import Dumps, Exec
+from bot.integrations.kubernetes.flux import Flux
 from bot.integrations.kubernetes.history import History
 from bot.integrations.kubernetes.jobs import Jobs
 from bot.integrations.kubernetes.nodes import Nodes
@@ -26,6 +27,7 @@ class Kubernetes:
         self.workloads = Workloads(self.cluster)
         self.second_colors = SecondColors(self.cluster, self.workloads)
         self.applications = Applications(self.cluster)
+        self.flux = Flux(self.cluster)
         self.pods = Pods(self.cluster)
         self.descriptions = Describer(self.cluster, self.pods, self.workloads)
         self.nodes = Nodes(self.cluster)

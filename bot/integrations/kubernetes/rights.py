@@ -10,6 +10,8 @@ from typing import Self
 from bot.domain.runbook import Runbook
 from bot.integrations.kubernetes.applications import GROUP
 from bot.integrations.kubernetes.cluster import Cluster, client
+from bot.integrations.kubernetes.flux import GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION
+from bot.integrations.kubernetes.flux import NAMESPACE as FLUX_NAMESPACE
 from bot.team import TeamFile
 
 REVIEWS_AT_ONCE = 30
@@ -102,6 +104,8 @@ CLUSTER_WIDE: Rights = {
 _NODES = ("kubernetes.cordon", "kubernetes.drain", "kubernetes.uncordon")  # the actions that need it
 # In the namespace of Argo CD's Applications, where the cluster has them.
 APPLICATIONS: Rights = {("argoproj.io", "applications"): ("get", "patch")}
+# Of Flux, where the cluster has it, in its namespace; deploy/kubernetes/access/flux.yaml grants it.
+FLUX: Rights = {(group, plural): ("get",) for group, _, plural in (KUSTOMIZATION, HELM_RELEASE, GIT_REPOSITORY)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,8 @@ class Right:
 
     @property
     def optional(self) -> bool:
-        """True for what only some services need: those that Argo CD deploys."""
-        return (self.group, self.resource) in APPLICATIONS
+        """True for what only some services need: those that Argo CD or Flux deploys."""
+        return (self.group, self.resource) in (*APPLICATIONS, *FLUX)
 
 
 def needed_by(actions: Collection[str]) -> dict[tuple[str, str], list[str]]:
@@ -185,10 +189,13 @@ def needed(
     argo: Sequence[str] = (),
     argocd_namespace: str = "argocd",
     chaos: Collection[str] = (),
+    *,
+    flux: bool = False,
 ) -> list[Right]:
     """Return all rights that the bot's actions need, for services in these namespaces.
 
-    `argo` are the resources of the group `argoproj.io` that the cluster has, `chaos` the namespaces of experiments.
+    `argo` are the resources of the group `argoproj.io` that the cluster has, `chaos` the namespaces of experiments,
+    `flux` says whether the cluster has Flux.
     """
     everything = needed_by(CHANGES)
     namespaced = {
@@ -200,6 +207,8 @@ def needed(
     places.append((None, CLUSTER_WIDE))
     if "applications" in argo:
         places.append((argocd_namespace, APPLICATIONS))
+    if flux:
+        places.append((FLUX_NAMESPACE, FLUX))
     return [
         Right(verb, group, resource, namespace)
         for namespace, rights in places

@@ -16,6 +16,8 @@ from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongSta
 from bot.domain.nearest import nearest
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
+from bot.integrations.kubernetes.flux import HELM, KUSTOMIZE
+from bot.integrations.kubernetes.flux import NAMESPACE as FLUX_NAMESPACE
 from bot.integrations.kubernetes.status import (
     ARGO_REVISION,
     PATIENCE_SECONDS,
@@ -70,8 +72,8 @@ KINDS = {
 class Owner:
     """Something else that sets the workload's fields: `hpa`, `keda`, `argocd`, `flux`, `helm` or `operator`.
 
-    An autoscaler has the least and the most replicas that it allows. Argo CD `heals` if it puts back by itself what is
-    changed by hand; None where that is not known.
+    An autoscaler has the least and the most replicas that it allows. Argo CD and Flux `heal` if they put back by
+    themselves what is changed by hand; None where that is not known. Flux's mark has a group and a namespace.
     """
 
     kind: str
@@ -79,6 +81,8 @@ class Owner:
     least: int | None = None
     most: int | None = None
     heals: bool | None = None
+    group: str | None = None
+    namespace: str | None = None
 
     @property
     def scales(self) -> bool:
@@ -532,9 +536,9 @@ def _owners(workload: Object) -> list[Owner]:
         found.append(Owner("argocd", argo))
     elif managers & ARGOCD:  # which tracks by a label that others use as well
         found.append(Owner("argocd", str(labels.get("app.kubernetes.io/instance") or metadata["name"])))
-    for part in ("kustomize", "helm"):
-        if flux := labels.get(f"{part}.toolkit.fluxcd.io/name"):
-            found.append(Owner("flux", flux))
+    for group in (KUSTOMIZE, HELM):
+        if (flux := labels.get(f"{group}/name")) and annotations.get(f"{group}/reconcile") != "disabled":
+            found.append(Owner("flux", flux, group=group, namespace=labels.get(f"{group}/namespace") or FLUX_NAMESPACE))
     if (release := annotations.get(RELEASE)) and not found:
         found.append(Owner("helm", release))
     for owner in metadata.get("ownerReferences") or ():

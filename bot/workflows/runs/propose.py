@@ -1,4 +1,4 @@
-"""Open the change of a step as a pull request in the repository from which Argo CD takes it."""
+"""Open the change of a step as a pull request in the repository from which Argo CD or Flux takes it."""
 
 from __future__ import annotations
 
@@ -51,24 +51,24 @@ async def _open(deps: Deps, run_id: str, step_id: str, digest: str, by: Person) 
     if deps.github is None:
         raise NotConfigured("github_off")
     if effect is None or step_run.digest != digest:
-        raise WrongState("not_in_git")
-    place = _place(effect)
-    source = Source(place["repository"], place["folder"], place["revision"])
+        raise WrongState("not_in_git", why="changed")
+    kind, place = _place(effect)
+    source = Source(place["repository"], place["folder"], place["revision"], release=place.get("release", ""))
     edit = await find_edit(deps, source, effect.key, effect.facts)
-    if edit is None:
-        raise WrongState("not_in_git")
     if edit.after == edit.before:
-        raise WrongState("already_in_git", file=edit.path)
+        raise WrongState("already_in_git", file=edit.path, kind=kind)
     code, branch = deps.github.code, f"change/{run_id}-{step_id}-{digest}".lower()
     if await code.head(branch) is None:
         head = await code.head(edit.base)
         if head is None:
-            raise WrongState("not_in_git")
+            raise WrongState("not_in_git", why="pinned")
         await code.create_branch(branch, edit.base, head[1])
     what = unescape(" ".join(line(replace(effect, facts={**effect.facts, "owners": []}), deps.words).split()))
     title = unescape(deps.words.label("proposal.title", what=what, incident=run.incident_id or run.id))[:250]
     await code.write_file(branch, edit.path, edit.before, edit.after, title)
-    body = unescape(deps.words.label("proposal.body", by=escape(by.name or by.id), run=run_id, what=escape(what)))
+    body = unescape(
+        deps.words.label("proposal.body", by=escape(by.name or by.id), run=run_id, what=escape(what), kind=kind)
+    )
     number = await code.open_pull_request(title, branch, edit.base, body, False)
     pull = await code.pull(int(number or 0))
     await _tell(deps, run, step_run, by, {"number": pull.number, "url": pull.url, "file": edit.path})
@@ -85,6 +85,6 @@ async def _tell(deps: Deps, run: Run, step_run: StepRun, by: Person, facts: dict
     await deps.store.outbox.enqueue_once(f"{run.id}/{key}", TELL, [run.id, key, "change_proposed", told])
 
 
-def _place(effect: Effect) -> Mapping[str, str]:
-    places = (owner.get("place") for owner in effect.facts.get("owners") or ())
-    return next((place for place in places if place), {})
+def _place(effect: Effect) -> tuple[str, Mapping[str, str]]:
+    """Return which tool applies the change from Git, and its place there."""
+    return next((owner["kind"], owner["place"]) for owner in effect.facts["owners"] if owner.get("place"))

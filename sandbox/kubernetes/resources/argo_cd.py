@@ -97,46 +97,24 @@ class ArgoCD:
         if app is None:
             return
         revision, files = self._git.files(str(app["spec"]["source"].get("targetRevision") or "HEAD"))
-        drifted = list(self._drifted(app, files))
+        spec = app["spec"]
+        found = list(drifted(self._cluster, spec["source"]["path"], spec["destination"]["namespace"], files))
         policy = (app["spec"].get("syncPolicy") or {}).get("automated")
         policy = {"enabled": False} if policy is None else policy
         is_new = status_of(app).get("sync", {}).get("revision") != revision
         heals = policy.get("enabled", True) and (is_new or policy.get("selfHeal", False))
         key, now = (namespace, name), self._cluster.now()
-        if not drifted or not heals:
+        if not found or not heals:
             self._healing.pop(key, None)
         elif is_new or self._healing.setdefault(key, now + timedelta(seconds=SELF_HEAL_SECONDS)) <= now:
             self._healing.pop(key, None)
-            self._apply(drifted)
-            drifted = []
+            apply(self._cluster, found, MANAGER)
+            found = []
         else:
             self._cluster.enqueue(self, key, (self._healing[key] - now).total_seconds())
-        synced = revision if not drifted else status_of(app).get("sync", {}).get("revision", "")
-        self._set_status(app, "OutOfSync" if drifted else "Synced", synced)
+        synced = revision if not found else status_of(app).get("sync", {}).get("revision", "")
+        self._set_status(app, "OutOfSync" if found else "Synced", synced)
         self._cluster.enqueue(self, key, GIT_POLL_SECONDS)
-
-    def _drifted(self, app: Object, files: Mapping[str, str]) -> Iterator[tuple[Kind, Object, Object]]:
-        """Yield the workloads that are not as Git says, each with the spec that it would have."""
-        folder = f"{app['spec']['source']['path'].strip('/')}/"
-        for path, text in sorted(files.items()):
-            if not path.startswith(folder) or not path.endswith((".yaml", ".yml")):
-                continue
-            for manifest in yaml.safe_load_all(text):
-                kind = WORKLOADS.get((manifest or {}).get("kind", ""))
-                if kind is None:
-                    continue
-                namespace = manifest["metadata"].get("namespace") or app["spec"]["destination"]["namespace"]
-                live = self._cluster.store.get(kind, namespace, manifest["metadata"]["name"])
-                if live is None:
-                    continue
-                wanted = _merged(live["spec"], manifest["spec"])
-                if wanted != live["spec"]:
-                    yield kind, live, wanted
-
-    def _apply(self, drifted: Iterable[tuple[Kind, Object, Object]]) -> None:
-        for kind, live, wanted in drifted:
-            after = {**deep_copy(live), "spec": wanted}
-            self._cluster.writer.replace(kind, live, after, WriteOptions(field_manager=MANAGER))
 
     def _set_status(self, app: Object, sync: str, revision: str) -> None:
         before = status_of(app)
@@ -144,6 +122,33 @@ class ArgoCD:
         if {name: before.get(name) for name in status} != status:
             now = timestamp(self._cluster.now())
             self._cluster.store.put(APPLICATION, {**deep_copy(app), "status": {**status, "reconciledAt": now}})
+
+
+def drifted(
+    cluster: Cluster, path: str, namespace: str, files: Mapping[str, str]
+) -> Iterator[tuple[Kind, Object, Object]]:
+    """Yield the workloads that are not as the files of a folder say, each with the spec that it would have."""
+    folder = f"{path.strip('/')}/"
+    for file, text in sorted(files.items()):
+        if not file.startswith(folder) or not file.endswith((".yaml", ".yml")):
+            continue
+        for manifest in yaml.safe_load_all(text):
+            kind = WORKLOADS.get((manifest or {}).get("kind", ""))
+            if kind is None:
+                continue
+            metadata = manifest["metadata"]
+            live = cluster.store.get(kind, metadata.get("namespace") or namespace, metadata["name"])
+            if live is None:
+                continue
+            wanted = _merged(live["spec"], manifest["spec"])
+            if wanted != live["spec"]:
+                yield kind, live, wanted
+
+
+def apply(cluster: Cluster, found: Iterable[tuple[Kind, Object, Object]], manager: str) -> None:
+    """Give workloads the specs that they would have."""
+    for kind, live, wanted in found:
+        cluster.writer.replace(kind, live, {**deep_copy(live), "spec": wanted}, WriteOptions(field_manager=manager))
 
 
 def _merged(live: Any, wanted: Any) -> Any:
