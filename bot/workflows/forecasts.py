@@ -39,12 +39,13 @@ log = logging.getLogger(__name__)
 
 TELL_TIMEOUT = timedelta(hours=1)  # later it is no forecast
 END_TIMEOUT = timedelta(days=7)
+LEAST_PAUSE_SECONDS = 1.0  # of real time, however fast the clock is
 
 
 async def forecast_loop(deps: Deps, may_run: asyncio.Event) -> None:
     """Look ahead every STEP while this process runs workflows, first after one STEP."""
     while True:
-        await asyncio.sleep(STEP.total_seconds() / deps.clock.speed)
+        await asyncio.sleep(max(STEP.total_seconds() / deps.clock.speed, LEAST_PAUSE_SECONDS))
         await may_run.wait()
         try:
             await look_ahead(deps)
