@@ -21,6 +21,7 @@ from benchmarks import (
     acknowledgement,
     canary,
     declaring,
+    forecast,
     history,
     process,
     recovery,
@@ -53,6 +54,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "size-postgresql": size.of_postgresql,
     "why": why.causes,
     "canary": canary.canary,
+    "forecast": forecast.forecast,
     "tired": tired.tired,
     "recovery": recovery.recovery,
 }

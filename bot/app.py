@@ -43,6 +43,7 @@ from bot.team import load_team
 from bot.workflows.calendar import calendar_loop
 from bot.workflows.catalogue import WORKFLOWS
 from bot.workflows.engine.engine import Engine
+from bot.workflows.forecasts import forecast_loop
 
 if TYPE_CHECKING:
     from bot.integrations.aws import Aws
@@ -66,7 +67,7 @@ async def running_bot(settings: Settings, clock: Clock | None = None, *, spare: 
     async with build_deps(settings, clock) as deps:
         library = Library.read(deps.team.runbooks, ACTIONS, deps.team)
         await asyncio.to_thread(upgrade, settings.database_url)
-        engine = Engine(deps, WORKFLOWS, settings.database_url, [calendar_loop], spare=spare)
+        engine = Engine(deps, WORKFLOWS, settings.database_url, [calendar_loop, forecast_loop], spare=spare)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ROLES_TIMEOUT_SECONDS):  # the folder's watcher asks again
                 await refresh_roles(deps)

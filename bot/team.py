@@ -505,6 +505,16 @@ class CausesPolicy(_Part):
     automatic: bool = Field(True, description="look by itself when an incident of a service is declared")
 
 
+class Forecasts(_Part):
+    """What the bot looks ahead at."""
+
+    services: list[str] = Field(
+        default_factory=list,
+        description="services of which it is told that a metric of their board will soon cross its threshold; "
+        "default: none",
+    )
+
+
 class TeamFile(_Part):
     """The whole team file."""
 
@@ -552,6 +562,7 @@ class TeamFile(_Part):
     schedules: Schedules = Schedules()
     status_page: StatusPage = StatusPage()
     causes: CausesPolicy = CausesPolicy()
+    forecasts: Forecasts = Forecasts()
     _folder: Path = PrivateAttr(default=Path())
     _members: Mapping[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
@@ -653,6 +664,10 @@ class TeamFile(_Part):
             ]
         for at, rule in enumerate(self.alerts.services):
             named.append(("service", ("alerts", "services", at, "service"), rule.service, self.services))
+        named += [
+            ("service", ("forecasts", "services", at), name, self.services)
+            for at, name in enumerate(self.forecasts.services)
+        ]
         for component in self.status_page.components:
             named.append(("service", ("status_page", "components", component), component, self.services))
         for at, language in enumerate(self.languages):

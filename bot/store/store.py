@@ -9,6 +9,7 @@ from bot.store.database import Database
 from bot.store.deliveries import Deliveries
 from bot.store.documents import Documents, Snapshots
 from bot.store.followups import FollowUps
+from bot.store.forecasts import Forecasts
 from bot.store.incidents import Incidents
 from bot.store.locks import KillSwitch, TargetLocks
 from bot.store.outbox import Outbox
@@ -29,6 +30,7 @@ class Store:
         self.slack_messages = SlackMessages(database)
         self.pages = Pages(database)
         self.followups = FollowUps(database)
+        self.forecasts = Forecasts(database)
         self.documents = Documents(database)
         self.snapshots = Snapshots(database)
         self.runs = Runs(database)

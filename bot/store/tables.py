@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -372,4 +373,21 @@ calendar = Table(
     metadata,
     Column("key", String(200), primary_key=True),
     Column("at", Utc, nullable=False),
+)
+
+# Predictions that a metric will cross its threshold (bot.domain.forecast), and what became of them. Never removed.
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(300), primary_key=True),
+    Column("service", String(128), nullable=False),
+    Column("query", String(128), nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("crosses_at", Utc, nullable=False),
+    Column("earliest", Utc, nullable=False),
+    Column("told", Boolean, nullable=False),
+    Column("outcome", String(16), nullable=False),  # waiting, came, did_not, unknown
+    Column("came_at", Utc),
+    Index(None, "service", "query", "at"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.workflows.calendar import tell_due
 from bot.workflows.engine.durable import Workflow
+from bot.workflows.forecasts import watch_prediction
 from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
 from bot.workflows.incidents.declare import declare, furnish
 from bot.workflows.incidents.diagnose import CHART, chart_causes, check_causes, diagnose_incident
@@ -48,6 +49,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "write_report": write_report,
     "file_followup": file_followup,
     "tell_due": tell_due,
+    "watch_prediction": watch_prediction,
     "tell_stakeholders": tell_stakeholders,
     "point_to_replacement": point_to_replacement,
 }

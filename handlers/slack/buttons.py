@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from bot.domain.errors import BadInput
+from bot.domain.incident import Severity
 from bot.domain.run import ApprovalState, RunRequest, StepRef
 from bot.domain.stakeholders import Draft
 from bot.messages import forms
 from bot.messages.approval import change_sheet
 from bot.messages.catchup import catch_up as catch_up_message
+from bot.messages.forecast import incident_title
 from bot.messages.message import Message
 from bot.messages.stakeholders import form as notice_form
 from bot.messages.why import evidence_sheet
@@ -88,6 +90,15 @@ async def declare_new(call: Call) -> None:
     incident = await call.bot.incidents.find(call.value)
     words, team = await call.cached_translations(), call.bot.deps.team
     await call.open(forms.declare(words, team, severity=incident.severity, service=incident.service))
+
+
+async def declare_predicted(call: Call) -> None:
+    """Open the form to declare an incident of what is foreseen."""
+    await call.ack()
+    prediction, metric = await call.bot.snapshots.prediction(call.value)
+    words, team = await call.cached_translations(), call.bot.deps.team
+    title = incident_title(prediction, metric, words)
+    await call.open(forms.declare(words, team, severity=Severity.SEV3, service=prediction.service, title=title))
 
 
 async def close_incident(call: Call) -> None:
@@ -352,6 +363,7 @@ BUTTONS: dict[str, Handler] = {
     "dismiss": dismiss,
     "reopen": reopen,
     "declare_new": declare_new,
+    "declare_predicted": declare_predicted,
     "catch_up": catch_up,
     "snooze": snooze,
     "close_incident": close_incident,
