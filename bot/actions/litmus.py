@@ -280,7 +280,7 @@ async def _stopped_with_the_run(ctx: Context, name: str, namespace: str) -> Asyn
         with contextlib.suppress(BotError):
             run_id = ctx.key.partition("/")[0]
             if await ctx.deps.store.runs.cancelled(run_id) or await ctx.deps.store.kill_switch.frozen():
-                await ctx.kubernetes.chaos.abort(name, namespace)
+                await ctx.kubernetes.chaos.stop(name, namespace)
         raise
 
 

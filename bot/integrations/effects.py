@@ -26,7 +26,8 @@ class Recorder:
 
 
 class Execution:
-    """The effects that an execution begins, and how each of them ended. Closed, it lets no other begin.
+    """The effects that an execution begins, and how each of them ended. Closed, it lets no other begin but those that
+    stop what it has begun.
 
     `done` counts the calls that came back well, `failed` those that raised. `uncertain`: a call was cut off, or its
     answer was lost, so it may have been done all the same.
@@ -61,9 +62,9 @@ class Execution:
         finally:
             _execution.reset(token)
 
-    async def call(self, effect: Callable[[], Awaitable[T]]) -> T:
-        """Make the effect's call and record how it ended. Raises CancelledError once closed."""
-        if self._closed:
+    async def call(self, effect: Callable[[], Awaitable[T]], *, stops: bool = False) -> T:
+        """Make the effect's call and record how it ended. Raises CancelledError once closed, unless it `stops`."""
+        if self._closed and not stops:
             raise asyncio.CancelledError
         self._running += 1
         self._idle.clear()
@@ -107,14 +108,15 @@ def in_dry_run() -> bool:
 
 
 def effect(
-    key: str, *, hidden: Collection[str] = ()
+    key: str, *, hidden: Collection[str] = (), stops: bool = False
 ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T | None]]]:
     """Decorate an async method of an integration as an effect. Its text is under `effects.<key>`, its arguments are the
     facts.
 
     In a dry run the method is not called and returns None. A method with a parameter `dry_run` is called with
     `dry_run=True` instead: it asks the remote service what would happen and returns the diff as text. Arguments that
-    are `hidden` are left out of the facts: long lists that the diff shows.
+    are `hidden` are left out of the facts: long lists that the diff shows. A method that `stops` what goes on may be
+    called by an action that was interrupted.
     """
     left_out = {"self", "dry_run", "key", *hidden}
 
@@ -131,7 +133,7 @@ def effect(
                 execution = _execution.get()
                 if execution is None:
                     return await method(*args, **kwargs)
-                return await execution.call(functools.partial(method, *args, **kwargs))
+                return await execution.call(functools.partial(method, *args, **kwargs), stops=stops)
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             facts: dict[str, Any] = {name: value for name, value in bound.arguments.items() if name not in left_out}

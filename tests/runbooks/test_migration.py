@@ -65,6 +65,18 @@ async def test_a_run_that_is_cancelled_takes_its_job_with_it(stage: Play) -> Non
     assert started_jobs(stage, "tamv-staging") == []
 
 
+async def test_a_single_job_that_is_cancelled_is_deleted_though_nothing_is_undone(stage: Play) -> None:
+    stage.cluster.behaviours.set("*", Behaviour(start=1, run=10_000_000))
+    run = await stage.start_ops("kubernetes.run_job manifest=jobs/migrate.yaml environment=staging")
+    async with deadline(20):
+        while not started_jobs(stage, "tamv-staging"):  # noqa: ASYNC110 - the cluster is another program
+            await asyncio.sleep(0.02)
+    await stage.answer(f"/runbook cancel {run.id}")
+    done = await stage.ended(run)
+    assert done.state is RunState.CANCELLED, story(done)
+    assert started_jobs(stage, "tamv-staging") == []
+
+
 def started_jobs(stage: Play, namespace: str) -> list[str]:
     """The jobs that a run has started; those of the cluster's CronJobs come by the time of day."""
     names = [job["metadata"]["name"] for job in stage.cluster.store.all(JOB, namespace)]

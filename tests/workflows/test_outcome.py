@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import pytest
 
-from bot.domain.errors import BotError, Refused, Unavailable
+from bot.domain.errors import BotError, Refused, Unavailable, WrongState
 from bot.domain.run import OUTCOME, ChangeOutcome, Effect, StepRun
-from bot.integrations.effects import Execution
+from bot.integrations.effects import Execution, effect
+from bot.workflows.runs.interrupts import run_until_interrupted
 from bot.workflows.runs.outcome import find_outcome
 
 PLANNED = (Effect("lamp.set", {"value": 10}), Effect("lamp.name", {"name": "desk"}, "-a\n+b"))
@@ -76,3 +78,33 @@ async def test_once_stopped_no_other_effect_begins() -> None:
     with pytest.raises(asyncio.CancelledError):
         await execution.call(_returns)
     assert not execution.started
+
+
+async def test_an_action_that_is_stopped_may_still_stop_what_it_began() -> None:
+    lamp: list[str] = []
+
+    class Lamp:
+        @effect("lamp.set")
+        async def set(self, value: int) -> None:
+            lamp.append(f"set {value}")
+
+        @effect("lamp.off", stops=True)
+        async def off(self) -> None:
+            lamp.append("off")
+
+    async def shine() -> None:
+        await Lamp().set(1)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await Lamp().off()
+            await Lamp().set(2)
+
+    async def stop() -> NoReturn:
+        while not lamp:  # noqa: ASYNC110 - it waits for another task
+            await asyncio.sleep(0)
+        raise WrongState("run_cancelled")
+
+    with pytest.raises(WrongState):
+        await run_until_interrupted(shine(), stop(), execution=Execution())
+    assert lamp == ["set 1", "off"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from bot.domain.errors import NotFound, WrongState
@@ -83,21 +84,15 @@ class ChaosEngines:
         )  # fmt: skip
         return diff({}, created) if dry_run else ""
 
-    @effect("litmus.stop")
+    @effect("litmus.stop", stops=True)
     async def stop(self, engine: str, namespace: str, *, dry_run: bool = False) -> str:
         """Tell Litmus to stop the engine's experiment. Does nothing if there is no such engine."""
-        await self.abort(engine, namespace, dry_run=dry_run)
-        return ""
-
-    async def abort(self, engine: str, namespace: str, *, dry_run: bool = False) -> None:
-        """Stop as `stop` does, also when the run may change nothing any more: this only ends what it began."""
-        try:
+        with suppress(NotFound):
             await self._ask(
                 "patch", engine, namespace, {"spec": {"engineState": "stop"}},
                 dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=MERGE,
             )  # fmt: skip
-        except NotFound:
-            return
+        return ""
 
     @property
     def _api(self) -> Any:

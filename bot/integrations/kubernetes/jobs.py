@@ -138,7 +138,7 @@ class Jobs:
             label_selector=f"job-name={job}",
         )
 
-    @effect("kubernetes.delete_job")
+    @effect("kubernetes.delete_job", stops=True)
     async def delete(self, job: str, namespace: str, *, dry_run: bool = False) -> str:
         """Delete the job and its pods. Does nothing if it does not exist."""
         try:
