@@ -114,6 +114,8 @@ def test_its_settings_exist() -> None:
     [
         ("replicas=0", "replicas"),
         ("settings.SLACK_BOT_TOKEN=xoxb-secret", "SLACK_BOT_TOKEN"),
+        ("settings.PORT=8080", "PORT"),
+        ("settings.TEAM_DIR=/somewhere", "TEAM_DIR"),
         ("teams.image=x", "teams"),
         ("ingress.enabled=true", "host"),
         ("team.image=x,team.existingConfigMap=y", "choose one"),
