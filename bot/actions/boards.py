@@ -25,7 +25,7 @@ MAX_POINTS = 240
 MAX_SERIES = 50  # per query, the worst ones
 WARNINGS_LIMIT = 200  # characters
 _STEPS = (5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600)
-_NAME = re.compile(r"[\w:.-]+")
+_WORDS = re.compile(r"[\w:. -]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ async def validate_board(prometheus: Prometheus, team: TeamFile, board_spec: Boa
     """Check that the board can be queried. Boards and queries of the team file need no check.
 
     Otherwise Prometheus decides: raises Refused with its message for invalid PromQL, and NotFound with the nearest name
-    for a word that matches nothing.
+    for plain words that match nothing.
     """
     if board_spec.in_team_file:
         return
     ((_, promql),) = board_spec.queries
-    is_word = _NAME.fullmatch(board_spec.name) is not None
+    is_word = _WORDS.fullmatch(board_spec.name) is not None
     try:
         samples: Sequence[Sample] = await prometheus.query(promql, at)
     except BotError as problem:

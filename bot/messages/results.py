@@ -17,6 +17,7 @@ from bot.messages.message import SECTION_LIMIT, Message, fit, section
 from bot.messages.translations import Translations, escape, format_duration
 
 RESULT_LIMIT = 2500
+TABLES = ("rows", "revisions", "traces")  # facts that are shown under a line with the names of their columns
 TOP_ROWS = 6  # with the head of the table
 ROW_LIMIT = 300
 
@@ -49,7 +50,8 @@ def message(step: StepRun, title: str, words: Translations) -> tuple[Message, by
     body = lines(step, words)
     if not body:
         return None
-    head = words.render_block("result", "head", title=title, count=len(body))
+    is_table = any(isinstance((step.result or {}).get(name), list) for name in TABLES)
+    head = words.render_block("result", "head", title=title, count=len(body) - is_table)
     text = "\n".join(body)
     if len(text) <= RESULT_LIMIT:
         shown = escape(text).replace("```", "’’’")

@@ -148,6 +148,7 @@ class Translations:
             "join": join,
             "markup": Mrkdwn,  # for text rendered by another template
             "label": self.label,
+            "counted": counted,
         }
         self._pattern = cache(self._environment.from_string)
         self._lenient_pattern = cache(self._environment.overlay(undefined=ChainableUndefined).from_string)
@@ -307,6 +308,11 @@ def format_duration(span: timedelta | float | None) -> str:
         return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return `1 approval`, `2 approvals`: the words of a language for one and for several (and none)."""
+    return f"{number} {one if number == 1 else several}"
 
 
 def quote(text: object) -> str:

@@ -13,7 +13,7 @@ from bot.domain.forecast import Prediction
 from bot.domain.incident import Incident
 from bot.domain.people import Person
 from bot.domain.snapshot import MetricDefinition, Snapshot
-from bot.domain.times import format_span, parse_time, parse_zone
+from bot.domain.times import format_span, parse_duration, parse_time, parse_zone
 from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.slack_messages import Place, upload_once, upsert_message
@@ -61,8 +61,10 @@ class Snapshots:
         """Build and check a request, without querying the metrics.
 
         `what` is a board, a query, a service or PromQL; default: the board of `service`, which defaults to the
-        incident's. `between` are two times to compare.
+        incident's. A service and a window may be among its words (`render xr-engine 2h`). `between` are two times to
+        compare.
         """
+        what, service, window = self._sort(what, service, window)
         prometheus = self._deps.prometheus
         if prometheus is None:
             raise NotConfigured("prometheus_off")
@@ -76,6 +78,24 @@ class Snapshots:
         request = await with_baseline(self._deps, incident, request)
         await validate_board(prometheus, self._deps.team, board(self._deps.team, what, request["service"]), at)
         return request
+
+    def _sort(
+        self, what: str | None, service: str | None, window: timedelta | None
+    ) -> tuple[str | None, str | None, timedelta | None]:
+        """Return the three as they were meant: a service and a window need no name."""
+        team, words = self._deps.team, (what or "").split()
+        known = [word for word in words if word in team.boards or word in team.queries]
+        others = [word for word in words if word not in known]
+        services = [word for word in others if word in team.services and service is None]
+        lengths = [
+            length
+            for word in others
+            if isinstance(length := parse_duration(word), timedelta) and word not in services and window is None
+        ]
+        is_understood = len(services) + len(lengths) == len(others)
+        if not is_understood or max(len(known), len(services), len(lengths)) > 1:
+            return what, service, window
+        return next(iter(known), None), next(iter(services), service), next(iter(lengths), window)
 
     async def zone_of(self, person: Person) -> tzinfo:
         """Return the time zone in which a person types times: their own, or the team's."""

@@ -46,6 +46,11 @@ def _repeated_keys(node: yaml.Node | None) -> Iterator[str]:
             yield from _repeated_keys(value)
 
 
+def test_no_text_leaves_it_to_the_reader_whether_there_is_one_or_several() -> None:
+    texts = {name: (ROOT / name).read_text("utf-8") for name in files() if name.startswith("templates/")}
+    assert [name for name, text in texts.items() if re.search(r"\w\((?:s|es)\)(?! *}})", text)] == []
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_both_languages_have_the_same_parts_with_the_same_facts(template: str) -> None:
     es, en = (parts((ROOT / "templates" / language / template).read_text("utf-8")) for language in LANGUAGES)

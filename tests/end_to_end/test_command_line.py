@@ -85,7 +85,7 @@ async def test_the_doctor_says_what_is_missing_and_how_to_mend_it(world: World) 
     assert "GITHUB_TOKEN" in found["GitHub"]
     assert "nobody@tamv.world" in found["PagerDuty"]
     assert "PROMETHEUS_URL" in found["Prometheus"]
-    assert "migration(s) pending" in ill.out  # to be known, and no mistake: serve does it
+    assert "migrations pending" in ill.out  # to be known, and no mistake: serve does it
     assert not Path(world.env["DATABASE_URL"].removeprefix("sqlite:///")).exists()
 
 

@@ -72,7 +72,7 @@ async def test_what_there_is_and_what_one_does_is_told_without_any_settings() ->
 async def test_validate_says_the_place_and_exits_with_1(tmp_path: Path) -> None:
     good = await tamv_bot("runbook", "validate", env={"LOCALE": "en"})
     assert good.code == 0, good.err
-    assert "runbook(s) valid" in good.out
+    assert "runbooks are valid" in good.out
     path = tmp_path / "bad.yaml"
     path.write_text(
         "name: bad\ntitle: {es: Malo, en: Bad}\nsteps:\n  - id: a\n    uses: kubernetes.scael\n    with: {x: 1}\n"

@@ -51,7 +51,7 @@ def test_a_case_that_fails_says_why_and_what_cannot_be_played_is_said(team: Path
     assert [(case["runbook"], case["case"], case["result"]) for case in cases] == [
         ("too-few", "succeeds", "failed"), ("too-few", "fails", "not_played"), ("away", "succeeds", "not_played"),
     ]  # fmt: skip
-    assert cases[0]["why"] == ("more needs 2 approval(s) by incident_commander; besides who runs it, the team has 1.")
+    assert cases[0]["why"] == ("more needs 2 approvals by incident_commander; besides who runs it, the team has 1.")
     assert "the sandbox has nothing there" in cases[2]["why"]
     assert "✗ too-few: succeeds" in tested.err  # the progress, beside what is for programs
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.domain.people import BOT
 from bot.services.bot import Bot
 from demo.environment import demo_environment as on_one_stage
 from handlers.slack.commands.snapshot import SNAPSHOT
@@ -141,6 +142,16 @@ async def test_promql_keeps_its_quotes_commas_and_options(stage: Stage) -> None:
 )
 async def test_what_cannot_be_is_answered_with_what_would_be_right(stage: Stage, command: str, said: str) -> None:
     assert said in await stage.answer(command)
+
+
+@pytest.mark.parametrize(
+    ("typed", "window"),
+    [("render xr-engine 2h", timedelta(hours=2)), ("2h", timedelta(hours=2)), ("xr-engine 90m", timedelta(minutes=90))],
+)
+async def test_a_service_and_a_window_need_no_name(stage: Stage, typed: str, window: timedelta) -> None:
+    asked = await stage.bot.snapshots.ask(None, by=BOT, what=typed, service=None)
+    begins, ends = (datetime.fromisoformat(str(asked[name])) for name in ("start", "at"))
+    assert ends - begins == window and "Latencia p95" in await stage.answer(f"/snapshot {typed}")
 
 
 async def test_while_prometheus_is_down_the_person_is_told_and_the_incident_goes_on(stage: Stage) -> None:
