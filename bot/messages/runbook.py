@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from slack_sdk.models.blocks import Block
 
@@ -38,10 +39,32 @@ def runbook(definition: Runbook, words: Translations, risks: Sequence[str]) -> M
     return Message(head, blocks)
 
 
-def actions(lines: Sequence[tuple[str, str, str]], short: Sequence[str], words: Translations) -> Message:
-    """List actions, given as (name, risk, summary), and the aliases of some."""
+class ActionLine(NamedTuple):
+    """What a list of actions says of one: its name, an example as it is typed, its risk, and what it does."""
+
+    name: str
+    example: str
+    risk: str
+    about: str
+
+
+def common_actions(
+    lines: Sequence[ActionLine], counts: Mapping[str, int], runbooks: Sequence[str], words: Translations
+) -> Message:
+    """Show how the actions that are used most are typed, and where the others are: `counts` by service.
+
+    `runbooks` are those that are typed like an action.
+    """
+    title = words.render_block("runbook", "common")
+    shown = [words.render_block("runbook", "example", example=words.example(one.example), action=one) for one in lines]
+    others = words.render_block("runbook", "others", counts=counts, runbooks=runbooks)
+    return Message(title, [section(text) for text in (title, "\n".join(shown), others)])
+
+
+def actions(lines: Sequence[ActionLine], short: Sequence[str], words: Translations) -> Message:
+    """List actions, and the aliases of some."""
     title = words.render_block("runbook", "actions", short=short)
-    shown = [words.render_block("runbook", "action", name=name, risk=risk, about=about) for name, risk, about in lines]
+    shown = [words.render_block("runbook", "action", name=one.name, risk=one.risk, about=one.about) for one in lines]
     groups = ["\n".join(shown[start : start + 12]) for start in range(0, len(shown), 12)]
     return Message(title, [section(text) for text in (title, *groups)])
 

@@ -33,6 +33,8 @@ ALIASES = {
     "rollout": "kubernetes.rollout_status",
 }
 RUNBOOK_ALIASES = {"smoke": "smoke-test"}
+# What people ask for most in an incident, looking first.
+COMMON = ("pods", "logs", "events", "top pods", "rollout", "health", "scale", "restart", "rollback", "deploy", "env")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,20 @@ class OpsRequest:
     dry_run: bool = False
 
 
-def aliases() -> list[str]:
-    """Return every alias, sorted."""
-    return sorted({*ALIASES, *RUNBOOK_ALIASES, *(verb for verb, actions in _verbs().items() if len(actions) == 1)})
+def aliases(service: str = "") -> list[str]:
+    """Return every alias of a service's actions, sorted; without one, of all, and of runbooks."""
+    own = ALIASES | {verb: actions[0] for verb, actions in _verbs().items() if len(actions) == 1}
+    return sorted(
+        alias for alias, name in (own if service else own | RUNBOOK_ALIASES).items() if name.startswith(service)
+    )
+
+
+def services() -> dict[str, list[Action]]:
+    """Return all actions by the service that their name begins with."""
+    by_service: dict[str, list[Action]] = {}
+    for action in ACTIONS.all():
+        by_service.setdefault(action.name.partition(".")[0], []).append(action)
+    return by_service
 
 
 def find(words: Sequence[str]) -> tuple[Action, tuple[str, ...]]:

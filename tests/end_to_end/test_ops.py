@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from bot.actions.catalogue import ACTIONS
 from bot.domain.run import Run, RunState
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import Rule
@@ -121,11 +123,19 @@ async def test_a_missing_right_says_which_verb_on_which_resource(tmp_path: Path,
         await stage.told(TEAM, run.id, "`patch`", "`deployments/scale`", "`tamv-prod`")
 
 
-async def test_help_lists_every_action_and_tells_one(stage: Scene) -> None:
-    everything = await stage.answer("/ops help")
-    for name in ("`kubernetes.scale`", "`helm.rollback`", "`vault.rotate`", "`smoke`", "`deploy`"):
-        assert name in everything
-    assert await stage.answer("/ops") == everything
+async def test_help_shows_what_is_used_most_then_each_service_then_one(stage: Scene) -> None:
+    first = await stage.answer("/ops help")
+    assert await stage.answer("/ops") == first
+    assert (
+        "`/ops scale xr-engine 10`" in first
+        and "`/ops freeze" in first
+        and "`/ops smoke`" in first
+        and len(first) < 2500
+    )
+    services = re.findall(r"`/ops help (\w+)` \(\d+\)", first)
+    listed = " ".join([await stage.answer(f"/ops help {service}") for service in services])
+    assert [one.name for one in ACTIONS.all() if f"`{one.name}`" not in listed] == []
+    assert "`deploy`" in await stage.answer("/ops help helm")
     assert "/ops scale deployment replicas" in await stage.answer("/ops help scale")
     assert "/ops scale deployment replicas" in await stage.answer("/ops scale help")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.actions.catalogue import ACTIONS
+from bot.actions.registry import Action
 from bot.messages.help import verb_help
 from bot.messages.message import Message
 from bot.messages.run import progress
+from bot.messages.runbook import ActionLine, actions, common_actions
 from bot.messages.runbook import action as action_help
-from bot.messages.runbook import actions
-from bot.services.ops import aliases, find, read, start
+from bot.messages.translations import Translations
+from bot.services.ops import COMMON, RUNBOOK_ALIASES, aliases, find, read, services, start
 from bot.signature import Rest, tokenize
 from handlers.slack.commands.group import HELP, Command
 from handlers.slack.commands.runbook import run_request
@@ -35,7 +36,7 @@ async def thaw(call: Call) -> Message:
 
 @OPS.verb("/ops help scale")
 async def help_(call: Call, action: Rest | None = None) -> Message:
-    """List all actions, or show one with its parameters."""
+    """List what is used most, all actions of one service, or show one with its parameters."""
     return await _help(call, action.split() if action else ())
 
 
@@ -56,15 +57,20 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
 
 async def _help(call: Call, words: Sequence[str]) -> Message:
     translations = await call.translations()
+    by_service = services()
     if not words:
-        return actions(
-            [(a.name, a.risk.value, translations.action(a.name, a.summary)) for a in ACTIONS.all()],
-            aliases(),
-            translations,
-        )
+        common = [find(alias.split())[0] for alias in COMMON]
+        counts = {service: len(own) for service, own in by_service.items()}
+        return common_actions([_line(one, translations) for one in common], counts, list(RUNBOOK_ALIASES), translations)
+    if len(words) == 1 and (chosen := by_service.get(words[0].lower())):
+        return actions([_line(one, translations) for one in chosen], aliases(words[0].lower()), translations)
     if verb := OPS.verbs.get(words[0]):
         return verb_help(OPS.name, verb, translations)
     action, _ = find(words)
     return action_help(
         translations.action(action.name, action.summary), action.signature, action.risk.value, translations
     )
+
+
+def _line(one: Action, translations: Translations) -> ActionLine:
+    return ActionLine(one.name, one.signature.example, one.risk.value, translations.action(one.name, one.summary))
