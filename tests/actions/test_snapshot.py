@@ -100,7 +100,7 @@ def test_only_services_of_the_teams_file_come_into_a_query(service: str) -> None
 
 
 def test_a_service_without_a_board_is_asked_for_one() -> None:
-    bare = team(services={"lonely": {}}, default_service=None, status_page={})
+    bare = team(services={"lonely": {}}, default_service=None, status_page={}, forecasts={})
     for service, key in (("lonely", "no_board"), (None, "no_board")):
         with pytest.raises(BadInput) as refused:
             board(bare, None, service)

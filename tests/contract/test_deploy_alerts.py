@@ -154,9 +154,9 @@ def test_a_real_prometheus_scrapes_the_world_and_evaluates_our_rules() -> None:
             (latency,) = wait_for(
                 real,
                 "histogram_quantile(0.95, sum by (le) "
-                '(rate(http_request_duration_seconds_bucket{service="xr-engine"}[5m]))) > 0',
+                '(rate(http_request_duration_seconds_bucket{service="xr-engine"}[5m]))) < 0.28',  # once it has enough
             )
-            assert float(latency["value"][1]) == pytest.approx(0.18, abs=0.1)  # of a few seconds' requests
+            assert float(latency["value"][1]) == pytest.approx(0.18, abs=0.1)
             theirs, ours = ask(real, "rules")["groups"], Rules.load(RULES).as_json()["groups"]
             assert [group["name"] for group in ours] == [group["name"] for group in theirs]
             for group, other in zip(ours, theirs, strict=True):

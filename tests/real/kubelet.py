@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import yaml
 
+from bot.tasks import cancel_and_wait
 from tests.architecture.tree import ROOT
 from tests.contract.kubernetes.conftest import Cluster
 
@@ -99,12 +100,11 @@ class Kubelet:
             try:
                 yield self
             finally:
-                task.cancel()
-                (ended,) = await asyncio.gather(task, return_exceptions=True)
+                await cancel_and_wait([task])
                 for pod in self.pods.values():
                     await self._stop(pod, signal.SIGKILL)
-                if isinstance(ended, Exception):
-                    raise ended
+                if task.done() and not task.cancelled():
+                    task.result()
 
     async def endpoints(self, service: str) -> list[str]:
         """The URLs behind a service: of the ready pods, as the control plane has them."""
@@ -257,7 +257,8 @@ class Kubelet:
             return
         pod.process.send_signal(how)
         try:
-            await asyncio.wait_for(pod.process.wait(), pod.spec["terminationGracePeriodSeconds"])
+            async with asyncio.timeout(pod.spec["terminationGracePeriodSeconds"]):
+                await pod.process.wait()
         except TimeoutError:
             pod.process.kill()
 

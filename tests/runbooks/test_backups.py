@@ -107,11 +107,16 @@ async def test_a_daily_backup_that_is_missed_is_told_once_with_the_runbooks_butt
         assert name.startswith("rds:")
     await look(stage)
     sign = "falta la copia diaria de las 03:00-04:00 UTC"
-    message = await stage.see(lambda: next(iter(told(stage, sign)), None))
-    assert any(e["action_id"] == "run_due" and "backup-database" in e["value"] for _, e in message.elements())
+
+    def offered() -> list[Seen]:
+        """The messages with the button; on a Monday the week's digest has the line, too."""
+        return [one for one in told(stage, sign) if any(e["action_id"] == "run_due" for _, e in one.elements())]
+
+    message = await stage.see(lambda: next(iter(offered()), None))
+    assert any("backup-database" in element["value"] for _, element in message.elements())
     await check_calendar(stage.bot.deps)
     await stage.quiet()
-    assert len(told(stage, sign)) == 1
+    assert len(offered()) == 1
 
 
 async def test_what_aws_does_not_answer_is_not_known_and_told_to_nobody(stage: Play) -> None:
