@@ -100,6 +100,30 @@ def test_a_secret_is_mounted_as_files_where_it_is_to_be_rotated() -> None:
     assert [list(one) for one in container["envFrom"]] == [["configMapRef"]]
 
 
+def test_its_alerts_are_those_of_the_rules_file_for_its_own_namespace() -> None:
+    text = (ROOT / "deploy/prometheus/bot.rules.yaml").read_text("utf-8")
+    selectors = re.findall(r"(?:tamv_bot_\w+|\bup)(?:\{(.*?)\})?", re.sub(r"(?m)^\s*#.*", "", text))
+    assert selectors and all('job="tamv-bot"' in selector for selector in selectors)
+    rule = rendered("--set", "rules.enabled=true,rules.labels.release=prometheus")["PrometheusRule", "acme"]
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    own = text.replace('job="tamv-bot"', 'job="tamv-bot",namespace="incidents"')
+    assert rule["spec"] == yaml.safe_load(own)
+
+
+def test_its_service_is_scraped_as_the_job_that_alerts_and_dashboard_name() -> None:
+    objects = rendered("--set", "serviceMonitor.enabled=true")
+    label = objects["ServiceMonitor", "acme"]["spec"]["jobLabel"]
+    assert objects["Service", "acme"]["metadata"]["labels"][label] == "tamv-bot"
+
+
+def test_its_dashboard_is_found_by_grafanas_sidecar() -> None:
+    objects = rendered("--set", "dashboard.enabled=true,dashboard.labels.team=sre")
+    board = objects["ConfigMap", "acme-dashboard"]
+    assert {"grafana_dashboard": "1", "team": "sre"}.items() <= board["metadata"]["labels"].items()
+    assert board["data"] == {"tamv-bot.json": (ROOT / "deploy/grafana/bot.json").read_text("utf-8")}
+    assert ("ConfigMap", "acme-dashboard") not in rendered()
+
+
 def test_its_settings_exist() -> None:
     data = rendered("--set", "settings.LOCALE=en")["ConfigMap", "acme"]["data"]
     assert {name.lower() for name in data} <= set(Settings.model_fields)
@@ -118,6 +142,7 @@ def test_its_settings_exist() -> None:
         ("settings.TEAM_DIR=/somewhere", "TEAM_DIR"),
         ("teams.image=x", "teams"),
         ("ingress.enabled=true", "host"),
+        ("dashboard.enabled=yes", "dashboard"),
         ("team.image=x,team.existingConfigMap=y", "choose one"),
     ],
 )

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.metrics import Metrics
 from bot.settings import Settings
 from tests.architecture.tree import ROOT, files
 
 SECRETS = re.compile(r"TOKEN|SECRET|PASSWORD|PRIVATE_KEY|ROUTING_KEY|DATABASE_URL")
 MANIFESTS = ROOT / "deploy/kubernetes"
 DASHBOARD = ROOT / "deploy/grafana/tamv-incident.json"
+BOT_DASHBOARD = ROOT / "deploy/grafana/bot.json"
+BOT_RULES = ROOT / "deploy/prometheus/bot.rules.yaml"
 
 
 def _instructions() -> list[tuple[str, str]]:
@@ -148,6 +151,47 @@ def test_the_dashboard_shows_the_figures_of_the_teams_file() -> None:
     for panel, query in zip(panels, expected, strict=True):
         bad = {"above": "red", "below": "green"}[query["direction"]]
         assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1] == {"color": bad, "value": query["threshold"]}
+
+
+def _bot_queries() -> dict[str, list[str]]:
+    """What is asked about the bot itself, by file."""
+    panels = json.loads(BOT_DASHBOARD.read_text("utf-8"))["panels"]
+    (group,) = yaml.safe_load(BOT_RULES.read_text("utf-8"))["groups"]
+    return {
+        "dashboard": [target["expr"] for panel in panels for target in panel["targets"]],
+        "rules": [rule["expr"] for rule in group["rules"]],
+    }
+
+
+@pytest.mark.parametrize("asker", ["dashboard", "rules"])
+def test_each_query_about_the_bot_asks_for_its_metrics_and_their_labels(asker: str) -> None:
+    made = dict(re.findall(r"^# TYPE (\w+) (\w+)", Metrics().text().decode(), re.MULTILINE))
+    documented = (ROOT / "docs/operating.md").read_text("utf-8").split("### Its own figures")[1]
+    labels = {
+        name: re.findall(r"\w+", cell) for name, cell in re.findall(r"^\| `(\w+)` \| (.*?) ?\|", documented, re.M)
+    }
+    for query in _bot_queries()[asker]:
+        names = re.findall(r"tamv_bot_\w+", query)
+        assert names or query.startswith("up{"), query
+        for name in names:
+            metric = name.removesuffix("_bucket")
+            assert metric in made and (metric == name) == (made[metric] != "histogram"), query
+        known = {"job", "namespace", "le", *(label for name in names for label in labels.get(name, ()))}
+        grouped = re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", query)))
+        assert {*re.findall(r"(\w+)(?:=|!=|=~|!~)\"", query), *grouped} <= known, query
+
+
+def test_each_panel_about_the_bot_says_what_it_shows_where_no_other_is() -> None:
+    panels = json.loads(BOT_DASHBOARD.read_text("utf-8"))["panels"]
+    assert all(panel["targets"] and panel["description"].endswith(".") for panel in panels)
+    assert len({panel["title"] for panel in panels}) == len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (at["x"] + x, at["y"] + y)
+        for at in (p["gridPos"] for p in panels)
+        for x in range(at["w"])
+        for y in range(at["h"])
+    ]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
 
 
 def test_a_teams_workflow_validates_tests_and_rehearses_without_a_secret_of_slacks() -> None:

@@ -25,20 +25,24 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "tamv.rules.yaml"
 BOT_RULES = DEPLOY / "prometheus" / "bot.rules.yaml"
 UP = 'up{job="tamv-bot"}'
-FAILED = 'tamv_bot_deliveries_total{source="alertmanager",outcome="failed"}'
-RUNS, OUTBOX, DELIVERIES, TAKEOVERS = (
-    f"tamv_bot_{name}" for name in ("engine_runs", "outbox", "deliveries_waiting", "takeovers_total")
+FAILED = 'tamv_bot_deliveries_total{job="tamv-bot",source="alertmanager",outcome="failed"}'
+REFUSED = 'tamv_bot_team_reloads_total{job="tamv-bot",outcome="refused"}'
+RUNS, OUTBOX, DELIVERIES, TAKEOVERS, OLDEST = (
+    f'tamv_bot_{name}{{job="tamv-bot"}}'
+    for name in ("engine_runs", "outbox", "deliveries_waiting", "takeovers_total", "slack_waiting_seconds")
 )
 
 
 def ready(check: str) -> str:
-    return f'tamv_bot_ready{{check="{check}"}}'
+    return f'tamv_bot_ready{{job="tamv-bot",check="{check}"}}'
 
 
+CHECKS = ("database", "engine", "slack", "socket_mode")
 HEALTHY: dict[str, int | str] = {
-    **{UP: 1, RUNS: 2, OUTBOX: 0, DELIVERIES: 0, TAKEOVERS: 2, FAILED: 0},
-    **{ready(check): 1 for check in ("database", "engine", "slack", "socket_mode")},
+    **{UP: 1, RUNS: 2, OUTBOX: 0, DELIVERIES: 0, TAKEOVERS: 2, FAILED: 0, OLDEST: 0},
+    **{ready(check): 1 for check in CHECKS},
 }
+KEPT = {UP, OUTBOX, DELIVERIES, *map(ready, CHECKS)}  # whose labels their alerts keep
 
 
 def check(*command: str, text: str = "") -> None:
@@ -86,6 +90,9 @@ def test_promtool_accepts_the_rules_the_configuration_and_the_worlds_metrics() -
         ({FAILED: "0+1"}, "IncidentBotDeliveriesFail"),
         ({OUTBOX: 3}, "IncidentBotWorkWaits"),
         ({DELIVERIES: 3}, "IncidentBotWorkWaits"),
+        ({OLDEST: 300}, "IncidentBotMessagesWait"),
+        ({REFUSED: 1}, "IncidentBotTeamFolderRefused"),
+        ({REFUSED: "0+1"}, "IncidentBotTeamFolderRefused"),
     ],
 )
 def test_each_fault_of_the_bot_itself_fires_its_alert_and_no_other(
@@ -99,12 +106,14 @@ def test_each_fault_of_the_bot_itself_fires_its_alert_and_no_other(
     for rule in rules:
         alerts = []
         if rule["alert"] == fires:
-            (name, value), *_ = fault.items()
-            labels = dict(rule["labels"]) | (ours if name == UP else {})
-            labels |= {"check": name.split('"')[1]} if name.startswith("tamv_bot_ready") else {}
+            (name,) = fault
+            labels = dict(rule["labels"]) | (ours if name in KEPT else {})
+            labels |= {"check": name.split('"')[3]} if name.startswith("tamv_bot_ready") else {}
             labels |= {"source": "alertmanager"} if name == FAILED else {}
             said = {
-                key: text.replace("{{ $value }}", str(value)).replace("{{ $labels.source }}", "alertmanager")
+                key: text.replace("{{ $value | humanizeDuration }}", "5m 0s").replace(
+                    "{{ $labels.source }}", "alertmanager"
+                )
                 for key, text in rule["annotations"].items()
             }
             alerts = [{"exp_labels": labels, "exp_annotations": said}]
