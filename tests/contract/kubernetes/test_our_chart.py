@@ -100,7 +100,8 @@ async def test_it_is_installed_tested_upgraded_and_rolled_back_where_restricted_
         kubectl("apply", "-f", "-", text=json.dumps(kind_of("monitoring.coreos.com", plural, kind)))
         kubectl("wait", "--for=condition=established", "--timeout=20s", f"crd/{plural}.monitoring.coreos.com")
     everything = [f"access.namespaces={{{pay}}}", "access.nodes=true", "ingress.enabled=true", "rules.enabled=true",
-                  "ingress.host=bot.example.org", "serviceMonitor.enabled=true", "dashboard.enabled=true", "secretFiles=true"]  # fmt: skip
+                  "ingress.host=bot.example.org", "serviceMonitor.enabled=true", "dashboard.enabled=true",
+                  "secretFiles=true"]  # fmt: skip
     flags = [*TEAM, *(f"--set={value}" for value in everything)]
     refused = kubectl.run("run", "x", "--image=x")
     assert refused.returncode != 0 and "violates PodSecurity" in refused.stderr, "it is enforced"
