@@ -1,7 +1,8 @@
-"""Each example of docs/actions.md, typed in Slack by Ana, approved by others, and played to its end on the sandbox;
-what only reads is answered in a terminal before that, too.
+"""Each example of docs/actions.md, typed by Ana in Slack and in a terminal, approved by others, and played to its end
+on the sandbox.
 
-One bot and one sandbox for all of them, in the order of a story: what one leaves behind the next one needs.
+For each way one bot and one sandbox, in the order of a story: what one example leaves behind the next one needs. What
+only reads needs no story of its own in the terminal: it is answered there before Slack is asked.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import pytest
 import pytest_asyncio
 
 from bot.actions.catalogue import ACTIONS
+from bot.actions.registry import Action
 from bot.domain.policy import Risk
-from bot.domain.run import Run, RunState, WaitsFor
+from bot.domain.run import Approval, Run, RunState, WaitsFor
 from bot.messages import results
 from bot.messages.run import lines
 from demo.environment import sandbox_settings
 from sandbox.kubernetes.resources.argo_cd import APPLICATION
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
+from sandbox.slack.state import Channel
 from sandbox.world.scenario import GitOps
-from tests.harness.command_line import environment, tamv_bot
+from tests.harness.command_line import Ran, environment, tamv_bot
 from tests.harness.play import LONG, Play, playing, story
 from tests.harness.scene import TEAM
 from tests.real import helm
@@ -57,11 +60,25 @@ ORDER = [
     *(f"pagerduty.{name}" for name in ("oncall", "page", "note", "acknowledge", "resolve")),
     *("argocd.pause_sync", "slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
 ]
+IN_TERMINAL = [
+    name
+    for name in ORDER
+    if ACTIONS.get(name).risk is not Risk.READ
+    or ACTIONS.get(name).waits_for
+    or name == "prometheus.watch"  # without it helm.promote refuses
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Play]:
     async with playing(tmp_path_factory.mktemp("every")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def beside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Play]:
+    """Another bot and another sandbox, for the terminal's story."""
+    async with playing(tmp_path_factory.mktemp("terminal")) as made:
         yield made
 
 
@@ -73,24 +90,59 @@ def test_no_action_is_left_out() -> None:
 @pytest.mark.parametrize("name", ORDER)
 async def test_every_example_does_what_it_says_and_says_what_it_did(stage: Play, name: str) -> None:
     action = ACTIONS.get(name)
-    example = action.signature.example
-    assert example.startswith("/ops ")
-    line = await PREPARED[name](stage, example) if name in PREPARED else example
+    line = await prepared(stage, action)
     if action.risk is Risk.READ and not action.waits_for:
-        ran = await tamv_bot(
-            "ops", *shlex.split(line.removeprefix("/ops ")), "--as", "ana-torres", env=in_terminal(stage)
-        )
+        ran = await typed(stage, line)
         assert (ran.code, ran.err) == (0, ""), (line, ran)
         assert ran.out.rstrip().endswith("succeeded") and f"✅ {name} — " in ran.out, ran.out
     run = await played(stage, line, in_incident=name.startswith("pagerduty."))
+    await came_about(stage, line, run)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", IN_TERMINAL)
+async def test_every_example_that_changes_something_does_it_from_a_terminal(beside: Play, name: str) -> None:
+    line = await prepared(beside, ACTIONS.get(name))
+    options: list[str] = []
+    if name.startswith("pagerduty."):
+        record = await beside.record(await incident_channel(beside))
+        options = ["--incident", record.id]
+    known = {run.id for run in await beside.bot.deps.store.runs.recent()}
+    typing = asyncio.create_task(typed(beside, line, *options))
+    async with working(beside), asyncio.TaskGroup() as watching:
+        deciding = watching.create_task(decided_in_terminals(beside, known, watching))
+        ran = await typing
+        deciding.cancel()
+    run = next(run for run in await beside.bot.deps.store.runs.recent() if run.id not in known)
+    assert (ran.code, ran.err) == (0, ""), (line, ran)
+    assert f"✅ {name} — " in ran.out and ran.out.rstrip().endswith("succeeded"), ran.out
+    assert run.by.terminal, "who typed it is known to have done so in a terminal"
+    await came_about(beside, line, run)
+
+
+async def prepared(stage: Play, action: Action) -> str:
+    """The action's example, once what it needs is there."""
+    example = action.signature.example
+    assert example.startswith("/ops ")
+    return await PREPARED[action.name](stage, example) if action.name in PREPARED else example
+
+
+async def came_about(stage: Play, line: str, run: Run) -> None:
+    """The run succeeded, says in each language what it did, and had its effect."""
     assert run.state is RunState.SUCCEEDED, (line, story(run), dict(run.step("it").facts))
     step = run.step("it")
     for words in stage.bot.deps.words_by_locale.values():
         (told,) = lines(run, words)
         assert " — " in told, f"nothing is said about {line}: {told}"
-        assert action.risk is not Risk.READ or results.sentence(step, words), f"{line} has no answer"
-    if name in CAME_ABOUT:
-        assert await CAME_ABOUT[name](stage), f"{line} had no effect"
+        assert ACTIONS.get(step.uses).risk is not Risk.READ or results.sentence(step, words), f"{line} has no answer"
+    if step.uses in CAME_ABOUT:
+        assert await CAME_ABOUT[step.uses](stage), f"{line} had no effect"
+
+
+async def typed(stage: Play, line: str, *options: str) -> Ran:
+    """What `tamv-bot ops` answers Ana to an example, in English."""
+    words = shlex.split(line.removeprefix("/ops "))
+    return await tamv_bot("ops", *words, *options, "--as", "ana-torres", env=in_terminal(stage))
 
 
 def in_terminal(stage: Play) -> dict[str, str]:
@@ -106,10 +158,7 @@ def in_terminal(stage: Play) -> dict[str, str]:
 async def played(stage: Play, line: str, *, in_incident: bool) -> Run:
     """The run of a line as it ended: approved and answered by others, while GitHub's people and pipelines work."""
     known = {run.id for run in await stage.bot.deps.store.runs.recent()}
-    channel = TEAM
-    if in_incident:
-        opened = [one for one in stage.slack.channels.values() if one.name.startswith("inc-") and one.pins]
-        channel = opened[0].name if opened else (await stage.incident()).name
+    channel = (await incident_channel(stage)).name if in_incident else TEAM
     await stage.person("ana").run(line, channel)
 
     async def begun() -> Run | None:
@@ -125,6 +174,47 @@ async def played(stage: Play, line: str, *, in_incident: bool) -> Run:
                 await stage.see(lambda: stage.person("ana").view)
                 await stage.person("ana").submit({"answer": XR})
         return await stage.ended(run)
+
+
+async def incident_channel(stage: Play) -> Channel:
+    """The channel of the incident that is open, or of a new one."""
+    opened = [one for one in stage.slack.channels.values() if one.name.startswith("inc-") and one.pins]
+    if opened:
+        return opened[0]
+    with stage.slowly():  # or hours of reminders and snapshots are due before it is furnished
+        return await stage.incident()
+
+
+async def decided_in_terminals(stage: Play, known: set[str], watching: asyncio.TaskGroup) -> None:
+    """Answer the question of a run that is not known, or let others approve it one after the other, in terminals
+    that watch it to its end.
+    """
+    store, others = stage.bot.deps.store, iter(("bruno-diaz", "diego-ruiz"))
+
+    async def asked() -> Approval | None:
+        return next((one for one in await store.runs.waiting() if one.run_id not in known), None)
+
+    while True:
+        approval = await stage.until(asked, 10 * LONG)
+        shown = (approval.run_id, approval.step_id, approval.digest)
+        uses = (await store.runs.get(approval.run_id)).step("it").uses
+        is_question = ACTIONS.get(uses).waits_for is WaitsFor.ANSWER
+        words = ("answer", *shown, XR) if is_question else ("approve", *shown)
+        who = "ana-torres" if is_question else next(others)
+
+        async def is_decided(before: Approval = approval) -> bool:
+            now = await store.runs.approval(before.run_id, before.step_id)
+            return now != before
+
+        with stage.slowly():  # a terminal takes seconds to start
+            watching.create_task(succeeds(stage, *words, "--as", who))
+            await stage.until(is_decided, LONG)
+
+
+async def succeeds(stage: Play, *words: str) -> None:
+    """A decision of `tamv-bot runbook` is taken, and the run that it watches succeeds."""
+    ran = await tamv_bot("runbook", *words, env=in_terminal(stage))
+    assert (ran.code, ran.err) == (0, ""), (words, ran)
 
 
 @contextlib.asynccontextmanager
@@ -237,7 +327,9 @@ async def _silenced(stage: Play) -> bool:
 
 
 async def _announced(stage: Play) -> bool:
-    return any("Restauramos la base" in text for text in stage.own(TEAM))
+    destination = stage.bot.deps.team.stakeholders_channel  # not where it was typed: the card there has the words too
+    assert destination
+    return any("Restauramos la base" in text for text in stage.own(destination))
 
 
 CAME_ABOUT: dict[str, Callable[[Play], Awaitable[bool]]] = {
