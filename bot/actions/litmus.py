@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,6 +39,7 @@ from bot.integrations.kubernetes.workloads import split_reference
 from bot.names import Name
 from bot.team import Chaos, maintenance_of, policy_of
 
+AT_LEAST_SECONDS = 30.0  # of real time until a result is given up, however fast the bot's clock runs
 LOOK_SECONDS = 2.0  # of the bot's clock, between two looks at the result and at open incidents
 LONGEST_NAME = 40  # of an engine, without the suffix that its key adds: Litmus derives names from it
 
@@ -252,6 +254,7 @@ async def _require_holding(ctx: Context, watched: Board) -> None:
 async def _followed(ctx: Context, trial: _Trial, wait: timedelta) -> ChaosResult:
     """Return the result when there is one. Stops the experiment for an incident, and when the time is up."""
     chaos, until = ctx.kubernetes.chaos, ctx.began + trial.experiment.lasts + wait
+    at_least = time.monotonic() + min(wait.total_seconds(), AT_LEAST_SECONDS)
     expected = [probe_name(metric.query) for metric, _ in trial.watched.queries if metric.threshold is not None]
     facts = {"engine": trial.name, "experiment": trial.experiment.name}
     while True:
@@ -262,7 +265,7 @@ async def _followed(ctx: Context, trial: _Trial, wait: timedelta) -> ChaosResult
         if incident := await _open_incident(ctx):
             await chaos.stop(trial.name, trial.namespace)
             raise WrongState("chaos_stopped_for_incident", **facts, **incident)
-        if ctx.clock.now() >= until:
+        if ctx.clock.now() >= until and time.monotonic() >= at_least:
             await chaos.stop(trial.name, trial.namespace)
             raise WrongState("chaos_unknown", **facts, why="")
         await ctx.clock.sleep(LOOK_SECONDS)
