@@ -69,6 +69,7 @@ class Metrics:
         self.team_reloads = Counter(
             "tamv_bot_team_reloads", "Reloads of the team's folder by outcome.", ["outcome"], registry=registry
         )
+        self.team_reloads.labels("refused")  # begins at 0, so that the first one is an increase
         self.outbox = Gauge("tamv_bot_outbox", "Workflows in the outbox that are not started yet.", registry=registry)
         self.database_up = Gauge("tamv_bot_database_up", "1 if the database answered this scrape.", registry=registry)
         self.ready = Gauge(

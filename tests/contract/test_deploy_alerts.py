@@ -91,7 +91,6 @@ def test_promtool_accepts_the_rules_the_configuration_and_the_worlds_metrics() -
         ({OUTBOX: 3}, "IncidentBotWorkWaits"),
         ({DELIVERIES: 3}, "IncidentBotWorkWaits"),
         ({OLDEST: 300}, "IncidentBotMessagesWait"),
-        ({REFUSED: 1}, "IncidentBotTeamFolderRefused"),
         ({REFUSED: "0+1"}, "IncidentBotTeamFolderRefused"),
     ],
 )
