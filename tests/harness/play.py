@@ -190,6 +190,11 @@ async def playing(
     team = folder / "team"
     if not team.exists():
         shutil.copytree(ROOT / "teams" / "tamv", team)
+        shipped = (team / "team.yaml").read_text("utf-8")
+        asked = "  services: [tamv-core, xr-engine]\n"
+        assert shipped.count(asked) == 1
+        # A look ahead each second of ours, as the clock is fast, would cost a third of a core.
+        (team / "team.yaml").write_text(shipped.replace(asked, "  services: []\n"), "utf-8")
     write_charts(team / "charts")
     if not why:
         with (team / "team.yaml").open("a") as file:

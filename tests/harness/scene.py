@@ -109,7 +109,7 @@ class Scene:
             new = [c for c in self.slack.channels.values() if c.name.startswith("inc-") and c.id not in known]
             return new[-1] if new and new[-1].pins else None
 
-        return await self.see(furnished)
+        return await self.see(furnished, 4 * SOON)
 
     async def told(self, channel: Channel | str, *signs: str, seconds: float = SOON) -> Message:
         """The message for everybody that holds all of these words."""

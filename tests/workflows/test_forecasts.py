@@ -84,7 +84,7 @@ async def test_what_will_be_crossed_is_told_before_and_edited_when_it_came(
 ) -> None:
     stage = Stage(tmp_path)
     async with stage.running(locale) as made:
-        await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 30)
+        await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
         (message,) = stage.told()
         assert first in words(message)
         told_at = stage.sandbox.clock.now()
@@ -100,7 +100,7 @@ async def test_what_will_be_crossed_is_told_before_and_edited_when_it_came(
 async def test_what_does_not_come_about_is_said_and_counted(tmp_path: Path) -> None:
     stage = Stage(tmp_path, turns=True)
     async with stage.running() as made:
-        await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 30)
+        await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
         await stage.sandbox.slack.wait_for(lambda: "No se cumplió" in words(stage.told()[0]), 60)
         assert "me la callo" not in words(stage.told()[0]), "one mistake silences nothing"
         (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
@@ -144,7 +144,7 @@ async def test_the_button_opens_a_form_with_what_is_foreseen(tmp_path: Path) -> 
     stage = Stage(tmp_path, speed=1)
     async with stage.running() as made:
         await look_ahead(made.bot.deps)
-        await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 30)
+        await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
         ana = Somebody(stage.sandbox.slack, "U0ANA00001")
         form = await (await ana.press(stage.told()[0], "declare_predicted")).view()
         assert "Disco de xr-engine, cerca de su límite" in str(form.body)
