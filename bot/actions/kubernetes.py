@@ -218,7 +218,7 @@ async def restore_node_selector(ctx: Context, done: Selected) -> Selected:
     "kubernetes.set_env",
     risk=Risk.CHANGE,
     target=DEPLOYMENT,
-    example="/ops env xr-engine ADVANCED_RENDERING=false",
+    example="/ops env xr-engine LOG_LEVEL=debug",
 )
 async def set_env(
     ctx: Context, deployment: WorkloadName, variables: dict[str, str], namespace: Name | None = None

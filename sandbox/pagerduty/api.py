@@ -406,7 +406,7 @@ def list_oncalls(call: Call) -> dict[str, Any]:
         shift
         for policy in pagerduty.policies.values()
         if not policy_ids or policy.id in policy_ids
-        for shift in shifts(policy, since, until)
+        for shift in shifts(pagerduty, policy, since, until)
         if not user_ids or pagerduty.company.person(shift.handle).pagerduty in user_ids
     ]
     if call.query.get("earliest") == "true":

@@ -43,7 +43,7 @@ class PagerDuty(Account):
     """An account that acts. Call it inside the running event loop: changes send webhooks in the background."""
 
     def __init__(self, company: Company, clock: Clock, deliverer: Deliverer | None = None) -> None:
-        super().__init__(company)
+        super().__init__(company, clock.now())
         self.clock = clock
         self.deliverer = deliverer or Deliverer(clock)
         self._numbers = itertools.count(1)
@@ -199,7 +199,7 @@ class PagerDuty(Account):
         incident.changed_by = agent
 
     def _assign_to_level(self, incident: Incident, level: int, agent: Reference) -> None:
-        handle = on_call(self.policy_of(incident), level, self.clock.now())
+        handle = on_call(self, self.policy_of(incident), level, self.clock.now())
         user = self.users[self.company.person(handle).pagerduty]
         incident.level = level
         incident.assignees = (user.id,)

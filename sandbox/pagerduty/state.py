@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sandbox.company import Company, EscalationPolicy, PagerDutyService
@@ -17,7 +17,6 @@ API = "https://api.pagerduty.com"
 
 API_TOKEN = "sandbox-pagerduty-api-token"
 USER_TOKEN = "sandbox-pagerduty-user-token"
-FIRST_SHIFT = datetime(2024, 1, 1, 9, tzinfo=UTC)
 
 EVENTS = (
     "incident.acknowledged",
@@ -181,11 +180,13 @@ class Account:
     """What a PagerDuty account holds: the company's users, services and policies, incidents, webhook subscriptions.
 
     API_TOKEN is an account's token, so that writes need a From header; USER_TOKEN is the bot user's own.
-    `requests` are all that came in, for tests.
+    `requests` are all that came in, for tests. `opened` is when the account was made: half of each first shift is
+    over by then, so that nobody is relieved soon after, on whatever day of the week the world begins.
     """
 
-    def __init__(self, company: Company) -> None:
+    def __init__(self, company: Company, opened: datetime) -> None:
         self.company = company
+        self.opened = opened
         self.web = f"https://{company.workspace.domain}.pagerduty.com"
         self.tokens: dict[str, User | None] = {API_TOKEN: None, USER_TOKEN: BOT}
         self.users = {
@@ -244,25 +245,26 @@ class Shift:
     end: datetime | None
 
 
-def shifts(policy: EscalationPolicy, since: datetime, until: datetime) -> Iterator[Shift]:
+def shifts(account: Account, policy: EscalationPolicy, since: datetime, until: datetime) -> Iterator[Shift]:
     """Yield every shift that overlaps [since, until], by level, then by time. People of one level take turns."""
     length = timedelta(hours=policy.rotation_hours)
+    first = (account.opened - length / 2).replace(minute=0, second=0, microsecond=0)
     for level, handles in enumerate(policy.levels, start=1):
         if len(handles) == 1:
             yield Shift(policy, level, handles[0], None, None)
             continue
-        turn = (since - FIRST_SHIFT) // length
+        turn = (since - first) // length
         while True:
-            start = FIRST_SHIFT + turn * length
+            start = first + turn * length
             yield Shift(policy, level, handles[turn % len(handles)], start, start + length)
             turn += 1
             if start + length > until:
                 break
 
 
-def on_call(policy: EscalationPolicy, level: int, at: datetime) -> str:
+def on_call(account: Account, policy: EscalationPolicy, level: int, at: datetime) -> str:
     """Return the handle of who is on call for the level (the first is 1). Raises KeyError for an unknown level."""
-    for shift in shifts(policy, at, at):
+    for shift in shifts(account, policy, at, at):
         if shift.level == level:
             return shift.handle
     raise KeyError(level)

@@ -29,7 +29,7 @@ from sandbox.pagerduty.state import API_TOKEN, BOT
 from sandbox.server import serving
 from tests.contract.webapi import CONTRACTS
 
-MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
+OPENED = datetime(2026, 11, 26, 21, tzinfo=UTC)  # half of a week's shift is over
 KEY = "INC-2026-0001"
 
 
@@ -64,7 +64,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    account, faults = Account(load_company(), Clock(MONDAY)), Faults()
+    account, faults = Account(load_company(), Clock(OPENED)), Faults()
     app = Starlette(
         routes=[Mount("/pagerduty", routes=routes(account))],
         middleware=[Middleware(FaultsMiddleware, faults=faults)],
@@ -159,7 +159,7 @@ async def test_incidents_are_found_by_key(world: World) -> None:
     found = await world.client.incident_by_key(KEY)
     assert found is not None
     assert (found.key, found.status, found.service) == (KEY, "triggered", "equipo-SRE-TAMV")
-    assert found.assignees == ("Bruno Díaz",) and found.url.startswith("https://tamv.pagerduty.com/")
+    assert found.assignees == ("Ana Torres",) and found.url.startswith("https://tamv.pagerduty.com/")
     assert await world.client.key_of(found.id) == KEY
     await world.client.resolve(KEY)
     await world.page()
@@ -204,8 +204,8 @@ async def test_an_id_leads_nowhere_else(world: World, id: str) -> None:
 async def test_who_is_on_call(world: World, of: str) -> None:
     monday_after = datetime(2026, 11, 30, 9, tzinfo=UTC)
     assert await world.client.on_call(of) == [
-        OnCall(1, "Bruno Díaz", "bruno@tamv.world", "+1 2025550102", "PBRU002", monday_after),
-        OnCall(2, "Ana Torres", "ana@tamv.world", "+1 2025550101", "PANA001", monday_after),
+        OnCall(1, "Ana Torres", "ana@tamv.world", "+1 2025550101", "PANA001", monday_after),
+        OnCall(2, "Bruno Díaz", "bruno@tamv.world", "+1 2025550102", "PBRU002", monday_after),
     ]
 
 

@@ -19,6 +19,7 @@ from sandbox.pagerduty.state import API_TOKEN, USER_TOKEN
 from sandbox.server import serving
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
+OPENED = MONDAY + timedelta(days=3.5)  # half of a week's shift is over
 
 
 class Client:
@@ -55,7 +56,7 @@ class Client:
 
 @pytest.fixture
 async def pagerduty() -> AsyncIterator[Client]:
-    backend = PagerDuty(load_company(), Clock(MONDAY))
+    backend = PagerDuty(load_company(), Clock(OPENED))
     app = Starlette(routes=[Mount("/pagerduty", routes=routes(backend))])
     async with serving(app) as base, aiohttp.ClientSession() as http:
         yield Client(http, base, backend)
@@ -76,7 +77,7 @@ async def test_a_trigger_opens_one_incident_however_often_it_comes(pagerduty: Cl
     assert (incident["incident_key"], incident["title"]) == ("INC-2026-0001", "xr-engine is slow")
     assert (incident["status"], incident["urgency"]) == ("triggered", "high")
     assert incident["alert_counts"]["all"] == 2
-    assert incident["assignments"][0]["assignee"]["summary"] == "Bruno Díaz"
+    assert incident["assignments"][0]["assignee"]["summary"] == "Ana Torres"
 
 
 async def test_events_take_an_incident_through_its_life(pagerduty: Client) -> None:
@@ -174,7 +175,7 @@ async def test_escalating_notifies_the_next_level(pagerduty: Client) -> None:
     change = {"incident": {"type": "incident", "escalation_level": 2}}
     status, answer = await pagerduty.call("PUT", one, change)
     assert status == 200
-    assert answer["incident"]["assignments"][0]["assignee"]["summary"] == "Ana Torres"
+    assert answer["incident"]["assignments"][0]["assignee"]["summary"] == "Bruno Díaz"
     status, answer = await pagerduty.call("PUT", one, {"incident": {"escalation_level": 3}})
     assert (status, answer["error"]["code"]) == (400, 1006)
 
@@ -226,9 +227,9 @@ async def test_who_is_on_call_takes_turns_by_the_week(pagerduty: Client) -> None
     [this_week] = await level_one(MONDAY)
     [last_second] = await level_one(MONDAY + timedelta(days=7, seconds=-1))
     [next_week] = await level_one(MONDAY + timedelta(days=7))
-    assert this_week["user"]["email"] == "bruno@tamv.world"
+    assert this_week["user"]["email"] == "ana@tamv.world"
     assert last_second == this_week
-    assert next_week["user"]["email"] == "ana@tamv.world"
+    assert next_week["user"]["email"] == "bruno@tamv.world"
     assert (this_week["start"], this_week["end"]) == ("2026-11-23T09:00:00Z", "2026-11-30T09:00:00Z")
 
 
