@@ -25,6 +25,7 @@ from bot.integrations.http import Http
 from bot.integrations.pagerduty import OnCallCache, PagerDuty
 from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
+from bot.integrations.statuspage import Statuspage
 from bot.integrations.tempo import Tempo
 from bot.integrations.vault import SecretAges
 from bot.messages.translations import translations_of
@@ -101,6 +102,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
     pagerduty = _pagerduty(settings)
     kubernetes = _kubernetes(settings)
     tempo = Tempo(str(settings.tempo_url), headers=plain(settings.tempo_headers)) if settings.tempo_url else None
+    statuspage = _statuspage(settings)
     alertmanager = _alertmanager(settings)
     vault = _vault(settings)
     ages = SecretAges(vault, team.secrets, clock) if vault else None
@@ -121,6 +123,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
         kubernetes=kubernetes,
         helm=Helm(settings.kubeconfig, settings.helm, folder=team.folder) if kubernetes else None,
         tempo=tempo,
+        statuspage=statuspage,
         vault=vault,
         secret_ages=ages,
         aws=_aws(settings),
@@ -136,6 +139,7 @@ async def build_deps(settings: Settings, clock: Clock | None = None) -> AsyncIte
             deps.http,
             alertmanager,
             tempo,
+            statuspage,
             kubernetes,
             ages,
         ]
@@ -202,6 +206,11 @@ def _alertmanager(settings: Settings) -> Alertmanager | None:
     if settings.alertmanager_url is None:
         return None
     return Alertmanager(str(settings.alertmanager_url), headers=plain(settings.alertmanager_headers))
+
+
+def _statuspage(settings: Settings) -> Statuspage | None:
+    key = settings.statuspage_api_key
+    return Statuspage(str(settings.statuspage_api_url), key.get_secret_value()) if key else None
 
 
 def _github(settings: Settings) -> GitHub | None:

@@ -18,6 +18,7 @@ from bot.integrations.http import Http
 from bot.integrations.pagerduty import OnCallCache, PagerDuty
 from bot.integrations.prometheus import Prometheus
 from bot.integrations.slack import Slack
+from bot.integrations.statuspage import Statuspage
 from bot.integrations.tempo import Tempo
 from bot.integrations.vault import SecretAges
 from bot.message_refresher import MessageRefresher
@@ -59,6 +60,7 @@ class Deps:
     kubernetes: Kubernetes | None = None
     helm: Helm | None = None
     tempo: Tempo | None = None
+    statuspage: Statuspage | None = None
     vault: Vault | None = None
     secret_ages: SecretAges | None = None
     aws: Aws | None = None

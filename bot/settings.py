@@ -209,6 +209,9 @@ class Settings(TeamSettings):
     pagerduty_api_url: AnyHttpUrl = AnyHttpUrl("https://api.pagerduty.com")
     pagerduty_events_url: AnyHttpUrl = AnyHttpUrl("https://events.pagerduty.com")
 
+    statuspage_api_key: Token = None
+    statuspage_api_url: AnyHttpUrl = AnyHttpUrl("https://api.statuspage.io/v1")
+
     github_token: Token = None
     github_app_id: Text = None
     github_app_private_key: Secret = None

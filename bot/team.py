@@ -486,6 +486,16 @@ class Commands(_Part):
         return {command: name or f"{self.prefix}{command}" for command, name in own.items()}
 
 
+class HostedStatusPage(_Part):
+    """The same at Atlassian Statuspage, which STATUSPAGE_API_KEY may change."""
+
+    page: str = Field(min_length=1, description="the id of the page there")
+    components: dict[str, str] = Field(
+        default_factory=dict, description="service → the id of its component there; others are not marked"
+    )
+    notify: bool = Field(False, description="the page's subscribers get each change as a message")
+
+
 class StatusPage(_Part):
     """The public page `GET /status`. It names nothing but these components, and no incident's title."""
 
@@ -497,6 +507,7 @@ class StatusPage(_Part):
         default_factory=lambda: [Severity.SEV1, Severity.SEV2], description="incidents that the public is told of"
     )
     days: int = Field(14, ge=1, le=90, description="for so long it shows what is over")
+    hosted: HostedStatusPage | None = None
 
 
 class CausesPolicy(_Part):
@@ -670,6 +681,11 @@ class TeamFile(_Part):
         ]
         for component in self.status_page.components:
             named.append(("service", ("status_page", "components", component), component, self.services))
+        if hosted := self.status_page.hosted:
+            named += [
+                ("public name", ("status_page", "hosted", "components", name), name, self.status_page.components)
+                for name in hosted.components
+            ]
         for at, language in enumerate(self.languages):
             named.append(("language", ("languages", at), language, languages()))
         if parse_zone(self.timezone) is None:

@@ -110,6 +110,7 @@ def sandbox_settings(url: str, sandbox: Sandbox, database: str, locale: str = "e
         "vault_addr": f"{url}/vault",
         "vault_token": VAULT_TOKEN,
         "tempo_url": f"{url}/tempo",
+        "statuspage_api_url": f"{url}/statuspage/v1",
         "health_gateway_url": f"{url}/health",
         "pagerduty_api_token": PAGERDUTY_TOKEN,
         "pagerduty_routing_key": sandbox.pagerduty.routing_key(sandbox.company.pagerduty.services[0].name),

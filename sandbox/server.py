@@ -40,6 +40,8 @@ from sandbox.shipped import SHIPPED
 from sandbox.slack.api import routes as slack_routes
 from sandbox.slack.backend import Slack
 from sandbox.slack.state import Credentials
+from sandbox.statuspage import Statuspage
+from sandbox.statuspage import routes as statuspage_routes
 from sandbox.tempo import Tempo
 from sandbox.tempo import routes as tempo_routes
 from sandbox.vault import Vault
@@ -80,6 +82,7 @@ class Sandbox:
         self.alertmanager = Alertmanager(self.clock, load_route())
         self.alertmanagers = [self.alertmanager]
         self.vault = Vault(self.clock)
+        self.statuspage = Statuspage(self.clock)
         self.app: ASGIApp = Starlette(
             routes=[
                 *self.faults.routes(),
@@ -88,6 +91,7 @@ class Sandbox:
                 Mount("/github", routes=github_routes(self.github)),
                 Mount("/alertmanager", routes=alertmanager_routes(self.alertmanager)),
                 Mount("/vault", routes=vault_routes(self.vault)),
+                Mount("/statuspage", routes=statuspage_routes(self.statuspage)),
                 Mount("/prometheus", app=Late(lambda: prometheus_routes(self.prometheus))),
                 Mount("/kubernetes", app=Late(lambda: kubernetes_routes(self.kubernetes))),
                 Mount("/world", app=Late(lambda: world_routes(self.world))),

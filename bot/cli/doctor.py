@@ -81,6 +81,7 @@ class Doctor(Checks):
             ("AWS", "AWS_REGION", self._aws()),
             ("Tempo", "TEMPO_URL", self._tempo()),
             ("Grafana", "GRAFANA_URL", self._grafana()),
+            ("Statuspage", "STATUSPAGE_API_KEY", self._statuspage()),
             ("health endpoints", "BOT_CONFIG", self._health()),
             ("team", "BOT_CONFIG", self._placeholders()),
         ]
@@ -262,6 +263,28 @@ class Doctor(Checks):
         if response.status >= 400:
             raise Unavailable("unreachable", service="Grafana", why=f"HTTP {response.status}")
         yield self._good("Grafana", "answers", said=self._deps.grafana_url)
+
+    async def _statuspage(self) -> AsyncIterator[Finding]:
+        statuspage, hosted = self._deps.statuspage, self._deps.team.status_page.hosted
+        if statuspage is None:
+            yield self._off("Statuspage", "STATUSPAGE_API_KEY")
+            return
+        if hosted is None:
+            yield self._note("Statuspage", "no_hosted_page")
+            return
+        path = "status_page.hosted"
+        try:
+            components = await statuspage.components(hosted.page)
+        except BotError as problem:
+            yield self._wrong_in_team("Statuspage", problem, f"{path}.page", "STATUSPAGE_API_KEY")
+            return
+        yield self._good("Statuspage", "answers", said=hosted.page)
+        for name, id in hosted.components.items():
+            if id not in components:
+                place = f"{path}.components.{name}"
+                yield self._finding(
+                    f"Statuspage · {name}", State.WRONG, "no_component", id=id, path=place, known=components
+                )
 
     async def _health(self) -> AsyncIterator[Finding]:
         """Look at the health endpoints of production."""

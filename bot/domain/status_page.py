@@ -63,16 +63,9 @@ def status_page(
     severities: Collection[Severity],
     history: timedelta,
 ) -> StatusPage:
-    """Return the page for these incidents. Drills, false alarms and other severities are nobody's business outside."""
-    disruptions = sorted(
-        (
-            _disruption(incident, components)
-            for incident in incidents
-            if incident.severity in severities and not incident.drill and incident.status is not Status.DISMISSED
-        ),
-        key=lambda one: one.began_at,
-        reverse=True,
-    )
+    """Return the page for these incidents."""
+    seen = (public_view(incident, components, severities) for incident in incidents)
+    disruptions = sorted((one for one in seen if one is not None), key=lambda one: one.began_at, reverse=True)
     going_on = tuple(one for one in disruptions if one.phase is not Phase.OVER)
     over = tuple(one for one in disruptions if one.ended_at and one.ended_at >= now - history)
     return StatusPage(
@@ -83,7 +76,10 @@ def status_page(
     )
 
 
-def _disruption(incident: Incident, components: Collection[str]) -> Disruption:
+def public_view(incident: Incident, components: Collection[str], severities: Collection[Severity]) -> Disruption | None:
+    """Return the incident as the public sees it; None for a drill, a false alarm and other severities."""
+    if incident.drill or incident.status is Status.DISMISSED or incident.severity not in severities:
+        return None
     affected = {incident.service, *incident.impact.services}
     phase, milestones = _PHASES[incident.status], incident.milestones
     return Disruption(

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     SNOOZED = "snoozed"
     STAKEHOLDERS_TOLD = "stakeholders_told"
     NOTICE_SNOOZED = "notice_snoozed"
+    STATUS_PAGE_UPDATED = "status_page_updated"
     MESSAGE_ADDED = "message_added"
     MITIGATED = "mitigated"
     RESOLVED = "resolved"

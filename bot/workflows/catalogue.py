@@ -14,6 +14,7 @@ from bot.workflows.incidents.page import page, page_later, page_teams
 from bot.workflows.incidents.remind import remind_loop
 from bot.workflows.incidents.snapshot import complete_snapshot, snapshot
 from bot.workflows.incidents.stakeholders import tell_stakeholders
+from bot.workflows.incidents.status_page import update_status_page
 from bot.workflows.reports.followups import file_followup
 from bot.workflows.reports.report import write_report
 from bot.workflows.runs.play import play_runbook
@@ -51,5 +52,6 @@ WORKFLOWS: dict[str, Workflow] = {
     "tell_due": tell_due,
     "watch_prediction": watch_prediction,
     "tell_stakeholders": tell_stakeholders,
+    "update_status_page": update_status_page,
     "point_to_replacement": point_to_replacement,
 }

@@ -27,6 +27,7 @@ from bot.workflows.incidents.next_step import (
 )
 from bot.workflows.incidents.page import sync_page_state
 from bot.workflows.incidents.remind import answer_update_drafts
+from bot.workflows.incidents.status_page import CHANGES_STATUS_PAGE
 from bot.workflows.reports.report import update_report_message
 
 EventHandler = Callable[[Deps, str, TimelineEvent], Awaitable[None]]
@@ -82,6 +83,8 @@ async def handle_event(deps: Deps, incident_id: str, seq: int) -> None:
         await durable_step("drafts", lambda: answer_update_drafts(deps, incident_id, event), MESSAGE_TIMEOUT)
     if asks_again(event):  # last, since earlier versions did not: what they have begun goes on behind its steps
         await start("tell_stakeholders", f"{incident_id}/{seq}/stakeholders", incident_id, seq)
+    if event.kind in CHANGES_STATUS_PAGE and deps.statuspage and deps.team.status_page.hosted:
+        await start("update_status_page", f"{incident_id}/{seq}/status-page", incident_id, seq)
 
 
 def _changes_pages(event: TimelineEvent) -> bool:
