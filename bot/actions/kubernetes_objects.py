@@ -62,7 +62,8 @@ async def apply(
         after = await objects.applied(manifest_object.kind, manifest_object.name, ns, manifest_object.body)
         _require_as_planned(ctx, manifest_object, "after", after)
         if current != after:
-            await objects.apply(manifest_object.kind, manifest_object.name, ns, manifest_object.body)
+            taken = await objects.contested(manifest_object.kind, manifest_object.name, ns, manifest_object.body)
+            await objects.apply(manifest_object.kind, manifest_object.name, ns, manifest_object.body, taken)
         changed.append(
             Changed(manifest_object.kind, manifest_object.name, _before(ctx, manifest_object, current, after), after)
         )

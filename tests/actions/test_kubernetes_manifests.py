@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.messages.run import line
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.objects import Object, deep_copy
 from sandbox.kubernetes.resources.autoscaling import AUTOSCALER
@@ -103,6 +104,21 @@ async def test_what_was_there_comes_back_after_an_apply_and_after_a_delete(clust
     assert gone == shown and cluster.backend.store.get(AUTOSCALER, PROD, "isabella-ai") is None
     await cluster.actor.undo("kubernetes.delete", gone)
     assert cluster.bounds() == before
+
+
+async def test_whose_fields_an_apply_takes_is_said_before(cluster: Cluster) -> None:
+    cluster.write("closed.yaml", POLICY)
+    theirs = {
+        "metadata": {"name": "closed", "namespace": PROD},
+        "spec": {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]},
+    }
+    cluster.backend.writer.create(NETWORK_POLICY, theirs, WriteOptions(field_manager="kubectl-edit"))
+    (effect,), _ = await cluster.actor.rehearse("kubernetes.apply", manifest="closed.yaml")
+    assert effect.facts["taken"] == [".spec.podSelector (kubectl-edit)", ".spec.policyTypes (kubectl-edit)"]
+    for words in cluster.actor.deps.words_by_locale.values():
+        assert "⚠" in (told := line(effect, words)) and ".spec.policyTypes (kubectl-edit)" in told
+    await cluster.actor.perform("kubernetes.apply", manifest="closed.yaml")
+    assert (found := cluster.found("closed")) and found["spec"]["policyTypes"] == ["Egress"]
 
 
 async def test_an_undo_and_an_approval_are_for_what_was_seen(cluster: Cluster) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,10 +41,20 @@ PAGE = 500  # items of a list in one answer
 LIST_ATTEMPTS = 3
 NAMED = 5  # objects that are named where one is not there
 ALL = "All"  # value of `dryRun`: all stages run, nothing is persisted
+PLUGIN_SECONDS = 30.0  # for the program that a kubeconfig names to get a token: it asks a cloud
+WHY_LIMIT = 300
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)"'
     r'(?:.* in the namespace "(?P<namespace>[^"]+)")?'
 )
+_DENIED = re.compile(
+    r"(?:admission webhook \"(?P<webhook>[^\"]+)\" denied the request|"
+    r"ValidatingAdmissionPolicy '(?P<policy>[^']+)' with binding '[^']*' denied request)(?:: )?(?P<why>.*)",
+    re.DOTALL,
+)
+_SILENT_WEBHOOK = re.compile(r'failed calling webhook "(?P<webhook>[^"]+)"')
+_WARNING = re.compile(r'299 \S+ "(?P<text>(?:[^"\\]|\\.)*)"')  # RFC 7234, section 5.5
+_warnings: ContextVar[list[str] | None] = ContextVar("warnings", default=None)
 
 
 class Cluster:
@@ -54,6 +68,7 @@ class Cluster:
         self._kubeconfig = kubeconfig
         self.timeout = timeout
         self.page_size = PAGE
+        self.plugin_seconds = PLUGIN_SECONDS
         self._api: client.ApiClient | None = None
         self._is_open = False
         self._opening = asyncio.Lock()
@@ -91,26 +106,43 @@ class Cluster:
             settings = client.Configuration()
             try:
                 if self._kubeconfig:
-                    await config.load_kube_config(  # type: ignore[no-untyped-call]
-                        config_file=self._kubeconfig, client_configuration=settings
-                    )
+                    with _raising_plugin_failures():
+                        async with asyncio.timeout(self.plugin_seconds):
+                            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                                config_file=self._kubeconfig, client_configuration=settings
+                            )
                 else:
                     config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+                settings.trace_configs = [_trace_of_warnings()]  # type: ignore[attr-defined]
                 fresh = client.ApiClient(settings)
             except Exception as problem:  # the client raises whatever a broken file makes it raise
-                why = (" ".join(str(problem).split()) or type(problem).__name__)[:300]
-                fault = await asyncio.to_thread(_kubeconfig_fault, self._kubeconfig)
+                fault, why = await asyncio.to_thread(_kubeconfig_fault, self._kubeconfig, problem)
                 path = self._kubeconfig or "in-cluster"
                 raise Refused("kubeconfig_wrong", path=path, fault=fault, why=why) from problem
             api, self._is_open = self.api, True
             await api.rest_client.close()
             api.configuration, api.rest_client = fresh.configuration, fresh.rest_client
 
-    async def ask(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    async def ask(
+        self,
+        what: str,
+        call: Callable[..., Awaitable[Any]],
+        *args: Any,
+        warnings: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Return the response of one call as the client's model. Raises NotFound, Refused and Unavailable.
 
-        `what` names the object, for error messages. The client's models make every field optional, hence the type Any.
+        `what` names the object, for error messages; what the API server warns of is added to `warnings`. The client's
+        models make every field optional, hence the type Any.
         """
+        token = _warnings.set(warnings)
+        try:
+            return await self._ask(what, call, *args, **kwargs)
+        finally:
+            _warnings.reset(token)
+
+    async def _ask(self, what: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         await self.open()
         try:
             return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
@@ -261,6 +293,25 @@ def response_error(what: str, status: int, body: bytes) -> NotFound | Refused | 
     return _to_bot_error(what, problem)
 
 
+def with_warnings(diff: str, warnings: Sequence[str]) -> str:
+    """Return a diff with what the API server warned of, a line each."""
+    return "\n".join(filter(None, [diff, *(f"!  {warning}" for warning in dict.fromkeys(warnings))]))
+
+
+def _trace_of_warnings() -> aiohttp.TraceConfig:
+    """Return what keeps the warnings of responses for the `ask` that waits for them."""
+
+    async def keep(_session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+        kept = _warnings.get()
+        if kept is not None:
+            headers = ", ".join(params.response.headers.getall("Warning", ()))
+            kept += [re.sub(r"\\(.)", r"\1", one["text"])[:WHY_LIMIT] for one in _WARNING.finditer(headers)]
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(keep)
+    return trace
+
+
 def _to_bot_error(what: str, problem: client.exceptions.ApiException) -> NotFound | Refused | Unavailable:
     status = int(problem.status or 0)
     try:
@@ -268,43 +319,116 @@ def _to_bot_error(what: str, problem: client.exceptions.ApiException) -> NotFoun
     except ValueError:
         body = {}
     why = _why(body, problem)
+    facts: dict[str, Any] = {"service": SERVICE, "what": what, "status": status, "why": why}
     if status == 404:
-        return NotFound("kubernetes_not_found", what=what, why=why)
+        key = "kubernetes_not_found" if " not found" in why else "kubernetes_no_api"
+        return NotFound(key, what=what, why=why)
     if status == 403 and (missing := _FORBIDDEN.search(why)):
         return Refused("kubernetes_forbidden", what=what, **missing.groupdict(default="*"))
+    if status == 403 and _causes(body, "NamespaceTerminating"):
+        return Refused("namespace_ends", **facts)
+    if 400 <= status < 500 and (denied := _DENIED.search(why)):
+        by = denied["webhook"] or denied["policy"]
+        return Refused("admission_denied", **{**facts, "why": denied["why"].strip(" .") or "?"}, by=by)
+    if status >= 500 and (silent := _SILENT_WEBHOOK.search(why)):
+        return Unavailable("webhook_silent", **{**facts, "why": why.rpartition(": ")[2]}, by=silent["webhook"])
+    if contested := _contested(body):
+        return Refused("fields_contested", **facts, fields=contested)
     if status in (429, 409) or status >= 500:
         key = "kubernetes_busy" if status in (429, 409) else "unreachable"
-        return Unavailable(key, service=SERVICE, what=what, status=status, why=why)
-    return Refused("refused", service=SERVICE, what=what, status=status, why=why)
+        return Unavailable(key, **facts, retry_after=_retry_after(problem))
+    return Refused("refused", **facts)
+
+
+def _retry_after(problem: client.exceptions.ApiException) -> float | None:
+    """Return for how many seconds the API server asks to wait; None if it does not say."""
+    headers: Mapping[str, str] = problem.headers or {}
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() and len(text) < 5 else None
+
+
+def _causes(body: Any, reason: str) -> list[Mapping[str, Any]]:
+    causes = (body.get("details") or {}).get("causes") if isinstance(body, dict) else None
+    return [cause for cause in causes or () if cause.get("reason") == reason]
+
+
+def _contested(body: Any) -> list[str]:
+    """Return which fields of an apply belong to somebody else: `.spec.maxReplicas (kubectl)`."""
+    found = []
+    for cause in _causes(body, "FieldManagerConflict"):
+        manager = re.search(r'conflict with "([^"]+)"', str(cause.get("message")))
+        found.append(f"{cause.get('field')} ({manager[1] if manager else '?'})")
+    return found
 
 
 def _why(body: Any, problem: client.exceptions.ApiException) -> str:
-    """Return the API's message, with the causes of a disruption budget that forbids an eviction."""
+    """Return the API's message in one line, with the causes of a disruption budget that forbids an eviction."""
     if not isinstance(body, dict):
         return "?"
     text = str(body.get("message") or problem.reason or f"HTTP {problem.status}")
-    causes = (body.get("details") or {}).get("causes") or []
-    budgets = [str(cause.get("message")) for cause in causes if cause.get("reason") == "DisruptionBudget"]
-    return " ".join([text, *budgets])[:300]
+    budgets = [str(cause.get("message")) for cause in _causes(body, "DisruptionBudget")]
+    return " ".join(" ".join([text, *budgets]).split())[:WHY_LIMIT]
 
 
-def _kubeconfig_fault(kubeconfig: str | None) -> str:
+def _kubeconfig_fault(kubeconfig: str | None, problem: Exception) -> tuple[str, str]:
     """Return what is wrong with a kubeconfig, or several as kubectl joins them: `missing`, `folder`, `denied`,
-    `no_kubeconfig`, `no_context`, `outside` (of a cluster, without one), `other`.
+    `no_kubeconfig`, `no_context`, `outside` (of a cluster, without one), `other`; of the program that gets its token
+    `plugin_slow`, `plugin_missing` or `plugin_failed`. And why, in one line.
     """
+    why = (" ".join(str(problem).split()) or type(problem).__name__)[:WHY_LIMIT]
     if kubeconfig is None:
-        return "outside"
+        return "outside", why
     paths = [path for part in kubeconfig.split(os.pathsep) if part and (path := Path(part).expanduser()).exists()]
     if not paths:
-        return "missing"
+        return "missing", why
     if any(path.is_dir() for path in paths):
-        return "folder"
+        return "folder", why
     try:
         contents = [yaml.safe_load(path.read_bytes()) for path in paths]
     except OSError:
-        return "denied"
+        return "denied", why
     except yaml.YAMLError:
-        return "no_kubeconfig"
+        return "no_kubeconfig", why
     if not all(isinstance(content, dict) and content.keys() & {"clusters", "contexts"} for content in contents):
-        return "no_kubeconfig"
-    return "other" if any(content.get("current-context") for content in contents) else "no_context"
+        return "no_kubeconfig", why
+    if not any(content.get("current-context") for content in contents):
+        return "no_context", why
+    return _plugin_fault(contents, problem, why) or ("other", why)
+
+
+class _PluginFailed(Exception):
+    """The program that gets a token has not got one."""
+
+
+@contextmanager
+def _raising_plugin_failures() -> Iterator[None]:
+    """Raise what the client only logs, before it goes on as nobody: that the program has got no token."""
+    logged: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.append(record.getMessage())
+
+    keeper, logger = Keeper(logging.ERROR), logging.getLogger("kubernetes.aio.config.kube_config")
+    logger.addHandler(keeper)
+    try:
+        yield
+    finally:
+        logger.removeHandler(keeper)
+    if logged:
+        raise _PluginFailed(logged[-1])
+
+
+def _plugin_fault(kubeconfigs: Sequence[Mapping[str, Any]], problem: Exception, why: str) -> tuple[str, str] | None:
+    """Return what is wrong with the program that gets a token; None if the problem is another one."""
+    users = [user.get("user") or {} for content in kubeconfigs for user in content.get("users") or ()]
+    programs = [str(user["exec"].get("command")) for user in users if user.get("exec")]
+    if isinstance(problem, TimeoutError):
+        return "plugin_slow", ", ".join(programs)
+    if not isinstance(problem, _PluginFailed):
+        return None
+    missing = [program for program in programs if program in why and not shutil.which(program)]
+    if missing:
+        return "plugin_missing", missing[0]
+    said = re.sub(r"""\bb(['"])(.*?)\1?$""", r"\2", why.removeprefix("exec: "))  # it writes bytes as code has them
+    return "plugin_failed", f"{', '.join(programs)}: {said}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from bot.domain.errors import NotFound, Unavailable, WrongState
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff, with_warnings
 from bot.integrations.kubernetes.status import PATIENCE_SECONDS, Obstacle, pod_obstacles
 from bot.integrations.kubernetes.workloads import failed_creates
 
@@ -68,6 +68,7 @@ class Jobs:
         """Create the job; does nothing if a job of that name exists."""
         if await self._exists(job, namespace):
             return ""
+        warnings: list[str] = []
         created = await self._cluster.ask(
             f"job {namespace}/{job}",
             self._batch.create_namespaced_job,
@@ -75,8 +76,9 @@ class Jobs:
             _kept(job, body),
             dry_run=ALL if dry_run else None,
             field_manager=FIELD_MANAGER,
+            warnings=warnings,
         )
-        return diff({}, self._cluster.plain(created)) if dry_run else ""
+        return with_warnings(diff({}, self._cluster.plain(created)), warnings) if dry_run else ""
 
     async def state(self, job: str, namespace: str) -> JobState:
         resource = await self._cluster.ask(f"job {namespace}/{job}", self._batch.read_namespaced_job, job, namespace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,15 @@ import yaml
 
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff, strip_server_fields
+from bot.integrations.kubernetes.cluster import (
+    ALL,
+    FIELD_MANAGER,
+    Cluster,
+    client,
+    diff,
+    strip_server_fields,
+    with_warnings,
+)
 from bot.yaml_text import load_all
 
 # Kinds that may be applied and deleted, with their plural: useful in drills and runbooks, none that holds a secret or
@@ -27,7 +35,7 @@ FILE_LIMIT = 256 * 1024  # bytes; a manifest that people review is shorter
 
 APPLY = "application/apply-patch+yaml"
 Content = dict[str, Any]
-KIND = ("external-secrets.io", "v1")
+GROUP, VERSIONS = "external-secrets.io", ("v1", "v1beta1")  # those before its release 0.16 have only the second
 PLURAL = "externalsecrets"
 FORCE_SYNC = "force-sync"
 POLL_SECONDS = 1.0
@@ -117,14 +125,36 @@ class Objects:
             await self._apply(kind, name, namespace, body, there=existing is not None, dry_run=True)
         )
 
+    async def contested(self, kind: str, name: str, namespace: str, body: Mapping[str, Any]) -> list[str]:
+        """Return the fields that `apply` would take from others, each with whose it is: `.spec.maxReplicas (kubectl)`."""
+        if await self.content(kind, name, namespace) is None:
+            return []
+        try:
+            await self._apply(kind, name, namespace, body, there=True, dry_run=True, force=False)
+        except Refused as refused:
+            if refused.key != "fields_contested":
+                raise
+            return [str(field) for field in refused.facts["fields"]]  # type: ignore[attr-defined]
+        return []
+
     @effect("kubernetes.apply", hidden=("body",))
     async def apply(
-        self, kind: str, name: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False
+        self,
+        kind: str,
+        name: str,
+        namespace: str,
+        body: Mapping[str, Any],
+        taken: Sequence[str] = (),
+        *,
+        dry_run: bool = False,
     ) -> str:
-        """Apply server-side: fields of the manifest win over other owners, all other fields stay."""
+        """Apply server-side: fields of the manifest win over other owners (`taken` from them), all other fields stay."""
+        warnings: list[str] = []
         before = await self.content(kind, name, namespace)
-        after = await self._apply(kind, name, namespace, body, there=before is not None, dry_run=dry_run)
-        return diff(before or {}, after) if dry_run else ""
+        after = await self._apply(
+            kind, name, namespace, body, there=before is not None, dry_run=dry_run, warnings=warnings
+        )
+        return with_warnings(diff(before or {}, after), warnings) if dry_run else ""
 
     @effect("kubernetes.delete")
     async def delete(self, kind: str, name: str, namespace: str, *, dry_run: bool = False) -> str:
@@ -158,13 +188,23 @@ class Objects:
                     raise
 
     async def _apply(
-        self, kind: str, name: str, namespace: str, body: Mapping[str, Any], *, there: bool, dry_run: bool
+        self,
+        kind: str,
+        name: str,
+        namespace: str,
+        body: Mapping[str, Any],
+        *,
+        there: bool,
+        dry_run: bool,
+        force: bool = True,
+        warnings: list[str] | None = None,
     ) -> dict[str, Any]:
         """Apply, or create if missing: the client discards the response of an apply that creates (201)."""
         options: dict[str, Any] = {"dry_run": ALL if dry_run else None, "field_manager": FIELD_MANAGER}
+        options["warnings"] = warnings
         if not there:
             return await self._ask("create", kind, name, namespace, dict(body), **options)
-        options |= {"force": True, "_content_type": APPLY}
+        options |= {"force": force, "_content_type": APPLY}
         return await self._ask("patch", kind, name, namespace, name, dict(body), **options)
 
     async def _ask(
@@ -193,6 +233,7 @@ class SyncStatus:
 class ExternalSecrets:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._version = VERSIONS[0]
 
     async def sync_status(self, name: str, namespace: str) -> SyncStatus:
         secret = await self._ask(name, namespace, "get_namespaced_custom_object")
@@ -238,8 +279,18 @@ class ExternalSecrets:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _ask(self, name: str, namespace: str, method: str, *body: Any, **options: Any) -> dict[str, Any]:
+        """Ask in the version that the cluster has. Raises NotFound (`kubernetes_no_api`) if it has none."""
+        what = f"external secret {namespace}/{name}"
         call = getattr(client.CustomObjectsApi(self._cluster.api), method)
-        content: dict[str, Any] = await self._cluster.ask(
-            f"external secret {namespace}/{name}", call, *KIND, namespace, PLURAL, name, *body, **options
-        )
-        return content
+        for version in dict.fromkeys((self._version, *VERSIONS)):
+            try:
+                content: dict[str, Any] = await self._cluster.ask(
+                    what, call, GROUP, version, namespace, PLURAL, name, *body, **options
+                )
+            except NotFound as missing:
+                if missing.key != "kubernetes_no_api" or version == VERSIONS[-1]:
+                    raise
+            else:
+                self._version = version
+                return content
+        raise AssertionError("the last version raises")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bot.domain.errors import BotError, Refused
+from bot.domain.errors import BotError, NotFound, Refused, Unavailable
 from bot.integrations.kubernetes.cluster import Cluster, client, quantity, response_error
 from bot.integrations.kubernetes.status import (
     container_statuses,
@@ -161,24 +161,13 @@ class Pods:
         """Return the usage of each pod, from metrics-server."""
         usages = await self._metrics("pods", namespace)
         return [
-            Usage(
-                usage["metadata"]["name"],
-                sum(_quantity(container["usage"]["cpu"]) for container in usage["containers"]),
-                sum(int(_quantity(container["usage"]["memory"])) for container in usage["containers"]),
-            )
+            _usage(usage, [container.get("usage") or {} for container in usage.get("containers") or ()])
             for usage in usages
         ]
 
     async def top_nodes(self) -> Sequence[Usage]:
         usages = await self._metrics("nodes", None)
-        return [
-            Usage(
-                usage["metadata"]["name"],
-                _quantity(usage["usage"]["cpu"]),
-                int(_quantity(usage["usage"]["memory"])),
-            )
-            for usage in usages
-        ]
+        return [_usage(usage, [usage.get("usage") or {}]) for usage in usages]
 
     async def logs(
         self,
@@ -260,16 +249,27 @@ class Pods:
     async def _metrics(self, plural: str, namespace: str | None) -> Sequence[dict[str, Any]]:
         custom = client.CustomObjectsApi(self._cluster.api)
         group, version = "metrics.k8s.io", "v1beta1"
-        if namespace is None:
+        listing, where = (
+            (custom.list_cluster_custom_object, ())
+            if namespace is None
+            else (custom.list_namespaced_custom_object, (namespace,))
+        )
+        try:
             content = await self._cluster.ask(
-                "metrics of nodes", custom.list_cluster_custom_object, group, version, plural
+                f"metrics of {namespace or 'nodes'}", listing, group, version, *where, plural
             )
-        else:
-            content = await self._cluster.ask(
-                f"metrics of {namespace}", custom.list_namespaced_custom_object, group, version, namespace, plural
-            )
+        except NotFound as missing:
+            raise NotFound("no_metrics") from missing
+        except Unavailable as silent:
+            raise Unavailable(silent.key, **{**silent.facts, "service": "metrics-server"}) from silent
         items: Sequence[dict[str, Any]] = content["items"]
         return items
+
+
+def _usage(metrics: Mapping[str, Any], parts: Sequence[Mapping[str, str]]) -> Usage:
+    """Return the sum of what the parts use; what was not measured yet counts as nothing."""
+    cpu = sum(_quantity(part.get("cpu", "0")) for part in parts)
+    return Usage(metrics["metadata"]["name"], cpu, int(sum(_quantity(part.get("memory", "0")) for part in parts)))
 
 
 def _words_of_api_server(body: bytes) -> str | None:

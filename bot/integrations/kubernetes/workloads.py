@@ -15,7 +15,7 @@ from typing import Any
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
 from bot.domain.nearest import nearest
 from bot.integrations.effects import effect
-from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff
+from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client, diff, with_warnings
 from bot.integrations.kubernetes.flux import HELM, KUSTOMIZE
 from bot.integrations.kubernetes.flux import NAMESPACE as FLUX_NAMESPACE
 from bot.integrations.kubernetes.status import (
@@ -226,12 +226,13 @@ class Workloads:
         kind, name = _kind(deployment)
         if not kind.scales:
             raise BadInput("daemonset_not_scaled", name=name)
+        warnings: list[str] = []
         await self._cluster.ask(
             f"{kind.name} {namespace}/{name}", self._custom.patch_namespaced_custom_object_scale,
             kind.group, kind.version, namespace, kind.plural, name, {"spec": {"replicas": replicas}},
-            dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=MERGE,
+            dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=MERGE, warnings=warnings,
         )  # fmt: skip
-        return f"-  replicas: {before}\n+  replicas: {replicas}"
+        return with_warnings(f"-  replicas: {before}\n+  replicas: {replicas}", warnings)
 
     async def node_selector(self, reference: str, namespace: str) -> dict[str, str]:
         pod = _template(await self.read(reference, namespace))["spec"]
@@ -459,13 +460,15 @@ class Workloads:
 
     async def _patch(self, reference: str, namespace: str, patch: Any, dry_run: bool, content_type: str = MERGE) -> str:
         kind, name = _kind(reference)
+        warnings: list[str] = []
         before = await self.read(reference, namespace) if dry_run else {}
         after: Object = await self._cluster.ask(
             f"{kind.name} {namespace}/{name}", self._custom.patch_namespaced_custom_object,
             kind.group, kind.version, namespace, kind.plural, name, patch,
             dry_run=ALL if dry_run else None, field_manager=FIELD_MANAGER, _content_type=content_type,
+            warnings=warnings,
         )  # fmt: skip
-        return diff(before, after) if dry_run else ""
+        return with_warnings(diff(before, after), warnings) if dry_run else ""
 
 
 async def failed_creates(cluster: Cluster, name: str, namespace: str) -> list[Obstacle]:
