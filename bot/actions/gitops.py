@@ -34,14 +34,14 @@ async def find_edit(deps: Deps, source: Source, effect: str, facts: Mapping[str,
     """Return the one file that makes the same change.
 
     Raises WrongState `not_in_git` with `why` (a label of `no_places`): it is in another repository (`elsewhere`),
-    pinned to a commit or a tag (`pinned`), built from a template (`built`), no value (`no_value`), or not written out
-    exactly once (`unwritten`). Raises GitHub's errors.
+    pinned to a commit or a tag (`pinned`), built from a template (`built`), no value (`no_value`), an earlier version
+    (`rollback`), or not written out exactly once (`unwritten`). Raises GitHub's errors.
     """
     fields = fields_of(effect, facts)
     if deps.github is None:
         raise NotConfigured("github_off")
     if fields is None:
-        raise _not_in_git("no_value")
+        raise _not_in_git("rollback" if effect == "kubernetes.rollout_undo" else "no_value")
     code = deps.github.code
     if not await code.is_at(source.repository):
         raise _not_in_git("elsewhere")

@@ -111,6 +111,8 @@ class Restored:
     namespace: str
     before: int
     after: int
+    put_back_by: str | None = None
+    put_back_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ async def scale(
         await workloads.scale(*at, replicas, current, said)
     if ctx.dry_run or before == replicas:
         return Scaled(*at, before, replicas, autoscaler, replicas)
-    await _roll_out(ctx, target)
+    await _roll_out(ctx, target, paused_too=True)
     reverting = [other for other in others if _may_revert(other, replicas)]
     after = await _what_came(ctx, lambda: workloads.replicas(*at), replicas, reverting)
     return Scaled(*at, before, after, autoscaler, replicas, *_put_back(after != replicas, reverting))
@@ -195,7 +197,7 @@ async def set_node_selector(
     if now != after:
         change = {"deployment": at[0], "namespace": at[1], "selector": after}
         said = await with_places(ctx, _all_said(others), "kubernetes.set_node_selector", change)
-        await workloads.set_node_selector(*at, after, said)
+        await workloads.set_node_selector(*at, after, said, await _cautions(ctx, target))
     if ctx.dry_run or before == after:
         return Selected(*at, before, after)
     await _roll_out(ctx, target)
@@ -239,7 +241,7 @@ async def set_env(
     if now != after:
         change = {"deployment": at[0], "namespace": at[1], "container": container, "variables": after}
         said = await with_places(ctx, _all_said(others), "kubernetes.set_env", change)
-        await workloads.set_env(*at, container, after, said)
+        await workloads.set_env(*at, container, after, said, await _cautions(ctx, target))
     if ctx.dry_run or before == after:
         return Environment(*at, container, before, after)
     await _roll_out(ctx, target)
@@ -265,7 +267,8 @@ async def restart(ctx: Context, deployment: WorkloadName, namespace: Name | None
     ref, ns = target.reference, target.namespace
     await _require_changeable(ctx, target)
     at = datetime.fromisoformat(ctx.planned["at"]) if "at" in ctx.planned else ctx.clock.now()
-    await ctx.kubernetes.workloads.restart(ref, ns, at)
+    others = [owner for owner in await _other_writers(ctx, target) if owner.kind != "helm"] if ctx.dry_run else []
+    await ctx.kubernetes.workloads.restart(ref, ns, at, _all_said(others), await _cautions(ctx, target))
     if ctx.dry_run:
         rolled_out = await _rolled_out(ctx, target)
     else:
@@ -303,11 +306,16 @@ async def rollout_undo(
     to = revision if revision is not None else ctx.planned.get("after", earlier[-1] if earlier else None)
     if to is None:
         raise WrongState("no_earlier_revision", deployment=target.reference)
+    others = await _other_writers(ctx, target)
     if current != before + 1 or to in known:  # else an earlier attempt did it: the revision has got the next number
-        await workloads.rollout_undo(*at, to, _all_said(await _other_writers(ctx, target)))
-    if not ctx.dry_run:
-        await _roll_out(ctx, target)
-    return Restored(*at, before, to)
+        change = {"deployment": at[0], "namespace": at[1]}
+        said = await with_places(ctx, _all_said(others), "kubernetes.rollout_undo", change)
+        await workloads.rollout_undo(*at, to, said, await _cautions(ctx, target))
+    if ctx.dry_run:
+        return Restored(*at, before, to)
+    await _roll_out(ctx, target)
+    came = await _what_came(ctx, lambda: workloads.revision(*at), before + 1, others)
+    return Restored(*at, before, to, *_put_back(came > before + 1, others))
 
 
 @undo(rollout_undo)
@@ -445,6 +453,11 @@ async def _other_writers(ctx: Context, target: Target) -> list[Owner]:
     return [owner for owner in await owners(ctx, target) if not owner.scales]
 
 
+async def _cautions(ctx: Context, target: Target) -> list[dict[str, Any]]:
+    """Return at plan time what replacing the pods does besides, such as an outage."""
+    return await ctx.kubernetes.workloads.cautions(target.reference, target.namespace) if ctx.dry_run else []
+
+
 def _said(owner: Owner, replicas: int) -> dict[str, Any]:
     """Return what is said about an owner before a change of the replicas, with the number that it will put back."""
     said = owner.to_json()
@@ -483,20 +496,22 @@ async def _what_came(ctx: Context, read: Callable[[], Awaitable[T]], wanted: T, 
     return now if others else wanted
 
 
-async def _roll_out(ctx: Context, target: Target) -> Rollout:
+async def _roll_out(ctx: Context, target: Target, *, paused_too: bool = False) -> Rollout:
     """Wait for the rollout, and show what it waits for."""
 
     async def tell(rollout: Rollout, obstacles: Sequence[Obstacle]) -> None:
         why = [str(obstacle) for obstacle in obstacles[:3]]
         await ctx.tell(name=target.reference, available=rollout.available, wanted=rollout.wanted, why=why)
 
-    return await ctx.kubernetes.workloads.wait_until_rolled_out(target.reference, target.namespace, tell)
+    wait = ctx.kubernetes.workloads.wait_until_rolled_out
+    return await wait(target.reference, target.namespace, tell, paused_too=paused_too)
 
 
 async def _rolled_out(ctx: Context, target: Target) -> RolledOut:
     workloads, at = ctx.kubernetes.workloads, (target.reference, target.namespace)
     rollout = await workloads.rollout(*at)
-    return await _told(ctx, target, rollout, [] if rollout.done else await workloads.obstacles(*at))
+    is_clear = rollout.done and not rollout.paused
+    return await _told(ctx, target, rollout, [] if is_clear else await workloads.obstacles(*at))
 
 
 async def _told(ctx: Context, target: Target, rollout: Rollout, obstacles: Sequence[Obstacle]) -> RolledOut:

@@ -12,7 +12,8 @@ from bot.domain.errors import WrongState
 from bot.messages.results import result_sentence
 from bot.messages.run import line
 from sandbox.kubernetes.objects import deep_copy
-from sandbox.kubernetes.resources.argo_cd import APPLICATION, NAMESPACE
+from sandbox.kubernetes.resources.argo_cd import APPLICATION, GIT_POLL_SECONDS, NAMESPACE
+from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
 from sandbox.world.scenario import GitOps
 from tests.harness.actor import Actor, in_cluster, parts
@@ -60,6 +61,25 @@ async def test_what_is_put_back_is_told_and_a_paused_sync_lets_it_stay(place: tu
 
     await actor.undo("argocd.pause_sync", paused)
     assert automated(sandbox) == policy
+
+
+async def test_a_rollback_is_put_back_and_a_restart_is_left_alone(place: tuple[Sandbox, Actor]) -> None:
+    sandbox, actor = place
+    (effect,), _ = await actor.rehearse("kubernetes.rollout_undo", deployment=QUANTUM)
+    lost = await actor.perform("kubernetes.rollout_undo", deployment=QUANTUM)
+    assert (lost.put_back_by, lost.put_back_kind) == (QUANTUM, "argocd")
+    facts = {"put_back_by": lost.put_back_by, "put_back_kind": lost.put_back_kind}
+    for words in actor.deps.words_by_locale.values():
+        assert "pause_sync" in line(effect, words)
+        assert "Argo CD (`quantum-processor`)" in result_sentence("kubernetes.rollout_undo", facts, words)
+
+    (effect,), _ = await actor.rehearse("kubernetes.restart", "R-2/a", deployment=QUANTUM)
+    for words in actor.deps.words_by_locale.values():
+        assert "Argo CD (`quantum-processor`)" in line(effect, words) and "pause_sync" not in line(effect, words)
+    await actor.perform("kubernetes.restart", "R-2/a", deployment=QUANTUM)
+    await sandbox.clock.sleep(GIT_POLL_SECONDS + 20)
+    found = sandbox.kubernetes.store.get(DEPLOYMENT, "tamv-prod", QUANTUM)
+    assert found and found["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"]
 
 
 async def test_a_policy_that_somebody_has_set_meanwhile_is_left_alone(place: tuple[Sandbox, Actor]) -> None:

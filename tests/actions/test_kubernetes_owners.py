@@ -179,6 +179,37 @@ async def test_everything_is_shut_down_that_runs_and_what_cannot_be_is_said(plac
         await actor.rehearse("kubernetes.shut_down", "R-2/a", services=["away"])
 
 
+async def test_an_outage_is_said_before_the_pods_are_replaced(place: Place) -> None:
+    place.change(QUANTUM, {"strategy": {"type": "Recreate"}})
+    changes: dict[str, dict[str, Any]] = {"restart": {}, "set_env": {"variables": {"A": "1"}}}
+    for name, given in changes.items():
+        (effect,), _ = await place.actor.rehearse(f"kubernetes.{name}", deployment=QUANTUM, **given)
+        for words in place.actor.deps.words_by_locale.values():
+            assert "⚠" in line(effect, words) and "Recreate" in line(effect, words)
+
+
+async def test_an_autoscaler_that_allows_none_at_all_is_taken_at_its_word(place: Place) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": QUANTUM}
+    spec = {"scaleTargetRef": target, "minReplicas": 0, "maxReplicas": 6}
+    metadata = {"name": "queue", "namespace": PROD}
+    place.sandbox.kubernetes.store.put(AUTOSCALER, {"metadata": metadata, "spec": spec, "status": {}})
+    owner = await place.kubernetes.workloads.autoscaler(QUANTUM, PROD)
+    assert owner and (owner.least, owner.most) == (0, 6)
+    assert await place.kubernetes.workloads.autoscaler(f"statefulset/{QUANTUM}", PROD) is None, "of another kind"
+
+
+async def test_a_paused_workload_is_scaled_all_the_same_and_its_status_says_that_it_is_paused(place: Place) -> None:
+    found = place.sandbox.kubernetes.store.get(DEPLOYMENT, PROD, QUANTUM)
+    assert found
+    template = deep_copy(found["spec"]["template"])
+    template["spec"]["containers"][0]["image"] = "registry.tamv.world/quantum-processor:v9"
+    place.change(QUANTUM, {"paused": True, "template": template})  # a version that waits for somebody to resume it
+    done = await place.actor.perform("kubernetes.scale", deployment=QUANTUM, replicas=3)
+    assert done.after == 3
+    told = await place.actor.perform("kubernetes.rollout_status", deployment=QUANTUM)
+    assert f"{QUANTUM}: Paused" in told.why
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [

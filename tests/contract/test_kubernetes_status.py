@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.integrations.kubernetes.pods import _pod, plain_text
-from bot.integrations.kubernetes.status import pod_obstacles, rollout_of
+from bot.integrations.kubernetes.status import cautions_of, pause_of, pod_obstacles, rollout_of
 
 OOM = {"reason": "OOMKilled", "exitCode": 137}
 
@@ -163,8 +163,11 @@ def test_a_log_holds_nothing_that_controls_who_reads_it(content: bytes, text: st
     assert plain_text(content) == text
 
 
+AT = "2026-01-01T03:00:00Z"
+
+
 def workload(spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": {"generation": 2}, "spec": spec, "status": {"observedGeneration": 2, **status}}
+    return {"metadata": {"name": "web", "generation": 2}, "spec": spec, "status": {"observedGeneration": 2, **status}}
 
 
 @pytest.mark.parametrize(
@@ -210,9 +213,60 @@ def test_a_workload_that_replaces_no_pod_by_itself_is_known(kind: str, spec: dic
         ("daemonset", {}, {"desiredNumberScheduled": 0}, True),
         ("rollout", {"replicas": 2}, {"phase": "Healthy", "observedGeneration": "2"}, True),
         ("rollout", {"replicas": 2}, {"phase": "Paused", "observedGeneration": "2"}, False),
+        ("rollout", {"replicas": 2, "restartAt": AT}, {"phase": "Healthy", "observedGeneration": "2"}, False),
+        (
+            "rollout",
+            {"replicas": 2, "restartAt": AT},
+            {"phase": "Healthy", "observedGeneration": "2", "restartedAt": AT},
+            True,
+        ),
+        (
+            "statefulset",
+            {"replicas": 2, "minReadySeconds": 30},
+            {"replicas": 2, "readyReplicas": 2, "availableReplicas": 1, "updateRevision": "b", "currentRevision": "b"},
+            False,
+        ),
     ],
 )
 def test_a_rollout_is_done_when_kubectl_says_so(
     kind: str, spec: dict[str, Any], status: dict[str, Any], done: bool
 ) -> None:
     assert rollout_of(kind, workload(spec, status)).done is done
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "status", "permanent"),
+    [
+        ("deployment", {}, {}, None),
+        ("deployment", {"paused": True}, {}, True),
+        ("rollout", {}, {"phase": "Healthy"}, None),
+        ("rollout", {"strategy": {"canary": {"steps": [{"pause": {}}]}}}, {"phase": "Paused"}, True),
+        ("rollout", {"strategy": {"canary": {"steps": [{"pause": {"duration": "5m"}}]}}}, {"phase": "Paused"}, False),
+        ("rollout", {"strategy": {"blueGreen": {"autoPromotionSeconds": 30}}}, {"phase": "Paused"}, False),
+    ],
+)
+def test_a_pause_that_nothing_ends_stands_in_the_way(
+    kind: str, spec: dict[str, Any], status: dict[str, Any], permanent: bool | None
+) -> None:
+    found = pause_of(kind, workload(spec, status))
+    assert (found and (found.reason, found.permanent)) == (None if permanent is None else ("Paused", permanent))
+
+
+PARTITION = {"rollingUpdate": {"partition": 2}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "caution"),
+    [
+        ("deployment", {"replicas": 3, "strategy": {"type": "Recreate"}}, "recreate"),
+        ("deployment", {"replicas": 0, "strategy": {"type": "Recreate"}}, None),
+        ("deployment", {"replicas": 1, "strategy": {"type": "RollingUpdate"}}, None),
+        ("statefulset", {"replicas": 1}, "one_pod"),
+        ("statefulset", {"replicas": 3, "updateStrategy": PARTITION}, "partition"),
+        ("statefulset", {"replicas": 3}, None),
+        ("daemonset", {}, None),
+    ],
+)
+def test_what_replacing_the_pods_does_besides_is_known(kind: str, spec: dict[str, Any], caution: str | None) -> None:
+    found = cautions_of(kind, workload(spec, {}))
+    assert [one["kind"] for one in found] == ([caution] if caution else [])

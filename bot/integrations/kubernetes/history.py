@@ -6,13 +6,13 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from bot.domain.change import Change, ChangeKind, PodTraits, Template, in_order_of_rollout, template_changes
 from bot.integrations.kubernetes.cluster import Cluster, client
 from bot.integrations.kubernetes.status import condition, container_statuses
-from bot.integrations.kubernetes.workloads import Workloads, split_reference
+from bot.integrations.kubernetes.workloads import Workloads, main_container, seen_at, split_reference
 
 ZONE = "topology.kubernetes.io/zone"
 TEMPLATE_LABELS = ("pod-template-hash", "controller-revision-hash", "rollouts-pod-template-hash")
@@ -84,12 +84,12 @@ class History:
             f"pods of {namespace}", core.list_namespaced_pod, namespace, label_selector=selector
         )
         name = split_reference(reference)[1]
-        changes = template_changes(service, in_order_of_rollout([_template(item, pods) for item in revisions]))
+        changes = template_changes(service, in_order_of_rollout([_template(name, item, pods) for item in revisions]))
         changes += _scaled(service, workload)
         killed = [at for pod in pods for at in _killed_at(pod)]
         changes += [Change(ChangeKind.KILLED, at, service, sources=("kubernetes",)) for at in killed]
         refused = [
-            _time(event) for event in events if QUOTA_WORDS in str(event.get("message")) and _is_about(event, name)
+            seen_at(event) for event in events if QUOTA_WORDS in str(event.get("message")) and _is_about(event, name)
         ]
         changes += [Change(ChangeKind.QUOTA, at, service, sources=("kubernetes",)) for at in refused]
         changes += [_autoscaled(service, event) for event in events if _is_rescale(event) and _is_about(event, name)]
@@ -140,17 +140,18 @@ class History:
             f"events of {namespace}", core.list_namespaced_event, namespace, field_selector="reason=SuccessfulCreate"
         )
         return [
-            Change(ChangeKind.JOB, _time(event), str(event["involvedObject"]["name"]), sources=("kubernetes",))
+            Change(ChangeKind.JOB, seen_at(event), str(event["involvedObject"]["name"]), sources=("kubernetes",))
             for event in events
             if (event.get("involvedObject") or {}).get("kind") == "CronJob"
         ]
 
 
-def _template(revision: Object, pods: Sequence[Object]) -> Template:
-    """Return the pod template of a ReplicaSet or ControllerRevision."""
+def _template(name: str, revision: Object, pods: Sequence[Object]) -> Template:
+    """Return the pod template of a ReplicaSet or ControllerRevision of the workload of this name."""
     metadata = revision["metadata"]
-    spec = (revision.get("spec") or (revision.get("data") or {}).get("spec") or {}).get("template", {}).get("spec", {})
-    containers = spec.get("containers") or [{}]
+    owner = revision if revision.get("spec") else revision.get("data") or {}
+    spec = (owner.get("spec") or {}).get("template", {}).get("spec", {})
+    container = main_container(name, owner) if spec.get("containers") else {}
     id = _template_of(metadata.get("labels") or {}) or str(metadata["name"])
     started = [
         datetime.fromisoformat(str(pod["metadata"]["creationTimestamp"]))
@@ -161,9 +162,9 @@ def _template(revision: Object, pods: Sequence[Object]) -> Template:
     return Template(
         id,
         made,
-        str(containers[0].get("image") or ""),
-        {str(item["name"]): item.get("value") for item in containers[0].get("env") or ()},
-        {str(k): str(v) for k, v in ((containers[0].get("resources") or {}).get("limits") or {}).items()},
+        str(container.get("image") or ""),
+        {str(item["name"]): item.get("value") for item in container.get("env") or ()},
+        {str(k): str(v) for k, v in ((container.get("resources") or {}).get("limits") or {}).items()},
         {str(k): str(v) for k, v in (spec.get("nodeSelector") or {}).items()},
         min(started, default=made),
     )
@@ -288,14 +289,9 @@ def _is_rescale(event: Object) -> bool:
 def _autoscaled(service: str, event: Object) -> Change:
     size = _NEW_SIZE.search(str(event.get("message") or ""))
     facts = {"to": int(size[1])} if size else {}
-    return Change(ChangeKind.AUTOSCALED, _time(event), service, facts, sources=("kubernetes",))
+    return Change(ChangeKind.AUTOSCALED, seen_at(event), service, facts, sources=("kubernetes",))
 
 
 def _is_about(event: Object, name: str) -> bool:
     about = str((event.get("involvedObject") or {}).get("name") or "")
     return about == name or about.startswith(f"{name}-")
-
-
-def _time(event: Object) -> datetime:
-    seen = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
-    return datetime.fromisoformat(str(seen)) if seen else datetime.min.replace(tzinfo=UTC)

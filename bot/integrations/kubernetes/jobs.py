@@ -103,8 +103,8 @@ class Jobs:
             try:
                 job_state = await self.state(job, namespace)
                 obstacles = await self._obstacles(job, namespace, job_state) if job_state.ended is None else []
-            except Unavailable:
-                await asyncio.sleep(POLL_SECONDS)
+            except Unavailable as busy:
+                await asyncio.sleep(max(POLL_SECONDS, busy.retry_after or 0.0))
                 continue
             if job_state.ended is not None:
                 return job_state

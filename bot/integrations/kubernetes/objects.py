@@ -126,7 +126,7 @@ class Objects:
         )
 
     async def contested(self, kind: str, name: str, namespace: str, body: Mapping[str, Any]) -> list[str]:
-        """Return the fields that `apply` would take from others, each with whose it is: `.spec.maxReplicas (kubectl)`."""
+        """Return the fields that `apply` would take from others, with whose they are: `.spec.maxReplicas (kubectl)`."""
         if await self.content(kind, name, namespace) is None:
             return []
         try:
@@ -148,7 +148,7 @@ class Objects:
         *,
         dry_run: bool = False,
     ) -> str:
-        """Apply server-side: fields of the manifest win over other owners (`taken` from them), all other fields stay."""
+        """Apply server-side: fields of the manifest win over other owners (`taken` from them), all others stay."""
         warnings: list[str] = []
         before = await self.content(kind, name, namespace)
         after = await self._apply(

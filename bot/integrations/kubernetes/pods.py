@@ -20,7 +20,7 @@ from bot.integrations.kubernetes.status import (
     pod_obstacles,
     pod_phase,
 )
-from bot.integrations.kubernetes.workloads import Workloads
+from bot.integrations.kubernetes.workloads import Workloads, seen_at
 
 FIELDS: Mapping[str, Sequence[str]] = {
     "pod": (
@@ -289,9 +289,8 @@ def plain_text(content: bytes) -> str:
 
 def _event(event: Mapping[str, Any]) -> ClusterEvent:
     involved, series = event.get("involvedObject") or {}, event.get("series") or {}
-    seen = event.get("lastTimestamp") or series.get("lastObservedTime") or event.get("eventTime")
     return ClusterEvent(
-        _time(seen or event["metadata"].get("creationTimestamp")),
+        seen_at(event),
         str(event.get("type") or ""),
         str(event.get("reason") or ""),
         f"{involved.get('kind')}/{involved.get('name')}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -100,12 +101,13 @@ def _stateful_set(stateful_set: Object) -> Rollout:
         is_updated = True
     elif partition:
         is_updated = updated >= wanted - partition
-    total = int(status.get("replicas") or 0)
-    done = _is_observed(stateful_set) and total == wanted and ready == wanted and (is_updated or not wanted)
+    total, available = int(status.get("replicas") or 0), int(status.get("availableReplicas", ready) or 0)
+    are_up = total == wanted and ready == wanted and available >= wanted  # the last one only with minReadySeconds
+    done = _is_observed(stateful_set) and are_up and (is_updated or not wanted)
     held = ON_DELETE if strategy.get("type") == ON_DELETE else None
     if not held and wanted and partition >= wanted:
         held = f"partition: {partition}"
-    return Rollout(wanted, updated, int(status.get("availableReplicas", ready) or 0), done, 0, held=held)
+    return Rollout(wanted, updated, available, done, 0, held=held)
 
 
 def _daemon_set(daemon_set: Object) -> Rollout:
@@ -123,11 +125,40 @@ def _argo_rollout(rollout: Object) -> Rollout:
     status, wanted = _status(rollout), replicas_of(rollout)
     phase, message = status.get("phase"), str(status.get("message") or "")
     done = phase == "Healthy" and str(status.get("observedGeneration")) == str(rollout["metadata"].get("generation"))
+    restart = rollout["spec"].get("restartAt")
+    done = done and (not restart or _instant(status.get("restartedAt")) >= _instant(restart))
     counts = (int(status.get(name) or 0) for name in ("updatedReplicas", "availableReplicas"))
     updated, available = counts
     stuck = (message or "Degraded") if phase == "Degraded" else None
     paused = phase == "Paused" or bool(rollout["spec"].get("paused"))
     return Rollout(wanted, updated, available, done, _revision(rollout, ARGO_REVISION), stuck, paused)
+
+
+def pause_of(kind: str, workload: Object) -> Obstacle | None:
+    """Return that the workload is paused, and in Argo's words at what; one that ends by itself is not permanent."""
+    name, spec, status = workload["metadata"]["name"], workload["spec"], _status(workload)
+    if kind != "rollout" or spec.get("paused"):
+        return Obstacle("Paused", name, permanent=True) if spec.get("paused") else None
+    if status.get("phase") != "Paused":
+        return None
+    strategy = spec.get("strategy") or {}
+    steps, index = (strategy.get("canary") or {}).get("steps") or (), int(status.get("currentStepIndex") or 0)
+    pause = (steps[index].get("pause") or {}) if index < len(steps) else {}
+    ends = pause.get("duration") or (strategy.get("blueGreen") or {}).get("autoPromotionSeconds")
+    return Obstacle("Paused", name, _short(status.get("message")), permanent=not ends)
+
+
+def cautions_of(kind: str, workload: Object) -> list[dict[str, Any]]:
+    """Return what replacing the pods does besides: each with its label of `cautions` as `kind`, and its facts."""
+    spec, wanted = workload["spec"], replicas_of(workload)
+    if kind == "deployment" and wanted and (spec.get("strategy") or {}).get("type") == "Recreate":
+        return [{"kind": "recreate"}]
+    if kind != "statefulset":
+        return []
+    partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
+    if 0 < partition < wanted:
+        return [{"kind": "partition", "replaced": wanted - partition, "wanted": wanted}]
+    return [{"kind": "one_pod"}] if wanted == 1 else []
 
 
 def replicas_of(workload: Object) -> int:
@@ -254,6 +285,10 @@ def condition(thing: Object, type: str) -> Object:
 def _status(thing: Object) -> Object:
     status: Object = thing.get("status") or {}
     return status
+
+
+def _instant(text: object) -> datetime:
+    return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)
 
 
 def _is_observed(workload: Object) -> bool:

@@ -24,7 +24,9 @@ from bot.integrations.kubernetes.status import (
     REVISION,
     Obstacle,
     Rollout,
+    cautions_of,
     event_obstacle,
+    pause_of,
     pod_obstacles,
     replicas_of,
     rollout_of,
@@ -109,7 +111,7 @@ def reference_to(kind: Kind, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An image of a workload's first container, and when it was first rolled out."""
+    """An image of a workload's main container, and when it was first rolled out."""
 
     image: str
     at: datetime
@@ -204,7 +206,8 @@ class Workloads:
             if (target.get("kind"), target.get("name")) != (kind.title, name):
                 continue
             keda = next((o["name"] for o in metadata.get("ownerReferences") or () if o["kind"] == "ScaledObject"), None)
-            least, most = int(spec.get("minReplicas") or 1), int(spec["maxReplicas"])
+            minimum = spec.get("minReplicas")
+            least, most = 1 if minimum is None else int(minimum), int(spec["maxReplicas"])
             return Owner("keda" if keda else "hpa", str(keda or metadata["name"]), least, most)
         return None
 
@@ -245,6 +248,7 @@ class Workloads:
         namespace: str,
         selector: Mapping[str, str | None],
         owners: Sequence[Mapping[str, Any]] = (),
+        cautions: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:
@@ -269,6 +273,7 @@ class Workloads:
         container: str,
         variables: Mapping[str, str | None],
         owners: Sequence[Mapping[str, Any]] = (),
+        cautions: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:
@@ -305,6 +310,7 @@ class Workloads:
         namespace: str,
         at: datetime,
         owners: Sequence[Mapping[str, Any]] = (),
+        cautions: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:
@@ -314,6 +320,11 @@ class Workloads:
             return await self._patch(deployment, namespace, {"spec": {"restartAt": at.isoformat()}}, dry_run)
         patch = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: at.isoformat()}}}}}
         return await self._patch(deployment, namespace, patch, dry_run)
+
+    async def cautions(self, reference: str, namespace: str) -> list[dict[str, Any]]:
+        """Return what somebody should know before the pods are replaced, as `cautions_of`."""
+        kind, _ = _kind(reference)
+        return cautions_of(kind.name, await self.read(reference, namespace))
 
     async def rollout(self, reference: str, namespace: str) -> Rollout:
         """Return the progress of the rollout."""
@@ -325,6 +336,7 @@ class Workloads:
         kind, name = _kind(reference)
         workload = await self.read(reference, namespace)
         found = workload_refused = list(workload_obstacles(name, workload))
+        found = [*found, *filter(None, [pause_of(kind.name, workload)])]
         labels = await self._newest_labels(kind, workload, namespace)
         pods = await self._pods(namespace, ",".join([_selector(workload), *labels]))
         found = [*found, *(obstacle for pod in pods for obstacle in pod_obstacles(pod))]
@@ -333,22 +345,27 @@ class Workloads:
             found += await failed_creates(self._cluster, name, namespace)
         return list(dict.fromkeys(found))
 
-    async def wait_until_rolled_out(self, reference: str, namespace: str, tell: Tell | None = None) -> Rollout:
+    async def wait_until_rolled_out(
+        self, reference: str, namespace: str, tell: Tell | None = None, *, paused_too: bool = False
+    ) -> Rollout:
         """Wait until the rollout is done; the caller sets the deadline. `tell` hears what it sees when that changes.
 
-        Raises WrongState if the controller has given up, and if something permanent stands in the way for a while.
+        `paused_too`: of a workload that is paused it is enough that all pods are available. Raises WrongState if the
+        controller has given up, and if something permanent stands in the way for a while.
         """
         told: tuple[Rollout | None, list[Obstacle]] = (None, [])
         blocked_since: float | None = None
         while True:
             try:
                 rollout = await self.rollout(reference, namespace)
-                if rollout.done:
+                if rollout.done or (paused_too and rollout.paused and rollout.available == rollout.wanted):
                     return rollout
                 obstacles = await self.obstacles(reference, namespace)
-            except Unavailable:
-                await asyncio.sleep(POLL_SECONDS)
+            except Unavailable as busy:
+                await asyncio.sleep(max(POLL_SECONDS, busy.retry_after or 0.0))
                 continue
+            if paused_too:
+                obstacles = [obstacle for obstacle in obstacles if obstacle.reason != "Paused"]
             if tell and (rollout, obstacles) != told:
                 told = (rollout, obstacles)
                 await tell(rollout, obstacles)
@@ -369,6 +386,7 @@ class Workloads:
         namespace: str,
         to_revision: int,
         owners: Sequence[Mapping[str, Any]] = (),
+        cautions: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:
@@ -400,10 +418,10 @@ class Workloads:
         """Return the images that were rolled out and are still known, oldest first; of a Deployment only."""
         images = []
         for item in (await self._revisions(reference, namespace)).values():
-            containers = (item.get("spec") or {}).get("template", {}).get("spec", {}).get("containers") or ()
-            if containers:
+            if (item.get("spec") or {}).get("template", {}).get("spec", {}).get("containers"):
                 at = datetime.fromisoformat(str(item["metadata"]["creationTimestamp"]))
-                images.append(Version(str(containers[0]["image"]), at))
+                container = main_container(split_reference(reference)[1], item)
+                images.append(Version(str(container["image"]), at))
         return sorted(images, key=lambda version: version.at)
 
     async def revision(self, reference: str, namespace: str) -> int:
@@ -481,7 +499,7 @@ async def failed_creates(cluster: Cluster, name: str, namespace: str) -> list[Ob
         )  # fmt: skip
     except (NotFound, Refused):
         return []
-    recent = [event for event in events if _seen(event) >= earliest]
+    recent = sorted((event for event in events if seen_at(event) >= earliest), key=seen_at)
     return [event_obstacle(name, event) for event in recent[-1:]]
 
 
@@ -550,8 +568,9 @@ def _owners(workload: Object) -> list[Owner]:
     return found
 
 
-def _seen(event: Object) -> datetime:
+def seen_at(event: Object) -> datetime:
     """Return when an event was last seen."""
     series = (event.get("series") or {}).get("lastObservedTime")
-    text = event.get("lastTimestamp") or series or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(str(text))
+    made = event["metadata"].get("creationTimestamp")
+    text = event.get("lastTimestamp") or series or event.get("eventTime") or made
+    return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)

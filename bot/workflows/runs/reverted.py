@@ -73,12 +73,12 @@ async def _look(deps: Deps, run_id: str, step_id: str) -> bool:
 
 
 async def _what_is_gone(deps: Deps, run: Run, step_run: StepRun) -> tuple[Effect, ...]:
-    """Return what the step would have to do again, without what is said about owners."""
+    """Return what the step would have to do again, without what is said before an approval."""
     action = ACTIONS.get(step_run.uses)
     context = action_context(deps, run, replace(step_run, began_at=None))
     parameters = parse_parameters(action, step_run.parameters or {})
     found = await remaining_effects(partial(action.execute, context, **parameters))
-    return tuple(replace(effect, facts={**effect.facts, "owners": []}, diff="") for effect in found)
+    return tuple(replace(effect, facts={**effect.facts, "owners": [], "cautions": []}, diff="") for effect in found)
 
 
 async def _changed_by_another(deps: Deps, run: Run, step_run: StepRun) -> bool:
