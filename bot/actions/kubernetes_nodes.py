@@ -11,6 +11,7 @@ from bot.actions.registry import action, undo
 from bot.domain.errors import WrongState
 from bot.domain.policy import Risk
 from bot.domain.times import Duration
+from bot.integrations.kubernetes.cluster import FIELD_MANAGER
 from bot.names import Name
 
 NODE = "node/{node}"
@@ -37,8 +38,9 @@ async def cordon(ctx: Context, node: Name) -> Cordoned:
 @action("kubernetes.uncordon", risk=Risk.DISRUPTIVE, target=NODE, example="/ops kubernetes.uncordon gpu-node-2")
 async def uncordon(ctx: Context, node: Name) -> Cordoned:
     """Schedule pods on a node again."""
-    before = await _before(ctx, node)
-    await ctx.kubernetes.nodes.uncordon(node)
+    before, state = await _before(ctx, node), await ctx.kubernetes.nodes.state(node)
+    cautions = [{"kind": "tainted", "taints": state.taints}] if state.taints else []
+    await ctx.kubernetes.nodes.uncordon(node, cautions)
     return Cordoned(node, before, True, [])
 
 
@@ -55,7 +57,8 @@ async def drain(
     Pods with data in an emptyDir would lose it: they are evicted only with `delete_emptydir`. A pod without a
     controller never comes back: it is evicted only with `force`.
     """
-    before = await _before(ctx, node)
+    before, state = await _before(ctx, node), await ctx.kubernetes.nodes.state(node)
+    cautions = [] if state.ready else [{"kind": "not_ready", "node": node}]
     evictable = [pod for pod in await ctx.kubernetes.nodes.pods(node) if pod.skip_reason is None]
     if bare := [pod.qualified_name for pod in evictable if pod.bare and not force]:
         raise WrongState("drain_would_end", node=node, pods=bare)
@@ -68,7 +71,7 @@ async def drain(
         await ctx.tell(name=node, available=len(pods) - len(waiting), wanted=len(pods), why=why[:3])
 
     await ctx.kubernetes.nodes.cordon(node)
-    await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds(), uids, tell)
+    await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds(), uids, tell, cautions)
     return Cordoned(node, before, False, pods)
 
 
@@ -76,11 +79,17 @@ async def drain(
 @undo(uncordon)
 @undo(drain)
 async def restore_node(ctx: Context, done: Cordoned) -> Cordoned:
-    """Cordon or uncordon the node as it was; evicted pods stay where they are."""
-    current = await ctx.kubernetes.nodes.is_schedulable(done.node)
-    change = ctx.kubernetes.nodes.uncordon if done.before else ctx.kubernetes.nodes.cordon
-    await change(done.node)
-    return Cordoned(done.node, current, done.before, [])
+    """Cordon or uncordon the node as it was, unless somebody else has cordoned it since; evicted pods stay where they
+    are.
+    """
+    nodes = ctx.kubernetes.nodes
+    state = await nodes.state(done.node)
+    if done.before == done.after or state.schedulable == done.before:
+        return Cordoned(done.node, state.schedulable, state.schedulable, [])
+    if state.cordoned_by not in (None, FIELD_MANAGER):
+        raise WrongState("changed_since", name=done.node)
+    await (nodes.uncordon(done.node) if done.before else nodes.cordon(done.node))
+    return Cordoned(done.node, state.schedulable, done.before, [])
 
 
 async def _before(ctx: Context, node: str) -> bool:

@@ -89,6 +89,16 @@ async def test_why_no_pull_request_can_make_it_is_said_with_what_to_do(
         assert words.label(f"no_places.{why}") in told[language]
 
 
+async def test_a_rollback_is_made_in_git_by_a_revert_and_a_restart_needs_nothing_there(place: Place) -> None:
+    owner, told = await place.owner("kubernetes.rollout_undo", revision=1)
+    assert owner["no_place"] == "rollback"
+    assert "revert the commit" in told["en"] and "revierte el commit" in told["es"]
+    (effect,), _ = await place.actor.rehearse("kubernetes.restart", "R-2/a", deployment=QUANTUM)
+    told = {name: line(effect, words) for name, words in place.actor.deps.words_by_locale.items()}
+    assert "Flux (`quantum-processor`) leaves a restart alone" in told["en"]
+    assert "Flux (`quantum-processor`) respeta un reinicio" in told["es"]
+
+
 async def test_what_flux_lets_be_is_not_said_to_be_put_back(place: Place) -> None:
     place.change(KUSTOMIZATION, QUANTUM, _spec(suspend=True))
     owner, told = await place.owner()

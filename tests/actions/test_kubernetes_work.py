@@ -13,14 +13,16 @@ import pytest
 from bot.actions.kubernetes_jobs import Ran
 from bot.domain.change import ChangeKind
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
+from bot.messages.run import line
 from sandbox.deadline import deadline
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
-from sandbox.kubernetes.objects import deep_copy
+from sandbox.kubernetes.objects import deep_copy, timestamp
 from sandbox.kubernetes.resources.basic import CONFIG_MAP, SECRET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
+from sandbox.kubernetes.state import WriteOptions
 from sandbox.server import Sandbox
 from tests.harness.actor import Actor, in_cluster, parts
 
@@ -117,6 +119,45 @@ async def test_a_node_that_was_closed_before_stays_closed_after_the_undo(cluster
     assert not cluster.is_open(GPU)
     await cluster.actor.undo("kubernetes.cordon", first)
     assert cluster.is_open(GPU)
+
+
+async def test_an_undo_leaves_a_node_closed_that_somebody_else_has_closed_since(cluster: Cluster) -> None:
+    done = await cluster.actor.perform("kubernetes.cordon", node=GPU)
+    for unschedulable in (None, True):  # a colleague opens it, and closes it for a reason of their own
+        node = cluster.backend.store.get(NODE, "", GPU)
+        assert node
+        spec = {name: value for name, value in node["spec"].items() if name != "unschedulable"}
+        theirs = {**deep_copy(node), "spec": spec | ({"unschedulable": True} if unschedulable else {})}
+        cluster.backend.writer.replace(NODE, node, theirs, WriteOptions(field_manager="kubectl-cordon"))
+    with pytest.raises(WrongState) as changed:
+        await cluster.actor.undo("kubernetes.cordon", done)
+    assert (changed.value.key, cluster.is_open(GPU)) == ("changed_since", False)
+
+
+async def test_what_an_uncordon_and_a_drain_cannot_do_is_said_before(cluster: Cluster) -> None:
+    node = cluster.backend.store.get(NODE, "", GPU)
+    assert node
+    lost = deep_copy(node)
+    lost["spec"]["taints"] = [{"key": "team", "value": "ml", "effect": "NoSchedule"}]
+    lost["status"]["conditions"] = [
+        {"type": "Ready", "status": "Unknown", "lastTransitionTime": timestamp(cluster.sandbox.clock.now())}
+    ]
+    cluster.backend.store.put(NODE, lost)
+    (uncordoned,), _ = await cluster.actor.rehearse("kubernetes.uncordon", node=GPU)
+    _, drained = (await cluster.actor.rehearse("kubernetes.drain", "R-2/a", node=GPU))[0]
+    for words in cluster.actor.deps.words_by_locale.values():
+        assert "team=ml:NoSchedule" in line(uncordoned, words)
+        assert words.label("cautions.not_ready", node=GPU) in line(drained, words)
+
+
+async def test_a_pod_that_a_finalizer_holds_is_told_with_it(cluster: Cluster) -> None:
+    held = next(pod for pod in cluster.backend.store.all(POD, PROD) if pod["spec"].get("nodeName") == GPU)
+    name = held["metadata"]["name"]
+    theirs = {**deep_copy(held), "metadata": {**held["metadata"], "finalizers": ["example.com/backup"]}}
+    cluster.backend.store.put(POD, theirs)
+    with pytest.raises(Unavailable) as slow:
+        await cluster.actor.perform("kubernetes.drain", node=GPU, wait="3s")
+    assert f"{PROD}/{name}: Terminating, finalizers: example.com/backup" in str(slow.value.facts["why"])
 
 
 async def test_data_in_an_empty_dir_are_only_lost_when_somebody_says_so(cluster: Cluster) -> None:

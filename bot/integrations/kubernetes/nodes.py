@@ -10,13 +10,27 @@ from typing import Any
 from bot.domain.errors import NotFound, Unavailable
 from bot.integrations.effects import effect
 from bot.integrations.kubernetes.cluster import ALL, FIELD_MANAGER, Cluster, client
+from bot.integrations.kubernetes.status import condition
 from bot.tasks import cancel_and_wait
 
 POLL_SECONDS = 1.0
 EVICTIONS_AT_ONCE = 20
 
 Tell = Callable[[Mapping[str, str]], Awaitable[None]]
+CORDON = "node.kubernetes.io/unschedulable"  # the taint that comes with a cordon
 MIRROR = "kubernetes.io/config.mirror"  # annotation of static pods, which the kubelet runs
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """How a node stands. `taints` (`key=value:effect`) keep pods away besides a cordon; `cordoned_by` is the program
+    that has cordoned it, if it is cordoned and the cluster knows.
+    """
+
+    schedulable: bool
+    ready: bool
+    taints: list[str]
+    cordoned_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +60,14 @@ class Nodes:
     def _v1(self) -> client.CoreV1Api:
         return client.CoreV1Api(self._cluster.api)
 
+    async def state(self, node: str) -> NodeState:
+        """Return how the node stands. Raises NotFound with those that are there."""
+        found = await self._cluster.find("node", node, None, self._v1.read_node, self._v1.list_node)
+        return _state(self._cluster.plain(found))
+
     async def is_schedulable(self, node: str) -> bool:
         """Return True if new pods may be scheduled on the node."""
-        current = await self._cluster.find("node", node, None, self._v1.read_node, self._v1.list_node)
-        return not current.spec.unschedulable
+        return (await self.state(node)).schedulable
 
     @effect("kubernetes.cordon")
     async def cordon(self, node: str, *, dry_run: bool = False) -> str:
@@ -57,7 +75,7 @@ class Nodes:
         return await self._set(node, True, dry_run)
 
     @effect("kubernetes.uncordon")
-    async def uncordon(self, node: str, *, dry_run: bool = False) -> str:
+    async def uncordon(self, node: str, cautions: Sequence[Mapping[str, Any]] = (), *, dry_run: bool = False) -> str:
         """Mark the node as schedulable."""
         return await self._set(node, None, dry_run)
 
@@ -76,6 +94,7 @@ class Nodes:
         wait: float = 300.0,
         uids: Mapping[str, str] | None = None,
         tell: Tell | None = None,
+        cautions: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:
@@ -93,14 +112,14 @@ class Nodes:
 
         async def evict(pod: str) -> None:
             async with free:
-                reason = await self._evict_or_reason(pod, known.get(pod))
-            while reason is not None:
-                waiting[pod] = reason
-                await asyncio.sleep(POLL_SECONDS)
+                busy = await self._evict_or_busy(pod, known.get(pod))
+            while busy is not None:
+                waiting[pod] = str(busy.facts.get("why") or busy.key)
+                await asyncio.sleep(max(POLL_SECONDS, busy.retry_after or 0.0))
                 async with free:
-                    reason = await self._evict_or_reason(pod, known.get(pod))
-            waiting[pod] = ""
-            while await self._exists(pod, known.get(pod)):  # noqa: ASYNC110 - the API has no event for it
+                    busy = await self._evict_or_busy(pod, known.get(pod))
+            while (waiting_for := await self._ending(pod, known.get(pod))) is not None:
+                waiting[pod] = waiting_for
                 await asyncio.sleep(POLL_SECONDS)
             del waiting[pod]
 
@@ -117,7 +136,7 @@ class Nodes:
             async with asyncio.timeout(wait):
                 await asyncio.gather(*(evict(pod) for pod in pods))
         except TimeoutError as slow:
-            why = "; ".join(f"{pod}: {reason or 'is terminating'}" for pod, reason in list(waiting.items())[:5])
+            why = "; ".join(f"{pod}: {reason or 'Terminating'}" for pod, reason in list(waiting.items())[:5])
             raise Unavailable("kubernetes_busy", service="Kubernetes", what=f"drain {node}", why=why) from slow
         finally:
             await cancel_and_wait([reporting])
@@ -145,7 +164,7 @@ class Nodes:
                 return f"!  {pod}: {busy.facts.get('why', '')}"
         return f"-  {pod}"
 
-    async def _evict_or_reason(self, pod: str, uid: str | None) -> str | None:
+    async def _evict_or_busy(self, pod: str, uid: str | None) -> Unavailable | None:
         """Evict a pod. Returns None on success or if it is gone, else what was in the way, to be tried again: a budget,
         two budgets for one pod (500), or no answer.
         """
@@ -154,9 +173,9 @@ class Nodes:
         except NotFound:
             return None
         except Unavailable as busy:
-            if busy.facts.get("status") == 409 and not await self._exists(pod, uid):
+            if busy.facts.get("status") == 409 and await self._ending(pod, uid) is None:
                 return None  # another pod has its name by now
-            return str(busy.facts.get("why") or busy.key)
+            return busy
         return None
 
     async def _evict(self, pod: str, uid: str | None, **options: Any) -> None:
@@ -168,15 +187,36 @@ class Nodes:
             f"eviction of {pod}", self._v1.create_namespaced_pod_eviction, name, namespace, body, **options
         )
 
-    async def _exists(self, pod: str, uid: str | None) -> bool:
+    async def _ending(self, pod: str, uid: str | None) -> str | None:
+        """Return what keeps an evicted pod from being gone, empty if nothing but time; None if it is gone."""
         namespace, _, name = pod.partition("/")
         try:
             found = await self._cluster.ask(f"pod {pod}", self._v1.read_namespaced_pod, name, namespace)
         except NotFound:
-            return False
+            return None
         except Unavailable:
-            return True  # as far as is known
-        return not uid or found.metadata.uid == uid
+            return ""  # as far as is known it is there
+        if uid and found.metadata.uid != uid:
+            return None
+        holders = found.metadata.finalizers or []
+        return f"Terminating, finalizers: {', '.join(holders)}" if holders else ""
+
+
+def _state(node: Mapping[str, Any]) -> NodeState:
+    spec, metadata = node.get("spec") or {}, node["metadata"]
+    taints = [
+        f"{taint['key']}{'=' + taint['value'] if taint.get('value') else ''}:{taint['effect']}"
+        for taint in spec.get("taints") or ()
+        if taint["key"] != CORDON and taint["effect"] != "PreferNoSchedule"
+    ]
+    writers = [
+        str(entry.get("manager"))
+        for entry in metadata.get("managedFields") or ()
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    is_cordoned = bool(spec.get("unschedulable"))
+    ready = condition(node, "Ready").get("status") == "True"
+    return NodeState(not is_cordoned, ready, taints, writers[0] if is_cordoned and writers else None)
 
 
 def _node_pod(pod: Mapping[str, Any]) -> NodePod:

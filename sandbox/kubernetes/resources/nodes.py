@@ -272,7 +272,7 @@ class Kubelet:
         left = (deleted - self._cluster.now()).total_seconds() - grace_period + min(STOP_SECONDS, grace_period)
         if left > 0:
             self._cluster.enqueue(self, key_of(pod), left)
-        else:
+        elif not pod["metadata"].get("finalizers"):
             self._cluster.store.remove(POD, *key_of(pod))
 
     def _start(self, pod: Object) -> None:
