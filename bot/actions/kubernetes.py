@@ -39,6 +39,7 @@ from bot.names import Name, WorkloadName
 DEPLOYMENT = "deployment/{environment}/{namespace}/{deployment}"
 REVERTED_WITHIN = timedelta(seconds=20)  # an autoscaler decides every 15 s, a self-healing GitOps tool sooner
 LONGEST_FOLLOWED, FOLLOW_EVERY = timedelta(minutes=10), timedelta(seconds=5)
+LONGEST_LINE = 4000  # characters of a log's line
 LINES_SHOWN, LINE_WIDTH = 8, 160  # of a log that is followed, in the run's message
 HIDDEN_COLUMNS = ("containers", "uid", "default_container")  # of pods, in a table
 T = TypeVar("T")
@@ -394,7 +395,7 @@ async def logs(
             facts = {"known": names, "nearest": nearest(container, names)}
             raise NotFound("no_such_container", name=container, service=service, **facts)
         lines = {
-            pod: [line for line in ctx.deps.redaction.lines(text.splitlines()) if wanted in line.lower()][-tail:]
+            pod: [line for line in shown_lines(ctx, text.splitlines()) if wanted in line.lower()][-tail:]
             for pod, text in found.texts.items()
         }
         return Lines(ns, lines, sum(map(len, lines.values())), found.silent)
@@ -415,6 +416,12 @@ async def events(ctx: Context, service: WorkloadName, namespace: Name | None = N
     newest = [event for event in found if _belongs(event.about, own, others)][-30:]
     rows = [{**asdict(event), "at": event.at.isoformat() if event.at else None} for event in newest]
     return Table(ns, [{**row, "message": ctx.deps.redaction.text(row["message"])} for row in rows])
+
+
+def shown_lines(ctx: Context, lines: Sequence[str]) -> list[str]:
+    """Return lines of a log as people see and the store keeps them: without secrets, and none endless."""
+    clean = ctx.deps.redaction.lines(lines)
+    return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in clean]
 
 
 def _last(lines: Lines) -> list[str]:

@@ -20,7 +20,7 @@ from pydantic import Field
 from bot.actions.aws import backups_of
 from bot.actions.boards import board, query_board
 from bot.actions.context import Context
-from bot.actions.kubernetes import ready_pod, refuse_secrets
+from bot.actions.kubernetes import ready_pod, refuse_secrets, shown_lines
 from bot.actions.kubernetes_objects import ManifestPath, manifests
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, BotError, NotFound, Refused, Unavailable, WrongState
@@ -32,6 +32,7 @@ from bot.integrations.effects import effect
 from bot.integrations.kubernetes.jobs import JobState
 from bot.integrations.kubernetes.objects import JOB
 from bot.integrations.kubernetes.status import Obstacle
+from bot.integrations.kubernetes.workloads import main_container
 from bot.names import JobName, Name, Tag
 
 LONGEST_NAME = 52  # of a job, without the suffix that its key adds
@@ -75,17 +76,17 @@ async def run_job(
 ) -> Ran:
     """Run a job once, from a CronJob or from a manifest of the repository; waits for its end and reads its log.
 
-    `variables` and the image `tag` override those of its first container. Cancelling the run deletes the job.
+    `variables` and the image `tag` override those of its main container. Cancelling the run deletes the job.
     """
     ns = ctx.namespace(service or ctx.team.default_service or "", namespace)
     refuse_secrets(variables or {})
     name, body = await _body(ctx, cron_job, manifest, ns)
-    _override(body, variables or {}, tag)
+    _override(name, body, variables or {}, tag)
     job = f"{name[:LONGEST_NAME].rstrip('-.')}-{hashlib.sha256(ctx.key.encode()).hexdigest()[:8]}"
     source = _source(body)
     if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest or name)
-    await ctx.kubernetes.jobs.start(job, ns, body)
+    await ctx.kubernetes.jobs.start(job, ns, body, await _cautions(ctx, cron_job, body, ns))
     if ctx.dry_run:
         return Ran(job, ns, 0.0, [], source=source)
     ended = await _wait_until_ended(ctx, job, ns, wait)
@@ -115,14 +116,26 @@ async def _body(ctx: Context, cron_job: str | None, manifest: str | None, namesp
     return first.name, first.body
 
 
+async def _cautions(
+    ctx: Context, cron_job: str | None, body: Mapping[str, Any], namespace: str
+) -> list[dict[str, Any]]:
+    """Return at plan time what somebody should know before the job is started."""
+    if not ctx.dry_run:
+        return []
+    running = await ctx.kubernetes.jobs.running(cron_job, namespace) if cron_job else []
+    found: list[dict[str, Any]] = [{"kind": "already_running", "jobs": running}] if running else []
+    return [*found, {"kind": "suspended"}] if body["spec"].get("suspend") else found
+
+
 def _source(body: Mapping[str, Any]) -> str:
     """Return the digest of a job's specification."""
     return hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _override(body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None) -> None:
+def _override(name: str, body: Mapping[str, Any], variables: Mapping[str, str], tag: str | None) -> None:
     try:
-        container = body["spec"]["template"]["spec"]["containers"][0]
+        body["spec"]["template"]["spec"]["containers"][0]["name"]
+        container = main_container(name, dict(body))
         if tag is not None:
             container["image"] = f"{_repository(container['image'])}:{tag}"
         others = [entry for entry in container.get("env") or () if entry["name"] not in variables]
@@ -165,11 +178,16 @@ async def _log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
 
 
 async def _read_log(ctx: Context, job: str, namespace: str, most: int) -> list[str]:
-    """Return the log of the job's newest pod, with secrets removed and without timestamps; empty if it has none."""
+    """Return the log of the job's newest pod, with secrets removed and without timestamps; empty if it has none.
+
+    The main container's lines are last: those of a proxy beside it say nothing about how the job ended.
+    """
     pods = sorted(await ctx.kubernetes.pods.list(namespace, f"job-name={job}"), key=lambda pod: -pod.age)[-1:]
     logs = (await ctx.kubernetes.pods.logs(pods, namespace, tail=most)).texts
-    lines = [line.partition(" ")[2] for text in logs.values() for line in text.splitlines()]
-    return ctx.deps.redaction.lines(lines)
+    main = {f"{pod.name}/{pod.default_container}" for pod in pods}
+    texts = [logs[name] for name in sorted(logs, key=lambda name: name in main)]
+    lines = [line.partition(" ")[2] for text in texts for line in text.splitlines()]
+    return shown_lines(ctx, lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +231,8 @@ async def run_batches(
         raise BadInput(
             "unknown_query", query=load, nearest=nearest(load, ctx.team.queries), known=list(ctx.team.queries)
         )
-    _, body = await _body(ctx, None, manifest, ns)
-    _override(body, {}, tag)
+    name, body = await _body(ctx, None, manifest, ns)
+    _override(name, body, {}, tag)
     source = _source(body)
     if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.actions.kubernetes import LONGEST_LINE
 from bot.actions.kubernetes_jobs import Ran
 from bot.domain.change import ChangeKind
 from bot.domain.errors import BadInput, NotFound, Refused, Unavailable, WrongState
@@ -19,6 +20,7 @@ from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import deep_copy, timestamp
 from sandbox.kubernetes.resources.basic import CONFIG_MAP, SECRET
+from sandbox.kubernetes.resources.batch import CRON_JOB
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.kubernetes.resources.nodes import NODE
 from sandbox.kubernetes.resources.pods import POD
@@ -196,6 +198,52 @@ async def test_a_job_runs_once_for_each_step_and_its_log_is_read(cluster: Cluste
     await cluster.actor.undo("kubernetes.run_job", done)
     with pytest.raises(NotFound):
         await jobs.state(done.job, PROD)
+
+
+async def test_a_job_s_tag_is_for_its_main_container_whose_lines_are_the_last(cluster: Cluster) -> None:
+    cron = cluster.backend.store.get(CRON_JOB, PROD, "db-maintenance")
+    assert cron
+    theirs = deep_copy(cron)
+    pod = theirs["spec"]["jobTemplate"]["spec"]["template"]
+    pod["metadata"] = {"annotations": {"kubectl.kubernetes.io/default-container": "db-maintenance"}}
+    pod["spec"]["containers"] = [
+        {"name": "db-maintenance", "image": "registry.tamv.world/db-maintenance:v1"},
+        {"name": "proxy", "image": "registry.tamv.world/proxy:v1"},
+    ]
+    pod["spec"]["containers"].reverse()
+    cluster.backend.store.put(CRON_JOB, theirs)
+    cluster.backend.behaviours.set("*/db-maintenance:*", Behaviour(start=1, run=3, log=("done",)))
+    cluster.backend.behaviours.set("*/proxy:*", Behaviour(start=1, run=3, log=("listening",)))
+    (effect,), _ = await cluster.actor.rehearse("kubernetes.run_job", cron_job="db-maintenance", tag="v2")
+    assert "registry.tamv.world/db-maintenance:v2" in effect.diff and "registry.tamv.world/proxy:v1" in effect.diff
+    done = await cluster.actor.perform("kubernetes.run_job", cron_job="db-maintenance", tag="v2")
+    assert done.lines[-1] == "done"
+
+
+async def test_a_job_that_would_run_beside_another_or_not_at_all_is_said_before(cluster: Cluster) -> None:
+    cron = cluster.backend.store.get(CRON_JOB, PROD, "db-maintenance")
+    assert cron
+    theirs = deep_copy(cron)
+    theirs["spec"]["jobTemplate"]["spec"]["suspend"] = True
+    cluster.backend.store.put(CRON_JOB, theirs)
+    jobs = cluster.actor.deps.kubernetes.jobs  # type: ignore[union-attr]
+    await jobs.start("check-1", PROD, await jobs.of_cron_job("db-maintenance", PROD, "check-1"))
+    (effect,), _ = await cluster.actor.rehearse("kubernetes.run_job", cron_job="db-maintenance")
+    for words in cluster.actor.deps.words_by_locale.values():
+        told = line(effect, words)
+        assert "check-1" in told and words.label("cautions.suspended") in told
+
+
+async def test_a_log_of_megabytes_is_read_from_its_end_and_no_line_is_endless(cluster: Cluster) -> None:
+    lines = tuple(f"{number} " + "x" * 1_000_000 for number in range(7))
+    cluster.backend.behaviours.set("*/db-maintenance:*", Behaviour(start=1, run=3, log=lines))
+    done = await cluster.actor.perform("kubernetes.run_job", cron_job="db-maintenance")
+    assert [one[:2] for one in done.lines] == ["3 ", "4 ", "5 ", "6 "]
+    assert all(len(one) == LONGEST_LINE + 1 and one.endswith("…") for one in done.lines)
+    endless = ("y" * 5_000_000,)
+    cluster.backend.behaviours.set("*/db-maintenance:*", Behaviour(start=1, run=3, log=endless))
+    done = await cluster.actor.perform("kubernetes.run_job", "R-2/a", cron_job="db-maintenance")
+    assert done.lines == []
 
 
 async def test_a_job_that_fails_or_does_not_end_says_so(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.integrations.kubernetes.pods import _pod, plain_text
+from bot.integrations.kubernetes.pods import _containers, _event, _pod, plain_text
 from bot.integrations.kubernetes.status import cautions_of, pause_of, pod_obstacles, rollout_of
 
 OOM = {"reason": "OOMKilled", "exitCode": 137}
@@ -144,6 +144,21 @@ def test_a_sidecar_counts_as_a_container_and_a_failing_init_container_has_a_log(
     read = _pod(made)
     assert (read.phase, read.ready) == ("Init:CrashLoopBackOff", "1/3")
     assert read.containers == ["migrate", "mesh", "app", "proxy"]
+
+
+def test_a_container_that_somebody_has_added_to_look_around_is_described() -> None:
+    made = pod({"ephemeralContainerStatuses": [container("debugger", **RUNNING)]})
+    made["spec"]["containers"] = []
+    made["spec"]["ephemeralContainers"] = [{"name": "debugger", "image": "busybox:1"}]
+    (line,) = _containers(made)
+    assert (line.part, line.name, line.state) == ("ephemeral container", "debugger", "busybox:1 running")
+
+
+def test_an_event_that_repeats_itself_is_as_old_as_its_newest_repetition() -> None:
+    series = {"count": 40, "lastObservedTime": "2026-01-01T03:00:00.000000Z"}
+    event = {"metadata": {"creationTimestamp": "2026-01-01T01:00:00Z"}, "eventTime": "2026-01-01T01:00:00.5Z"}
+    read = _event({**event, "series": series, "note": "x"})
+    assert (str(read.at), read.count) == ("2026-01-01 03:00:00+00:00", 40)
 
 
 def test_a_pod_that_is_being_deleted_is_terminating() -> None:

@@ -39,6 +39,7 @@ SERVICE = "Kubernetes"
 FIELD_MANAGER = "tamv-bot"
 PAGE = 500  # items of a list in one answer
 LIST_ATTEMPTS = 3
+READ_BYTES = 256 * 1024  # of a long response at once
 NAMED = 5  # objects that are named where one is not there
 ALL = "All"  # value of `dryRun`: all stages run, nothing is persisted
 PLUGIN_SECONDS = 30.0  # for the program that a kubeconfig names to get a token: it asks a cloud
@@ -152,17 +153,23 @@ class Cluster:
         await self.open(again=True)
         return await self._translated(what, lambda: call(*args, _request_timeout=self.timeout, **kwargs))
 
-    async def content(self, what: str, response: Any) -> bytes:
-        """Return the body of a response that was not read yet. Raises as `ask`."""
+    async def end_of(self, what: str, response: Any, limit: int) -> tuple[bytes, bool]:
+        """Return at most the last `limit` bytes of a response that was not read yet, and whether there were more.
 
-        async def read() -> bytes:
-            body: bytes = await response.read()
-            return body
+        Raises as `ask`.
+        """
 
-        content: bytes = await self._translated(what, read)
+        async def read() -> tuple[bytes, bool]:
+            end, cut = b"", False
+            async for piece in response.content.iter_chunked(READ_BYTES):
+                cut = cut or len(end) + len(piece) > limit
+                end = (end + piece)[-limit:]
+            return end, cut
+
+        content, cut = await self._translated(what, read)
         if response.status >= 400:
             raise response_error(what, response.status, content)
-        return content
+        return content, cut
 
     async def start_of(self, what: str, response: Any, limit: int) -> bytes:
         """Return at most the first `limit` bytes of a response that was not read yet, whatever its status.

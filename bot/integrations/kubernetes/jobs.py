@@ -63,8 +63,23 @@ class Jobs:
         }
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]}
 
+    async def running(self, cron_job: str, namespace: str) -> list[str]:
+        """Return the jobs that the CronJob has started and that have not ended."""
+        cron = await self._cluster.ask(
+            f"cron job {namespace}/{cron_job}", self._batch.read_namespaced_cron_job, cron_job, namespace
+        )
+        return [str(job.name) for job in (cron.status.active if cron.status else None) or ()]
+
     @effect("kubernetes.run_job")
-    async def start(self, job: str, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> str:
+    async def start(
+        self,
+        job: str,
+        namespace: str,
+        body: Mapping[str, Any],
+        cautions: Sequence[Mapping[str, Any]] = (),
+        *,
+        dry_run: bool = False,
+    ) -> str:
         """Create the job; does nothing if a job of that name exists."""
         if await self._exists(job, namespace):
             return ""

@@ -64,8 +64,14 @@ FIELDS: Mapping[str, Sequence[str]] = {
     "job": ("status.active", "status.succeeded", "status.failed", "status.startTime", "status.completionTime"),
     "node": ("spec.unschedulable", "status.nodeInfo.kubeletVersion", "status.capacity.cpu", "status.capacity.memory"),
 }
+CONTAINERS = (
+    ("init container", "initContainers"),
+    ("container", "containers"),
+    ("ephemeral container", "ephemeralContainers"),
+)
 EVENTS_SHOWN = 20
 LOGS_AT_ONCE = 10
+LOG_LIMIT = 4 * 1024 * 1024  # bytes of one container's log
 ANSWER_LIMIT = 16 * 1024  # bytes of a pod's answer
 UNREACHED = "error trying to reach service"
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -213,13 +219,16 @@ class Pods:
         return Logs(texts, silent)
 
     async def _log(self, pod: str, namespace: str, container: str, options: Mapping[str, Any]) -> str:
-        """Return a container's log as `plain_text`."""
+        """Return a container's log as `plain_text`: at most the last LOG_LIMIT bytes of it, in whole lines."""
         response = await self._cluster.ask(
             f"logs of {namespace}/{pod}", self._v1.read_namespaced_pod_log_without_preload_content, pod, namespace,
             container=container, **options,
         )  # fmt: skip
-        content: bytes = await self._cluster.content(f"logs of {namespace}/{pod}", response)
-        return plain_text(content)
+        content, cut = await self._cluster.end_of(f"logs of {namespace}/{pod}", response, LOG_LIMIT)
+        whole_lines = content.partition(b"\n")[2] if cut else content
+        if cut and not whole_lines:  # its beginning is not known, so nobody could tell whether it holds a secret
+            raise Refused("log_too_long", why=f"a line longer than {LOG_LIMIT // 1024 // 1024} MiB")
+        return plain_text(whole_lines)
 
     async def get(self, pod: str, namespace: str, port: int, path: str, scheme: str = "http") -> Answer:
         """Ask a port of a pod through the API server, as `kubectl port-forward` and curl do.
@@ -424,11 +433,13 @@ def _fields(kind: str, thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
 
 
 def _containers(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
-    """Yield init containers and containers: the image, the state, how it ended last, and how often it was restarted."""
+    """Yield all containers: the image, the state, how it ended last, and how often it was restarted."""
     spec = thing.get("spec") or {}
     pod = (spec.get("template") or {}).get("spec") or spec
     statuses = {status["name"]: status for _, status in container_statuses(thing)}
-    for part, key in (("init container", "initContainers"), ("container", "containers")):
+    temporary = (thing.get("status") or {}).get("ephemeralContainerStatuses") or ()
+    statuses |= {status["name"]: status for status in temporary}
+    for part, key in CONTAINERS:
         for container in pod.get(key) or ():
             status = statuses.get(container["name"]) or {}
             state = next(iter(status.get("state") or ()), "")
