@@ -16,7 +16,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
-from bot.integrations.helm import SECOND_ON, Revision, image_tag, origin, rollback_candidates, value_at
+from bot.integrations.helm import SECOND_ON, UNINSTALLED, Revision, image_tag, origin, rollback_candidates, value_at
 from bot.integrations.manifests import differences, workloads_in
 from bot.names import ReleaseName, Tag
 from bot.team import PRODUCTION
@@ -154,9 +154,9 @@ async def restore_release(ctx: Context, done: Upgraded) -> Upgraded:
 
 async def _remove(ctx: Context, done: Upgraded, revisions: list[Revision]) -> Upgraded:
     """Remove a release that the step installed, unless it was changed since."""
-    if len(revisions) > 1:
+    if revisions and revisions[-1].number != done.after:
         raise WrongState("changed_since", name=done.release)
-    await ctx.helm.uninstall(done.release, done.namespace)
+    await ctx.helm.uninstall(done.release, done.namespace, keep_history=len(revisions) > 1)
     return Upgraded(done.release, done.namespace, revisions[-1].number if revisions else 0, 0, {})
 
 
@@ -194,7 +194,10 @@ async def upgrade_release(
     all_values = live.kept_values | values
     await ctx.helm.upgrade(release, ns, chart, all_values, mark, live.drift, running=live.workloads)
     after = (await history_of(ctx, release, ns))[-1:]
-    return Upgraded(release, ns, before.number if before else 0, after[0].number if after else 1, all_values)
+    was_there = before is not None and before.status != UNINSTALLED
+    return Upgraded(
+        release, ns, before.number if before and was_there else 0, after[0].number if after else 1, all_values
+    )
 
 
 @dataclass(frozen=True, slots=True)

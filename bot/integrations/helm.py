@@ -24,17 +24,20 @@ from typing import Any
 
 from bot.domain.errors import NotFound, Refused, Unavailable
 from bot.integrations.effects import effect
-from bot.integrations.manifests import as_running, manifest_diff
+from bot.integrations.manifests import as_running, immutable_changes, manifest_diff
 
 SERVICE = "Helm"
 GRACE_SECONDS = 15.0
 DEPLOYED_STATUSES = ("deployed", "superseded")
 SECOND_ON, SECOND_TAG, SECOND_LIVE = (f"secondColor.{name}" for name in ("enabled", "tag", "live"))  # of our charts
 OLDEST = (3, 14)  # --reset-then-reuse-values, --dry-run=server
+WAIT = ("--wait", "--wait-for-jobs")  # a migration that a chart runs as a job belongs to its upgrade
+UNINSTALLED = "uninstalled"  # with its history kept
 READS = ("version", "history", "get", "list", "show")
 WORDS_LIMIT = 2_000
 _PART = re.compile(r"\[(\d+)\]|((?:\\.|[^.\[\\])+)")  # of a value's path
 _UNREACHABLE = re.compile(r"(?:[A-Z ]+: )?kubernetes cluster unreachable", re.IGNORECASE)
+_NO_ACCESS = re.compile(r"getting credentials: |asked for the client to provide credentials|Unauthorized|x509: ")
 _NETWORK = re.compile(r'"https?://[^"]*": (?:dial|EOF|read |net/http|context deadline)')
 
 
@@ -145,9 +148,11 @@ class Helm:
         if dry_run:
             output = await self._run(*command, "--dry-run=server", "-o", "json", timeout=self._timeout)
             new = str(_json(output, "upgrade").get("manifest", ""))
-            return manifest_diff(as_running(await self._manifest_or_nothing(release, namespace), running or {}), new)
+            current = await self._manifest_or_nothing(release, namespace)
+            _require_mutable(release, current, new, running or {})
+            return manifest_diff(as_running(current, running or {}), new)
         flags = ["--atomic"] if is_old else ["--rollback-on-failure", "--force-conflicts"]
-        flags += ["--wait", "--timeout", f"{round(wait)}s", "--description", description]
+        flags += [*WAIT, "--timeout", f"{round(wait)}s", "--description", description]
         await self._run(*command, *flags, timeout=wait + self._timeout)
         return ""
 
@@ -173,18 +178,22 @@ class Helm:
             current, target = await asyncio.gather(
                 self.manifest(release, namespace), self.manifest(release, namespace, revision)
             )
+            _require_mutable(release, current, target, running or {})
             return manifest_diff(as_running(current, running or {}), target)
         flags = [] if await self._is_helm_3() else ["--force-conflicts"]
-        flags += ["--wait", "--timeout", f"{round(wait)}s"]
+        flags += [*WAIT, "--timeout", f"{round(wait)}s"]
         await self._run("rollback", release, str(revision), "-n", namespace, *flags, timeout=wait + self._timeout)
         return ""
 
     @effect("helm.uninstall")
-    async def uninstall(self, release: str, namespace: str, wait: float = 300.0, *, dry_run: bool = False) -> str:
+    async def uninstall(
+        self, release: str, namespace: str, wait: float = 300.0, keep_history: bool = False, *, dry_run: bool = False
+    ) -> str:
         """Remove a release and all of its objects. Does nothing if it is not installed."""
         if dry_run:
             return manifest_diff(await self._manifest_or_nothing(release, namespace), "")
-        flags = ["--ignore-not-found", "--wait", "--timeout", f"{round(wait)}s"]
+        flags = ["--keep-history"] if keep_history else []
+        flags += ["--ignore-not-found", "--wait", "--timeout", f"{round(wait)}s"]
         await self._run("uninstall", release, "-n", namespace, *flags, timeout=wait + self._timeout)
         return ""
 
@@ -330,9 +339,17 @@ def _to_bot_error(arguments: Sequence[str], stderr: str) -> NotFound | Refused |
         return NotFound("release_not_found", what=" ".join(arguments[:2]), why=why)
     if "another operation" in why:
         return Refused("release_pending", what=arguments[1], why=why)
+    if _NO_ACCESS.search(why):
+        return Refused("helm_no_access", what=arguments[0], why=why)
     if _UNREACHABLE.match(why) or (_only_reads(arguments) and _NETWORK.search(why)):
         return Unavailable("unreachable", service=SERVICE, what=arguments[0], why=why)
     return Refused("helm_refused", what=" ".join(arguments[:2]), why=why)
+
+
+def _require_mutable(release: str, before: str, after: str, running: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise Refused for what the cluster would refuse half-way: a field that never changes in a workload."""
+    if fields := immutable_changes(before, after, running):
+        raise Refused("immutable_fields", release=release, fields=fields)
 
 
 def _only_reads(arguments: Sequence[str]) -> bool:

@@ -15,6 +15,12 @@ from bot.integrations.kubernetes.workloads import KINDS, reference_to
 from bot.yaml_text import LOADER
 
 Object = dict[str, Any]
+# What the API server refuses to change: validation.go of Kubernetes' apps group.
+IMMUTABLE = {
+    "Deployment": ("selector",),
+    "DaemonSet": ("selector",),
+    "StatefulSet": ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"),
+}
 _TITLES = {kind.title: kind for kind in KINDS.values()}
 
 
@@ -42,6 +48,23 @@ def differences(live: Mapping[str, Any], installed: Mapping[str, Any]) -> list[s
             found.append(f"image={current.get('image')}")
         found += _changed(_env(current), _env(container))
     return found + _changed(_node_selector(live), _node_selector(installed))
+
+
+def immutable_changes(before: str, after: str, live: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the fields that differ between two manifests and that Kubernetes never changes in a workload that runs
+    (`live`): `statefulset/ledger: volumeClaimTemplates`.
+    """
+    old, new = workloads_in(before), workloads_in(after)
+    return [
+        f"{reference}: {field}"
+        for reference in sorted(old.keys() & new.keys() & live.keys())
+        for field in IMMUTABLE.get(str(new[reference]["kind"]), ())
+        if all(_field(other[reference], field) != _field(new[reference], field) for other in (old, live))
+    ]
+
+
+def _field(workload: Mapping[str, Any], name: str) -> Any:
+    return (workload.get("spec") or {}).get(name)
 
 
 def as_running(manifest: str, live: Mapping[str, Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.domain.errors import BadInput, NotFound, WrongState
+from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.integrations.helm import Helm, image_tag
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.manifests import manifest_diff
@@ -111,6 +111,30 @@ async def test_the_stages_of_a_canary_are_undone_one_by_one_and_none_is_gone_bac
     again = await world.actor.undo("helm.canary", stages[0][1])
     assert again.before == again.after  # it is done already
     assert (await world.history()).last_good == 2  # what was gone back from was not good
+
+
+async def test_a_field_that_never_changes_is_refused_before_anybody_is_asked(world: World) -> None:
+    path = Path(str(world.actor.deps.team.services[XR].chart)) / "templates" / "deployment.yaml"
+    path.write_text(path.read_text().replace("track: stable}", "track: stable, tier: web}"))
+    with pytest.raises(Refused) as refused:
+        await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
+    for words in world.actor.deps.words_by_locale.values():
+        assert "xr-engine: selector" in words.error(refused.value)
+    deployment = world.sandbox.kubernetes.store.get(DEPLOYMENT, NAMESPACE, XR)
+    assert deployment
+    world.sandbox.kubernetes.writer.delete(DEPLOYMENT, deployment)  # as it says
+    await world.actor.rehearse("helm.upgrade", release=XR, tag="v4.2.0")
+
+
+async def test_what_was_uninstalled_with_its_history_is_installed_and_removed_again(world: World) -> None:
+    helm = world.actor.deps.helm
+    assert helm
+    await helm.uninstall(XR, NAMESPACE, keep_history=True)
+    done = await world.do("upgrade", "R-1/a", tag="v4.2.0")
+    assert (done.before, done.after, world.versions()) == (0, 4, {"v4.2.0"})
+    await world.actor.undo("helm.upgrade", done)
+    assert world.sandbox.kubernetes.store.get(DEPLOYMENT, NAMESPACE, XR) is None
+    assert [(one["revision"], one["status"]) for one in (await world.history()).revisions][-1] == (4, "uninstalled")
 
 
 async def test_nothing_is_promoted_without_a_canary(world: World) -> None:

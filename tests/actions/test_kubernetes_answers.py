@@ -13,6 +13,7 @@ import yaml
 
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from sandbox.faults import Kind as Fault
 from sandbox.kubernetes.objects import deep_copy
 from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
 from sandbox.server import Sandbox
@@ -93,7 +94,7 @@ async def test_who_refuses_and_why_is_said_in_one_sentence(
     place: Place, body: Any, kind: type[BotError], key: str, said: list[str]
 ) -> None:
     status = body["code"] if isinstance(body, dict) else 404
-    fault = "error" if isinstance(body, dict) else "status"
+    fault: Fault = "error" if isinstance(body, dict) else "status"
     place.sandbox.faults.add("kubernetes", fault, "PATCH */scale", status=status, body=body)
     with pytest.raises(kind) as refused:
         await place.actor.rehearse("kubernetes.scale", deployment=XR, replicas=9)

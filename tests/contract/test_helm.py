@@ -111,6 +111,26 @@ async def test_an_upgrade_that_does_not_come_up_is_rolled_back(world: World) -> 
     assert deployment.template.version == "v2.4.0"
 
 
+JOB = """\
+apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate}
+spec:
+  backoffLimit: 0
+  template:
+    spec: {restartPolicy: Never, containers: [{name: migrate, image: registry.example/migrate:1}]}
+"""
+
+
+async def test_an_upgrade_whose_job_fails_is_none_and_is_rolled_back(world: World) -> None:
+    (Path(world.chart) / "templates" / "job.yaml").write_text(JOB)
+    world.backend.behaviours.set("*/migrate:*", Behaviour(start=1, run=1, exit_code=1))
+    with pytest.raises(Refused) as refused:
+        await world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v2.4.1"}, "R-1", wait=20)
+    assert "migrate" in str(refused.value.facts["why"])
+    assert (await world.statuses())[-2:] == ["failed", "deployed"]
+
+
 async def test_what_takes_too_long_is_asked_to_end_so_that_it_can_be_mended(world: World) -> None:
     world.backend.behaviours.set("*:v9", Behaviour(fault="ImagePullBackOff"))
     upgrade = world.helm.upgrade(CORE, PROD, world.chart, {"image.tag": "v9"}, "R-1", wait=60)

@@ -114,7 +114,7 @@ class Cluster:
                             )
                 else:
                     config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-                settings.trace_configs = [_trace_of_warnings()]  # type: ignore[attr-defined]
+                settings.trace_configs = [_trace_of_warnings()]
                 fresh = client.ApiClient(settings)
             except Exception as problem:  # the client raises whatever a broken file makes it raise
                 fault, why = await asyncio.to_thread(_kubeconfig_fault, self._kubeconfig, problem)

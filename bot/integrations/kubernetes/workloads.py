@@ -568,7 +568,7 @@ def _owners(workload: Object) -> list[Owner]:
     return found
 
 
-def seen_at(event: Object) -> datetime:
+def seen_at(event: Mapping[str, Any]) -> datetime:
     """Return when an event was last seen."""
     series = (event.get("series") or {}).get("lastObservedTime")
     made = event["metadata"].get("creationTimestamp")

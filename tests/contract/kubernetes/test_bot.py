@@ -247,3 +247,38 @@ async def test_two_colours_stand_behind_one_service(cluster: Cluster, bot: Kuber
         await colors.delete(pair.second, where)
     assert (await colors.read("web", where)).colors == Colors("2")
     assert (await cluster.main.read_namespaced_service("front", where)).spec.selector == {"app": "web"}
+
+
+async def test_whose_fields_an_apply_takes_and_which_api_is_missing_is_known(
+    cluster: Cluster, bot: Kubernetes
+) -> None:
+    where, kind = cluster.namespace, "networking.k8s.io/v1 NetworkPolicy"
+    body: dict[str, Any] = {
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "closed"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"]},
+    }  # fmt: skip
+    theirs = {**body, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    place = f"/apis/networking.k8s.io/v1/namespaces/{where}/networkpolicies"
+    await cluster.ask("POST", place, {"fieldManager": "kubectl-create"}, theirs)
+    assert await bot.objects.contested(kind, "closed", where, body) == [".spec.policyTypes (kubectl-create)"]
+    with pytest.raises(NotFound) as absent:
+        await bot.external_secrets.sync_status("nothing", where)
+    has_operator = absent.value.key == "kubernetes_not_found"  # the sandbox has External Secrets
+    assert has_operator is ("https:" not in cluster.kubeconfig.read_text())
+
+
+async def test_a_finalizer_holds_a_drain_and_is_named(cluster: Cluster, bot: Kubernetes) -> None:
+    made = deployment(replicas=1)
+    made["spec"]["template"]["metadata"]["finalizers"] = ["example.com/backup"]
+    await cluster.apps.create_namespaced_deployment(cluster.namespace, made)
+    await rolled_out(bot, cluster)
+    (pod,) = (await cluster.main.list_namespaced_pod(cluster.namespace)).items
+    name, free = pod.metadata.name, [{"op": "remove", "path": "/metadata/finalizers"}]
+    try:
+        with pytest.raises(Unavailable) as held:
+            await bot.nodes.drain(pod.spec.node_name, [f"{cluster.namespace}/{name}"], wait=4.0)
+        assert "Terminating, finalizers: example.com/backup" in str(held.value.facts["why"])
+    finally:
+        await cluster.apps.delete_namespaced_deployment("web", cluster.namespace)
+        for one in (await cluster.main.list_namespaced_pod(cluster.namespace)).items:
+            await cluster.main.patch_namespaced_pod(one.metadata.name, cluster.namespace, free)
