@@ -70,8 +70,8 @@ async def drain(
         why = [f"{pod}: {reason}" for pod, reason in waiting.items() if reason]
         await ctx.tell(name=node, available=len(pods) - len(waiting), wanted=len(pods), why=why[:3])
 
-    await ctx.kubernetes.nodes.cordon(node)
-    await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds(), uids, tell, cautions)
+    await ctx.kubernetes.nodes.cordon(node, cautions)
+    await ctx.kubernetes.nodes.drain(node, pods, wait.total_seconds(), uids, tell)
     return Cordoned(node, before, False, pods)
 
 

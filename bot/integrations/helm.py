@@ -32,6 +32,7 @@ DEPLOYED_STATUSES = ("deployed", "superseded")
 SECOND_ON, SECOND_TAG, SECOND_LIVE = (f"secondColor.{name}" for name in ("enabled", "tag", "live"))  # of our charts
 OLDEST = (3, 14)  # --reset-then-reuse-values, --dry-run=server
 WAIT = ("--wait", "--wait-for-jobs")  # a migration that a chart runs as a job belongs to its upgrade
+WAIT_SECONDS = 300.0
 UNINSTALLED = "uninstalled"  # with its history kept
 READS = ("version", "history", "get", "list", "show")
 WORDS_LIMIT = 2_000
@@ -162,7 +163,6 @@ class Helm:
         release: str,
         namespace: str,
         revision: int,
-        wait: float = 300.0,
         drift: Sequence[str] | None = None,
         running: Mapping[str, Mapping[str, Any]] | None = None,
         *,
@@ -181,8 +181,10 @@ class Helm:
             _require_mutable(release, current, target, running or {})
             return manifest_diff(as_running(current, running or {}), target)
         flags = [] if await self._is_helm_3() else ["--force-conflicts"]
-        flags += [*WAIT, "--timeout", f"{round(wait)}s"]
-        await self._run("rollback", release, str(revision), "-n", namespace, *flags, timeout=wait + self._timeout)
+        flags += [*WAIT, "--timeout", f"{round(WAIT_SECONDS)}s"]
+        await self._run(
+            "rollback", release, str(revision), "-n", namespace, *flags, timeout=WAIT_SECONDS + self._timeout
+        )
         return ""
 
     @effect("helm.uninstall")

@@ -146,10 +146,10 @@ async def test_what_an_uncordon_and_a_drain_cannot_do_is_said_before(cluster: Cl
     ]
     cluster.backend.store.put(NODE, lost)
     (uncordoned,), _ = await cluster.actor.rehearse("kubernetes.uncordon", node=GPU)
-    _, drained = (await cluster.actor.rehearse("kubernetes.drain", "R-2/a", node=GPU))[0]
+    cordoned, _ = (await cluster.actor.rehearse("kubernetes.drain", "R-2/a", node=GPU))[0]
     for words in cluster.actor.deps.words_by_locale.values():
         assert "team=ml:NoSchedule" in line(uncordoned, words)
-        assert words.label("cautions.not_ready", node=GPU) in line(drained, words)
+        assert words.label("cautions.not_ready", node=GPU) in line(cordoned, words)
 
 
 async def test_a_pod_that_a_finalizer_holds_is_told_with_it(cluster: Cluster) -> None:

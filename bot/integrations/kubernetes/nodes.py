@@ -70,7 +70,7 @@ class Nodes:
         return (await self.state(node)).schedulable
 
     @effect("kubernetes.cordon")
-    async def cordon(self, node: str, *, dry_run: bool = False) -> str:
+    async def cordon(self, node: str, cautions: Sequence[Mapping[str, Any]] = (), *, dry_run: bool = False) -> str:
         """Mark the node as unschedulable."""
         return await self._set(node, True, dry_run)
 
@@ -94,7 +94,6 @@ class Nodes:
         wait: float = 300.0,
         uids: Mapping[str, str] | None = None,
         tell: Tell | None = None,
-        cautions: Sequence[Mapping[str, Any]] = (),
         *,
         dry_run: bool = False,
     ) -> str:

@@ -188,23 +188,13 @@ class Objects:
                     raise
 
     async def _apply(
-        self,
-        kind: str,
-        name: str,
-        namespace: str,
-        body: Mapping[str, Any],
-        *,
-        there: bool,
-        dry_run: bool,
-        force: bool = True,
-        warnings: list[str] | None = None,
+        self, kind: str, name: str, namespace: str, body: Mapping[str, Any], *, there: bool, **options: Any
     ) -> dict[str, Any]:
         """Apply, or create if missing: the client discards the response of an apply that creates (201)."""
-        options: dict[str, Any] = {"dry_run": ALL if dry_run else None, "field_manager": FIELD_MANAGER}
-        options["warnings"] = warnings
+        options |= {"dry_run": ALL if options.get("dry_run") else None, "field_manager": FIELD_MANAGER}
         if not there:
             return await self._ask("create", kind, name, namespace, dict(body), **options)
-        options |= {"force": force, "_content_type": APPLY}
+        options = {"force": True, "_content_type": APPLY, **options}
         return await self._ask("patch", kind, name, namespace, name, dict(body), **options)
 
     async def _ask(

@@ -249,9 +249,7 @@ async def test_two_colours_stand_behind_one_service(cluster: Cluster, bot: Kuber
     assert (await cluster.main.read_namespaced_service("front", where)).spec.selector == {"app": "web"}
 
 
-async def test_whose_fields_an_apply_takes_and_which_api_is_missing_is_known(
-    cluster: Cluster, bot: Kubernetes
-) -> None:
+async def test_whose_fields_an_apply_takes_and_which_api_is_missing_is_known(cluster: Cluster, bot: Kubernetes) -> None:
     where, kind = cluster.namespace, "networking.k8s.io/v1 NetworkPolicy"
     body: dict[str, Any] = {
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "closed"},
