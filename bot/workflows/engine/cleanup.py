@@ -76,14 +76,14 @@ async def _prune_workflows(deps: Deps, before: datetime) -> int:
 
     Those that the outbox still has are kept: they were started, but this was not noted, and will be started again.
     """
-    owed = {entry.workflow_id for entry in await deps.store.outbox.pending()}
+    waiting = {entry.workflow_id for entry in await deps.store.outbox.pending()}
     old = await DBOS.list_workflows_async(
         status=ENDED,
         completed_before=before.isoformat(),
-        limit=BATCH_SIZE + len(owed),
+        limit=BATCH_SIZE + len(waiting),
         load_input=False,
         load_output=False,
     )
-    if ids := [workflow.workflow_id for workflow in old if workflow.workflow_id not in owed][:BATCH_SIZE]:
+    if ids := [workflow.workflow_id for workflow in old if workflow.workflow_id not in waiting][:BATCH_SIZE]:
         await DBOS.delete_workflows_async(ids)
     return len(ids)

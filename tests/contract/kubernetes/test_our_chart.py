@@ -135,6 +135,40 @@ async def test_it_is_installed_tested_upgraded_and_rolled_back_where_restricted_
     assert kubectl.json("get", "rolebindings", "--namespace", pay)["items"] == []
 
 
+async def test_its_policy_and_its_postgresql_are_taken_and_the_password_outlives_upgrades(
+    cluster: Cluster, helm: Program, kubectl: Program, pay: str
+) -> None:
+    """fakelet has no volumes to give, so that the pod is admitted and waits for its own."""
+    settings = ["PROMETHEUS_URL=http://prometheus.monitoring.svc:9090", "VAULT_ADDR=https://vault.example.org:8200"]
+    flags = ["--set=postgresql.enabled=true", *(f"--set=settings.{one}" for one in settings)]
+
+    def password() -> str:
+        return str(kubectl.json("get", "secret", "acme-postgresql")["data"]["password"])
+
+    async def admitted() -> bool:
+        found = kubectl.json("get", "pods", "-l", "app.kubernetes.io/name=postgresql")["items"]
+        return [one["metadata"]["name"] for one in found] == ["acme-postgresql-0"]
+
+    helm("install", "acme", CHART, *TEAM, *flags)
+    await cluster.until(admitted, True)
+    claim = kubectl.json("get", "persistentvolumeclaim", "data-acme-postgresql-0")
+    assert claim["spec"]["resources"]["requests"] == {"storage": "2Gi"}
+    policies = {one["metadata"]["name"]: one["spec"] for one in kubectl.json("get", "networkpolicies")["items"]}
+    assert set(policies) == {"acme", "acme-postgresql"}
+    to_the_world = policies["acme"]["egress"][1]
+    assert [one["port"] for one in to_the_world["ports"]] == [443, 6443, 8200]
+    assert to_the_world["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
+
+    made = password()
+    helm("upgrade", "acme", CHART, "--reset-then-reuse-values", "--set=replicas=3")
+    assert password() == made and kubectl.json("get", "deployment", "acme")["spec"]["replicas"] == 3
+    helm("rollback", "acme", "1")
+    assert password() == made
+    helm("uninstall", "acme")
+    helm("install", "acme", CHART, *TEAM, *flags)
+    assert password() == made, "its volume, too, is still there"
+
+
 async def test_its_account_may_do_all_that_the_actions_ask_for_there_and_nothing_elsewhere(
     helm: Program, kubectl: Program, pay: str, tmp_path: Path
 ) -> None:
