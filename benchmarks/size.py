@@ -30,7 +30,7 @@ from tests.real.postgresql import postgresql
 from tests.workflows.test_engine import engine
 
 BAR = "size of the database, workflows included"
-INCIDENTS, RUNS = 10, 100
+INCIDENTS, RUNS = 5, 50
 ALL_INCIDENTS, ALL_RUNS = 1_000, 10_000
 YEAR, YEAR_LIMIT = timedelta(days=365), 300.0
 SHOWN = 0.02  # of all: the share from which on a table is shown

@@ -69,8 +69,9 @@ def run() -> None:
     add_team_option(command)
     try:
         sys.exit(command.main(prog_name="tamv-bot", standalone_mode=False))
-    except typer.Abort:
-        sys.exit(1)
+    except typer.Abort:  # a question that nobody answers
+        typer.echo(load_translations()[terminal_language()].render_block("terminal", "unanswered"), err=True)
+        sys.exit(2)
     except typer.TyperException as problem:
         is_help = not isinstance(problem, typer.BadParameter) and (not problem.message or "\n" in problem.message)
         text = problem.message if is_help else mistyped(problem, load_translations()[terminal_language()])

@@ -202,6 +202,13 @@ def test_a_wrong_command_line_is_one_line_with_the_way_on(typed: str, folder: Pa
     assert MISTYPED[typed] in ran.err and not LIBRARIES_WORDS.search(ran.err), ran.err
 
 
+def test_a_question_that_nobody_can_answer_says_how_none_is_asked(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en"}
+    ran = run_tamv_bot("init", "fresh", env=env, cwd=folder, seconds=90)
+    assert ran.code == 2 and "Nobody answered, and nothing was written. `--yes` asks nothing." in ran.err, ran
+    assert not (folder / "fresh").exists()
+
+
 def test_it_is_said_in_the_terminals_language(folder: Path) -> None:
     env = {"PATH": os.environ["PATH"], "LANG": "es_ES.UTF-8", "TEAM_DIR": "acme"}
     ran = run_tamv_bot("srve", env=env, cwd=folder)
