@@ -19,7 +19,7 @@ async def declared(here: Place, severity: str = "SEV3") -> Incident:
 
     async def opened() -> Incident | None:
         for call in await here.calls("/conversations.create"):
-            name = str(call["brought"]["name"])
+            name = str(call["brought"].get("name", ""))  # its body may still be on its way
             channel = next((one["id"] for one in (await here.state("slack"))["channels"] if one["name"] == name), None)
             return channel and Incident("-".join(name.split("-")[:3]).upper(), channel)
         return None

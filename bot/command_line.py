@@ -27,6 +27,7 @@ from bot.cli.terminal import (
     Language,
     exit_with,
     exit_with_error,
+    mistyped,
     runbook_names,
     settings_or_exit,
     team_settings_or_exit,
@@ -67,7 +68,15 @@ def run() -> None:
     command = typer.main.get_command(cli)
     add_team_option(command)
     try:
-        command(prog_name="tamv-bot")
+        sys.exit(command.main(prog_name="tamv-bot", standalone_mode=False))
+    except typer.Abort:  # a question that nobody answers
+        typer.echo(load_translations()[terminal_language()].render_block("terminal", "unanswered"), err=True)
+        sys.exit(2)
+    except typer.TyperException as problem:
+        is_help = not isinstance(problem, typer.BadParameter) and (not problem.message or "\n" in problem.message)
+        text = problem.message if is_help else mistyped(problem, load_translations()[terminal_language()])
+        typer.echo(text, err=True, nl=bool(text))
+        sys.exit(problem.exit_code)
     except Exception as problem:  # a fault of ours; whoever types need not read its trace
         if os.environ.get("LOG_LEVEL") == "DEBUG":
             sys.stderr.write(Redaction().text(traceback.format_exc()))

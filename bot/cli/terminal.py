@@ -15,11 +15,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
 
 from bot.app import build_deps
 from bot.deps import Deps
 from bot.domain.errors import BotError, NotAllowed
+from bot.domain.nearest import nearest
 from bot.domain.people import Person
+from bot.expected import in_words
 from bot.messages.text import as_text
 from bot.messages.translations import Translations, load_translations, translations_of
 from bot.settings import Settings, TeamSettings, WrongSettings, load_settings, load_team_settings
@@ -30,6 +33,7 @@ from bot.team import Owner, TeamFile, load_team
 T = TypeVar("T")
 
 NOT_A_TERMINAL = 100_000  # columns
+WRONG_SETTING = ("database_not_opened", "no_database", "program_missing")
 
 
 def _known_language(value: str) -> str:
@@ -125,9 +129,30 @@ def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
 
 
 def exit_with_error(problem: BotError, locale: str, code: int = 1) -> NoReturn:
-    """Print the error, one line per mistake of a file, and exit."""
+    """Print the error, one line per mistake of a file, and exit; with 2 if a setting is wrong."""
+    code = 2 if problem.key in WRONG_SETTING else code
     mistakes = problem.facts.get("mistakes") or problem.facts.get("lines")
     exit_with(mistakes if isinstance(mistakes, list) else [as_text(team_words(locale).error(problem), {})], code)
+
+
+def mistyped(problem: typer.TyperException, words: Translations) -> str:
+    """Return a mistake in a command line as one line: what is wrong with what, and how to see what is right."""
+    context = getattr(problem, "ctx", None)
+    command = context.command if context else None
+    kind, name, why, known = "other", "", problem.message.rstrip("."), list[str]()
+    if hasattr(problem, "possibilities"):
+        kind, name = "option", str(getattr(problem, "option_name", ""))
+        known = [option for param in command.params for option in param.opts] if command else []
+    elif isinstance(problem, typer.BadParameter):
+        kind, name = "value" if why else "missing", max(problem.param.opts, key=len) if problem.param else ""
+        if isinstance(problem.__cause__, ValidationError):
+            why = in_words(problem.__cause__.errors()[0], BaseModel)
+    elif unexpected := re.search(r"extra arguments?.*\((.*)\)", why):
+        kind, name = "extra", unexpected[1]
+    elif unknown := re.search("No such command '(.*?)'", why):
+        kind, name, known = "command", unknown[1], list(getattr(command, "commands", ()))
+    facts = {"command": context.command_path if context else "tamv-bot", "kind": kind, "name": name, "why": why}
+    return as_text(words.render_block("terminal", "mistyped", **facts, near=nearest(name, known)), {})
 
 
 def ask(question: Callable[[Deps], Awaitable[T]]) -> T:

@@ -101,5 +101,6 @@ def _postgresql(program: str, url: URL, *arguments: str) -> None:
 def _sqlite_errors() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as problem:
-        raise Unavailable("database_unavailable", why=str(problem)) from problem
+    except sqlite3.DatabaseError as problem:
+        is_none = problem.sqlite_errorcode == sqlite3.SQLITE_NOTADB
+        raise Unavailable("database_not_opened" if is_none else "database_unavailable", why=str(problem)) from problem

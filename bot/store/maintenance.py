@@ -1,4 +1,4 @@
-"""Row counts for the bot's metrics, and pruning of old runs."""
+"""Row counts for the bot's metrics, and pruning of charts and of old runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, or_, select, update
+from sqlalchemy import delete, exists, func, or_, select, tuple_, update
 
 from bot.domain.incident import Status
 from bot.domain.run import RunState
 from bot.store.database import Database
-from bot.store.tables import assignments, deliveries, executors, incidents, outbox, run_steps, runs, snapshots
+from bot.store.tables import (
+    assignments,
+    deliveries,
+    documents,
+    executors,
+    incidents,
+    outbox,
+    posts,
+    run_steps,
+    runs,
+    snapshots,
+)
 
 ENDED_STATUSES = [status.value for status in Status if not status.is_open]
 
@@ -56,6 +67,25 @@ async def prune_assignments(database: Database, before: datetime) -> None:
     await database.execute(delete(assignments).where(assignments.c.since < before))
 
 
+async def prune_charts(database: Database, before: datetime, *, limit: int = 20) -> int:
+    """Remove up to `limit` charts that were drawn before then, and return their number.
+
+    Slack has them, and a report draws its own from the snapshot. Those of an incident that has charts which Slack has
+    not taken yet are kept.
+    """
+    waiting = exists().where(posts.c.ts.is_(None), posts.c.key.like(documents.c.incident_id + "/%/chart%"))
+    old = (
+        select(documents.c.incident_id, documents.c.name)
+        .where(documents.c.media_type == "image/png", documents.c.written_at < before, ~waiting)
+        .limit(limit)
+    )
+    async with database.write() as connection:
+        charts = [tuple(row) for row in await connection.execute(old)]
+        key = tuple_(documents.c.incident_id, documents.c.name)
+        await connection.execute(delete(documents).where(key.in_(charts)))
+    return len(charts)
+
+
 async def prune_runs(database: Database, before: datetime, *, but: Collection[str] = (), limit: int = 20) -> int:
     """Remove steps, runbook copies and metrics of up to `limit` runs that ended before then. Returns their number.
 
@@ -87,10 +117,3 @@ async def prune_runs(database: Database, before: datetime, *, but: Collection[st
         )
         await connection.execute(update(runs).where(runs.c.id.in_(ids)).values(book={}))
     return len(ids)
-
-
-async def runs_with_steps(database: Database, ids: Collection[str]) -> set[str]:
-    """Return those of these runs whose steps are not pruned."""
-    async with database.read() as connection:
-        result = await connection.execute(select(run_steps.c.run_id).where(run_steps.c.run_id.in_(ids)).distinct())
-        return set(result.scalars())

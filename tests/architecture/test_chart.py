@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -100,6 +101,101 @@ def test_a_secret_is_mounted_as_files_where_it_is_to_be_rotated() -> None:
     assert [list(one) for one in container["envFrom"]] == [["configMapRef"]]
 
 
+def egress(*flags: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = rendered(*flags)["NetworkPolicy", "acme"]["spec"]["egress"]
+    return found
+
+
+def ports(rules: list[dict[str, Any]]) -> set[int]:
+    """Those that are open to the world."""
+    return {port["port"] for rule in rules for peer in rule["to"] if "ipBlock" in peer for port in rule["ports"]}
+
+
+def namespaces(rules: list[dict[str, Any]]) -> set[str]:
+    """Those that are open on every port."""
+    return {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in rules if "ports" not in rule for peer in rule["to"]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "opened", "inside"),
+    [
+        ("", set(), set()),
+        ("PROMETHEUS_URL=http://prometheus.monitoring.svc:9090", set(), {"monitoring"}),
+        ("PROMETHEUS_URL=http://prometheus.monitoring.svc.cluster.local", set(), {"monitoring"}),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318", set(), {"incidents"}),
+        ("VAULT_ADDR=https://vault.example.org:8200/v1", {8200}, set()),
+        ("TEMPO_URL=http://tempo.example.org/tempo", {80}, set()),
+        ("GRAFANA_URL=https://grafana.example.org", set(), set()),
+        ("LOCALE=en", set(), set()),
+    ],
+)
+def test_it_may_connect_to_what_the_settings_name_and_to_nothing_else(
+    setting: str, opened: set[int], inside: set[str]
+) -> None:
+    rules = egress(*(("--set", f"settings.{setting}") if setting else ()))
+    assert (ports(rules), namespaces(rules)) == ({443, 6443, 5432} | opened, inside)
+    assert {json.dumps(peer["ipBlock"]) for rule in rules for peer in rule["to"] if "ipBlock" in peer} == {
+        json.dumps({"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]})
+    }
+
+
+def test_its_network_policy_takes_ports_that_no_setting_names() -> None:
+    flags = "networkPolicy.apiServerPort=16443,networkPolicy.databasePort=6432,networkPolicy.ports={8080,443}"
+    assert ports(egress("--set", flags)) == {443, 16443, 6432, 8080}
+    assert ("NetworkPolicy", "acme") not in rendered("--set", "networkPolicy.enabled=false")
+    (rule,) = rendered()["NetworkPolicy", "acme"]["spec"]["ingress"]
+    assert [peer.get("namespaceSelector", {}).get("matchLabels") for peer in rule["from"]] == [
+        {"kubernetes.io/metadata.name": "ingress-nginx"}, {"kubernetes.io/metadata.name": "monitoring"}, None,
+    ]  # fmt: skip
+
+
+def test_the_postgresql_for_trying_is_reached_by_the_bot_alone_and_is_restricted() -> None:
+    objects = rendered("--set", "postgresql.enabled=true")
+    secret = objects["Secret", "acme-postgresql"]
+    url = urlsplit(secret["stringData"]["DATABASE_URL"])
+    assert (url.hostname, url.port, url.password) == ("acme-postgresql", 5432, secret["stringData"]["password"])
+    assert len(url.password or "") == 32 and secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    (bot,) = objects["Deployment", "acme"]["spec"]["template"]["spec"]["containers"]
+    key = {"secretKeyRef": {"name": "acme-postgresql", "key": "DATABASE_URL"}}
+    assert bot["env"] == [{"name": "DATABASE_URL", "valueFrom": key}]
+
+    pods = objects["StatefulSet", "acme-postgresql"]["spec"]["template"]
+    (database,) = pods["spec"]["containers"]
+    assert database["securityContext"] == bot["securityContext"]
+    assert pods["spec"]["securityContext"]["runAsNonRoot"] and not pods["spec"]["automountServiceAccountToken"]
+    labels = pods["metadata"]["labels"]
+    assert labels == objects["Service", "acme-postgresql"]["spec"]["selector"]
+    selector = objects["Deployment", "acme"]["spec"]["selector"]["matchLabels"]
+    assert labels.items() != selector.items() and objects["Service", "acme"]["spec"]["selector"] == selector
+    policy = objects["NetworkPolicy", "acme-postgresql"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == labels and policy["egress"] == []
+    assert [rule["from"] for rule in policy["ingress"]] == [[{"podSelector": {"matchLabels": selector}}]]
+    rules = objects["NetworkPolicy", "acme"]["spec"]["egress"]
+    assert 5432 not in ports(rules) and {"podSelector": {"matchLabels": labels}} in [rule["to"][0] for rule in rules]
+
+    own = rendered("--set", "postgresql.enabled=true,postgresql.existingSecret=mine")
+    assert not [name for kind, name in own if kind == "Secret"]
+    assert own["Deployment", "acme"]["spec"]["template"]["spec"]["containers"][0]["env"][0]["valueFrom"] == {
+        "secretKeyRef": {"name": "mine", "key": "DATABASE_URL"}
+    }
+    assert not [name for _, name in rendered() if "postgresql" in name]
+
+
+def test_its_readme_and_its_schema_know_each_value() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    text = (CHART / "README.md").read_text("utf-8")
+    rows = {name for row in re.findall(r"(?m)^\| (`.*?) \|", text) for name in re.findall(r"`(\w+)`", row)}
+    assert set(values) <= rows
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))["properties"]
+    assert set(schema) - {"global"} == set(values)
+    for name, value in values.items():
+        if isinstance(value, dict) and value and schema[name].get("additionalProperties") is False:
+            assert set(value) == set(schema[name]["properties"]), name
+
+
 def test_its_alerts_are_those_of_the_rules_file_for_its_own_namespace() -> None:
     text = (ROOT / "deploy/prometheus/bot.rules.yaml").read_text("utf-8")
     selectors = re.findall(r"(?:tamv_bot_\w+|\bup)(?:\{(.*?)\})?", re.sub(r"(?m)^\s*#.*", "", text))
@@ -143,6 +239,10 @@ def test_its_settings_exist() -> None:
         ("teams.image=x", "teams"),
         ("ingress.enabled=true", "host"),
         ("dashboard.enabled=yes", "dashboard"),
+        ("postgresql.size=big", "size"),
+        ("postgresql.password=secret", "password"),
+        ("networkPolicy.databasePort=0", "databasePort"),
+        ("networkPolicy.ports={http}", "ports"),
         ("team.image=x,team.existingConfigMap=y", "choose one"),
     ],
 )

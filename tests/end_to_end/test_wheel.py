@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -24,6 +25,7 @@ from tests.harness.command_line import environment
 from tests.teams.test_acme import ACME, furnish
 
 LONG = 200
+TEN_MINUTES = 600
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,8 @@ def test_the_example_team_and_its_runbooks_are_in_it(installed: Path, tmp_path: 
 async def test_the_readmes_way_in_is_true_to_the_letter(installed: Path, tmp_path: Path) -> None:
     """Its commands, one after the other, in an empty folder; only the tokens are filled in."""
     text = (ROOT / "README.md").read_text("utf-8").split("## Run it for your team")[1].split("```")[1]
+    commands = [line for line in text.splitlines()[1:] if not line.startswith("export")]
+    assert len(commands) == 5 and commands[0].startswith("pip install "), "five commands, as it says below them"
     lines = [line for line in text.splitlines() if line.startswith(("tamv-bot", "export"))]
     assert [line.split()[1] for line in lines if line.startswith("tamv-bot")] == ["init", "manifest", "doctor", "serve"]
     program = tmp_path / "bin" / "tamv-bot"
@@ -96,6 +100,7 @@ async def test_the_readmes_way_in_is_true_to_the_letter(installed: Path, tmp_pat
         script = "\n".join(["set -e", *(team_dir.join(("export ", "")) if line.startswith("export") else line
                                         for line in lines)])  # fmt: skip
         script = script.replace("tamv-bot serve", "exec tamv-bot serve")
+        began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             "bash", "-c", script, cwd=tmp_path, env=env,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -104,6 +109,7 @@ async def test_the_readmes_way_in_is_true_to_the_letter(installed: Path, tmp_pat
             async with deadline(90), aiohttp.ClientSession() as http:
                 while process.returncode is None and not await _ready(http, env["PORT"]):  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
+                assert time.monotonic() - began < TEN_MINUTES
         finally:
             if process.returncode is None:
                 process.terminate()

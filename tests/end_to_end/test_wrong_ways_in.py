@@ -168,3 +168,49 @@ def test_a_port_that_is_taken(folder: Path) -> None:
         env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "PORT": port}
         ran = run_tamv_bot("serve", env=env, cwd=folder)
     assert ran.code == 2 and f"127.0.0.1:{port}" in ran.err and len(ran.err.splitlines()) == 1, ran
+
+
+MISTYPED = {
+    "frobnicate": "tamv-bot: there is no command `frobnicate`. `tamv-bot --help` says",
+    "srve": "tamv-bot: there is no command `srve`; did you mean `serve`? `tamv-bot --help` says",
+    "db upgarde": "tamv-bot db: there is no command `upgarde`; did you mean `upgrade`? `tamv-bot db --help` says",
+    "serve now": "tamv-bot serve: `now` is too much. `tamv-bot serve --help` says",
+    "demo --spede 3": "tamv-bot demo: there is no option `--spede`; did you mean `--speed`?",
+    "demo --speed 0": "tamv-bot demo: `--speed` must be 0.1 or more.",
+    "demo --port 99999": "tamv-bot demo: `--port` must be 65535 or less.",
+    "demo --lang fr": "tamv-bot demo: `--lang` must be one of en, es.",
+    "demo --scenario nope": "Unknown scenario nope. Scenarios: ",
+    "demo --auto --out text": "Cannot write to text: Not a directory. Choose another folder",
+    "doctor --timeout never": "tamv-bot doctor: `--timeout` must be a number, such as 1.5.",
+    "db restore": "tamv-bot db restore: `folder` is missing.",
+    "db restore nowhere": "tamv-bot db restore: `folder` dir 'nowhere' does not exist.",
+    "db backup text": "tamv-bot db backup: `folder` dir 'text' is a file.",
+    "db backup new": "the database cannot be opened: file is not a database.",
+    "db upgrade": "the database cannot be opened: file is not a database.",
+    "incident list": "the database cannot be opened: file is not a database.",
+    "runbook validate nowhere.yaml": "tamv-bot runbook validate: `files` path 'nowhere.yaml' does not exist.",
+    "runbook test nope": "No runbook nope in ",
+}
+
+
+@pytest.mark.parametrize("typed", MISTYPED)
+def test_a_wrong_command_line_is_one_line_with_the_way_on(typed: str, folder: Path) -> None:
+    write(folder / "text", "no database, but words\n" * 100)
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en", "DATABASE_URL": "sqlite:///text"}
+    ran = run_tamv_bot(*typed.split(), env=env, cwd=folder, seconds=90)
+    assert (ran.code, len(ran.err.splitlines()), ran.out) == (2, 1, ""), ran
+    assert MISTYPED[typed] in ran.err and not LIBRARIES_WORDS.search(ran.err), ran.err
+
+
+def test_a_question_that_nobody_can_answer_says_how_none_is_asked(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en"}
+    ran = run_tamv_bot("init", "fresh", env=env, cwd=folder, seconds=90)
+    assert ran.code == 2 and "Nobody answered, and nothing was written. `--yes` asks nothing." in ran.err, ran
+    assert not (folder / "fresh").exists()
+
+
+def test_it_is_said_in_the_terminals_language(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "LANG": "es_ES.UTF-8", "TEAM_DIR": "acme"}
+    ran = run_tamv_bot("srve", env=env, cwd=folder)
+    said = "tamv-bot: no hay ninguna orden `srve`; ¿querías decir `serve`? `tamv-bot --help` dice qué admite."
+    assert (ran.code, ran.err.strip()) == (2, said)

@@ -27,6 +27,7 @@ import aiohttp
 import yaml
 
 from bot.tasks import cancel_and_wait
+from sandbox.deadline import deadline
 from tests.architecture.tree import ROOT
 from tests.contract.kubernetes.conftest import Cluster
 
@@ -257,7 +258,7 @@ class Kubelet:
             return
         pod.process.send_signal(how)
         try:
-            async with asyncio.timeout(pod.spec["terminationGracePeriodSeconds"]):
+            async with deadline(pod.spec["terminationGracePeriodSeconds"]):
                 await pod.process.wait()
         except TimeoutError:
             pod.process.kill()

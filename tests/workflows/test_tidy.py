@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from dbos import DBOS
@@ -16,11 +17,14 @@ from bot.domain.incident import Severity
 from bot.domain.run import Run, RunState, StepRun, StepState
 from bot.domain.timeline import Kind
 from bot.store.deliveries import Delivery
+from bot.store.documents import Document
 from bot.workflows.engine.cleanup import cleanup
+from bot.workflows.runs.undo import undo_workflow_id
 from demo.environment import DemoEnvironment, demo_environment, sandbox_settings
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
+from tests.domain.story import snapshot
 from tests.harness.lamp import ANA, BRUNO, Lamp, asked, begin, ended, over, runs, says, until
 from tests.harness.measured import JumpingClock
 from tests.workflows.test_engine import START, engine
@@ -69,9 +73,13 @@ async def test_what_ended_long_ago_is_forgotten_and_its_audit_stays_whole(
     timeline = await deps.store.incidents.timeline(over.id)
     report = await stage.bot.reports.render(over.id)
 
-    days_pass(stage, 399)
+    days_pass(stage, 28)
     await cleanup(deps)
     assert [bool(await written_down(run)) for run in (told, alone)] == [True, True]
+
+    days_pass(stage, 371)
+    await cleanup(deps)
+    assert [bool(await written_down(run)) for run in (told, alone)] == [False, False]
     assert not (await deps.store.runs.get(alone.id)).forgotten
 
     days_pass(stage, 2)
@@ -112,11 +120,65 @@ async def test_what_waits_goes_on_is_being_undone_or_is_of_an_open_incident_stay
     await cleanup(deps)
     for run in (of_it, waits, back, goes_on):
         assert not (await deps.store.runs.get(run.id)).forgotten, run.id
-        assert await written_down(run), run.id
+    for workflow in (waits.id, goes_on.id, undo_workflow_id("undo")):
+        assert await DBOS.list_workflows_async(workflow_ids=[workflow]), workflow
 
     lamp.slow.set()
     await until(lambda: _undone(deps, back))
     await until(lambda: _tidied(deps, back))
+
+
+async def test_what_is_asked_for_again_after_its_workflow_was_removed_is_not_done_again(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    deps, slack, declare = stage.bot.deps, stage.sandbox.slack, stage.bot.incidents.declare
+    incident = await declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
+    run = await begin(made := runs(stage, DIM), incident=incident)
+    await settled(stage, run)
+    await stage.bot.incidents.resolve(incident.id, by=ANA, idempotency_key="resolved")
+    await until(lambda: _kinds(deps, incident.id, Kind.REPORT_WRITTEN))
+    await until(lambda: _nothing_runs_but("remind"))
+    days_pass(stage, 31)
+    await cleanup(deps)
+    assert not await DBOS.list_workflows_async(status=["SUCCESS", "ERROR"])
+    assert await DBOS.list_workflows_async(status="PENDING", name="remind")  # goes on: it is not closed yet
+    before = (set(slack.channels), await deps.store.incidents.timeline(incident.id), list(lamp.done))
+
+    again = await declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key="declared")
+    assert again.id == incident.id
+    assert (await begin(made, incident=incident)).id == run.id
+    await stage.bot.incidents.resolve(incident.id, by=ANA, idempotency_key="resolved")
+    other = await declare("Más oscuro", Severity.SEV3, by=ANA, idempotency_key="another")  # it goes on as before
+    await until(lambda: _kinds(deps, other.id, Kind.CHANNEL_OPENED))
+    channels, timeline, done = before
+    assert set(slack.channels) - channels == {(await deps.store.incidents.get(other.id)).channel}
+    assert (await deps.store.incidents.timeline(incident.id), lamp.done) == (timeline, done)
+
+
+async def test_charts_are_removed_once_slack_has_them_and_the_report_stays_the_same(
+    stage: DemoEnvironment, lamp: Lamp
+) -> None:
+    deps, store = stage.bot.deps, stage.bot.deps.store
+    posted, waits = [
+        await stage.bot.incidents.declare("Oscuro", Severity.SEV3, by=ANA, idempotency_key=key) for key in ("a", "b")
+    ]
+    await until(lambda: _true(stage.bot.engine.runs_workflows))
+    for incident in (posted, waits):
+        await until(partial(_kinds, deps, incident.id, Kind.CHANNEL_OPENED))
+        taken = snapshot(deps.clock.now(), 812, 41)
+        await store.snapshots.add(f"{incident.id}/snapshot/declared", incident.id, taken.at, taken.to_json())
+        chart = Document("charts/declared-latency_p95.png", "image/png", b"drawn", deps.clock.now())
+        await store.documents.write(incident.id, chart)
+    await store.slack_messages.reserve(f"{waits.id}/snapshot/declared/charts/1", "C1", deps.clock.now())
+    await until(lambda: _nothing_runs_but("remind"))
+    report = (await stage.bot.reports.render(posted.id)).markdown
+    assert "(charts/declared-latency_p95.png)" in report
+    for days, kept in ((6, 1), (2, 0)):
+        days_pass(stage, days)
+        await cleanup(deps)
+        assert len(await store.documents.names(posted.id)) == kept
+    assert await store.documents.names(waits.id) == ["charts/declared-latency_p95.png"]
+    assert (await stage.bot.reports.render(posted.id)).markdown == report
 
 
 async def test_who_asks_for_a_run_of_long_ago_is_told_where_its_audit_stands(
@@ -174,6 +236,11 @@ async def _tidied(deps: Deps, run: Run) -> bool:
     """It is forgotten once the undo's workflow has ended."""
     await cleanup(deps)
     return (await deps.store.runs.get(run.id)).forgotten
+
+
+async def _nothing_runs_but(name: str) -> bool:
+    going_on = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+    return {workflow.name for workflow in going_on} <= {name}
 
 
 async def _true(value: bool) -> bool:

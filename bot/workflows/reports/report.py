@@ -69,7 +69,7 @@ async def compose(deps: Deps, incident_id: str) -> tuple[Report, RenderedReport]
     timeline = await store.incidents.timeline(incident_id)
     snapshots = await _snapshots(deps, incident_id)
     targets = deps.team.targets
-    charts, drawn = await _charts(deps, incident_id, snapshots)
+    charts, drawn = _charts(incident_id, snapshots)
     runs, approvals = await store.runs.list_by_incident(incident_id), await store.runs.approvals_of(incident_id)
     report = build_report(
         incident,
@@ -176,25 +176,21 @@ async def _snapshots(deps: Deps, incident_id: str) -> dict[str, Snapshot]:
     return {id: Snapshot.from_json(content) for id, content in stored.items()}
 
 
-async def _charts(
-    deps: Deps, incident_id: str, snapshots: Mapping[str, Snapshot]
+def _charts(
+    incident_id: str, snapshots: Mapping[str, Snapshot]
 ) -> tuple[list[Chart], list[tuple[Snapshot, MetricResult]]]:
     """Return the charts of the last milestone's snapshot, whose window covers the whole incident, and what they show.
 
     Without one, those of the newest requested snapshot.
     """
-    names = set(await deps.store.documents.names(incident_id))
-    moments = {id.removeprefix(f"{incident_id}/snapshot/"): snapshot for id, snapshot in snapshots.items()}
+    prefix = f"{incident_id}/snapshot/"
+    moments = {id.removeprefix(prefix): snapshot for id, snapshot in snapshots.items() if id.startswith(prefix)}
     newest_last = sorted(moments, key=lambda moment: moment.partition("-")[0] in AT_MILESTONES)
     for moment in reversed(newest_last):
         snapshot = moments[moment]
-        charts = [
-            (Chart(name, metric.title, snapshot.at), (snapshot, metric))
-            for metric in snapshot.figures
-            if (name := chart_name(moment, metric.query)) in names
-        ]
-        if charts:
-            return [chart for chart, _ in charts], [drawn for _, drawn in charts]
+        if drawn := [(snapshot, metric) for metric in snapshot.figures]:
+            charts = [Chart(chart_name(moment, metric.query), metric.title, snapshot.at) for _, metric in drawn]
+            return charts, drawn
     return [], []
 
 

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from sqlalchemy import select
 
-from bot.domain.timeline import Kind
+from bot.domain.timeline import Kind, first_broken_link
 from bot.integrations.kubernetes.kubernetes import Kubernetes
 from bot.integrations.kubernetes.rights import Right, missing, needed
 from bot.store.database import Database
@@ -29,6 +30,7 @@ from bot.store.tables import assignments
 from bot.team import load_team
 from demo.environment import sandbox_settings
 from sandbox.company import load_company
+from sandbox.deadline import deadline
 from sandbox.server import Sandbox
 from sandbox.slack.person import Person
 from tests.architecture.tree import ROOT
@@ -46,7 +48,7 @@ pytestmark = pytest.mark.real("kubernetes")
 CHART = str(ROOT / "deploy/helm/tamv-bot")
 FILES = ("team.yaml", "runbooks/slow-ledger.yaml")
 TEAM = [f"--set-file=team.files.{name.replace('.', chr(92) + '.')}={ACME / name}" for name in FILES]
-WAIT = ("--wait", "--timeout=35s")
+WAIT = ("--wait", "--timeout=180s")
 OF_THIS_MACHINE = {"PATH", "HOME", "LANG", "COLUMNS", "HOST", "PORT", "TEAM_DIR", "HELM", "LOG_FORMAT"}
 SECRET = "TOKEN|SECRET|PRIVATE_KEY|ROUTING_KEY|DATABASE_URL"  # which the chart takes from a Secret only
 
@@ -116,7 +118,7 @@ async def test_it_is_installed_tested_upgraded_and_rolled_back_where_restricted_
     await cluster.until(healthy, 2)
     found = {one["kind"] for one in kubectl.json("get", "ingress,networkpolicy,servicemonitor,prometheusrule")["items"]}
     assert found == {"Ingress", "NetworkPolicy", "ServiceMonitor", "PrometheusRule"}
-    helm("test", "acme", "--timeout=35s")
+    helm("test", "acme", "--timeout=180s")
 
     helm("upgrade", "acme", CHART, *flags, "--set=replicas=3", "--set=settings.LOCALE=en", *WAIT)
     newer = kubectl.json("get", "deployment", "acme")
@@ -133,6 +135,40 @@ async def test_it_is_installed_tested_upgraded_and_rolled_back_where_restricted_
     assert kubectl.json("get", "deployments,configmaps,services,serviceaccounts", *ours)["items"] == []
     assert kubectl.json("get", "clusterroles,clusterrolebindings", *ours)["items"] == []
     assert kubectl.json("get", "rolebindings", "--namespace", pay)["items"] == []
+
+
+async def test_its_policy_and_its_postgresql_are_taken_and_the_password_outlives_upgrades(
+    cluster: Cluster, helm: Program, kubectl: Program, pay: str
+) -> None:
+    """fakelet has no volumes to give, so that the pod is admitted and waits for its own."""
+    settings = ["PROMETHEUS_URL=http://prometheus.monitoring.svc:9090", "VAULT_ADDR=https://vault.example.org:8200"]
+    flags = ["--set=postgresql.enabled=true", *(f"--set=settings.{one}" for one in settings)]
+
+    def password() -> str:
+        return str(kubectl.json("get", "secret", "acme-postgresql")["data"]["password"])
+
+    async def admitted() -> bool:
+        found = kubectl.json("get", "pods", "-l", "app.kubernetes.io/name=postgresql")["items"]
+        return [one["metadata"]["name"] for one in found] == ["acme-postgresql-0"]
+
+    helm("install", "acme", CHART, *TEAM, *flags)
+    await cluster.until(admitted, True)
+    claim = kubectl.json("get", "persistentvolumeclaim", "data-acme-postgresql-0")
+    assert claim["spec"]["resources"]["requests"] == {"storage": "2Gi"}
+    policies = {one["metadata"]["name"]: one["spec"] for one in kubectl.json("get", "networkpolicies")["items"]}
+    assert set(policies) == {"acme", "acme-postgresql"}
+    to_the_world = policies["acme"]["egress"][1]
+    assert [one["port"] for one in to_the_world["ports"]] == [443, 6443, 8200]
+    assert to_the_world["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
+
+    made = password()
+    helm("upgrade", "acme", CHART, "--reset-then-reuse-values", "--set=replicas=3")
+    assert password() == made and kubectl.json("get", "deployment", "acme")["spec"]["replicas"] == 3
+    helm("rollback", "acme", "1")
+    assert password() == made
+    helm("uninstall", "acme")
+    helm("install", "acme", CHART, *TEAM, *flags)
+    assert password() == made, "its volume, too, is still there"
 
 
 async def test_its_account_may_do_all_that_the_actions_ask_for_there_and_nothing_elsewhere(
@@ -227,7 +263,8 @@ async def released(
             yield sandbox, kubelet, Store(database, "test")
             ended = [pod.process for pod in kubelet.pods.values()]
             await asyncio.to_thread(helm, "uninstall", "acme", *WAIT)
-            codes = [await asyncio.wait_for(process.wait(), 30) for process in ended if process]
+            async with deadline(30):
+                codes = [await process.wait() for process in ended if process]
             assert codes == [0, 0], "they end when they are asked to"
     await database.close()
 
@@ -242,7 +279,7 @@ async def runner(kubelet: Kubelet, store: Store) -> Pod | None:
     return None
 
 
-async def test_an_incident_goes_on_when_one_of_its_two_replicas_is_killed(
+async def test_an_incident_goes_on_to_its_report_when_one_of_its_two_replicas_is_killed(
     released: tuple[Sandbox, Kubelet, Store], cluster: Cluster, kubectl: Program, pay: str
 ) -> None:
     sandbox, kubelet, store = released
@@ -261,7 +298,8 @@ async def test_an_incident_goes_on_when_one_of_its_two_replicas_is_killed(
     slack.bot_url = (await ready())[0]
     held = sandbox.faults.add("slack", "slow", "conversations.create", seconds=1.5)
     await priya.run("/acme-incident declare The ledger is slow sev=SEV2 service=ledger", "acme-incidents")
-    await asyncio.wait_for(held.met.wait(), 20)
+    async with deadline(20):
+        await held.met.wait()
     killed = await until(lambda: runner(kubelet, store), 20, "who runs the incident's workflows")
     assert killed.process
     kubelet.may_restart.clear()
@@ -293,8 +331,18 @@ async def test_an_incident_goes_on_when_one_of_its_two_replicas_is_killed(
 
     await priya.run("/acme-incident mitigate", channel.name)
 
-    async def mitigated() -> bool:
-        return any(event.kind is Kind.MITIGATED for event in await store.incidents.timeline(incident))
+    async def happened(kind: Kind) -> bool:
+        return any(event.kind is kind for event in await store.incidents.timeline(incident))
 
-    await until(mitigated, 30, "the mitigation")
+    await until(partial(happened, Kind.MITIGATED), 30, "the mitigation")
+    await priya.run("/acme-incident resolve", channel.name)
+    await until(partial(happened, Kind.REPORT_WRITTEN), 90, "the report")
     assert len([one for one in slack.channels.values() if one.name.startswith("inc-")]) == 1
+    timeline = await store.incidents.timeline(incident)
+    assert first_broken_link(incident, timeline) is None
+    once = [Kind.DECLARED, Kind.CHANNEL_OPENED, Kind.MITIGATED, Kind.RESOLVED]
+    assert [event.kind for event in timeline if event.kind in once] == once
+    report = await store.documents.read(incident, f"{incident}.md")
+    assert report and all(said in report.content.decode() for said in ("The ledger is slow", "slow-ledger", "Priya"))
+    endings = {file.title.rpartition("(")[2] for file in slack.files.values() if file.title.startswith(f"{incident} #")}
+    assert endings == {"md)", "html)"}, "they are in the channel"
