@@ -108,7 +108,11 @@ class Compared:
     despite: str = ""
 
 
-@action(COMPARE, risk=Risk.READ, example=f"/ops {COMPARE} xr-engine tag=v4.2.0 suite=performance lines=…")
+@action(
+    COMPARE,
+    risk=Risk.READ,
+    example="""/ops pipeline.compare xr-engine tag=v4.2.0 suite=performance lines='{"measures":{"p95_ms":412.5}}'""",
+)
 async def compare(
     ctx: Context,
     service: ReleaseName,

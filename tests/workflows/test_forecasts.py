@@ -32,6 +32,7 @@ from tests.harness.scene import TEAM, words
 
 START = datetime(2026, 3, 4, 12, 1, tzinfo=UTC)
 FAST = 240.0  # a step of five minutes is more than a second
+UNHURRIED = 60.0  # a message is seen before it is edited, on a busy machine, too
 ANA = Person("U0ANA00001", "Ana Torres")
 PREDICTION = Prediction(
     "xr-engine/disk/20260304T1200Z", "xr-engine", "disk", START, 0.95, START + timedelta(minutes=30), START, told=True
@@ -82,13 +83,13 @@ class Stage:
 async def test_what_will_be_crossed_is_told_before_and_edited_when_it_came(
     tmp_path: Path, locale: str, first: str, last: str
 ) -> None:
-    stage = Stage(tmp_path)
+    stage = Stage(tmp_path, speed=UNHURRIED)
     async with stage.running(locale) as made:
         await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
         (message,) = stage.told()
         assert first in words(message)
         told_at = stage.sandbox.clock.now()
-        await stage.sandbox.slack.wait_for(lambda: last in words(stage.told()[0]), 60)
+        await stage.sandbox.slack.wait_for(lambda: last in words(stage.told()[0]), 180)
         assert (len(stage.told()), len(stage.charts())) == (1, 1)
         (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
         assert (kept.outcome, kept.told) == (Outcome.CAME, True)
@@ -165,9 +166,9 @@ async def test_not_now_holds_for_four_hours_and_over_a_restart(tmp_path: Path) -
         assert until in words(stage.told()[0])
         assert until in answer.all_text(), "the answer says until when, too"
         assert "snooze_predicted" not in _buttons(stage.told()[0])
-        await ana.press(message, "snooze_predicted")  # of an old screen: nothing changes
+        again, _ = await made.bot.forecasts.snooze(kept.id, by=ANA)  # from an old screen: nothing changes
+        assert again == kept
         await made.bot.deps.store.forecasts.end(kept.id, Outcome.DID_NOT, None)
-        assert (await made.bot.deps.store.forecasts.get(kept.id)).snoozed_until == kept.snoozed_until
     for hours, told in ((1, False), (5, True)):
         later = Stage(tmp_path, speed=1, start=START + timedelta(hours=hours))
         async with later.running() as made:
@@ -197,7 +198,8 @@ async def test_what_a_run_has_mended_counts_neither_as_right_nor_as_wrong(tmp_pa
         ana = Somebody(stage.sandbox.slack, "ana")
         await ana.press(message, "run_predicted")
         await stage.sandbox.slack.wait_for(lambda: "En marcha contra esto" in words(stage.told()[0]), 60)
-        await ana.press(message, "run_predicted")
+        (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
+        await made.bot.forecasts.run(kept.id, "more-replicas", by=ANA, channel=None)  # from an old screen
         assert len(await made.bot.deps.store.runs.recent()) == 1, "one run for each prediction"
         await stage.sandbox.slack.wait_for(lambda: "algo se cambió" in words(stage.told()[0]), 90)
         (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
