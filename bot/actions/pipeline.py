@@ -41,6 +41,7 @@ GITHUB = "GitHub"
 GATE = "pipeline.gate"
 COMPARE = "pipeline.compare"
 LINE_SHOWN = 200
+TOLERANCE = 10.0  # percent by which a measure may grow from one version to the next
 WENT_WELL = {"success": True, "inactive": True, "failure": False, "error": False}  # inactive: it was replaced later
 _OF_COMMIT = re.compile(r"(?:^|-)([0-9a-f]{7,40})$")  # `hotfix-20260102-1a2b3c4`
 
@@ -119,13 +120,12 @@ async def compare(
     tag: Tag,
     suite: Name,
     lines: list[str],
-    tolerance: Annotated[float, Field(ge=0, le=1000)] = 10.0,
     despite: Reason | None = None,
 ) -> Compared:
     """Compare what a job has measured of a version with the version before; stops if something is worse.
 
     The last of the `lines` of its log that is like `{"measures": {"p95_ms": 412.5}}` counts; of each value less is
-    better, and `tolerance` percent more are borne. `despite` says why it goes on all the same.
+    better, and a tenth more is borne. `despite` says why it goes on all the same.
     """
     ctx.service(service)
     if ctx.dry_run and not lines:
@@ -141,7 +141,7 @@ async def compare(
     ]
     since, kept = (earlier[0]["tag"], earlier[0]["measures"]) if earlier else ("", [])
     before = {one["name"]: one["value"] for one in kept if one["value"] is not None}
-    measures = compare_measures(now, before, tolerance)
+    measures = compare_measures(now, before, TOLERANCE)
     worse = [_told(one) for one in measures if one.worse]
     why = (despite or "").strip() if worse else ""
     if worse and not why:

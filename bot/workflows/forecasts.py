@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 TELL_TIMEOUT = timedelta(hours=1)  # later it is no forecast
 END_TIMEOUT = timedelta(days=7)
+CHART_TIMEOUT = STEP  # what it shows is not worth looking late whether it has come about
 CHART_WINDOW = timedelta(hours=3)
 LONGEST_WINDOW = timedelta(hours=24)  # of a snapshot: on more than that an hour ahead cannot be seen
 LEAST_PAUSE_SECONDS = 1.0  # of real time, however fast the clock is
@@ -116,7 +117,7 @@ async def look_ahead(deps: Deps) -> dict[str, Forecast | NotEnough]:
 async def watch_prediction(deps: Deps, id: str) -> None:
     """Tell a prediction, look every STEP whether it has come about, and say how it ended."""
     await tell_prediction(deps, id)
-    await durable_step("chart", partial(_chart, deps, id), TELL_TIMEOUT)
+    await durable_step("chart", partial(_chart, deps, id), CHART_TIMEOUT)
     made = await durable_step("made", partial(_made_at, deps, id))
     if not made.ok:
         return
