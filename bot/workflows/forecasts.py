@@ -52,7 +52,7 @@ CHART_TIMEOUT = STEP  # what it shows is not worth looking late whether it has c
 CHART_WINDOW = timedelta(hours=3)
 LONGEST_WINDOW = timedelta(hours=24)  # of a snapshot: on more than that an hour ahead cannot be seen
 LEAST_PAUSE_SECONDS = 1.0  # of real time, however fast the clock is
-REST = 10  # times as long as a look takes nothing is looked at, where the clock is faster than that
+REST = 3  # times as long as a look takes nothing is looked at, where the clock is faster than that
 
 
 async def forecast_loop(deps: Deps, may_run: asyncio.Event) -> None:

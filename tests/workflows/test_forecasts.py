@@ -85,6 +85,7 @@ async def test_what_will_be_crossed_is_told_before_and_edited_when_it_came(
 ) -> None:
     stage = Stage(tmp_path, speed=UNHURRIED)
     async with stage.running(locale) as made:
+        await look_ahead(made.bot.deps)
         await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
         (message,) = stage.told()
         assert first in words(message)
@@ -101,6 +102,7 @@ async def test_what_will_be_crossed_is_told_before_and_edited_when_it_came(
 async def test_what_does_not_come_about_is_said_and_counted(tmp_path: Path) -> None:
     stage = Stage(tmp_path, turns=True)
     async with stage.running() as made:
+        await look_ahead(made.bot.deps)
         await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
         await stage.sandbox.slack.wait_for(lambda: "No se cumplió" in words(stage.told()[0]), 60)
         assert "me la callo" not in words(stage.told()[0]), "one mistake silences nothing"
@@ -131,6 +133,7 @@ async def test_the_mistake_that_silences_a_metric_says_so(tmp_path: Path) -> Non
     stage = Stage(tmp_path, turns=True)
     async with stage.running() as made:
         await _wrong(made.bot.deps.store.forecasts, 1)
+        await look_ahead(made.bot.deps)
         await stage.sandbox.slack.wait_for(lambda: any("me la callo" in words(one) for one in stage.told()), 60)
 
 
@@ -194,6 +197,7 @@ async def test_who_may_change_nothing_silences_nothing(tmp_path: Path) -> None:
 async def test_what_a_run_has_mended_counts_neither_as_right_nor_as_wrong(tmp_path: Path) -> None:
     stage = Stage(tmp_path, turns=True)
     async with stage.running() as made:
+        await look_ahead(made.bot.deps)
         message = await stage.told_once()
         ana = Somebody(stage.sandbox.slack, "ana")
         await ana.press(message, "run_predicted")
