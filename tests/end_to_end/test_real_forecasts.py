@@ -33,7 +33,7 @@ async def test_three_weeks_in_a_real_prometheus_are_looked_ahead_at(tmp_path: Pa
     times, values = filling(START, days=7 * WEEKS)
     turns = 2 * np.pi * ((times // 60_000) % DAY - 700) / 360  # at 12:00 it climbs by 23 an hour, from 70 on, to 86
     daily = 62 + 24 * np.sin(turns) + np.random.default_rng(2).normal(0, 0.5, len(times))
-    has_gaps = (times > times[-1] - 230 * 60_000) & ((times // 60_000) % 20 < 15)
+    has_gaps = (times > times[-1] - 230 * 60_000) & ((times // 60_000) % 20 >= 5)
     tsdb = Tsdb()
     tsdb.series("disk_used", {"instance": "xr"}).extend(times, values)
     tsdb.series("daily", {"instance": "xr"}).extend(times, daily)
