@@ -227,9 +227,7 @@ class Query(_Part):
     by_pod: str | None = Field(
         None, description="the same PromQL for each pod, with the label `pod`; for `/why` and the watch of a canary"
     )
-    runbook: str | None = Field(
-        None, description="runbook that helps before it hurts; what is foreseen has a button for it"
-    )
+    runbook: str | None = Field(None, description="runbook that helps before it hurts; a button when it is foreseen")
 
 
 class Board(_Part):
@@ -704,9 +702,8 @@ class TeamFile(_Part):
 
     def runbook_for(self, query: str, service: str) -> str | None:
         """Return the runbook that helps with a metric of a service before it hurts: the query's, or its board's."""
-        board = self.boards.get((self.services[service].board if service in self.services else None) or "")
-        own = self.queries[query].runbook if query in self.queries else None
-        return own or (board.runbook if board else None)
+        board = self.boards.get(self.services[service].board or "")
+        return self.queries[query].runbook or (board.runbook if board else None)
 
     def public_name(self, service: str | None) -> Mapping[str, str]:
         """Return what users call a service, by language; empty if the status page does not name it."""
