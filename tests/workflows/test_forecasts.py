@@ -104,7 +104,7 @@ async def test_what_does_not_come_about_is_said_and_counted(tmp_path: Path) -> N
     async with stage.running() as made:
         await look_ahead(made.bot.deps)
         await stage.sandbox.slack.wait_for(lambda: bool(stage.told()), 120)
-        await stage.sandbox.slack.wait_for(lambda: "No se cumplió" in words(stage.told()[0]), 60)
+        await stage.sandbox.slack.wait_for(lambda: "No se cumplió" in words(stage.told()[0]), 240)
         assert "me la callo" not in words(stage.told()[0]), "one mistake silences nothing"
         (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
         assert (kept.outcome, kept.came_at) == (Outcome.DID_NOT, None)
@@ -134,7 +134,7 @@ async def test_the_mistake_that_silences_a_metric_says_so(tmp_path: Path) -> Non
     async with stage.running() as made:
         await _wrong(made.bot.deps.store.forecasts, 1)
         await look_ahead(made.bot.deps)
-        await stage.sandbox.slack.wait_for(lambda: any("me la callo" in words(one) for one in stage.told()), 60)
+        await stage.sandbox.slack.wait_for(lambda: any("me la callo" in words(one) for one in stage.told()), 240)
 
 
 async def test_while_an_incident_of_the_service_is_open_nothing_is_foreseen(tmp_path: Path) -> None:
@@ -201,11 +201,11 @@ async def test_what_a_run_has_mended_counts_neither_as_right_nor_as_wrong(tmp_pa
         message = await stage.told_once()
         ana = Somebody(stage.sandbox.slack, "ana")
         await ana.press(message, "run_predicted")
-        await stage.sandbox.slack.wait_for(lambda: "En marcha contra esto" in words(stage.told()[0]), 60)
+        await stage.sandbox.slack.wait_for(lambda: "En marcha contra esto" in words(stage.told()[0]), 240)
         (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
         await made.bot.forecasts.run(kept.id, "more-replicas", by=ANA, channel=None)  # from an old screen
         assert len(await made.bot.deps.store.runs.recent()) == 1, "one run for each prediction"
-        await stage.sandbox.slack.wait_for(lambda: "algo se cambió" in words(stage.told()[0]), 90)
+        await stage.sandbox.slack.wait_for(lambda: "algo se cambió" in words(stage.told()[0]), 240)
         (kept,) = await made.bot.deps.store.forecasts.recent("xr-engine", "disk")
         assert kept.outcome is Outcome.AVERTED
         (run,) = await made.bot.deps.store.runs.recent()
