@@ -227,11 +227,13 @@ class Query(_Part):
     by_pod: str | None = Field(
         None, description="the same PromQL for each pod, with the label `pod`; for `/why` and the watch of a canary"
     )
+    runbook: str | None = Field(None, description="runbook that helps before it hurts; a button when it is foreseen")
 
 
 class Board(_Part):
     title: Translated
     queries: list[str]
+    runbook: str | None = Field(None, description="the same for all of its queries that name none")
 
 
 class Owner(_Part):
@@ -697,6 +699,11 @@ class TeamFile(_Part):
             if word and word not in allowed:
                 near = nearest(word, allowed)
                 yield where, f"no {kind} `{word}`" + (f"; did you mean `{near}`?" if near else "")
+
+    def runbook_for(self, query: str, service: str) -> str | None:
+        """Return the runbook that helps with a metric of a service before it hurts: the query's, or its board's."""
+        board = self.boards.get(self.services[service].board or "")
+        return self.queries[query].runbook or (board.runbook if board else None)
 
     def public_name(self, service: str | None) -> Mapping[str, str]:
         """Return what users call a service, by language; empty if the status page does not name it."""

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from bot.actions.context import Context
 from bot.actions.helm import canary_of, history_of, upgrade_release
+from bot.actions.pipeline import hold_gate
 from bot.actions.registry import action, undo
 from bot.actions.workloads import find_to_change, require_running
 from bot.domain.blue_green import Color, Colors, Create, Move, Remove, Switch, Update, moves, way
@@ -120,6 +121,7 @@ class ByService:
 @action("bluegreen.start", risk=Risk.DISRUPTIVE, target=TARGET, example="/ops bluegreen.start xr-engine tag=v4.2.0")
 async def start(ctx: Context, service: ReleaseName, tag: Tag, namespace: str | None = None) -> Changed:
     """Start a new version as a second colour beside the service; no traffic goes to it yet."""
+    await hold_gate(ctx, service, tag)
 
     def wanted(now: Colors) -> Colors:
         if now.second is not None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bot.actions.context import Context
+from bot.actions.pipeline import hold_gate
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
@@ -82,6 +83,7 @@ async def upgrade(
     start.
     """
     ns = ctx.namespace(release, namespace)
+    await hold_gate(ctx, release, tag)
     given = await _typed(ctx, release, ns, values) if values else {}
     return await upgrade_release(ctx, release, namespace, {"image.tag": tag, **given})
 
@@ -91,6 +93,7 @@ async def canary(
     ctx: Context, release: ReleaseName, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
     """Send a share of the traffic to a new version."""
+    await hold_gate(ctx, release, tag)
     values = {"image.tag": tag, CANARY_ON: True, CANARY_WEIGHT: int(weight)}
     return await upgrade_release(ctx, release, namespace, values)
 

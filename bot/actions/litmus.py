@@ -152,7 +152,7 @@ async def _begin(ctx: Context, trial: _Trial, body: Mapping[str, Any]) -> list[s
     if not ctx.dry_run and await chaos.state(trial.name, trial.namespace) is not None:
         return list(ctx.planned.get("pods", ()))
     await _require_calm(ctx)
-    await chaos.require(trial.experiment.name, trial.namespace)
+    await chaos.require(trial.experiment.name, trial.experiment.account, trial.namespace)
     pods = await _pods(ctx, trial)
     await _require_holding(ctx, trial.watched)
     aim = {

@@ -1,4 +1,7 @@
-"""`pipeline.gate`: whether a version has been in staging and its commit's checks are green, before it is deployed."""
+"""`pipeline.*`: whether a version has been in staging and its commit's checks are green; what was measured there.
+
+What the team's file demands of a version holds on every way into production: whatever brings one asks `hold_gate`.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,32 @@ from pydantic import Field
 
 from bot.actions.context import Context
 from bot.actions.registry import action
-from bot.domain.errors import BotError, NotAllowed, NotConfigured, WrongState
-from bot.domain.pipeline import Checks, Demand, Staged, Trial, checked, doubts, staged
-from bot.domain.policy import Risk
+from bot.domain.errors import BadInput, BotError, NotAllowed, NotConfigured, WrongState
+from bot.domain.pipeline import (
+    Checks,
+    Demand,
+    Measure,
+    NoMeasures,
+    Staged,
+    Trial,
+    checked,
+    compare_measures,
+    doubts,
+    read_measures,
+    staged,
+)
+from bot.domain.policy import ANYWHERE, Risk
+from bot.domain.run import StepState
 from bot.integrations.github.code import GREEN
-from bot.names import ReleaseName, Tag
-from bot.team import policy_of
+from bot.names import Name, ReleaseName, Tag
+from bot.team import PRODUCTION, policy_of
 
 DEPLOYMENTS_READ = 50
 GITHUB = "GitHub"
+GATE = "pipeline.gate"
+COMPARE = "pipeline.compare"
+LINE_SHOWN = 200
+TOLERANCE = 10.0  # percent by which a measure may grow from one version to the next
 WENT_WELL = {"success": True, "inactive": True, "failure": False, "error": False}  # inactive: it was replaced later
 _OF_COMMIT = re.compile(r"(?:^|-)([0-9a-f]{7,40})$")  # `hotfix-20260102-1a2b3c4`
 
@@ -48,7 +68,7 @@ class Gate:
     despite: str = ""
 
 
-@action("pipeline.gate", risk=Risk.READ, example="/ops pipeline.gate xr-engine tag=v4.2.0")
+@action(GATE, risk=Risk.READ, example="/ops pipeline.gate xr-engine tag=v4.2.0")
 async def gate(ctx: Context, service: ReleaseName, tag: Tag, despite: Reason | None = None) -> Gate:
     """Say whether a version has been in staging, well and smoke-tested, and whether its commit's checks are green.
 
@@ -72,6 +92,81 @@ async def gate(ctx: Context, service: ReleaseName, tag: Tag, despite: Reason | N
     if facts.despite:
         await _require_emergency(ctx)
     return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a suite measured of a version, beside the version `since` that passed here before; empty if none did.
+
+    `despite` is why it was let pass although something is worse. In a dry run there are no measures.
+    """
+
+    service: str
+    tag: str
+    suite: str
+    measures: list[Measure]
+    since: str = ""
+    despite: str = ""
+
+
+@action(
+    COMPARE,
+    risk=Risk.READ,
+    example="""/ops pipeline.compare xr-engine tag=v4.2.0 suite=performance lines='{"measures":{"p95_ms":412.5}}'""",
+)
+async def compare(
+    ctx: Context,
+    service: ReleaseName,
+    tag: Tag,
+    suite: Name,
+    lines: list[str],
+    despite: Reason | None = None,
+) -> Compared:
+    """Compare what a job has measured of a version with the version before; stops if something is worse.
+
+    The last of the `lines` of its log that is like `{"measures": {"p95_ms": 412.5}}` counts; of each value less is
+    better, and a tenth more is borne. `despite` says why it goes on all the same.
+    """
+    ctx.service(service)
+    if ctx.dry_run and not lines:
+        return Compared(service, tag, suite, [])
+    try:
+        now = read_measures(lines)
+    except NoMeasures as problem:
+        raise BadInput("no_measures", suite=suite, line=problem.line[:LINE_SHOWN]) from None
+    earlier = [
+        result
+        for result in await ctx.deps.store.runs.results_of(COMPARE, ctx.environment)
+        if (result["service"], result["suite"]) == (service, suite) and result["tag"] != tag
+    ]
+    since, kept = (earlier[0]["tag"], earlier[0]["measures"]) if earlier else ("", [])
+    before = {one["name"]: one["value"] for one in kept if one["value"] is not None}
+    measures = compare_measures(now, before, TOLERANCE)
+    worse = [_told(one) for one in measures if one.worse]
+    why = (despite or "").strip() if worse else ""
+    if worse and not why:
+        raise WrongState("measured_worse", service=service, tag=tag, suite=suite, since=since, worse=worse)
+    return Compared(service, tag, suite, measures, since, why)
+
+
+def _told(one: Measure) -> str:
+    return f"{one.name} {one.before:g} → {'?' if one.value is None else format(one.value, 'g')}"
+
+
+async def hold_gate(ctx: Context, service: str, tag: str) -> None:
+    """Let a version into production only if the team's file does, or this run has passed its gate with a reason.
+
+    Asked once, while it is planned. Raises WrongState as `pipeline.gate` does; elsewhere, and where the team demands
+    nothing, it does nothing.
+    """
+    pipeline = ctx.team.pipeline
+    in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
+    if ctx.planned or not in_production or "require" not in (pipeline.staging, pipeline.checks):
+        return
+    run = await ctx.deps.store.runs.get(ctx.key.partition("/")[0])
+    passed = [step.result or {} for step in run.steps if step.uses == GATE and step.state is StepState.DONE]
+    if not any((one.get("service"), one.get("tag")) == (service, tag) for one in passed):
+        await gate(ctx, service, tag)
 
 
 async def _staged(ctx: Context, service: str, tag: str) -> tuple[Staged, Trial | None]:

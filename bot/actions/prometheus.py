@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.canary import Beside, Comparison
 from bot.domain.errors import BadInput, WrongState
+from bot.domain.forecast import cries_wolf, is_snoozed, scores
 from bot.domain.policy import Risk
 from bot.domain.snapshot import MetricDefinition, MetricResult, Verdict
 from bot.domain.times import Duration
@@ -69,10 +70,48 @@ class Watched:
     beside: list[Compared] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class ForecastScores:
+    """What came of the predictions since a time: a row for each metric, and how many of those scored came true."""
+
+    since: datetime
+    rows: list[ForecastScore]
+    came: int
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastScore:
+    """How many predictions of one metric came, did not, were averted, are unknown, still wait.
+
+    `quiet`: it is not told now, because it was wrong too often or somebody has snoozed it.
+    """
+
+    service: str
+    query: str
+    came: int
+    did_not: int
+    averted: int
+    unknown: int
+    waiting: int
+    quiet: bool
+
+
 @action("prometheus.query", risk=Risk.READ, example="/ops prometheus.query latency_p95 service=xr-engine")
 async def query(ctx: Context, query: str, service: str | None = None) -> BoardMetrics:
     """Show the value of a query of the catalogue."""
     return await _read_board(ctx, query, service)
+
+
+@action("prometheus.forecasts", risk=Risk.READ, example="/ops forecasts within=30d")
+async def forecasts(ctx: Context, within: Duration = timedelta(days=30)) -> ForecastScores:
+    """Show how many of the forecasts came true, metric by metric."""
+    since, store, rows = ctx.clock.now() - within, ctx.deps.store.forecasts, []
+    for score in scores(await store.since(since)):
+        recent = await store.recent(score.service, score.query)
+        quiet = cries_wolf([one.outcome for one in recent]) or is_snoozed(recent, ctx.clock.now())
+        rows.append(ForecastScore(**asdict(score), quiet=quiet))
+    return ForecastScores(since, rows, sum(row.came for row in rows), sum(row.came + row.did_not for row in rows))
 
 
 @action("prometheus.snapshot", risk=Risk.READ, example="/ops prometheus.snapshot render service=xr-engine")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
 
 from bot.cli.findings import Checks, Finding, State
 from bot.deps import Deps
-from bot.domain.errors import BotError, NotFound
+from bot.domain.chaos import ENGINE, read_engine
+from bot.domain.errors import BadInput, BotError, NotFound
 from bot.domain.runbook import Runbook
 from bot.integrations.helm import Helm
+from bot.integrations.kubernetes.objects import read as read_manifests
 from bot.team import PRODUCTION
 
 HELM_AT_ONCE = 4  # each is a process of its own
@@ -104,10 +108,26 @@ class ClusterChecks(Checks):
         """Yield whether Litmus is there, for a team that uses it."""
         if self._deps.kubernetes is None or self._deps.team.chaos is None:
             return
-        if missing := await self._deps.kubernetes.chaos.missing_definitions():
+        chaos = self._deps.kubernetes.chaos
+        if missing := await chaos.missing_definitions():
             yield self._finding("Litmus", State.WRONG, "litmus_missing", missing=missing)
-        else:
-            yield self._good("Litmus", "litmus")
+            return
+        yield self._good("Litmus", "litmus")
+        for namespace in self._deps.team.chaos.namespaces:
+            for path, body in self._engines():
+                try:
+                    experiment = read_engine(path, body)
+                    await chaos.require_installed(experiment.name, experiment.account, namespace)
+                except BotError as problem:
+                    yield self._note(f"Litmus · {namespace}", "chaos", path=path, why=self._words.error(problem))
+
+    def _engines(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the engines among the team's manifests, each with its path."""
+        folder = self._deps.team.path(self._deps.team.manifests)
+        for file in sorted(folder.rglob("*.yaml")):
+            path = str(file.relative_to(folder))
+            with suppress(BadInput):  # of another kind, or with variables
+                yield from ((path, one.body) for one in read_manifests(folder, path, [ENGINE]))
 
     async def _metrics(self) -> AsyncIterator[Finding]:
         if self._deps.kubernetes is None or not self._namespaces:

@@ -41,13 +41,14 @@ class Outcome(StrEnum):
 class Experiment:
     """What a manifest asks for: the experiment, the label of its targets, how long, and how many percent of them.
 
-    Without a percentage one pod at a time is a target.
+    Without a percentage one pod at a time is a target. `account` is the service account that its pods run under.
     """
 
     name: str
     label: str
     lasts: timedelta
     percentage: int
+    account: str
 
     def affected(self, pods: int) -> int:
         """Return how many of so many pods are targets at a time."""
@@ -100,7 +101,10 @@ def read_engine(path: str, body: Mapping[str, Any]) -> Experiment:
             raise wrong(f"env {name}")
     lasts = int(variables[DURATION]) + 2 * int(variables.get(RAMP, "0"))  # it waits before and after
     percentage = min(int(variables.get(PERCENTAGE, "0")), 100)
-    return Experiment(str(experiments[0]["name"]), str(target["applabel"]), timedelta(seconds=lasts), percentage)
+    return Experiment(
+        str(experiments[0]["name"]), str(target["applabel"]), timedelta(seconds=lasts), percentage,
+        str(spec["chaosServiceAccount"]),
+    )  # fmt: skip
 
 
 def probes(metrics: Iterable[tuple[MetricDefinition, str]], endpoint: str) -> list[Object]:

@@ -10,7 +10,8 @@ chapter 2). So little history gives little certainty by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from bot.domain.snapshot import Direction, MetricDefinition, Point
+from bot.domain.snapshot import Direction, Expected, MetricDefinition, Point
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -37,6 +38,7 @@ LEAST_POINTS = 7  # of them must be there
 LEAST_ERRORS = 20  # forecasts of the past, to know what this one may miss by
 LEAST_DAYS = 3  # before, to know the usual course of a day
 RECENT = 6  # predictions by which a metric is silenced
+SNOOZE = timedelta(hours=4)  # so long a metric is not told after somebody has said *not now*
 STEPS = HORIZON // STEP
 DAY = timedelta(days=1) // STEP
 DAYS = 7
@@ -53,22 +55,16 @@ class NotEnough(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a prediction. `unknown`: there were no data to tell."""
+    """What became of a prediction. `unknown`: there were no data to tell.
+
+    `averted`: it did not come, and a run changed something meanwhile, so that nobody knows whether it was right.
+    """
 
     WAITING = "waiting"
     CAME = "came"
     DID_NOT = "did_not"
+    AVERTED = "averted"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What is expected at one time, and the interval that holds it with the probability BAND."""
-
-    at: datetime
-    low: float
-    value: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,11 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A prediction made at `at`. `told`: in the channel; otherwise the metric was silenced. Times are UTC."""
+    """A prediction made at `at`. `told`: in the channel; otherwise the metric was silenced or snoozed. Times are UTC.
+
+    `snoozed_by` (a Slack user id) has asked not to be told of the metric until `snoozed_until`; `run` was started by
+    its button.
+    """
 
     id: str
     service: str
@@ -115,6 +115,27 @@ class Prediction:
     told: bool
     outcome: Outcome = Outcome.WAITING
     came_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    snoozed_by: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How often the predictions of one metric came true. Those that were not told count, too."""
+
+    service: str
+    query: str
+    came: int = 0
+    did_not: int = 0
+    averted: int = 0
+    unknown: int = 0
+    waiting: int = 0
+
+    @property
+    def scored(self) -> int:
+        """Predictions that were right or wrong: neither averted, nor unknown, nor still waiting."""
+        return self.came + self.did_not
 
 
 class Past:
@@ -232,6 +253,20 @@ def score(metric: MetricDefinition, told_at: datetime, points: Sequence[Point]) 
         return Outcome.CAME, came
     known = len({round((at - told_at) / STEP) for at, _ in since})
     return (Outcome.DID_NOT if 2 * known >= (HORIZON + LATE) // STEP else Outcome.UNKNOWN), None
+
+
+def scores(predictions: Iterable[Prediction]) -> list[Score]:
+    """Return the score of each metric, those with the most wrong predictions first."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for one in predictions:
+        counts.setdefault((one.service, one.query), Counter())[one.outcome.value] += 1
+    found = [Score(service, query, **count) for (service, query), count in counts.items()]
+    return sorted(found, key=lambda score: (-score.did_not, score.service, score.query))
+
+
+def is_snoozed(predictions: Iterable[Prediction], at: datetime) -> bool:
+    """Return whether somebody has asked not to be told of the metric of these predictions at that time."""
+    return any(one.snoozed_until is not None and one.snoozed_until > at for one in predictions)
 
 
 def cries_wolf(newest_first: Sequence[Outcome]) -> bool:

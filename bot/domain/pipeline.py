@@ -1,14 +1,19 @@
-"""What a version should have behind it before it goes to production: staging, and the checks of its commit."""
+"""What a version should have behind it before it goes to production: staging, what was measured there, and the checks
+of its commit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 Demand = Literal["off", "warn", "require"]
+MOST_MEASURES = 20  # of a suite
 
 
 class Staged(StrEnum):
@@ -81,3 +86,46 @@ def doubts(staging: Staged, checks: Checks, demands: Mapping[str, Demand]) -> tu
         if not is_well and demands[name] != "off"
     ]
     return found, [name for name in found if demands[name] == "require"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One value of a suite, of which less is better, beside that of the version before; None: it was not measured."""
+
+    name: str
+    value: float | None
+    before: float | None = None
+    worse: bool = False
+
+
+class NoMeasures(ValueError):
+    """A log says nothing that can be compared; `line` is the one that was meant to, empty if there is none."""
+
+    def __init__(self, line: str = "") -> None:
+        super().__init__(line)
+        self.line = line
+
+
+def read_measures(lines: Sequence[str]) -> dict[str, float]:
+    """Return what the last line of a log like `{"measures": {"p95_ms": 412.5}}` says. Raises NoMeasures."""
+    line = next((line for line in reversed(lines) if line.lstrip().startswith("{") and '"measures"' in line), None)
+    if line is None:
+        raise NoMeasures
+    try:
+        measures = json.loads(line)["measures"]
+        is_number = [isinstance(value, int | float) and not isinstance(value, bool) for value in measures.values()]
+        found = {str(name): float(value) for name, value in measures.items()} if all(is_number) else {}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        raise NoMeasures(line) from None
+    if not 0 < len(found) <= MOST_MEASURES or not all(math.isfinite(value) for value in found.values()):
+        raise NoMeasures(line)
+    return found
+
+
+def compare_measures(now: Mapping[str, float], before: Mapping[str, float], tolerance: float) -> list[Measure]:
+    """Return each value beside the one before; worse is what grew by more than `tolerance` percent, or is gone."""
+    found = [
+        Measure(name, value, old := before.get(name), old is not None and value > old + abs(old) * tolerance / 100)
+        for name, value in now.items()
+    ]
+    return [*found, *(Measure(name, None, old, True) for name, old in before.items() if name not in now)]

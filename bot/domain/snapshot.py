@@ -99,6 +99,16 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What a forecast expects at one time, and its interval (see `bot.domain.forecast`)."""
+
+    at: datetime
+    low: float
+    value: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class MetricResult(MetricDefinition):
     """A metric with its value at the time of the snapshot. None is unknown: no data, NaN or infinity.
 
@@ -172,7 +182,7 @@ class Snapshot:
     """The metrics at `at` (UTC), and their series over the `window` before.
 
     `board` is the name of a board or query, or PromQL. `calm_until` is the end of the normal period: when the incident
-    began, or `at` without an incident.
+    began, or `at` without an incident. `ahead` has what is expected after `at`, by query.
     """
 
     board: str
@@ -183,6 +193,7 @@ class Snapshot:
     figures: tuple[MetricResult, ...] = ()
     series: tuple[Series, ...] = ()
     missing: tuple[Missing, ...] = ()
+    ahead: Mapping[str, tuple[Expected, ...]] = field(default_factory=dict)
 
     @property
     def start(self) -> datetime:
@@ -218,6 +229,10 @@ class Snapshot:
                 for series in self.series
             ],
             "missing": [asdict(missing) for missing in self.missing],
+            "ahead": {
+                query: [[one.at.timestamp(), one.low, one.value, one.high] for one in expected]
+                for query, expected in self.ahead.items()
+            },
         }
 
     @classmethod
@@ -234,6 +249,10 @@ class Snapshot:
                 for raw in content["series"]
             ),
             missing=tuple(Missing(**raw | {"measure": _definition_from(raw["measure"])}) for raw in content["missing"]),
+            ahead={
+                query: tuple(Expected(datetime.fromtimestamp(at, UTC), *values) for at, *values in expected)
+                for query, expected in content.get("ahead", {}).items()
+            },
         )
 
 

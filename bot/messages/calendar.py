@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slack_sdk.models.blocks import Block
@@ -11,11 +11,13 @@ from slack_sdk.models.blocks import Block
 from bot.domain.backup import Check
 from bot.domain.calendar import Due, DueKind
 from bot.domain.followup import FollowUp
+from bot.domain.forecast import Score
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotation
 from bot.domain.statistics import Statistics
 from bot.messages.backups import backup_due, backup_sections
 from bot.messages.confirm import confirm
+from bot.messages.forecast import score_sections
 from bot.messages.message import Message, actions, button, section
 from bot.messages.translations import Translations
 
@@ -37,7 +39,8 @@ class LongWait:
 class Week:
     """The facts of a digest. `rotations` are due, `waits` are the longest first; `rotations_known`: Vault was asked.
 
-    `backups` are all checks of the backups, of those that are well, too.
+    `backups` are all checks of the backups, of those that are well, too. `forecasts` are what came of what was
+    foreseen, with the metrics' names in `titles`.
     """
 
     since: datetime
@@ -49,6 +52,8 @@ class Week:
     rotations_known: bool = True
     waits: Sequence[LongWait] = ()
     backups: Sequence[Check] = ()
+    forecasts: Sequence[Score] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 def due_message(due: Due, words: Translations) -> Message:
@@ -117,6 +122,7 @@ def digest(week: Week, words: Translations) -> Message:
     if not week.rotations_known:
         blocks.append(section(words.render_block("calendar", "rotations_unknown")))
     blocks += backup_sections(week.backups, words)
+    blocks += score_sections(week.forecasts, week.titles, words)
     return Message(title, blocks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from babel.dates import format_date
@@ -13,11 +13,13 @@ from bot.domain.backup import Check
 from bot.domain.calendar import Due
 from bot.domain.drill import NextDrill
 from bot.domain.followup import FollowUp
+from bot.domain.forecast import Score
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.messages.approval import ApprovalView, home_blocks
 from bot.messages.backups import backup_sections
 from bot.messages.calendar import due_text
+from bot.messages.forecast import score_sections
 from bot.messages.incident import listing
 from bot.messages.message import context, header, section
 from bot.messages.translations import Translations
@@ -30,7 +32,9 @@ class ShowsApproval(Protocol):
 
 
 class AppHomeData(Protocol):
-    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations, dates, backups."""
+    """What the App Home shows: open incidents, approvals, follow-ups, the next drill, rotations, dates, backups,
+    forecasts with the names of their metrics.
+    """
 
     @property
     def incidents(self) -> Sequence[Incident]: ...
@@ -48,6 +52,10 @@ class AppHomeData(Protocol):
     def maintenance(self) -> Sequence[Due]: ...
     @property
     def backups(self) -> Sequence[Check]: ...
+    @property
+    def forecasts(self) -> Sequence[Score]: ...
+    @property
+    def titles(self) -> Mapping[str, str]: ...
 
 
 def home(data: AppHomeData, words: Translations) -> View:
@@ -75,4 +83,5 @@ def home(data: AppHomeData, words: Translations) -> View:
     if data.maintenance:
         blocks.append(section("\n".join(due_text(window, words) for window in data.maintenance)))
     blocks += backup_sections(data.backups, words)
+    blocks += score_sections(data.forecasts, data.titles, words)
     return View(type="home", blocks=blocks)

@@ -25,7 +25,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from bot.domain.snapshot import Direction, MetricResult, Point, Series, Snapshot, Verdict
+from bot.domain.forecast import BAND
+from bot.domain.snapshot import Direction, Expected, MetricResult, Point, Series, Snapshot, Verdict
 from bot.messages.amounts import amount
 from bot.messages.charts import Mark
 from bot.messages.translations import Translations, format_duration
@@ -110,7 +111,7 @@ class _Paper:
 
 
 class Chart(_Paper):
-    """The chart of one metric: title, window, value, verdict, lines, threshold and marks."""
+    """The chart of one metric: title, window, value, verdict, lines, threshold, marks, and what is expected."""
 
     def __init__(self, snapshot: Snapshot, metric: MetricResult, marks: Sequence[Mark], words: Translations) -> None:
         super().__init__(HEIGHT)
@@ -118,7 +119,9 @@ class Chart(_Paper):
         series = [s for s in worst_first(snapshot.of(metric.query), metric) if s.points]
         self._shown = series[:MOST_LINES]
         self._hidden = metric.count - len(self._shown)
-        self._low, self._high = y_range(metric, self._shown)
+        self._ahead = snapshot.ahead.get(metric.query, ())
+        self._end = self._ahead[-1].at if self._ahead else snapshot.at
+        self._low, self._high = y_range(metric, self._shown, self._ahead)
         self._draw(marks)
 
     def _draw(self, marks: Sequence[Mark]) -> None:
@@ -139,6 +142,8 @@ class Chart(_Paper):
         self._threshold()
         for color, series in reversed(list(zip(_LINES, self._shown, strict=False))):
             self._line(series, color)
+        if self._ahead:
+            self._forecast()
         self._marks(labels, top)
         self._legend(legend)
 
@@ -191,7 +196,7 @@ class Chart(_Paper):
         return [(tick, amount(tick, unit, self._words)) for tick in ticks if self._low <= tick <= self._high]
 
     def _axes(self, heights: Sequence[tuple[float, str]]) -> None:
-        plot, start, end = self._plot, self._snapshot.start.timestamp(), self._snapshot.at.timestamp()
+        plot, start, end = self._plot, self._snapshot.start.timestamp(), self._end.timestamp()
         plot.set_xlim(start, end)
         plot.set_ylim(self._low, self._high)
         spacing = next((s for s in _SPACINGS if (end - start) / s <= 6), _SPACINGS[-1])
@@ -242,6 +247,20 @@ class Chart(_Paper):
             plot.plot([self._snapshot.at.timestamp()], [metric.value], "o", ms=18, mew=0,
                       color=_VERDICTS[metric.verdict], clip_on=False, zorder=6)  # fmt: skip
 
+    def _forecast(self) -> None:
+        """Draw what is expected as a dashed line from the last value on, within the band of its interval."""
+        now = self._metric.value
+        first = [] if now is None else [Expected(self._snapshot.at, now, now, now)]
+        points = [*first, *self._ahead]
+        times = [one.at.timestamp() for one in points]
+        low, high = [one.low for one in points], [one.high for one in points]
+        self._plot.fill_between(times, low, high, color=_LINES[0], alpha=0.18, linewidth=0, zorder=1)
+        self._plot.plot(times, [one.value for one in points], color=_LINES[0], linewidth=4, dashes=(2, 1.5), zorder=3.5)
+        text = f"{self._words.label('snapshot.forecast')} ({amount(100 * BAND, '%', self._words)})"
+        self._plot.text(0.995, 0.03, text, size=_SMALL, color=_FAINT, ha="right", va="bottom", zorder=5,
+                        transform=self._plot.transAxes, parse_math=False,
+                        bbox={"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 2})  # fmt: skip
+
     def _labels(self, marks: Sequence[Mark]) -> list[Label]:
         """Return the visible marks with their labels in one row, each as close to its mark as the others allow."""
         start, at = self._snapshot.start, self._snapshot.at
@@ -252,7 +271,8 @@ class Chart(_Paper):
         size = next((s for s in (_SMALL, 26, 23) if sum(self._width(m.text, s) + _GAP for m in shown) <= room), 20)
         texts = [self._cut(mark.text, room / len(shown) - _GAP, size) if size == 20 else mark.text for mark in shown]
         widths = [self._width(text, size) for text in texts]
-        mark_xs = [self._left + (min(mark.at, at) - start) / self._snapshot.window * self._room for mark in shown]
+        window = self._end - start
+        mark_xs = [self._left + (min(mark.at, at) - start) / window * self._room for mark in shown]
         ideal_xs = [x - width / 2 for x, width in zip(mark_xs, widths, strict=True)]
         text_xs = side_by_side(ideal_xs, widths, _GAP, 16, WIDTH - 16)
         return [Label(*label, size) for label in zip(texts, mark_xs, text_xs, widths, strict=True)]
@@ -421,12 +441,13 @@ def side_by_side(
     return [max(min(mean, most), first) + offset for mean, offset in zip(means, before, strict=False)]
 
 
-def y_range(metric: MetricResult, shown: Sequence[Series]) -> tuple[float, float]:
+def y_range(metric: MetricResult, shown: Sequence[Series], ahead: Sequence[Expected] = ()) -> tuple[float, float]:
     """Return the lowest and highest value of the plot.
 
-    It contains the threshold, and 0 unless all values are far above.
+    It contains the threshold and what is expected, and 0 unless all values are far above.
     """
     values = [value for series in shown for _, value in series.points]
+    values += [bound for one in ahead for bound in (one.low, one.high)]
     values += [] if metric.threshold is None else [metric.threshold]
     low, high = min(values, default=0.0), max(values, default=0.0)
     if 0 <= low <= 0.75 * high or low == high >= 0:

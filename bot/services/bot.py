@@ -7,6 +7,7 @@ from bot.runbooks import Library
 from bot.services.alerts import Alerts
 from bot.services.drills import Drills
 from bot.services.followups import FollowUps
+from bot.services.forecasts import Forecasts
 from bot.services.home import Home
 from bot.services.incidents import Incidents
 from bot.services.pagerduty import PagerDutyEvents
@@ -37,6 +38,7 @@ class Bot:
         self.snapshots = Snapshots(deps)
         self.statistics = Statistics(deps)
         self.runs = Runs(deps, library)
+        self.forecasts = Forecasts(deps, self.runs)
         self.drills = Drills(deps, self.incidents, self.runs)
         self.home = Home(deps)
         self.status_pages = StatusPages(deps)

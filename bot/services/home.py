@@ -1,10 +1,10 @@
-"""The App Home's data: open incidents, pending approvals, follow-ups, the next drill, secrets to rotate, backups."""
+"""The App Home's data: open incidents, approvals, follow-ups, the next drill, secrets to rotate, backups, forecasts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from bot.deps import Deps
@@ -12,14 +12,18 @@ from bot.domain.backup import Aspect, Check
 from bot.domain.calendar import Due
 from bot.domain.drill import PREFIX, NextDrill, due
 from bot.domain.followup import FollowUp
+from bot.domain.forecast import Score
 from bot.domain.incident import Incident
 from bot.domain.rotation import Rotations
 from bot.domain.run import is_undo
+from bot.messages.translations import Translations
 from bot.workflows import calendar
 from bot.workflows.calendar import maintenance_within
+from bot.workflows.forecasts import metric_titles, scores_since
 from bot.workflows.runs.approval_messages import PendingApproval, load_pending
 
 SOON = timedelta(days=7)
+SCORED = timedelta(days=30)  # the forecasts of so long are scored
 AWS_WITHIN = 2.5  # seconds: Slack shows the last Home meanwhile
 
 
@@ -38,14 +42,16 @@ class Pending:
     rotations: Rotations | None = None
     maintenance: Sequence[Due] = ()
     backups: Sequence[Check] = ()
+    forecasts: Sequence[Score] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 class Home:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
-    async def for_user(self, user: str) -> Pending:
-        """Return the data for a Slack user id."""
+    async def for_user(self, user: str, words: Translations) -> Pending:
+        """Return the data for a Slack user id, with the metrics' names in a language."""
         store = self._deps.store
         names = self._names(user)
         incidents, approvals, followups, drill, rotations, backups = await asyncio.gather(
@@ -65,6 +71,8 @@ class Home:
             rotations,
             maintenance_within(self._deps, SOON),
             backups,
+            await scores_since(self._deps, self._deps.clock.now() - SCORED),
+            metric_titles(self._deps.team, words),
         )
 
     async def _backups(self) -> Sequence[Check]:

@@ -9,10 +9,9 @@ from datetime import datetime, timedelta, tzinfo
 from bot.actions.boards import LONGEST, SHORTEST, board, validate_board
 from bot.deps import Deps
 from bot.domain.errors import BadInput, BotError, NotConfigured
-from bot.domain.forecast import Prediction
 from bot.domain.incident import Incident
 from bot.domain.people import Person
-from bot.domain.snapshot import MetricDefinition, Snapshot
+from bot.domain.snapshot import Snapshot
 from bot.domain.times import format_span, parse_duration, parse_time, parse_zone
 from bot.messages.message import Message
 from bot.messages.translations import Translations
@@ -147,11 +146,6 @@ class Snapshots:
         except BotError as problem:
             return words.render_block("snapshot", "charts_not_sent", why=words.error(problem))
         return words.render_block("snapshot", "charts_sent")
-
-    async def prediction(self, id: str) -> tuple[Prediction, MetricDefinition]:
-        """Return a prediction and its metric. Raises BadInput if it is not known, or its service is no more."""
-        prediction = await self._deps.store.forecasts.get(id)
-        return prediction, board(self._deps.team, prediction.query, prediction.service).queries[0][0]
 
     async def _parse_between(
         self, between: tuple[str, str], incident: Incident | None, by: Person, now: datetime

@@ -14,6 +14,7 @@ from bot.store.outbox import enqueue
 from bot.store.tables import predictions
 
 WORKFLOW = "watch_prediction"
+TELL = "tell_prediction"
 
 
 class Forecasts:
@@ -45,6 +46,33 @@ class Forecasts:
         )
         async with self._database.read() as connection:
             return [_prediction(row) for row in await connection.execute(newest)]
+
+    async def since(self, at: datetime, until: datetime | None = None) -> list[Prediction]:
+        """Return the predictions that were made from `at` on, and before `until`, oldest first."""
+        made = select(predictions).where(predictions.c.at >= at).order_by(predictions.c.at, predictions.c.id)
+        if until is not None:
+            made = made.where(predictions.c.at < until)
+        async with self._database.read() as connection:
+            return [_prediction(row) for row in await connection.execute(made)]
+
+    async def snooze(self, id: str, until: datetime, by: str) -> Prediction:
+        """Save that nobody wants to be told of its metric until then, with the workflow that says so.
+
+        The first one counts: a second call changes nothing. Raises BadInput if there is none with this id.
+        """
+        await self._change(id, "snoozed", snoozed_until=until, snoozed_by=by)
+        return await self.get(id)
+
+    async def started(self, id: str, run: str) -> None:
+        """Save the run that its button has started, with the workflow that says so; the first one counts."""
+        await self._change(id, "started", run=run)
+
+    async def _change(self, id: str, what: str, **values: object) -> None:
+        first = predictions.c[next(iter(values))].is_(None)
+        async with self._database.write() as connection:
+            statement = update(predictions).where(predictions.c.id == id, first).values(values)
+            if (await connection.execute(statement)).rowcount:
+                await enqueue(connection, f"forecast/{id}/{what}", TELL, [id])
 
     async def end(self, id: str, outcome: Outcome, came_at: datetime | None) -> None:
         """Save what became of a prediction."""

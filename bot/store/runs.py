@@ -36,6 +36,7 @@ from bot.store.outbox import NOTIFY, enqueue
 from bot.store.tables import approvals, decisions, incidents, run_steps, runs, targets
 
 RUN = "run"
+MOST_RESULTS = 200
 _AS_GIVEN = frozenset({"parameters", "digest"})
 QueuedWorkflow = tuple[str, str, list[Any]]  # its id, its name, its arguments
 
@@ -139,6 +140,25 @@ class Runs:
             for id, state, started_at, given, smoke_tested in rows
             if given and (given.get("release"), given.get("tag")) == (service, tag)
         ]
+
+    async def results_of(self, uses: str, environment: str) -> list[dict[str, Any]]:
+        """Return the newest results of an action in runs there that succeeded, newest first, without dry runs."""
+        steps = run_steps.c
+        query = (
+            select(steps.result)
+            .join(runs, runs.c.id == steps.run_id)
+            .where(
+                steps.uses == uses,
+                steps.state == StepState.DONE.value,
+                runs.c.environment == environment,
+                runs.c.dry_run.is_(False),
+                runs.c.state == RunState.SUCCEEDED.value,
+            )
+            .order_by(runs.c.started_at.desc())
+            .limit(MOST_RESULTS)
+        )
+        async with self._database.read() as connection:
+            return [result for result in (await connection.execute(query)).scalars() if result]
 
     async def list_by_incident(self, incident_id: str) -> list[Run]:
         """Return all runs of an incident, oldest first."""

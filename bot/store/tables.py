@@ -387,7 +387,10 @@ predictions = Table(
     Column("crosses_at", Utc, nullable=False),
     Column("earliest", Utc, nullable=False),
     Column("told", Boolean, nullable=False),
-    Column("outcome", String(16), nullable=False),  # waiting, came, did_not, unknown
+    Column("outcome", String(16), nullable=False),  # waiting, came, did_not, averted, unknown
     Column("came_at", Utc),
+    Column("snoozed_until", Utc),
+    Column("snoozed_by", String(64)),
+    Column("run", String(32)),
     Index(None, "service", "query", "at"),
 )

@@ -33,6 +33,7 @@ from bot.messages.calendar import LongWait, Week, digest, due_message
 from bot.slack_messages import Place, upsert_message
 from bot.team import maintenance_of
 from bot.workflows.engine.durable import durable_step
+from bot.workflows.forecasts import metric_titles, scores_since
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ async def backups(deps: Deps) -> list[Check]:
 async def week_before(deps: Deps, until: datetime) -> Week:
     """Return the facts of the week that ends then."""
     store, targets, since = deps.store, deps.team.targets, until - WEEK
+    scored = await scores_since(deps, since, until)
     records = [record for record in await store.incidents.records(since) if record.start < until.timestamp()]
     statistics = compute(
         records, Targets(targets.mtta, targets.mttr, targets.mtbf), since=since, until=until, previous_start=None
@@ -150,6 +152,8 @@ async def week_before(deps: Deps, until: datetime) -> Week:
         rotations=[rotation for rotation in planned or () if rotation.due_at and rotation.due_at <= until],
         rotations_known=all(rotation.due_at for rotation in planned or ()),
         backups=await backups(deps),
+        forecasts=scored,
+        titles=metric_titles(deps.team, deps.words),
         waits=sorted(waits, key=lambda wait: wait.took, reverse=True)[:LONG_WAITS],
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.workflows.calendar import tell_due
 from bot.workflows.engine.durable import Workflow
-from bot.workflows.forecasts import watch_prediction
+from bot.workflows.forecasts import tell_prediction, watch_prediction
 from bot.workflows.incidents.alerts import show_alerts, watch_heartbeat
 from bot.workflows.incidents.declare import declare, furnish
 from bot.workflows.incidents.diagnose import CHART, chart_causes, check_causes, diagnose_incident
@@ -51,6 +51,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "file_followup": file_followup,
     "tell_due": tell_due,
     "watch_prediction": watch_prediction,
+    "tell_prediction": tell_prediction,
     "tell_stakeholders": tell_stakeholders,
     "update_status_page": update_status_page,
     "point_to_replacement": point_to_replacement,

@@ -95,10 +95,28 @@ async def declare_new(call: Call) -> None:
 async def declare_predicted(call: Call) -> None:
     """Open the form to declare an incident of what is foreseen."""
     await call.ack()
-    prediction, metric = await call.bot.snapshots.prediction(call.value)
+    prediction, metric = await call.bot.forecasts.prediction(call.value)
     words, team = await call.cached_translations(), call.bot.deps.team
     title = incident_title(prediction, metric, words)
     await call.open(forms.declare(words, team, severity=Severity.SEV3, service=prediction.service, title=title))
+
+
+async def snooze_predicted(call: Call) -> None:
+    """Tell nothing more of what is foreseen for a while; the message and the answer say until when."""
+    await call.ack()
+    prediction, metric = await call.bot.forecasts.snooze(call.value, by=await call.person())
+    words = await call.translations()
+    title = metric.in_language(words.locale)
+    await call.reply(Message.of(words.render_block("forecast", "snoozed", prediction=prediction, title=title)))
+
+
+async def run_predicted(call: Call) -> None:
+    """Start the runbook against what is foreseen, once."""
+    await call.ack()
+    id, _, name = call.value.rpartition("|")
+    run = await call.bot.forecasts.run(id, name, by=await call.person(), channel=call.channel_id)
+    words = await call.translations()
+    await call.reply(Message.of(words.render_block("calendar", "started", run=run, runbook=name)))
 
 
 async def close_incident(call: Call) -> None:
@@ -364,6 +382,8 @@ BUTTONS: dict[str, Handler] = {
     "reopen": reopen,
     "declare_new": declare_new,
     "declare_predicted": declare_predicted,
+    "snooze_predicted": snooze_predicted,
+    "run_predicted": run_predicted,
     "catch_up": catch_up,
     "snooze": snooze,
     "close_incident": close_incident,

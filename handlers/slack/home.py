@@ -13,7 +13,8 @@ log = logging.getLogger(__name__)
 
 async def publish_home(call: Call) -> None:
     """Show the person's App Home as it is now."""
-    view = home(await call.bot.home.for_user(call.user_id), await call.translations())
+    words = await call.translations()
+    view = home(await call.bot.home.for_user(call.user_id, words), words)
     try:
         await call.bot.deps.slack.call("views.publish", user_id=call.user_id, view=view.to_dict())
     except (Unavailable, Refused) as problem:  # it is shown when the person opens it again

@@ -21,7 +21,7 @@ from sandbox.kubernetes.objects import (
 )
 from sandbox.kubernetes.production import apply_world_template
 from sandbox.kubernetes.resources.autoscaling import AUTOSCALER
-from sandbox.kubernetes.resources.basic import NAMESPACE, SECRET, SERVICE
+from sandbox.kubernetes.resources.basic import NAMESPACE, SECRET, SERVICE, SERVICE_ACCOUNT
 from sandbox.kubernetes.resources.batch import CRON_JOB
 from sandbox.kubernetes.resources.daemon_sets import DAEMON_SET
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT, REPLICA_SET, REVISION, replica_set_for
@@ -199,6 +199,7 @@ class Seed:
             writer.create(EXTERNAL_SECRET, _external_secret(service, namespace, keys))
         for name in EXPERIMENTS:
             writer.create(CHAOS_EXPERIMENT, experiment(name, namespace))
+            writer.create(SERVICE_ACCOUNT, {"metadata": {"name": f"{name}-sa", "namespace": namespace}})
         cron_job = writer.create(CRON_JOB, _maintenance(namespace))
         writer.set_status(CRON_JOB, cron_job, {"lastScheduleTime": timestamp(self._now)})
         if namespace != PRODUCTION:

@@ -215,6 +215,11 @@ async def test_an_experiment_that_is_not_there_or_too_wide_is_refused(place: Pla
     await place.refused(DELETE, "chaos_too_wide")
 
 
+async def test_an_account_that_is_not_there_is_refused_before_litmus_waits_for_it(place: Place) -> None:
+    missing = await place.refused(place.write(chaosServiceAccount="pod-deleter"), "no_chaos_account")
+    assert (missing.facts["account"], missing.facts["namespace"]) == ("pod-deleter", PROD)
+
+
 async def test_a_cluster_without_litmus_says_what_to_apply(place: Place) -> None:
     for kind in (CHAOS_RESULT, CHAOS_ENGINE):
         del place.sandbox.kubernetes.kinds[kind.key]

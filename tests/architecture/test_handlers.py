@@ -66,6 +66,8 @@ def test_every_button_of_the_card_has_a_handler_and_every_handler_a_button() -> 
         "start_drill_1",
         "start_drill_2",
         "declare_predicted",
+        "snooze_predicted",
+        "run_predicted",
     }  # with tests of their own
     assert shown | _shown_by_runs() | _shown_with_causes() | _shown_with_drafts() | others == set(BUTTONS)
 

@@ -31,7 +31,6 @@ WITH_ONE_IMPORTER = {
     "bot.actions.backups": "what the calendar and the App Home show of AWS, and the actions that prove a restore",
     "bot.actions.canary": "asks Kubernetes which pods are the canary's; the other actions of Prometheus do not",
     "bot.actions.helm": "actions by service; the second colour of a release is an upgrade, too",
-    "bot.domain.chaos": "the rules of what bot.actions.litmus asks for: pure, with tables of their own",
     "bot.cli.cluster_checks": "the doctor's look at the cluster",
     "bot.messages.manifest": "the Slack app's manifest with the team's names",
     "bot.actions.document": "generates a document; nothing of it runs in the bot",

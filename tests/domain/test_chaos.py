@@ -25,7 +25,7 @@ LASTS = ("TOTAL_CHAOS_DURATION", "60")
 def test_a_manifest_says_what_how_long_and_how_many() -> None:
     body = manifest(LASTS, ("RAMP_TIME", "10"), ("PODS_AFFECTED_PERC", "50"))
     said = read_engine("x.yaml", body)
-    assert said == Experiment("pod-delete", "app=web", timedelta(seconds=80), 50)
+    assert said == Experiment("pod-delete", "app=web", timedelta(seconds=80), 50, "litmus")
     assert [said.affected(pods) for pods in (1, 3, 4)] == [1, 1, 2]
     assert read_engine("x.yaml", manifest(LASTS)).affected(10) == 1
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.forecast import linear, ours, play, world
@@ -122,6 +122,7 @@ def test_the_usual_rise_of_every_morning_is_known() -> None:
     assert not said.is_told
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(float("nan"))), max_size=SIZE + 1), st.floats(-1e6, 1e6))
 def test_whatever_comes_the_answer_is_in_bounds(tail: list[float], threshold: float) -> None:
     values = calm()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.domain.pipeline import Checks, Demand, Staged, Trial, checked, doubts, staged
+from bot.domain.pipeline import Checks, Demand, Staged, Trial, checked, compare_measures, doubts, read_measures, staged
 
 GREEN = ("success", "neutral", "skipped")
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,3 +68,28 @@ def test_the_team_decides_what_is_only_said_and_what_stops(
     demands: dict[str, Demand] = {"staging": staging, "checks": checks}
     assert doubts(Staged.NEVER, Checks.UNKNOWN, demands) == (found, forbidding)
     assert doubts(Staged.PASSED, Checks.GREEN, demands) == ([], [])
+
+
+def test_the_last_line_of_measures_counts() -> None:
+    assert read_measures(['{"measures": {"a": 1}}', "x", '  {"measures": {"a": 2, "b": 0.5}}', "done"]) == {
+        "a": 2,
+        "b": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "tolerance", "worse"),
+    [
+        ({"a": 110}, {"a": 100}, 10, []),
+        ({"a": 111}, {"a": 100}, 10, ["a"]),
+        ({"a": 1}, {"a": 0}, 50, ["a"]),
+        ({"a": -89}, {"a": -100}, 10, ["a"]),
+        ({"a": 90}, {"a": 100}, 0, []),
+        ({"a": 1e9}, {}, 0, []),
+        ({"b": 1}, {"a": 100}, 10, ["a"]),
+    ],
+)
+def test_what_grew_by_more_than_is_borne_or_is_gone_is_worse(
+    now: dict[str, float], before: dict[str, float], tolerance: float, worse: list[str]
+) -> None:
+    assert [one.name for one in compare_measures(now, before, tolerance) if one.worse] == worse

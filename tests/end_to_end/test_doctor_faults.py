@@ -21,6 +21,8 @@ import yaml
 from bot.cli.findings import CHECK_SECONDS
 from demo.environment import sandbox_settings
 from sandbox.kubernetes.access import Rule
+from sandbox.kubernetes.resources.basic import SERVICE_ACCOUNT
+from sandbox.kubernetes.resources.litmus import CHAOS_EXPERIMENT
 from sandbox.kubernetes.seed import write_charts
 from sandbox.server import Sandbox
 from sandbox.vault import Token
@@ -63,6 +65,8 @@ FAULTS = [
         ("patch deployments/scale.apps", "kubectl apply -k deploy/kubernetes/access"),
     ),
     ("rights", "Kubernetes · argocd", ("patch applications.argoproj.io", "access/argocd.yaml")),
+    ("rights", "Litmus · tamv-prod", ("chaos/pod-delete.yaml", "service account `pod-delete-sa`")),
+    ("rights", "Litmus · tamv-staging", ("chaos/cpu-hog.yaml", "no experiment `pod-cpu-hog`")),
     ("rights", "Vault", ("cannot be renewed", "VAULT_TOKEN")),
     ("rights", "Kubernetes · cluster", ("patch nodes", "kubectl apply -k deploy/kubernetes/access")),
     ("file", "team.yaml", ("services.xr-engine.board", "did you mean `render`?")),
@@ -115,6 +119,14 @@ async def said(place: Place) -> dict[str, list[tuple[str, str]]]:
     slack = place.sandbox.slack
     vault = place.sandbox.vault
     vault.tokens["hvs.ending"] = Token("ending", ("tamv-bot",), vault.clock.now() + timedelta(days=2))
+    cluster = place.sandbox.kubernetes
+    for kind, namespace, name in (
+        (SERVICE_ACCOUNT, "tamv-prod", "pod-delete-sa"),
+        (CHAOS_EXPERIMENT, "tamv-staging", "pod-cpu-hog"),
+    ):
+        there = cluster.store.get(kind, namespace, name)
+        assert there
+        cluster.writer.delete(kind, there)
     found = {"rights": await examined(place, KUBECONFIG=reader(place), VAULT_TOKEN="hvs.ending")}
 
     def wrong_names(team: dict[str, Any]) -> None:

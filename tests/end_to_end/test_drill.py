@@ -54,7 +54,7 @@ async def test_nothing_is_broken_before_the_word_and_all_is_measured_after_it(pl
     assert takes_pods(play)
     assert "Aún no hay fallo" in await play.answer("/drill score", channel=channel.name)
     await play.answer("/drill inject", channel=channel.name)
-    async with play.approving(run, "bruno"):
+    async with play.approving(run, "bruno", "carla"):
         await play.reached(run, "lose-node", StepState.DONE)
         assert not takes_pods(play)
         with play.slowly():
@@ -79,7 +79,7 @@ async def test_a_drill_is_compared_with_the_last_one_of_its_kind(play: Play) -> 
     async def held() -> tuple[Channel, str]:
         channel, run = await begun(play)
         await play.answer("/drill inject", channel=channel.name)
-        async with play.approving(run, "bruno"):
+        async with play.approving(run, "bruno", "carla"):
             await play.ended(run)
         return channel, await play.answer("/drill stop", channel=channel.name)
 
@@ -100,7 +100,7 @@ async def test_stopped_in_the_middle_the_node_comes_back(play: Play) -> None:
     play.world.set_load(2.2, "xr-engine")  # two nodes are not enough, so it stays broken
     channel, run = await begun(play)
     await play.answer("/drill inject", channel=channel.name)
-    async with play.approving(run, "bruno"):
+    async with play.approving(run, "bruno", "carla"):
         await play.reached(run, "recovered", StepState.PERFORMING)
     with play.slowly():
         assert not takes_pods(play)
@@ -121,7 +121,7 @@ async def test_the_alerts_of_what_a_drill_breaks_are_the_drills(tmp_path: Path) 
         (run,) = await play.until(lambda: play.bot.deps.store.runs.list_by_incident(incident.id))
         await play.reached(run, "inject", StepState.WAITING)
         await play.answer("/drill inject", channel=channel.name)
-        async with play.approving(run, "bruno"):
+        async with play.approving(run, "bruno", "carla"):
             await play.reached(run, "block", StepState.DONE)
             await play.told(channel, "HighErrorRate", seconds=LONG)
         with play.slowly():
@@ -138,7 +138,7 @@ async def test_figures_that_do_not_hold_afterwards_count_in_the_score(play: Play
     (run,) = await play.until(lambda: _runs(play, channel))
     await play.reached(run, "inject", StepState.WAITING)
     await play.answer("/drill inject", channel=channel.name)
-    async with play.approving(run, "bruno"):
+    async with play.approving(run, "bruno", "carla"):
         await play.reached(run, "outage", StepState.PERFORMING)
         play.world.set_load(12, "xr-engine")  # when S3 is back, it is still too much
         with play.slowly():

@@ -44,7 +44,8 @@ ORDER = [
     *(f"flow.{name}" for name in ("wait", "check", "approve", "ask", "next_window", "window")),
     *(f"github.{name}" for name in ("create_issue", "create_branch", "open_pull_request", "request_review")),
     *(f"github.{name}" for name in ("wait_for_approval", "merge", "wait_for_build", "dispatch_workflow")),
-    *("github.workflow_status", "pipeline.gate", "http.check", "migration.gate", "migration.review"),
+    *("github.workflow_status", "pipeline.gate", "pipeline.compare", "http.check"),
+    *("migration.gate", "migration.review"),
     *(f"kubernetes.{name}" for name in ("apply", "delete", "describe", "events", "logs", "exec", "curl", "pods")),
     *(
         f"kubernetes.{name}"
@@ -53,7 +54,7 @@ ORDER = [
     *(f"kubernetes.{name}" for name in ("set_node_selector", "run_job", "run_batches", "exec_dump")),
     *(f"kubernetes.{name}" for name in ("refresh_external_secret", "cordon", "uncordon", "drain")),
     *(f"helm.{name}" for name in ("history", "status", "canary")),
-    *(f"prometheus.{name}" for name in ("query", "snapshot", "wait_until", "watch")),
+    *(f"prometheus.{name}" for name in ("query", "snapshot", "forecasts", "wait_until", "watch")),
     *(f"helm.{name}" for name in ("promote", "rollback")),
     *(f"bluegreen.{name}" for name in ("start", "check", "switch", "finish")),
     "helm.upgrade",

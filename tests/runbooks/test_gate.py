@@ -83,6 +83,10 @@ async def test_where_the_team_demands_it_nothing_is_done_but_in_an_emergency_wit
         assert run.step("canary").state is StepState.PENDING
         assert f"/runbook run deploy-staging service={CORE} tag={NEW}" in await stage.shown(run, "lo exige")
 
+        for line in (f"canary {CORE} tag={NEW}", f"deploy {CORE} tag={NEW}", f"bluegreen.start {CORE} tag={NEW}"):
+            alone = await stage.ops(line)
+            assert (alone.state, alone.step("it").error) == (RunState.FAILED, "gate_closed"), story(alone)
+
         calm = await stage.ended(await stage.start(f"{DEPLOY} despite='hay prisa'"))
         assert calm.step("gate").error == "no_break_glass", story(calm)
 

@@ -29,12 +29,16 @@ class ChaosEngines:
         there = await self._cluster.resources(GROUP, VERSION)
         return [f"{name}.{GROUP}" for name in (ENGINES, EXPERIMENTS, RESULTS) if name not in there]
 
-    async def require(self, experiment: str, namespace: str) -> None:
+    async def require(self, experiment: str, account: str, namespace: str) -> None:
         """Raise WrongState if Litmus is not installed or the experiment reaches beyond its namespace, and NotFound with
-        the experiments that are there if it is none of them.
+        the experiments that are there if it is none of them, or without the service account that its pods run under.
         """
         if missing := await self.missing_definitions():
             raise WrongState("litmus_missing", missing=missing)
+        await self.require_installed(experiment, account, namespace)
+
+    async def require_installed(self, experiment: str, account: str, namespace: str) -> None:
+        """Do the same where Litmus is known to be installed."""
         found = await self._cluster.list_all(
             f"{EXPERIMENTS} of {namespace}",
             self._api.list_namespaced_custom_object,
@@ -46,6 +50,13 @@ class ChaosEngines:
             raise NotFound("no_experiment", nearest=nearest(experiment, scopes), known=sorted(scopes), **facts)
         if scopes[experiment] != "Namespaced":
             raise WrongState("chaos_too_wide", experiment=experiment, scope=scopes[experiment])
+        try:
+            await self._cluster.ask(
+                f"serviceaccount {namespace}/{account}",
+                client.CoreV1Api(self._cluster.api).read_namespaced_service_account, account, namespace,
+            )  # fmt: skip
+        except NotFound:
+            raise NotFound("no_chaos_account", account=account, experiment=experiment, namespace=namespace) from None
 
     async def state(self, engine: str, namespace: str) -> str | None:
         """Return the engine's status, empty before Litmus has seen it; None if there is no such engine."""

@@ -86,6 +86,7 @@ CHANGES: Mapping[str, Rights] = {
         (LITMUS, "chaosengines"): ("get", "create", "patch"),
         (LITMUS, "chaosexperiments"): ("list",),
         (LITMUS, "chaosresults"): ("get",),
+        ("", "serviceaccounts"): ("get",),
     },
     "helm.status": {("", "secrets"): ("get", "list")},
     "helm.history": {("", "secrets"): ("get", "list")},

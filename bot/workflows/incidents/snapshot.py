@@ -29,6 +29,7 @@ from bot.messages.translations import Translations
 from bot.slack_messages import Place, upload_once, upsert_message, where_it_went
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step, sleep_until, start
+from bot.workflows.forecasts import with_forecasts
 from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure, thread_destination
 
 TABLE_TIMEOUT = CHART_UPLOAD_TIMEOUT = MESSAGE_TIMEOUT
@@ -184,7 +185,7 @@ async def take_now(deps: Deps, request: SnapshotRequest) -> tuple[Snapshot, Snap
     calm_from = datetime.fromisoformat(request["calm_from"]) if request.get("calm_from") else None
     after = await query_board(deps.prometheus, board_spec, at, start=start, calm_until=calm, calm_from=calm_from)
     if request["before"] is None:
-        return after, None
+        return (await with_forecasts(deps, after) if request["occasion"] not in AT_MILESTONES else after), None
     earlier = datetime.fromisoformat(request["before"])
     return after, await query_board(deps.prometheus, board_spec, earlier, start=earlier - WINDOW, calm_until=calm)
 

@@ -37,6 +37,7 @@ async def bot(cluster: Cluster, request: pytest.FixtureRequest, sandbox_kubeconf
         await cluster.custom.create_namespaced_custom_object(
             "litmuschaos.io", "v1alpha1", cluster.namespace, "chaosexperiments", experiment | definition
         )
+        await cluster.main.create_namespaced_service_account(cluster.namespace, {"metadata": {"name": "litmus"}})
         await cluster.apps.create_namespaced_deployment(cluster.namespace, deployment())
         await kubernetes.workloads.wait_until_rolled_out("web", cluster.namespace)
         yield kubernetes
@@ -54,9 +55,12 @@ def body(name: str, namespace: str, seconds: int) -> dict[str, Any]:
 
 async def test_an_experiment_is_shown_begun_once_and_its_verdict_read(cluster: Cluster, bot: Kubernetes) -> None:
     where, made = cluster.namespace, body("web-1", cluster.namespace, 1)
-    await bot.chaos.require("pod-delete", where)
+    await bot.chaos.require("pod-delete", "litmus", where)
     with pytest.raises(NotFound) as unknown:
-        await bot.chaos.require("pod-delte", where)
+        await bot.chaos.require("pod-delete", "nobody", where)
+    assert unknown.value.key == "no_chaos_account"
+    with pytest.raises(NotFound) as unknown:
+        await bot.chaos.require("pod-delte", "litmus", where)
     assert (unknown.value.key, unknown.value.facts["nearest"]) == ("no_experiment", "pod-delete")
     before = {pod.name for pod in await bot.pods.list(where, "app=web")}
     shown = await bot.chaos.start("web-1", where, made, AIM, dry_run=True)
