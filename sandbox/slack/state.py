@@ -424,7 +424,7 @@ class Workspace:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait_for(self, condition: Callable[[], T | None], timeout: float = 5.0) -> T:
+    async def wait_for(self, condition: Callable[[], T | None], timeout: float = 15.0) -> T:
         """Return the first truthy value of `condition`, checked after every change.
 
         Raises TimeoutError when it does not hold and nothing has changed for `timeout` seconds.

@@ -138,7 +138,7 @@ async def test_the_doctor_does_without_what_is_off(world: World) -> None:
     )
     examined = await world.run(*DOCTOR, **dict.fromkeys(off, ""))
     assert examined.code == 0, examined.out
-    assert examined.out.count("is not set") == 7, examined.out
+    assert examined.out.count("is not set") == 8, examined.out
 
 
 async def test_the_doctor_proves_the_chain_of_every_timeline(tmp_path: Path) -> None:

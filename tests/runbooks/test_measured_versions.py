@@ -59,4 +59,5 @@ async def test_a_job_without_measures_is_no_good_measure(stage: Play, log: tuple
     assert (run.state, run.step("looks").error) == (RunState.UNDONE, "no_measures"), story(run)
     assert in_staging(stage) != FIRST
     said = await stage.shown(run, "p95_ms")
-    assert (log[-1][:20] in said) is bool(log and log[-1].startswith("{")), said
+    last = log[-1] if log else "{no line"
+    assert (last[:20] in said) is (bool(log) and last.startswith("{")), said
