@@ -160,14 +160,15 @@ class Response:
             continue
 
     async def _publish(self, updates: Channel) -> bool:
-        """Press Ana's newest draft, and return whether it was still current."""
-        draft, button = await self._sign("informed", self._draft, channel=updates.name, button="…")
+        """Press the newest draft, and return whether it was still current. Who does not answer in time loses it."""
+        person, draft, button = await self._sign("informed", self._draft, who="Ana", channel=updates.name, button="…")
+        facts: dict[str, Any] = {"who": person.user.real_name.split()[0], "channel": updates.name, "button": button}
         text = draft.all_text().splitlines()[1].removeprefix("> ")
-        await self.ana.press(draft, "publish_notice")
-        await self._sign("informed", lambda: not list(draft.elements()), channel=updates.name, button=button)
+        await person.press(draft, "publish_notice")
+        await self._sign("informed", lambda: not list(draft.elements()), **facts)
         if _message_with(updates, text) is None:
             return False
-        self.story.tell("informed", channel=updates.name, button=button)
+        self.story.tell("informed", **facts)
         return True
 
     async def recover(self) -> None:
@@ -260,10 +261,14 @@ class Response:
     def _button(self, action: str) -> tuple[Message, str] | None:
         return _button_in(self.channel, action)
 
-    def _draft(self) -> tuple[Message, str] | None:
-        """Return Ana's newest draft for stakeholders, and the text of the button that publishes it."""
-        direct = [c for c in self.sandbox.slack.channels.values() if c.is_im and self.ana.id in c.members]
-        return next(filter(None, (_button_in(channel, "publish_notice") for channel in direct)), None)
+    def _draft(self) -> tuple[Person, Message, str] | None:
+        """Return who is asked to publish a notice to stakeholders, the draft, and the text of its button."""
+        for person in (self.ana, self.bruno):
+            for channel in self.sandbox.slack.channels.values():
+                is_direct = channel.is_im and person.id in channel.members
+                if is_direct and (found := _button_in(channel, "publish_notice")):
+                    return person, *found
+        return None
 
     def _ended_runs(self) -> set[str]:
         """Return the runs whose messages offer to undo them."""
