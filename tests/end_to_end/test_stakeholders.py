@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from datetime import timedelta
 
 from bot.domain.timeline import Kind
 from bot.workflows.reports.report import compose
@@ -25,13 +23,13 @@ def offers(message: Message) -> set[str]:
     return {element["action_id"] for _, element in message.elements()}
 
 
-async def pass_minutes(stage: Scene, minutes: float) -> None:
-    """Let the world's time pass, slowly enough for the bot to keep up."""
+async def pass_minutes(stage: Scene, minutes: float, asked: str | None = None) -> None:
+    """Let the world's time pass, slowly enough for the bot to keep up, and until `asked` has got a second draft."""
     clock = stage.sandbox.clock
-    end = clock.now() + timedelta(minutes=minutes)
     clock.speed = 60.0
-    while clock.now() < end:  # noqa: ASYNC110 - it is the clock that moves
-        await asyncio.sleep(0.05)
+    await clock.sleep(minutes * 60)
+    if asked:
+        await stage.see(lambda: len(drafts(stage, asked)) == 2)
     clock.speed = 1.0
 
 
@@ -81,8 +79,7 @@ async def test_who_leads_does_not_answer_so_somebody_else_is_asked(stage: Scene)
     channel = await led_incident(stage, speed=60.0)
     await stage.person("ana").run("/incident role ops @bruno", channel.name)
     await stage.see(lambda: drafts(stage, "ana"))
-    await pass_minutes(stage, 11)
-    await stage.see(lambda: len(drafts(stage, "ana")) == 2)
+    await pass_minutes(stage, 11, asked="ana")
     asked = await stage.see(lambda: next(iter(drafts(stage, "bruno")), None))
     await stage.person("bruno").press(asked, "publish_notice")
     await stage.told(UPDATES, "Mundos inmersivos")
@@ -107,8 +104,7 @@ async def test_a_draft_waits_for_five_minutes_when_asked_to(stage: Scene) -> Non
     await stage.person("ana").press(draft, "snooze_notice")
     await stage.see(lambda: "otra vez a las" in words(draft))
     assert len(drafts(stage, "ana")) == 1
-    await pass_minutes(stage, 6)
-    await stage.see(lambda: len(drafts(stage, "ana")) == 2)
+    await pass_minutes(stage, 6, asked="ana")
     incident = await stage.record(channel)
     assert await stage.bot.deps.store.incidents.newest(incident.id, Kind.NOTICE_SNOOZED)
 
