@@ -10,9 +10,8 @@ import pytest
 from bot.domain.incident import Milestone, Role, Status
 from bot.domain.timeline import Kind
 from handlers.slack.commands import COMMANDS
-from sandbox.deadline import deadline
 from sandbox.slack.state import Channel
-from tests.harness.scene import SOON, TEAM, Scene, words
+from tests.harness.scene import TEAM, Scene, words
 
 ANA, BRUNO, EMMA = "U0ANA00001", "U0BRUNO002", "U0EMMA0005"
 
@@ -249,10 +248,12 @@ async def shown_at_home(stage: Scene, who: str, part: str, *, unless: str) -> st
 
     The App Home does not wait for a Vault that takes longer than a second; its next opening has the answer.
     """
-    async with deadline(SOON):
-        while unless in (home := (await stage.person(who).open_home()).all_text()):
-            await asyncio.sleep(0.2)
-    return home.partition(part)[2]
+
+    async def known() -> str | None:
+        text = (await stage.person(who).open_home()).all_text()
+        return None if unless in text else text.partition(part)[2]
+
+    return str(await stage.until(known))
 
 
 async def test_the_app_home_says_which_secrets_are_to_be_made_anew(stage: Scene) -> None:
