@@ -33,7 +33,7 @@ from bot.integrations.slack import Identity, Slack
 from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.store.deliveries import Delivery
-from bot.tasks import cancel_and_wait
+from bot.tasks import answering, cancel_and_wait
 from handlers.body import read_body, refused, reject_nul
 from handlers.health import Health
 from handlers.slack import register
@@ -164,7 +164,8 @@ class _SocketMode(AsyncSocketModeHandler):
         try:
             reject_nul(req.payload)
             validate_payload(req.payload)
-            await super().handle(client, req)  # type: ignore[arg-type]  # Bolt names the narrower class
+            with answering():
+                await super().handle(client, req)  # type: ignore[arg-type]  # Bolt names the narrower class
         except _MALFORMED as problem:
             refused("Slack's Socket Mode", 400, _reason(problem))
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))  # else Slack sends it again

@@ -8,9 +8,10 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.domain.errors import BotError
+from bot.tasks import answering
 
 BACKLOG = 512
 SHUTDOWN_SECONDS = 5  # how long open requests may take at shutdown
@@ -25,7 +26,7 @@ async def listen(app: ASGIApp, host: str, port: int, bound: socket.socket | None
     listener = bound.dup() if bound else bind(host, port)
     server = _Server(
         uvicorn.Config(
-            app,
+            _requests_first(app),
             log_level="warning",
             log_config=None,
             access_log=False,
@@ -40,6 +41,16 @@ async def listen(app: ASGIApp, host: str, port: int, bound: socket.socket | None
     finally:
         server.should_exit = True
         await serving
+
+
+def _requests_first(app: ASGIApp) -> ASGIApp:
+    """Return `app` with background work making way for its requests."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        with answering():
+            await app(scope, receive, send)
+
+    return answer
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -18,6 +18,7 @@ from bot.integrations.base import retry
 from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.store.deliveries import Delivery
+from bot.tasks import continue_in_background
 from handlers.body import WEBHOOK_LIMIT, printable, read_body, read_json, refused
 from handlers.sources import SOURCES
 from handlers.sources.source import Source
@@ -95,6 +96,7 @@ class Webhooks:
     async def _process(self, delivery: Delivery) -> None:
         """Handle a delivery and mark it as done; one that fails for too long is left to the next recovery pass."""
         deps = self._bot.deps
+        await continue_in_background()
         try:
             await retry(lambda: self._handle(delivery), WEBHOOK_TIMEOUT)
         except Unavailable as problem:

@@ -7,7 +7,7 @@ import threading
 import time
 
 from bot.integrations.base import in_thread
-from bot.tasks import cancel_and_wait, yield_to_requests
+from bot.tasks import PAUSE_SECONDS, answering, cancel_and_wait, continue_in_background, yield_to_requests
 
 DEADLINE = 10.0
 
@@ -79,3 +79,55 @@ async def test_who_is_cut_off_while_waiting_takes_nobody_elses_turn() -> None:
         await third
         await yield_to_requests()
     assert first.cancelled() and second.cancelled()
+
+
+async def work_in_background(turns: list[float]) -> None:
+    while True:
+        await yield_to_requests()
+        turns.append(asyncio.get_running_loop().time())
+
+
+async def test_background_work_pauses_while_a_request_is_unanswered() -> None:
+    turns: list[float] = []
+    working = asyncio.create_task(work_in_background(turns))
+    await asyncio.sleep(0.05)
+    with answering():
+        await asyncio.sleep(0)
+        turns.clear()
+        await asyncio.sleep(20 * PAUSE_SECONDS)
+        assert 1 <= len(turns) <= 20  # it goes on, slowly
+        turns.clear()
+    await asyncio.sleep(PAUSE_SECONDS)
+    assert len(turns) > 10
+    await cancel_and_wait([working])
+
+
+async def test_a_request_waits_for_no_turn_until_it_continues_in_the_background() -> None:
+    working = [asyncio.create_task(work_in_background([])) for _ in range(50)]
+    await asyncio.sleep(0)
+    order: list[str] = []
+
+    async def handle() -> None:
+        await yield_to_requests()
+        order.append("handled")
+        await continue_in_background()
+        order.append("worked in the background")
+
+    with answering():
+        handling = asyncio.create_task(handle())
+        await asyncio.sleep(PAUSE_SECONDS / 2)
+        order.append("answered")
+    await handling
+    assert order == ["handled", "answered", "worked in the background"]
+    await cancel_and_wait(working)
+
+
+async def test_a_request_that_takes_long_holds_up_nothing() -> None:
+    turns: list[float] = []
+    working = asyncio.create_task(work_in_background(turns))
+    with answering(head_start=0.02):
+        await asyncio.sleep(0.05)
+        turns.clear()
+        await asyncio.sleep(10 * PAUSE_SECONDS)
+        assert len(turns) > 100
+    await cancel_and_wait([working])

@@ -22,7 +22,7 @@ from bot.messages import forms
 from bot.messages.message import Message
 from bot.messages.translations import Translations
 from bot.services.bot import Bot
-from bot.tasks import yield_to_requests
+from bot.tasks import continue_in_background
 
 LANGUAGE_TIMEOUT_SECONDS = 0.8
 FORM_TIMEOUT = timedelta(seconds=2.5)  # a trigger lasts 3 s
@@ -53,7 +53,7 @@ class Call:
         if not self.acknowledged.is_set():
             await self._ack(**response)
             self.acknowledged.set()
-            await yield_to_requests()  # send the acknowledgement before doing anything else
+            await continue_in_background()
 
     @property
     def user_id(self) -> str:
