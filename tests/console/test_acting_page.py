@@ -127,6 +127,18 @@ async def test_a_button_with_an_address_opens_it_and_tells_the_bot(at: Console) 
     await at.sees(lambda: at.bot.pressed == [("ana", "grafana", None)])
 
 
+async def test_a_button_with_the_address_of_a_message_leads_to_its_thread(at: Console) -> None:
+    first = at.stage.post(text="The report").ts
+    address = f"https://tamv.slack.com/archives/C0INCIDENT/p{first.replace('.', '')}?thread_ts={first}&cid=C0INCIDENT"
+    read = {"type": "button", "action_id": "read", "text": {"type": "plain_text", "text": "Read"}, "url": address}
+    at.stage.post([{"type": "actions", "block_id": "report", "elements": [read]}])
+    page = await at.open()
+    await page.get_by_role("button", name="Read").click()
+    await expect(page.get_by_role("log", name="Messages of the thread")).to_contain_text("The report")
+    await at.sees(lambda: at.bot.pressed == [("ana", "read", None)])
+    assert len(page.context.pages) == 1
+
+
 async def test_a_form_shows_what_is_wrong_and_then_sends_all_that_was_filled_in(at: Console) -> None:
     page = await at.open()
     form = await form_of(page)

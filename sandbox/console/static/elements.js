@@ -4,7 +4,7 @@ import { h, safeAddress } from "./dom.js";
 import { icon } from "./icons.js";
 import { control } from "./inputs.js";
 import { openMenu } from "./menu.js";
-import { text } from "./richtext.js";
+import { placeOf, text } from "./richtext.js";
 import { failureText } from "./words.js";
 
 /** An element of an actions block or a section. */
@@ -23,12 +23,13 @@ export function element(ctx, block, given) {
 function button(ctx, block, given) {
   const { app } = ctx;
   const shown = h("span", { class: "acting" });
-  const address = safeAddress(given.url);
+  const place = placeOf(app, given.url);
+  const address = place ?? safeAddress(given.url);
   const press = async (event) => {
     if (given.confirm) {
       event.preventDefault();
       if (!(await confirmed(app, given.confirm))) return;
-      if (address) window.open(address, "_blank", "noopener,noreferrer");
+      if (address) window.open(address, place ? "_self" : "_blank", "noopener,noreferrer");
     }
     const body = { action_id: given.action_id, ...("value" in given ? { value: given.value } : {}) };
     await send(ctx, shown, "press", body);
@@ -40,8 +41,9 @@ function button(ctx, block, given) {
     onclick: press,
   };
   // An address opens, and the app is told that it was pressed, as in Slack.
+  const outside = place ? {} : { target: "_blank", rel: "noopener noreferrer" };
   const made = address
-    ? h("a", { ...properties, role: "button", href: address, target: "_blank", rel: "noopener noreferrer" }, text(app, given.text), icon("outside"))
+    ? h("a", { ...properties, role: "button", href: address, ...outside }, text(app, given.text), !place && icon("outside"))
     : h("button", { ...properties, type: "button" }, text(app, given.text));
   shown.append(made);
   return shown;

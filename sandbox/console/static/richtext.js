@@ -125,6 +125,6 @@ export function placeOf(app, address) {
   if (!match || match[1] !== domain || !app.store.channel(match[2])) return null;
   const thread = /[?&]thread_ts=(\d+\.\d+)/.exec(address);
   const message = match[3] ? `${match[3]}.${match[4]}` : null;
-  if (thread && thread[1] !== message) return `#/${match[2]}/thread/${thread[1]}`;
+  if (thread) return `#/${match[2]}/thread/${thread[1]}`;
   return message ? `#/${match[2]}/at/${message}` : `#/${match[2]}`;
 }
