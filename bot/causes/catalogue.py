@@ -10,11 +10,12 @@ import bot.causes.outside
 import bot.causes.service  # noqa: F401 - importing them registers their causes
 from bot.causes.evidence import Evidence, Found, find
 from bot.causes.registry import CAUSES as CAUSES
-from bot.domain.diagnosis import Diagnosis, Outcome, Place, outcome_of, weigh
+from bot.domain.diagnosis import Diagnosis, Outcome, Place, Suspect, outcome_of, weigh
 from bot.domain.findings import BASE, ILL
 
 HALF_KNOWN = 0.6  # of the probability is left to a dependency that suffers for no reason that can be found there
-POINTS_AT = {"slow_dependency": "dependency", "zone_trouble": "zone", "noisy_neighbour": "busy_node"}
+DEPENDENCY = "slow_dependency"
+POINTS_AT = {DEPENDENCY: "dependency", "zone_trouble": "zone", "noisy_neighbour": "busy_node"}
 
 
 def diagnose(
@@ -40,7 +41,8 @@ def diagnose(
     )
     is_called = found.value("dependency_ill") >= ILL and "dependency" in found.places
     roots = [found.places["dependency"]] if is_called else found.suffering
-    return Diagnosis(evidence.until, evidence.service, outcome_of(suspects), suspects, missing, roots)
+    others = [name for name in found.ill if name not in roots]
+    return Diagnosis(evidence.until, evidence.service, outcome_of(suspects), suspects, missing, roots, others)
 
 
 def joined(diagnosis: Diagnosis, at_roots: Sequence[Diagnosis]) -> Diagnosis:
@@ -52,11 +54,11 @@ def joined(diagnosis: Diagnosis, at_roots: Sequence[Diagnosis]) -> Diagnosis:
     """
     if not at_roots:
         return diagnosis
-    if any(one.cause == "slow_dependency" and "dependency_ill" in one.unknown for one in diagnosis.suspects):
+    if any(one.cause == DEPENDENCY and "dependency_ill" in one.unknown for one in diagnosis.suspects):
         return _likeliest(diagnosis, at_roots)
     (at_root,) = at_roots
     first = next(iter(diagnosis.suspects), None)
-    blames_root = first is not None and first.cause == "slow_dependency"
+    blames_root = first is not None and first.cause == DEPENDENCY
     leads = at_root.outcome is Outcome.CLAIM or (blames_root and _leads(at_root))
     if leads or (at_root.outcome is Outcome.UNCLEAR and diagnosis.outcome is Outcome.NOTHING):
         return replace(at_root, service=diagnosis.service, missing=diagnosis.missing)
@@ -64,6 +66,30 @@ def joined(diagnosis: Diagnosis, at_roots: Sequence[Diagnosis]) -> Diagnosis:
         doubted = replace(first, probability=first.probability * HALF_KNOWN)
         return replace(diagnosis, outcome=Outcome.UNCLEAR, suspects=[doubted, *diagnosis.suspects[1:]])
     return diagnosis
+
+
+def with_elsewhere(diagnosis: Diagnosis, claimed: Sequence[Diagnosis]) -> Diagnosis:
+    """Return the diagnosis with the causes that `diagnose_itself` claims of this service and of others, the likeliest
+    first; of what lies outside of all services each kind is one cause.
+    """
+    known = {_identity(suspect) for suspect in diagnosis.suspects[:1]}
+    elsewhere = []
+    claims = [one.suspects[0] for one in claimed if one.outcome is Outcome.CLAIM]
+    for suspect in sorted(claims, key=lambda suspect: -suspect.probability):
+        if _identity(suspect) not in known:
+            known.add(_identity(suspect))
+            elsewhere.append(suspect)
+    return replace(diagnosis, elsewhere=elsewhere)
+
+
+def diagnose_itself(evidence: Evidence, *, excluded: Sequence[str] = ()) -> Diagnosis:
+    """Return which causes fit the evidence besides what another service does to this one."""
+    return diagnose(evidence, excluded=[*excluded, DEPENDENCY])
+
+
+def _identity(suspect: Suspect) -> tuple[str, str]:
+    cause = CAUSES.get(suspect.cause)
+    return suspect.cause, "" if cause and cause.place is Place.OUTSIDE else suspect.place
 
 
 def _likeliest(diagnosis: Diagnosis, others: Sequence[Diagnosis]) -> Diagnosis:

@@ -106,12 +106,14 @@ class Evidence:
 class Found:
     """Findings of a service, and the places that they point at: `node`, `zone`, `dependency`.
 
-    `suffering` are the services from which its trouble may come where nobody has said what calls what, at most three.
+    `suffering` are the services from which its trouble may come where nobody has said what calls what, at most three;
+    `ill` are all others that suffer, the worst first.
     """
 
     findings: dict[str, Finding] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     suffering: Sequence[str] = ()
+    ill: Sequence[str] = ()
 
     def add(self, name: str, value: float | None, /, **facts: Any) -> None:
         """Add a finding; None is left out, as it is not known."""
@@ -373,8 +375,9 @@ class _Finder:
         others = {name: health_of(one) for name, one in self.evidence.services.items() if name != self.service.name}
         known = {name: other for name, other in others.items() if other.ill is not None}
         if known:
-            ill = sorted(name for name, other in known.items() if (other.ill or 0) >= ILL)
-            self.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(ill))
+            ill = {name: other.onset.strength for name, other in known.items() if (other.ill or 0) >= ILL}
+            self.add("others_ill", ramp(len(ill) / len(known), 0.1, 0.5), services=", ".join(sorted(ill)))
+            self.found.ill = sorted(ill, key=lambda name: -ill[name])
         calls = {name: set(service.depends_on) for name, service in self.evidence.services.items()}
         if not any(calls.values()):  # nobody has said what calls what
             self.found.suffering = self._suffering(known)[:LOOKED_INTO]

@@ -149,7 +149,8 @@ class Diagnosis:
     """What is known of the causes at a moment. `suspects` has all causes, the likeliest first.
 
     `roots` are the services from which the trouble may come instead: one that it calls, or a few where nobody has said
-    what calls what.
+    what calls what. `others` are further services that suffer now, the worst first. `elsewhere` are causes that are
+    claimed of any of these besides the first: two things may have gone wrong at once.
     """
 
     at: datetime
@@ -158,20 +159,28 @@ class Diagnosis:
     suspects: Sequence[Suspect]
     missing: Sequence[str] = ()
     roots: Sequence[str] = ()
+    others: Sequence[str] = ()
+    elsewhere: Sequence[Suspect] = ()
 
     @classmethod
     def of_event(cls, at: datetime, facts: Mapping[str, Any]) -> Diagnosis:
         """Return the diagnosis that an event of the timeline holds."""
         suspects = [Suspect.from_json(raw) for raw in facts["suspects"]]
-        return cls(at, facts["service"], Outcome(facts["outcome"]), suspects, facts["missing"])
+        elsewhere = [Suspect.from_json(raw) for raw in facts.get("elsewhere", ())]
+        return cls(at, facts["service"], Outcome(facts["outcome"]), suspects, facts["missing"], elsewhere=elsewhere)
+
+    @property
+    def ranked(self) -> Sequence[Suspect]:
+        """All causes, the likeliest first, and before the others of this service those elsewhere."""
+        return [*self.suspects[:1], *self.elsewhere, *self.suspects[1:]]
 
     @property
     def shown(self) -> Sequence[Suspect]:
-        """The causes to show, at most three: one alone where it is claimed."""
+        """The causes to show, at most three: where one is claimed it alone, with those elsewhere."""
         if self.outcome is Outcome.NOTHING:
             return ()
-        fit = [suspect for suspect in self.suspects if suspect.probability >= MENTION and not suspect.refuted_by]
-        return fit[: 1 if self.outcome is Outcome.CLAIM else SHOWN]
+        fit = [suspect for suspect in self.ranked if suspect.probability >= MENTION and not suspect.refuted_by]
+        return fit[: 1 + len(self.elsewhere) if self.outcome is Outcome.CLAIM else SHOWN][:SHOWN]
 
 
 def weigh(

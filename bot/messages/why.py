@@ -78,7 +78,7 @@ def causes_blocks(why: Why, words: Translations, *, treated: bool) -> list[Block
     treatment = [] if treated else _treatment(why, shown[0], words)
     if why.diagnosis.outcome is Outcome.CLAIM:
         text = _block(words, "claim", suspect=shown[0], cause=cause_text(shown[0], words))
-        return [section(text), *_evidence(shown[0], words, limit=PIECES), *treatment]
+        return [section(text), *_evidence(shown[0], words, limit=PIECES), *_besides(shown[1:], words), *treatment]
     lines = [_block(words, "unclear", count=len(shown))]
     lines += [
         _block(words, "fits", number=position, suspect=suspect, cause=cause_text(suspect, words), pieces=())
@@ -205,7 +205,8 @@ def _causes(why: Why, words: Translations) -> list[Block]:
     if why.diagnosis.outcome is Outcome.CLAIM:
         first = shown[0]
         text = _block(words, "claim", suspect=first, cause=cause_text(first, words))
-        return [section(text), *_evidence(first, words, limit=PIECES), *_treatment(why, first, words)]
+        evidence = _evidence(first, words, limit=PIECES)
+        return [section(text), *evidence, *_besides(shown[1:], words), *_treatment(why, first, words)]
     lines = [_block(words, "unclear", count=len(shown))]
     for position, suspect in enumerate(shown, start=1):
         pieces = [Mrkdwn(piece_text(piece, words)) for piece in _strongest(suspect, PIECES)]
@@ -213,6 +214,12 @@ def _causes(why: Why, words: Translations) -> list[Block]:
             _block(words, "fits", number=position, suspect=suspect, cause=cause_text(suspect, words), pieces=pieces)
         )
     return [section("\n".join(lines)), *_treatment(why, shown[0], words)]
+
+
+def _besides(suspects: Sequence[Suspect], words: Translations) -> list[Block]:
+    """Return the causes that are claimed besides the first one."""
+    lines = [_block(words, "besides", suspect=suspect, cause=cause_text(suspect, words)) for suspect in suspects]
+    return [section("\n".join(lines))] if lines else []
 
 
 def _is_quiet(diagnosis: Diagnosis) -> bool:

@@ -45,7 +45,7 @@ class Causes:
             raise BadInput("why_no_service", known=sorted(services))
         name = known_service(name, services)
         if incident is None or incident.service != name:
-            looked = await diagnose(deps, name)
+            looked = await diagnose(deps, name, broadly=True)
             return Why(looked.diagnosis, looked.changes, looked.diagnosis.at - CHANGES_SINCE)
         opinions = await self._opinions(incident)
         looked = await look_at(deps, incident, opinions)

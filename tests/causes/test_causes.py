@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from benchmarks.why import TUNING, play
+from benchmarks.why import TUNING, finds_all, look_broadly, play
 from benchmarks.worlds import CAUSES as PLANTED
 from benchmarks.worlds import World
 from bot.actions.catalogue import ACTIONS
 from bot.causes.catalogue import CAUSES, diagnose
 from bot.causes.evidence import ALERTED, find
 from bot.domain.change import Change, ChangeKind
-from bot.domain.diagnosis import Finding, Outcome, Piece, Suspect, outcome_of
+from bot.domain.diagnosis import Diagnosis, Finding, Outcome, Piece, Suspect, outcome_of
 from bot.domain.findings import BASE, SOURCE
 from bot.messages.translations import load_translations
-from bot.messages.why import cause_text, change_text, piece_text
+from bot.messages.why import Why, cause_text, causes_message, change_text, piece_text
 from tests.harness.causes import ranked
 
 ILL = {"ill": 1, "slow": 1, "all_pods_ill": 1}
@@ -41,6 +41,14 @@ def test_where_nobody_has_said_what_calls_what_the_cause_is_looked_for_where_mos
     results = [play(world, ["dependencies"]) for world in elsewhere]
     assert sum(result.right[0] for result in results) > len(results) / 2
     assert all(result.claim_right for result in results if result.claimed)
+
+
+def test_second_cause_is_found_beside_the_first_and_none_where_there_is_one() -> None:
+    pairs = [("bad_version", "certificate"), ("quota_reached", "bad_canary"), ("bad_configuration", "memory_leak")]
+    two = [World(TUNING + 8000 + seed, "two", pairs[seed % 3]) for seed in range(12)]
+    assert sum(finds_all(world) for world in two) >= len(two) / 2
+    one = [World(TUNING + 8100 + seed, "one", [PLANTED[seed]]) for seed in range(len(PLANTED))]
+    assert sum(bool(look_broadly(world).elsewhere) for world in one) <= 1
 
 
 def test_nothing_is_claimed_in_quiet_worlds() -> None:
@@ -119,6 +127,20 @@ def test_every_cause_and_finding_has_its_words(locale: str) -> None:
     for name in BASE:
         assert piece_text(Piece(name, 1.0, 1.0, _facts()), words) != piece_text(Piece(name, 0.0, -1.0), words)
         assert words.label(f"why.sources.{SOURCE[name]}")
+
+
+@pytest.mark.parametrize(
+    ("locale", "besides"), [("es", "*Además, en `ledger`* (9 de 10)"), ("en", "*Also, in `ledger`* (9 in 10)")]
+)
+def test_cause_claimed_elsewhere_is_kept_and_shown_beside_the_claim(locale: str, besides: str) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    here, there = Suspect("bad_version", "web", 0.9), Suspect("certificate", "ledger", 0.95)
+    facts = {"service": "web", "outcome": "claim", "suspects": [here.to_json()], "missing": []}
+    kept = Diagnosis.of_event(at, {**facts, "elsewhere": [there.to_json()]})
+    assert [one.cause for one in kept.shown] == ["bad_version", "certificate"]
+    assert [one.cause for one in Diagnosis.of_event(at, facts).shown] == ["bad_version"]  # as kept before
+    blocks = causes_message(Why(kept), load_translations()[locale]).blocks
+    assert besides in "".join(str(block.to_dict()) for block in blocks)
 
 
 @pytest.mark.parametrize("locale", ["es", "en"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from bot.actions.boards import board, query_board
 from bot.actions.catalogue import ACTIONS
 from bot.actions.registry import Action
-from bot.causes.catalogue import CAUSES, joined
+from bot.causes.catalogue import CAUSES, diagnose_itself, joined, with_elsewhere
 from bot.causes.catalogue import diagnose as weigh
 from bot.causes.evidence import Found, find
 from bot.deps import Deps
@@ -29,7 +29,7 @@ from bot.store.documents import Document
 from bot.store.runs import times_helped
 from bot.team import PRODUCTION
 from bot.workflows.engine.durable import durable_step, sleep_until
-from bot.workflows.incidents.evidence import CHANGES_SINCE, gather
+from bot.workflows.incidents.evidence import CHANGES_SINCE, Gathered, gather
 from bot.workflows.incidents.messages import thread_destination
 
 # After the declaration: some causes show late. It ends when the same cause leads in two looks, or at the last one.
@@ -41,6 +41,8 @@ CHART_TIMEOUT = timedelta(minutes=10)
 CHART_BEFORE = timedelta(minutes=40)  # the incident, to see what is normal
 CHART_METRICS = 4
 KEPT = 3  # causes in the timeline
+BROADLY = LOOKS[-1]  # after the declaration: from then on a second cause is looked for
+OTHERS = 3  # services that suffer, too, and are looked into
 CHANGED = ("new_version", "new_configuration", "new_limits")  # findings that stay true when it was changed back
 
 
@@ -81,8 +83,8 @@ class Opinions:
 
     def suspect(self, cause: str, service: str) -> Suspect:
         """Return a cause as it was last weighed, with its evidence; without any if it never was."""
-        suspects = self.weighed.facts["suspects"] if self.weighed else ()
-        known = [Suspect.from_json(raw) for raw in suspects]
+        last = diagnosis_of(self.weighed) if self.weighed else None
+        known = last.ranked if last else ()
         return next((one for one in known if one.cause == cause), Suspect(cause, service, 0.0))
 
 
@@ -93,24 +95,30 @@ async def diagnose(
     since: datetime | None = None,
     excluded: Sequence[str] = (),
     alerting: bool = False,
+    broadly: bool = False,
 ) -> Looked:
     """Look once. `since` is when the incident began; `excluded` are causes that a person has ruled out; `alerting`: an
     alert of the service fires.
 
     Where the trouble may come from another service, one that this one calls, its cause is looked for there, too.
+    `broadly`: also for a second cause, here and at what else suffers.
     """
-    looked = await _look_into(deps, service, since, excluded, alerting=alerting)
-    at_roots = await asyncio.gather(*(_look_into(deps, root, since, excluded) for root in looked.diagnosis.roots))
-    return Looked(joined(looked.diagnosis, [one.diagnosis for one in at_roots]), looked.changes)
+    here = await gather(deps, service, since, alerting=alerting)
+    diagnosis = await _weigh(deps, here, excluded)
+    at_roots = await asyncio.gather(*(gather(deps, root, since) for root in diagnosis.roots))
+    whole = joined(diagnosis, await asyncio.gather(*(_weigh(deps, one, excluded) for one in at_roots)))
+    if broadly:
+        others = await asyncio.gather(*(gather(deps, name, since) for name in diagnosis.others[:OTHERS]))
+        ask = partial(diagnose_itself, excluded=excluded)
+        evidence = [one.evidence for one in (here, *at_roots, *others)]
+        whole = with_elsewhere(whole, await asyncio.gather(*(asyncio.to_thread(ask, one) for one in evidence)))
+    return Looked(whole, here.changes)
 
 
-async def _look_into(
-    deps: Deps, service: str, since: datetime | None, excluded: Sequence[str], *, alerting: bool = False
-) -> Looked:
-    gathered = await gather(deps, service, since, alerting=alerting)
-    confirmed = await deps.store.incidents.confirmed_causes(service)
+async def _weigh(deps: Deps, gathered: Gathered, excluded: Sequence[str]) -> Diagnosis:
+    confirmed = await deps.store.incidents.confirmed_causes(gathered.evidence.service)
     ask = partial(weigh, excluded=excluded, confirmed_before=confirmed, missing=gathered.missing)
-    return Looked(await asyncio.to_thread(ask, gathered.evidence), gathered.changes)
+    return await asyncio.to_thread(ask, gathered.evidence)
 
 
 async def check_causes(deps: Deps, incident_id: str, seq: int) -> None:
@@ -196,36 +204,53 @@ def _is_in_place(suspect: Suspect, found: Found, changes: Sequence[Change]) -> b
 
 async def look_at(deps: Deps, incident: Incident, opinions: Opinions) -> Looked:
     """Look at an incident's service, of those that the team's file has."""
-    since = incident.milestones.get(Milestone.DETECTED)
-    alerting = await deps.store.alerts.count_firing(incident.id) > 0
     return await diagnose(
-        deps, incident.service or "", since=since, excluded=list(opinions.ruled_out), alerting=alerting
+        deps,
+        incident.service or "",
+        since=incident.milestones.get(Milestone.DETECTED),
+        excluded=list(opinions.ruled_out),
+        alerting=await deps.store.alerts.count_firing(incident.id) > 0,
+        broadly=deps.clock.now() - incident.milestones[Milestone.DECLARED] >= BROADLY,
     )
 
 
 async def diagnose_incident(deps: Deps, incident_id: str, seq: int) -> None:
-    """Look for causes from the event `seq` on: several times after the declaration, once after any other event."""
+    """Look for causes from the event `seq` on: several times after the declaration, once after any other event.
+
+    When one has led twice it stands, and only a second one is looked for in the end.
+    """
     event = await deps.store.incidents.event(incident_id, seq)
     looks = LOOKS if event.kind is Kind.DECLARED else LOOKS[:1]
     leading: str | None = None
+    stands = False
     for number, after in enumerate(looks):
+        last = number == len(looks) - 1
+        if stands and not last:
+            continue
         await sleep_until(deps, event.at + after)
-        look = partial(_look, deps, incident_id, f"{incident_id}/{seq}/why/{number}")
+        look = partial(_look, deps, incident_id, f"{incident_id}/{seq}/why/{number}", stands=stands)
         outcome = await durable_step(f"look {number}", look, LOOK_TIMEOUT)
         if outcome.ok and outcome.value is None:
             return
-        if outcome.value and outcome.value == leading:
-            return
+        stands = stands or bool(outcome.value and outcome.value == leading)
         leading = outcome.value
 
 
-async def _look(deps: Deps, incident_id: str, key: str) -> str | None:
-    """Look, and record what has changed. Returns the cause that leads clearly (empty: none); None to look no more."""
+async def _look(deps: Deps, incident_id: str, key: str, *, stands: bool) -> str | None:
+    """Look, and record what has changed; where the last cause `stands`, only what is claimed besides it.
+
+    Returns the cause that leads clearly (empty: none); None to look no more.
+    """
     incident = await deps.store.incidents.get(incident_id)
     opinions = Opinions.of(await deps.store.incidents.timeline(incident_id))
     if not incident.status.is_open or incident.service not in deps.team.services or opinions.confirmed:
         return None
     looked = await look_at(deps, incident, opinions)
+    if stands:
+        kept = last_look(opinions, incident)
+        known = {(one.cause, one.place) for one in kept.diagnosis.shown}
+        besides = [one for one in looked.diagnosis.elsewhere if (one.cause, one.place) not in known]
+        looked = replace(kept, diagnosis=replace(kept.diagnosis, elsewhere=besides))
     await record(deps, incident, opinions, looked, idempotency_key=key)
     diagnosis = looked.diagnosis
     return diagnosis.shown[0].cause if diagnosis.outcome is Outcome.CLAIM else ""
@@ -242,6 +267,7 @@ async def record(deps: Deps, incident: Incident, opinions: Opinions, looked: Loo
         "service": diagnosis.service,
         "outcome": diagnosis.outcome.value,
         "suspects": [suspect.to_json() for suspect in kept],
+        "elsewhere": [suspect.to_json() for suspect in diagnosis.elsewhere[:OTHERS]],
         "changes": [change.to_json() for change in looked.changes[-CHANGES_SHOWN:]],
         "missing": list(diagnosis.missing),
     }
