@@ -79,8 +79,8 @@ def run_tamv_bot(
     A `powerless` one may only read and write what its user may, even if that is root. Its standard input is empty, or
     closed without `stdin`.
     """
-    request = {"arguments": arguments, "env": dict(os.environ if env is None else env), "cwd": str(cwd)}
-    request |= {"powerless": powerless, "stdin": stdin}
+    request: dict[str, object] = {"arguments": arguments, "env": dict(os.environ if env is None else env)}
+    request |= {"cwd": str(cwd), "powerless": powerless, "stdin": stdin}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         connection.connect(_server())
@@ -164,7 +164,7 @@ def _become(request: dict[str, object], out: int, err: int) -> None:
         sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - until it ends
     else:
         os.close(0)
-        sys.stdin = None  # type: ignore[assignment]
+        sys.stdin = None
     code: object = 0
     try:
         os.chdir(str(request["cwd"]))

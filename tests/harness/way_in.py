@@ -75,7 +75,7 @@ async def first_incidents(folder: Path, given: Mapping[str, str], *, installs: b
             url, sandbox, f"sqlite:///{folder}/bot.db", "en", kubeconfig=str(kubeconfig), port=free_port(),
             slack_app_token=sandbox.slack.credentials.app_token,
         )  # fmt: skip
-        env = environment(settings) | {"TEAM_DIR": "", "INCIDENT_CHANNEL": ""} | given
+        env = environment(settings) | {"TEAM_DIR": "", "INCIDENT_CHANNEL": "", **given}
         *before, serve = commands()
         for line in before:
             if line.startswith("export "):  # the tokens are there already, as PROMETHEUS_URL and the like are
