@@ -30,6 +30,7 @@ from benchmarks import (
     snapshots,
     storm,
     tired,
+    way_in,
     why,
 )
 from benchmarks.figures import Figure
@@ -57,6 +58,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "forecast": forecast.forecast,
     "tired": tired.tired,
     "recovery": recovery.recovery,
+    "way-in": way_in.way_in,
 }
 COLOUR = {"reached": "green", "missed": "red", "not measured": "yellow", "no bar": "dim"}
 

@@ -65,6 +65,8 @@ cli.add_typer(init.commands)
 
 def run() -> None:
     """Run the command line."""
+    if sys.stdin is None:  # closed by whoever has started us: nobody answers
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - until it ends
     command = typer.main.get_command(cli)
     add_team_option(command)
     try:
@@ -74,7 +76,8 @@ def run() -> None:
         sys.exit(2)
     except typer.TyperException as problem:
         is_help = not isinstance(problem, typer.BadParameter) and (not problem.message or "\n" in problem.message)
-        text = problem.message if is_help else mistyped(problem, load_translations()[terminal_language()])
+        words = load_translations()[terminal_language()]
+        text = problem.message if is_help else mistyped(problem, command, sys.argv[1:], words)
         typer.echo(text, err=True, nl=bool(text))
         sys.exit(problem.exit_code)
     except Exception as problem:  # a fault of ours; whoever types need not read its trace
@@ -138,6 +141,8 @@ def demo(
         code = asyncio.run(play.play(auto=auto, out=out, port=port, locale=lang, speed=speed, scenario=scenario))
     except KeyboardInterrupt:
         code = 130 if auto else 0
+    except BotError as problem:
+        exit_with_error(problem, lang, code=2)
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             exit_with([words.render_block("demo", "port_taken", port=port)])

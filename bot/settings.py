@@ -311,10 +311,12 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def _secrets_dir() -> str | None:
-    """Return the folder of SECRETS_DIR, which has a file for each secret; raises WrongSettings if it is none."""
+    """Return the folder of SECRETS_DIR, which has a file for each secret; raises WrongSettings if it cannot be used."""
     folder = os.environ.get("SECRETS_DIR", "").strip()
     if folder and not Path(folder).is_dir():
         raise WrongSettings([f"SECRETS_DIR: {folder} is no folder"])
+    if folder and not os.access(folder, os.R_OK | os.X_OK):
+        raise WrongSettings([f"SECRETS_DIR: {folder} may not be read by this user"])
     return folder or None
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bot.cli.terminal import ask
+from bot.cli.terminal import ask, plain
 from bot.deps import Deps
 from bot.domain.errors import BotError
 from bot.domain.followup import FollowUp
@@ -22,7 +22,6 @@ from bot.domain.incident import Incident, Milestone
 from bot.domain.timeline import TimelineEvent
 from bot.messages.incident import timeline_line
 from bot.messages.report import RenderedReport
-from bot.messages.text import as_text
 from bot.messages.translations import Translations, format_duration
 from bot.workflows.reports.report import compose
 
@@ -133,7 +132,7 @@ def _incident_table(incidents: Sequence[Incident], words: Translations, names: M
 def _timeline_table(details: _IncidentDetails, words: Translations, names: Mapping[str, str]) -> Table:
     table = _table(words, "time", "happened")
     for event in details.timeline:
-        table.add_row(f"{event.at:%H:%M:%S}", Text(as_text(timeline_line(event, details.incident, words), names)))
+        table.add_row(f"{event.at:%H:%M:%S}", Text(plain(timeline_line(event, details.incident, words), words, names)))
     return table
 
 

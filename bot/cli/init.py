@@ -15,10 +15,10 @@ import typer
 from bot.app import build_deps
 from bot.cli.discovery import Discovery, TeamGuess, discover
 from bot.cli.doctor import run_checks
-from bot.cli.terminal import exit_with, terminal_language
+from bot.cli.terminal import exit_with, known_language, terminal_language
 from bot.messages.translations import Translations, load_translations
 from bot.settings import TEAM_FILE, Settings, WrongSettings, load_settings
-from bot.shipped import EXAMPLE_TEAM, languages
+from bot.shipped import EXAMPLE_TEAM
 from bot.team import load_team
 
 NO_TOKEN = "-"  # noqa: S105 - Slack is not asked then
@@ -33,12 +33,19 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take every guess.")] = False,
     name: Annotated[str | None, typer.Option(help="The team's or company's name.")] = None,
     namespace: Annotated[list[str] | None, typer.Option(help="Only these namespaces of the cluster.")] = None,
-    lang: Annotated[str | None, typer.Option("--lang", help="The team's language; default: LOCALE, or LANG.")] = None,
+    lang: Annotated[
+        str | None,
+        typer.Option("--lang", help="The team's language; default: LOCALE, or LANG.", callback=known_language),
+    ] = None,
 ) -> None:
     """Write a team's folder from what is found in the cluster, Prometheus, PagerDuty, Slack and GitHub."""
-    language = _language(lang)
+    language = lang or terminal_language()
     words = load_translations()[language]
-    if (folder / TEAM_FILE).exists():
+    try:
+        is_there = (folder / TEAM_FILE).exists()
+    except OSError as problem:
+        exit_with([words.render_block("init", "not_written", folder=folder, why=problem.strerror or problem)])
+    if is_there:
         exit_with([words.render_block("init", "exists", path=folder / TEAM_FILE)])
     settings, has_slack = _settings(language)
     logging.disable(logging.WARNING)
@@ -65,12 +72,6 @@ def init(
     if has_slack:
         run_checks(load_settings(team_dir=folder, bot_config=None))
     typer.echo(words.render_block("init", "next", folder=folder, has_slack=has_slack))
-
-
-def _language(lang: str | None) -> str:
-    if lang and lang not in languages():
-        exit_with([f"--lang: must be one of {', '.join(languages())}"])
-    return lang or terminal_language()
 
 
 def _settings(language: str) -> tuple[Settings, bool]:

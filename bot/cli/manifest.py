@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from bot.actions.catalogue import ACTIONS
-from bot.cli.terminal import exit_with, exit_with_error, team_settings_or_exit
+from bot.cli.terminal import exit_with_error, expected, team_settings_or_exit
 from bot.domain.errors import BotError
 from bot.messages.manifest import manifest as manifest_of
 from bot.messages.translations import translations_of
@@ -19,16 +19,23 @@ from bot.team import load_team
 commands = typer.Typer()
 
 
+def _https(url: str | None) -> str | None:
+    if url and not url.startswith("https://"):
+        raise typer.BadParameter(expected("https"))
+    return url
+
+
 @commands.command()
 def manifest(
     url: Annotated[
-        str | None, typer.Option(help="Where Slack reaches the bot: https://bot.example.org; default: Socket Mode.")
+        str | None,
+        typer.Option(
+            help="Where Slack reaches the bot: https://bot.example.org; default: Socket Mode.", callback=_https
+        ),
     ] = None,
 ) -> None:
     """Print the Slack app manifest with the names of the team's folder, in its language."""
     settings = team_settings_or_exit()
-    if url and not url.startswith("https://"):
-        exit_with(["--url: must begin with https://, as Slack demands"])
     try:
         team = load_team(settings.team_file)
     except BotError as problem:

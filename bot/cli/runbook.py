@@ -17,11 +17,13 @@ from bot.cli.runs import SUCCEEDED, decide, names, pending_approvers, start_and_
 from bot.cli.runs import answer as give_answer
 from bot.cli.runs import undo as undo_and_watch
 from bot.cli.terminal import (
+    NOBODY,
     Language,
     ask,
     exit_with,
     exit_with_error,
     person,
+    plain,
     reader,
     runbook_names,
     say,
@@ -37,15 +39,14 @@ from bot.messages.run import progress
 from bot.messages.run import runs as runs_message
 from bot.messages.runbook import library as library_message
 from bot.messages.runbook import runbook as runbook_message
-from bot.messages.text import as_text
 from bot.messages.translations import Translations
 from bot.runbooks import Library, Mistake
 from bot.runbooks.check import check, load, queries
 from bot.runbooks.document import mermaid
 from bot.runbooks.library import read
 from bot.services.bot import Bot
+from bot.services.ops import help_on, read_runbook, start
 from bot.services.ops import read as read_line
-from bot.services.ops import read_runbook, start
 from bot.team import PRODUCTION, TeamFile, load_team
 from bot.yaml_text import compose, line_and_column
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # takes a second to import, which other commands do not need
 commands = typer.Typer(help="Runbooks: list, show, validate and run them.", no_args_is_help=True)
 single = typer.Typer()
 
+HELP = ("help", "ayuda")
 _NEW_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 # What names a target in a step, and of a service in the team's file, in the order in which they count.
 _NAMES = ("deployment", "service", "release")
@@ -76,7 +78,8 @@ About = Annotated[str | None, typer.Option("--incident", help="Incident of the r
 @commands.command("list")
 def list_(folder: Folder = None, lang: Language = "") -> None:
     """List all runbooks."""
-    _print(_blocks(library_message(_library(folder, lang).runbooks.values(), team_words(lang)).to_dict()))
+    words = team_words(lang)
+    _print(library_message(_library(folder, lang).runbooks.values(), words), words)
 
 
 @commands.command()
@@ -88,7 +91,7 @@ def show(name: Name, folder: Folder = None, lang: Language = "") -> None:
     except BotError as problem:
         exit_with_error(problem, lang)
     risks = [ACTIONS.get(step.uses).risk.value for step in runbook.steps]
-    _print(_blocks(runbook_message(runbook, words, risks).to_dict()))
+    _print(runbook_message(runbook, words, risks), words)
     typer.echo(f"\n{mermaid(runbook, words.pick)}", nl=False)
 
 
@@ -210,8 +213,9 @@ def status(run: Annotated[str | None, typer.Argument(help="R-3fa91c7k2m; default
         return deps, progress(run_record, deps.words), [hint for hint in waiting if hint]
 
     deps, message, hints = ask(query)
-    _print(_blocks(message.to_dict()), names(deps))
-    _print(hints)
+    _print(message, deps.words, names(deps))
+    for hint in hints:
+        say(hint)
 
 
 @commands.command()
@@ -268,7 +272,15 @@ def ops(
     incident: About = None,
     by: As = None,
 ) -> None:
-    """Run a single action like `/ops`, even while Slack is down; exit 0 only if it succeeds."""
+    """Run a single action like `/ops`, even while Slack is down; exit 0 only if it succeeds. `ops help` lists them."""
+    if line[0].lower() in HELP:
+        locale = team_settings_or_exit().locale
+        words = team_words(locale)
+        try:
+            _print(help_on(line[1:], words), words)
+        except BotError as problem:
+            exit_with_error(problem, locale)
+        return
 
     async def start_run(bot: Bot, idempotency_key: str) -> Run:
         ops_request = read_line(_line(line), bot.deps.team, bot.runs.library)
@@ -312,16 +324,13 @@ def _team(lang: str) -> TeamFile:
         exit_with_error(problem, lang)
 
 
-def _blocks(message: dict[str, object]) -> list[str]:
-    """Return the texts of a message's blocks."""
-    blocks = message["blocks"] if isinstance(message["blocks"], list) else []
+def _print(message: Message, words: Translations, names: Mapping[str, str] = NOBODY) -> None:
+    """Print the texts of a message's blocks."""
+    blocks = message.to_dict()["blocks"]
     texts = [part for block in blocks for part in (block.get("text"), *block.get("elements", ()))]
-    return [part["text"] for part in texts if part and isinstance(part.get("text"), str)]
-
-
-def _print(texts: Sequence[str], names: dict[str, str] | None = None) -> None:
-    for text in texts:
-        say(as_text(text, names or {}).replace("`", ""))
+    for part in texts:
+        if part and isinstance(part.get("text"), str):
+            say(plain(part["text"], words, names).replace("`", ""))
 
 
 async def _missing_targets(deps: Deps, team: Path, runbooks: Mapping[Path, Runbook]) -> list[Mistake]:

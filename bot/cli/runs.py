@@ -21,6 +21,7 @@ from bot.cli.terminal import (
     has_slack_settings,
     login,
     person,
+    plain,
     say,
     settings_or_exit,
     settings_without_slack,
@@ -44,7 +45,6 @@ from bot.domain.run import (
 from bot.domain.runbook import Runbook
 from bot.messages import results
 from bot.messages.run import lines
-from bot.messages.text import as_text
 from bot.services.bot import Bot
 from bot.settings import Settings
 from bot.workflows.runs.undo import NOT_UNDONE, TARGETS_RELEASED, undo_workflow_id
@@ -64,7 +64,8 @@ def start_and_watch(start: StartRun, success: Collection[RunState] = SUCCEEDED, 
 
     async def play(bot: Bot, idempotency_key: str) -> bool:
         run = await _watch(bot, await start(bot, idempotency_key), _has_ended)
-        typer.echo(as_text(bot.deps.words.render_block("terminal", "ended", run=run), names(bot.deps)))
+        words = bot.deps.words
+        typer.echo(plain(words.render_block("terminal", "ended", run=run), words, names(bot.deps)))
         return run.state in success
 
     if dry_run and not has_slack_settings():
@@ -162,7 +163,7 @@ async def _watch(bot: Bot, run: Run, is_over: IsOver) -> Run:
         for number, (line, step) in enumerate(zip(lines(run, words), run.steps, strict=True)):
             if step.state is not StepState.PENDING and shown.get(number) != line:
                 shown[number] = line
-                say(as_text(line, people))
+                say(plain(line, words, people))
                 if step.state is StepState.DONE:
                     typer.echo("".join(f"    {line}\n" for line in results.lines(step, words)), nl=False)
             for asked in (step.id, undo_step_id(step.id)):

@@ -30,6 +30,8 @@ def _use(team: Path | None) -> None:
 
 
 def _with_team(
-    team: Annotated[Path | None, typer.Option(help=HELP, callback=_use, is_eager=True, expose_value=False)] = None,
+    team: Annotated[
+        Path | None, typer.Option(help=HELP, callback=_use, is_eager=True, expose_value=False, exists=True)
+    ] = None,
 ) -> None:
     """Exist for its option, which is the same for all commands."""

@@ -11,18 +11,18 @@ import secrets
 import shutil
 import socket
 import textwrap
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bot.app import build_deps
 from bot.deps import Deps
 from bot.domain.errors import BotError, NotAllowed
 from bot.domain.nearest import nearest
 from bot.domain.people import Person
-from bot.expected import in_words
+from bot.expected import expectation
 from bot.messages.text import as_text
 from bot.messages.translations import Translations, load_translations, translations_of
 from bot.settings import Settings, TeamSettings, WrongSettings, load_settings, load_team_settings
@@ -33,23 +33,53 @@ from bot.team import Owner, TeamFile, load_team
 T = TypeVar("T")
 
 NOT_A_TERMINAL = 100_000  # columns
-WRONG_SETTING = ("database_not_opened", "no_database", "program_missing")
+NOBODY: Mapping[str, str] = {}
+# Settings, folders, versions and rights that are wrong before anything is begun.
+WRONG_SETTING = (
+    "backup_folder",
+    "database_not_copied",
+    "database_not_empty",
+    "database_not_opened",
+    "no_backup",
+    "no_database",
+    "program_missing",
+    "runbook_wrong",
+    "team_file_unreadable",
+    "team_file_wrong",
+)
+_PATHS = {  # how Typer's sentences about a path end, and what is said instead
+    "does not exist": "absent",
+    "is a file": "a_file",
+    "is a directory": "a_folder",
+    "is not readable": "not_readable",
+}
 
 
-def _known_language(value: str) -> str:
-    value = value or team_settings_or_exit().locale
-    if value not in languages():
-        raise typer.BadParameter(f"must be one of {', '.join(languages())}")
+def known_language(value: str | None) -> str | None:
+    """Return the value of an option; raises BadParameter if the bot does not speak it."""
+    if value and value not in languages():
+        raise typer.BadParameter(expected("one_of", ", ".join(languages())))
     return value
 
 
-Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="Language.", callback=_known_language)]
+def _language(value: str) -> str:
+    return known_language(value) or team_settings_or_exit().locale
+
+
+Language = Annotated[str, typer.Option("--lang", envvar="LOCALE", help="Language.", callback=_language)]
 
 
 def terminal_language() -> str:
     """Return the language of the terminal by LOCALE or LANG; English if the bot has none of them."""
     wanted = (os.environ.get("LOCALE", ""), os.environ.get("LANG", "")[:2])
     return next((language for language in wanted if language in languages()), "en")
+
+
+def expected(kind: str, limit: object = "") -> str:
+    """Return what the value of an option must be, in the terminal's language; `kind` is a key of `expected`."""
+    words = load_translations()[terminal_language()]
+    what = words.label(f"expected.{kind}", limit=str(limit).removesuffix(".0"))
+    return words.render_block("terminal", "expected", what=what)
 
 
 def team_settings_or_exit() -> TeamSettings:
@@ -107,6 +137,11 @@ def runbook_names(incomplete: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem.startswith(incomplete))
 
 
+def plain(mrkdwn: str, words: Translations, names: Mapping[str, str] = NOBODY) -> str:
+    """Return a message as plain text, with the terminal's commands; `names`: Slack id → name."""
+    return words.names.in_terminal(as_text(mrkdwn, names))
+
+
 def say(text: str) -> None:
     """Print text, wrapped at words to the terminal's width; what is not written to a terminal is left as it is."""
     width = shutil.get_terminal_size((NOT_A_TERMINAL, 24)).columns
@@ -131,27 +166,38 @@ def exit_with(lines: Iterable[str], code: int = 2) -> NoReturn:
 def exit_with_error(problem: BotError, locale: str, code: int = 1) -> NoReturn:
     """Print the error, one line per mistake of a file, and exit; with 2 if a setting is wrong."""
     code = 2 if problem.key in WRONG_SETTING else code
+    words = team_words(locale)
     mistakes = problem.facts.get("mistakes") or problem.facts.get("lines")
-    exit_with(mistakes if isinstance(mistakes, list) else [as_text(team_words(locale).error(problem), {})], code)
+    exit_with(mistakes if isinstance(mistakes, list) else [plain(words.error(problem), words)], code)
 
 
-def mistyped(problem: typer.TyperException, words: Translations) -> str:
-    """Return a mistake in a command line as one line: what is wrong with what, and how to see what is right."""
-    context = getattr(problem, "ctx", None)
-    command = context.command if context else None
+def mistyped(problem: typer.TyperException, root: Any, arguments: Sequence[str], words: Translations) -> str:
+    """Return a mistake in a command line as one line: what is wrong with what, and how to see what is right.
+
+    `root` is Typer's command for all of `arguments`.
+    """
+    command, path = root, "tamv-bot"
+    for word in arguments:
+        if child := getattr(command, "commands", {}).get(word):
+            command, path = child, f"{path} {word}"
     kind, name, why, known = "other", "", problem.message.rstrip("."), list[str]()
     if hasattr(problem, "possibilities"):
         kind, name = "option", str(getattr(problem, "option_name", ""))
-        known = [option for param in command.params for option in param.opts] if command else []
+        known = [option for param in command.params for option in param.opts]
+    elif hasattr(problem, "option_name"):
+        kind, name = "no_value" if "not take" in why else "valueless", problem.option_name
     elif isinstance(problem, typer.BadParameter):
         kind, name = "value" if why else "missing", max(problem.param.opts, key=len) if problem.param else ""
         if isinstance(problem.__cause__, ValidationError):
-            why = in_words(problem.__cause__.errors()[0], BaseModel)
+            why = expected(**expectation(problem.__cause__.errors()[0]))
+        for ending, what in _PATHS.items():
+            if why.endswith(ending):
+                kind, why = what, why.partition("'")[2].rpartition("'")[0]
     elif unexpected := re.search(r"extra arguments?.*\((.*)\)", why):
         kind, name = "extra", unexpected[1]
     elif unknown := re.search("No such command '(.*?)'", why):
         kind, name, known = "command", unknown[1], list(getattr(command, "commands", ()))
-    facts = {"command": context.command_path if context else "tamv-bot", "kind": kind, "name": name, "why": why}
+    facts = {"command": path, "kind": kind, "name": name, "why": why}
     return as_text(words.render_block("terminal", "mistyped", **facts, near=nearest(name, known)), {})
 
 
@@ -165,7 +211,7 @@ def ask(question: Callable[[Deps], Awaitable[T]]) -> T:
     async def run_question() -> T:
         async with build_deps(settings) as deps:
             if missing := await asyncio.to_thread(pending, settings.database_url):
-                exit_with([deps.words.render_block("terminal", "not_migrated", count=len(missing))], code=1)
+                exit_with([deps.words.render_block("terminal", "not_migrated", count=len(missing))])
             return await question(deps)
 
     try:

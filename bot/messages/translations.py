@@ -65,6 +65,13 @@ EXAMPLE_SERVICES = {"xr-engine", "tamv-core"}
 _SERVICE_OF_EXAMPLES = re.compile(r"\b(?:xr-engine|tamv-core)\b")
 
 
+IN_TERMINAL = {  # the slash commands that `tamv-bot` has under the same name, and what may follow there
+    "incident": r"(?= (?:list|report)\b)",
+    "runbook": r"(?= (?:list|show|run|status|cancel|undo)\b)",
+    "ops": r"(?![\w-]| (?:freeze|thaw)\b)",
+}
+
+
 class CommandNames:
     """The team's names of the slash commands, by the product's: `incident` → `acme-incident`.
 
@@ -92,6 +99,13 @@ class CommandNames:
         if self._pattern is None:
             return text
         return self._pattern.sub(lambda match: f"/{self._names[match[1]]}", text)
+
+    def in_terminal(self, text: str) -> str:
+        """Replace each slash command that a terminal has, too: `/ops pods` by `tamv-bot ops pods`."""
+        for command, verbs in IN_TERMINAL.items():
+            name = re.escape(self._names.get(command, command))
+            text = re.sub(rf"(?<![\w/.-])/{name}{verbs}", f"tamv-bot {command}", text)
+        return text
 
     def example(self, text: str) -> str:
         """Return an example with a service of the team."""

@@ -15,6 +15,10 @@ from bot.actions.registry import Action
 from bot.domain.errors import BadInput
 from bot.domain.nearest import nearest
 from bot.domain.run import Run, RunRequest
+from bot.messages.message import Message
+from bot.messages.runbook import ActionLine, actions, common_actions
+from bot.messages.runbook import action as action_help
+from bot.messages.translations import Translations
 from bot.runbooks import Library
 from bot.services.runs import Runs
 from bot.signature import Tokens, read_reference, tokenize, unescape_slack
@@ -62,6 +66,27 @@ def services() -> dict[str, list[Action]]:
     for action in ACTIONS.all():
         by_service.setdefault(action.name.partition(".")[0], []).append(action)
     return by_service
+
+
+def help_on(words: Sequence[str], translations: Translations) -> Message:
+    """Return what is used most; all actions of the service that `words` name, or one action with its parameters.
+
+    Raises BadInput with the nearest valid word.
+    """
+
+    def line(one: Action) -> ActionLine:
+        return ActionLine(one.name, one.signature.example, one.risk.value, translations.action(one.name, one.summary))
+
+    by_service = services()
+    if not words:
+        common = [find(alias.split())[0] for alias in COMMON]
+        counts = {service: len(own) for service, own in by_service.items()}
+        return common_actions([line(one) for one in common], counts, list(RUNBOOK_ALIASES), translations)
+    if len(words) == 1 and (chosen := by_service.get(words[0].lower())):
+        return actions([line(one) for one in chosen], aliases(words[0].lower()), translations)
+    action, _ = find(words)
+    summary = translations.action(action.name, action.summary)
+    return action_help(summary, action.signature, action.risk.value, translations)
 
 
 def find(words: Sequence[str]) -> tuple[Action, tuple[str, ...]]:

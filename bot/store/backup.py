@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import URL, inspect, make_url
 
 from bot.domain.errors import BadInput, Unavailable
-from bot.store.migrate import engine_of
+from bot.store.migrate import opening
 
 MAIN, WORKFLOWS, DUMP = "bot.db", "bot.db.workflows", "bot.dump"
 TIMEOUT_SECONDS = 3600
@@ -25,19 +25,19 @@ TIMEOUT_SECONDS = 3600
 
 def backup(url: str, folder: Path) -> list[Path]:
     """Write the database at `url` into the folder; returns the files. Raises BadInput and Unavailable."""
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput("backup_folder", folder=str(folder))
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    main = None if parsed.get_backend_name() != "sqlite" else Path(parsed.database or "")
+    if main and not main.is_file():
+        raise BadInput("no_database", path=str(main))
+    with _copying():
+        if folder.exists() and any(folder.iterdir()):
+            raise BadInput("backup_folder", folder=str(folder))
         folder.mkdir(parents=True, exist_ok=True)
+    if main is None:
         _postgresql("pg_dump", parsed, "--format=custom", f"--file={folder / DUMP}")
         return [folder / DUMP]
-    main = Path(parsed.database or "")
-    if not main.is_file():
-        raise BadInput("no_database", path=str(main))
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    with _sqlite_errors(), closing(sqlite3.connect(main, timeout=30, isolation_level=None)) as lock:
+    with _copying(), closing(sqlite3.connect(main, timeout=30, isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")  # nothing new is saved meanwhile: both files are of one moment
         for source, name in ((main, MAIN), (Path(f"{main}.workflows"), WORKFLOWS)):
             if source.is_file():
@@ -60,8 +60,8 @@ def restore(url: str, folder: Path, *, force: bool = False) -> None:
         _postgresql("pg_restore", parsed, "--no-owner", "--single-transaction", *clean, str(folder / DUMP))
         return
     main = Path(parsed.database or "")
-    main.resolve().parent.mkdir(parents=True, exist_ok=True)
-    with _sqlite_errors():
+    with _copying():
+        main.resolve().parent.mkdir(parents=True, exist_ok=True)
         for name, target in ((MAIN, main), (WORKFLOWS, Path(f"{main}.workflows"))):
             if (folder / name).is_file():
                 _copy(folder / name, target)
@@ -75,12 +75,8 @@ def _copy(source: Path, target: Path) -> None:
 def _has_tables(url: str, parsed: URL) -> bool:
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         return False
-    engine = engine_of(url)
-    try:
-        with engine.connect() as connection:
-            return bool(inspect(connection).get_table_names())
-    finally:
-        engine.dispose()
+    with opening(url) as engine, engine.connect() as connection:
+        return bool(inspect(connection).get_table_names())
 
 
 def _postgresql(program: str, url: URL, *arguments: str) -> None:
@@ -94,13 +90,16 @@ def _postgresql(program: str, url: URL, *arguments: str) -> None:
         command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
     )
     if done.returncode != 0:
-        raise Unavailable("database_unavailable", why=(done.stderr.strip().splitlines() or [""])[-1])
+        raise Unavailable("database_not_copied", why=(done.stderr.strip().splitlines() or [""])[-1])
 
 
 @contextmanager
-def _sqlite_errors() -> Iterator[None]:
+def _copying() -> Iterator[None]:
+    """Turn what a file, a folder, a disk or another process refuses into Unavailable."""
     try:
         yield
     except sqlite3.DatabaseError as problem:
         is_none = problem.sqlite_errorcode == sqlite3.SQLITE_NOTADB
-        raise Unavailable("database_not_opened" if is_none else "database_unavailable", why=str(problem)) from problem
+        raise Unavailable("database_not_opened" if is_none else "database_not_copied", why=str(problem)) from problem
+    except OSError as problem:
+        raise Unavailable("database_not_copied", why=f"{problem.filename}: {problem.strerror}") from problem

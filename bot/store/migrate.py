@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.domain.errors import Unavailable
@@ -42,8 +42,10 @@ def upgrade(url: str) -> None:
 
     A database of a newer version of the bot is left unchanged. Raises Unavailable without the database.
     """
-    with _opening(url) as engine, engine.begin() as connection:
-        if engine.dialect.name != "sqlite":
+    with opening(url) as engine, engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            _try_workflows(engine.url)
+        else:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727563)")
         current = _current(connection)
         if current is None and not inspect(connection).get_table_names():
@@ -53,6 +55,8 @@ def upgrade(url: str) -> None:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        else:  # SQLite opens a file that may not be written, too, and PostgreSQL lets in who may not write
+            connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = version_num")  # noqa: S608
 
 
 def pending(url: str) -> list[str]:
@@ -63,7 +67,7 @@ def pending(url: str) -> list[str]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
         return revisions()
-    with _opening(url) as engine, engine.connect() as connection:
+    with opening(url) as engine, engine.connect() as connection:
         current = _current(connection)
     return [revision for revision in revisions() if revision > (current or "")]
 
@@ -76,13 +80,13 @@ def newer(url: str) -> str | None:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not (parsed.database and Path(parsed.database).exists()):
         return None
-    with _opening(url) as engine, engine.connect() as connection:
+    with opening(url) as engine, engine.connect() as connection:
         current = _current(connection)
     return current if current is not None and current not in revisions() else None
 
 
 @contextmanager
-def _opening(url: str) -> Iterator[Engine]:
+def opening(url: str) -> Iterator[Engine]:
     """Yield the engine of a database that may not be there, not let this user in, or be none. Raises Unavailable."""
     try:
         engine = engine_of(url)
@@ -96,7 +100,20 @@ def _reason(problem: Exception) -> str:
     """Return what the database or the system says, without the client's sentence around it."""
     said = getattr(problem, "strerror", None) or str(getattr(problem, "orig", None) or problem)
     first = (said.strip().splitlines() or [""])[0]
-    return re.sub(r"^.*(?:FATAL:|failed:)\s*", "", first).rstrip(".")
+    return re.sub(r"^.*(?:FATAL:|failed:)\s*|\[Errno -?\d+\] ", "", first).rstrip(".")
+
+
+def _try_workflows(main: URL) -> None:
+    """Raise SQLAlchemyError if the engine could not open its file beside the main one; it would only say so later."""
+    if not Path(f"{main.database}.workflows").exists():
+        return
+    engine = create_engine(f"{main}.workflows")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql("PRAGMA user_version = 0")  # as it is
+    finally:
+        engine.dispose()
 
 
 def _create(connection: Connection) -> None:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import aiohttp
 import pytest
 import yaml
 
-from demo.bot_process import free_port
-from demo.environment import sandbox_settings
-from sandbox.company import load_company
-from sandbox.deadline import deadline
-from sandbox.server import Sandbox
 from tests.architecture.tree import ROOT, files
-from tests.end_to_end.test_command_line import SCOPES
-from tests.harness.command_line import environment
-from tests.teams.test_acme import ACME, furnish
+from tests.harness import way_in
 
 LONG = 200
 TEN_MINUTES = 600
@@ -70,64 +61,34 @@ def test_the_example_team_and_its_runbooks_are_in_it(installed: Path, tmp_path: 
     assert written.returncode == 0 and "https://bot.example.org/slack/events" in written.stdout, written.stderr
 
 
-@pytest.mark.timeout(LONG)
-async def test_the_readmes_way_in_is_true_to_the_letter(installed: Path, tmp_path: Path) -> None:
-    """Its commands, one after the other, in an empty folder; only the tokens are filled in."""
-    text = (ROOT / "README.md").read_text("utf-8").split("## Run it for your team")[1].split("```")[1]
-    commands = [line for line in text.splitlines()[1:] if not line.startswith("export")]
-    assert len(commands) == 5 and commands[0].startswith("pip install "), "five commands, as it says below them"
-    lines = [line for line in text.splitlines() if line.startswith(("tamv-bot", "export"))]
-    assert [line.split()[1] for line in lines if line.startswith("tamv-bot")] == ["init", "manifest", "doctor", "serve"]
+@pytest.mark.timeout(TEN_MINUTES)
+async def test_the_readmes_way_in_leads_to_the_teams_first_incident(installed: Path, tmp_path: Path) -> None:
+    """Its five commands in an empty folder, with only the tokens filled in; then what it says to type in Slack, which
+    reaches the bot by Socket Mode, and an alert of another service.
+    """
+    commands = [line for line in way_in.commands() if not line.startswith("export ")]
+    assert [shlex.split(line)[:2] for line in commands] == [
+        ["pip", "install"], *(["tamv-bot", name] for name in ("init", "manifest", "doctor", "serve"))
+    ], "five commands, as the README says"  # fmt: skip
     program = tmp_path / "bin" / "tamv-bot"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bot "$@"\n', "utf-8")
     program.chmod(0o755)
-    sandbox = Sandbox(load_company(ACME / "company.yaml"))
-    sandbox.slack.scopes = set(SCOPES)
-    async with sandbox.serving() as url:
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(sandbox.kubernetes.kubeconfig(f"{url}/kubernetes"), "utf-8")
-        await furnish(url, sandbox)
-        settings = sandbox_settings(url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en", kubeconfig=str(kubeconfig))
-        env = environment(settings) | {
-            "TEAM_DIR": "",
-            "INCIDENT_CHANNEL": "",
-            "PYTHONPATH": str(installed),
-            "PORT": str(free_port()),
-        }
-        env["PATH"] = f"{program.parent}:{env['PATH']}"
-        team_dir = next(line for line in lines if line.startswith("export")).split()[1]
-        script = "\n".join(["set -e", *(team_dir.join(("export ", "")) if line.startswith("export") else line
-                                        for line in lines)])  # fmt: skip
-        script = script.replace("tamv-bot serve", "exec tamv-bot serve")
-        began = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            "bash", "-c", script, cwd=tmp_path, env=env,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            async with deadline(90), aiohttp.ClientSession() as http:
-                while process.returncode is None and not await _ready(http, env["PORT"]):  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)
-                assert time.monotonic() - began < TEN_MINUTES
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said
-    assert "✗" not in said and "acme: " in said
-    assert (
-        yaml.safe_load((tmp_path / "app.yaml").read_text("utf-8"))["display_information"]["name"]
-        == "Acme Pay Incidents"
-    )
+    env = {"PYTHONPATH": str(installed), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    way = await way_in.first_incidents(tmp_path, env, installs=False)
+    assert [line for line in way.said.splitlines() if line.startswith("✗") and "no answer" not in line] == []
+    assert "acme: " in way.said
+    for channel, service in zip(way.channels, ("checkout", "ledger-db"), strict=True):
+        assert service in channel.messages[channel.pins[0]].all_text()
+        assert "U0PRIYA001" in channel.members
+    manifest = yaml.safe_load((tmp_path / "app.yaml").read_text("utf-8"))
+    assert manifest["display_information"]["name"] == "Acme Pay Incidents"
+    assert sum(way.seconds.values()) < TEN_MINUTES
 
 
-async def _ready(http: aiohttp.ClientSession, port: str) -> bool:
-    try:
-        async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
+def test_both_readmes_have_the_same_way_in() -> None:
+    assert way_in.commands("README.es.md") == way_in.commands()
+    assert way_in.typed("README.es.md").rpartition(" ")[2] == way_in.typed().rpartition(" ")[2] == "service=checkout"
 
 
 @pytest.mark.timeout(LONG)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import typer
 
+from bot.command_line import cli
+from bot.messages.translations import SHIPPED_NAMES
 from tests.harness.command_line import run_tamv_bot
 
 LIBRARIES_WORDS = re.compile(
@@ -178,17 +183,36 @@ MISTYPED = {
     "demo --spede 3": "tamv-bot demo: there is no option `--spede`; did you mean `--speed`?",
     "demo --speed 0": "tamv-bot demo: `--speed` must be 0.1 or more.",
     "demo --port 99999": "tamv-bot demo: `--port` must be 65535 or less.",
-    "demo --lang fr": "tamv-bot demo: `--lang` must be one of en, es.",
+    "demo --lang fr": "tamv-bot demo: `--lang` must be one of these: en, es.",
+    "demo --lang": "tamv-bot demo: `--lang` needs a value.",
+    "demo --speed 500": "tamv-bot demo: `--speed` must be 120 or less.",
+    "demo --port -1": "tamv-bot demo: `--port` must be 0 or more.",
+    "doctor --json=yes": "tamv-bot doctor: `--json` takes no value.",
+    "doctor --timeout 0": "tamv-bot doctor: `--timeout` must be 1 or more.",
+    "doctor --team nowhere": "tamv-bot doctor: `--team`: nowhere does not exist.",
+    "serve --team acme/runbooks": "acme/runbooks/team.yaml`: No such file or directory. Check TEAM_DIR or BOT_CONFIG",
+    "init --lang fr": "tamv-bot init: `--lang` must be one of these: en, es.",
+    "init acme --yes": "acme/team.yaml exists: choose another folder.",
+    "init text --yes": "text cannot be written: Not a directory.",
+    "manifest --url http://bot": "tamv-bot manifest: `--url` must be an address that begins with `https://`, as Slack",
+    "rights --also nope": "Unknown action `nope`. `tamv-bot ops help` lists all actions.",
+    "incident list --limit 0": "tamv-bot incident list: `--limit` must be 1 or more.",
+    "runbook list --folder text": "tamv-bot runbook list: `--folder`: text is a file, and must be a folder.",
+    "runbook new Look": "`Look` is no name: lower-case letters, digits and hyphens, such as restart-checkout.",
+    "runbook new look": "acme/runbooks/look.yaml exists: choose another name.",
+    "runbook answer R-1 ask digest": "tamv-bot runbook answer: `answer` is missing.",
+    "ops": "tamv-bot ops: `line` is missing.",
+    "db restore acme": "acme has no backup of this kind of database. Name the folder that `tamv-bot db backup` wrote.",
     "demo --scenario nope": "Unknown scenario nope. Scenarios: ",
     "demo --auto --out text": "Cannot write to text: Not a directory. Choose another folder",
-    "doctor --timeout never": "tamv-bot doctor: `--timeout` must be a number, such as 1.5.",
+    "doctor --timeout never": "tamv-bot doctor: `--timeout` must be a number, such as `1.5`.",
     "db restore": "tamv-bot db restore: `folder` is missing.",
-    "db restore nowhere": "tamv-bot db restore: `folder` dir 'nowhere' does not exist.",
-    "db backup text": "tamv-bot db backup: `folder` dir 'text' is a file.",
+    "db restore nowhere": "tamv-bot db restore: `folder`: nowhere does not exist.",
+    "db backup text": "tamv-bot db backup: `folder`: text is a file, and must be a folder.",
     "db backup new": "the database cannot be opened: file is not a database.",
     "db upgrade": "the database cannot be opened: file is not a database.",
     "incident list": "the database cannot be opened: file is not a database.",
-    "runbook validate nowhere.yaml": "tamv-bot runbook validate: `files` path 'nowhere.yaml' does not exist.",
+    "runbook validate nowhere.yaml": "tamv-bot runbook validate: `files`: nowhere.yaml does not exist.",
     "runbook test nope": "No runbook nope in ",
 }
 
@@ -209,8 +233,147 @@ def test_a_question_that_nobody_can_answer_says_how_none_is_asked(folder: Path) 
     assert not (folder / "fresh").exists()
 
 
-def test_it_is_said_in_the_terminals_language(folder: Path) -> None:
+IN_SPANISH = {
+    "srve": "tamv-bot: no hay ninguna orden `srve`; ¿querías decir `serve`? `tamv-bot --help` dice qué admite.",
+    "demo --port -1": "tamv-bot demo: `--port` tiene que ser 0 o más. `tamv-bot demo --help` dice qué admite.",
+    "demo --lang": "tamv-bot demo: `--lang` necesita un valor. `tamv-bot demo --help` dice qué admite.",
+    "init --lang fr": "tamv-bot init: `--lang` tiene que ser uno de estos: en, es. `tamv-bot init --help` dice",
+    "runbook list --folder x": "tamv-bot runbook list: `--folder`: x no existe. `tamv-bot runbook list --help` dice",
+}
+
+
+@pytest.mark.parametrize("typed", IN_SPANISH)
+def test_it_is_said_in_the_terminals_language(typed: str, folder: Path) -> None:
     env = {"PATH": os.environ["PATH"], "LANG": "es_ES.UTF-8", "TEAM_DIR": "acme"}
-    ran = run_tamv_bot("srve", env=env, cwd=folder)
-    said = "tamv-bot: no hay ninguna orden `srve`; ¿querías decir `serve`? `tamv-bot --help` dice qué admite."
-    assert (ran.code, ran.err.strip()) == (2, said)
+    ran = run_tamv_bot(*typed.split(), env=env, cwd=folder)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1) and IN_SPANISH[typed] in ran.err, ran
+
+
+CLOSED = {  # a path of the folder that its user may not read or write, the command, what it says
+    "acme/team.yaml": ("serve", "Cannot read `acme/team.yaml`: Permission denied. Check TEAM_DIR or BOT_CONFIG;"),
+    "acme": ("doctor", "Cannot read `acme/team.yaml`: Permission denied."),
+    "acme/": ("init acme --yes", "tamv-bot init: `folder`: acme may not be read by this user."),
+    "acme/runbooks": ("serve", "Cannot read `acme/runbooks`: Permission denied."),
+    "acme/runbooks/": ("runbook new again", "Cannot read `acme/runbooks`: Permission denied."),
+    "acme/runbooks/look.yaml": ("runbook list", "look.yaml:1:1: cannot be read: Permission denied"),
+    ".env": ("serve", ".env or SECRETS_DIR: cannot be read: Permission denied"),
+    "secrets": ("serve", "SECRETS_DIR: secrets may not be read by this user"),
+    "bot.db": ("serve", "DATABASE_URL: the database cannot be opened: unable to open database file."),
+    "bot.db.workflows": ("serve", "DATABASE_URL: the database cannot be opened: unable to open database file."),
+    "here": ("db backup here/out", "The database could not be copied, and what was written is not whole: here/out:"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_what_its_user_may_not_read_is_named(path: str, folder: Path) -> None:
+    typed, said = CLOSED[path]
+    for name in ("secrets", "here"):
+        (folder / name).mkdir()
+    write(folder / ".env", "LOCALE=en\n")
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en", "PORT": "0"}
+    env |= {"DATABASE_URL": "sqlite:///bot.db"} | ({"SECRETS_DIR": "secrets"} if path == "secrets" else {})
+    assert run_tamv_bot("db", "upgrade", env=env, cwd=folder, seconds=90).code == 0
+    write(folder / "bot.db.workflows", "")
+    (folder / path).chmod(0)
+    try:
+        ran = run_tamv_bot(*typed.split(), env=env, cwd=folder, seconds=90, powerless=True)
+    finally:
+        (folder / path).chmod(0o700)
+    assert (ran.code, len(ran.err.splitlines()), ran.out) == (2, 1, ""), ran
+    assert said in ran.err and not LIBRARIES_WORDS.search(ran.err), ran
+
+
+def test_a_folder_and_a_database_that_can_only_be_read(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en", "PORT": "0"}
+    env |= {"DATABASE_URL": "sqlite:///bot.db"}
+    assert run_tamv_bot("db", "upgrade", env=env, cwd=folder, seconds=90).code == 0
+    (folder / "bot.db").chmod(0o400)
+    said = {"serve": "the database cannot be opened: attempt to write a readonly database."}
+    said |= {"db upgrade": "the database cannot be opened: attempt to write a readonly database."}
+    said |= {"init new --yes": "new cannot be written: Permission denied."}
+    said |= {"demo --auto --speed 100 --port 0": "Cannot write to out: Permission denied. Choose another folder"}
+    folder.chmod(0o500)
+    try:
+        for typed, line in said.items():
+            ran = run_tamv_bot(*typed.split(), env=env, cwd=folder, seconds=90, powerless=True)
+            assert (ran.code, len(ran.err.splitlines())) == (2, 1) and line in ran.err, ran
+    finally:
+        folder.chmod(0o700)
+
+
+def test_an_engines_file_that_is_no_database_is_said_before_anything_listens(folder: Path) -> None:
+    write(folder / "bot.db.workflows", "no database, but words\n" * 100)
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en", "PORT": "0"}
+    ran = run_tamv_bot("serve", env=env | {"DATABASE_URL": "sqlite:///bot.db"}, cwd=folder, seconds=90)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1) and f"{NO_DATABASE}file is not a database" in ran.err, ran
+
+
+def test_a_database_that_another_process_holds(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en", "PORT": "0"}
+    env |= {"DATABASE_URL": "sqlite:///bot.db"}
+    assert run_tamv_bot("db", "upgrade", env=env, cwd=folder, seconds=90).code == 0
+    with contextlib.closing(sqlite3.connect(folder / "bot.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ran = run_tamv_bot("serve", env=env, cwd=folder, seconds=150)  # it waits half a minute for another's migration
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1) and "the database cannot be opened: database is locked" in (
+        ran.err
+    )
+
+
+@pytest.mark.parametrize("bare", [{"LANG": "C", "LC_ALL": "C"}, {"TERM": "dumb"}, {}], ids=["C", "dumb", "nothing"])
+def test_a_bare_environment_is_enough(bare: Mapping[str, str], folder: Path) -> None:
+    env = {"TEAM_DIR": "acme", "LOCALE": "es", **bare}
+    for typed, code, sign in (
+        ("runbook list", 0, "look — Look"),
+        ("manifest", 0, "incidente"),
+        ("srve", 2, "¿querías"),
+    ):
+        ran = run_tamv_bot(*typed.split(), env=env, cwd=folder, seconds=90, stdin=False)
+        assert ran.code == code and sign in ran.out + ran.err and "Traceback" not in ran.err, ran
+
+
+def test_nobody_answers_where_the_input_is_closed(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "LOCALE": "en"}
+    ran = run_tamv_bot("init", "fresh", env=env, cwd=folder, seconds=90, stdin=False)
+    assert ran.code == 2 and "Nobody answered, and nothing was written. `--yes` asks nothing." in ran.err, ran
+
+
+TOLD_TO_TYPE = {
+    "runbook show nope": "Unknown runbook `nope`. `tamv-bot runbook list` lists all runbooks.",
+    "runbook new other nope.action": "`tamv-bot ops help` lists all actions.",
+    "ops frobnicate": "`tamv-bot ops` has no verb `frobnicate`.",
+    "runbook run look extra": "Usage: `tamv-bot runbook run look`.",
+}
+
+
+@pytest.mark.parametrize("typed", TOLD_TO_TYPE)
+def test_in_a_terminal_one_is_told_what_to_type_there(typed: str, folder: Path) -> None:
+    write(folder / "acme/team.yaml", TEAM + "commands: {prefix: acme-}\n")
+    env = {"PATH": os.environ["PATH"], **TOKENS, "TEAM_DIR": "acme", "LOCALE": "en", "DATABASE_URL": "sqlite:///bot.db"}
+    ran = run_tamv_bot(*typed.split(), env=env, cwd=folder, seconds=90)
+    assert ran.code == 1 and TOLD_TO_TYPE[typed] in ran.err and "/" not in ran.err, ran
+
+
+def test_what_one_is_told_to_type_in_a_terminal_is_there() -> None:
+    root = typer.main.get_command(cli)
+    for name, verbs in (
+        ("incident", ("list", "report")),
+        ("runbook", ("list", "show", "run", "status", "cancel", "undo")),
+    ):
+        for verb in verbs:
+            assert SHIPPED_NAMES.in_terminal(f"`/{name} {verb} x`") == f"`tamv-bot {name} {verb} x`"
+            assert verb in root.commands[name].commands  # type: ignore[attr-defined]
+    assert (
+        SHIPPED_NAMES.in_terminal("`/ops help`, `/ops scale web 3`")
+        == "`tamv-bot ops help`, `tamv-bot ops scale web 3`"
+    )
+    for only_in_slack in ("/ops thaw", "/ops freeze why", "/incident declare x", "see /runbooks/x", "a/ops x"):
+        assert SHIPPED_NAMES.in_terminal(only_in_slack) == only_in_slack
+
+
+def test_ops_help_lists_the_actions_in_a_terminal(folder: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "TEAM_DIR": "acme", "LOCALE": "en"}
+    ran = run_tamv_bot("ops", "help", env=env, cwd=folder, seconds=90)
+    assert ran.code == 0 and "kubernetes" in ran.out and "tamv-bot ops help scale" in ran.out, ran
+    one = run_tamv_bot("ops", "help", "scale", env=env, cwd=folder, seconds=90)
+    assert one.code == 0 and "replicas" in one.out, one

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import functools
 import json
 import os
@@ -65,9 +66,21 @@ async def tamv_bot(*arguments: str, env: Mapping[str, str], cwd: Path = ROOT, se
     return await asyncio.to_thread(run_tamv_bot, *arguments, env=env, cwd=cwd, seconds=seconds)
 
 
-def run_tamv_bot(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, seconds: float = 120) -> Ran:
-    """Run it to its end, by default with this process' environment. Raises TimeoutError after so many seconds."""
-    request = {"arguments": arguments, "env": dict(os.environ if env is None else env), "cwd": str(cwd)}
+def run_tamv_bot(
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    seconds: float = 120,
+    powerless: bool = False,
+    stdin: bool = True,
+) -> Ran:
+    """Run it to its end, by default with this process' environment. Raises TimeoutError after so many seconds.
+
+    A `powerless` one may only read and write what its user may, even if that is root. Its standard input is empty, or
+    closed without `stdin`.
+    """
+    request: dict[str, object] = {"arguments": arguments, "env": dict(os.environ if env is None else env)}
+    request |= {"cwd": str(cwd), "powerless": powerless, "stdin": stdin}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         connection.connect(_server())
@@ -134,16 +147,29 @@ def _run_and_tell(connection: socket.socket) -> None:
     os._exit(0)
 
 
+def _drop_capabilities() -> None:
+    """Give up what sets root apart (capabilities(7)), such as reading every file."""
+    version, nothing = 0x20080522, (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset((ctypes.c_uint32 * 2)(version, 0), nothing):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
 def _become(request: dict[str, object], out: int, err: int) -> None:
     """Be `tamv-bot` with these arguments, this environment and these outputs."""
     from bot.__main__ import main
 
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - until it ends
+    if request["stdin"]:
+        sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 - until it ends
+    else:
+        os.close(0)
+        sys.stdin = None
     code: object = 0
     try:
         os.chdir(str(request["cwd"]))
+        if request["powerless"]:
+            _drop_capabilities()
         os.environ.clear()
         os.environ.update(request["env"])  # type: ignore[call-overload]
         sys.argv = ["tamv-bot", *request["arguments"]]  # type: ignore[misc]

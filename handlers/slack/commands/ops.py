@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.actions.registry import Action
 from bot.messages.help import verb_help
 from bot.messages.message import Message
 from bot.messages.run import progress
-from bot.messages.runbook import ActionLine, actions, common_actions
-from bot.messages.runbook import action as action_help
-from bot.messages.translations import Translations
-from bot.services.ops import COMMON, RUNBOOK_ALIASES, aliases, find, read, services, start
+from bot.services.ops import help_on, read, start
 from bot.signature import Rest, tokenize
 from handlers.slack.commands.group import HELP, Command
 from handlers.slack.commands.runbook import run_request
@@ -57,20 +53,6 @@ async def ops(call: Call, line: Rest | None = None) -> Message:
 
 async def _help(call: Call, words: Sequence[str]) -> Message:
     translations = await call.translations()
-    by_service = services()
-    if not words:
-        common = [find(alias.split())[0] for alias in COMMON]
-        counts = {service: len(own) for service, own in by_service.items()}
-        return common_actions([_line(one, translations) for one in common], counts, list(RUNBOOK_ALIASES), translations)
-    if len(words) == 1 and (chosen := by_service.get(words[0].lower())):
-        return actions([_line(one, translations) for one in chosen], aliases(words[0].lower()), translations)
-    if verb := OPS.verbs.get(words[0]):
+    if words and (verb := OPS.verbs.get(words[0])):
         return verb_help(OPS.name, verb, translations)
-    action, _ = find(words)
-    return action_help(
-        translations.action(action.name, action.summary), action.signature, action.risk.value, translations
-    )
-
-
-def _line(one: Action, translations: Translations) -> ActionLine:
-    return ActionLine(one.name, one.signature.example, one.risk.value, translations.action(one.name, one.summary))
+    return help_on(words, translations)
