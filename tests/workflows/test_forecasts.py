@@ -113,9 +113,7 @@ async def test_what_does_not_come_about_is_said_and_counted(tmp_path: Path) -> N
 async def _wrong(forecasts: Forecasts, times: int) -> None:
     wrong = replace(PREDICTION, told=False, outcome=Outcome.DID_NOT)
     for number in range(times):
-        await forecasts.keep_once(
-            replace(wrong, id=f"{PREDICTION.id}/{number}", at=START - timedelta(days=number + 1))
-        )
+        await forecasts.keep_once(replace(wrong, id=f"{PREDICTION.id}/{number}", at=START - timedelta(days=number + 1)))
 
 
 async def test_the_first_outcome_of_a_prediction_counts(tmp_path: Path) -> None:
