@@ -18,6 +18,8 @@ from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.errors import BadInput, BotError, NotAllowed, NotConfigured, WrongState
 from bot.domain.pipeline import (
+    COMPARE,
+    MEASURED_WORSE,
     Checks,
     Demand,
     Measure,
@@ -39,7 +41,6 @@ from bot.team import PRODUCTION, policy_of
 DEPLOYMENTS_READ = 50
 GITHUB = "GitHub"
 GATE = "pipeline.gate"
-COMPARE = "pipeline.compare"
 LINE_SHOWN = 200
 TOLERANCE = 10.0  # percent by which a measure may grow from one version to the next
 WENT_WELL = {"success": True, "inactive": True, "failure": False, "error": False}  # inactive: it was replaced later
@@ -148,7 +149,7 @@ async def compare(
     worse = [_told(one) for one in measures if one.worse]
     why = (despite or "").strip() if worse else ""
     if worse and not why:
-        raise WrongState("measured_worse", service=service, tag=tag, suite=suite, since=since, worse=worse)
+        raise WrongState(MEASURED_WORSE, service=service, tag=tag, suite=suite, since=since, worse=worse)
     return Compared(service, tag, suite, measures, since, why)
 
 
