@@ -28,6 +28,7 @@ from sandbox.clock import LoadAwareClock
 from sandbox.company import Company, load_company
 from sandbox.deadline import deadline
 from sandbox.exercise import RUN_TIMEOUT, load_exercises, play_exercise
+from sandbox.forecast import PLAY_TIMEOUT, load_forecasts, play_forecast, wait_for_forecast
 from sandbox.kubernetes.seed import write_charts
 from sandbox.responder import (
     ROUGH_NIGHT,
@@ -73,6 +74,9 @@ async def play(*, auto: bool, out: Path, port: int, locale: str, speed: float, s
                 if scenario == ROUGH_NIGHT:
                     with suppress(SignMissing):  # somebody has ended it before
                         await begin_rough_night(sandbox, Story(sandbox.clock, scenario, locale, _say))
+                if scenario in load_forecasts():
+                    with suppress(SignMissing):
+                        await wait_for_forecast(sandbox, Story(sandbox.clock, scenario, locale, _say))
                 await asyncio.Event().wait()
             return await _play_scenario(environment, scenario, out)
 
@@ -102,10 +106,17 @@ def _team_with_charts(team: Path, folder: Path) -> Path:
 
 async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path) -> int:
     words = environment.bot.deps.words
-    timeout = RUN_TIMEOUT + SCENARIO_TIMEOUT_SECONDS if scenario in load_exercises() else SCENARIO_TIMEOUT_SECONDS
+    timeout = SCENARIO_TIMEOUT_SECONDS
+    if scenario in load_exercises():
+        timeout += RUN_TIMEOUT
+    if scenario in load_forecasts():
+        timeout += 2 * PLAY_TIMEOUT
     scaled_timeout = timeout * max(1.0, SPEED / environment.sandbox.clock.speed)
     try:
         async with deadline(scaled_timeout):
+            if scenario in load_forecasts():
+                await play_forecast(environment.sandbox, scenario, say=_say, language=words.locale)
+                return await _write_forecast(environment, out)
             incident_id = await _incident_of_play(environment.sandbox, scenario, words.locale)
     except SignMissing as missed:
         _say(str(missed))
@@ -127,6 +138,29 @@ async def _play_scenario(environment: DemoEnvironment, scenario: str, out: Path)
     return 1 if missing else 0
 
 
+async def _write_forecast(environment: DemoEnvironment, out: Path) -> int:
+    """Write what was foreseen and its charts into `out`. Returns 1 if it became an incident all the same, else 0."""
+    deps, slack = environment.bot.deps, environment.sandbox.slack
+    incidents = await deps.store.incidents.count()
+    summary = {
+        "incidents": incidents,
+        "predictions": [
+            {"id": one.id, "service": one.service, "query": one.query, "outcome": one.outcome.value, "run": one.run}
+            | {"at": _moment(one.at), "crosses_at": _moment(one.crosses_at)}
+            for one in await deps.store.forecasts.since(datetime.fromtimestamp(0, UTC))
+        ],
+        "runs": [_run_summary(run) for run in await deps.store.runs.recent()],
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    for file in slack.files.values():
+        if file.name.endswith(".png"):
+            (out / "charts" / file.name).write_bytes(file.content or b"")
+    if incidents:
+        _say(deps.words.render_block("demo", "wrong", what="incidents"))
+    _say(deps.words.render_block("demo", "left_forecast", out=out))
+    return 1 if incidents else 0
+
+
 async def _incident_of_play(sandbox: Sandbox, scenario: str, language: str) -> str:
     """Play a scenario and return its incident's id. Raises SignMissing."""
     if scenario == ROUGH_NIGHT:
@@ -143,9 +177,9 @@ def company_speaking(locale: str) -> Company:
 
 
 def _begins(scenario: str, locale: str) -> dict[str, str]:
-    """Return what a person is told before a scenario: of an exercise its story, of an incident no word of its cause."""
-    if exercise := load_exercises().get(scenario):
-        return {"title": getattr(exercise.title, locale), "story": getattr(exercise.story, locale)}
+    """Return what a person is told before a scenario: its story, but of an incident no word of its cause."""
+    if known := load_exercises().get(scenario) or load_forecasts().get(scenario):
+        return {"title": getattr(known.title, locale), "story": getattr(known.story, locale)}
     return {"title": getattr(load_scenario(scenario).title, locale), "story": ""}
 
 
@@ -155,6 +189,9 @@ def _start_incident(environment: DemoEnvironment, scenario: str) -> str:
     if exercise := load_exercises().get(scenario):
         exercise.prepare(environment.sandbox)
         return words.render_block("demo", "practise", first=exercise.begin, then=exercise.run)
+    if forecast := load_forecasts().get(scenario):
+        forecast.prepare(environment.sandbox)
+        return words.render_block("demo", "foresee")
     if scenario != ROUGH_NIGHT and world.scenario is None:  # not started by the page's button
         world.play(load_scenario(scenario))
     return words.render_block("demo", "begun")
@@ -260,7 +297,7 @@ def _moment(at: datetime) -> str:
 
 def scenarios() -> list[str]:
     """Return the names of all scenarios."""
-    return [*scenario_names(), *load_exercises()]
+    return [*scenario_names(), *load_exercises(), *load_forecasts()]
 
 
 def _say(line: str) -> None:

@@ -47,7 +47,7 @@ STATES = {  # in the run's message
 
 
 class Container(Strict):
-    """Containers of this image (a shell pattern; after a blank, the command) log these lines and exit."""
+    """Containers of this image (a shell pattern; after a blank, command and variables) log these lines and exit."""
 
     do: Literal["container"]
     image: str

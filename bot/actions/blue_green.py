@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
 from bot.actions.context import Context
 from bot.actions.helm import canary_of, history_of, upgrade_release
-from bot.actions.pipeline import hold_gate
+from bot.actions.pipeline import Gate, hold_gate
 from bot.actions.registry import action, undo
 from bot.actions.workloads import find_to_change, require_running
 from bot.domain.blue_green import Color, Colors, Create, Move, Remove, Switch, Update, moves, way
@@ -35,12 +35,13 @@ COLORS = TypeAdapter(Colors)
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The colours of a service before and after."""
+    """The colours of a service before and after; `gate` is what speaks against a new version in production."""
 
     service: str
     namespace: str
     before: Colors
     after: Colors
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class ByService:
 @action("bluegreen.start", risk=Risk.DISRUPTIVE, target=TARGET, example="/ops bluegreen.start xr-engine tag=v4.2.0")
 async def start(ctx: Context, service: ReleaseName, tag: Tag, namespace: str | None = None) -> Changed:
     """Start a new version as a second colour beside the service; no traffic goes to it yet."""
-    await hold_gate(ctx, service, tag)
+    gate = await hold_gate(ctx, service, tag)
 
     def wanted(now: Colors) -> Colors:
         if now.second is not None:
@@ -130,7 +131,7 @@ async def start(ctx: Context, service: ReleaseName, tag: Tag, namespace: str | N
             raise WrongState("color_live", service=service, tag=tag)
         return Colors(now.first, tag)
 
-    return await _change(ctx, service, namespace, wanted)
+    return replace(await _change(ctx, service, namespace, wanted), gate=gate)
 
 
 @action("bluegreen.switch", risk=Risk.DISRUPTIVE, target=TARGET, example="/ops bluegreen.switch xr-engine")

@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from bot.actions.context import Context
-from bot.actions.pipeline import hold_gate
+from bot.actions.pipeline import Gate, hold_gate
 from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
@@ -48,7 +48,7 @@ class Releases:
 @dataclass(frozen=True, slots=True)
 class Upgraded:
     """`before` is the previous revision, 0 for a new release; `values` are the ones that were set; `to` is the revision
-    that a rollback went back to.
+    that a rollback went back to. `gate` is what speaks against a new version in production.
     """
 
     release: str
@@ -57,6 +57,7 @@ class Upgraded:
     after: int
     values: dict[str, Any]
     to: int | None = None
+    gate: Gate | None = None
 
 
 @action("helm.history", risk=Risk.READ, example="/ops history xr-engine")
@@ -83,9 +84,9 @@ async def upgrade(
     start.
     """
     ns = ctx.namespace(release, namespace)
-    await hold_gate(ctx, release, tag)
+    gate = await hold_gate(ctx, release, tag)
     given = await _typed(ctx, release, ns, values) if values else {}
-    return await upgrade_release(ctx, release, namespace, {"image.tag": tag, **given})
+    return replace(await upgrade_release(ctx, release, namespace, {"image.tag": tag, **given}), gate=gate)
 
 
 @action("helm.canary", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops canary xr-engine tag=v4.2.0 weight=10")
@@ -93,9 +94,9 @@ async def canary(
     ctx: Context, release: ReleaseName, tag: Tag, weight: Literal[10, 50, 100] = 10, namespace: str | None = None
 ) -> Upgraded:
     """Send a share of the traffic to a new version."""
-    await hold_gate(ctx, release, tag)
+    gate = await hold_gate(ctx, release, tag)
     values = {"image.tag": tag, CANARY_ON: True, CANARY_WEIGHT: int(weight)}
-    return await upgrade_release(ctx, release, namespace, values)
+    return replace(await upgrade_release(ctx, release, namespace, values), gate=gate)
 
 
 @action("helm.promote", risk=Risk.DISRUPTIVE, target=RELEASE, example="/ops promote xr-engine weight=50")

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from bot.actions.context import Context
 from bot.actions.registry import action
 from bot.domain.errors import BadInput, BotError, NotAllowed, NotConfigured, WrongState
 from bot.domain.pipeline import (
+    COMPARE,
+    MEASURED_WORSE,
     Checks,
     Demand,
     Measure,
@@ -39,7 +41,6 @@ from bot.team import PRODUCTION, policy_of
 DEPLOYMENTS_READ = 50
 GITHUB = "GitHub"
 GATE = "pipeline.gate"
-COMPARE = "pipeline.compare"
 LINE_SHOWN = 200
 TOLERANCE = 10.0  # percent by which a measure may grow from one version to the next
 WENT_WELL = {"success": True, "inactive": True, "failure": False, "error": False}  # inactive: it was replaced later
@@ -66,6 +67,9 @@ class Gate:
     commit: str = ""
     names: list[str] = field(default_factory=list)
     despite: str = ""
+
+
+_GATE = TypeAdapter(Gate)
 
 
 @action(GATE, risk=Risk.READ, example="/ops pipeline.gate xr-engine tag=v4.2.0")
@@ -145,7 +149,7 @@ async def compare(
     worse = [_told(one) for one in measures if one.worse]
     why = (despite or "").strip() if worse else ""
     if worse and not why:
-        raise WrongState("measured_worse", service=service, tag=tag, suite=suite, since=since, worse=worse)
+        raise WrongState(MEASURED_WORSE, service=service, tag=tag, suite=suite, since=since, worse=worse)
     return Compared(service, tag, suite, measures, since, why)
 
 
@@ -153,20 +157,26 @@ def _told(one: Measure) -> str:
     return f"{one.name} {one.before:g} → {'?' if one.value is None else format(one.value, 'g')}"
 
 
-async def hold_gate(ctx: Context, service: str, tag: str) -> None:
+async def hold_gate(ctx: Context, service: str, tag: str) -> Gate | None:
     """Let a version into production only if the team's file does, or this run has passed its gate with a reason.
 
-    Asked once, while it is planned. Raises WrongState as `pipeline.gate` does; elsewhere, and where the team demands
-    nothing, it does nothing.
+    Asked once, while it is planned. Returns what speaks against the version; None if nothing does, the run has passed
+    the gate of this version, it goes elsewhere, or the team wants to know of nothing. Raises WrongState as
+    `pipeline.gate` does.
     """
+    if ctx.planned:
+        kept = ctx.planned.get("gate")
+        return _GATE.validate_python(kept) if kept else None
     pipeline = ctx.team.pipeline
     in_production = {PRODUCTION, ANYWHERE} & {ctx.environment, *ctx.rules}
-    if ctx.planned or not in_production or "require" not in (pipeline.staging, pipeline.checks):
-        return
+    if not in_production or pipeline.staging == pipeline.checks == "off":
+        return None
     run = await ctx.deps.store.runs.get(ctx.key.partition("/")[0])
     passed = [step.result or {} for step in run.steps if step.uses == GATE and step.state is StepState.DONE]
-    if not any((one.get("service"), one.get("tag")) == (service, tag) for one in passed):
-        await gate(ctx, service, tag)
+    if any((one.get("service"), one.get("tag")) == (service, tag) for one in passed):
+        return None
+    facts = await gate(ctx, service, tag)
+    return facts if facts.doubts else None
 
 
 async def _staged(ctx: Context, service: str, tag: str) -> tuple[Staged, Trial | None]:

@@ -37,6 +37,7 @@ WINDOW = 9  # points that the line goes through: forty minutes
 LEAST_POINTS = 7  # of them must be there
 LEAST_ERRORS = 20  # forecasts of the past, to know what this one may miss by
 LEAST_DAYS = 3  # before, to know the usual course of a day
+JUMP = 0.7  # a window whose two levels miss by less than this part of what a line misses by has jumped
 RECENT = 6  # predictions by which a metric is silenced
 SNOOZE = timedelta(hours=4)  # so long a metric is not told after somebody has said *not now*
 STEPS = HORIZON // STEP
@@ -73,7 +74,8 @@ class Forecast:
 
     `probability` that it is beyond its threshold at some time of the hour; `crosses_at` is when it is expected to get
     there, `earliest` when it might. `seasonal`: by the usual course of the day. `errors`: forecasts of the past that
-    the interval comes from.
+    the interval comes from. `has_trend`: a line explains the last window at least as well as two levels do, which fit
+    mere noise and a small jump better.
     """
 
     metric: MetricDefinition
@@ -85,12 +87,14 @@ class Forecast:
     earliest: datetime | None
     seasonal: bool
     errors: int
+    has_trend: bool
 
     @property
     def is_told(self) -> bool:
         """Return whether it is worth telling: sure, soon enough to act, and not so already."""
         return (
-            self.probability >= SURE
+            self.has_trend
+            and self.probability >= SURE
             and self.crosses_at is not None
             and self.crosses_at - self.at >= LEAST_LEAD
             and not self.metric.is_breached_by(self.value)
@@ -184,12 +188,15 @@ class Past:
             return NotEnough.LITTLE_HISTORY
         seasonal, errors = found
         course = self._course[index] if seasonal else np.zeros(WINDOW + STEPS)
-        if _jumped(window - course[:WINDOW]):
+        fit = _levels_beside_line(window - course[:WINDOW])
+        if fit < JUMP:
             return NotEnough.JUMP
         middle = (self._seasonal if seasonal else self._plain)[index]
-        return self._forecast(middle, errors, at, float(window[-1]), seasonal=seasonal)
+        return self._forecast(middle, errors, at, float(window[-1]), seasonal=seasonal, has_trend=fit >= 1)
 
-    def _forecast(self, middle: Floats, errors: Floats, at: datetime, value: float, *, seasonal: bool) -> Forecast:
+    def _forecast(
+        self, middle: Floats, errors: Floats, at: datetime, value: float, *, seasonal: bool, has_trend: bool
+    ) -> Forecast:
         threshold = float(self.metric.threshold or 0)
         outcomes = middle + errors
         beyond = (self._sign * (outcomes - threshold) > 0).sum(0) / (len(errors) + 1)
@@ -201,7 +208,7 @@ class Past:
             float(beyond.max()),
             _first(times, self._sign * (middle - threshold) > 0),
             _first(times, self._sign * ((high if self._sign > 0 else low) - threshold) > 0),
-            seasonal, len(errors),
+            seasonal, len(errors), has_trend,
         )  # fmt: skip
 
     def _errors(self, index: int) -> tuple[bool, Floats] | None:
@@ -290,8 +297,11 @@ def _extended(windows: Floats) -> Floats:
     return lines
 
 
-def _jumped(window: Floats) -> bool:
-    """Return whether two levels explain the window better than a line does, by their absolute errors."""
+def _levels_beside_line(window: Floats) -> float:
+    """Return what the best two levels of a window miss by, as a part of what the line through it misses by.
+
+    Both are sums of absolute errors; 1.0 where the line misses nothing.
+    """
     known = np.isfinite(window)
     times, values = np.flatnonzero(known).astype(float), window[known]
     pairs = np.triu_indices(len(values), 1)
@@ -302,7 +312,7 @@ def _jumped(window: Floats) -> bool:
         np.abs(values[:cut] - np.median(values[:cut])).sum() + np.abs(values[cut:] - np.median(values[cut:])).sum()
         for cut in range(2, len(values) - 1)
     )
-    return bool(of_levels < of_line)
+    return float(of_levels / of_line) if of_line else 1.0
 
 
 def _median(values: Floats, axis: int = -1) -> Floats:

@@ -10,8 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+from bot.domain.run import Run
+
+COMPARE = "pipeline.compare"  # the action that reads them
+MEASURED_WORSE = "measured_worse"  # why it stops
 Demand = Literal["off", "warn", "require"]
 MOST_MEASURES = 20  # of a suite
 
@@ -129,3 +133,38 @@ def compare_measures(now: Mapping[str, float], before: Mapping[str, float], tole
         for name, value in now.items()
     ]
     return [*found, *(Measure(name, None, old, True) for name, old in before.items() if name not in now)]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What a suite measured of a version in a run, beside the version `since`; `worse` says what stopped it."""
+
+    at: datetime
+    run: str
+    tag: str
+    suite: str
+    since: str
+    measures: tuple[Measure, ...] = ()
+    worse: tuple[str, ...] = ()
+    despite: str = ""
+
+
+def suites_of(runs: Iterable[Run]) -> list[Suite]:
+    """Return what suites have measured in these runs, in order."""
+    found = []
+    facts: Mapping[str, Any]
+    measures: tuple[Measure, ...]
+    for run in runs:
+        for step in run.steps:
+            if step.uses != COMPARE or run.dry_run or step.ended_at is None:
+                continue
+            if step.error == MEASURED_WORSE:
+                facts, measures = step.facts, ()
+            elif step.result:
+                facts, measures = step.result, tuple(Measure(**one) for one in step.result["measures"])
+            else:
+                continue
+            worse = tuple(facts["worse"]) if step.error else ()
+            about = (run.id, facts["tag"], facts["suite"], facts["since"])
+            found.append(Suite(step.ended_at, *about, measures, worse, facts.get("despite", "")))
+    return sorted(found, key=lambda one: one.at)

@@ -14,6 +14,7 @@ from bot.domain.incident import Incident, Milestone, Role, Status
 from bot.domain.observations import Observations, observe
 from bot.domain.people import BOT, Person
 from bot.domain.phases import Phase, Span, spans_of_runs, split
+from bot.domain.pipeline import Suite, suites_of
 from bot.domain.run import Approval, Run
 from bot.domain.snapshot import Assessment, Change, Direction, MetricDefinition, Snapshot, Verdict, assess, compare
 from bot.domain.timeline import Kind, TimelineEvent
@@ -165,6 +166,7 @@ class Report:
     last: Snapshot | None
     effect: Assessment
     charts: tuple[Chart, ...]
+    suites: tuple[Suite, ...]
     people: tuple[Contribution, ...]
     pages: tuple[TimelineEvent, ...]
     troubles: tuple[TimelineEvent, ...]
@@ -305,6 +307,7 @@ def build_report(
         last=last,
         effect=assess(changes) if changes else Assessment.UNKNOWN,
         charts=tuple(charts),
+        suites=tuple(suites_of(runs)),
         people=tuple(_people(incident, story)),
         pages=tuple(event for event in story if event.kind in _PAGING),
         troubles=tuple(event for event in story if event.kind in _BOT_FAILURES),

@@ -17,7 +17,7 @@ from bot.domain.runbook import Approval as ApprovalSpec
 from bot.domain.runbook import Runbook, Step
 from bot.messages.confirm import confirm
 from bot.messages.message import Message, actions, button, context, fit, section
-from bot.messages.results import sentence
+from bot.messages.results import gate_sentence, sentence
 from bot.messages.run import line
 from bot.messages.translations import Translations, escape
 
@@ -181,12 +181,19 @@ def _facts(view: ApprovalView, words: Translations) -> dict[str, Any]:
         "place": view.place,
         "risk": view.risk,
         "undoable": view.undoable,
-        "doubts": [sentence(step, words) for step in view.run.steps if (step.result or {}).get("doubts")],
+        "doubts": _doubts(view, words),
         "tried": tried[-1] if tried else None,
         "tried_title": _title(specs[tried[-1].id], words, view.run) if tried else None,
         "approved_by": [d for d in view.approval.decisions if d.verdict is ApprovalState.APPROVED],
         "on_expiry": (spec.approval or ApprovalSpec()).on_expiry,
     }
+
+
+def _doubts(view: ApprovalView, words: Translations) -> list[str]:
+    """Return what speaks against the version that the run or its step brings."""
+    of_run = [sentence(step, words) for step in view.run.steps if (step.result or {}).get("doubts")]
+    of_step = gate_sentence(view.step.rehearsed or {}, words)
+    return [*of_run, of_step] if of_step else of_run
 
 
 def _title(step: Step, words: Translations, run: Run) -> str:

@@ -25,12 +25,22 @@ Facts = Mapping[str, Any]
 
 
 def sentence(step: StepRun, words: Translations) -> str:
-    """Return what came of a step in words; empty if its effects say it all, or there is no result yet."""
+    """Return what came of a step in words; empty if its effects say it all.
+
+    Before there is a result it is what speaks against the version that the step would bring.
+    """
     if step.result is None:
-        return ""
+        return gate_sentence(step.rehearsed or {}, words)
     said = result_sentence(step.uses, {"parameters": step.parameters or {}, **step.result}, words)
+    said = " · ".join(filter(None, (said, gate_sentence(step.result, words))))
     is_same = "before" in step.result and step.result["before"] == step.result.get("after")
     return said or (words.render_block("result", "already") if is_same and not step.effects else "")
+
+
+def gate_sentence(facts: Facts, words: Translations) -> str:
+    """Return what speaks against the version of a step with these facts; empty if nothing does."""
+    gate = facts.get("gate")
+    return result_sentence("pipeline.gate", gate, words) if gate else ""
 
 
 def result_sentence(action: str, facts: Facts, words: Translations) -> str:

@@ -75,9 +75,10 @@ class Forecasts:
                 await enqueue(connection, f"forecast/{id}/{what}", TELL, [id])
 
     async def end(self, id: str, outcome: Outcome, came_at: datetime | None) -> None:
-        """Save what became of a prediction."""
+        """Save what became of a prediction; the first outcome counts."""
+        waits = predictions.c.outcome == Outcome.WAITING.value
         await self._database.execute(
-            update(predictions).where(predictions.c.id == id).values(outcome=outcome.value, came_at=came_at)
+            update(predictions).where(predictions.c.id == id, waits).values(outcome=outcome.value, came_at=came_at)
         )
 
 

@@ -224,6 +224,8 @@ async def _made_at(deps: Deps, id: str) -> str:
 async def _look(deps: Deps, id: str, until: datetime, ends: bool) -> bool:
     """Score the prediction by what was measured until then. Returns whether it has ended."""
     prediction = await deps.store.forecasts.get(id)
+    if prediction.outcome is not Outcome.WAITING:
+        return True
     points: list[Point] = []
     if deps.prometheus and _is_known(deps, prediction):
         ((metric, promql),) = board(deps.team, prediction.query, prediction.service).queries

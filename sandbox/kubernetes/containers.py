@@ -82,7 +82,8 @@ class Backfill:
 class Behaviours:
     """Behaviours by image, as shell patterns (`*/tamv-core:v2.4.1`); the last one that was set counts.
 
-    A pattern with a blank in it (`*/tamv-core:* npm run migrate:up*`) is matched against the image and its command.
+    A pattern with a blank in it (`*/tamv-core:* npm run migrate:up*`) is matched against the image, its command and its
+    variables (`*/performance:* VERSION=v2.6.0*`).
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,8 @@ class Behaviours:
     def of(self, container: Object) -> Behaviour:
         """Return the behaviour of a container of a pod's spec."""
         image = str(container["image"])
-        command = " ".join([image, *(container.get("command") or ()), *(container.get("args") or ())])
+        variables = [f"{one['name']}={one.get('value', '')}" for one in container.get("env") or ()]
+        command = " ".join([image, *(container.get("command") or ()), *(container.get("args") or ()), *variables])
         for pattern, behaviour in self._patterns:
             if fnmatchcase(command if " " in pattern else image, pattern):
                 return behaviour

@@ -92,6 +92,42 @@ def test_where_not_enough_is_known_nothing_is_said(values: Floats, why: NotEnoug
     assert forecast(LATENCY, points(values), NOW) is why
 
 
+def _tail(kind: str, chance: np.random.Generator) -> Floats:
+    """Return the last forty minutes of a metric whose noise has a deviation of 5."""
+    noise = chance.normal(0, 5, 9)
+    match kind:
+        case "flat":
+            return 200 + noise
+        case "wandering":
+            return 200 + np.convolve(chance.normal(0, 5, 10), [0.8, 0.6], "valid")
+        case "climb":
+            return 200 + noise + 10 * np.arange(9)
+        case _:  # a jump of ten times its noise
+            return 200 + noise + np.where(np.arange(9) >= chance.integers(2, 7), 50, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [("flat", 0, 0.15), ("wandering", 0, 0.3), ("climb", 0, 0.02), ("jump", 0.95, 1)],
+)
+def test_noise_is_no_jump_and_a_jump_is_one(kind: str, least: float, most: float) -> None:
+    chance, values, jumps = np.random.default_rng(7), calm(), 0
+    for _ in range(60):
+        values[-9:] = _tail(kind, chance)
+        jumps += forecast(LATENCY, points(values), NOW) is NotEnough.JUMP
+    assert least <= jumps / 60 <= most
+
+
+def test_a_small_jump_has_a_forecast_and_is_not_told_as_a_trend() -> None:
+    values = calm(440, 10)
+    values[-9:] = 440 + np.array([-12, 8, -3, 4, -9, 25, 38, 29, 44])
+    said = forecast(LATENCY, points(values), NOW)
+    assert isinstance(said, Forecast)
+    assert not said.has_trend
+    assert not said.is_told
+    assert replace(said, has_trend=True, probability=0.95, crosses_at=NOW + timedelta(minutes=30)).is_told
+
+
 def test_without_a_threshold_nothing_can_be_crossed() -> None:
     assert forecast(replace(LATENCY, threshold=None), points(climbing()), NOW) is NotEnough.NO_THRESHOLD
 

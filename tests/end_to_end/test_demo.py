@@ -26,7 +26,7 @@ from tests.harness.command_line import Ran, run_tamv_bot
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "bot", "demo"]
-LONG = 300.0  # seconds; it is no benchmark
+LONG = 600.0  # seconds; it is no benchmark
 
 
 def run(*options: str, **environment: str) -> Ran:
@@ -151,6 +151,29 @@ def test_an_overloaded_statefulset_is_mended_by_a_run(tmp_path: Path) -> None:
     report = Path(summary["report"]).read_text("utf-8")
     assert "✅ tamv-prod/statefulset/blockchain-msr: replicas 2 → 6" in report
     assert "no change is known to have cured it" not in report
+
+
+@pytest.mark.parametrize(
+    ("scenario", "language", "told", "outcome"),
+    [
+        ("forecast-averted", "es", ("lo ve venir", "Ana Torres pulsa", "terminado bien", "algo se cambió"), "averted"),
+        ("forecast-wrong", "en", ("sees it coming", "It did not come about"), "did_not"),
+    ],
+)
+def test_what_is_foreseen_is_told_without_an_incident_and_what_became_of_it(
+    scenario: str, language: str, told: Sequence[str], outcome: str, tmp_path: Path
+) -> None:
+    played = run("--auto", "--scenario", scenario, "--lang", language, "--out", str(tmp_path))
+    assert played.code == 0, played.out + played.err
+    places = [played.out.find(sentence) for sentence in told]
+    assert places == sorted(places) and -1 not in places, played.out
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    ((prediction,), runs) = (summary["predictions"], summary["runs"])
+    assert (prediction["query"], prediction["outcome"]) == ("latency_p95", outcome)
+    assert datetime.fromisoformat(prediction["at"]) < datetime.fromisoformat(prediction["crosses_at"])
+    assert [one["id"] for one in runs] == ([prediction["run"]] if outcome == "averted" else [])
+    assert summary["incidents"] == 0
+    assert len(list((tmp_path / "charts").iterdir())) == 1
 
 
 def test_it_fails_when_something_does_not_come_about(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
         "drill-chaos-incident",
         "prove-backup",
         "prove-backup-damaged",
+        "deploy-staging-slower",
         "smoke-test-ill",
     ],
 )

@@ -21,7 +21,7 @@ from bot.messages.run import line
 from bot.messages.translations import load_translations
 from bot.store.database import Database
 from bot.store.store import Store
-from bot.team import load_team
+from bot.team import Pipeline, load_team
 from sandbox.clock import Clock
 from sandbox.server import Sandbox
 
@@ -29,10 +29,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def parts(folder: Path, clock: Clock, **integrations: Any) -> Deps:
-    """What an action needs that touches neither Slack nor the database; both are there and are not asked."""
+    """What an action needs that touches neither Slack nor the database; both are there and are not asked.
+
+    The team asks nothing of a version before production: what is known of one is in the database.
+    """
+    team = load_team(ROOT / "teams" / "tamv" / "team.yaml")
     return Deps(
         clock=clock,
-        team=load_team(ROOT / "teams" / "tamv" / "team.yaml"),
+        team=team.model_copy(update={"pipeline": Pipeline(staging="off", checks="off")}),
         store=Store(Database(f"sqlite:///{folder / 'bot.db'}"), "test"),
         words_by_locale=load_translations(),
         locale="es",

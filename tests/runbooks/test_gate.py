@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.domain.run import Run, RunState, StepState
 from tests.architecture.tree import ROOT
 from tests.harness.play import Play, playing, story
@@ -41,6 +43,34 @@ async def test_a_version_that_nobody_has_tried_is_said_to_be_so_where_it_is_appr
     assert "no se conoce ningún commit" in card, card
     gate = (await stage.known(run)).step("gate")
     assert gate.result and gate.result["doubts"] == ["staging", "checks"]
+
+
+@pytest.mark.parametrize(
+    "line", [f"deploy {CORE} tag={NEW}", f"canary {CORE} tag={NEW}", f"bluegreen.start {CORE} tag={NEW}"]
+)
+async def test_without_the_runbook_it_is_said_all_the_same_before_it_is_approved(stage: Play, line: str) -> None:
+    dry = await stage.ops(f"{line} dry_run=true")
+    assert f"{NEW} no ha pasado por staging" in await stage.shown(dry, "staging")
+    with stage.slowly():
+        run = await stage.start_ops(line)
+        card = await card_of(stage, run)
+    assert f"⚠ {NEW} no ha pasado por staging" in card
+    assert "no se conoce ningún commit" in card, card
+    async with stage.approving(run, "bruno"):
+        done = await stage.ended(run)
+    assert done.state is RunState.SUCCEEDED, story(done)
+    assert f"{NEW} no ha pasado por staging" in await stage.shown(done, "✅")
+
+
+async def test_what_goes_to_staging_has_no_gate_and_what_passed_there_no_doubt(stage: Play) -> None:
+    tagged(stage, lint="success")
+    staged = await stage.ops(f"deploy {CORE} tag={NEW} environment=staging")
+    assert found(staged)["gate"] is None, story(staged)
+    await stage.play(f"deploy-staging service={CORE} tag={NEW}")
+    with stage.slowly():
+        run = await stage.start_ops(f"deploy {CORE} tag={NEW}")
+        card = await card_of(stage, run)
+    assert "staging" not in card and "⚠" not in card
 
 
 async def test_after_staging_and_green_checks_nothing_speaks_against_it(stage: Play) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bot.domain.run import RunState
 from sandbox.kubernetes.containers import Behaviour
-from tests.harness.play import Play, story
+from tests.harness.play import Play, playing, story
 from tests.runbooks.test_rollbacks import in_staging
 
+UNHURRIED = 60.0  # seconds of the world in one of ours: Helm beside an incident's charts has its time
 CORE, FIRST, SECOND = "tamv-core", "v2.5.0", "v2.6.0"
 
 
@@ -61,3 +64,25 @@ async def test_a_job_without_measures_is_no_good_measure(stage: Play, log: tuple
     said = await stage.shown(run, "p95_ms")
     last = log[-1] if log else "{no line"
     assert (last[:20] in said) is (bool(log) and last.startswith("{")), said
+
+
+@pytest.mark.parametrize(
+    ("locale", "title", "worse"),
+    [
+        ("es", "Lo que midieron las pruebas", f"peor que {FIRST}: p95_ms 212.5 → 320"),
+        ("en", "What the tests measured", f"worse than {FIRST}: p95_ms 212.5 → 320"),
+    ],
+)
+async def test_the_report_has_what_was_measured(tmp_path: Path, locale: str, title: str, worse: str) -> None:
+    async with playing(tmp_path, locale=locale, speed=UNHURRIED) as stage:
+        channel = await stage.incident(sev="SEV3", service=CORE)
+        await stage.play(deploy(FIRST), channel, approvers=())
+        measuring(stage, "performance", '{"measures": {"p95_ms": 320, "errors_percent": 0.1}}')
+        await stage.play(deploy(SECOND), channel, approvers=())
+        (incident,) = await stage.bot.deps.store.incidents.list_open()
+        report = (await stage.bot.reports.render(incident.id)).markdown.replace("\\_", "_")
+    _, _, measured = report.partition(f"## {title}")
+    lines = [line for line in measured.partition("\n## ")[0].splitlines() if line.strip()]
+    assert [line[:3] for line in lines] == ["- ✅", "- ✅", "- ✅", "- ❌"], lines
+    assert worse in lines[-1]
+    assert "p95_ms 212" in lines[1] and FIRST in lines[1]

@@ -116,6 +116,12 @@ async def test_scaled_for_a_peak_and_watched(stage: Play) -> None:
     assert stage.world.deployments[CORE].replicas == 8
 
 
+async def test_without_a_number_it_is_scaled_to_twice_as_many(stage: Play) -> None:
+    run = await stage.play(f"scale-for-load service={CORE}", approvers=())
+    assert run.state is RunState.SUCCEEDED, story(run)
+    assert stage.world.deployments[CORE].replicas == 8
+
+
 async def test_more_replicas_that_are_not_enough_stay(stage: Play) -> None:
     stage.world.inject(CORE, "network", Fault(errors=0.2))
     run = await stage.play(f"scale-for-load service={CORE} replicas=8", approvers=())

@@ -111,10 +111,20 @@ async def test_what_does_not_come_about_is_said_and_counted(tmp_path: Path) -> N
 
 
 async def _wrong(forecasts: Forecasts, times: int) -> None:
+    wrong = replace(PREDICTION, told=False, outcome=Outcome.DID_NOT)
     for number in range(times):
-        old = replace(PREDICTION, id=f"{PREDICTION.id}/{number}", at=START - timedelta(days=number + 1), told=False)
-        await forecasts.keep_once(old)
-        await forecasts.end(old.id, Outcome.DID_NOT, None)
+        await forecasts.keep_once(replace(wrong, id=f"{PREDICTION.id}/{number}", at=START - timedelta(days=number + 1)))
+
+
+async def test_the_first_outcome_of_a_prediction_counts(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, speed=1)
+    async with stage.running() as made:
+        forecasts = made.bot.deps.store.forecasts
+        came = replace(PREDICTION, outcome=Outcome.CAME, came_at=START)
+        await forecasts.keep_once(came)
+        await forecasts.end(came.id, Outcome.DID_NOT, None)
+        await stage.sandbox.slack.wait_for(lambda: any("Se cumplió" in words(one) for one in stage.told()), 120)
+        assert await forecasts.get(came.id) == came
 
 
 async def test_what_was_wrong_too_often_is_kept_but_not_told(tmp_path: Path) -> None:
@@ -217,9 +227,8 @@ async def test_the_score_stands_in_the_digest_on_the_home_and_in_ops(tmp_path: P
     async with stage.running() as made:
         forecasts = made.bot.deps.store.forecasts
         await _wrong(forecasts, 2)
-        old = replace(PREDICTION, at=START - timedelta(days=1, hours=3))
-        await forecasts.keep_once(old)
-        await forecasts.end(old.id, Outcome.CAME, START)
+        old = START - timedelta(days=1, hours=3)
+        await forecasts.keep_once(replace(PREDICTION, at=old, outcome=Outcome.CAME, came_at=START))
         expected = ["Se cumplió 1 de 3", "Disco de xr-engine: fallaron 2 de 3"]
         week = digest(await week_before(made.bot.deps, START), made.bot.deps.words).plain_text
         ana = Somebody(stage.sandbox.slack, "ana")
