@@ -89,15 +89,14 @@ class Service(_Part):
     workloads: list[str] = Field(default_factory=list, description="all of them, if there are several: web, worker")
     namespaces: dict[str, str] = Field(default_factory=dict, description="environment → namespace")
     chart: str | None = None
+    release: str | None = Field(None, description="name of its Helm release where it is not the service's")
     replicas_value: str = Field("replicaCount", description="the chart value that sets the replicas")
     owners: list[str] = Field(default_factory=list, description="teams")
     dashboards: list[Dashboard] = Field(default_factory=list)
     board: str | None = Field(None, description="board of its snapshots")
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
     depends_on: list[str] = Field(default_factory=list, description="services that it calls, for `/why`")
-    programs: dict[str, Program] = Field(
-        default_factory=dict, description="programs that only read and may be run in its pods: name → command"
-    )
+    programs: dict[str, Program] = Field(default_factory=dict, description="programs that only read: name → command")
     requests: dict[str, PodRequest] = Field(
         default_factory=dict, description="requests that its pods may be asked: name → port and path"
     )

@@ -66,12 +66,12 @@ class Place(Protocol):
 class ByChart:
     """The values `secondColor.enabled`, `.tag` and `.live` of the service's chart; Helm waits for the pods."""
 
-    release: str
+    service: str
     namespace: str
     colors: Colors
 
     async def make(self, ctx: Context, move: Move) -> None:
-        await upgrade_release(ctx, self.release, self.namespace, self._values(move), f"{ctx.key} {_mark(move)}")
+        await upgrade_release(ctx, self.service, self.namespace, self._values(move), f"{ctx.key} {_mark(move)}")
 
     def _values(self, move: Move) -> dict[str, Any]:
         match move:
@@ -250,10 +250,11 @@ async def _place(ctx: Context, service: str, namespace: str) -> Place:
         target = await find_to_change(ctx, service, namespace)
         await require_running(ctx, target)
         return ByService(await ctx.kubernetes.second_colors.read(_name(service, target.reference), namespace))
-    revisions = await history_of(ctx, service, namespace)
+    release = ctx.release(service)
+    revisions = await history_of(ctx, release, namespace)
     if not revisions:
-        raise WrongState("release_not_there", release=service, namespace=namespace)
-    values = await ctx.helm.values(service, namespace, revisions[-1].number)
+        raise WrongState("release_not_there", release=release, service=service, namespace=namespace)
+    values = await ctx.helm.values(release, namespace, revisions[-1].number)
     if value_at(values, SECOND_ON) is None:
         raise WrongState("chart_without_colors", service=service)
     enabled, weight = canary_of(values)
@@ -269,7 +270,7 @@ async def _place(ctx: Context, service: str, namespace: str) -> Place:
 async def _deployment(ctx: Context, service: str, namespace: str) -> str:
     """Return the name of the first colour's Deployment; that of a chart is called like its release."""
     if ctx.service(service).chart is not None:
-        return service
+        return ctx.release(service)
     return _name(service, (await find_to_change(ctx, service, namespace)).reference)
 
 

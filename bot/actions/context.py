@@ -122,6 +122,10 @@ class Context:
             raise BadInput("unknown_service", service=name, nearest=nearest(name, services), known=sorted(services))
         return services[name]
 
+    def release(self, service: str) -> str:
+        """Return the name of a service's Helm release. Raises BadInput."""
+        return self.service(service).release or service
+
     def namespace(self, service: str, given: str | None = None) -> str:
         """Return the service's namespace in this environment, or `given` if the team file has it. Raises BadInput."""
         namespaces = self.service(service).namespaces

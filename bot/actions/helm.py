@@ -64,6 +64,7 @@ class Upgraded:
 async def history(ctx: Context, release: ReleaseName, namespace: str | None = None) -> Releases:
     """List the revisions of a release, with chart, app version and status."""
     ns = ctx.namespace(release, namespace)
+    release = ctx.release(release)
     revisions = await ctx.helm.history(release, ns)
     return _release_facts(ctx, release, ns, revisions, await _last_good(ctx, release, ns, revisions))
 
@@ -72,6 +73,7 @@ async def history(ctx: Context, release: ReleaseName, namespace: str | None = No
 async def status(ctx: Context, release: ReleaseName, namespace: str | None = None) -> Releases:
     """Show the current revision of a release."""
     ns = ctx.namespace(release, namespace)
+    release = ctx.release(release)
     revisions = await ctx.helm.history(release, ns)
     return _release_facts(ctx, release, ns, revisions[-1:], await _last_good(ctx, release, ns, revisions))
 
@@ -105,7 +107,7 @@ async def promote(
 ) -> Upgraded:
     """Send more traffic to the canary. Requires a canary, which must have been watched in production."""
     ns = ctx.namespace(release, namespace)
-    revisions = await ctx.helm.history(release, ns)
+    revisions = await history_of(ctx, ctx.release(release), ns)
     if not revisions or revisions[-1].description != ctx.key:  # else it was done before a crash
         await _require_promotable(ctx, release, ns, weight, revisions[-1].updated if revisions else None)
     return await upgrade_release(ctx, release, namespace, {CANARY_WEIGHT: int(weight)})
@@ -118,23 +120,30 @@ async def rollback(
     revision: Annotated[int, Field(ge=1)] | None = None,
     namespace: str | None = None,
 ) -> Upgraded:
-    """Roll back to the last good revision (never a failed one) and wait for it; also repairs an interrupted command."""
-    ns = ctx.namespace(release, namespace)
-    revisions = await ctx.helm.history(release, ns)
+    """Roll back to the last good revision (never a failed one) and wait for it; also repairs an interrupted command.
+
+    What was uninstalled with its history is installed again as it was.
+    """
+    ns, name = ctx.namespace(release, namespace), ctx.release(release)
+    revisions = await ctx.helm.history(name, ns)
     to = revision or ctx.planned.get("to")
     if to is None:  # once it is planned, it stays: an earlier attempt has changed what the last good one is
-        good = await _last_good(ctx, release, ns, revisions)
+        good = await _last_good(ctx, name, ns, revisions)
         to = good[0] if good else None
-    current, before = revisions[-1], int(ctx.planned.get("before", revisions[-1].number))
+    current = revisions[-1]
+    before = int(ctx.planned.get("before", 0 if current.status == UNINSTALLED else current.number))
     if current.number > before and current.rolled_back_to == to and current.was_deployed:
-        return Upgraded(release, ns, before, current.number, {}, to)  # done before a crash
-    _require_installed(release, ns, revisions)
+        return Upgraded(name, ns, before, current.number, {}, to)  # done before a crash
+    _require_installed(name, ns, revisions)
     if to is None or to not in {r.number for r in revisions}:
-        raise WrongState("nothing_to_go_back_to", release=release, known=[r.number for r in revisions])
+        raise WrongState("nothing_to_go_back_to", release=name, known=[r.number for r in revisions])
     live = await _live(ctx, release, ns)
-    await ctx.helm.rollback(release, ns, to, drift=live.drift, running=live.workloads)
-    after = (await ctx.helm.history(release, ns))[-1].number
-    return Upgraded(release, ns, before, after, {}, to)
+    if current.status == UNINSTALLED:
+        await ctx.helm.reinstall(name, ns, to)
+    else:
+        await ctx.helm.rollback(name, ns, to, drift=live.drift, running=live.workloads)
+    after = (await ctx.helm.history(name, ns))[-1].number
+    return Upgraded(name, ns, before, after, {}, to)
 
 
 @undo(upgrade)
@@ -168,7 +177,7 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
     """Raise WrongState without a canary of lower weight; in production also if it was not watched `since` its
     upgrade.
     """
-    values = await ctx.helm.values(release, namespace)
+    values = await ctx.helm.values(ctx.release(release), namespace)
     enabled, current_weight = canary_of(values)
     if not enabled or current_weight >= weight:
         raise WrongState("no_canary", release=release, weight=current_weight)
@@ -179,14 +188,17 @@ async def _require_promotable(ctx: Context, release: str, namespace: str, weight
 
 
 async def upgrade_release(
-    ctx: Context, release: str, namespace: str | None, values: dict[str, Any], mark: str | None = None
+    ctx: Context, service: str, namespace: str | None, values: dict[str, Any], mark: str | None = None
 ) -> Upgraded:
-    """Upgrade a release with these values over its own. `mark` describes the revision: one that is there was done."""
+    """Upgrade a service's release with these values over its own.
+
+    `mark` describes the revision: one that is there was done.
+    """
     mark = mark or ctx.key
-    ns = ctx.namespace(release, namespace)
-    chart = ctx.service(release).chart
+    ns, release = ctx.namespace(service, namespace), ctx.release(service)
+    chart = ctx.service(service).chart
     if chart is None:
-        raise BadInput("no_chart", service=release)
+        raise BadInput("no_chart", service=service)
     revisions = await history_of(ctx, release, ns)
     before = revisions[-1] if revisions else None
     if before and before.description == mark and before.was_deployed:
@@ -194,7 +206,7 @@ async def upgrade_release(
     _require_installed(release, ns, revisions)
     if before and before.pending:
         await _repair_pending(ctx, release, ns, revisions)
-    live = await _live(ctx, release, ns) if before else Live({}, [], {})
+    live = await _live(ctx, service, ns) if before else Live({}, [], {})
     all_values = live.kept_values | values
     await ctx.helm.upgrade(release, ns, chart, all_values, mark, live.drift, running=live.workloads)
     after = (await history_of(ctx, release, ns))[-1:]
@@ -216,27 +228,28 @@ class Live:
     kept_values: dict[str, Any]
 
 
-async def _live(ctx: Context, release: str, namespace: str) -> Live:
-    """Return what runs of a release, and what a new revision would overwrite.
+async def _live(ctx: Context, service: str, namespace: str) -> Live:
+    """Return what runs of a service's release, and what a new revision would overwrite.
 
     The number of replicas is kept: it was scaled for the current load, which the new version meets too.
     """
-    service = ctx.service(release)
+    declared, release = ctx.service(service), ctx.release(service)
     installed = workloads_in(await ctx.helm.manifest(release, namespace))
     live: dict[str, dict[str, Any]] = {}
     for reference in installed:
         with suppress(NotFound, Refused):
             live[reference] = await ctx.kubernetes.workloads.read(reference, namespace)
     drift = [one for reference in live for one in differences(live[reference], installed[reference])]
-    name = next((reference for reference in [*service.runs_as, release] if reference in live), None)
+    name = next((reference for reference in [*declared.runs_as, release] if reference in live), None)
     replicas = installed[name]["spec"].get("replicas") if name else None
     current = live[name]["spec"].get("replicas") if name else None
-    kept = {service.replicas_value: current} if replicas is not None and current != replicas else {}
+    kept = {declared.replicas_value: current} if replicas is not None and current != replicas else {}
     return Live(live, list(dict.fromkeys(drift)), kept)
 
 
-async def _typed(ctx: Context, release: str, namespace: str, given: Mapping[str, str]) -> dict[str, Any]:
+async def _typed(ctx: Context, service: str, namespace: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Return typed values: of the type that the release's value has now, else as Helm's own `--set` reads them."""
+    release = ctx.release(service)
     revisions = await history_of(ctx, release, namespace)
     current = await ctx.helm.values(release, namespace, revisions[-1].number) if revisions else {}
     return {path: _as(path, text, value_at(current, path)) for path, text in given.items()}

@@ -23,6 +23,7 @@ from bot.actions.workloads import (
     other_names,
     owners,
     require_creatable,
+    require_room,
     require_running,
     selectors,
     workloads_of,
@@ -31,7 +32,7 @@ from bot.domain.errors import BadInput, NotFound, WrongState
 from bot.domain.nearest import nearest
 from bot.domain.policy import Risk
 from bot.domain.times import Duration, at_most
-from bot.integrations.kubernetes.pods import Pod
+from bot.integrations.kubernetes.pods import Pod, Usage
 from bot.integrations.kubernetes.status import Obstacle, Rollout
 from bot.integrations.kubernetes.workloads import Owner, split_reference
 from bot.names import Name, WorkloadName
@@ -41,7 +42,7 @@ REVERTED_WITHIN = timedelta(seconds=20)  # an autoscaler decides every 15 s, a s
 LONGEST_FOLLOWED, FOLLOW_EVERY = timedelta(minutes=10), timedelta(seconds=5)
 LONGEST_LINE = 4000  # characters of a log's line
 LINES_SHOWN, LINE_WIDTH = 8, 160  # of a log that is followed, in the run's message
-HIDDEN_COLUMNS = ("containers", "uid", "default_container")  # of pods, in a table
+HIDDEN_COLUMNS = ("containers", "uid", "default_container", "is_ready")  # of pods, in a table
 T = TypeVar("T")
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE|CREDENTIAL|DATABASE_URL", re.IGNORECASE)
 
@@ -151,6 +152,7 @@ async def scale(
     before = _before(ctx, current, replicas)
     if ctx.dry_run and replicas > current:
         await require_creatable(ctx, target)
+        await require_room(ctx, target, replicas, current)
     if current != replicas:
         change = {"deployment": at[0], "namespace": at[1], "replicas": replicas}
         said = await with_places(ctx, [_said(other, replicas) for other in others], "kubernetes.scale", change)
@@ -346,13 +348,20 @@ async def top_pods(
     namespace: Name | None = None,
     most: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> Table:
-    """Show which pods use the most CPU or memory: of a service, or of the whole namespace."""
+    """Show which pods use the most CPU or memory: of a service, or of the whole namespace.
+
+    Those that run and were not measured yet are last.
+    """
     ns = namespace_of(ctx, service or ctx.team.default_service or "", namespace)
-    used = sorted(await ctx.kubernetes.pods.top(ns), key=lambda usage: getattr(usage, by), reverse=True)
-    if service is not None:
-        own = {pod.name for pod in await pods_of(ctx, service, ns)}
-        used = [usage for usage in used if usage.name in own]
-    return Table(ns, [asdict(usage) for usage in used[:most]])
+    usages, pods = await asyncio.gather(
+        ctx.kubernetes.pods.top(ns), pods_of(ctx, service, ns) if service else ctx.kubernetes.pods.list(ns)
+    )
+    known, running = {pod.name for pod in pods}, {pod.name for pod in pods if pod.phase in ("Running", "NotReady")}
+    own = {usage.name: usage for usage in usages if service is None or usage.name in known}
+    measured = [usage for usage in own.values() if getattr(usage, by) is not None]
+    measured.sort(key=lambda usage: getattr(usage, by), reverse=True)
+    others = [own.get(name, Usage(name, None, None)) for name in sorted(running - {usage.name for usage in measured})]
+    return Table(ns, [asdict(usage) for usage in [*measured[:most], *others[:most]]])
 
 
 @action("kubernetes.top_nodes", risk=Risk.READ, example="/ops top nodes")

@@ -86,7 +86,8 @@ async def run_job(
     source = _source(body)
     if ctx.planned.get("source", source) != source:
         raise WrongState("changed_since", name=manifest or name)
-    await ctx.kubernetes.jobs.start(job, ns, body, await _cautions(ctx, cron_job, body, ns))
+    cautions, by_itself = await _cautions_and_schedule(ctx, cron_job, body, ns)
+    await ctx.kubernetes.jobs.start(job, ns, body, cautions, by_itself)
     if ctx.dry_run:
         return Ran(job, ns, 0.0, [], source=source)
     ended = await _wait_until_ended(ctx, job, ns, wait)
@@ -116,15 +117,18 @@ async def _body(ctx: Context, cron_job: str | None, manifest: str | None, namesp
     return first.name, first.body
 
 
-async def _cautions(
+async def _cautions_and_schedule(
     ctx: Context, cron_job: str | None, body: Mapping[str, Any], namespace: str
-) -> list[dict[str, Any]]:
-    """Return at plan time what somebody should know before the job is started."""
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return at plan time what somebody should know before the job is started, and when its CronJob runs one anyway."""
     if not ctx.dry_run:
-        return []
-    running = await ctx.kubernetes.jobs.running(cron_job, namespace) if cron_job else []
-    found: list[dict[str, Any]] = [{"kind": "already_running", "jobs": running}] if running else []
-    return [*found, {"kind": "suspended"}] if body["spec"].get("suspend") else found
+        return [], None
+    found: list[dict[str, Any]] = [{"kind": "suspended"}] if body["spec"].get("suspend") else []
+    if cron_job is None:
+        return found, None
+    at = await ctx.kubernetes.jobs.timetable(cron_job, namespace)
+    running = [{"kind": "already_running", "jobs": at.running}] if at.running else []
+    return [*running, *found], {"schedule": at.schedule, "zone": at.zone, "suspended": at.suspended}
 
 
 def _source(body: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ async def workloads_of(ctx: Context, name: str, namespace: str) -> list[str]:
     if unexpected := [one for one in problems if not isinstance(one, NotFound)]:
         raise unexpected[0]
     if name in ctx.team.services and ctx.team.services[name].chart:  # and what else its release has: a canary, a worker
-        found |= dict.fromkeys(await workloads.of_release(name, namespace))
+        found |= dict.fromkeys(await workloads.of_release(ctx.release(name), namespace))
     if not found:
         raise problems[0]
     return list(found)
@@ -96,7 +96,7 @@ async def owners(ctx: Context, target: Target) -> list[Owner]:
 
     Helm is one only where the bot does not deploy the service itself: then a pipeline does.
     """
-    deployed = {service.chart and name for name, service in ctx.team.services.items()}
+    deployed = {service.release or name for name, service in ctx.team.services.items() if service.chart}
     found = await ctx.kubernetes.workloads.owners(target.reference, target.namespace)
     others = [owner for owner in found if owner.kind != "helm" or owner.name not in deployed]
     return [await _with_sync(ctx, owner) for owner in others]
@@ -137,6 +137,16 @@ async def require_creatable(ctx: Context, target: Target) -> None:
     if refused:
         raise WrongState(
             "pods_refused", deployment=target.reference, namespace=target.namespace, why="; ".join(refused[:2])
+        )
+
+
+async def require_room(ctx: Context, target: Target, replicas: int, current: int) -> None:
+    """Raise WrongState if a quota leaves no room for so many replicas: only as many pods as fit would come."""
+    room = await ctx.kubernetes.quotas.room(target.reference, target.namespace)
+    if room and room.pods < replicas - current:
+        facts = {"quota": room.quota, "resource": room.resource, "room": room.pods, "fits": current + room.pods}
+        raise WrongState(
+            "quota_too_small", deployment=target.reference, namespace=target.namespace, replicas=replicas, **facts
         )
 
 

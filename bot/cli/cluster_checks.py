@@ -14,7 +14,7 @@ from bot.domain.errors import BadInput, BotError, NotFound
 from bot.domain.runbook import Runbook
 from bot.integrations.helm import Helm
 from bot.integrations.kubernetes.objects import read as read_manifests
-from bot.team import PRODUCTION
+from bot.team import PRODUCTION, Service
 
 HELM_AT_ONCE = 4  # each is a process of its own
 
@@ -154,7 +154,7 @@ class ClusterChecks(Checks):
         yield self._good("Helm", "helm", version=version)
         free = asyncio.Semaphore(HELM_AT_ONCE)
         results = await asyncio.gather(
-            *(self._release(helm, free, name, service.namespaces.get(PRODUCTION), str(service.chart))
+            *(self._release(helm, free, name, service)
               for name, service in charts.items())
         )  # fmt: skip
         found = [finding for findings in results for finding in findings]
@@ -163,17 +163,16 @@ class ClusterChecks(Checks):
         if not found and charts:
             yield self._good("Helm · releases", "releases", count=len(charts))
 
-    async def _release(
-        self, helm: Helm, free: asyncio.Semaphore, release: str, namespace: str | None, chart: str
-    ) -> list[Finding]:
-        """Return what is wrong with a release or its chart; nothing if all is well."""
+    async def _release(self, helm: Helm, free: asyncio.Semaphore, name: str, service: Service) -> list[Finding]:
+        """Return what is wrong with a service's release or its chart; nothing if all is well."""
         found: list[Finding] = []
+        release, namespace = service.release or name, service.namespaces.get(PRODUCTION)
         subject = f"Helm · {release}"
         async with free:
             try:
-                await helm.show_chart(chart)
+                await helm.show_chart(str(service.chart))
             except BotError as problem:
-                found.append(self._wrong_in_team(subject, problem, f"services.{release}.chart", "HELM"))
+                found.append(self._wrong_in_team(subject, problem, f"services.{name}.chart", "HELM"))
             if namespace is None:
                 return found
             try:

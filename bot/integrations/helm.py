@@ -180,12 +180,23 @@ class Helm:
             )
             _require_mutable(release, current, target, running or {})
             return manifest_diff(as_running(current, running or {}), target)
+        await self._roll_back(release, namespace, revision)
+        return ""
+
+    @effect("helm.reinstall")
+    async def reinstall(self, release: str, namespace: str, revision: int, *, dry_run: bool = False) -> str:
+        """Roll a release that was uninstalled with its history back to a revision: all of it is created anew."""
+        if dry_run:
+            return manifest_diff("", await self.manifest(release, namespace, revision))
+        await self._roll_back(release, namespace, revision)
+        return ""
+
+    async def _roll_back(self, release: str, namespace: str, revision: int) -> None:
         flags = [] if await self._is_helm_3() else ["--force-conflicts"]
         flags += [*WAIT, "--timeout", f"{round(WAIT_SECONDS)}s"]
         await self._run(
             "rollback", release, str(revision), "-n", namespace, *flags, timeout=WAIT_SECONDS + self._timeout
         )
-        return ""
 
     @effect("helm.uninstall")
     async def uninstall(
@@ -272,7 +283,8 @@ def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
     """Return the revisions to which the current one can be rolled back, the newest first: deployed, and different from
     it.
 
-    A revision that was rolled back once is not a candidate, whatever Helm calls it.
+    A revision that was rolled back once is not a candidate, whatever Helm calls it. The one that was uninstalled is the
+    first: it ran until then.
     """
     if not history:
         return []
@@ -280,9 +292,12 @@ def rollback_candidates(history: Sequence[Revision]) -> list[Revision]:
     rolled_back = {before for before, after in pairwise(origins) if after < before}
     excluded = {*rolled_back, origins[-1]}
     return [
-        revision
-        for revision, first in reversed(list(zip(history, origins, strict=True))[:-1])
-        if revision.was_deployed and first not in excluded
+        *([history[-1]] if history[-1].status == UNINSTALLED else []),
+        *(
+            revision
+            for revision, first in reversed(list(zip(history, origins, strict=True))[:-1])
+            if revision.was_deployed and first not in excluded
+        ),
     ]
 
 

@@ -113,7 +113,7 @@ def _figure(figure: Facts, words: Translations) -> str:
 def _table(rows: list[dict[str, Any]], words: Translations) -> list[str]:
     if not rows:
         return []
-    names = [name for name in rows[0] if any(row.get(name) not in (None, "") for row in rows)]
+    names = [name for name in rows[0] if name in MEASURED or any(row.get(name) not in (None, "") for row in rows)]
     cells = [names, *([_cell(name, row.get(name), words) for name in names] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
@@ -121,7 +121,7 @@ def _table(rows: list[dict[str, Any]], words: Translations) -> list[str]:
 
 def _cell(name: str, value: Any, words: Translations) -> str:
     if value is None:
-        return ""
+        return words.label("not_measured") if name in MEASURED else ""
     if isinstance(value, bool):
         return "✓" if value else "✗"
     if name in _COLUMNS:
@@ -136,6 +136,7 @@ def _time(value: Any, _: Translations) -> str:
         return str(value)
 
 
+MEASURED = ("cpu", "memory")  # the columns in which nothing means that it was not measured
 _COLUMNS: Mapping[str, Callable[[Any, Translations], str]] = {
     "age": lambda value, _: format_duration(float(value)),
     "cpu": lambda value, words: amount(float(value), "cores", words),

@@ -103,8 +103,9 @@ class Statistics:
             if service.chart is None:
                 return []
             sightings = []
-            for revision in await helm.history(name, namespace):
-                values = await helm.values(name, namespace, revision.number)
+            release = service.release or name
+            for revision in await helm.history(release, namespace):
+                values = await helm.values(release, namespace, revision.number)
                 tag = deployed_tag(values) or revision.app_version
                 succeeded = None if revision.pending else revision.was_deployed or revision.status == "uninstalled"
                 if revision.updated:

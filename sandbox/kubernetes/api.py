@@ -164,8 +164,8 @@ class Api:
                 return self._object(call, operations.patch(writer, call))
             case "delete":
                 obj, is_gone = operations.delete(writer, self._kinds(), call)
-                is_immediate = is_gone and target.kind.grace_period is None
-                return self._object(call, success(target.kind, obj) if is_immediate else obj)
+                kind, is_shown = target.kind, target.kind.returns_deleted or target.kind.grace_period is not None
+                return self._object(call, success(kind, obj) if is_gone and not is_shown else obj)
             case "deletecollection":
                 return self._list(call, operations.delete_collection(writer, call), {})
         raise method_not_allowed()

@@ -110,6 +110,7 @@ class Kubernetes:
             nodes.Kubelet(self.cluster, self.behaviours),
             nodes.NodeLifecycle(self.cluster),
             policy.DisruptionBudgets(self.cluster),
+            policy.ResourceQuotas(self.cluster),
             autoscaling.Autoscalers(self.cluster, usage.cpu),
             external_secrets.ExternalSecrets(self.cluster, read_secret),
             argo_cd.ArgoCD(self.cluster, git),

@@ -49,7 +49,8 @@ class Kind:
     `has_generation`: a change of anything but metadata and status counts as a new generation. `selectable_fields` are
     those that a field selector may name besides the name and the namespace. `grace_period` gives the seconds that an
     object has to terminate when it is deleted, None if it is removed at once. `orphans_dependents`: dependents are kept
-    by default when an object is deleted. `custom`: the kind has no schema here, and takes no strategic patches.
+    by default when an object is deleted. `returns_deleted`: a deletion is answered by the object, not by a Status.
+    `custom`: the kind has no schema here, and takes no strategic patches.
     """
 
     group: str
@@ -68,6 +69,7 @@ class Kind:
     selectable_fields: tuple[str, ...] = ()
     grace_period: Callable[[Object], int | None] | None = field(default=None, repr=False)
     orphans_dependents: bool = False
+    returns_deleted: bool = False
     verbs: tuple[str, ...] = ALL_VERBS
     custom: bool = False
 

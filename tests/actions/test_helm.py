@@ -137,6 +137,39 @@ async def test_what_was_uninstalled_with_its_history_is_installed_and_removed_ag
     assert [(one["revision"], one["status"]) for one in (await world.history()).revisions][-1] == (4, "uninstalled")
 
 
+async def test_what_was_uninstalled_with_its_history_is_rolled_back_to_what_it_was(world: World) -> None:
+    helm, deps = world.actor.deps.helm, world.actor.deps
+    assert helm
+    await helm.uninstall(XR, NAMESPACE, keep_history=True)
+    (effect,), _ = await world.actor.rehearse("helm.rollback", release=XR)
+    assert effect.diff.splitlines()[1:] and all(line[0] in "+@" for line in effect.diff.splitlines()), effect.diff
+    assert "uninstalled" in line(effect, deps.words_by_locale["en"])
+    assert "desinstalado" in line(effect, deps.words_by_locale["es"])
+    done = await world.do("rollback", "R-1/a")
+    assert (done.before, done.after, done.to, world.versions()) == (0, 4, 3, {"v4.1.0"})
+    assert await world.actor.perform("helm.rollback", "R-1/a", release=XR) == done, "as after a crash"
+    await world.actor.undo("helm.rollback", done)
+    assert [(one["revision"], one["status"]) for one in (await world.history()).revisions][-1] == (4, "uninstalled")
+
+
+async def test_a_release_may_have_another_name_than_its_service(world: World) -> None:
+    deps = world.actor.deps
+    named = deps.team.services[XR].model_copy(update={"release": "render", "deployment": "render"})
+    team = deps.team.model_copy(update={"services": {**deps.team.services, XR: named}})
+    world.actor.deps = replace(deps, team=team)
+    assert (await world.do("upgrade", "R-1/a", tag="v4.2.0")).release == "render"
+    await world.do("canary", "R-2/a", tag="v4.3.0", weight=50)
+    found = await world.actor.perform("kubernetes.pods", service=XR)
+    assert {row["name"].rsplit("-", 2)[0] for row in found.rows} == {"render", "render-canary"}
+    done = await world.do("rollback", "R-3/a")
+    assert (done.release, done.to, (await world.history()).release) == ("render", 1, "render")
+    apps = world.sandbox.kubernetes.store
+    deployment = apps.get(DEPLOYMENT, NAMESPACE, "render")
+    assert deployment and deployment["spec"]["template"]["spec"]["containers"][0]["image"].endswith(":v4.2.0")
+    assert apps.get(DEPLOYMENT, NAMESPACE, "render-canary") is None
+    assert world.versions() == {"v4.1.0"}, "the release that is called as the service is another one"
+
+
 async def test_nothing_is_promoted_without_a_canary(world: World) -> None:
     with pytest.raises(WrongState) as refused:
         await world.actor.rehearse("helm.promote", release=XR, weight=100)

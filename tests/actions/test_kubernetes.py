@@ -17,6 +17,7 @@ from bot.integrations.effects import dry_run
 from demo.environment import DemoEnvironment, demo_environment
 from sandbox.clock import Clock
 from sandbox.kubernetes.access import Rule
+from sandbox.kubernetes.resources.policy import RESOURCE_QUOTA
 from sandbox.server import Sandbox
 
 XR = "xr-engine"
@@ -70,6 +71,31 @@ async def test_scaling_is_shown_done_and_undone(ctx: Context) -> None:
     assert (await k.rollout_status(ctx, XR)).replicas == before + 2
     await k.restore_replicas(ctx, done)
     assert await ctx.kubernetes.workloads.replicas(XR, "tamv-prod") == before
+
+
+async def test_more_replicas_than_a_quota_has_room_for_are_refused_with_how_many_fit(
+    stage: DemoEnvironment, ctx: Context
+) -> None:
+    before = await ctx.kubernetes.workloads.replicas(XR, "tamv-prod")
+    cluster = stage.sandbox.__dict__["cluster"].kubernetes
+    pods = len(await ctx.kubernetes.pods.list("tamv-prod"))
+    quota = {"metadata": {"name": "small", "namespace": "tamv-prod"}, "spec": {"hard": {"pods": str(pods + 2)}}}
+    made = cluster.writer.create(RESOURCE_QUOTA, quota)
+    cluster.cluster.settle()
+    with dry_run():
+        with pytest.raises(WrongState) as refused:
+            await k.scale(ctx, XR, before + 3)
+        await k.scale(ctx, XR, before + 2)
+    assert refused.value.key == "quota_too_small"
+    for words in ctx.deps.words_by_locale.values():
+        told = words.error(refused.value)
+        assert f"/ops scale {XR} {before + 2}" in told and "`small`" in told and "2 " in told
+    cluster.writer.update(RESOURCE_QUOTA, made, lambda one: one["spec"]["hard"].update(pods="1"))
+    cluster.cluster.settle()
+    with dry_run(), pytest.raises(WrongState) as refused:
+        await k.scale(ctx, XR, before + 1)
+    for words in ctx.deps.words_by_locale.values():
+        assert "/ops scale" not in words.error(refused.value), "none fits"
 
 
 async def test_a_rollback_is_undone_by_rolling_forward_once(ctx: Context) -> None:

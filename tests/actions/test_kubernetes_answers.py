@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable
+from bot.domain.run import StepRun
 from bot.integrations.kubernetes.kubernetes import Kubernetes
+from bot.messages import results
 from sandbox.faults import Kind as Fault
 from sandbox.kubernetes.objects import deep_copy
 from sandbox.kubernetes.resources.external_secrets import EXTERNAL_SECRET
@@ -164,13 +166,22 @@ async def test_metrics_that_are_not_there_or_half_there_are_told_as_that(place: 
         await place.actor.perform("kubernetes.top_nodes")
     for words in place.actor.deps.words_by_locale.values():
         assert "metrics-server" in words.error(absent.value) and "metrics-server" in words.error(silent.value)
+    running = {pod.name for pod in await place.kubernetes.pods.list(PROD) if pod.phase == "Running"}
+    half = min(running)
     measured = [
-        {"metadata": {"name": "a"}, "containers": [{"name": "c", "usage": {"cpu": "250m"}}, {"name": "new"}]},
-        {"metadata": {"name": "b"}},
+        {"metadata": {"name": "a"}, "containers": [{"name": "c", "usage": {"cpu": "250m"}}]},
+        {"metadata": {"name": half}, "containers": [{"name": "c", "usage": {"cpu": "250m"}}, {"name": "new"}]},
     ]
     faults.add("kubernetes", "error", "GET */metrics.k8s.io/*", status=200, body={"items": measured})
-    rows = (await place.actor.perform("kubernetes.top_pods")).rows
-    assert [(row["name"], row["cpu"], row["memory"]) for row in rows] == [("a", 0.25, 0), ("b", 0.0, 0)]
+    found = await place.actor.perform("kubernetes.top_pods", most=50)
+    first, *others = [(row["name"], row["cpu"], row["memory"]) for row in found.rows]
+    assert first == ("a", 0.25, None)
+    assert others == [(name, None, None) for name in sorted(running)], "those that run and were not measured are named"
+    step = StepRun("it", "kubernetes.top_pods", parameters={}, result=asdict(found))
+    for locale, said in (("en", "not measured"), ("es", "sin medir")):
+        words = place.actor.deps.words_by_locale[locale]
+        assert all(line.count(said) == 2 for line in results.lines(step, words)[2:])
+        assert f"{len(others)} {said}" in results.sentence(step, words)
 
 
 async def test_external_secrets_of_an_older_version_are_found_and_none_at_all_is_said(place: Place) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from bot.domain.errors import BadInput, Refused, WrongState
+from bot.messages.run import line
 from bot.store.migrate import upgrade
 from sandbox.deadline import deadline
 from sandbox.kubernetes.backend import Kubernetes as Backend
 from sandbox.kubernetes.containers import Behaviour
 from sandbox.kubernetes.objects import Object
-from sandbox.kubernetes.resources.batch import JOB
+from sandbox.kubernetes.resources.batch import CRON_JOB, JOB
 from tests.harness.actor import ROOT, Actor, in_cluster, parts
 
 STAGING = "tamv-staging"
@@ -68,6 +69,23 @@ async def test_variables_and_the_tag_go_over_the_manifests(cluster: Cluster) -> 
     assert job and job["metadata"]["name"].startswith("migrate-")
     environment = {one["name"]: one["value"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert environment["MIGRATE"] == "--dry-run" and "PGOPTIONS" in environment
+
+
+async def test_when_the_cron_job_runs_one_by_itself_is_said_with_its_time_zone(cluster: Cluster) -> None:
+    found = cluster.backend.store.get(CRON_JOB, STAGING, "db-maintenance")
+    assert found
+
+    async def said(locale: str) -> str:
+        (effect,), _ = await cluster.actor.rehearse("kubernetes.run_job", cron_job="db-maintenance")
+        return line(effect, cluster.actor.deps.words_by_locale[locale])
+
+    assert "`30 3 * * 0`, in the time zone of the control plane" in await said("en")
+    for spec, english, spanish in (
+        ({"timeZone": "America/Mexico_City"}, "`30 3 * * 0`, America/Mexico_City", "`30 3 * * 0`, America/Mexico_City"),
+        ({"suspend": True}, "suspended and runs none", "suspendido y no lanza ninguno"),
+    ):
+        cluster.backend.writer.update(CRON_JOB, found, lambda one, spec=spec: one["spec"].update(spec))  # type: ignore[misc]
+        assert english in await said("en") and spanish in await said("es")
 
 
 async def test_what_is_run_is_what_was_shown(cluster: Cluster) -> None:

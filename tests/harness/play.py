@@ -183,8 +183,8 @@ async def playing(
 ) -> AsyncIterator[Play]:
     """A bot in a sandbox where all is well; helm's charts of all services lie in the folder.
 
-    Without `alerts` none becomes an incident, without `why` no causes are looked for unasked. What the bot sent is held
-    against the contracts at the end.
+    Without `alerts` none becomes an incident, without `why` no causes are looked for unasked. A `kubeconfig` is that of
+    another cluster than the sandbox's. What the bot sent is held against the contracts at the end.
     """
     sandbox = Sandbox(clock=LoadAwareClock())
     program = await asyncio.to_thread(helm.helm)
@@ -209,8 +209,8 @@ async def playing(
     given: dict[str, object] = {"helm": str(program), "team_dir": str(team)}
     if not alerts:
         given["alertmanager_webhook_token"] = None
-    database = folder / "bot.db"
-    async with demo_environment(sandbox, f"sqlite:///{database}", cluster=folder, **given | settings) as stage:  # type: ignore[arg-type]
+    database, cluster = folder / "bot.db", None if "kubeconfig" in settings else folder
+    async with demo_environment(sandbox, f"sqlite:///{database}", cluster=cluster, **given | settings) as stage:  # type: ignore[arg-type]
         play = Play(stage.url, stage.bot, sandbox, database)
         sandbox.clock.speed = speed
         try:

@@ -31,8 +31,8 @@ class ControlPlane:
         self._key = folder / "tls.key"
         self.kubeconfig = folder / "kubeconfig"
 
-    def start(self) -> None:
-        """Start everything, and come back when pods can be run."""
+    def start(self, nodes: int) -> None:
+        """Start everything, with so many nodes, and come back when pods can be run."""
         subprocess.run([*_program("certificate"), str(self._folder)], check=True, stderr=subprocess.DEVNULL)
         etcd = self._start_etcd()
         self._start_api_server(etcd)
@@ -41,7 +41,7 @@ class ControlPlane:
         signed = [f"--service-account-private-key-file={self._key}", f"--root-ca-file={self._certificate}"]
         self._start("kube-controller-manager", "secure-port", "healthz", *served, *alone, *signed)
         self._start("kube-scheduler", "secure-port", "healthz", *served, *alone)
-        self._start("fakelet", "port", "healthz", *served)
+        self._start("fakelet", "port", "healthz", *served, f"--nodes={nodes}")
 
     def _start_etcd(self) -> str:
         url, peers = (f"http://{ADDRESS}:{free_port()}" for _ in range(2))
@@ -104,11 +104,14 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def kubernetes() -> Iterator[Path]:
-    """An empty cluster until the block ends: its kubeconfig, of an account that may do everything."""
+def kubernetes(nodes: int = 3) -> Iterator[Path]:
+    """An empty cluster until the block ends: its kubeconfig, of an account that may do everything.
+
+    Its nodes are named `node-1` and so on.
+    """
     with tempfile.TemporaryDirectory(prefix="kubernetes-") as name, contextlib.ExitStack() as parts:
         plane = ControlPlane(Path(name), parts)
-        plane.start()
+        plane.start(nodes)
         yield plane.kubeconfig
 
 

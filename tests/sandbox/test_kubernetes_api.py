@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -17,11 +18,13 @@ from kubernetes.aio.stream import WsApiClient
 from sandbox.clock import Clock
 from sandbox.deadline import deadline
 from sandbox.kubernetes.access import ADMIN, Rule
+from sandbox.kubernetes.backend import Kubernetes
 from sandbox.kubernetes.containers import Behaviour, Dump
 from sandbox.kubernetes.objects import is_true
-from sandbox.kubernetes.resources.batch import JOB, Schedule
+from sandbox.kubernetes.resources.batch import CRON_JOB, JOB, Schedule
 from sandbox.kubernetes.resources.deployments import DEPLOYMENT
 from sandbox.server import Sandbox
+from tests.harness.hand_clock import HandClock
 
 PROD = "tamv-prod"
 DEADLINE = 20.0
@@ -229,6 +232,21 @@ async def test_a_rollout_that_does_not_come_on_exceeds_its_deadline(served: Serv
 def test_cron_schedules(schedule: str, due: str) -> None:
     after = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
     assert Schedule(schedule).next_after(after) == datetime.fromisoformat(f"{due}:00+00:00")
+
+
+def test_a_cron_job_is_due_by_the_clocks_of_its_time_zone(kubernetes: Kubernetes, clock: HandClock) -> None:
+    found = kubernetes.store.get(CRON_JOB, PROD, "db-maintenance")
+    assert found
+    at = (clock.now() + timedelta(days=1)).astimezone(ZoneInfo("Asia/Kolkata")).replace(hour=3, minute=30)
+    spec = {"schedule": f"30 3 {at.day} {at.month} *", "timeZone": "Asia/Kolkata", "suspend": False}
+    kubernetes.writer.update(CRON_JOB, found, lambda one: one["spec"].update(spec))
+    due = at.astimezone(UTC).replace(second=0, microsecond=0)
+    assert (due.hour, due.minute) == (22, 0)
+    for moment, count in ((due - timedelta(seconds=30), 0), (due + timedelta(seconds=30), 1)):
+        clock.forward((moment - clock.now()).total_seconds())
+        kubernetes.advance()
+        names = [job["metadata"]["name"] for job in kubernetes.store.all(JOB, PROD)]
+        assert names.count(f"db-maintenance-{int(due.timestamp()) // 60}") == count
 
 
 @pytest.mark.parametrize("schedule", ["", "* * * *", "61 * * * *", "a * * * *", "5-2 * * * *"])

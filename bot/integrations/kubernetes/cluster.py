@@ -272,6 +272,11 @@ class Cluster:
         return content
 
 
+def to_number(text: object) -> float:
+    """Return `250m` cores or `512Mi` bytes as a number."""
+    return float(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
+
+
 def diff(before: dict[str, Any], after: dict[str, Any]) -> str:
     """Return a unified diff of two objects in YAML; `{}` stands for no object.
 

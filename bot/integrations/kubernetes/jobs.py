@@ -33,6 +33,19 @@ class JobState:
     suspended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """When a CronJob starts jobs by itself: in a time zone (None: that of the control plane), unless it is suspended.
+
+    `running` are the jobs that it has started and that have not ended.
+    """
+
+    schedule: str
+    zone: str | None
+    suspended: bool
+    running: list[str]
+
+
 class Jobs:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -63,12 +76,13 @@ class Jobs:
         }
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]}
 
-    async def running(self, cron_job: str, namespace: str) -> list[str]:
-        """Return the jobs that the CronJob has started and that have not ended."""
+    async def timetable(self, cron_job: str, namespace: str) -> Timetable:
+        """Return when the CronJob starts jobs by itself, and those that it has started and that have not ended."""
         cron = await self._cluster.ask(
             f"cron job {namespace}/{cron_job}", self._batch.read_namespaced_cron_job, cron_job, namespace
         )
-        return [str(job.name) for job in (cron.status.active if cron.status else None) or ()]
+        running = [str(job.name) for job in (cron.status.active if cron.status else None) or ()]
+        return Timetable(str(cron.spec.schedule), cron.spec.time_zone, bool(cron.spec.suspend), running)
 
     @effect("kubernetes.run_job")
     async def start(
@@ -77,10 +91,14 @@ class Jobs:
         namespace: str,
         body: Mapping[str, Any],
         cautions: Sequence[Mapping[str, Any]] = (),
+        by_itself: Mapping[str, Any] | None = None,
         *,
         dry_run: bool = False,
     ) -> str:
-        """Create the job; does nothing if a job of that name exists."""
+        """Create the job; does nothing if a job of that name exists.
+
+        `by_itself` is when its CronJob runs one anyway: `schedule`, `zone`, `suspended`.
+        """
         if await self._exists(job, namespace):
             return ""
         warnings: list[str] = []

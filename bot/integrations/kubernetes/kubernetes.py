@@ -16,6 +16,7 @@ from bot.integrations.kubernetes.jobs import Jobs
 from bot.integrations.kubernetes.nodes import Nodes
 from bot.integrations.kubernetes.objects import ExternalSecrets, Objects
 from bot.integrations.kubernetes.pods import Describer, Pods
+from bot.integrations.kubernetes.quotas import Quotas
 from bot.integrations.kubernetes.workloads import Workloads
 
 
@@ -30,6 +31,7 @@ class Kubernetes:
         self.flux = Flux(self.cluster)
         self.pods = Pods(self.cluster)
         self.descriptions = Describer(self.cluster, self.pods, self.workloads)
+        self.quotas = Quotas(self.cluster, self.workloads)
         self.nodes = Nodes(self.cluster)
         self.history = History(self.cluster, self.workloads)
         self.jobs = Jobs(self.cluster)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from bot.domain.errors import BotError, NotFound, Refused, Unavailable
-from bot.integrations.kubernetes.cluster import Cluster, client, quantity, response_error
+from bot.integrations.kubernetes.cluster import Cluster, client, response_error, to_number
 from bot.integrations.kubernetes.status import (
+    condition,
     container_statuses,
     describe_end,
     is_sidecar,
@@ -98,11 +99,7 @@ class Pod:
     uid: str = ""
     default_container: str = ""  # kubectl's: the annotated one, or the first that is no sidecar
     tag: str = ""  # of that container's image
-
-    @property
-    def is_ready(self) -> bool:
-        ready, _, wanted = self.ready.partition("/")
-        return self.phase == "Running" and ready == wanted
+    is_ready: bool = False  # by its condition: a readiness gate may keep it away although all of its containers are
 
     @property
     def is_troubled(self) -> bool:
@@ -129,11 +126,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Usage of a pod or a node: CPU in cores, memory in bytes."""
+    """Usage of a pod or a node: CPU in cores, memory in bytes; None if metrics-server has not measured it."""
 
     name: str
-    cpu: float
-    memory: int
+    cpu: float | None
+    memory: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +273,14 @@ class Pods:
 
 
 def _usage(metrics: Mapping[str, Any], parts: Sequence[Mapping[str, str]]) -> Usage:
-    """Return the sum of what the parts use; what was not measured yet counts as nothing."""
-    cpu = sum(_quantity(part.get("cpu", "0")) for part in parts)
-    return Usage(metrics["metadata"]["name"], cpu, int(sum(_quantity(part.get("memory", "0")) for part in parts)))
+    """Return the sum of what the parts use: nothing is known of it until each of them was measured."""
+    cpu, memory = (_sum(part.get(resource) for part in parts) for resource in ("cpu", "memory"))
+    return Usage(metrics["metadata"]["name"], cpu, None if memory is None else int(memory))
+
+
+def _sum(amounts: Iterable[str | None]) -> float | None:
+    found = list(amounts)
+    return None if not found or None in found else sum(map(to_number, found))
 
 
 def _words_of_api_server(body: bytes) -> str | None:
@@ -336,6 +338,7 @@ def _pod(pod: Mapping[str, Any]) -> Pod:
             ),
             "",
         ),
+        pod_phase(pod) == "Running" and condition(pod, "Ready").get("status") == "True",
     )
 
 
@@ -363,11 +366,6 @@ def _why(pod: Mapping[str, Any]) -> str:
 
 def _time(text: Any) -> datetime | None:
     return datetime.fromisoformat(str(text)) if text else None
-
-
-def _quantity(text: str) -> float:
-    """Return `250m` cores or `512Mi` bytes as a number."""
-    return float(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,5 +455,5 @@ def _joined(details: Mapping[str, Any], *names: str) -> str:
 
 
 def _conditions(thing: Mapping[str, Any]) -> Iterator[DescribeLine]:
-    for condition in (thing.get("status") or {}).get("conditions") or ():
-        yield DescribeLine("condition", condition["type"], condition["status"], _joined(condition, "reason", "message"))
+    for one in (thing.get("status") or {}).get("conditions") or ():
+        yield DescribeLine("condition", one["type"], one["status"], _joined(one, "reason", "message"))

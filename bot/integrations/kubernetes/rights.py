@@ -28,6 +28,7 @@ READ: Rights = {
     ("", "events"): ("list",),
     ("", "configmaps"): ("list",),
     ("", "services"): ("get", "list"),
+    ("", "resourcequotas"): ("list",),
     ("apps", "deployments"): ("get", "list"),
     ("apps", "statefulsets"): ("get", "list"),
     ("apps", "daemonsets"): ("get", "list"),

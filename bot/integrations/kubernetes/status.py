@@ -15,6 +15,7 @@ Object = Mapping[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
 ARGO_REVISION = "rollout.argoproj.io/revision"
 ON_DELETE = "OnDelete"  # an update strategy: pods are replaced when somebody deletes them
+GATES = "ReadinessGatesNotReady"  # what something else must say of a pod before it serves
 STARTING = ("ContainerCreating", "PodInitializing")  # a container waits for these in any healthy start
 # Reasons for which a container waits that no waiting mends; Kubernetes has tried more than once.
 HOPELESS = frozenset(
@@ -182,7 +183,7 @@ def event_obstacle(name: str, event: Object) -> Obstacle:
 
 
 def pod_obstacles(pod: Object) -> Iterator[Obstacle]:
-    """Yield why a pod does not run: unschedulable, evicted, or why its containers wait."""
+    """Yield why a pod does not run or serve: unschedulable, evicted, why its containers wait, a readiness gate."""
     status, name = _status(pod), pod["metadata"]["name"]
     if status.get("phase") == "Failed":
         yield Obstacle(str(status.get("reason") or "Failed"), name, _short(status.get("message")))
@@ -199,6 +200,9 @@ def pod_obstacles(pod: Object) -> Iterator[Obstacle]:
         message = ", ".join(filter(None, [last, "" if last else _short(state.get("message"))]))
         about = f"{name}/{container['name']}"
         yield Obstacle(f"Init:{reason}" if is_init else reason, about, message, reason in HOPELESS)
+    ready = condition(pod, "Ready")
+    if ready.get("status") == "False" and ready.get("reason") == GATES:
+        yield Obstacle(GATES, name, _short(ready.get("message")))
 
 
 def container_statuses(pod: Object) -> Iterator[tuple[bool, Object]]:

@@ -339,8 +339,8 @@ class _Asked:
         helm, service = self._deps.helm, self._team.services[self._service]
         if helm is None or service.chart is None or not self._namespace:
             return []
-        namespace = self._namespace
-        history = await self._ask("helm", lambda: helm.history(self._service, namespace))
+        namespace, release = self._namespace, service.release or self._service
+        history = await self._ask("helm", lambda: helm.history(release, namespace))
         return [
             Change(
                 ChangeKind.DEPLOYMENT,

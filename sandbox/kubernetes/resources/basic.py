@@ -121,7 +121,16 @@ CONFIG_MAP = Kind(
     validate=_data_rules,
     has_generation=False,
 )
-SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", ("sa",), columns=(AGE,), has_generation=False)
+SERVICE_ACCOUNT = Kind(
+    "",
+    "v1",
+    "serviceaccounts",
+    "ServiceAccount",
+    ("sa",),
+    columns=(AGE,),
+    has_generation=False,
+    returns_deleted=True,
+)
 PERSISTENT_VOLUME_CLAIM = Kind(
     "",
     "v1",
@@ -130,6 +139,7 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     ("pvc",),
     subresources=("status",),
     columns=(path_column("Status", "status.phase"), AGE),
+    returns_deleted=True,
 )
 LEASE = Kind(
     "coordination.k8s.io",
@@ -189,6 +199,7 @@ SERVICE = Kind(
         computed_column("Selector", lambda service: format_pairs(service["spec"].get("selector")), wide=True),
     ),
     default=_default_service,
+    returns_deleted=True,
 )
 ENDPOINTS = Kind("", "v1", "endpoints", "Endpoints", ("ep",), columns=(AGE,), has_generation=False)
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", columns=(AGE,), has_generation=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from sandbox.kubernetes.controllers import Cluster
 from sandbox.kubernetes.kinds import (
@@ -278,11 +279,21 @@ def _cron_job_rules(cron_job: Object, _before: Object | None) -> Iterator[Cause]
     pod_spec = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     yield from _restart_policy_rules(pod_spec, path)
     yield from pod_spec_rules(pod_spec, path)
-    schedule = cron_job["spec"].get("schedule", "")
+    schedule, zone = cron_job["spec"].get("schedule", ""), cron_job["spec"].get("timeZone")
     try:
         Schedule(schedule)
     except ValueError as error:
         yield "spec.schedule", f'Invalid value: "{schedule}": {error}'
+    if zone is not None and _zone(zone) is None:
+        yield "spec.timeZone", f'Invalid value: "{zone}": unknown time zone {zone}'
+
+
+def _zone(name: str) -> tzinfo | None:
+    """Return a time zone by its name; None for one that nobody knows."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return None
 
 
 def _last_schedule_cell(cron_job: Object, now: datetime) -> str:
@@ -351,13 +362,14 @@ class CronJobs:
         """Return the latest scheduled time that has come; None, and reconcile again then, if the next is to come."""
         last = status_of(cron_job).get("lastScheduleTime") or cron_job["metadata"]["creationTimestamp"]
         schedule, now = Schedule(cron_job["spec"]["schedule"]), self._cluster.now()
-        due = schedule.next_after(parse_time(last))
+        zone = _zone(cron_job["spec"].get("timeZone") or "UTC") or UTC
+        due = schedule.next_after(parse_time(last).astimezone(zone))
         if due > now:
             self._cluster.enqueue(self, key_of(cron_job), (due - now).total_seconds())
             return None
         while (following := schedule.next_after(due)) <= now:
             due = following
-        return timestamp(due)
+        return timestamp(due.astimezone(UTC))
 
     def _create_job(self, cron_job: Object, due: str) -> Object:
         template = cron_job["spec"]["jobTemplate"]

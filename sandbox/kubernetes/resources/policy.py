@@ -1,4 +1,4 @@
-"""policy/v1: PodDisruptionBudgets, and the evictions that they allow."""
+"""What limits pods: PodDisruptionBudgets, with the evictions that they allow, and ResourceQuotas, which only count."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sandbox.kubernetes.objects import (
     labels_of,
     name_of,
     namespace_of,
+    parse_quantity,
     scaled_value,
     selector_matches,
     status_of,
@@ -55,7 +56,19 @@ DISRUPTION_BUDGET = Kind(
     validate=_rules,
 )
 
-KINDS = (DISRUPTION_BUDGET,)
+RESOURCE_QUOTA = Kind(
+    "",
+    "v1",
+    "resourcequotas",
+    "ResourceQuota",
+    ("quota",),
+    subresources=("status",),
+    columns=(AGE,),
+    has_generation=False,
+    returns_deleted=True,
+)
+KINDS = (DISRUPTION_BUDGET, RESOURCE_QUOTA)
+OVER = ("Succeeded", "Failed")
 
 
 class DisruptionBudgets:
@@ -119,6 +132,44 @@ class DisruptionBudgets:
             workload = self._cluster.store.get(SCALABLE[kind], namespace, name) if kind in SCALABLE else None
             expected += workload["spec"]["replicas"] if workload else 0
         return expected
+
+
+class ResourceQuotas:
+    """Counts what the pods of a namespace use of its quotas. None is refused."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def affected(self, kind: Kind, change: Change) -> Iterable[Key]:
+        if kind is RESOURCE_QUOTA:
+            yield key_of(change.object)
+        elif kind is POD:
+            for quota in self._cluster.store.all(RESOURCE_QUOTA, namespace_of(change.object)):
+                yield key_of(quota)
+
+    def reconcile(self, namespace: str, name: str) -> None:
+        quota = self._cluster.store.get(RESOURCE_QUOTA, namespace, name)
+        if quota is None:
+            return
+        pods = [pod for pod in self._cluster.store.all(POD, namespace) if status_of(pod).get("phase") not in OVER]
+        hard = dict(quota["spec"].get("hard") or {})
+        used = {resource: _quantity(sum(_needed(resource, pod) for pod in pods)) for resource in hard}
+        self._cluster.writer.set_status(RESOURCE_QUOTA, quota, {"hard": hard, "used": used})
+
+
+def _needed(resource: str, pod: Object) -> float:
+    """Return how much of a quota's resource a pod needs; 0 of what is not counted here."""
+    if resource in ("pods", "count/pods"):
+        return 1
+    part, dot, name = resource.partition(".")
+    if not dot:
+        part, name = "requests", resource
+    resources = (container.get("resources") or {} for container in pod["spec"]["containers"])
+    return sum(parse_quantity((one.get(part) or {}).get(name, "0")) for one in resources)
+
+
+def _quantity(amount: float) -> str:
+    return str(round(amount)) if amount == round(amount) else f"{round(amount * 1000)}m"
 
 
 def evict(writer: Writer, pod: Object, options: Object, *, dry_run: bool) -> Object:

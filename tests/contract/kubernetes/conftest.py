@@ -84,6 +84,19 @@ class Cluster:
         content_type: str = "application/json",
     ) -> tuple[int, Any, Mapping[str, str]]:
         """Status, JSON and headers of an answer, whatever it is; nothing is checked by the client on its way."""
+        status, content, headers = await self.answer(method, path, query, body, accept, content_type)
+        return status, json.loads(content), headers
+
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Any = None,
+        accept: str = "*/*",
+        content_type: str = "application/json",
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """The same of an answer that need not be JSON."""
         api: Any = self.api
         headers = {"Accept": accept, "Content-Type": content_type}
         request = await api.param_serialize(
@@ -91,7 +104,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )  # fmt: skip
         answer = await api.call_api(*request)
-        return answer.status, json.loads(await answer.read()), answer.headers
+        return answer.status, await answer.read(), answer.headers
 
     async def until(self, ask: Callable[[], Awaitable[T]], wanted: T) -> None:
         """Wait until something is as it is wanted."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from kubernetes.aio import client
 
 from bot.domain.errors import BadInput, NotFound, Unavailable, WrongState
 from bot.integrations.kubernetes.kubernetes import Kubernetes
@@ -177,6 +178,66 @@ async def test_an_autoscaler_is_known_with_its_limits(cluster: Cluster, bot: Kub
     await cluster.custom.create_namespaced_custom_object("autoscaling", "v2", where, "horizontalpodautoscalers", body)
     owner = await bot.workloads.autoscaler("web", where)
     assert owner and (owner.kind, owner.name, owner.least, owner.most) == ("hpa", "web", 2, 5)
+
+
+async def test_the_room_in_a_quota_is_known(cluster: Cluster, bot: Kubernetes) -> None:
+    where, made = cluster.namespace, deployment(replicas=2)
+    first, second = made["spec"]["template"]["spec"]["containers"]
+    first["resources"] = {"requests": {"cpu": "250m"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    second["resources"] = {"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    quotas = {"cpu": {"requests.cpu": "2500m", "pods": "9"}, "memory": {"limits.memory": "11Gi", "services": "3"}}
+    for name, hard in quotas.items():
+        await cluster.main.create_namespaced_resource_quota(where, {"metadata": {"name": name}, "spec": {"hard": hard}})
+    await cluster.apps.create_namespaced_deployment(where, made)
+    await rolled_out(bot, "web", where)
+
+    async def room() -> tuple[str, str, int]:
+        found = await bot.quotas.room("web", where)
+        return (found.quota, found.resource, found.pods) if found else ("", "", -1)
+
+    await cluster.until(room, ("cpu", "requests.cpu", 3))
+    await cluster.main.delete_namespaced_resource_quota("cpu", where)
+    assert await room() == ("memory", "limits.memory", 3)
+    await cluster.main.delete_namespaced_resource_quota("memory", where)
+    assert await bot.quotas.room("web", where) is None
+
+
+async def test_a_pod_is_ready_by_its_condition_and_not_by_its_containers(cluster: Cluster, bot: Kubernetes) -> None:
+    where = cluster.namespace
+    await cluster.apps.create_namespaced_deployment(where, deployment(replicas=1))
+    await rolled_out(bot, "web", where)
+    (pod,) = await bot.pods.list(where)
+    assert (pod.ready, pod.is_ready, pod.why) == ("2/2", True, "")
+    gate = 'the status of pod readiness gate "example.com/in-balancer" is not "True", but False'
+    ready = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady", "message": gate}
+    await cluster.main.patch_namespaced_pod_status(pod.name, where, {"status": {"conditions": [ready]}})
+    (pod,) = await bot.pods.list(where)
+    assert (pod.ready, pod.is_ready, pod.phase, pod.why) == ("2/2", False, "Running", gate)
+    assert [one.reason for one in await bot.workloads.obstacles("web", where)] == ["ReadinessGatesNotReady"]
+
+
+async def test_a_cron_job_in_a_time_zone_that_nobody_knows_is_refused(cluster: Cluster, bot: Kubernetes) -> None:
+    where, pod = cluster.namespace, {"restartPolicy": "OnFailure", "containers": [{"name": "a", "image": "a:1"}]}
+
+    def body(zone: str) -> dict[str, Any]:
+        template = {"spec": {"template": {"spec": pod}}}
+        spec = {"schedule": "0 3 * * *", "timeZone": zone, "jobTemplate": template}
+        return {"metadata": {"name": "nightly"}, "spec": spec}
+
+    with pytest.raises(client.ApiException) as refused:
+        await cluster.batch.create_namespaced_cron_job(where, body("America/Nowhere"))
+    assert refused.value.status == 422
+    assert 'spec.timeZone: Invalid value: "America/Nowhere": unknown time zone' in str(refused.value.body).replace(
+        "\\", ""
+    )
+    await cluster.batch.create_namespaced_cron_job(where, body("America/Mexico_City"))
+    found = await bot.jobs.timetable("nightly", where)
+    assert (found.schedule, found.zone, found.suspended, found.running) == (
+        "0 3 * * *",
+        "America/Mexico_City",
+        False,
+        [],
+    )
 
 
 async def test_a_drain_evicts_all_at_once_and_knows_a_pod_by_its_uid(cluster: Cluster, bot: Kubernetes) -> None:

@@ -234,3 +234,22 @@ async def test_what_is_owned_goes_with_its_owner(cluster: Cluster) -> None:
         return len(sets) + len((await cluster.main.list_namespaced_pod(cluster.namespace)).items)
 
     await cluster.until(lambda: left(), 0)
+
+
+@pytest.mark.parametrize(
+    ("plural", "kind", "spec"),
+    [
+        ("services", "Service", {"spec": {"ports": [{"port": 80}]}}),
+        ("serviceaccounts", "ServiceAccount", {}),
+        ("resourcequotas", "ResourceQuota", {"spec": {"hard": {"pods": "3"}}}),
+        ("configmaps", "Status", {}),
+        ("secrets", "Status", {}),
+    ],
+)
+async def test_a_deletion_is_answered_by_the_object_or_by_a_status(
+    cluster: Cluster, plural: str, kind: str, spec: dict[str, Any]
+) -> None:
+    path = f"/api/v1/namespaces/{cluster.namespace}/{plural}"
+    made, _, _ = await cluster.ask("POST", path, body={"metadata": {"name": "it"}, **spec})
+    status, answer, _ = await cluster.ask("DELETE", f"{path}/it")
+    assert (made, status, answer["kind"]) == (201, 200, kind)
