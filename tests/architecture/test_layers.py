@@ -63,6 +63,7 @@ WITH_ONE_IMPORTER = {
     "handlers.sources": "gathers the sources",
     "handlers.status_page": "what the public may see, apart from what the cluster asks",
     "handlers.webhooks": "what all sources share",
+    "sandbox.forecast": "what is played before anything is broken; the exercises begin with an incident or a drill",
     "sandbox.console.screen": "state, shapes, backend, api",
     "sandbox.github.code_api": "the API by subject",
     "sandbox.github.issues_api": "the API by subject",
