@@ -30,7 +30,7 @@ from tests.real.postgresql import postgresql
 from tests.workflows.test_engine import engine
 
 BAR = "size of the database, workflows included"
-INCIDENTS, RUNS = 5, 50
+INCIDENTS, RUNS = 10, 100
 ALL_INCIDENTS, ALL_RUNS = 1_000, 10_000
 YEAR, YEAR_LIMIT = timedelta(days=365), 300.0
 SHOWN = 0.02  # of all: the share from which on a table is shown
@@ -86,7 +86,10 @@ async def _measured(kind: str, url: str | None) -> list[Figure]:
         + week * (incident.total() - uncharted.total())
     )
     year = (ALL_RUNS * of_runs + ALL_INCIDENTS * of_incidents) / 1e6
-    computed = f"computed: {ALL_INCIDENTS:,} incidents and {ALL_RUNS:,} runs, evenly over a year, after retention"
+    computed = (
+        f"computed from {INCIDENTS} incidents and {RUNS} runs: {ALL_INCIDENTS:,} and {ALL_RUNS:,}, evenly over a year, "
+        "after retention"
+    )
     return [
         Figure(BAR, f"{kind}, empty", empty.total() / 1e6, "MB"),
         *_rows(f"{kind}, an incident to its report", incident, incident_kept),
@@ -131,8 +134,8 @@ async def _incident(here: Place, store: Store) -> None:
     for command in LIFE:
         before = len(await store.incidents.timeline(incident.id))
         await here.send(here.workspace.command(f"/incident {command}", incident.channel))
-        await until(partial(_grown, store, incident.id, before), 60)
-    await until(partial(_reported, store, incident.id), 120)
+        await until(partial(_grown, store, incident.id, before), 400)
+    await until(partial(_reported, store, incident.id), 400)
 
 
 async def _grown(store: Store, incident: str, before: int) -> bool:

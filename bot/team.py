@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, date, time, timedelta, tzinfo
@@ -760,8 +758,6 @@ def load_team(path: Path) -> TeamFile:
     except ValueError:
         raise BadInput("team_file_unreadable", path=str(path), why="it is not UTF-8") from None
     team._folder = path.parent
-    if team.runbooks.is_dir() and not os.access(team.runbooks, os.R_OK | os.X_OK):  # it would look empty
-        raise BadInput("team_file_unreadable", path=str(team.runbooks), why=os.strerror(errno.EACCES))
     return team
 
 

@@ -43,6 +43,7 @@ from bot.messages.translations import Translations
 from bot.runbooks import Library, Mistake
 from bot.runbooks.check import check, load, queries
 from bot.runbooks.document import mermaid
+from bot.runbooks.library import files as runbook_files
 from bot.runbooks.library import read
 from bot.services.bot import Bot
 from bot.services.ops import help_on, read_runbook, start
@@ -151,7 +152,10 @@ def validate(
     """Check runbooks without running them: one line per mistake, with its position; exit 1 if there is any."""
     team, words = _team(lang), team_words(lang)
     path = team_settings_or_exit().team_file
-    by_path, mistakes = read([*sorted((folder or team.runbooks).glob("*.yaml")), *(files or [])])
+    try:
+        by_path, mistakes = read([*runbook_files(folder or team.runbooks), *(files or [])])
+    except BotError as problem:
+        exit_with_error(problem, lang)
     all_runbooks = {runbook.name: runbook for runbook in by_path.values()}
     mistakes += [
         str(mistake)

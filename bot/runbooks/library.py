@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,8 @@ class Library:
 
     @classmethod
     def read(cls, folder: Path, registry: Registry, team: TeamFile) -> Library:
-        """Read every `*.yaml` of the folder. Raises BadInput with the mistakes of all files."""
-        by_path, mistakes = read(sorted(folder.glob("*.yaml")))
+        """Read every `*.yaml` of the folder. Raises BadInput with the mistakes of all files, or for a closed folder."""
+        by_path, mistakes = read(files(folder))
         by_name = {runbook.name: runbook for runbook in by_path.values()}
         for path, runbook in by_path.items():
             mistakes += [str(mistake) for mistake in check(path, runbook, registry, team, by_name)]
@@ -55,6 +57,13 @@ class Library:
             if trigger.alert == alert and trigger.labels.items() <= labels.items()
         ]
         return [runbook for _, runbook in sorted(fitting, key=lambda fit: -fit[0])]
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files of a folder's runbooks, sorted. Raises BadInput if it may not be read: it would look empty."""
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise BadInput("team_file_unreadable", path=str(folder), why=os.strerror(errno.EACCES))
+    return sorted(folder.glob("*.yaml"))
 
 
 def read(paths: Iterable[Path]) -> tuple[dict[Path, Runbook], list[str]]:

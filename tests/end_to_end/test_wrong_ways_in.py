@@ -254,7 +254,7 @@ CLOSED = {  # a path of the folder that its user may not read or write, the comm
     "acme": ("doctor", "Cannot read `acme/team.yaml`: Permission denied."),
     "acme/": ("init acme --yes", "tamv-bot init: `folder`: acme may not be read by this user."),
     "acme/runbooks": ("serve", "Cannot read `acme/runbooks`: Permission denied."),
-    "acme/runbooks/": ("runbook new again", "Cannot read `acme/runbooks`: Permission denied."),
+    "acme/runbooks/": ("runbook validate", "Cannot read `acme/runbooks`: Permission denied."),
     "acme/runbooks/look.yaml": ("runbook list", "look.yaml:1:1: cannot be read: Permission denied"),
     ".env": ("serve", ".env or SECRETS_DIR: cannot be read: Permission denied"),
     "secrets": ("serve", "SECRETS_DIR: secrets may not be read by this user"),
