@@ -222,22 +222,22 @@ async def diagnose_incident(deps: Deps, incident_id: str, seq: int) -> None:
     event = await deps.store.incidents.event(incident_id, seq)
     looks = LOOKS if event.kind is Kind.DECLARED else LOOKS[:1]
     leading: str | None = None
-    stands = False
+    settled = False
     for number, after in enumerate(looks):
         last = number == len(looks) - 1
-        if stands and not last:
+        if settled and not last:
             continue
         await sleep_until(deps, event.at + after)
-        look = partial(_look, deps, incident_id, f"{incident_id}/{seq}/why/{number}", stands=stands)
+        look = partial(_look, deps, incident_id, f"{incident_id}/{seq}/why/{number}", settled=settled)
         outcome = await durable_step(f"look {number}", look, LOOK_TIMEOUT)
         if outcome.ok and outcome.value is None:
             return
-        stands = stands or bool(outcome.value and outcome.value == leading)
+        settled = settled or bool(outcome.value and outcome.value == leading)
         leading = outcome.value
 
 
-async def _look(deps: Deps, incident_id: str, key: str, *, stands: bool) -> str | None:
-    """Look, and record what has changed; where the last cause `stands`, only what is claimed besides it.
+async def _look(deps: Deps, incident_id: str, key: str, *, settled: bool) -> str | None:
+    """Look, and record what has changed; where the last cause is `settled`, only what is claimed besides it.
 
     Returns the cause that leads clearly (empty: none); None to look no more.
     """
@@ -246,7 +246,7 @@ async def _look(deps: Deps, incident_id: str, key: str, *, stands: bool) -> str 
     if not incident.status.is_open or incident.service not in deps.team.services or opinions.confirmed:
         return None
     looked = await look_at(deps, incident, opinions)
-    if stands:
+    if settled:
         kept = last_look(opinions, incident)
         known = {(one.cause, one.place) for one in kept.diagnosis.shown}
         besides = [one for one in looked.diagnosis.elsewhere if (one.cause, one.place) not in known]
