@@ -95,9 +95,7 @@ class Service(_Part):
     health: dict[str, HealthCheck] = Field(default_factory=dict, description="environment → health endpoint")
     depends_on: list[str] = Field(default_factory=list, description="services that it calls, for `/why`")
     programs: dict[str, Program] = Field(default_factory=dict, description="programs that only read: name → command")
-    requests: dict[str, PodRequest] = Field(
-        default_factory=dict, description="requests that its pods may be asked: name → port and path"
-    )
+    requests: dict[str, PodRequest] = Field(default_factory=dict, description="to its pods: name → port and path")
 
     @property
     def runs_as(self) -> list[str]:
@@ -112,9 +110,7 @@ class VaultSecret(_Part):
     key: str = Field(description="the entry to rotate; the secret's other entries are left unchanged")
     form: Literal["base64", "hex"] = Field(description="encoding of its 32 random bytes")
     mount: str = "secret"
-    rotate_every: Duration = Field(
-        timedelta(days=90), description="rotation interval; the App Home and the calendar tell secrets that are due"
-    )
+    rotate_every: Duration = Field(timedelta(days=90), description="rotation interval; the calendar tells what is due")
     runbook: str | None = Field(None, description="runbook that rotates it; the calendar has a button for it")
 
 
