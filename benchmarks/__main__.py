@@ -19,6 +19,7 @@ from rich.table import Table
 
 from benchmarks import (
     acknowledgement,
+    backup,
     canary,
     declaring,
     forecast,
@@ -55,6 +56,7 @@ MEASUREMENTS: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
     "size-postgresql": size.of_postgresql,
     "why": why.causes,
     "canary": canary.canary,
+    "backup": backup.backup,
     "forecast": forecast.forecast,
     "tired": tired.tired,
     "recovery": recovery.recovery,

@@ -20,7 +20,7 @@ from bot.actions.catalogue import ACTIONS
 from bot.app import build_deps
 from bot.cli.cluster_checks import ClusterChecks
 from bot.cli.findings import CHECK_SECONDS, Checks, Finding, State
-from bot.cli.terminal import exit_with_error, team_words
+from bot.cli.terminal import team_words
 from bot.deps import Deps
 from bot.domain.errors import BotError, Unavailable
 from bot.domain.policy import RESPONDER
@@ -331,14 +331,14 @@ def placeholders(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 def run_checks(settings: Settings, *, as_json: bool = False, seconds: float = CHECK_SECONDS) -> int:
     """Check these settings and print the results; `seconds` limits each check.
 
-    Returns 1 if something required is missing; exits with 2 if the team file is invalid.
+    Returns 1 if something required is missing.
     """
     logging.disable(logging.WARNING)
     words = team_words(settings.locale)
     try:
         findings = asyncio.run(_run_checks(settings, seconds))
     except BotError as problem:  # the team file is invalid: nothing can be checked
-        exit_with_error(problem, settings.locale, code=2)
+        findings = [Finding(str(settings.team_file), State.WRONG, words.error(problem))]
     wrong = any(finding.state is State.WRONG for finding in findings)
     if as_json:
         rows = [

@@ -251,7 +251,7 @@ def test_it_is_said_in_the_terminals_language(typed: str, folder: Path) -> None:
 
 CLOSED = {  # a path of the folder that its user may not read or write, the command, what it says
     "acme/team.yaml": ("serve", "Cannot read `acme/team.yaml`: Permission denied. Check TEAM_DIR or BOT_CONFIG;"),
-    "acme": ("doctor", "Cannot read `acme/team.yaml`: Permission denied."),
+    "acme": ("runbook list", "Cannot read `acme/team.yaml`: Permission denied."),
     "acme/": ("init acme --yes", "tamv-bot init: `folder`: acme may not be read by this user."),
     "acme/runbooks": ("serve", "Cannot read `acme/runbooks`: Permission denied."),
     "acme/runbooks/": ("runbook validate", "Cannot read `acme/runbooks`: Permission denied."),
