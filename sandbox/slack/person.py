@@ -15,7 +15,7 @@ from sandbox.slack import inputs, payloads
 from sandbox.slack.backend import Slack
 from sandbox.slack.block_kit import check_view
 from sandbox.slack.deliveries import HONEST, Answer, Delivery, Forgery
-from sandbox.slack.state import JSON, Channel, Message, ResponseUrl, SlackError, Trigger, User, View
+from sandbox.slack.state import JSON, PATIENCE_SECONDS, Channel, Message, ResponseUrl, SlackError, Trigger, User, View
 
 _TOKEN = re.compile(r"<([@#!]|https?://)([^>|]+)(?:\|([^>]*))?>")
 
@@ -172,7 +172,7 @@ class Person:
         payload = payloads.view_closed(self.slack, self.user, view, cleared=False)
         return await self.slack.deliveries.interactive(payload, self._forgery)
 
-    async def open_home(self, timeout: float = 5.0) -> View:
+    async def open_home(self, timeout: float = PATIENCE_SECONDS) -> View:
         """Open the App Home and wait until the bot has published it. Raises TimeoutError."""
         before = self.home.hash if self.home else None
         self.slack.open_home(self.user)
@@ -266,11 +266,11 @@ class Reply:
                     answers.append(message)
         return sorted(answers, key=lambda message: message.ts)
 
-    async def message(self, timeout: float = 5.0, number: int = 1) -> Message:
+    async def message(self, timeout: float = PATIENCE_SECONDS, number: int = 1) -> Message:
         """Wait for the first (`number`-th) message. Raises TimeoutError."""
         return (await self.slack.wait_for(lambda: self.messages[number - 1 : number], timeout))[0]
 
-    async def view(self, timeout: float = 5.0) -> View:
+    async def view(self, timeout: float = PATIENCE_SECONDS) -> View:
         """Wait for the modal that the bot opens with this trigger. Raises TimeoutError."""
         return await self.slack.wait_for(lambda: self.trigger.opened, timeout)
 

@@ -16,6 +16,7 @@ from sandbox.deadline import deadline
 JSON = dict[str, Any]
 T = TypeVar("T")
 
+PATIENCE_SECONDS = 15.0  # without any change, until a condition is given up on a busy machine
 EVENTS = frozenset(
     {
         "app_home_opened",
@@ -424,7 +425,7 @@ class Workspace:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait_for(self, condition: Callable[[], T | None], timeout: float = 15.0) -> T:
+    async def wait_for(self, condition: Callable[[], T | None], timeout: float = PATIENCE_SECONDS) -> T:
         """Return the first truthy value of `condition`, checked after every change.
 
         Raises TimeoutError when it does not hold and nothing has changed for `timeout` seconds.
