@@ -55,6 +55,7 @@ IN_TERMINAL = [
     or ACTIONS.get(name).waits_for
     or name == "prometheus.watch"  # without it helm.promote refuses
 ]
+OF_AN_INCIDENT = [name for name in IN_TERMINAL if name.startswith("pagerduty.")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -91,12 +92,29 @@ async def test_every_example_does_what_it_says_and_says_what_it_did(stage: Play,
     await came_about(stage, line, run)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def in_incident(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Play]:
+    """One more bot and sandbox, for what is done in an incident from a terminal."""
+    async with playing(tmp_path_factory.mktemp("incident")) as made:
+        yield made
+
+
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("name", IN_TERMINAL)
+@pytest.mark.parametrize("name", [name for name in IN_TERMINAL if name not in OF_AN_INCIDENT])
 async def test_every_example_that_changes_something_does_it_from_a_terminal(beside: Play, name: str) -> None:
-    line, options = await prepared(beside, ACTIONS.get(name)), tuple[str, ...]()
-    if name.startswith("pagerduty."):
-        options = ("--incident", (await beside.record(await incident_channel(beside))).id)
+    await does_it_from_a_terminal(beside, name)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", OF_AN_INCIDENT)
+async def test_every_example_of_an_incident_does_it_from_a_terminal(in_incident: Play, name: str) -> None:
+    incident = await in_incident.record(await incident_channel(in_incident))
+    await does_it_from_a_terminal(in_incident, name, "--incident", incident.id)
+
+
+async def does_it_from_a_terminal(beside: Play, name: str, *options: str) -> None:
+    """Type an example, let others decide in terminals, and look at its end and at the world."""
+    line = await prepared(beside, ACTIONS.get(name))
     known = {run.id for run in await beside.bot.deps.store.runs.recent()}
     typing = asyncio.create_task(typed(beside, line, *options))
     async with working(beside), asyncio.TaskGroup() as watching:
