@@ -97,9 +97,10 @@ class Behaviours:
         """Return the behaviour of a container of a pod's spec."""
         image = str(container["image"])
         variables = [f"{one['name']}={one.get('value', '')}" for one in container.get("env") or ()]
-        command = " ".join([image, *(container.get("command") or ()), *(container.get("args") or ()), *variables])
+        command = " ".join([image, *(container.get("command") or ()), *(container.get("args") or ())])
+        texts = (command, " ".join([command, *variables]))
         for pattern, behaviour in self._patterns:
-            if fnmatchcase(command if " " in pattern else image, pattern):
+            if any(fnmatchcase(text, pattern) for text in (texts if " " in pattern else (image,))):
                 return behaviour
         measures = MEASURES.get(image.rpartition("/")[2].partition(":")[0])
         return Behaviour(run=20.0, log=(json.dumps({"measures": measures}),)) if measures else Behaviour()

@@ -227,4 +227,4 @@ async def test_a_bot_whose_engine_cannot_start_ends_and_says_so(tmp_path: Path) 
         settings = sandbox_settings(url, sandbox, f"sqlite:///{tmp_path}/bot.db", "en", port=0)
         ran = await tamv_bot("serve", env=environment(settings))
     assert ran.code not in (0, None)
-    assert "The workflow engine cannot start: " in ran.err.splitlines()[-1]
+    assert ran.err.splitlines()[-1].startswith("DATABASE_URL: the database cannot be opened: file is not a database.")
