@@ -114,6 +114,13 @@ class Alerts:
         async with self._database.read() as connection:
             return (await _count_firing(connection, [incident_id])).get(incident_id, 0)
 
+    async def begin_edit(self, incident_id: str) -> None:
+        """Begin an edit of the line about an incident's alerts: what is saved after this needs another one."""
+        async with self._database.write() as connection:
+            await lock_alerts(connection)
+            edits = {"alert_edits": incidents.c.alert_edits + 1}
+            await connection.execute(update(incidents).where(incidents.c.id == incident_id).values(edits))
+
     async def storm(self) -> Incident | None:
         """Return the open storm incident."""
         async with self._database.read() as connection:
@@ -377,10 +384,15 @@ async def _times_reported(connection: AsyncConnection, incident_id: str) -> int:
 
 
 async def _show_alerts(connection: AsyncConnection, incident_id: str, at: datetime) -> None:
-    """Have the line about the incident's alerts edited, once for all that happens within SHOW_EVERY."""
-    turn = int(at.timestamp() // SHOW_EVERY.total_seconds())
-    until = (turn + 1) * SHOW_EVERY.total_seconds()
-    await enqueue_once(connection, f"{incident_id}/alerts/{turn}", SHOW_ALERTS, [incident_id, until])
+    """Have the line about the incident's alerts edited, once for all that happens within SHOW_EVERY.
+
+    All that is saved before the edit has the same workflow; `begin_edit` ends that, whatever the clocks say.
+    """
+    edits = (
+        await connection.execute(select(incidents.c.alert_edits).where(incidents.c.id == incident_id))
+    ).scalar_one()
+    until = (at.timestamp() // SHOW_EVERY.total_seconds() + 1) * SHOW_EVERY.total_seconds()
+    await enqueue_once(connection, f"{incident_id}/alerts/{edits}", SHOW_ALERTS, [incident_id, until])
 
 
 async def _save(

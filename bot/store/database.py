@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.domain.errors import Unavailable
+from bot.tasks import yield_to_requests
 
 T = TypeVar("T")
 Fence = Callable[[AsyncConnection], Awaitable[None]]
@@ -133,7 +134,8 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """Take a connection from the pool; uncommitted changes are rolled back when it returns."""
+        """Take a connection from the pool, after a turn; uncommitted changes are rolled back when it returns."""
+        await yield_to_requests()
         if not self.is_sqlite:
             async with engine.connect() as connection:
                 yield connection

@@ -84,6 +84,7 @@ incidents = Table(
     Column("updated_at", Utc, nullable=False),
     Column("last_seq", Integer, nullable=False),
     Column("last_hash", String(64), nullable=False),
+    Column("alert_edits", Integer, nullable=False, server_default="0"),  # of the line about its alerts
     Index(None, "status"),
     Index(None, "declared_at"),
 )

@@ -34,7 +34,6 @@ SENDERS = {"alertmanager": Person("alertmanager", "Alertmanager"), "grafana": Pe
 EVENTS_LIMIT = 6  # of one incident's alerts; what comes then is told in one line, which is edited
 TEXT_LIMIT = 600  # of an alert's description
 VALUES_LIMIT = 5  # of one label, over all alerts
-GRACE = timedelta(seconds=2)  # a transaction that began before the line is edited has ended
 # Labels that say where and why, in the order in which they are shown.
 TELLING = (
     "rulename", "namespace", "deployment", "statefulset", "daemonset", "job_name", "cronjob", "pod", "container",
@@ -268,7 +267,7 @@ def _alert_event(incident: Incident, notification: Notification, decision: Join 
 
 async def show_alerts(deps: Deps, incident_id: str, until: float) -> None:
     """Edit the line about an incident's alerts that come and go or are many, and what its card says of them."""
-    await sleep_until(deps, datetime.fromtimestamp(until, EARLIEST.tzinfo) + GRACE)
+    await sleep_until(deps, datetime.fromtimestamp(until, EARLIEST.tzinfo))
     await durable_step("line", partial(_show_line, deps, incident_id), MESSAGE_TIMEOUT)
     await update_incident_messages(deps, incident_id)
 
@@ -278,7 +277,6 @@ async def _show_line(deps: Deps, incident_id: str) -> None:
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
         place = await (destination if incident.source == STORM else thread_destination)(deps, incident)
-        if place is None:
-            return  # the channel is not there yet: the next change shows it
+        await deps.store.alerts.begin_edit(incident_id)
         message = alert_line(incident, await deps.store.alerts.of_incident(incident_id), deps.words)
         await upsert_message(deps, key, place, message)

@@ -303,11 +303,10 @@ async def _draw(deps: Deps, incident_id: str, seq: int) -> None:
 
 async def _upload(deps: Deps, incident_id: str, seq: int) -> None:
     incident, event = await deps.store.incidents.get(incident_id), await deps.store.incidents.event(incident_id, seq)
-    document, place = await deps.store.documents.read(incident_id, _chart_name(seq)), None
-    if document:
-        place = await thread_destination(deps, incident)
-    if document is None or place is None:
+    document = await deps.store.documents.read(incident_id, _chart_name(seq))
+    if document is None:
         return
+    place = await thread_destination(deps, incident)
     causes = [deps.words.label(f"causes.{suspect.cause}") for suspect in diagnosis_of(event).shown]
     title = deps.words.render_block("why", "chart", causes=causes)
     file = (f"{incident_id}-{document.name.rpartition('/')[2]}", f"{incident_id} #{seq}", document.content)

@@ -89,6 +89,6 @@ async def _show(deps: Deps, incident_id: str, runbook: Runbook, seen: Mapping[st
         if step.id in seen
     ]
     incident = await deps.store.incidents.get(incident_id)
-    if place := await thread_destination(deps, incident):
-        message = looked(deps.words.pick(runbook.title), steps, deps.words)
-        await upsert_message(deps, f"{incident_id}/{DIAGNOSTICS}", place, message)
+    place = await thread_destination(deps, incident)
+    message = looked(deps.words.pick(runbook.title), steps, deps.words)
+    await upsert_message(deps, f"{incident_id}/{DIAGNOSTICS}", place, message)

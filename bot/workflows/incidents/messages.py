@@ -53,8 +53,6 @@ async def _post_timeline_event(deps: Deps, incident_id: str, event: TimelineEven
     incident = await deps.store.incidents.get(incident_id)
     before = await deps.store.incidents.timeline(incident_id) if event.kind is Kind.ALERT_FIRING else ()
     place = await (destination if is_call(event, before) else thread_destination)(deps, incident)
-    if place is None:
-        raise Unavailable("channel_pending", incident=incident_id)
     message = timeline_message(event, incident, deps.words)
     return await upsert_message(deps, f"{incident_id}/{event.seq}", place, message)
 
@@ -65,8 +63,15 @@ async def point_to_replacement(deps: Deps, subject: str, key: str, channel: str,
     await durable_step("point to replacement", pointing, POINTER_TIMEOUT)
 
 
-async def destination(deps: Deps, incident: Incident) -> Place | None:
-    """Return where the incident's messages go: its channel; None while the channel is being opened.
+async def destination(deps: Deps, incident: Incident) -> Place:
+    """Return where the incident's messages go: its channel. Raises Unavailable while the channel is being opened."""
+    if place := await destination_so_far(deps, incident):
+        return place
+    raise Unavailable("channel_pending", incident=incident.id)
+
+
+async def destination_so_far(deps: Deps, incident: Incident) -> Place | None:
+    """Return where the incident's messages go; None while its channel is being opened.
 
     The headline is posted after the channel is opened. A headline without a channel means that Slack refused the
     channel: then the headline's thread is used.
@@ -77,13 +82,14 @@ async def destination(deps: Deps, incident: Incident) -> Place | None:
     return Place(headline.channel, headline.ts, incident.id) if headline and headline.ts else None
 
 
-async def thread_destination(deps: Deps, incident: Incident) -> Place | None:
+async def thread_destination(deps: Deps, incident: Incident) -> Place:
     """Return where the incident's records go: the card's thread, so that the channel has only what somebody must see.
 
-    Raises Unavailable while the card is on its way. Without a card, records go to where other messages go.
+    Without a card, records go to where other messages go. Raises Unavailable while the channel is being opened or the
+    card is on its way.
     """
     place = await destination(deps, incident)
-    if place is None or incident.channel is None:
+    if incident.channel is None:
         return place
     key = f"{incident.id}/card"
     card = await deps.store.slack_messages.get(key)

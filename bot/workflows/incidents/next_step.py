@@ -7,7 +7,6 @@ from typing import Any
 
 from bot.deps import Deps
 from bot.domain.ending import endings
-from bot.domain.errors import Unavailable
 from bot.domain.incident import Incident, Status
 from bot.domain.timeline import Kind
 from bot.messages.incident import Endings
@@ -74,7 +73,4 @@ async def update_endings(deps: Deps, incident_id: str) -> None:
 async def _below_card(deps: Deps, incident: Incident) -> Place:
     """Return the incident's channel, once its card is there: what is to be done stands below it."""
     await thread_destination(deps, incident)
-    place = await destination(deps, incident)
-    if place is None:
-        raise Unavailable("channel_pending", incident=incident.id)
-    return place
+    return await destination(deps, incident)

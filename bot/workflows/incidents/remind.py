@@ -16,7 +16,7 @@ from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.incidents.catchup import catch_up_on
 from bot.workflows.incidents.handover import announce_handovers
 from bot.workflows.incidents.look_again import look_again
-from bot.workflows.incidents.messages import destination
+from bot.workflows.incidents.messages import destination_so_far
 from bot.workflows.reports.followups import remind_followups
 
 REMIND_INTERVAL = timedelta(hours=24)
@@ -92,7 +92,7 @@ async def _update_due(deps: Deps, incident: Incident, now: datetime) -> datetime
         if await _ask_commander(deps, incident, f"{silence}/{number}", silent) and now < answer_by:
             return min(answer_by, next_due)
         number = "unanswered"  # once in a silence
-    if place := await destination(deps, incident):
+    if place := await destination_so_far(deps, incident):
         text = deps.words.render_block("reminder", "update_due", incident=incident, silent=silent)
         await upsert_message(
             deps, f"{incident.id}/remind/{silence}/{number}", place, reminder(incident, text, deps.words)

@@ -237,14 +237,12 @@ def _marks(request: SnapshotRequest, incident: Incident | None, words: Translati
 
 async def _post_table(
     deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], later: bool
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     key = f"{incident_id}/snapshot/{moment}"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
         is_asked = request["occasion"] not in AT_MILESTONES
         place = await (destination if is_asked else thread_destination)(deps, incident)
-        if place is None:
-            return None
         table = message(deps, deps.words, request, *_read(taken), later=later)
         sent = await upsert_message(deps, key, place, table)
         return sent | {"thread": (await where_it_went(deps, place, sent)).thread}

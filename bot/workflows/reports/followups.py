@@ -20,7 +20,7 @@ from bot.messages.message import Message
 from bot.slack_messages import Place, upsert_message
 from bot.team import FollowUpPolicy
 from bot.workflows.engine.durable import Outcome, durable_step
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination_so_far
 
 FILING_ALARM_AFTER = 60.0  # seconds
 
@@ -171,5 +171,5 @@ def _is_retriable(outcome: Outcome) -> bool:
 
 
 async def _post(deps: Deps, key: str, incident: Incident, message: Message) -> None:
-    place = await destination(deps, incident) or Place(deps.incident_channel, incident_id=incident.id)
+    place = await destination_so_far(deps, incident) or Place(deps.incident_channel, incident_id=incident.id)
     await upsert_message(deps, key, place, message)

@@ -139,8 +139,6 @@ async def _show(deps: Deps, incident_id: str) -> dict[str, Any] | None:
     async with deps.message_lock(f"{incident_id}/report"):
         report, _ = await compose(deps, incident_id)
         place = await destination(deps, report.incident)
-        if place is None:
-            raise Unavailable("channel_pending", incident=incident_id)
         url = await _read_at(deps, incident_id)
         sent = await upsert_message(deps, f"{incident_id}/report", place, summary(report, deps.words, url))
         return sent | {"thread": (await below(deps, place, sent)).thread}

@@ -29,7 +29,7 @@ from bot.messages.run import line, progress
 from bot.slack_messages import Place, below, upload_once, upsert_message
 from bot.store.incidents import TimelineEntry
 from bot.workflows.engine.durable import durable_step
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination
+from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination_so_far
 
 Facts = dict[str, Any]
 TELL = "tell_run"  # the workflow `tell_run`
@@ -104,7 +104,7 @@ def _run_message_key(run_id: str) -> str:
 async def run_destination(deps: Deps, run: Run) -> Place | None:
     """Return the place of the run's message: where it was requested, or its incident's."""
     if run.channel is None and run.incident_id:
-        return await destination(deps, await deps.store.incidents.get(run.incident_id))
+        return await destination_so_far(deps, await deps.store.incidents.get(run.incident_id))
     requester = run.by.id if run.by.in_slack else None
     return Place(run.channel, incident_id=run.incident_id, person=requester) if run.channel else None
 
