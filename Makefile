@@ -39,7 +39,7 @@ demo-auto: setup ## the same played to its end by itself; OUT=dir says where the
 	.venv/bin/tamv-bot demo --auto --out '$(OUT)'
 
 test: setup ## every test, in WORKERS processes
-	.venv/bin/python -m pytest --numprocesses '$(WORKERS)' --dist loadfile
+	.venv/bin/python -m pytest --instafail --numprocesses '$(WORKERS)' --dist loadfile
 
 cluster: ## a real Kubernetes control plane for the tests, built by Go into the user's cache: minutes, once
 	@command -v go >/dev/null || { echo 'Go 1.26 or newer is needed to build a Kubernetes control plane.' >&2; exit 1; }
