@@ -18,6 +18,7 @@ from bot.actions.registry import action, undo
 from bot.domain.errors import BadInput, NotFound, Refused, WrongState
 from bot.domain.policy import ANYWHERE, Risk
 from bot.integrations.helm import SECOND_ON, UNINSTALLED, Revision, image_tag, origin, rollback_candidates, value_at
+from bot.integrations.kubernetes.workloads import is_meant
 from bot.integrations.manifests import differences, workloads_in
 from bot.names import ReleaseName, Tag
 from bot.team import PRODUCTION
@@ -240,7 +241,8 @@ async def _live(ctx: Context, service: str, namespace: str) -> Live:
         with suppress(NotFound, Refused):
             live[reference] = await ctx.kubernetes.workloads.read(reference, namespace)
     drift = [one for reference in live for one in differences(live[reference], installed[reference])]
-    name = next((reference for reference in [*declared.runs_as, release] if reference in live), None)
+    names = [*declared.runs_as, release]
+    name = next((reference for wanted in names for reference in live if is_meant(wanted, reference)), None)
     replicas = installed[name]["spec"].get("replicas") if name else None
     current = live[name]["spec"].get("replicas") if name else None
     kept = {declared.replicas_value: current} if replicas is not None and current != replicas else {}

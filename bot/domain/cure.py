@@ -45,7 +45,8 @@ class ChangeMade:
     """A change: the number of its event, when it began and was measured, its effects in words, and what came of it.
 
     `figures` are metrics before and after as the event has them. `approved_by` are ids of people; `glass`: it went on
-    without approval. `out_before` and `out_after` are numbers of metrics out of bounds, None if not measured.
+    without approval. `owners` is what else sets what was changed. `out_before` and `out_after` are numbers of metrics
+    out of bounds, None if not measured.
     """
 
     seq: int
@@ -56,6 +57,7 @@ class ChangeMade:
     figures: tuple[Mapping[str, Any], ...]
     asked_by: Person
     approved_by: tuple[str, ...] = ()
+    owners: tuple[Mapping[str, Any], ...] = ()
     glass: bool = False
     out_before: int | None = None
     out_after: int | None = None
@@ -120,6 +122,7 @@ def _change(event: TimelineEvent, story: Sequence[TimelineEvent]) -> ChangeMade:
         figures=tuple(measured.get("figures") or ()),
         asked_by=event.by,
         approved_by=tuple(approval.get("people") or ()),
+        owners=tuple(facts.get("owners") or ()),
         glass=bool(approval.get("glass")),
         out_before=out.get("before"),
         out_after=None if out.get("unknown") else out.get("after"),

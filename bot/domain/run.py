@@ -70,6 +70,7 @@ STOPPING = "stopping"  # it was stopped, and what came of its change is being lo
 RETRYING = "retrying"  # why it is tried again (`error`, `facts`), and until when (`until`, ISO 8601)
 UNCHANGED = "unchanged"  # it was so already: the step made none of its effects
 REVERTED = "reverted"  # something else has put the change back: its `owner`, and the `effects` that are gone
+WARNINGS = ("drift", "owners", "cautions")  # facts of an effect that warn of it
 VERIFYING_SINCE = "verifying_since"  # when the change was made and its measuring began (ISO 8601)
 
 
@@ -86,8 +87,8 @@ class Effect:
 
     @property
     def done(self) -> Effect:
-        """The effect once it has come about: without what only warned before it (`drift`)."""
-        return replace(self, facts={name: value for name, value in self.facts.items() if name != "drift"})
+        """The effect once it has come about: without what only warned before it."""
+        return replace(self, facts={name: value for name, value in self.facts.items() if name not in WARNINGS})
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Effect:

@@ -23,6 +23,7 @@ SHOWN_FIGURES = 2
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^( ?)([#+=-])|^( ?\d+)(?=[.)])")
+_CODE = re.compile(r"(?<!`)`([^`|\\]+)`(?!`)")  # that stays as it is in a table, too
 _HANDLE = re.compile(r"(?<![\w])@(?=\w)")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SLACK = re.compile(
@@ -79,6 +80,7 @@ class MarkdownTemplates:
             "link": link,
             "evidence": markup_of,
             "goal": self._goal,
+            "with_code": _with_code,
             "hour": _hour,
             "until": _hour,
             "shown_figures": _shown_figures,
@@ -146,6 +148,12 @@ def _finalize(context: Context, value: object) -> str:
     if value is None or isinstance(value, Markdown):
         return UNKNOWN if value is None else value
     return escape(plain(str(value), context.get("names") or {}))
+
+
+def _with_code(text: object) -> Markdown:
+    """Return the bot's own text with its `code` kept as code."""
+    parts = _CODE.split(str(text))
+    return Markdown("".join(f"`{part}`" if place % 2 else escape(part) for place, part in enumerate(parts)))
 
 
 @pass_context

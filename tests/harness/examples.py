@@ -30,6 +30,41 @@ from tests.harness.scene import TEAM
 XR, NAMESPACE, BRANCH = "xr-engine", "tamv-prod", "hotfix/lento"
 Object = dict[str, Any]
 
+# The order of a story: what one example leaves behind the next one needs.
+ORDER = [
+    "litmus.run",  # while the figures hold and no incident is open
+    *("alertmanager.silence", "alertmanager.unsilence"),
+    *(
+        f"aws.{name}"
+        for name in ("rds_status", "rds_snapshot", "rds_restore", "rds_failover", "rds_protect", "s3_prune")
+    ),
+    *(f"aws.{name}" for name in ("rds_restore_temporary", "rds_delete_temporary", "rds_proof", "backups")),
+    *(f"flow.{name}" for name in ("wait", "check", "approve", "ask", "next_window", "window")),
+    *(f"github.{name}" for name in ("create_issue", "create_branch", "open_pull_request", "request_review")),
+    *(f"github.{name}" for name in ("wait_for_approval", "merge", "wait_for_build", "dispatch_workflow")),
+    *("github.workflow_status", "pipeline.gate", "pipeline.compare", "http.check"),
+    *("migration.gate", "migration.review"),
+    *(f"kubernetes.{name}" for name in ("apply", "delete", "describe", "events", "logs", "exec", "curl", "pods")),
+    *(f"kubernetes.{name}" for name in ("top_pods", "top_nodes", "rollout_status", "restart", "rollout_undo")),
+    *(f"kubernetes.{name}" for name in ("cordon", "uncordon", "drain", "scale", "set_env", "set_node_selector")),
+    *(f"kubernetes.{name}" for name in ("run_job", "run_batches", "exec_dump", "refresh_external_secret")),
+    *(f"helm.{name}" for name in ("history", "status", "canary")),
+    *(f"prometheus.{name}" for name in ("query", "snapshot", "forecasts", "wait_until", "watch")),
+    *(f"helm.{name}" for name in ("promote", "rollback")),
+    *(f"bluegreen.{name}" for name in ("start", "check", "switch", "finish")),
+    "helm.upgrade",
+    *(f"pagerduty.{name}" for name in ("oncall", "page", "note", "acknowledge", "resolve")),
+    *("argocd.pause_sync", "slack.announce", "tempo.search", "vault.rotate", "vault.restore", "kubernetes.shut_down"),
+]
+IN_TERMINAL = [
+    name
+    for name in ORDER
+    if ACTIONS.get(name).risk is not Risk.READ
+    or ACTIONS.get(name).waits_for
+    or name == "prometheus.watch"  # without it helm.promote refuses
+]
+OF_AN_INCIDENT = [name for name in IN_TERMINAL if name.startswith("pagerduty.")]
+
 
 async def prepared(stage: Play, action: Action) -> str:
     """The action's example, once what it needs is there."""

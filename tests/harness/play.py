@@ -28,6 +28,8 @@ FAST = 900.0  # seconds of the world in one of ours: a watch of 15 minutes is on
 AT_HAND = 1.0  # the same while a card waits for a press, so that a busy machine lets none expire
 LONG = 60.0  # of our seconds; what is not over by then never will be
 
+PLAYED: list[Play] = []  # at most one
+
 
 @dataclass
 class Play(Scene):
@@ -186,6 +188,7 @@ async def playing(
     Without `alerts` none becomes an incident, without `why` no causes are looked for unasked. A `kubeconfig` is that of
     another cluster than the sandbox's. What the bot sent is held against the contracts at the end.
     """
+    assert not PLAYED, "the engine's library is one a process: what is started beside a bot would be the other bot's"
     sandbox = Sandbox(clock=LoadAwareClock())
     program = await asyncio.to_thread(helm.helm)
     team = folder / "team"
@@ -213,9 +216,11 @@ async def playing(
     async with demo_environment(sandbox, f"sqlite:///{database}", cluster=cluster, **given | settings) as stage:  # type: ignore[arg-type]
         play = Play(stage.url, stage.bot, sandbox, database)
         sandbox.clock.speed = speed
+        PLAYED.append(play)
         try:
             yield play
         finally:
+            PLAYED.remove(play)
             sandbox.clock.speed = 1.0
     # GitHub's description at hand is a part of the whole: it has no reviews and no checks
     problems = [one for one in outgoing_problems(sandbox) if not one.endswith("is not in GitHub's description")]

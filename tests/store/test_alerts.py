@@ -78,7 +78,7 @@ async def test_the_last_edit_shows_all_alerts_whenever_they_were_saved(store: St
         await store.alerts.begin_edit(incident)
         shown.append(await store.alerts.count_firing(incident))
 
-    async def edit_until(saved: asyncio.Task[list[None]]) -> None:
+    async def edit_until(saved: asyncio.Future[list[None]]) -> None:
         while True:
             is_last = saved.done()
             for _ in await edits(store, known):

@@ -109,6 +109,11 @@ def reference_to(kind: Kind, name: str) -> str:
     return name if kind.name == "deployment" else f"{kind.name}/{name}"
 
 
+def is_meant(wanted: str, reference: str) -> bool:
+    """Return True if a reference that somebody wrote means this one: a bare name may be of any kind."""
+    return wanted in (reference, split_reference(reference)[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """An image of a workload's main container, and when it was first rolled out."""

@@ -84,6 +84,7 @@ class _Asked:
         self._free = asyncio.Semaphore(AT_ONCE)
         self._missing: dict[str, None] = {}
         self._ended_certificates: list[Change] = []
+        self._runs_as: Sequence[str] = ()  # the service's workloads in production, as they are there
 
     async def gather(self) -> Gathered:
         names = self._compared()
@@ -128,7 +129,7 @@ class _Asked:
             changes=None if history is None else history.changes,
             killed_for_memory=None if history is None else history.killed_for_memory,
             quota_refuses=None if history is None else history.quota_refuses,
-            autoscaler_at_most=await self._autoscaler(service, history) if own else None,
+            autoscaler_at_most=await self._autoscaler(history) if own else None,
             certificate_ended=await self._certificate(name) if own else None,
             depends_on=service.depends_on,
         )
@@ -258,7 +259,9 @@ class _Asked:
         if not namespace or not service.runs_as:
             return None
         own = name == self._service
-        references = service.runs_as if own else service.runs_as[:1]
+        references = await self._references(kubernetes, service, namespace, own)
+        if own:
+            self._runs_as = references
         parts = [
             await self._ask(
                 "cluster" if own else "",
@@ -268,6 +271,8 @@ class _Asked:
         ]
         present = [part for part in parts if part is not None]
         if not present:
+            if own:
+                self._missing["cluster"] = None
             return None
         return replace(
             present[0],
@@ -276,6 +281,13 @@ class _Asked:
             killed_for_memory=any(part.killed_for_memory for part in present),
             quota_refuses=any(part.quota_refuses for part in present),
         )
+
+    async def _references(self, kubernetes: Kubernetes, service: Service, namespace: str, own: bool) -> list[str]:
+        """Return the references of a service's workloads as they are there: a bare name may be of any kind."""
+        wanted = service.runs_as if own else service.runs_as[:1]
+        find, source = kubernetes.workloads.find, "cluster" if own else ""
+        found = [await self._ask(source, partial(find, reference, namespace)) for reference in wanted]
+        return [reference for reference in found if reference]
 
     async def _nodes(self) -> Mapping[str, NodeState] | None:
         kubernetes = self._deps.kubernetes
@@ -295,22 +307,21 @@ class _Asked:
         if kubernetes is None or not namespace:
             return []
         ask = kubernetes.history.configuration
-        references = self._team.services[self._service].runs_as
         found = await asyncio.gather(
             *(
                 self._ask("configuration", partial(ask, kind, self._service, reference, namespace))
-                for reference in references
+                for reference in self._runs_as
                 for kind in ("ConfigMap", "Secret")
             )
         )
         return [change for part in found for change in part or ()]
 
-    async def _autoscaler(self, service: Service, history: WorkloadHistory | None) -> bool | None:
+    async def _autoscaler(self, history: WorkloadHistory | None) -> bool | None:
         """Return whether the service's autoscaler is at its most; False without one."""
         kubernetes, namespace = self._deps.kubernetes, self._namespace
         if kubernetes is None or history is None or not namespace:
             return None
-        for reference in service.runs_as:
+        for reference in self._runs_as:
             owner = await self._ask("cluster", partial(kubernetes.workloads.autoscaler, reference, namespace))
             if owner and owner.most is not None:
                 replicas = await self._ask("cluster", partial(kubernetes.workloads.replicas, reference, namespace))

@@ -194,5 +194,6 @@ def _change_facts(deps: Deps, step_run: StepRun) -> Facts:
         "digest": step_run.digest,
         "began": step_run.began_at.isoformat() if step_run.began_at else None,
         "effects": [line(effect.done, deps.words) for effect in step_run.effects],
+        "owners": [owner for effect in step_run.effects for owner in effect.facts.get("owners") or ()],
         "verdict": step_run.verdict.value if step_run.verdict else None,
     }
