@@ -21,7 +21,7 @@ from bot.messages.drill import summary
 from bot.services.incidents import Incidents
 from bot.services.runs import Runs
 from bot.team import PRODUCTION, policy_of
-from bot.workflows.incidents.messages import destination
+from bot.workflows.incidents.messages import destination_so_far
 
 CHANNEL_WITHIN = 60.0  # seconds; later the run is shown where the drill was requested
 POLL_SECONDS = 1.0  # if another process opens the channel, or Slack refuses one
@@ -55,7 +55,7 @@ class Drills:
             title, severity, by=by, idempotency_key=idempotency_key, service=service, drill=True
         )
         incident = await self._wait_for_channel(incident)
-        target = await destination(self._deps, incident)
+        target = await destination_so_far(self._deps, incident)
         fallback_channel = None if target else channel
         request = RunRequest(by, f"{idempotency_key}/run", incident=incident, channel=fallback_channel)
         run = await self._runs.start(runbook.name, {}, request)
@@ -167,7 +167,7 @@ class Drills:
         notified = self._deps.event(incident.id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHANNEL_WITHIN):
-                while await destination(self._deps, incident) is None:
+                while await destination_so_far(self._deps, incident) is None:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(POLL_SECONDS):
                             await notified.wait()
