@@ -61,6 +61,7 @@ class RenderedMessage(Mapping[str, str]):
         return len(self._template.blocks)
 
 
+DAYS_FROM_SECONDS = 48 * 3600
 EXAMPLE_SERVICES = {"xr-engine", "tamv-core"}
 _SERVICE_OF_EXAMPLES = re.compile(r"\b(?:xr-engine|tamv-core)\b")
 
@@ -307,18 +308,24 @@ def link(url: str | None, text: object) -> str:
     return Mrkdwn(f"<{escape(url).replace('|', '%7C')}|{escape(text).replace('|', '¦')}>")
 
 
-def format_duration(span: timedelta | float | None) -> str:
-    """Return `45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: the two largest units, the same in all languages."""
+def format_duration(span: timedelta | float | None, target: timedelta | None = None) -> str:
+    """Return `45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`: the two largest units, the same in all languages.
+
+    What is a little longer than its target is told to the second, so that it does not read as the target itself.
+    """
     if span is None:
         return "—"
     seconds = round(span.total_seconds() if isinstance(span, timedelta) else span)
+    limit = round(target.total_seconds()) if target else seconds
+    if limit < seconds < DAYS_FROM_SECONDS and (short := format_duration(seconds)) == format_duration(limit):
+        return f"{short} {seconds % 60:02d} s"
     if seconds < 60:
         return f"{seconds} s"
     minutes, seconds = divmod(seconds, 60)
     if minutes < 60:
         return f"{minutes} min" if minutes >= 10 or not seconds else f"{minutes} min {seconds:02d} s"
     hours, minutes = divmod(minutes, 60)
-    if hours < 48:
+    if hours < DAYS_FROM_SECONDS // 3600:
         return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
