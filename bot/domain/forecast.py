@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeAlias
-
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bot.domain.snapshot import Direction, Expected, MetricDefinition, Point
+from bot.lazy import LazyModule
 
-Floats: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+else:
+    np = LazyModule("numpy")
+    Floats: TypeAlias = Any
 
 STEP = timedelta(minutes=5)  # as long as the rates of a board: samples that share no data
 HISTORY = timedelta(days=8)
@@ -154,7 +158,7 @@ class Past:
     def _rows(self) -> Floats:
         """Window and horizon of every moment, a row each; what has not come yet is NaN."""
         padded = np.concatenate([np.full(WINDOW - 1, np.nan), self.values, np.full(STEPS, np.nan)])
-        return sliding_window_view(padded, WINDOW + STEPS)
+        return np.lib.stride_tricks.sliding_window_view(padded, WINDOW + STEPS)
 
     @cached_property
     def _course(self) -> Floats:
