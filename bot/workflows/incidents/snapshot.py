@@ -30,7 +30,13 @@ from bot.slack_messages import Place, upload_once, upsert_message, where_it_went
 from bot.store.documents import Document
 from bot.workflows.engine.durable import durable_step, sleep_until, start
 from bot.workflows.forecasts import with_forecasts
-from bot.workflows.incidents.messages import MESSAGE_TIMEOUT, destination, record_failure, thread_destination
+from bot.workflows.incidents.messages import (
+    MESSAGE_TIMEOUT,
+    destination,
+    destination_so_far,
+    record_failure,
+    thread_destination,
+)
 
 TABLE_TIMEOUT = CHART_UPLOAD_TIMEOUT = MESSAGE_TIMEOUT
 COMPLETE_AFTER = (15, 60, 300, 900, 3600, 21_600)  # seconds since the first time
@@ -237,10 +243,12 @@ def _marks(request: SnapshotRequest, incident: Incident | None, words: Translati
 
 async def _post_table(
     deps: Deps, incident_id: str, moment: str, request: SnapshotRequest, taken: Mapping[str, Any], later: bool
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     key = f"{incident_id}/snapshot/{moment}"
     async with deps.message_lock(key):
         incident = await deps.store.incidents.get(incident_id)
+        if await destination_so_far(deps, incident) is None:
+            return None  # the figures are kept all the same
         is_asked = request["occasion"] not in AT_MILESTONES
         place = await (destination if is_asked else thread_destination)(deps, incident)
         table = message(deps, deps.words, request, *_read(taken), later=later)
