@@ -421,7 +421,8 @@ class _Finder:
             edge = {name for one in edge for name in calls.get(one, ())} & ill - reached
             reached |= edge
         roots = [name for name in reached if not calls.get(name, set()) & reached - {name}]
-        return max(roots, key=lambda name: known[name].ill or 0.0, default=None)
+        # Where several are as ill, the one whose figures moved most; the same evidence has the same answer.
+        return max(sorted(roots), key=lambda name: (known[name].ill or 0.0, known[name].onset.strength), default=None)
 
 
 def _callers(service: str, calls: Mapping[str, set[str]]) -> set[str]:
@@ -446,7 +447,7 @@ def _only_in(ill: Any, serving: Any, traits: Sequence[str | None]) -> tuple[floa
     if len(here) < 2:
         return None, None
     best, name = 0.0, None
-    for trait in here:
+    for trait in sorted(here, key=str):
         inside = serving & np.array([other == trait for other in traits])
         outside = serving & ~inside
         if not ill.any() or not outside.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from benchmarks.why import TUNING, finds_all, look_broadly, play
@@ -12,7 +13,7 @@ from benchmarks.worlds import CAUSES as PLANTED
 from benchmarks.worlds import World
 from bot.actions.catalogue import ACTIONS
 from bot.causes.catalogue import CAUSES, diagnose
-from bot.causes.evidence import ALERTED, find
+from bot.causes.evidence import ALERTED, Evidence, ServiceEvidence, find
 from bot.domain.change import Change, ChangeKind
 from bot.domain.diagnosis import Diagnosis, Finding, Outcome, Piece, Suspect, outcome_of
 from bot.domain.findings import BASE, SOURCE
@@ -41,6 +42,20 @@ def test_where_nobody_has_said_what_calls_what_the_cause_is_looked_for_where_mos
     results = [play(world, ["dependencies"]) for world in elsewhere]
     assert sum(result.right[0] for result in results) > len(results) / 2
     assert all(result.claim_right for result in results if result.claimed)
+
+
+@pytest.mark.parametrize("most", ["ledger", "wallet", "xr"])
+def test_of_dependencies_that_are_as_ill_the_one_that_moved_most_is_the_place(most: str) -> None:
+    random = np.random.default_rng(7)
+
+    def latency(times: float) -> np.ndarray:
+        return random.normal(1, 0.05, 120).clip(0.8) * np.where(np.arange(120) < 90, 1, times)
+
+    callees = ["ledger", "wallet", "xr"]
+    services = {name: ServiceEvidence(name, latency(40 if name == most else 4)) for name in callees}
+    services["front"] = ServiceEvidence("front", latency(2), depends_on=callees)
+    found = find(Evidence("front", datetime(2026, 3, 1, tzinfo=UTC), 5, services))
+    assert found.places["dependency"] == most
 
 
 def test_second_cause_is_found_beside_the_first_and_none_where_there_is_one() -> None:
