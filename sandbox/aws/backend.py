@@ -22,6 +22,7 @@ from sandbox.clock import Clock
 
 PRODUCTION, STAGING = "tamv-prod-postgres", "tamv-staging-postgres"
 BUCKET, PREFIX = "tamv-backups-prod", "database/"
+DUMP_BYTES = 2048
 BACKUPS = 45  # one a day, the newest of this night
 SNAPSHOT_TAKES = timedelta(minutes=4)
 RESTORE_TAKES = timedelta(minutes=9)
@@ -52,11 +53,11 @@ def routes(aws: Aws) -> list[BaseRoute]:
 
 
 class Aws:
-    """RDS and S3 of one account. What is started completes after some time of the world, and RDS backs up by itself.
+    """RDS and S3 of one account. What is started completes after some time of the world, and backups are made nightly.
 
     While `stuck`, nothing completes; `breaks` is the state it ends in instead of `available`. `backs_up` is when of
-    the day RDS makes its backups, None never; `restore_takes` grows with a database. `maintenance` is the window of all
-    databases: moto refuses one that begins when the backup window ends.
+    the day RDS makes its backups and the team its dump, None never; `restore_takes` grows with a database.
+    `maintenance` is the window of all databases: moto refuses one that begins when the backup window ends.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -153,8 +154,11 @@ class Aws:
         get_backend("s3")[ACCOUNT]["aws"].put_object(BUCKET, f"{PREFIX}{name}", b"x" * size)
         self.objects[f"{PREFIX}{name}"].last_modified = modified.replace(tzinfo=None)
 
+    def _dump(self, night: datetime, size: int) -> None:
+        self.put_backup(f"tamv_backup_{night:%Y%m%d_%H%M%S}.sql.gz", size, night)
+
     def _back_up(self) -> None:
-        """Make the automated backups that are due, and delete those that the retention is over of, as RDS does.
+        """Make RDS's automated backups and the team's dumps that are due; delete those of RDS that are kept no longer.
 
         Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithAutomatedBackups.html
         """
@@ -163,6 +167,9 @@ class Aws:
         rds, now = self.rds, self._moto_now()
         night = datetime.combine(now.date(), self.backs_up)
         night -= timedelta(days=night > now)
+        while self._dumped < night:
+            self._dumped += timedelta(days=1)
+            self._dump(self._dumped, DUMP_BYTES)
         for name, database in list(rds.databases.items()):
             backup = f"rds:{name}-{night:%Y-%m-%d-%H-%M}"
             if database.backup_retention_period and database.created < night and backup not in rds.database_snapshots:
@@ -209,7 +216,7 @@ class Aws:
         self._due.append((self.clock.now() + DELETE_TAKES, lambda: databases.pop(name, None)))
 
     def _seed(self) -> None:
-        rds, now = self.rds, self.clock.now()
+        rds, now = self.rds, self._moto_now()
         for name, multi_az in ((PRODUCTION, True), (STAGING, False)):
             rds.create_db_instance(
                 {
@@ -226,15 +233,14 @@ class Aws:
                     "preferred_backup_window": "03:00-04:00",
                 }
             )
-            rds.databases[name].created = self._moto_now() - timedelta(days=400)
+            rds.databases[name].created = now - timedelta(days=400)
         rds.database_snapshots.clear()  # moto's of the moment: the databases are older than the sandbox
-        self._back_up()
-        night = datetime.combine(now.date(), NIGHTLY, now.tzinfo)
-        night -= timedelta(days=night > now)
         get_backend("s3")[ACCOUNT]["aws"].create_bucket(BUCKET, REGION)
+        self._dumped = datetime.combine(now.date(), NIGHTLY)
+        self._dumped -= timedelta(days=self._dumped > now)
         for days in range(BACKUPS):
-            at = night - timedelta(days=days)
-            self.put_backup(f"tamv_backup_{at:%Y%m%d_%H%M%S}.sql.gz", 2048 + days, at)
+            self._dump(self._dumped - timedelta(days=days), DUMP_BYTES + days)
+        self._back_up()
 
 
 def _available(database: Any) -> None:

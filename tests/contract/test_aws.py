@@ -282,6 +282,12 @@ async def test_nothing_is_deleted_after_a_failed_backup(world: World) -> None:
     assert await world.key("s3_prune", backups="database") == "backup_missing"
 
 
+async def test_each_night_the_sandboxs_team_dumps_its_database(world: World) -> None:
+    await world.sandbox.clock.sleep(3 * 86_400)
+    effects, _ = await world.actor.rehearse("aws.s3_prune", backups="database", older_than="30d")
+    assert len(world.account.objects) == BACKUPS + 3 and 17 <= effects[0].facts["count"] <= 18
+
+
 async def test_more_than_a_page_is_listed_and_deleted(world: World) -> None:
     now = world.sandbox.clock.now()
     for number in range(1100):
