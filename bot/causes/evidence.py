@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 else:
     np = LazyModule("numpy")
 
-# How long before the onset a change may have been made: versions may hurt late, the others act at once.
+# How long before the onset a change may have been made: versions may hurt late, settings when they are rolled out; a
+# policy acts within seconds, and clocks may differ by 90 s.
 BEFORE: Mapping[ChangeKind, timedelta] = {
     ChangeKind.VERSION: timedelta(minutes=20),
     ChangeKind.CONFIGURATION: timedelta(minutes=6),
     ChangeKind.LIMITS: timedelta(minutes=6),
     ChangeKind.REPLICAS: timedelta(minutes=6),
-    ChangeKind.POLICY: timedelta(minutes=3),
+    ChangeKind.POLICY: timedelta(minutes=2),
 }
 AFTER = timedelta(minutes=1)  # clocks of sources differ, and samples are late
 ALERTED = 0.8  # how ill a service is at least while its alert fires: somebody's threshold says so, and may be wrong
@@ -149,6 +150,10 @@ def find(evidence: Evidence) -> Found:
     return _Finder(evidence).find()
 
 
+def _is_just_before(change: Change, onset: datetime) -> bool:
+    return onset - BEFORE[change.kind] <= change.at <= onset + AFTER
+
+
 def health_of(service: ServiceEvidence) -> Health:
     slow = failing = None
     latency = errors = NO_ONSET
@@ -238,17 +243,15 @@ class _Finder:
                 fitting = [
                     change
                     for change in self.service.changes
-                    if change.kind is kind and change.about == self.service.name and self._is_just_before(change)
+                    if change.kind is kind and change.about == self.service.name and _is_just_before(change, self.began)
                 ]
                 facts = {"change": fitting[-1].facts, "at": fitting[-1].at.isoformat()} if fitting else {}
                 self.add(finding, float(bool(fitting)), **facts)
         if self.evidence.policies is not None:
-            policies = [change for change in self.evidence.policies if self._is_just_before(change)]
+            failed = self.evidence.at(self.health.errors.ago) if self.by_errors else self.began
+            policies = [change for change in self.evidence.policies if _is_just_before(change, failed)]
             facts = {"at": policies[-1].at.isoformat(), "name": policies[-1].about} if policies else {}
             self.add("policy_changed", float(bool(policies)), **facts)
-
-    def _is_just_before(self, change: Change) -> bool:
-        return self.began - BEFORE[change.kind] <= change.at <= self.began + AFTER
 
     def _cluster(self) -> None:
         for name in ("autoscaler_at_most", "quota_refuses", "killed_for_memory"):

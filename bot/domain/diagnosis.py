@@ -19,7 +19,7 @@ from typing import Any
 TEMPER = 0.8  # of the sum of log-likelihood ratios; fitted by `benchmarks/why.py` on its tuning seeds
 CLAIM = 0.8  # probability from which the first cause is said to be the likely one
 MENTION = 0.15  # and from which one is mentioned
-QUIET_PRIOR = UNKNOWN_PRIOR = 0.15
+QUIET_PRIOR, UNKNOWN_PRIOR = 0.15, 0.12  # the second fitted as TEMPER is
 REFUTED = math.log(0.1)  # for each refuting finding
 UNSEEN = math.log(0.3)  # for each finding that could refute it and that could not be looked at
 SURE, UNLIKELY = 0.9, 0.07  # predictions from which a finding is one that a cause cannot do without, or cannot have
