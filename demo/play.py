@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -41,6 +42,8 @@ from sandbox.responder import (
 )
 from sandbox.server import Sandbox
 from sandbox.world.scenario import load_scenario, scenario_names
+
+log = logging.getLogger(__name__)
 
 SCENARIO_TIMEOUT_SECONDS = 120.0  # for a scenario at SPEED; it takes half a minute on two idle cores
 SPEED = 90.0  # simulated seconds per real second
@@ -265,21 +268,26 @@ async def told_once(bot: Bot, sandbox: Sandbox, incident_id: str) -> bool:
 
     Waits for those that are on their way.
     """
-    with suppress(TimeoutError):
+    try:
         async with deadline(SIGN_TIMEOUT):
-            while not await _is_told_once(bot, sandbox, incident_id):  # noqa: ASYNC110 - the database has no event
+            while True:
+                wanted, told = await _told(bot, sandbox, incident_id)
+                if told == wanted:
+                    return True
                 await asyncio.sleep(0.1)
-            return True
-    return False
+    except TimeoutError:
+        log.warning("to be told: %s; the channel has: %s", ", ".join(wanted), ", ".join(told))
+        return False
 
 
-async def _is_told_once(bot: Bot, sandbox: Sandbox, incident_id: str) -> bool:
+async def _told(bot: Bot, sandbox: Sandbox, incident_id: str) -> tuple[list[str], list[str]]:
+    """Return the keys of the events that people are to see, and those of their messages in the channel."""
     incident = await bot.deps.store.incidents.get(incident_id)
     timeline = await bot.deps.store.incidents.timeline(incident_id)
     wanted = [f"{incident_id}/{event.seq}" for event in timeline if event.kind not in NOT_POSTED]
     metadata = [message.metadata or {} for message in sandbox.slack.channels[incident.channel or ""].messages.values()]
     keys = [entry.get("event_payload", {}).get("key") for entry in metadata]
-    return [key for key in keys if key in set(wanted)] == wanted
+    return wanted, [key for key in keys if key in set(wanted)]
 
 
 def _run_summary(run: Run) -> dict[str, Any]:
