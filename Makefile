@@ -13,7 +13,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null) && echo $$(((cores * 3 + 1) / 2))
 
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tamv-bot
 
-.PHONY: help site setup demo demo-auto test cluster check format bench crash lock schema actions runbooks manifest screenshots
+.PHONY: help site setup demo demo-auto test cluster check check-text check-types check-tests format bench crash lock schema actions runbooks manifest screenshots
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,11 +48,18 @@ cluster: ## a real Kubernetes control plane for the tests, built by Go into the 
 		-X $$said.gitMajor=1 -X $$said.gitMinor=$$(echo $$version | cut -d. -f2)" .
 
 check: setup ## lint, format, types, layers, and the tests of the house, of the domain and of what you changed
+	@$(MAKE) --no-print-directory --jobs 2 check-text check-types check-tests
+
+check-text: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest tests/architecture tests/domain $(CHANGED_TESTS)
+
+check-types: setup
+	.venv/bin/mypy
+
+check-tests: setup
+	.venv/bin/python -m pytest --numprocesses '$(WORKERS)' --dist loadfile tests/architecture tests/domain $(CHANGED_TESTS)
 
 format: setup ## mend what ruff can mend by itself
 	.venv/bin/ruff check --fix
